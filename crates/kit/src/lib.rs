@@ -1,0 +1,12 @@
+//! What every room shares: ids, time, randomness, limits, units and the error envelope. Knows no other room.
+
+pub mod clock;
+pub mod entropy;
+pub mod fault;
+pub mod id;
+pub mod limits;
+
+pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use fault::{Blame, Explain, Fault};
+pub use id::{Digest, Id16, OperationId, PatientId};
