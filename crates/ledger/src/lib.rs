@@ -1,0 +1,18 @@
+//! The Merkle log over all entries: leaf, tree, proof, checkpoint, tile. Sees no plaintext and holds no keys.
+//!
+//! The tree and its proofs are RFC 6962's (unchanged in RFC 9162, section 2.1), the signed form of its head is C2SP's
+//! checkpoint over C2SP's signed note, the export is C2SP's tlog-tiles; `docs/formats/ledger.md` has the bytes.
+
+mod checkpoint;
+mod error;
+mod note;
+mod proof;
+mod store;
+mod tree;
+
+pub use checkpoint::{Checkpoint, SignedCheckpoint};
+pub use error::LedgerError;
+pub use note::{KEY_NAME_BYTES_MAX, NOTE_BYTES_MAX, NOTE_LINES_MAX, NoteSigner, Vkey, open_note, sign_note};
+pub use proof::{LeafHash, PATH_HASHES_MAX, check_consistency, check_growth, check_inclusion, empty_root, leaf_hash};
+pub use store::{FileStore, HashStore, MemoryStore};
+pub use tree::{LEAVES_MAX, TILE_HEIGHT, Tile, Tree};
