@@ -1,0 +1,310 @@
+//! Custodians: people who keep offline shares of the recovery key, m of n, as age files (c2sp.org/age).
+
+use std::fmt;
+use std::io::Read;
+
+use age::secrecy::ExposeSecret;
+use age::x25519::{Identity, Recipient};
+use hpke::{Deserializable, Serializable};
+use kit::{Digest, Entropy, Id16};
+use minicbor::bytes::{ByteArray, ByteVec};
+use minicbor::{Decode, Encode};
+use zeroize::Zeroizing;
+
+use crate::error::{CustodianError, KeysError};
+use crate::format::{self, FormatError, Version, within};
+use crate::record::{Batch, KeyRecord, commitment};
+use crate::seal::{self, Binding, Contexts, PUBLIC_KEY_BYTES, PrivateKey, RECOVERY, Random, Seat, digest};
+use crate::secret::{DataKey, SECRET_BYTES};
+use crate::shamir::{self, Secret};
+
+/// Custodians are people in a room; more than these can't be called in.
+pub const CUSTODIANS_MAX: usize = 32;
+/// Identities tried at once: each custodian may bring an old one beside the right one.
+const IDENTITIES_MAX: usize = 2 * CUSTODIANS_MAX;
+/// An age file of one X25519 stanza around a sheet of 60 bytes is under 300 bytes; plugins' stanzas are larger.
+const FILE_BYTES_MAX: usize = 4 * 1024;
+/// `age1…` of an X25519 key is 62 characters; plugins' recipients are longer.
+const RECIPIENT_BYTES_MAX: usize = 256;
+const SHEET_BYTES_MAX: usize = 128;
+const PACKAGE_BYTES_MAX: usize = 4 * 1024 + CUSTODIANS_MAX * (FILE_BYTES_MAX + RECIPIENT_BYTES_MAX + 64);
+
+/// The recovery party's X-Wing public key: every key record is sealed to it too.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RecoveryPublicKey {
+    #[n(0)]
+    version: Version<1>,
+    #[n(1)]
+    key: ByteArray<PUBLIC_KEY_BYTES>,
+}
+
+impl RecoveryPublicKey {
+    const PLACE: &'static str = "recovery public key";
+    /// 1,216 bytes of key and a few of heads.
+    const BYTES_MAX: usize = 1_300;
+
+    fn of(private: &PrivateKey) -> Self {
+        let key = <[u8; PUBLIC_KEY_BYTES]>::from(seal::public_key(private).to_bytes());
+        Self { version: Version, key: key.into() }
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        format::encode(self)
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let key: Self = format::decode(Self::PLACE, bytes, Self::BYTES_MAX)?;
+        key.hpke()?;
+        Ok(key)
+    }
+
+    pub(crate) fn hpke(&self) -> Result<seal::PublicKey, FormatError> {
+        seal::PublicKey::from_bytes(self.key.as_slice())
+            .map_err(|_| FormatError::Invalid { place: Self::PLACE, what: "the X-Wing key" })
+    }
+}
+
+impl fmt::Debug for RecoveryPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecoveryPublicKey")
+    }
+}
+
+/// Opens every key record without any holder. It exists only while custodians are gathered.
+pub struct RecoveryKey {
+    private: PrivateKey,
+    opened_by: Vec<u8>,
+    contexts: Contexts,
+}
+
+impl RecoveryKey {
+    /// The custodians, by number in the package, whose shares gave this key.
+    pub fn opened_by(&self) -> &[u8] {
+        &self.opened_by
+    }
+
+    pub fn public_key(&self) -> RecoveryPublicKey {
+        RecoveryPublicKey::of(&self.private)
+    }
+
+    /// Opens a record's data key, erased or not: what erases her from the custodians is the turn of the key epoch.
+    pub fn open(&self, record: &KeyRecord, batch: &Batch) -> Result<DataKey, KeysError> {
+        record.check_in(batch)?;
+        let binding = Binding::of(record, Seat::of(batch, RECOVERY));
+        self.contexts
+            .of(&self.private, batch, RECOVERY)
+            .and_then(|context| context.open(&binding, &record.recovery))
+            .filter(|key| commitment(&record.salt, record.subject, key) == record.commitment)
+            .map(DataKey::from_secret)
+            .ok_or(KeysError::Recovery)
+    }
+}
+
+impl fmt::Debug for RecoveryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RecoveryKey(secret, opened by custodians {:?})", self.opened_by)
+    }
+}
+
+/// What one custodian's age file holds: enough to say of itself what it is, without the package.
+#[derive(Encode, Decode)]
+struct Sheet {
+    #[n(0)]
+    version: Version<1>,
+    #[n(1)]
+    package: Id16,
+    #[n(2)]
+    number: u8,
+    #[n(3)]
+    m: u8,
+    #[n(4)]
+    n: u8,
+    #[cbor(n(5), with = "crate::format::secret")]
+    share: Secret,
+}
+
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+struct Member {
+    #[n(0)]
+    recipient: String,
+    #[n(1)]
+    digest: Digest,
+    #[n(2)]
+    file: ByteVec,
+}
+
+/// The recovery key, split m of n, each share in an age file for one custodian. Public bytes: it stands at every
+/// location. The public key that it carries is what the shares are checked against after they are combined.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CustodianPackage {
+    #[n(0)]
+    version: Version<1>,
+    #[n(1)]
+    id: Id16,
+    #[n(2)]
+    m: u8,
+    #[n(3)]
+    public: RecoveryPublicKey,
+    #[n(4)]
+    members: Vec<Member>,
+}
+
+impl CustodianPackage {
+    const PLACE: &'static str = "custodian package";
+
+    /// `recipients` are age X25519 recipients (`age1…`), one per custodian. The age files take their own randomness
+    /// from the operating system, since the age library has no other way.
+    pub fn establish(
+        m: u8,
+        recipients: &[String],
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, RecoveryPublicKey), CustodianError> {
+        let shape = CustodianError::Shape { m: usize::from(m), n: recipients.len(), max: CUSTODIANS_MAX };
+        let n = u8::try_from(recipients.len()).ok();
+        let Some(n) = n.filter(|&n| usize::from(n) <= CUSTODIANS_MAX && (1..=n).contains(&m)) else {
+            return Err(shape);
+        };
+        let mut parsed: Vec<Recipient> = Vec::with_capacity(recipients.len());
+        for (number, text) in (1..).zip(recipients) {
+            let recipient: Recipient = text.trim().parse().map_err(|_| CustodianError::Recipient { number })?;
+            if let Some(first) = parsed.iter().position(|earlier| earlier.to_string() == recipient.to_string()) {
+                return Err(CustodianError::SameRecipient { first: first + 1, second: number });
+            }
+            parsed.push(recipient);
+        }
+
+        let id = Id16(entropy.id());
+        let mut seed = Zeroizing::new([0; SECRET_BYTES]);
+        entropy.fill(seed.as_mut());
+        let private = seal::private_key(&seed).ok_or(CustodianError::Crypto { step: "making the recovery key" })?;
+        let public = RecoveryPublicKey::of(&private);
+        let shares = shamir::split(&seed, m, n, &mut Random::new(entropy))
+            .ok_or(CustodianError::Crypto { step: "splitting the recovery key" })?;
+        let members = (1..=n)
+            .zip(parsed.iter().zip(shares))
+            .map(|(number, (recipient, share))| {
+                let digest = sheet_digest(&id, number, &share);
+                let sheet = Sheet { version: Version, package: id, number, m, n, share };
+                let file = age::encrypt(recipient, &Zeroizing::new(format::encode(&sheet)))
+                    .map_err(|_| CustodianError::Crypto { step: "writing an age file" })?;
+                Ok(Member { recipient: recipient.to_string(), digest, file: file.into() })
+            })
+            .collect::<Result<_, CustodianError>>()?;
+        Ok((Self { version: Version, id, m, public: public.clone(), members }, public))
+    }
+
+    /// `identities` are age X25519 secret keys (`AGE-SECRET-KEY-1…`), at least m of this package's custodians. Others
+    /// among them, and altered files, are survived as long as m shares are good.
+    pub fn open(&self, identities: &[String]) -> Result<RecoveryKey, CustodianError> {
+        self.check()?;
+        if identities.len() > IDENTITIES_MAX {
+            return Err(CustodianError::TooManyIdentities { found: identities.len(), max: IDENTITIES_MAX });
+        }
+        let mut shares: Vec<(u8, Secret)> = Vec::new();
+        let (mut strangers, mut altered) = (Vec::new(), Vec::new());
+        for (position, text) in (1..).zip(identities) {
+            let identity: Identity = text.trim().parse().map_err(|_| CustodianError::Identity { position })?;
+            let recipient = identity.to_public().to_string();
+            let Some((number, member)) = (1..).zip(&self.members).find(|(_, member)| member.recipient == recipient)
+            else {
+                strangers.push(position);
+                continue;
+            };
+            if shares.iter().any(|(have, _)| *have == number) {
+                continue;
+            }
+            match self.read(number, member, &identity) {
+                Some(share) => shares.push((number, share)),
+                None => altered.push(number),
+            }
+            if shares.len() == usize::from(self.m) {
+                break;
+            }
+        }
+        let opened: Vec<u8> = shares.iter().map(|(number, _)| *number).collect();
+        if opened.len() < usize::from(self.m) {
+            let (have, need) = (opened.len(), usize::from(self.m));
+            return Err(CustodianError::NotEnough { have, need, opened, strangers, altered });
+        }
+        let parts: Vec<_> = shares.iter().map(|(number, share)| (*number, &**share)).collect();
+        shamir::combine(&parts)
+            .and_then(|seed| seal::private_key(&seed))
+            .filter(|private| RecoveryPublicKey::of(private) == self.public)
+            .map(|private| RecoveryKey { private, opened_by: opened.clone(), contexts: Contexts::default() })
+            .ok_or(CustodianError::Altered { opened })
+    }
+
+    /// One custodian's share, where her file is the one that was written for this package.
+    fn read(&self, number: u8, member: &Member, identity: &Identity) -> Option<Secret> {
+        let decryptor = age::Decryptor::new_buffered(member.file.as_slice()).ok()?;
+        let file = decryptor.decrypt(std::iter::once(identity as &dyn age::Identity)).ok()?;
+        let mut plain = Zeroizing::new(Vec::with_capacity(SHEET_BYTES_MAX + 1));
+        file.take(SHEET_BYTES_MAX as u64 + 1).read_to_end(&mut plain).ok()?;
+        let sheet: Sheet = format::decode("custodian sheet", &plain, SHEET_BYTES_MAX).ok()?;
+        let same = (sheet.package, sheet.number, sheet.m, sheet.n) == (self.id, number, self.m, self.n())
+            && sheet_digest(&self.id, number, &sheet.share) == member.digest;
+        same.then_some(sheet.share)
+    }
+
+    /// Custodians needed.
+    pub fn m(&self) -> u8 {
+        self.m
+    }
+
+    /// Custodians that there are.
+    pub fn n(&self) -> u8 {
+        u8::try_from(self.members.len()).unwrap_or(u8::MAX)
+    }
+
+    /// Each custodian's age recipient, by number from 1.
+    pub fn recipients(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|member| member.recipient.as_str())
+    }
+
+    /// One custodian's age file (number from 1), as `age --decrypt` takes it.
+    pub fn file(&self, number: u8) -> Option<&[u8]> {
+        self.members.get(usize::from(number).checked_sub(1)?).map(|member| member.file.as_slice())
+    }
+
+    pub fn public_key(&self) -> RecoveryPublicKey {
+        self.public.clone()
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        format::encode(self)
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        let package: Self = format::decode(Self::PLACE, bytes, PACKAGE_BYTES_MAX)?;
+        package.check()?;
+        Ok(package)
+    }
+
+    fn check(&self) -> Result<(), FormatError> {
+        let n = self.members.len();
+        within(Self::PLACE, "n", n, 1, CUSTODIANS_MAX)?;
+        within(Self::PLACE, "m", usize::from(self.m), 1, n)?;
+        for member in &self.members {
+            within(Self::PLACE, "a recipient's length", member.recipient.len(), 1, RECIPIENT_BYTES_MAX)?;
+            within(Self::PLACE, "an age file's length", member.file.len(), 1, FILE_BYTES_MAX)?;
+        }
+        self.public.hpke().map(drop)
+    }
+}
+
+impl fmt::Debug for CustodianPackage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CustodianPackage({}, {} of {} custodians)", self.id, self.m, self.members.len())
+    }
+}
+
+/// As a record's share digests: the share is uniformly random, so that its digest gives nothing away.
+fn sheet_digest(package: &Id16, number: u8, share: &[u8; SECRET_BYTES]) -> Digest {
+    digest("holdfast custodian share v1", &[&package.0, &[number], share])
+}
+
+/// A fresh age X25519 identity: the secret for one custodian alone, and the recipient to establish a package with.
+pub fn new_identity() -> (Zeroizing<String>, String) {
+    let identity = Identity::generate();
+    (Zeroizing::new(identity.to_string().expose_secret().to_owned()), identity.to_public().to_string())
+}

@@ -1,0 +1,241 @@
+//! What can go wrong, by whose fault it is. No error names a patient; subjects are not in them either.
+
+use std::io;
+
+use kit::{Blame, Explain};
+
+use crate::format::FormatError;
+
+/// The keyring's and the dealer's errors.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    // The configuration's.
+    #[error("{t} shares of {n} holders: t must be 1 to n, and n 1 to {max}")]
+    Shape { t: usize, n: usize, max: usize },
+    #[error("place {place} is held by holder {found}: holders are numbered from 1, each number once")]
+    Numbering { place: usize, found: u8 },
+    #[error("holder {number} is in key epoch {found}, the dealer in {wanted}")]
+    Epoch { number: u8, found: u32, wanted: u32 },
+    #[error("{have} of the {need} shares needed (erased at {erased:?}, silent {silent:?}, lying {lying:?})")]
+    NotEnoughHolders { have: usize, need: usize, erased: Vec<u8>, silent: Vec<u8>, lying: Vec<u8> },
+    #[error("{have} holders refuse, {need} are needed to close the key (silent {silent:?})")]
+    NotErased { have: usize, need: usize, refused_by: Vec<u8>, silent: Vec<u8> },
+
+    // Nobody's: this is what was asked for.
+    #[error("the key is erased: holders {by:?} refuse it")]
+    Refused { by: Vec<u8> },
+
+    // What is stored is not what was dealt.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("the shares of holders {by:?} match their digests, but not the record's key commitment")]
+    Commitment { by: Vec<u8> },
+    #[error("the key sealed for the recovery party does not open, or is not the one committed to")]
+    Recovery,
+
+    // Ours.
+    #[error("{step} failed, which no input should make it do")]
+    Crypto { step: &'static str },
+}
+
+impl Explain for KeysError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Shape { .. }
+            | Self::Numbering { .. }
+            | Self::Epoch { .. }
+            | Self::NotEnoughHolders { .. }
+            | Self::NotErased { .. } => Blame::Configuration,
+            Self::Refused { .. } => Blame::Absent,
+            Self::Format(_) | Self::Commitment { .. } | Self::Recovery => Blame::Integrity,
+            Self::Crypto { .. } => Blame::Ours,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Shape { .. } => "keys.shape",
+            Self::Numbering { .. } => "keys.numbering",
+            Self::Epoch { .. } => "keys.epoch",
+            Self::NotEnoughHolders { .. } => "keys.not-enough-holders",
+            Self::NotErased { .. } => "keys.not-erased",
+            Self::Refused { .. } => "keys.refused",
+            Self::Format(_) => "keys.format",
+            Self::Commitment { .. } => "keys.commitment",
+            Self::Recovery => "keys.recovery",
+            Self::Crypto { .. } => "keys.crypto",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::NotEnoughHolders { .. } => {
+                "Bring silent holders back, look into lying ones; when too few are left, recover with the custodians."
+            }
+            Self::NotErased { .. } => {
+                "She can still be opened: bring silent holders back and erase again; it may be repeated."
+            }
+            Self::Refused { .. } => "She has been erased; this cannot be undone by asking again.",
+            Self::Format(_) | Self::Commitment { .. } | Self::Recovery => {
+                "Run a verify: what is stored is not what was dealt."
+            }
+            Self::Epoch { .. } => "Deal to the public keys that the holders have now.",
+            Self::Shape { .. } | Self::Numbering { .. } | Self::Crypto { .. } => return None,
+        })
+    }
+}
+
+/// Why a holder does not open a share, or cannot keep its promises.
+#[derive(Debug, thiserror::Error)]
+pub enum HolderError {
+    // What was asked.
+    #[error("holder {number} refuses: the subject is erased")]
+    Erased { number: u8 },
+    #[error("holder {number} is not among the {n} holders of this record")]
+    NotMine { number: u8, n: u8 },
+    #[error("holder {number} has no key of epoch {wanted}, its own is {own}")]
+    Epoch { number: u8, wanted: u32, own: u32 },
+    #[error("holder {number}: {what} has {found} bytes, the maximum is {max}")]
+    TooLong { number: u8, what: &'static str, found: usize, max: usize },
+
+    // What is stored.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error(
+        "holder {number}: its share of this record does not open, or is not the one that the record's digest names"
+    )]
+    Sealed { number: u8 },
+    #[error("{file}, byte {offset}: damaged")]
+    Damaged { file: &'static str, offset: u64 },
+
+    // The surroundings.
+    #[error("holder {number} cannot be reached")]
+    Unreachable { number: u8 },
+    #[error("{file} stands already: a holder's folder is made once")]
+    Exists { file: &'static str },
+    #[error("another process holds this holder's folder")]
+    Locked,
+    #[error("{file} has mode {mode:o}: others than its owner may read it")]
+    Readable { file: &'static str, mode: u32 },
+    #[error("holder {number} refuses {max} subjects already, the most that it keeps between two epochs")]
+    Full { number: u8, max: usize },
+    #[error("{file}: {source}")]
+    Storage { file: &'static str, source: io::Error },
+}
+
+impl Explain for HolderError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Erased { .. } => Blame::Absent,
+            Self::NotMine { .. } | Self::Epoch { .. } | Self::TooLong { .. } => Blame::Peer,
+            Self::Format(_) | Self::Sealed { .. } | Self::Damaged { .. } => Blame::Integrity,
+            Self::Unreachable { .. }
+            | Self::Exists { .. }
+            | Self::Locked
+            | Self::Readable { .. }
+            | Self::Full { .. }
+            | Self::Storage { .. } => Blame::Configuration,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Erased { .. } => "keys.holder-erased",
+            Self::NotMine { .. } => "keys.holder-not-mine",
+            Self::Epoch { .. } => "keys.holder-epoch",
+            Self::TooLong { .. } => "keys.holder-too-long",
+            Self::Format(_) => "keys.holder-format",
+            Self::Sealed { .. } => "keys.holder-sealed",
+            Self::Damaged { .. } => "keys.holder-damaged",
+            Self::Unreachable { .. } => "keys.holder-unreachable",
+            Self::Exists { .. } => "keys.holder-exists",
+            Self::Locked => "keys.holder-locked",
+            Self::Readable { .. } => "keys.holder-readable",
+            Self::Full { .. } => "keys.holder-full",
+            Self::Storage { .. } => "keys.holder-storage",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Damaged { .. } => "Do not go on with this folder: make a new holder and turn the key epoch.",
+            Self::Exists { .. } => "Open the folder that is there, or choose an empty one.",
+            Self::Locked => "Stop the other process; two of them would overwrite each other's refusals.",
+            Self::Readable { .. } => "Set the file's mode to 600, and ask who may have read it.",
+            Self::Full { .. } => "Turn the key epoch: it makes the erasures final and empties the list.",
+            _ => return None,
+        })
+    }
+}
+
+/// The custodians' errors. Custodians are named by their number in the package, from 1.
+#[derive(Debug, thiserror::Error)]
+pub enum CustodianError {
+    // What was given.
+    #[error("{m} of {n} custodians: m must be 1 to n, and n 1 to {max}")]
+    Shape { m: usize, n: usize, max: usize },
+    #[error("recipient {number} is no age X25519 recipient (age1…)")]
+    Recipient { number: usize },
+    #[error("recipients {first} and {second} are the same: one person would hold two shares")]
+    SameRecipient { first: usize, second: usize },
+    #[error("identity {position} is no age X25519 identity (AGE-SECRET-KEY-1…)")]
+    Identity { position: usize },
+    #[error("{found} identities, the maximum is {max}")]
+    TooManyIdentities { found: usize, max: usize },
+    #[error(
+        "{have} of the {need} custodians needed (opened {opened:?}; identities {strangers:?} are of no custodian here; \
+         altered {altered:?})"
+    )]
+    NotEnough { have: usize, need: usize, opened: Vec<u8>, strangers: Vec<usize>, altered: Vec<u8> },
+
+    // What is stored.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("the shares of custodians {opened:?} do not give the private key of the package's public key")]
+    Altered { opened: Vec<u8> },
+
+    // Ours.
+    #[error("{step} failed, which no input should make it do")]
+    Crypto { step: &'static str },
+}
+
+impl Explain for CustodianError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Shape { .. }
+            | Self::Recipient { .. }
+            | Self::SameRecipient { .. }
+            | Self::Identity { .. }
+            | Self::TooManyIdentities { .. }
+            | Self::NotEnough { .. } => Blame::Peer,
+            Self::Format(_) | Self::Altered { .. } => Blame::Integrity,
+            Self::Crypto { .. } => Blame::Ours,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Shape { .. } => "keys.custodian-shape",
+            Self::Recipient { .. } => "keys.custodian-recipient",
+            Self::SameRecipient { .. } => "keys.custodian-same-recipient",
+            Self::Identity { .. } => "keys.custodian-identity",
+            Self::TooManyIdentities { .. } => "keys.custodian-too-many-identities",
+            Self::NotEnough { .. } => "keys.custodian-not-enough",
+            Self::Format(_) => "keys.custodian-format",
+            Self::Altered { .. } => "keys.custodian-altered",
+            Self::Crypto { .. } => "keys.custodian-crypto",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        match self {
+            Self::NotEnough { .. } => {
+                Some("Call in more custodians; check that each brought the identity of this centre.")
+            }
+            Self::Format(_) | Self::Altered { .. } => {
+                Some("Take the package from another server: this copy is altered.")
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The keyring: opens data keys by asking t of n holders, and drops those who lie.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kit::limits::SERVERS_MAX;
+use kit::{Clock, Digest, Explain, Id16, Timestamp};
+
+use crate::error::{HolderError, KeysError};
+use crate::holder::{Holder, OpenRequest};
+use crate::record::{Batch, KeyRecord, commitment, share_digest};
+use crate::secret::{DataKey, Share};
+use crate::shamir;
+
+/// Opened keys kept at once: some days' patients of a large centre. They are what a thief of the gateway's memory finds.
+const CACHE_KEYS_MAX: usize = 4_096;
+
+/// Who refuses a subject from now on, and who did not answer. Enough refuse that the others cannot open her.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    pub refused_by: Vec<u8>,
+    pub silent: Vec<u8>,
+}
+
+/// What the keyring has seen of one holder since it was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HolderHealth {
+    pub number: u8,
+    /// Shares that it gave and that matched their digests.
+    pub good: u64,
+    /// Requests that it refused because the subject is erased.
+    pub erased: u64,
+    /// Requests that it did not answer, or answered with another error.
+    pub silent: u64,
+    /// Shares that it gave and that did not match: it is damaged or hostile.
+    pub lies: u64,
+    /// The stable code of its last error.
+    pub last_error: Option<&'static str>,
+    /// Its own count of the shares that it opened.
+    pub opened: u64,
+}
+
+struct Cached {
+    key: Arc<DataKey>,
+    batch: Id16,
+    commitment: Digest,
+    since: Timestamp,
+}
+
+/// Opened keys by subject, and the order in which they were opened.
+#[derive(Default)]
+struct Cache {
+    keys: HashMap<Id16, Cached>,
+    order: VecDeque<(Timestamp, Id16)>,
+    /// Counts erasures, so that a key whose opening overlapped one is not kept.
+    erasures: u64,
+}
+
+impl Cache {
+    /// Drops what was kept long enough, and then what is too many.
+    fn sweep(&mut self, now: Timestamp, keep_ms: i64) {
+        while let Some(&(since, subject)) = self.order.front() {
+            if is_fresh(since, now, keep_ms) && self.order.len() <= CACHE_KEYS_MAX {
+                break;
+            }
+            self.order.pop_front();
+            if self.keys.get(&subject).is_some_and(|cached| cached.since == since) {
+                self.keys.remove(&subject);
+            }
+        }
+    }
+}
+
+/// Not older than `keep_ms`, nor from a time to come (then the clock was set back, and nobody knows how old it is).
+fn is_fresh(since: Timestamp, now: Timestamp, keep_ms: i64) -> bool {
+    since <= now && now < since.plus_ms(keep_ms)
+}
+
+/// Opens data keys, asking holders one after the other: in one process an answer takes microseconds, and every holder
+/// beyond t that were asked would count an opening that nobody needed.
+pub struct Keyring {
+    /// By number, from 1.
+    holders: Vec<Arc<dyn Holder>>,
+    t: u8,
+    n: u8,
+    cache_ms: i64,
+    clock: Arc<dyn Clock>,
+    cache: Mutex<Cache>,
+    health: Mutex<Vec<HolderHealth>>,
+}
+
+impl Keyring {
+    /// `holders` are all n holders, each number from 1 to n once, in any order; one that is down is an
+    /// [`AbsentHolder`](crate::AbsentHolder). `cache_ms` 0 caches nothing.
+    pub fn new(
+        mut holders: Vec<Arc<dyn Holder>>,
+        t: u8,
+        cache_ms: u64,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, KeysError> {
+        let shape = KeysError::Shape { t: usize::from(t), n: holders.len(), max: SERVERS_MAX };
+        let n = u8::try_from(holders.len()).ok().filter(|&n| usize::from(n) <= SERVERS_MAX && (1..=n).contains(&t));
+        let Some(n) = n else { return Err(shape) };
+        holders.sort_by_key(|holder| holder.number());
+        for (number, holder) in (1..=n).zip(&holders) {
+            if holder.number() != number {
+                return Err(KeysError::Numbering { place: usize::from(number), found: holder.number() });
+            }
+        }
+        let health = (1..=n).map(|number| HolderHealth { number, ..Default::default() }).collect();
+        Ok(Self {
+            holders,
+            t,
+            n,
+            cache_ms: i64::try_from(cache_ms).unwrap_or(i64::MAX),
+            clock,
+            cache: Mutex::default(),
+            health: Mutex::new(health),
+        })
+    }
+
+    /// Opens the record's data key for `person` and `purpose`, which the holders are told.
+    pub fn open(
+        &self,
+        record: &KeyRecord,
+        batch: &Batch,
+        person: &str,
+        purpose: &str,
+    ) -> Result<Arc<DataKey>, KeysError> {
+        record.check_in(batch)?;
+        let now = self.clock.now();
+        let erasures = {
+            let mut cache = self.cache();
+            cache.sweep(now, self.cache_ms);
+            if let Some(cached) = cache.keys.get(&record.subject)
+                && is_fresh(cached.since, now, self.cache_ms)
+                && (cached.batch, cached.commitment) == (record.batch, record.commitment)
+            {
+                return Ok(cached.key.clone());
+            }
+            cache.erasures
+        };
+        let key = Arc::new(self.ask(&OpenRequest { record, batch, person, purpose, at: now })?);
+        let mut cache = self.cache();
+        if self.cache_ms > 0 && cache.erasures == erasures {
+            let (batch, commitment) = (record.batch, record.commitment);
+            cache.keys.insert(record.subject, Cached { key: key.clone(), batch, commitment, since: now });
+            cache.order.push_back((now, record.subject));
+            cache.sweep(now, self.cache_ms);
+        }
+        Ok(key)
+    }
+
+    fn ask(&self, request: &OpenRequest<'_>) -> Result<DataKey, KeysError> {
+        let record = request.record;
+        let (t, n) = (usize::from(record.t), usize::from(record.n));
+        let mut good: Vec<Share> = Vec::with_capacity(t);
+        let (mut erased, mut silent, mut lying) = (Vec::new(), Vec::new(), Vec::new());
+        // Each subject starts at another holder, so that all of them share the work.
+        let start = record.subject.0.iter().fold(0, |sum, &byte| sum + usize::from(byte)) % n;
+        for place in (0..n).map(|step| (start + step) % n) {
+            // More refuse than the key can do without: nobody need open another share of it.
+            if good.len() == t || erased.len() > n - t {
+                break;
+            }
+            let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
+            let answer = match self.holders.get(place) {
+                Some(holder) => holder.open_share(request),
+                None => Err(HolderError::Unreachable { number }),
+            };
+            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+            let health = health.get_mut(place);
+            match answer {
+                Ok(share)
+                    if share.number() == number
+                        && record.digests.get(place) == Some(&share_digest(&record.salt, number, share.bytes())) =>
+                {
+                    good.push(share);
+                    health.into_iter().for_each(|holder| holder.good += 1);
+                }
+                Ok(_) => {
+                    lying.push(number);
+                    health.into_iter().for_each(|holder| holder.lies += 1);
+                }
+                Err(error) => {
+                    let is_erased = matches!(error, HolderError::Erased { .. });
+                    if is_erased {
+                        erased.push(number)
+                    } else {
+                        silent.push(number)
+                    }
+                    health.into_iter().for_each(|holder| {
+                        *(if is_erased { &mut holder.erased } else { &mut holder.silent }) += 1;
+                        holder.last_error = Some(error.code());
+                    });
+                }
+            }
+        }
+        if erased.len() > n - t {
+            return Err(KeysError::Refused { by: erased });
+        }
+        if good.len() < t {
+            return Err(KeysError::NotEnoughHolders { have: good.len(), need: t, erased, silent, lying });
+        }
+        let shares: Vec<_> = good.iter().map(|share| (share.number(), share.bytes())).collect();
+        let key = shamir::combine(&shares).ok_or(KeysError::Crypto { step: "combining" })?;
+        if commitment(&record.salt, record.subject, &key) != record.commitment {
+            return Err(KeysError::Commitment { by: good.iter().map(Share::number).collect() });
+        }
+        Ok(DataKey::from_secret(key))
+    }
+
+    /// Asks every holder to refuse `subject`. `Ok` means that so many do that the others can't open her any more, in
+    /// records dealt with this keyring's t; in either case it may be repeated, and her key is no longer kept here.
+    ///
+    /// It becomes irreversible when the holders turn their key epoch; until then a holder that loses its refusals (its
+    /// folder rolled back by an attacker) could open her share again.
+    pub fn erase(&self, subject: Id16) -> Result<Erasure, KeysError> {
+        let (mut refused_by, mut silent) = (Vec::new(), Vec::new());
+        for (number, holder) in (1..).zip(&self.holders) {
+            match holder.refuse(subject) {
+                Ok(()) => refused_by.push(number),
+                Err(error) => {
+                    silent.push(number);
+                    let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+                    health.get_mut(usize::from(number) - 1).into_iter().for_each(|holder| {
+                        holder.silent += 1;
+                        holder.last_error = Some(error.code());
+                    });
+                }
+            }
+        }
+        let mut cache = self.cache();
+        cache.erasures += 1;
+        cache.keys.remove(&subject);
+        drop(cache);
+        let (have, need) = (refused_by.len(), usize::from(self.n - self.t) + 1);
+        if have < need {
+            return Err(KeysError::NotErased { have, need, refused_by, silent });
+        }
+        Ok(Erasure { refused_by, silent })
+    }
+
+    /// By holder number. Also sweeps keys that have been kept long enough, so that calling it now and then bounds their
+    /// stay in an idle process.
+    pub fn health(&self) -> Vec<HolderHealth> {
+        self.cache().sweep(self.clock.now(), self.cache_ms);
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        health.iter_mut().zip(&self.holders).for_each(|(seen, holder)| seen.opened = holder.opened());
+        health
+    }
+
+    pub fn t(&self) -> u8 {
+        self.t
+    }
+
+    pub fn n(&self) -> u8 {
+        self.n
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

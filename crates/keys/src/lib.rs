@@ -1,0 +1,31 @@
+//! Patient keys, holders' shares, custodians.
+//!
+//! Each patient has a random [`DataKey`]. A [`Dealer`] splits it t-of-n (Shamir) and seals each share to one holder's
+//! public key (HPKE); this asks nobody, so that bulk import needs no holder. A [`Keyring`] opens it again by asking t
+//! holders, each of which counts what it opens and refuses a patient who is erased. [`CustodianPackage`] is the offline
+//! way in: m of the custodians' age identities give the [`RecoveryKey`], which opens every record without any holder.
+//!
+//! What is absent: this room stores no key record (the vault does), signs nothing (a record is authentic because the
+//! vault that carries it is), knows no permit and no budget, and sees no patient's data.
+
+mod custodian;
+mod dealer;
+mod error;
+mod format;
+mod holder;
+mod keyring;
+mod local;
+mod record;
+mod seal;
+mod secret;
+mod shamir;
+
+pub use custodian::{CUSTODIANS_MAX, CustodianPackage, RecoveryKey, RecoveryPublicKey, new_identity};
+pub use dealer::Dealer;
+pub use error::{CustodianError, HolderError, KeysError};
+pub use format::FormatError;
+pub use holder::{AbsentHolder, Holder, HolderPublicKey, OpenRequest};
+pub use keyring::{Erasure, HolderHealth, Keyring};
+pub use local::{FIRST_EPOCH, LocalHolder};
+pub use record::{Batch, KeyRecord};
+pub use secret::{DataKey, Share};
