@@ -1,0 +1,214 @@
+//! The centre record: what a gateway that knows nothing needs to open the vault. Public, signed, at every location.
+
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use keys::{Batch, CustodianPackage, DataKey, HolderPublicKey, KeyRecord};
+use kit::limits::SERVERS_MAX;
+use kit::{Digest, Id16, Timestamp};
+use ledger::Vkey;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+use crate::VaultError;
+use crate::format::{self, FormatError, Version, within};
+use crate::header::SIGNATURE_BYTES;
+use crate::location::{Location, LocationError, Name};
+use crate::secrets::Secrets;
+use crate::shape::Shape;
+
+/// 64 holders' keys, a package of 32 custodians, a batch and four key records take less than 400 KiB.
+const RECORD_BYTES_MAX: usize = 512 * 1024;
+
+/// A centre is founded once and recovered a few times in its life.
+const RECORDS_MAX: usize = 256;
+
+/// What the log key signs begins with this; a zero byte, so that it can never be a signed note.
+const SIGNED: &[u8] = b"holdfast centre record v1\0";
+
+const PREFIX: &str = "centre/";
+
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct CentreRecord {
+    #[n(0)]
+    version: Version<1>,
+    #[n(1)]
+    pub(crate) vault: Id16,
+    /// 1 at the founding, one more at each recovery.
+    #[n(2)]
+    pub(crate) epoch: u32,
+    /// BLAKE3 of the record before.
+    #[n(3)]
+    pub(crate) previous: Option<Digest>,
+    #[n(4)]
+    pub(crate) time: Timestamp,
+    #[n(5)]
+    pub(crate) shape: Shape,
+    /// Holders who open a key.
+    #[n(6)]
+    pub(crate) t: u8,
+    /// The locations' ids: the first holds shard 0.
+    #[n(7)]
+    pub(crate) locations: Vec<String>,
+    #[n(8)]
+    holders: Vec<ByteVec>,
+    #[n(9)]
+    custodians: ByteVec,
+    #[n(10)]
+    batch: ByteVec,
+    /// Of the vault key, the index key, the centre's data key, the log key's seed.
+    #[n(11)]
+    secrets: Vec<ByteVec>,
+    #[n(12)]
+    vkey: String,
+}
+
+/// A record whose parts are decoded.
+#[derive(Clone)]
+pub(crate) struct Centre {
+    pub(crate) record: CentreRecord,
+    pub(crate) holders: Vec<HolderPublicKey>,
+    pub(crate) custodians: CustodianPackage,
+    pub(crate) batch: Batch,
+    pub(crate) secrets: Vec<KeyRecord>,
+    pub(crate) vkey: Vkey,
+    /// The whole object.
+    pub(crate) object: Vec<u8>,
+}
+
+/// What a new record says, before it is signed.
+pub(crate) struct Draft {
+    pub(crate) vault: Id16,
+    pub(crate) epoch: u32,
+    pub(crate) previous: Option<Digest>,
+    pub(crate) time: Timestamp,
+    pub(crate) shape: Shape,
+    pub(crate) t: u8,
+    pub(crate) locations: Vec<String>,
+    pub(crate) holders: Vec<HolderPublicKey>,
+    pub(crate) custodians: CustodianPackage,
+    pub(crate) batch: Batch,
+    pub(crate) secrets: Vec<KeyRecord>,
+}
+
+impl Centre {
+    const PLACE: &'static str = "centre record";
+
+    pub(crate) fn sign(draft: Draft, secrets: &Secrets) -> Result<Self, VaultError> {
+        let record = CentreRecord {
+            version: Version,
+            vault: draft.vault,
+            epoch: draft.epoch,
+            previous: draft.previous,
+            time: draft.time,
+            shape: draft.shape,
+            t: draft.t,
+            locations: draft.locations,
+            holders: draft.holders.iter().map(|key| key.to_bytes().into()).collect(),
+            custodians: draft.custodians.to_bytes().into(),
+            batch: draft.batch.to_bytes().into(),
+            secrets: draft.secrets.iter().map(|record| record.to_bytes().into()).collect(),
+            vkey: secrets.log.vkey().to_string(),
+        };
+        let bytes = format::encode(&record);
+        let signature = secrets.log.sign_bytes(&[SIGNED, &bytes].concat());
+        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
+        // What is written has to be what a reader will accept.
+        Self::from_object([len.as_slice(), &bytes, &signature].concat())
+    }
+
+    /// Strict, and with a good signature of the key that the record itself names: whose that is, the caller has to know.
+    pub(crate) fn from_object(object: Vec<u8>) -> Result<Self, VaultError> {
+        let invalid = |what| FormatError::Invalid { place: Self::PLACE, what };
+        let cut = || invalid("the object's length");
+        let (len, rest) = object.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (bytes, signature) = rest.split_at_checked(u32::from_be_bytes(*len) as usize).ok_or_else(cut)?;
+        if signature.len() != SIGNATURE_BYTES {
+            return Err(cut().into());
+        }
+        let record: CentreRecord = format::decode(Self::PLACE, bytes, RECORD_BYTES_MAX)?;
+        let vkey: Vkey = record.vkey.parse()?;
+        UnparsedPublicKey::new(&ED25519, vkey.public_key())
+            .verify(&[SIGNED, bytes].concat(), signature)
+            .map_err(|_| invalid("the signature"))?;
+        if !record.shape.is_sound() {
+            return Err(invalid("the shape").into());
+        }
+        let n = record.shape.n() as u64;
+        within(Self::PLACE, "the number of locations", record.locations.len() as u64, n, n)?;
+        within(Self::PLACE, "the number of holders", record.holders.len() as u64, 1, SERVERS_MAX as u64)?;
+        within(Self::PLACE, "t", record.t.into(), 1, record.holders.len() as u64)?;
+        within(Self::PLACE, "the epoch", record.epoch.into(), 1, u32::MAX.into())?;
+        let holders = record.holders.iter().map(|bytes| HolderPublicKey::from_bytes(bytes));
+        let holders = holders.collect::<Result<_, _>>().map_err(|_| invalid("a holder's public key"))?;
+        let custodians = CustodianPackage::from_bytes(&record.custodians).map_err(|_| invalid("the package"))?;
+        let batch = Batch::from_bytes(&record.batch).map_err(|_| invalid("the batch"))?;
+        let secrets = record.secrets.iter().map(|bytes| KeyRecord::from_bytes(bytes));
+        let secrets = secrets.collect::<Result<_, _>>().map_err(|_| invalid("a key record"))?;
+        Ok(Self { holders, custodians, batch, secrets, vkey, record, object })
+    }
+
+    pub(crate) fn hash(&self) -> Digest {
+        Digest(*blake3::hash(&self.object).as_bytes())
+    }
+
+    pub(crate) fn name(&self, repair: u8) -> Result<Name, VaultError> {
+        name(self.record.epoch, repair)
+    }
+
+    /// Opens the system secrets, each by `open`.
+    pub(crate) fn open_secrets(
+        &self,
+        open: impl Fn(&KeyRecord, &Batch) -> Result<Arc<DataKey>, VaultError>,
+    ) -> Result<Secrets, VaultError> {
+        let secrets = Secrets::open(self.vkey.name(), |subject| {
+            let record = self.secrets.iter().find(|record| record.subject == subject).ok_or(VaultError::KeyRecord)?;
+            open(record, &self.batch).map(|key| DataKey::from_bytes(*key.bytes()))
+        })?;
+        if secrets.log.vkey() != &self.vkey {
+            let (expected, found) = (self.vkey.to_string(), secrets.log.vkey().to_string());
+            return Err(VaultError::OtherCentre { expected, found });
+        }
+        Ok(secrets)
+    }
+}
+
+fn name(epoch: u32, repair: u8) -> Result<Name, VaultError> {
+    let name = format!("{PREFIX}{epoch:08x}");
+    Ok(Name::new(if repair == 0 { name } else { format!("{name}.r{repair}") })?)
+}
+
+/// The sound records at one location.
+pub(crate) fn at(location: &dyn Location) -> Result<Vec<Centre>, LocationError> {
+    let listed = location.list(Some(&Name::new(PREFIX)?), RECORDS_MAX)?;
+    let names = listed.into_iter().map(|listed| listed.name).filter(|name| name.as_str().starts_with(PREFIX));
+    Ok(names
+        .filter_map(|name| location.get(&name, None).ok().flatten())
+        .filter_map(|object| Centre::from_object(object).ok())
+        .collect())
+}
+
+/// The newest centre record among the locations'. Where they show records of several log keys, only `pinned` decides:
+/// whoever controls some locations can make up a whole centre of his own, and a vote of locations would follow him.
+pub(crate) fn newest<'a>(
+    locations: impl Iterator<Item = &'a dyn Location>,
+    pinned: Option<&Vkey>,
+) -> Result<Centre, VaultError> {
+    let mut centres: Vec<Centre> = locations.filter_map(|location| at(location).ok()).flatten().collect();
+    let mut vkeys: Vec<String> = centres.iter().map(|centre| centre.vkey.to_string()).collect();
+    vkeys.sort();
+    vkeys.dedup();
+    match (pinned, vkeys.as_slice()) {
+        (_, []) => return Err(VaultError::NoCentreRecord),
+        (None, [_]) => {}
+        (None, several) => return Err(VaultError::ManyCentres { found: several.len() }),
+        (Some(pinned), found) => {
+            centres.retain(|centre| centre.vkey == *pinned);
+            if centres.is_empty() {
+                let (expected, found) = (pinned.to_string(), found.join(", "));
+                return Err(VaultError::OtherCentre { expected, found });
+            }
+        }
+    }
+    centres.into_iter().max_by_key(|centre| centre.record.epoch).ok_or(VaultError::NoCentreRecord)
+}

@@ -1,0 +1,105 @@
+//! Reed-Solomon: k shards of a body, and n − k more, any k of which give the body back.
+
+use bytes::Bytes;
+use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+
+use crate::error::VaultError;
+use crate::shape::Shape;
+
+fn failed<E>(_: E) -> VaultError {
+    VaultError::Internal { step: "Reed-Solomon coding" }
+}
+
+/// The length of each shard of a body: the code works on even lengths.
+pub(crate) fn shard_len(body_len: usize, k: usize) -> usize {
+    body_len.div_ceil(k).max(2).next_multiple_of(2)
+}
+
+/// Keeps its working space between segments.
+pub(crate) struct Coder {
+    shape: Shape,
+    encoder: Option<ReedSolomonEncoder>,
+}
+
+impl Coder {
+    pub(crate) fn new(shape: Shape) -> Self {
+        Self { shape, encoder: None }
+    }
+
+    /// The n shards of `body`: the body itself, filled up with zeros and cut in k, then the recovery shards.
+    pub(crate) fn encode(&mut self, mut body: Vec<u8>) -> Result<Vec<Bytes>, VaultError> {
+        let (k, n) = (self.shape.k(), self.shape.n());
+        let len = shard_len(body.len(), k);
+        body.resize(k * len, 0);
+        let body = Bytes::from(body);
+        let mut shards: Vec<Bytes> = (0..k).map(|i| body.slice(i * len..(i + 1) * len)).collect();
+        if n > k {
+            let mut encoder = match self.encoder.take() {
+                Some(mut encoder) => {
+                    encoder.reset(k, n - k, len).map_err(failed)?;
+                    encoder
+                }
+                None => ReedSolomonEncoder::new(k, n - k, len).map_err(failed)?,
+            };
+            shards.iter().try_for_each(|shard| encoder.add_original_shard(shard)).map_err(failed)?;
+            let result = encoder.encode().map_err(failed)?;
+            shards.extend(result.recovery_iter().map(Bytes::copy_from_slice));
+            drop(result);
+            self.encoder = Some(encoder);
+        }
+        Ok(shards)
+    }
+}
+
+/// The body of `body_len` bytes from k different good shards.
+pub(crate) fn decode(shape: Shape, body_len: usize, shards: &[(usize, Bytes)]) -> Result<Vec<u8>, VaultError> {
+    let (k, n) = (shape.k(), shape.n());
+    let len = shard_len(body_len, k);
+    let given = |i: usize| shards.iter().find(|(at, _)| *at == i).map(|(_, shard)| shard);
+    let mut body = Vec::with_capacity(k * len);
+    if (0..k).all(|i| given(i).is_some()) {
+        (0..k).filter_map(given).for_each(|shard| body.extend_from_slice(shard));
+    } else {
+        let mut decoder = ReedSolomonDecoder::new(k, n - k, len).map_err(failed)?;
+        for (i, shard) in shards.iter().take(k) {
+            if *i < k { decoder.add_original_shard(*i, shard) } else { decoder.add_recovery_shard(*i - k, shard) }
+                .map_err(failed)?;
+        }
+        let result = decoder.decode().map_err(failed)?;
+        for i in 0..k {
+            match (given(i), result.restored_original(i)) {
+                (_, Some(restored)) => body.extend_from_slice(restored),
+                (Some(shard), None) => body.extend_from_slice(shard),
+                (None, None) => return Err(failed(())),
+            }
+        }
+    }
+    body.truncate(body_len);
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every k of n shards give the body back, for narrow, wide and no coding, and for bodies that fill no shard.
+    #[test]
+    fn any_k_of_n_give_the_body() {
+        for (k, n, floor) in [(1, 1, 1), (1, 4, 3), (2, 2, 2), (3, 7, 5), (4, 6, 4)] {
+            let shape = Shape::new(k, n, floor).unwrap();
+            let mut coder = Coder::new(shape);
+            for len in [1usize, 2, 16, 17, 63, 64, 1_000, 70_001] {
+                let body: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
+                let shards = coder.encode(body.clone()).unwrap();
+                assert_eq!(shards.len(), usize::from(n));
+                for chosen in 0u32..1 << n {
+                    if chosen.count_ones() == u32::from(k) {
+                        let given: Vec<(usize, Bytes)> =
+                            (0..n.into()).filter(|i| chosen >> i & 1 == 1).map(|i| (i, shards[i].clone())).collect();
+                        assert_eq!(decode(shape, len, &given).unwrap(), body, "{k} of {n}, {len} bytes, {chosen:b}");
+                    }
+                }
+            }
+        }
+    }
+}

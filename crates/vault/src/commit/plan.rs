@@ -1,0 +1,132 @@
+//! Which bytes go into which segment.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::SyncSender;
+
+use bytes::Bytes;
+
+use super::inbox::Submission;
+use crate::body::{BLOCK_FIXED_BYTES, Extent, Prepared, SEGMENT_ENTRIES_MAX};
+use crate::error::VaultError;
+use crate::parcel::Receipt;
+
+/// Who waits for how many receipts.
+pub(super) struct Answer {
+    pub(super) entries: usize,
+    to: SyncSender<Result<Vec<Receipt>, VaultError>>,
+}
+
+impl Answer {
+    pub(super) fn send(&self, answer: Result<Vec<Receipt>, VaultError>) {
+        // Who went away without waiting doesn't want to know.
+        let _ = self.to.try_send(answer);
+    }
+}
+
+/// One segment to be.
+pub(super) struct Plan {
+    pub(super) number: u64,
+    pub(super) heads: Vec<(Prepared, Vec<Extent>)>,
+    pub(super) pieces: Vec<Bytes>,
+    pub(super) answers: Vec<Answer>,
+}
+
+pub(super) struct Planner {
+    /// Bytes for heads and payloads in one segment.
+    room: usize,
+    next: u64,
+    ready: VecDeque<Plan>,
+    open: Option<(Plan, usize)>,
+}
+
+impl Planner {
+    pub(super) fn new(capacity: usize, next: u64) -> Self {
+        Self { room: capacity.saturating_sub(BLOCK_FIXED_BYTES), next, ready: VecDeque::new(), open: None }
+    }
+
+    /// The group's heads go into one segment. Payloads that find no room beside them go ahead, in segments of their own.
+    pub(super) fn add(&mut self, submission: Submission) {
+        let Submission { mut entries, heads, payload, answer } = submission;
+        let fits = self.open.as_ref().is_some_and(|(plan, used)| {
+            used + heads + payload <= self.room && plan.heads.len() + entries.len() <= SEGMENT_ENTRIES_MAX
+        });
+        if !fits {
+            self.close();
+        }
+        let mut payloads: VecDeque<(usize, Bytes)> = (0..)
+            .zip(&mut entries)
+            .filter_map(|(at, entry)| entry.payload.as_mut().map(|sealed| (at, std::mem::take(&mut sealed.bytes))))
+            .collect();
+        let mut extents: Vec<Vec<Extent>> = vec![Vec::new(); entries.len()];
+        let mut left = payload;
+        while heads + left > self.room {
+            let (number, want) = (self.number(), left.min(self.room));
+            let pieces = cut(&mut payloads, want, number, 0, &mut extents);
+            left -= pieces.iter().map(Bytes::len).sum::<usize>();
+            self.ready.push_back(Plan { number, heads: Vec::new(), pieces, answers: Vec::new() });
+        }
+        if self.open.is_none() {
+            let plan = Plan { number: self.number(), heads: Vec::new(), pieces: Vec::new(), answers: Vec::new() };
+            self.open = Some((plan, 0));
+        }
+        if let Some((plan, used)) = &mut self.open {
+            let offset = plan.pieces.iter().map(Bytes::len).sum();
+            plan.pieces.extend(cut(&mut payloads, left, plan.number, offset, &mut extents));
+            plan.answers.push(Answer { entries: entries.len(), to: answer });
+            plan.heads.extend(entries.into_iter().zip(extents));
+            *used += heads + left;
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// What is added from now on goes into another segment.
+    pub(super) fn close(&mut self) {
+        self.ready.extend(self.open.take().map(|(plan, _)| plan));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.open.is_none()
+    }
+
+    pub(super) fn next(&mut self) -> Option<Plan> {
+        self.ready.pop_front()
+    }
+
+    /// Forgets everything; who waited is handed back. The next segment gets the number `next`.
+    pub(super) fn abandon(&mut self, next: u64) -> Vec<Answer> {
+        self.close();
+        self.next = next;
+        self.ready.drain(..).flat_map(|plan| plan.answers).collect()
+    }
+}
+
+/// Takes `want` bytes off the front of `payloads`, to stand in segment `number` from `offset` on.
+fn cut(
+    payloads: &mut VecDeque<(usize, Bytes)>,
+    want: usize,
+    number: u64,
+    mut offset: usize,
+    extents: &mut [Vec<Extent>],
+) -> Vec<Bytes> {
+    let (mut pieces, mut left) = (Vec::new(), want);
+    while left > 0 {
+        let Some((at, bytes)) = payloads.front_mut() else { break };
+        let piece = bytes.split_to(left.min(bytes.len()));
+        if let Some(extents) = extents.get_mut(*at) {
+            // A segment is far below 4 GiB, and so is what stands in it.
+            let narrow = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
+            extents.push(Extent { segment: number, offset: narrow(offset), len: narrow(piece.len()) });
+        }
+        if bytes.is_empty() {
+            payloads.pop_front();
+        }
+        left -= piece.len();
+        offset += piece.len();
+        pieces.push(piece);
+    }
+    pieces
+}

@@ -1,0 +1,457 @@
+//! What every part of an open vault shares: the chain, the tree, the secrets, and reading through them.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::thread;
+
+use keys::{Batch, DataKey, KeyRecord};
+use kit::{Clock, Digest, Entropy, Id16, OperationId, PatientId};
+use ledger::{Checkpoint, Tree, leaf_hash};
+use zeroize::Zeroizing;
+
+use crate::body::{Extent, Head, Opened, Payload, Prepared, Sealed};
+use crate::centre::Centre;
+use crate::error::VaultError;
+use crate::gateway::{Gateway, Hashes};
+use crate::header::Header;
+use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap};
+use crate::parcel::{Entry, Parcel, Scope};
+use crate::seal;
+use crate::secrets::{Opener, Secrets};
+use crate::shelf::{Catalogue, Located, Shelf};
+
+/// Opened segments kept: ten full ones of the 3-of-14 code. More would be plaintext of entries' heads lying about.
+const OPENED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Threads that read one large payload: enough to hash and decipher while another waits for a disk.
+const READERS: usize = 4;
+
+/// Key records kept decoded: a day's patients, at about 2 KiB each.
+const KEY_RECORDS_MAX: usize = 1_024;
+
+/// Batches kept decoded, at about 20 KiB each.
+const BATCHES_MAX: usize = 256;
+
+/// Values by key, the oldest out first.
+pub(crate) struct Recent<K, V> {
+    held: VecDeque<(K, V, usize)>,
+    weight: usize,
+    max: usize,
+}
+
+impl<K: PartialEq, V: Clone> Recent<K, V> {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { held: VecDeque::new(), weight: 0, max }
+    }
+
+    pub(crate) fn get(&mut self, key: &K) -> Option<V> {
+        let at = self.held.iter().position(|(held, ..)| held == key)?;
+        let found = self.held.remove(at)?;
+        let value = found.1.clone();
+        self.held.push_back(found);
+        Some(value)
+    }
+
+    pub(crate) fn put(&mut self, key: K, value: V, weight: usize) {
+        self.remove(&key);
+        self.weight += weight;
+        self.held.push_back((key, value, weight));
+        while self.weight > self.max && self.held.len() > 1 {
+            self.weight -= self.held.pop_front().map_or(0, |(_, _, weight)| weight);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: &K) {
+        if let Some(at) = self.held.iter().position(|(held, ..)| held == key)
+            && let Some((_, _, weight)) = self.held.remove(at)
+        {
+            self.weight -= weight;
+        }
+    }
+}
+
+fn copy_piece(opened: &Opened, extent: &Extent, place: &mut [u8], index: u64) -> Result<(), VaultError> {
+    match opened.piece(extent).filter(|piece| piece.len() == place.len()) {
+        Some(piece) => {
+            place.copy_from_slice(piece);
+            Ok(())
+        }
+        None => Err(VaultError::Payload { index, what: "an extent is outside of its segment" }),
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) struct Core {
+    pub(crate) shelf: Shelf,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) tree: Mutex<Tree<Hashes>>,
+    /// The newest signed checkpoint, and its note.
+    pub(crate) checkpoint: Mutex<Option<(Checkpoint, Vec<u8>)>>,
+    pub(crate) centre: Centre,
+    pub(crate) secrets: Secrets,
+    pub(crate) opener: Opener,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    keymap: RwLock<Keymap>,
+    opened: Mutex<Recent<u64, Arc<Opened>>>,
+    key_records: Mutex<Recent<PatientId, Arc<KeyRecord>>>,
+    batches: Mutex<Recent<Id16, Arc<Batch>>>,
+}
+
+/// What a core is made of, before it has read its keymap.
+pub(crate) struct Parts {
+    pub(crate) shelf: Shelf,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) tree: Tree<Hashes>,
+    pub(crate) checkpoint: Option<(Checkpoint, Vec<u8>)>,
+    pub(crate) centre: Centre,
+    pub(crate) secrets: Secrets,
+    pub(crate) opener: Opener,
+    pub(crate) gateway: Option<Gateway>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            shelf: parts.shelf,
+            catalogue: parts.catalogue,
+            tree: Mutex::new(parts.tree),
+            checkpoint: Mutex::new(parts.checkpoint),
+            centre: parts.centre,
+            secrets: parts.secrets,
+            opener: parts.opener,
+            gateway: parts.gateway,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            keymap: RwLock::default(),
+            opened: Mutex::new(Recent::new(OPENED_BYTES_MAX)),
+            key_records: Mutex::new(Recent::new(KEY_RECORDS_MAX)),
+            batches: Mutex::new(Recent::new(BATCHES_MAX)),
+        }
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.catalogue.entries()
+    }
+
+    // Segments.
+
+    /// Reads and opens a segment, and compares what it holds with its header.
+    pub(crate) fn open_segment(&self, segment: u64, located: &Located) -> Result<(Header, Opened), VaultError> {
+        let (header, sealed) = self.shelf.read(segment, located)?;
+        let opened = self.unseal(segment, &header, sealed)?;
+        Ok((header, opened))
+    }
+
+    pub(crate) fn unseal(&self, segment: u64, header: &Header, sealed: Vec<u8>) -> Result<Opened, VaultError> {
+        let binding = seal::segment_binding(self.shelf.vault, segment, header.term);
+        let plain = seal::open_whole(self.secrets.vault.bytes(), &header.salt, &binding, sealed)?;
+        let wrong = |what| VaultError::Segment { segment, what };
+        let opened = Opened::new(plain.ok_or_else(|| wrong("it does not open"))?)?;
+        let leaves = opened.heads.iter().map(|head| Digest::from(leaf_hash(head)));
+        if !leaves.eq(header.leaves.iter().copied()) {
+            return Err(wrong("its entries are not the header's leaves"));
+        }
+        Ok(opened)
+    }
+
+    fn segment(&self, segment: u64) -> Result<Arc<Opened>, VaultError> {
+        if let Some(opened) = lock(&self.opened).get(&segment) {
+            return Ok(opened);
+        }
+        let located = self.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
+        let opened = Arc::new(self.open_segment(segment, &located)?.1);
+        lock(&self.opened).put(segment, Arc::clone(&opened), opened.bytes());
+        Ok(opened)
+    }
+
+    // Entries.
+
+    pub(crate) fn head(&self, index: u64) -> Result<(Head, Digest, u64), VaultError> {
+        let absent = VaultError::NoSuchEntry { index, size: self.size() };
+        let Some((segment, located)) = self.catalogue.segment_of(index) else { return Err(absent) };
+        let opened = self.segment(segment)?;
+        let ordinal = index.checked_sub(located.first).and_then(|at| usize::try_from(at).ok());
+        let Some(bytes) = ordinal.and_then(|at| opened.heads.get(at)) else { return Err(absent) };
+        Ok((Head::from_bytes(bytes)?, leaf_hash(bytes).into(), segment))
+    }
+
+    pub(crate) fn entry(&self, index: u64) -> Result<Entry, VaultError> {
+        let (head, leaf, segment) = self.head(index)?;
+        Ok(head.into_entry(index, leaf, segment))
+    }
+
+    /// Hands every head from `from` on to `each`, one segment after the other; gives the next index. Segments without
+    /// entries are not read.
+    pub(crate) fn scan<E: From<VaultError>>(
+        &self,
+        from: u64,
+        each: &mut impl FnMut(u64, u64, &[u8]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let (mut next, end) = (from, self.size());
+        while next < end {
+            let broken = || VaultError::NoSuchEntry { index: next, size: end };
+            let (segment, located) = self.catalogue.segment_of(next).ok_or_else(broken)?;
+            let cached = lock(&self.opened).get(&segment);
+            // What is read once, in order, would only push out what is read often.
+            let opened = match cached {
+                Some(opened) => opened,
+                None => Arc::new(self.open_segment(segment, &located)?.1),
+            };
+            for (index, head) in (located.first..).zip(&opened.heads) {
+                if index >= next {
+                    each(index, segment, head)?;
+                }
+            }
+            next = located.end();
+        }
+        Ok(next)
+    }
+
+    // Payloads.
+
+    /// Compares a payload with its digest, where the segment of its entry is open already.
+    pub(crate) fn check_payload(
+        &self,
+        index: u64,
+        payload: &Payload,
+        segment: u64,
+        opened: &Opened,
+    ) -> Result<(), VaultError> {
+        match payload.extents.as_slice() {
+            [extent] if extent.segment == segment => {
+                let digest = opened.piece(extent).map(|piece| Digest(*blake3::hash(piece).as_bytes()));
+                let wrong = VaultError::Payload { index, what: "its digest" };
+                if digest == Some(payload.digest) { Ok(()) } else { Err(wrong) }
+            }
+            _ => self.stored(index, payload).map(drop),
+        }
+    }
+
+    /// The sealed bytes of a payload, compared with their digest.
+    pub(crate) fn stored(&self, index: u64, payload: &Payload) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let wrong = |what| VaultError::Payload { index, what };
+        let mut stored = Zeroizing::new(vec![0; usize::try_from(payload.stored_len()).unwrap_or(0)]);
+        let (mut places, mut rest) = (Vec::with_capacity(payload.extents.len()), stored.as_mut_slice());
+        for extent in &payload.extents {
+            let (place, behind) = rest.split_at_mut_checked(extent.len as usize).ok_or_else(|| wrong("its extents"))?;
+            places.push((extent, place));
+            rest = behind;
+        }
+        match places.as_mut_slice() {
+            [(extent, place)] => copy_piece(&*self.segment(extent.segment)?, extent, place, index)?,
+            // A large payload's segments are read past the cache, by several threads.
+            several => thread::scope(|scope| {
+                let share = several.len().div_ceil(READERS).max(1);
+                let readers: Vec<_> = several
+                    .chunks_mut(share)
+                    .map(|share| {
+                        scope.spawn(move || {
+                            share.iter_mut().try_for_each(|(extent, place)| {
+                                let segment = extent.segment;
+                                let located = self.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
+                                copy_piece(&self.open_segment(segment, &located)?.1, extent, place, index)
+                            })
+                        })
+                    })
+                    .collect();
+                readers.into_iter().try_for_each(|reader| {
+                    reader.join().unwrap_or(Err(VaultError::Internal { step: "reading a payload" }))
+                })
+            })?,
+        }
+        if Digest(*blake3::hash(&stored).as_bytes()) != payload.digest {
+            return Err(wrong("its digest"));
+        }
+        Ok(stored)
+    }
+
+    pub(crate) fn fetch(
+        &self,
+        index: u64,
+        person: &str,
+        purpose: &str,
+    ) -> Result<(Entry, Zeroizing<Vec<u8>>), VaultError> {
+        let (head, leaf, segment) = self.head(index)?;
+        let wrong = |what| VaultError::Payload { index, what };
+        let payload = head.payload.as_ref().ok_or(VaultError::NoPayload { index })?;
+        // Asked first: who may not open it costs no disk, and who may is counted before anything is read.
+        let key = self.data_key(head.scope(), person, purpose)?;
+        let stored = self.stored(index, payload)?;
+        let binding = seal::payload_binding(head.scope(), &head.kind, head.operation, payload.compressed);
+        let opened = seal::open_payload(key.bytes(), &binding, stored)?.ok_or_else(|| wrong("it does not open"))?;
+        let len = usize::try_from(payload.len).map_err(|_| wrong("its length"))?;
+        let plain = if payload.compressed {
+            seal::decompress(&opened, len).ok_or_else(|| wrong("it does not decompress to its length"))?
+        } else {
+            opened
+        };
+        if plain.len() != len {
+            return Err(wrong("its length"));
+        }
+        Ok((head.into_entry(index, leaf, segment), plain))
+    }
+
+    /// Compressed, sealed, hashed: in the caller's thread, before anything waits for anything.
+    pub(crate) fn prepare(
+        &self,
+        parcel: Parcel,
+        operation: OperationId,
+        permit: Option<Digest>,
+        key: &DataKey,
+    ) -> Result<Prepared, VaultError> {
+        let Parcel { scope, kind, meta, payload } = parcel;
+        let payload = match payload.map(Zeroizing::new) {
+            None => None,
+            Some(plain) => {
+                let squeezed = seal::compress(&plain);
+                let compressed = squeezed.is_some();
+                let binding = seal::payload_binding(scope, &kind, operation, compressed);
+                let inner = squeezed.as_ref().unwrap_or(&plain);
+                let sealed = seal::seal_payload(key.bytes(), &binding, inner, &*self.entropy)?;
+                let digest = Digest(*blake3::hash(&sealed).as_bytes());
+                Some(Sealed { len: plain.len() as u64, compressed, digest, bytes: sealed.into() })
+            }
+        };
+        let salt = self.entropy.id();
+        Ok(Prepared { time: self.clock.now(), scope, kind, operation, permit, meta, salt, payload })
+    }
+
+    // Keys.
+
+    pub(crate) fn keymap(&self) -> RwLockReadGuard<'_, Keymap> {
+        self.keymap.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn keymap_mut(&self) -> RwLockWriteGuard<'_, Keymap> {
+        self.keymap.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what the keymap hasn't seen yet; from the beginning where `anew`. Segments that can't be put together are
+    /// passed over, so that one of them doesn't keep the others from being read; their number is given. What they said
+    /// of keys is not known then, and whom they erased only to the holders.
+    pub(crate) fn build_keymap(&self, anew: bool) -> Result<u64, VaultError> {
+        let mut from = if anew { 0 } else { self.keymap().watermark };
+        let (mut effects, mut unreadable) = (Vec::new(), 0);
+        let watermark = loop {
+            let scanned = self.scan(from, &mut |index, _, bytes| {
+                let head = Head::from_bytes(bytes)?;
+                effects.extend(Effect::of(&head.kind, head.patient, &head.meta).map(|effect| (index, effect)));
+                Ok::<_, VaultError>(())
+            });
+            match scanned {
+                Ok(watermark) => break watermark,
+                Err(error @ VaultError::Unreadable { segment, .. }) => {
+                    tracing::error!(%error, "passed over");
+                    unreadable += 1;
+                    from = self.catalogue.get(segment).ok_or(error)?.end();
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        let mut keymap = self.keymap_mut();
+        if anew {
+            *keymap = Keymap::default();
+        }
+        effects.into_iter().for_each(|(index, effect)| keymap.apply(index, effect));
+        keymap.watermark = watermark.max(keymap.watermark);
+        keymap.incomplete |= unreadable > 0;
+        Ok(unreadable)
+    }
+
+    pub(crate) fn save_keymap(&self) -> Result<(), VaultError> {
+        let Some(gateway) = &self.gateway else { return Ok(()) };
+        let keymap = self.keymap();
+        if keymap.incomplete {
+            return Ok(());
+        }
+        let root = lock(&self.tree).root_at(keymap.watermark)?;
+        let key = self.secrets.vault.bytes();
+        gateway.remember_keymap(&keymap.to_snapshot(self.shelf.vault, key, root, &*self.entropy)?)
+    }
+
+    pub(crate) fn data_key(&self, scope: Scope, person: &str, purpose: &str) -> Result<Arc<DataKey>, VaultError> {
+        let Scope::Patient(patient) = scope else { return Ok(Arc::clone(&self.secrets.centre)) };
+        let record = self.key_record(patient)?;
+        let batch = self.batch(record.batch)?;
+        self.opener.open(&record, &batch, person, purpose)
+    }
+
+    pub(crate) fn key_record(&self, patient: PatientId) -> Result<Arc<KeyRecord>, VaultError> {
+        if self.keymap().erased.contains(&patient) {
+            lock(&self.key_records).remove(&patient);
+            return Err(VaultError::Erased);
+        }
+        if let Some(record) = lock(&self.key_records).get(&patient) {
+            return Ok(record);
+        }
+        let record = match self.read_key_record(patient) {
+            Err(VaultError::KeyRecord) => {
+                tracing::warn!("the key map is wrong: it is built anew from the log");
+                self.build_keymap(true)?;
+                if self.keymap().erased.contains(&patient) {
+                    return Err(VaultError::Erased);
+                }
+                self.read_key_record(patient)?
+            }
+            other => other?,
+        };
+        let record = Arc::new(record);
+        lock(&self.key_records).put(patient, Arc::clone(&record), 1);
+        Ok(record)
+    }
+
+    fn read_key_record(&self, patient: PatientId) -> Result<KeyRecord, VaultError> {
+        let index = *self.keymap().keys.get(&patient).ok_or(VaultError::UnknownPatient)?;
+        let entry = match self.entry(index) {
+            Err(VaultError::NoSuchEntry { .. }) => return Err(VaultError::KeyRecord),
+            other => other?,
+        };
+        let record = KeyRecord::from_bytes(&entry.meta).map_err(|_| VaultError::KeyRecord)?;
+        let hers = entry.kind == KEY && entry.scope == Scope::Patient(patient) && record.subject == Id16(patient.0);
+        if hers { Ok(record) } else { Err(VaultError::KeyRecord) }
+    }
+
+    pub(crate) fn batch(&self, id: Id16) -> Result<Arc<Batch>, VaultError> {
+        if self.centre.batch.id == id {
+            return Ok(Arc::new(self.centre.batch.clone()));
+        }
+        if let Some(batch) = lock(&self.batches).get(&id) {
+            return Ok(batch);
+        }
+        let index = *self.keymap().batches.get(&id).ok_or(VaultError::KeyRecord)?;
+        let entry = self.entry(index)?;
+        let batch = Batch::from_bytes(&entry.meta).map_err(|_| VaultError::KeyRecord)?;
+        if entry.kind != KEY_BATCH || batch.id != id {
+            return Err(VaultError::KeyRecord);
+        }
+        let batch = Arc::new(batch);
+        lock(&self.batches).put(id, Arc::clone(&batch), 1);
+        Ok(batch)
+    }
+
+    /// New key records make old ones stale.
+    pub(crate) fn forget_key_record(&self, patient: PatientId) {
+        lock(&self.key_records).remove(&patient);
+    }
+
+    // The ledger.
+
+    /// Signs the tree as it is now, and remembers it.
+    pub(crate) fn sign_checkpoint(&self, tree: &Tree<Hashes>) -> Result<(), VaultError> {
+        let origin = self.secrets.log.vkey().name().to_owned();
+        let checkpoint = Checkpoint { origin, size: tree.size(), root: tree.root()? };
+        let signed = checkpoint.sign(&self.secrets.log)?;
+        if let Some(gateway) = &self.gateway {
+            gateway.remember_checkpoint(signed.bytes());
+        }
+        *lock(&self.checkpoint) = Some((checkpoint, signed.into_bytes()));
+        Ok(())
+    }
+}

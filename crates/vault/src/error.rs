@@ -1,0 +1,236 @@
+//! What can go wrong with a vault, by whose fault it is. No error names a patient.
+
+use std::io;
+
+use kit::{Blame, Digest, Explain, Id16};
+
+use crate::format::FormatError;
+use crate::location::LocationError;
+use crate::recover::LossReport;
+
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    // The caller's.
+    #[error("parcel {at}: a kind is 1 to {max} of a-z, 0-9, '.', '-', and not one of the vault's own")]
+    Kind { at: usize, max: usize },
+    #[error("parcel {at}: {found} bytes of meta, the maximum is {max}")]
+    MetaTooLarge { at: usize, found: usize, max: usize },
+    #[error("parcel {at}: a payload of {found} bytes, the maximum is {max}")]
+    PayloadTooLarge { at: usize, found: usize, max: usize },
+    #[error("a group of {found} entries, it needs 1 to {max}")]
+    GroupSize { found: usize, max: usize },
+    #[error("a group whose entries take {found} bytes without payloads; one segment holds {max}")]
+    GroupHeads { found: usize, max: usize },
+    #[error("a note registers no patients, and takes at most {max} bytes; here are {found}")]
+    Note { found: usize, max: usize },
+    #[error("the patient is not registered")]
+    UnknownPatient,
+    #[error("the patient is registered already")]
+    PatientExists,
+
+    // Nobody's: this is what was asked for.
+    #[error("no entry {index}: the log has {size}")]
+    NoSuchEntry { index: u64, size: u64 },
+    #[error("entry {index} has no payload")]
+    NoPayload { index: u64 },
+    #[error("the patient is erased: her key is refused")]
+    Erased,
+
+    // The configuration's, or the surroundings'.
+    #[error("k {k}, n {n}, floor {floor}: it must be 1 <= k <= floor <= n <= {max}, and floor more than half of n")]
+    Shape { k: u8, n: u8, floor: u8, max: usize },
+    #[error("{found} locations for a vault of {n}")]
+    LocationCount { found: usize, n: usize },
+    #[error("location {location} is none of this vault's, or was given twice")]
+    UnknownLocation { location: String },
+    #[error("location {location} holds objects already")]
+    NotEmpty { location: String },
+    #[error("{up} locations can be written, the floor is {floor}")]
+    BelowFloor { up: usize, floor: usize },
+    #[error("written to {durable} locations, the floor is {floor}: not acknowledged")]
+    NotDurable { durable: usize, floor: usize },
+    #[error("{have} locations answer, {need} are needed to open for writing")]
+    NotEnoughLocations { have: usize, need: usize },
+    #[error("the vault is open for reading only")]
+    ReadOnly,
+    #[error("the vault is closed")]
+    Closed,
+    #[error("{found} bytes of notes wait to be written, the maximum is {max}")]
+    NotesFull { found: u64, max: u64 },
+    #[error("the gateway's folder: {operation} failed: {source}")]
+    Gateway { operation: &'static str, source: io::Error },
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    #[error("no centre record with a good signature stands at any location")]
+    NoCentreRecord,
+    #[error(
+        "the locations show centre records of {found} different log keys, and none is known here to be the right one"
+    )]
+    ManyCentres { found: usize },
+
+    // What is stored is not what was written.
+    #[error("the centre's log key is {found}, here {expected} is remembered")]
+    OtherCentre { expected: String, found: String },
+    #[error("vault {found} stands where {expected} is expected")]
+    OtherVault { expected: Id16, found: Id16 },
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("segment {segment}: {good} good shards, {need} are needed")]
+    Unreadable { segment: u64, good: usize, need: usize },
+    #[error("segment {segment}: no location shows the header that its successor names")]
+    ChainBroken { segment: u64 },
+    #[error("segment {segment}: its shards are good, and what they hold is not what its header says: {what}")]
+    Segment { segment: u64, what: &'static str },
+    #[error("entry {index}: its payload is not what its head says: {what}")]
+    Payload { index: u64, what: &'static str },
+    #[error(
+        "{found} entries can be read, a checkpoint signed for {signed} stands at a location: some can't be put together"
+    )]
+    Behind { signed: u64, found: u64 },
+    #[error("the locations show a log of {found} entries, a checkpoint of {remembered} is remembered: rolled back")]
+    RolledBack { remembered: u64, found: u64 },
+    #[error("the log's first {size} entries have the root {found}, a signed checkpoint says {signed}")]
+    Root { size: u64, signed: Digest, found: Digest },
+    #[error("no key record of the patient stands where the log says")]
+    KeyRecord,
+    #[error("{0}")]
+    Lost(Box<LossReport>),
+
+    // Another room's.
+    #[error(transparent)]
+    Keys(#[from] keys::KeysError),
+    #[error(transparent)]
+    Custodians(#[from] keys::CustodianError),
+    #[error(transparent)]
+    Ledger(#[from] ledger::LedgerError),
+
+    // Ours.
+    #[error("{step} failed, which no input should make it do")]
+    Internal { step: &'static str },
+}
+
+impl Explain for VaultError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Kind { .. }
+            | Self::MetaTooLarge { .. }
+            | Self::PayloadTooLarge { .. }
+            | Self::GroupSize { .. }
+            | Self::GroupHeads { .. }
+            | Self::Note { .. }
+            | Self::UnknownPatient => Blame::Peer,
+            Self::PatientExists => Blame::Conflict,
+            Self::NoSuchEntry { .. } | Self::NoPayload { .. } | Self::Erased => Blame::Absent,
+            Self::Shape { .. }
+            | Self::LocationCount { .. }
+            | Self::UnknownLocation { .. }
+            | Self::NotEmpty { .. }
+            | Self::BelowFloor { .. }
+            | Self::NotDurable { .. }
+            | Self::NotEnoughLocations { .. }
+            | Self::ReadOnly
+            | Self::Closed
+            | Self::NotesFull { .. }
+            | Self::Gateway { .. }
+            | Self::NoCentreRecord => Blame::Configuration,
+            Self::ManyCentres { .. }
+            | Self::OtherCentre { .. }
+            | Self::OtherVault { .. }
+            | Self::Format(_)
+            | Self::Unreadable { .. }
+            | Self::ChainBroken { .. }
+            | Self::Segment { .. }
+            | Self::Payload { .. }
+            | Self::Behind { .. }
+            | Self::RolledBack { .. }
+            | Self::Root { .. }
+            | Self::KeyRecord
+            | Self::Lost(_) => Blame::Integrity,
+            Self::Location(error) => error.blame(),
+            Self::Keys(error) => error.blame(),
+            Self::Custodians(error) => error.blame(),
+            Self::Ledger(error) => error.blame(),
+            Self::Internal { .. } => Blame::Ours,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Kind { .. } => "vault.kind",
+            Self::MetaTooLarge { .. } | Self::PayloadTooLarge { .. } => "vault.too-large",
+            Self::GroupSize { .. } | Self::GroupHeads { .. } => "vault.group",
+            Self::Note { .. } => "vault.note",
+            Self::UnknownPatient => "vault.unknown-patient",
+            Self::PatientExists => "vault.patient-exists",
+            Self::NoSuchEntry { .. } => "vault.no-such-entry",
+            Self::NoPayload { .. } => "vault.no-payload",
+            Self::Erased => "vault.erased",
+            Self::Shape { .. } => "vault.shape",
+            Self::LocationCount { .. } | Self::UnknownLocation { .. } => "vault.locations",
+            Self::NotEmpty { .. } => "vault.not-empty",
+            Self::BelowFloor { .. } => "vault.below-floor",
+            Self::NotDurable { .. } => "vault.not-durable",
+            Self::NotEnoughLocations { .. } => "vault.not-enough-locations",
+            Self::ReadOnly => "vault.read-only",
+            Self::Closed => "vault.closed",
+            Self::NotesFull { .. } => "vault.notes-full",
+            Self::Gateway { .. } => "vault.gateway",
+            Self::NoCentreRecord => "vault.no-centre-record",
+            Self::ManyCentres { .. } => "vault.many-centres",
+            Self::OtherCentre { .. } | Self::OtherVault { .. } => "vault.other-centre",
+            Self::Format(_) => "vault.format",
+            Self::Unreadable { .. } => "vault.unreadable",
+            Self::ChainBroken { .. } => "vault.chain-broken",
+            Self::Segment { .. } => "vault.segment",
+            Self::Payload { .. } => "vault.payload",
+            Self::Behind { .. } => "vault.behind",
+            Self::RolledBack { .. } => "vault.rolled-back",
+            Self::Root { .. } => "vault.root",
+            Self::KeyRecord => "vault.key-record",
+            Self::Lost(_) => "vault.lost",
+            Self::Location(error) => error.code(),
+            Self::Keys(error) => error.code(),
+            Self::Custodians(error) => error.code(),
+            Self::Ledger(error) => error.code(),
+            Self::Internal { .. } => "vault.internal",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::BelowFloor { .. } => "bring locations back; nothing was written",
+            Self::NotDurable { .. } => {
+                "bring locations back and repeat; should this process end first, the next start may find it kept"
+            }
+            Self::NotEnoughLocations { .. } => {
+                "bring locations back, open for reading, or recover onto fresh locations with the custodians"
+            }
+            Self::UnknownLocation { .. } => "point the configuration at this vault's own locations",
+            Self::NotEmpty { .. } => "found a vault on empty locations only",
+            Self::NotesFull { .. } => "bring locations back: notes wait until the log can be written",
+            Self::ManyCentres { .. } => {
+                "say which log key is yours: it stands on the sheet printed when the centre was founded"
+            }
+            Self::OtherCentre { .. } => "do not go on: these locations belong to another centre, or were forged",
+            Self::Unreadable { .. } | Self::ChainBroken { .. } | Self::Behind { .. } => {
+                "bring more locations back, then run a verify and a scrub"
+            }
+            Self::RolledBack { .. } => {
+                "do not go on: the locations show an older state than was acknowledged; keep them as evidence"
+            }
+            Self::Root { .. } | Self::Segment { .. } | Self::Payload { .. } => {
+                "do not go on: keep the locations as they are, and run a verify"
+            }
+            Self::Lost(_) => "bring more of the old locations; what is listed can't be put together from these",
+            Self::Location(error) => return error.guidance(),
+            Self::Keys(error) => return error.guidance(),
+            Self::Custodians(error) => return error.guidance(),
+            Self::Ledger(error) => return error.guidance(),
+            _ => return None,
+        })
+    }
+}
+
+pub(crate) fn gateway(operation: &'static str) -> impl FnOnce(io::Error) -> VaultError {
+    move |source| VaultError::Gateway { operation, source }
+}

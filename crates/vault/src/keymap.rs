@@ -1,0 +1,126 @@
+//! Which entry holds a patient's newest key: a projection of the log, kept as a sealed snapshot in the gateway's folder.
+
+use std::collections::{HashMap, HashSet};
+
+use keys::Batch;
+use kit::{Digest, Entropy, Id16, PatientId};
+use minicbor::{Decode, Encode};
+
+use crate::error::VaultError;
+use crate::format::{self, Version};
+use crate::seal::{self, SALT_BYTES};
+
+pub(crate) const KEY: &str = "vault.key";
+pub(crate) const KEY_BATCH: &str = "vault.key-batch";
+pub(crate) const ERASED: &str = "vault.erased";
+
+/// Some ten million patients.
+const SNAPSHOT_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+const MAGIC: &[u8; 8] = b"HFKEYMP1";
+
+#[derive(Default)]
+pub(crate) struct Keymap {
+    /// Entries that it has seen.
+    pub(crate) watermark: u64,
+    /// Some of them could not be read: it is not remembered so.
+    pub(crate) incomplete: bool,
+    pub(crate) keys: HashMap<PatientId, u64>,
+    pub(crate) batches: HashMap<Id16, u64>,
+    pub(crate) erased: HashSet<PatientId>,
+}
+
+/// What one entry changes.
+#[derive(Clone, Copy)]
+pub(crate) enum Effect {
+    Key(PatientId),
+    Batch(Id16),
+    Erased(PatientId),
+}
+
+impl Effect {
+    pub(crate) fn of(kind: &str, patient: Option<PatientId>, meta: &[u8]) -> Option<Self> {
+        match kind {
+            KEY => patient.map(Self::Key),
+            KEY_BATCH => Batch::from_bytes(meta).ok().map(|batch| Self::Batch(batch.id)),
+            ERASED => patient.map(Self::Erased),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Encode, Decode)]
+struct Snapshot {
+    #[n(0)]
+    version: Version<1>,
+    #[n(1)]
+    watermark: u64,
+    /// The log's root at the watermark: another history's snapshot is none of this one's.
+    #[n(2)]
+    root: Digest,
+    #[n(3)]
+    keys: Vec<(PatientId, u64)>,
+    #[n(4)]
+    batches: Vec<(Id16, u64)>,
+    #[n(5)]
+    erased: Vec<PatientId>,
+}
+
+fn binding(vault: Id16) -> Vec<u8> {
+    [b"holdfast keymap v1".as_slice(), &vault.0].concat()
+}
+
+impl Keymap {
+    pub(crate) fn apply(&mut self, index: u64, effect: Effect) {
+        match effect {
+            Effect::Key(patient) => drop(self.keys.insert(patient, index)),
+            Effect::Batch(batch) => drop(self.batches.insert(batch, index)),
+            Effect::Erased(patient) => drop(self.erased.insert(patient)),
+        }
+    }
+
+    /// Magic, salt, sealed CBOR.
+    pub(crate) fn to_snapshot(
+        &self,
+        vault: Id16,
+        key: &[u8; 32],
+        root: Digest,
+        entropy: &dyn Entropy,
+    ) -> Result<Vec<u8>, VaultError> {
+        let mut salt = [0; SALT_BYTES];
+        entropy.fill(&mut salt);
+        let mut sealed = format::encode(&Snapshot {
+            version: Version,
+            watermark: self.watermark,
+            root,
+            keys: self.keys.iter().map(|(patient, index)| (*patient, *index)).collect(),
+            batches: self.batches.iter().map(|(batch, index)| (*batch, *index)).collect(),
+            erased: self.erased.iter().copied().collect(),
+        });
+        seal::seal_whole(key, &salt, &binding(vault), &mut sealed)?;
+        Ok([MAGIC.as_slice(), &salt, &sealed].concat())
+    }
+
+    /// The snapshot, where it is one of this history; `root_at` gives the log's root at a size, or nothing.
+    pub(crate) fn from_snapshot(
+        bytes: &[u8],
+        vault: Id16,
+        key: &[u8; 32],
+        root_at: impl FnOnce(u64) -> Option<Digest>,
+    ) -> Result<Option<Self>, VaultError> {
+        let parts = bytes.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk::<SALT_BYTES>());
+        let Some((salt, sealed)) = parts.filter(|_| bytes.len() <= SNAPSHOT_BYTES_MAX) else { return Ok(None) };
+        let Some(plain) = seal::open_whole(key, salt, &binding(vault), sealed.to_vec())? else { return Ok(None) };
+        let Ok(snapshot) = format::decode::<Snapshot>("keymap", &plain, SNAPSHOT_BYTES_MAX) else { return Ok(None) };
+        if root_at(snapshot.watermark) != Some(snapshot.root) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            watermark: snapshot.watermark,
+            incomplete: false,
+            keys: snapshot.keys.into_iter().collect(),
+            batches: snapshot.batches.into_iter().collect(),
+            erased: snapshot.erased.into_iter().collect(),
+        }))
+    }
+}

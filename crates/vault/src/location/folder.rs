@@ -1,0 +1,558 @@
+//! A location in a folder: volumes that are only ever appended to, and an index of them in memory.
+//!
+//! One object per file was rejected: measured, a new file with its two syncs costs three times one synced append.
+//! Nothing here overwrites, truncates or deletes. `docs/formats/location.md` has the bytes.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::ops::{Bound, Range};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use kit::Id16;
+use minicbor::{Decode, Encode};
+
+use super::record::{self, CHECKSUM_BYTES};
+use super::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Refusal, Stats};
+
+/// A volume that would grow past this is left as it is, and the next one begun: small enough to copy and to lose
+/// alone, large enough that a terabyte is four thousand files.
+pub const VOLUME_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Volumes held open for reading: fourteen folders in one process stay far below the usual 1,024 files.
+const OPEN_VOLUMES_MAX: usize = 16;
+
+/// Small records are written together; a shard's body is larger than this and goes past the buffer uncopied.
+const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+
+const MARKER: &str = "location.cbor";
+const MARKER_DRAFT: &str = "location.cbor.new";
+const LOCK: &str = "lock";
+const VOLUMES: &str = "volumes";
+
+/// What the file system puts into a new disk.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// Four short fields; a longer file is none of ours.
+const MARKER_BYTES_MAX: u64 = 256;
+
+const MARKER_FORMAT: u8 = 1;
+
+/// A location's name is a host's name, or a part of one.
+const ID_BYTES_MAX: usize = 63;
+
+/// Whose folder it is.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Marker {
+    #[n(0)]
+    format: u8,
+    #[n(1)]
+    location: String,
+    #[n(2)]
+    vault: Id16,
+    #[n(3)]
+    number: u8,
+}
+
+impl Marker {
+    /// The marker of `vault`'s location number `number`, which people call `location`.
+    pub fn new(location: impl Into<String>, vault: Id16, number: u8) -> Self {
+        Self { format: MARKER_FORMAT, location: location.into(), vault, number }
+    }
+
+    /// What people call the location.
+    pub fn location(&self) -> &str {
+        &self.location
+    }
+
+    pub fn vault(&self) -> Id16 {
+        self.vault
+    }
+
+    /// Which of the vault's locations.
+    pub fn number(&self) -> u8 {
+        self.number
+    }
+
+    /// Reads a folder's marker without opening the folder: recovery asks survivors whose they are.
+    pub fn read(dir: &Path) -> Result<Self, LocationError> {
+        let place = dir.display().to_string();
+        let refused = |reason| LocationError::Refused { location: place.clone(), reason };
+        let io = |source| LocationError::Io { location: place.clone(), operation: "reading the marker", source };
+        let path = dir.join(MARKER);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() > MARKER_BYTES_MAX => return Err(refused(Refusal::MarkerDamaged)),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(if dir.is_dir() {
+                    refused(Refusal::NoMarker)
+                } else {
+                    LocationError::Gone { location: place, reason: "there is no such folder".to_owned() }
+                });
+            }
+            Err(error) => return Err(io(error)),
+        }
+        let bytes = fs::read(&path).map_err(io)?;
+        let marker: Self = minicbor::decode(&bytes).map_err(|_| refused(Refusal::MarkerDamaged))?;
+        // Written again it has to be the same bytes: nothing behind it, no other form of a number.
+        if marker.encode() != bytes || !marker.is_sound() {
+            return Err(refused(Refusal::MarkerDamaged));
+        }
+        Ok(marker)
+    }
+
+    fn is_sound(&self) -> bool {
+        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+        self.format == MARKER_FORMAT
+            && (1..=ID_BYTES_MAX).contains(&self.location.len())
+            && self.location.bytes().all(allowed)
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        // Writing into memory doesn't fail; were it to, an empty marker would be refused by every reader.
+        minicbor::to_vec(self).unwrap_or_default()
+    }
+}
+
+/// What opening a folder came upon. More than nothing in the last three is worth a line on the posture page.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    pub volumes: u64,
+    pub objects: u64,
+    /// Bytes between records that are none: damage. Their objects are missing.
+    pub skipped_bytes: u64,
+    /// Bytes behind a volume's last record: an append cut short. None of it was acknowledged, unless the volume
+    /// was truncated.
+    pub torn_bytes: u64,
+    /// Files that are none of ours; left alone.
+    pub foreign_files: u64,
+}
+
+pub struct FolderLocation {
+    marker: Marker,
+    volumes: PathBuf,
+    /// Held as long as the location is open: two writers would hand out one name twice.
+    _lock: File,
+    opened: Opened,
+    index: RwLock<Index>,
+    writer: Mutex<Writer>,
+    readers: Mutex<VecDeque<(u32, Arc<File>)>>,
+}
+
+#[derive(Default)]
+struct Index {
+    held: BTreeMap<Name, Held>,
+    stats: Stats,
+}
+
+/// The records of one name. There is more than one only where all but the last were damaged, or never acknowledged:
+/// a record is appended only while its name is free. So the last one that is whole counts.
+struct Held {
+    last: Place,
+    earlier: Vec<Place>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    volume: u32,
+    offset: u64,
+    body_len: u32,
+}
+
+impl Index {
+    fn insert(&mut self, name: Name, place: Place) {
+        match self.held.entry(name) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Held { last: place, earlier: Vec::new() });
+                self.stats.objects += 1;
+            }
+            Entry::Occupied(mut occupied) => {
+                let held = occupied.get_mut();
+                self.stats.bytes -= u64::from(held.last.body_len);
+                let before = std::mem::replace(&mut held.last, place);
+                held.earlier.push(before);
+            }
+        }
+        self.stats.bytes += u64::from(place.body_len);
+    }
+}
+
+struct Writer {
+    /// The volume that is appended to; `None` before the first append, and after a failed one.
+    open: Option<Volume>,
+    /// The number of the next new volume.
+    next: u32,
+}
+
+struct Volume {
+    number: u32,
+    file: File,
+    /// With what waits in the buffer.
+    len: u64,
+    buffer: Vec<u8>,
+}
+
+impl Volume {
+    fn new(number: u32, file: File, len: u64) -> Self {
+        Self { number, file, len, buffer: Vec::new() }
+    }
+
+    /// Small pieces wait to be written together. (`BufWriter` would write what waits when an error drops it.)
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.len += bytes.len() as u64;
+        if self.buffer.len() + bytes.len() > WRITE_BUFFER_BYTES {
+            self.flush()?;
+        }
+        if bytes.len() > WRITE_BUFFER_BYTES {
+            return self.file.write_all(bytes);
+        }
+        self.buffer.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.sync_data()
+    }
+}
+
+impl FolderLocation {
+    /// Makes an empty location in `dir`, which is missing or empty, and opens it. An `init` that a crash cut short
+    /// can be run again.
+    pub fn init(dir: &Path, marker: Marker) -> Result<Self, LocationError> {
+        let place = dir.display().to_string();
+        let refused = |reason| LocationError::Refused { location: place.clone(), reason };
+        let io = |operation| {
+            let location = place.clone();
+            move |source| LocationError::Io { location, operation, source }
+        };
+        if !marker.is_sound() {
+            return Err(refused(Refusal::MarkerDamaged));
+        }
+        fs::create_dir_all(dir).map_err(io("making the folder"))?;
+        for entry in entries(dir).map_err(io("listing the folder"))? {
+            let name = entry.file_name();
+            let ours = [LOST_AND_FOUND, LOCK, MARKER_DRAFT, VOLUMES].iter().any(|ours| name == *ours);
+            let empty = name != VOLUMES || entries(&entry.path()).is_ok_and(|inner| inner.is_empty());
+            if !ours || !empty {
+                return Err(refused(Refusal::NotEmpty { entry: name.to_string_lossy().into_owned() }));
+            }
+        }
+        let volumes = dir.join(VOLUMES);
+        if !volumes.is_dir() {
+            fs::create_dir(&volumes).map_err(io("making the folder of volumes"))?;
+        }
+        let draft = dir.join(MARKER_DRAFT);
+        let write = || {
+            let mut file = File::create(&draft)?;
+            file.write_all(&marker.encode())?;
+            file.sync_all()?;
+            fs::rename(&draft, dir.join(MARKER))?;
+            sync_dir(dir)
+        };
+        write().map_err(io("writing the marker"))?;
+        Self::open(dir, marker.vault)
+    }
+
+    /// Opens `vault`'s location in `dir`, reading the heads of all records.
+    pub fn open(dir: &Path, vault: Id16) -> Result<Self, LocationError> {
+        let marker = Marker::read(dir)?;
+        let location = marker.location.clone();
+        let refused = |reason| LocationError::Refused { location: location.clone(), reason };
+        let io = |operation| {
+            let location = location.clone();
+            move |source| LocationError::Io { location, operation, source }
+        };
+        if marker.vault != vault {
+            return Err(refused(Refusal::OtherVault { expected: vault, found: marker.vault }));
+        }
+        let lock = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
+        let lock = lock.map_err(io("opening the lock file"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(refused(Refusal::InUse)),
+            Err(TryLockError::Error(error)) => return Err(io("locking")(error)),
+        }
+
+        let ours = [LOST_AND_FOUND, LOCK, MARKER, VOLUMES];
+        let beside = entries(dir).map_err(io("listing the folder"))?;
+        let foreign = beside.iter().filter(|entry| ours.iter().all(|ours| entry.file_name() != *ours)).count() as u64;
+        let mut opened = Opened { foreign_files: foreign, ..Opened::default() };
+
+        let volumes = dir.join(VOLUMES);
+        let mut numbers = BTreeSet::new();
+        for entry in entries(&volumes).map_err(io("listing the volumes"))? {
+            match volume_number(&entry.file_name().to_string_lossy()) {
+                Some(number) => drop(numbers.insert(number)),
+                None => opened.foreign_files += 1,
+            }
+        }
+        let mut index = Index::default();
+        let mut writer = Writer { open: None, next: 1 };
+        for number in numbers {
+            let file = File::options().read(true).append(true).open(volumes.join(volume_name(number)));
+            let file = file.map_err(io("opening a volume"))?;
+            let scan = record::scan(&file, |name, offset, body_len| {
+                index.insert(name, Place { volume: number, offset, body_len });
+            });
+            let scan = scan.map_err(io("scanning a volume"))?;
+            // What a killed process wrote may be read here and not be durable yet; from now on it counts as kept.
+            file.sync_data().map_err(io("syncing a volume"))?;
+            opened.volumes += 1;
+            opened.skipped_bytes += scan.skipped;
+            opened.torn_bytes += scan.torn;
+            // A torn tail is never written over: it may be somebody's evidence, and a scan passes over it.
+            let go_on = scan.torn == 0 && scan.len < VOLUME_BYTES_MAX;
+            writer.open = go_on.then(|| Volume::new(number, file, scan.len));
+            writer.next = number.saturating_add(1);
+        }
+        sync_dir(&volumes).map_err(io("syncing the folder of volumes"))?;
+        opened.objects = index.stats.objects;
+        Ok(Self {
+            marker,
+            volumes,
+            _lock: lock,
+            opened,
+            index: RwLock::new(index),
+            writer: Mutex::new(writer),
+            readers: Mutex::new(VecDeque::new()),
+        })
+    }
+
+    pub fn marker(&self) -> &Marker {
+        &self.marker
+    }
+
+    /// What opening came upon.
+    pub fn opened(&self) -> Opened {
+        self.opened
+    }
+
+    fn io(&self, operation: &'static str) -> impl FnOnce(io::Error) -> LocationError {
+        let location = self.marker.location.clone();
+        move |source| LocationError::Io { location, operation, source }
+    }
+
+    /// The name's records, the one that counts first.
+    fn places(&self, name: &Name) -> Vec<Place> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        index.held.get(name).map_or_else(Vec::new, |held| {
+            std::iter::once(held.last).chain(held.earlier.iter().rev().copied()).collect()
+        })
+    }
+
+    /// The body at `place`, compared with its head and checksum; `None` where they differ or the record has gone.
+    fn read_whole(&self, name: &Name, place: Place) -> Result<Option<Vec<u8>>, LocationError> {
+        let Some(file) = self.reader(place.volume)? else { return Ok(None) };
+        let expected = record::head(name, place.body_len);
+        let mut head = vec![0; expected.len()];
+        let mut body = vec![0; place.body_len as usize + CHECKSUM_BYTES];
+        let read = file
+            .read_exact_at(&mut head, place.offset)
+            .and_then(|()| file.read_exact_at(&mut body, place.offset + head.len() as u64));
+        match read {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+            Err(error) => return Err(self.io("reading")(error)),
+        }
+        let checksum = body.split_off(place.body_len as usize);
+        Ok((head == expected && record::checksum(&head, &[&body]) == checksum.as_slice()).then_some(body))
+    }
+
+    fn read_range(&self, name: &Name, place: Place, range: Range<u64>) -> Result<Option<Vec<u8>>, LocationError> {
+        let Some(file) = self.reader(place.volume)? else { return Ok(None) };
+        let len = u64::from(place.body_len);
+        let (start, end) = (range.start.min(len), range.end.min(len));
+        let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
+        let body = place.offset + (record::HEAD_BYTES + name.as_str().len()) as u64;
+        match file.read_exact_at(&mut bytes, body + start) {
+            Ok(()) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(error) => Err(self.io("reading")(error)),
+        }
+    }
+
+    /// The volume, opened for reading; `None` where it was taken away.
+    fn reader(&self, number: u32) -> Result<Option<Arc<File>>, LocationError> {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = readers.iter().position(|(open, _)| *open == number);
+        if let Some(reader) = at.and_then(|at| readers.remove(at)) {
+            let file = Arc::clone(&reader.1);
+            readers.push_back(reader);
+            return Ok(Some(file));
+        }
+        let file = match File::open(self.volumes.join(volume_name(number))) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.io("opening a volume")(error)),
+        };
+        if readers.len() >= OPEN_VOLUMES_MAX {
+            readers.pop_front();
+        }
+        readers.push_back((number, Arc::clone(&file)));
+        Ok(Some(file))
+    }
+
+    fn is_taken(&self, name: &Name) -> Result<bool, LocationError> {
+        for place in self.places(name) {
+            if self.read_whole(name, place)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Writes the objects behind the open volume, or behind a new one, and syncs. After an error the open volume is
+    /// left as it is, for good.
+    fn append(&self, writer: &mut Writer, objects: &[&Object<'_>]) -> Result<Vec<Place>, io::Error> {
+        let mut places = Vec::with_capacity(objects.len());
+        let mut volume = writer.open.take();
+        for object in objects {
+            let body_len = u32::try_from(object.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+            let len = record::record_len(object.name, body_len);
+            let mut open = match volume.take() {
+                Some(open) if open.len + len <= VOLUME_BYTES_MAX => open,
+                Some(mut full) => {
+                    full.sync()?;
+                    self.new_volume(writer)?
+                }
+                None => self.new_volume(writer)?,
+            };
+            places.push(Place { volume: open.number, offset: open.len, body_len });
+            let head = record::head(object.name, body_len);
+            open.write(&head)?;
+            object.parts.iter().try_for_each(|part| open.write(part))?;
+            open.write(&record::checksum(&head, object.parts))?;
+            volume = Some(open);
+        }
+        if let Some(open) = &mut volume {
+            open.sync()?;
+        }
+        writer.open = volume;
+        Ok(places)
+    }
+
+    fn new_volume(&self, writer: &mut Writer) -> io::Result<Volume> {
+        let number = writer.next;
+        let path = self.volumes.join(volume_name(number));
+        let file = File::options().create_new(true).append(true).open(path)?;
+        writer.next = number.checked_add(1).ok_or(io::ErrorKind::StorageFull)?;
+        sync_dir(&self.volumes)?;
+        Ok(Volume::new(number, file, 0))
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a file that can't be written in the place of the open volume.
+    #[cfg(test)]
+    pub(super) fn fail_next_append(&self, file: File) {
+        self.writer().open = Some(Volume::new(0, file, 0));
+    }
+}
+
+impl Location for FolderLocation {
+    fn id(&self) -> &str {
+        &self.marker.location
+    }
+
+    fn put_if_absent(&self, objects: &[Object<'_>]) -> Result<Vec<Put>, LocationError> {
+        if objects.len() > BATCH_OBJECTS_MAX {
+            return Err(LocationError::BatchTooLarge { found: objects.len(), max: BATCH_OBJECTS_MAX });
+        }
+        if let Some(object) = objects.iter().find(|object| object.len() > OBJECT_BYTES_MAX) {
+            let (found, max) = (object.len() as u64, OBJECT_BYTES_MAX as u64);
+            return Err(LocationError::TooLarge { name: object.name.clone(), found, max });
+        }
+        let mut writer = self.writer();
+        let mut results = Vec::with_capacity(objects.len());
+        let (mut new, mut names) = (Vec::new(), BTreeSet::new());
+        for object in objects {
+            if !names.insert(object.name) || self.is_taken(object.name)? {
+                results.push(Put::Exists);
+            } else {
+                results.push(Put::Created);
+                new.push(object);
+            }
+        }
+        if new.is_empty() {
+            return Ok(results);
+        }
+        let places = self.append(&mut writer, &new).map_err(|error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LocationError::Full {
+                location: self.marker.location.clone(),
+                bytes: new.iter().map(|object| object.len() as u64).sum(),
+            },
+            _ => self.io("appending")(error),
+        })?;
+        let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        for (object, place) in new.iter().zip(places) {
+            index.insert(object.name.clone(), place);
+        }
+        Ok(results)
+    }
+
+    fn get(&self, name: &Name, range: Option<Range<u64>>) -> Result<Option<Vec<u8>>, LocationError> {
+        let places = self.places(name);
+        let damaged = LocationError::Damaged { location: self.marker.location.clone(), name: name.clone() };
+        match (places.as_slice(), range) {
+            ([], _) => Ok(None),
+            // A part can't be compared with the whole's checksum; the reader who wants parts has hashes of them.
+            ([place], Some(range)) => self.read_range(name, *place, range)?.ok_or(damaged).map(Some),
+            (places, range) => {
+                for place in places {
+                    if let Some(body) = self.read_whole(name, *place)? {
+                        return Ok(Some(match range {
+                            None => body,
+                            Some(range) => clip(body, range),
+                        }));
+                    }
+                }
+                Err(damaged)
+            }
+        }
+    }
+
+    fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Listed>, LocationError> {
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let held = index.held.range::<Name, _>((from, Bound::Unbounded)).take(limit);
+        Ok(held.map(|(name, held)| Listed { name: name.clone(), len: held.last.body_len.into() }).collect())
+    }
+
+    fn stats(&self) -> Result<Stats, LocationError> {
+        Ok(self.index.read().unwrap_or_else(PoisonError::into_inner).stats)
+    }
+}
+
+fn clip(mut body: Vec<u8>, range: Range<u64>) -> Vec<u8> {
+    body.truncate(usize::try_from(range.end).unwrap_or(usize::MAX));
+    body.split_off(usize::try_from(range.start).unwrap_or(usize::MAX).min(body.len()))
+}
+
+fn volume_name(number: u32) -> String {
+    format!("{number:06}.vol")
+}
+
+fn volume_number(name: &str) -> Option<u32> {
+    let number = name.strip_suffix(".vol")?.parse().ok()?;
+    (number > 0 && volume_name(number) == name).then_some(number)
+}
+
+fn entries(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    fs::read_dir(dir)?.collect()
+}
+
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

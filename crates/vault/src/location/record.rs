@@ -1,0 +1,164 @@
+//! The bytes of a volume: records one after the other, each with a head that a scan can trust and skip by.
+//!
+//! Bytes in, bytes out, but for `scan`, which reads a file by position. `docs/formats/location.md` has the layout.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::{NAME_BYTES_MAX, Name, OBJECT_BYTES_MAX};
+
+/// Begins every record. The first byte is no ASCII and no UTF-8 start, and the line ends notice a transfer that
+/// changes them (as PNG's signature does).
+const MAGIC: [u8; 8] = *b"\x89HFOBJ\r\n";
+
+const FORMAT: u16 = 1;
+
+/// Magic, format, name length, body length, head check.
+pub(super) const HEAD_BYTES: usize = 24;
+
+const CHECKED_BYTES: usize = 16;
+
+/// BLAKE3 over everything before it in the record.
+pub(super) const CHECKSUM_BYTES: usize = 32;
+
+/// Big enough for many heads of small records at once, small enough to waste little where a body follows.
+const WINDOW_BYTES: usize = 16 * 1024;
+
+/// The bytes of a record before its body.
+pub(super) fn head(name: &Name, body_len: u32) -> Vec<u8> {
+    let name = name.as_str().as_bytes();
+    let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
+    let mut head = Vec::with_capacity(HEAD_BYTES + name.len());
+    head.extend_from_slice(&MAGIC);
+    head.extend_from_slice(&FORMAT.to_be_bytes());
+    head.extend_from_slice(&name_len.to_be_bytes());
+    head.extend_from_slice(&body_len.to_be_bytes());
+    let check = head_check(&head, name);
+    head.extend_from_slice(&check);
+    head.extend_from_slice(name);
+    head
+}
+
+/// The name and body length in the head at the beginning of `bytes`, where one stands there whole and unharmed.
+fn parse_head(bytes: &[u8]) -> Option<(Name, u32)> {
+    let (head, rest) = bytes.split_at_checked(HEAD_BYTES)?;
+    let (checked, check) = head.split_at_checked(CHECKED_BYTES)?;
+    let fields = checked.strip_prefix(&MAGIC)?;
+    let &[f0, f1, n0, n1, b0, b1, b2, b3] = fields else { return None };
+    let name = rest.get(..usize::from(u16::from_be_bytes([n0, n1])))?;
+    let body_len = u32::from_be_bytes([b0, b1, b2, b3]);
+    let sound = u16::from_be_bytes([f0, f1]) == FORMAT
+        && body_len as usize <= OBJECT_BYTES_MAX
+        && check == head_check(checked, name);
+    if !sound {
+        return None;
+    }
+    Some((Name::new(std::str::from_utf8(name).ok()?).ok()?, body_len))
+}
+
+fn head_check(fields: &[u8], name: &[u8]) -> [u8; 8] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(fields).update(name);
+    let mut check = [0; 8];
+    hasher.finalize_xof().fill(&mut check);
+    check
+}
+
+pub(super) fn checksum(head: &[u8], parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(head);
+    for part in parts {
+        hasher.update(part);
+    }
+    *hasher.finalize().as_bytes()
+}
+
+/// The length of the whole record.
+pub(super) fn record_len(name: &Name, body_len: u32) -> u64 {
+    (HEAD_BYTES + name.as_str().len() + CHECKSUM_BYTES) as u64 + u64::from(body_len)
+}
+
+/// What a scan passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Scan {
+    /// The volume's length.
+    pub(super) len: u64,
+    /// Between records: heads that were damaged, with what stood behind them.
+    pub(super) skipped: u64,
+    /// Behind the last record: the rest of an append that a crash or a full disk cut short.
+    pub(super) torn: u64,
+}
+
+/// Hands each record's name, position and body length to `found`, reading heads only. A damaged head costs its own
+/// record, not the rest: the scan goes on at the next head that is whole.
+pub(super) fn scan(file: &File, mut found: impl FnMut(Name, u64, u32)) -> io::Result<Scan> {
+    let mut scan = Scan { len: file.metadata()?.len(), ..Scan::default() };
+    let mut window = Window { file, bytes: Vec::new(), start: 0, end: scan.len };
+    let mut at = 0;
+    while at < scan.len {
+        match parse_head(window.at(at)?) {
+            Some((name, body_len)) => {
+                let next = at + record_len(&name, body_len);
+                if next > scan.len {
+                    scan.torn = scan.len - at;
+                    break;
+                }
+                found(name, at, body_len);
+                at = next;
+            }
+            None => match next_head(&mut window, at + 1)? {
+                Some(next) => {
+                    scan.skipped += next - at;
+                    at = next;
+                }
+                None => {
+                    scan.torn = scan.len - at;
+                    break;
+                }
+            },
+        }
+    }
+    Ok(scan)
+}
+
+/// Where the next whole head begins, from `at` on.
+fn next_head(window: &mut Window<'_>, mut at: u64) -> io::Result<Option<u64>> {
+    loop {
+        let bytes = window.at(at)?;
+        if bytes.len() < HEAD_BYTES {
+            return Ok(None);
+        }
+        match bytes.windows(MAGIC.len()).position(|candidate| candidate == MAGIC) {
+            Some(0) if parse_head(bytes).is_some() => return Ok(Some(at)),
+            Some(0) => at += 1,
+            Some(distance) => at += distance as u64,
+            // The magic may lie across the window's end.
+            None => at += (bytes.len() + 1 - MAGIC.len()) as u64,
+        }
+    }
+}
+
+/// A piece of the file in memory.
+struct Window<'a> {
+    file: &'a File,
+    bytes: Vec<u8>,
+    start: u64,
+    end: u64,
+}
+
+impl Window<'_> {
+    /// The bytes from `at` on: enough for a head and the longest name, unless the file ends first.
+    fn at(&mut self, at: u64) -> io::Result<&[u8]> {
+        let offset = |start: u64| at.checked_sub(start).and_then(|offset| usize::try_from(offset).ok());
+        let needed = (HEAD_BYTES + NAME_BYTES_MAX).min(usize::try_from(self.end - at).unwrap_or(usize::MAX));
+        let have = offset(self.start).and_then(|offset| self.bytes.get(offset..)).map_or(0, <[u8]>::len);
+        if have < needed {
+            let len = WINDOW_BYTES.min(usize::try_from(self.end - at).unwrap_or(usize::MAX));
+            self.bytes.resize(len, 0);
+            self.file.read_exact_at(&mut self.bytes, at)?;
+            self.start = at;
+        }
+        Ok(offset(self.start).and_then(|offset| self.bytes.get(offset..)).unwrap_or_default())
+    }
+}

@@ -1,0 +1,420 @@
+//! Opening: finds the centre record, the newest chain that the locations show, and verifies it down to its first segment.
+//!
+//! **Which tail counts.** A writer claims a generation at `floor` locations before it writes a segment, and floor is more
+//! than half: so generations rise from writer to writer, and no two share one. Of the segments that stand on at least k
+//! locations, the one of the highest generation, and then of the highest number, is the tip; its header names the hash of
+//! the one before, and so on. Whatever was acknowledged stands on `floor` locations; of these at least k answer when
+//! `Shape::quorum` locations do (n − floor + k), so that it is in the chain that every later writer goes on from. A tail on
+//! fewer than k locations can't be read and can't have been acknowledged: it is abandoned, and reported.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kit::{Clock, Entropy};
+use ledger::{Checkpoint, LeafHash, MemoryStore, SignedCheckpoint, Tree, Vkey};
+
+use crate::centre::{self, Centre};
+use crate::code::Coder;
+use crate::commit::{parse_claim_name, restore};
+use crate::core::{Core, Parts};
+use crate::error::VaultError;
+use crate::gateway::{Gateway, Hashes};
+use crate::header::{self, Header, parse_segment_name};
+use crate::keymap::Keymap;
+use crate::location::Location;
+use crate::secrets::{Access, Opener};
+use crate::shelf::{Catalogue, Located, Shelf, Slot};
+use crate::vault::{Start, Vault};
+
+/// Names asked for at once.
+const LIST_PAGE: usize = 4_096;
+
+/// Leaves put into the tree at once.
+const LEAVES_AT_ONCE: usize = 65_536;
+
+/// What a vault is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Reading and writing; needs `Shape::quorum` locations.
+    Write,
+    /// Reading, from whatever locations answer. With fewer than the quorum this may be an older state than was
+    /// acknowledged; the checkpoint says which.
+    Read,
+}
+
+/// How to open a vault.
+pub struct Opening {
+    /// Those that there are, in any order.
+    pub locations: Vec<Arc<dyn Location>>,
+    pub access: Access,
+    /// The gateway's own folder. Without one nothing is remembered: no notes, no rollback noticed.
+    pub gateway: Option<PathBuf>,
+    /// The centre's log key, where it is known from elsewhere.
+    pub vkey: Option<Vkey>,
+    pub mode: Mode,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// What opening came upon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opened {
+    /// Segments behind the newest signed checkpoint that stood on at least k locations: taken into the log.
+    pub adopted_segments: u64,
+    /// Segments of tails that stood on fewer than k locations, or that a later writer had abandoned.
+    pub abandoned_segments: u64,
+    /// Entries that a signed checkpoint at some location counts, and that can't be read from these. Only ever more than
+    /// nothing for `Mode::Read`.
+    pub lost_entries: u64,
+    /// Segments with entries that have fewer than k good shards; among those that opening had to read.
+    pub unreadable_segments: u64,
+    /// Notes that were in the gateway's write-ahead log, and went into the ledger or wait for it.
+    pub replayed_notes: u64,
+    /// Bytes behind the last whole note: an append cut short.
+    pub torn_note_bytes: u64,
+    /// Notes in the middle of the write-ahead log that don't open: altered.
+    pub damaged_notes: u64,
+    /// The key map's snapshot could be used.
+    pub keymap_remembered: bool,
+    /// The ledger's hashes could be used.
+    pub hashes_remembered: bool,
+}
+
+/// Opens a vault. Verifies the centre record's signature, the chain of headers back from the newest signed one, and the
+/// leaves in them against the newest signed checkpoint; compares with what the gateway remembers.
+pub fn open(opening: Opening) -> Result<Vault, VaultError> {
+    let gateway = opening.gateway.as_deref().map(Gateway::open).transpose()?;
+    let remembered = gateway.as_ref().map_or(Ok(None), Gateway::vkey)?;
+    let pinned = match (opening.vkey, remembered) {
+        (Some(given), Some(remembered)) if given != remembered => {
+            let (expected, found) = (remembered.to_string(), given.to_string());
+            return Err(VaultError::OtherCentre { expected, found });
+        }
+        (given, remembered) => given.or(remembered),
+    };
+    let centre = centre::newest(opening.locations.iter().map(|location| &**location), pinned.as_ref())?;
+    let record = &centre.record;
+    let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
+    let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
+    let shelf = shelve(&centre, opening.locations)?;
+    let survey = Survey::of(&shelf)?;
+    if opening.mode == Mode::Write && survey.answering < record.shape.quorum() {
+        return Err(VaultError::NotEnoughLocations { have: survey.answering, need: record.shape.quorum() });
+    }
+    if survey.answering < record.shape.k() {
+        return Err(VaultError::NotEnoughLocations { have: survey.answering, need: record.shape.k() });
+    }
+    let chain = Chain::find(&shelf, &survey)?;
+    let found = chain.segments.last().map_or(0, Located::end);
+    let signed = newest_signed(&shelf, &survey, &centre.vkey);
+    if opening.mode == Mode::Write && signed > found {
+        return Err(VaultError::Behind { signed, found });
+    }
+    let grown = grow(&shelf, &chain, gateway.as_ref(), &centre.vkey)?;
+    let Grown { tree, checkpoint, hashes_remembered } = grown;
+
+    let mut opened = Opened {
+        abandoned_segments: chain.abandoned,
+        lost_entries: signed.saturating_sub(found),
+        hashes_remembered,
+        ..Opened::default()
+    };
+    let signed_size = checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
+    // Everything behind the segment of the last entry that is signed for, pieces of payloads included.
+    let settled = chain.segments.iter().rposition(|located| located.count > 0 && located.end() <= signed_size);
+    let tail: Vec<u64> = (settled.map_or(0, |at| at as u64 + 1)..chain.segments.len() as u64).collect();
+    opened.adopted_segments = tail.len() as u64;
+
+    // A snapshot of another history has another root at its watermark.
+    let vault = record.vault;
+    let root_at = |size| tree.root_at(size).ok();
+    let snapshot = gateway.as_ref().and_then(Gateway::keymap);
+    let snapshot = snapshot.map(|bytes| Keymap::from_snapshot(&bytes, vault, secrets.vault.bytes(), root_at));
+    let keymap = snapshot.transpose()?.flatten();
+    opened.keymap_remembered = keymap.is_some();
+
+    if let Some(gateway) = &gateway {
+        gateway.remember_vkey(&centre.vkey)?;
+    }
+    let core = Core::new(Parts {
+        shelf,
+        catalogue: Catalogue::new(chain.segments),
+        tree,
+        checkpoint,
+        centre,
+        secrets,
+        opener,
+        gateway,
+        clock: opening.clock,
+        entropy: opening.entropy,
+    });
+    if let Some(keymap) = keymap {
+        *core.keymap_mut() = keymap;
+    }
+    opened.unreadable_segments = core.build_keymap(false)?;
+    let unsettled = if opening.mode == Mode::Write { settle(&core, &tail)? } else { Vec::new() };
+    let generation = survey.generation;
+    Vault::start(core, opening.mode, Start { generation, unsettled, opened })
+}
+
+/// Puts the locations in the order of the centre record.
+pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>) -> Result<Shelf, VaultError> {
+    let record = &centre.record;
+    let mut given: HashMap<String, Arc<dyn Location>> = HashMap::new();
+    for location in locations {
+        let id = location.id().to_owned();
+        if !record.locations.contains(&id) || given.insert(id.clone(), location).is_some() {
+            return Err(VaultError::UnknownLocation { location: id });
+        }
+    }
+    let slots = record.locations.iter().map(|id| Slot::new(id.clone(), given.remove(id))).collect();
+    Ok(Shelf::new(record.vault, record.shape, slots, *centre.vkey.public_key()))
+}
+
+/// What names stand where.
+pub(crate) struct Survey {
+    /// Number and term → the locations that list it.
+    pub(crate) segments: BTreeMap<(u64, u64), u64>,
+    /// Locations that answered.
+    pub(crate) answering: usize,
+    /// The highest generation that anyone has claimed or written in.
+    pub(crate) generation: u32,
+}
+
+impl Survey {
+    pub(crate) fn of(shelf: &Shelf) -> Result<Self, VaultError> {
+        let mut survey = Self { segments: BTreeMap::new(), answering: 0, generation: 0 };
+        for (at, slot) in shelf.slots.iter().enumerate() {
+            let Some(location) = &slot.location else { continue };
+            let mut after = None;
+            loop {
+                let page = match location.list(after.as_ref(), LIST_PAGE) {
+                    Ok(page) => page,
+                    Err(error) => {
+                        slot.fail(&error);
+                        break;
+                    }
+                };
+                for listed in &page {
+                    if let Some((number, term, _)) = parse_segment_name(&listed.name) {
+                        *survey.segments.entry((number, term)).or_default() |= 1 << at;
+                        let generation = u32::try_from(term >> 32).unwrap_or(u32::MAX);
+                        survey.generation = survey.generation.max(generation);
+                    } else if let Some(generation) = parse_claim_name(&listed.name) {
+                        survey.generation = survey.generation.max(generation);
+                    }
+                }
+                match page.into_iter().next_back() {
+                    Some(last) => after = Some(last.name),
+                    None => {
+                        survey.answering += 1;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(survey)
+    }
+}
+
+/// The segments of the log, 0 first.
+pub(crate) struct Chain {
+    pub(crate) segments: Vec<Located>,
+    pub(crate) abandoned: u64,
+    /// What the headers say of earlier segments' acknowledgements, the newest first: kept only for a report of losses.
+    pub(crate) promises: HashMap<u64, u8>,
+}
+
+impl Chain {
+    /// The newest chain of segments on at least k locations.
+    pub(crate) fn find(shelf: &Shelf, survey: &Survey) -> Result<Self, VaultError> {
+        Self::find_on(shelf, survey, shelf.shape.k())
+    }
+
+    pub(crate) fn find_on(shelf: &Shelf, survey: &Survey, locations: usize) -> Result<Self, VaultError> {
+        let on = |mask: &u64| mask.count_ones() as usize;
+        let mut candidates: Vec<(u64, u64, u64)> = survey
+            .segments
+            .iter()
+            .filter(|(_, mask)| on(mask) >= locations)
+            .map(|((number, term), mask)| (*number, *term, *mask))
+            .collect();
+        candidates.sort_by_key(|&(number, term, _)| (term >> 32, number, term));
+        // A name alone proves nothing: the tip is the newest whose signed header k locations show. An attacker who
+        // makes up names or truncates his own objects only drops out.
+        let tip = candidates.iter().rev().find_map(|&(number, term, mask)| {
+            signed_tip(shelf, number, term, mask, locations).map(|(header, hash)| (number, header, hash))
+        });
+        let mut chain = Self { segments: Vec::new(), abandoned: 0, promises: HashMap::new() };
+        if let Some((number, header, hash)) = tip {
+            chain.walk(shelf, number, header, hash)?;
+        }
+        let counted = survey.segments.keys().filter(|(number, term)| {
+            let at = usize::try_from(*number).ok().and_then(|at| chain.segments.get(at));
+            at.is_none_or(|located| located.term != *term)
+        });
+        chain.abandoned = counted.count() as u64;
+        if chain.abandoned > 0 {
+            tracing::warn!(segments = chain.abandoned, "a tail that was never acknowledged is left aside");
+        }
+        Ok(chain)
+    }
+
+    /// From the tip down: each header names the hash of the one before.
+    fn walk(
+        &mut self,
+        shelf: &Shelf,
+        mut number: u64,
+        mut header: Header,
+        mut hash: kit::Digest,
+    ) -> Result<(), VaultError> {
+        let broken = |segment| VaultError::ChainBroken { segment };
+        loop {
+            if header.number != number || header.vault != shelf.vault || !header.has_shape(shelf.shape) {
+                return Err(broken(number));
+            }
+            let above = self.segments.last().map_or_else(|| Located::new(&header, hash).end(), |above| above.first);
+            let located = Located::new(&header, hash);
+            if located.end() != above {
+                return Err(VaultError::Segment { segment: number, what: "its entries don't join the next one's" });
+            }
+            self.segments.push(located);
+            for acknowledged in &header.acknowledged {
+                self.promises.entry(acknowledged.segment).or_insert(acknowledged.durable);
+            }
+            let Some(previous) = header.previous else { break };
+            number -= 1;
+            header = shelf.header(number, previous.term, previous.hash).ok_or_else(|| broken(number))?;
+            hash = previous.hash;
+        }
+        if number != 0 || header.first != 0 {
+            return Err(broken(number));
+        }
+        self.segments.reverse();
+        Ok(())
+    }
+}
+
+/// The header of a candidate for the tip, where enough locations show it, signed.
+fn signed_tip(shelf: &Shelf, number: u64, term: u64, mask: u64, locations: usize) -> Option<(Header, kit::Digest)> {
+    let mut found: Option<(Header, kit::Digest)> = None;
+    let mut shown = 0;
+    for at in (0..shelf.slots.len()).filter(|at| mask & (1 << at) != 0) {
+        let Some(bytes) = shelf.beginning(at, number, term) else { continue };
+        let Some(parts) = header::parts(&bytes) else { continue };
+        let hash = Header::hash(parts.header);
+        match &found {
+            Some((_, known)) => shown += usize::from(hash == *known),
+            None => {
+                let Some(header) = shelf.signed_header(&parts) else { continue };
+                if (header.number, header.term) == (number, term) {
+                    found = Some((header, hash));
+                    shown = 1;
+                }
+            }
+        }
+        if shown >= locations {
+            return found;
+        }
+    }
+    None
+}
+
+/// The size of the newest checkpoint in any signed header, be it at one location only: so much was acknowledged.
+pub(crate) fn newest_signed(shelf: &Shelf, survey: &Survey, vkey: &Vkey) -> u64 {
+    let mut names: Vec<_> = survey.segments.iter().map(|((number, term), mask)| (*number, *term, *mask)).collect();
+    names.sort_by_key(|&(number, term, _)| (term >> 32, number, term));
+    let tip = names.iter().rev().find_map(|&(number, term, mask)| signed_tip(shelf, number, term, mask, 1));
+    tip.and_then(|(header, _)| SignedCheckpoint::open(&header.checkpoint, vkey).ok())
+        .map_or(0, |checkpoint| checkpoint.size)
+}
+
+struct Grown {
+    tree: Tree<Hashes>,
+    /// The newest one that is good for this tree.
+    checkpoint: Option<(Checkpoint, Vec<u8>)>,
+    hashes_remembered: bool,
+}
+
+/// The ledger's tree over the chain's leaves: from the remembered hashes as far as a signed checkpoint vouches for them,
+/// the rest from the headers.
+fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) -> Result<Grown, VaultError> {
+    let size = chain.segments.last().map_or(0, Located::end);
+    let remembered = gateway.and_then(|gateway| gateway.checkpoint(vkey));
+    if let Some((checkpoint, _)) = &remembered
+        && checkpoint.size > size
+    {
+        return Err(VaultError::RolledBack { remembered: checkpoint.size, found: size });
+    }
+    // The newest header carries the newest checkpoint that the locations know.
+    let shown = match chain.segments.last() {
+        Some(located) => {
+            let number = chain.segments.len() as u64 - 1;
+            let header = shelf.header(number, located.term, located.hash);
+            let note: Vec<u8> = header.ok_or(VaultError::ChainBroken { segment: number })?.checkpoint.into();
+            if note.is_empty() { None } else { Some((SignedCheckpoint::open(&note, vkey)?, note)) }
+        }
+        None => None,
+    };
+    let newest = remembered.iter().chain(&shown).max_by_key(|(checkpoint, _)| checkpoint.size);
+
+    let (mut tree, mut hashes_remembered) = (None, false);
+    if let Some(gateway) = gateway {
+        if let Some((checkpoint, _)) = newest {
+            tree = Tree::open(gateway.hashes()?, checkpoint.size.min(size), checkpoint.root).ok();
+            hashes_remembered = tree.is_some();
+        }
+        if tree.is_none() {
+            tree = Some(Tree::empty(gateway.hashes()?)?);
+        }
+    }
+    let mut tree = match tree {
+        Some(tree) => tree,
+        None => Tree::empty(Hashes::Memory(MemoryStore::default()))?,
+    };
+    let mut leaves: Vec<LeafHash> = Vec::new();
+    for (number, located) in (0..).zip(&chain.segments) {
+        let have = tree.size() + leaves.len() as u64;
+        if located.end() <= have {
+            continue;
+        }
+        let header = shelf.header(number, located.term, located.hash);
+        let header = header.ok_or(VaultError::ChainBroken { segment: number })?;
+        let known = usize::try_from(have.saturating_sub(located.first)).unwrap_or(usize::MAX);
+        leaves.extend(header.leaves.into_iter().skip(known).map(LeafHash::from));
+        if leaves.len() >= LEAVES_AT_ONCE {
+            tree.append_all(&leaves)?;
+            leaves.clear();
+        }
+    }
+    tree.append_all(&leaves)?;
+    for (checkpoint, _) in remembered.iter().chain(&shown) {
+        if checkpoint.size > tree.size() {
+            return Err(VaultError::RolledBack { remembered: checkpoint.size, found: tree.size() });
+        }
+        let found = tree.root_at(checkpoint.size)?;
+        if found != checkpoint.root {
+            return Err(VaultError::Root { size: checkpoint.size, signed: checkpoint.root, found });
+        }
+    }
+    let checkpoint = newest.cloned();
+    Ok(Grown { tree, checkpoint, hashes_remembered })
+}
+
+/// Brings an adopted tail up to the floor, and signs for it. What stays below is given back: nothing is built on it.
+fn settle(core: &Core, tail: &[u64]) -> Result<Vec<u64>, VaultError> {
+    let mut coder = Coder::new(core.shelf.shape);
+    let mut unsettled = Vec::new();
+    for &segment in tail {
+        let good = restore(core, &mut coder, segment).unwrap_or(0);
+        if good < core.shelf.shape.floor() {
+            unsettled.push(segment);
+        }
+    }
+    if unsettled.is_empty() && !tail.is_empty() {
+        let tree = crate::core::lock(&core.tree);
+        core.sign_checkpoint(&tree)?;
+    }
+    Ok(unsettled)
+}

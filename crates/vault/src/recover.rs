@@ -1,0 +1,322 @@
+//! Recovery: from k survivors and the custodians onto fresh locations and fresh holders.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use bytes::Bytes;
+use keys::{CustodianPackage, Holder};
+use kit::{Clock, Entropy, Id16, OperationId, PatientId};
+use ledger::{MemoryStore, Tree, Vkey};
+
+use crate::centre::{self, Centre};
+use crate::code::Coder;
+use crate::commit::{capacity, put_claim, remake};
+use crate::core::{Core, Parts};
+use crate::damage::DamageList;
+use crate::error::VaultError;
+use crate::found::{Drafting, distinct, put_everywhere};
+use crate::gateway::Hashes;
+use crate::header::segment_name;
+use crate::location::{Location, Name, Object};
+use crate::open::{Chain, Mode, Opening, Survey, newest_signed, open, shelve};
+use crate::secrets::{Access, Opener};
+use crate::shelf::{Catalogue, Located};
+use crate::vault::Vault;
+
+/// Lost segments listed one by one.
+pub const LOSSES_LISTED_MAX: usize = 1_000;
+
+/// Bytes of shards, and segments, that are put in one go.
+const COPIED_BYTES: usize = 64 * 1024 * 1024;
+const COPIED_SEGMENTS: usize = 256;
+
+/// Key records that go into the ledger as one group.
+const DEALT_AT_ONCE: usize = 256;
+
+/// How to recover a vault.
+pub struct Recovery {
+    /// k or more of the old locations, in any order.
+    pub survivors: Vec<Arc<dyn Location>>,
+    /// Of m custodians or more.
+    pub identities: Vec<String>,
+    /// The centre's log key, from the sheet; needed where survivors contradict each other.
+    pub vkey: Option<Vkey>,
+    /// n of them, empty; the first gets shard 0.
+    pub fresh: Vec<Arc<dyn Location>>,
+    /// New ones: the old ones' keys may be known to the attacker.
+    pub holders: Vec<Arc<dyn Holder>>,
+    pub t: u8,
+    pub cache_ms: u64,
+    /// A new package, where other people are to be custodians; the old recovery key has been put together by now.
+    pub custodians: Option<CustodianPackage>,
+    pub gateway: Option<PathBuf>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// What recovery did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryReport {
+    pub vault: Id16,
+    /// The new centre record's.
+    pub epoch: u32,
+    pub survivors: usize,
+    pub custodians: Vec<u8>,
+    pub segments: u64,
+    /// Entries put together from the survivors.
+    pub entries: u64,
+    /// Living patients whose keys were dealt anew.
+    pub patients: u64,
+    /// Erased patients, whose keys were not.
+    pub erased_patients: u64,
+    /// Tails that were never acknowledged.
+    pub abandoned_segments: u64,
+    /// What was damaged at the survivors.
+    pub damage: DamageList,
+}
+
+/// A segment that can't be put together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub segment: u64,
+    /// Its first entry, and how many it has; none where it holds a piece of a large payload.
+    pub first: u64,
+    pub entries: u64,
+    pub good: usize,
+    pub need: usize,
+    /// Locations that had it when it was acknowledged, where a later header tells.
+    pub durable: Option<u8>,
+}
+
+/// What can't be put together from the locations that were given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LossReport {
+    /// Entries that the newest signed header counts.
+    pub log_entries: u64,
+    pub lost_segments: u64,
+    pub lost_entries: u64,
+    pub listed: Vec<Loss>,
+    pub locations: usize,
+    pub need: usize,
+}
+
+impl fmt::Display for LossReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { log_entries, lost_segments, lost_entries, locations, need, .. } = self;
+        write!(
+            f,
+            "{lost_entries} of {log_entries} entries ({lost_segments} segments) can't be put together from {locations} \
+             locations, {need} good shards of each segment are needed"
+        )?;
+        if let Some(durable) = self.listed.first().and_then(|loss| loss.durable) {
+            write!(f, "; the first of them stood on {durable} when it was acknowledged")?;
+        }
+        Ok(())
+    }
+}
+
+/// Recovers, and opens for writing. Everything that the survivors show is verified against the signed headers before it
+/// is put anywhere; whatever was acknowledged and can't be put together makes an error that lists it.
+pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError> {
+    let Recovery { survivors, fresh, holders, clock, entropy, .. } = recovery;
+    let centre = centre::newest(survivors.iter().map(|location| &**location), recovery.vkey.as_ref())?;
+    let record = &centre.record;
+    let (vault, shape) = (record.vault, record.shape);
+    if fresh.len() != shape.n() {
+        return Err(VaultError::LocationCount { found: fresh.len(), n: shape.n() });
+    }
+    let ids = distinct(&fresh)?;
+    let key = Arc::new(centre.custodians.open(&recovery.identities)?);
+    let old =
+        gather(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
+    let Gathered { core, survey, chain, lost } = old;
+    if let Some(lost) = lost {
+        return Err(VaultError::Lost(Box::new(lost)));
+    }
+
+    copy(&core, &chain.segments, &fresh)?;
+    put_claim(vault, survey.generation, &fresh)?;
+    let custodians = recovery.custodians.unwrap_or_else(|| core.centre.custodians.clone());
+    let draft = Drafting { vault, shape, t: recovery.t, locations: ids, holders: &holders, custodians };
+    let renewed = draft.sign(&core.secrets, Some(&core.centre), &*clock, &*entropy)?;
+    put_everywhere(&renewed, &fresh)?;
+    let new = open(Opening {
+        locations: fresh,
+        access: Access::Holders { holders, cache_ms: recovery.cache_ms },
+        gateway: recovery.gateway,
+        vkey: Some(renewed.vkey.clone()),
+        mode: Mode::Write,
+        clock,
+        entropy,
+    })?;
+
+    if core.build_keymap(false)? > 0 {
+        // All of it was read a moment ago; who is erased must not be guessed.
+        return Err(VaultError::KeyRecord);
+    }
+    let patients = deal_again(&core, &new)?;
+    let erased_patients = core.keymap().erased.len() as u64;
+    let damage = crate::core::lock(&core.shelf.damage).clone();
+    let report = RecoveryReport {
+        vault,
+        epoch: renewed.record.epoch,
+        survivors: survey.answering,
+        custodians: key.opened_by().to_vec(),
+        segments: chain.segments.len() as u64,
+        entries: chain.segments.last().map_or(0, Located::end),
+        patients,
+        erased_patients,
+        abandoned_segments: chain.abandoned,
+        damage,
+    };
+    Ok((new, report))
+}
+
+/// Says what can't be put together from these locations, and changes nothing; `None` where all can.
+pub fn assess(
+    locations: Vec<Arc<dyn Location>>,
+    access: Access,
+    vkey: Option<Vkey>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Option<LossReport>, VaultError> {
+    let centre = centre::newest(locations.iter().map(|location| &**location), vkey.as_ref())?;
+    Ok(gather(centre, locations, access, clock, entropy)?.lost)
+}
+
+struct Gathered {
+    core: Core,
+    survey: Survey,
+    chain: Chain,
+    lost: Option<LossReport>,
+}
+
+/// The chain that the survivors show, and what of it can't be read.
+fn gather(
+    centre: Centre,
+    survivors: Vec<Arc<dyn Location>>,
+    access: Access,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Gathered, VaultError> {
+    let opener = Opener::new(access, &centre.holders, centre.record.t, Arc::clone(&clock))?;
+    let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "recovery"))?;
+    let shelf = shelve(&centre, survivors)?;
+    let survey = Survey::of(&shelf)?;
+    let chain = Chain::find(&shelf, &survey)?;
+    // Headers stand in every object: one survivor tells what there was, even where it can't be read any more.
+    let known = Chain::find_on(&shelf, &survey, 1)?;
+    let signed = newest_signed(&shelf, &survey, &centre.vkey);
+    let mut lost = LossReport { locations: survey.answering, need: shelf.shape.k(), ..LossReport::default() };
+    lost.log_entries = known.segments.last().map_or(0, Located::end);
+    for (segment, located) in (0..).zip(&known.segments) {
+        // Behind the newest checkpoint, and on fewer than k locations: never acknowledged.
+        let beyond = located.first >= signed && segment >= chain.segments.len() as u64;
+        let good = match shelf.read(segment, located) {
+            Ok(_) => continue,
+            Err(VaultError::Unreadable { good, .. }) => good,
+            Err(error) => return Err(error),
+        };
+        if beyond {
+            continue;
+        }
+        lost.lost_segments += 1;
+        lost.lost_entries += u64::from(located.count);
+        if lost.listed.len() < LOSSES_LISTED_MAX {
+            lost.listed.push(Loss {
+                segment,
+                first: located.first,
+                entries: located.count.into(),
+                good,
+                need: shelf.shape.k(),
+                durable: known.promises.get(&segment).copied(),
+            });
+        }
+    }
+    let lost = (lost.lost_segments > 0).then_some(lost);
+    let core = Core::new(Parts {
+        shelf,
+        catalogue: Catalogue::new(chain.segments.clone()),
+        tree: Tree::empty(Hashes::Memory(MemoryStore::default()))?,
+        checkpoint: None,
+        centre,
+        secrets,
+        opener,
+        gateway: None,
+        clock,
+        entropy,
+    });
+    Ok(Gathered { core, survey, chain, lost })
+}
+
+/// All n shards of every segment, made again, to the fresh locations.
+fn copy(core: &Core, segments: &[Located], fresh: &[Arc<dyn Location>]) -> Result<(), VaultError> {
+    let mut coder = Coder::new(core.shelf.shape);
+    let mut batch: Vec<(Name, Bytes, Vec<Bytes>)> = Vec::new();
+    let mut bytes = 0;
+    for (segment, located) in (0..).zip(segments) {
+        let (prefix, shards) = remake(core, &mut coder, segment, located)?;
+        bytes += shards.iter().map(|shard| prefix.len() + shard.len()).sum::<usize>();
+        batch.push((segment_name(segment, located.term, 0)?, prefix, shards));
+        if bytes >= COPIED_BYTES || batch.len() >= COPIED_SEGMENTS {
+            put_batch(&batch, fresh)?;
+            batch.clear();
+            bytes = 0;
+        }
+    }
+    put_batch(&batch, fresh)
+}
+
+fn put_batch(batch: &[(Name, Bytes, Vec<Bytes>)], fresh: &[Arc<dyn Location>]) -> Result<(), VaultError> {
+    thread::scope(|scope| {
+        let threads: Vec<_> = fresh
+            .iter()
+            .enumerate()
+            .map(|(at, location)| {
+                scope.spawn(move || {
+                    let parts: Vec<[&[u8]; 2]> = batch
+                        .iter()
+                        .map(|(_, prefix, shards)| [prefix.as_ref(), shards.get(at).map_or(&[][..], Bytes::as_ref)])
+                        .collect();
+                    let objects: Vec<Object<'_>> =
+                        batch.iter().zip(&parts).map(|((name, ..), parts)| Object { name, parts }).collect();
+                    location.put_if_absent(&objects).map(drop)
+                })
+            })
+            .collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(put) => Ok(put?),
+            Err(_) => Err(VaultError::Internal { step: "copying to a location" }),
+        })
+    })
+}
+
+/// Every living patient's key, split anew for the new holders. Erased patients are passed over: nobody deals theirs again.
+fn deal_again(old: &Core, new: &Vault) -> Result<u64, VaultError> {
+    let mut living: HashMap<PatientId, u64> = old.keymap().keys.clone();
+    living.retain(|patient, _| !old.keymap().erased.contains(patient));
+    let mut living: Vec<(u64, PatientId)> = living.into_iter().map(|(patient, index)| (index, patient)).collect();
+    // In the order of the log, so that each segment is opened once.
+    living.sort_unstable();
+    let operation = OperationId::random(&*old.entropy);
+    let room = capacity(old.shelf.shape) / 2;
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    for (_, patient) in &living {
+        let record = old.key_record(*patient)?;
+        let key = old.opener.open(&record, &*old.batch(record.batch)?, "gateway", "recovery")?;
+        let prepared = new.deal_again(*patient, &key, operation)?;
+        bytes += prepared.head_bytes_max(room);
+        group.push(prepared);
+        if group.len() >= DEALT_AT_ONCE || bytes >= room {
+            new.submit(std::mem::take(&mut group))?;
+            bytes = 0;
+        }
+    }
+    if !group.is_empty() {
+        new.submit(group)?;
+    }
+    Ok(living.len() as u64)
+}

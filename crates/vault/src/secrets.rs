@@ -1,0 +1,169 @@
+//! The centre's own secrets: opened once at start, by the holders or by the custodians, and on no disk.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use keys::{
+    AbsentHolder, Batch, DataKey, Erasure, Holder, HolderHealth, HolderPublicKey, KeyRecord, Keyring, RecoveryKey,
+};
+use kit::{Clock, Entropy, Id16};
+use ledger::{NoteSigner, Vkey};
+
+use crate::VaultError;
+use crate::header::SIGNATURE_BYTES;
+
+/// The subjects under which the secrets are dealt. A patient's id is random; that one equals these is a guess at 128 bits.
+const VAULT_KEY: Id16 = Id16(*b"system vault key");
+const INDEX_KEY: Id16 = Id16(*b"system index key");
+const CENTRE_KEY: Id16 = Id16(*b"system data key ");
+const LOG_SEED: Id16 = Id16(*b"system log seed ");
+
+/// Seals segments and notes, tags the index, seals the centre's own payloads, signs the log.
+pub(crate) struct Secrets {
+    pub(crate) vault: DataKey,
+    pub(crate) index: DataKey,
+    pub(crate) centre: Arc<DataKey>,
+    pub(crate) log: LogKey,
+    log_seed: DataKey,
+}
+
+impl Secrets {
+    pub(crate) fn random(origin: &str, entropy: &dyn Entropy) -> Result<Self, VaultError> {
+        Self::open(origin, |_| Ok(DataKey::random(entropy)))
+    }
+
+    /// Each secret as `open` gives it for its subject.
+    pub(crate) fn open(origin: &str, open: impl Fn(Id16) -> Result<DataKey, VaultError>) -> Result<Self, VaultError> {
+        let log_seed = open(LOG_SEED)?;
+        Ok(Self {
+            vault: open(VAULT_KEY)?,
+            index: open(INDEX_KEY)?,
+            centre: Arc::new(open(CENTRE_KEY)?),
+            log: LogKey::new(origin, &log_seed)?,
+            log_seed,
+        })
+    }
+
+    /// The secrets with the subjects to deal them under.
+    pub(crate) fn all(&self) -> [(Id16, &DataKey); 4] {
+        [(VAULT_KEY, &self.vault), (INDEX_KEY, &self.index), (CENTRE_KEY, &self.centre), (LOG_SEED, &self.log_seed)]
+    }
+}
+
+/// The centre's log key: signs segment headers, checkpoints and centre records.
+pub(crate) struct LogKey {
+    pair: Ed25519KeyPair,
+    vkey: Vkey,
+}
+
+impl LogKey {
+    fn new(origin: &str, seed: &DataKey) -> Result<Self, VaultError> {
+        let failed = VaultError::Internal { step: "making the log key" };
+        let Ok(pair) = Ed25519KeyPair::from_seed_unchecked(seed.bytes()) else { return Err(failed) };
+        let public: [u8; 32] = pair.public_key().as_ref().try_into().map_err(|_| failed)?;
+        Ok(Self { pair, vkey: Vkey::new(origin, &public)? })
+    }
+
+    pub(crate) fn vkey(&self) -> &Vkey {
+        &self.vkey
+    }
+
+    pub(crate) fn sign_bytes(&self, text: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        let mut out = [0; SIGNATURE_BYTES];
+        // An Ed25519 signature has 64 bytes (RFC 8032); were it otherwise, zeros would verify nowhere.
+        let signature = self.pair.sign(text);
+        if signature.as_ref().len() == SIGNATURE_BYTES {
+            out.copy_from_slice(signature.as_ref());
+        }
+        out
+    }
+}
+
+impl NoteSigner for LogKey {
+    fn name(&self) -> &str {
+        self.vkey.name()
+    }
+
+    fn key_id(&self) -> u32 {
+        self.vkey.key_id()
+    }
+
+    fn sign(&self, text: &[u8]) -> [u8; 64] {
+        self.sign_bytes(text)
+    }
+}
+
+/// Who opens the keys.
+pub enum Access {
+    /// The holders, as many as answer; those missing are taken for down. Opened keys are kept for `cache_ms`.
+    Holders { holders: Vec<Arc<dyn Holder>>, cache_ms: u64 },
+    /// The custodians, gathered: no holder is asked, and none counts. An erased patient stays refused.
+    Custodians(Arc<RecoveryKey>),
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Holders { holders, .. } => write!(f, "Access::Holders({})", holders.len()),
+            Self::Custodians(key) => write!(f, "Access::Custodians({key:?})"),
+        }
+    }
+}
+
+pub(crate) enum Opener {
+    Holders(Keyring),
+    Custodians(Arc<RecoveryKey>),
+}
+
+impl Opener {
+    /// `public` are the holders of the centre record: they keep the places of those that aren't given.
+    pub(crate) fn new(
+        access: Access,
+        public: &[HolderPublicKey],
+        t: u8,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, VaultError> {
+        Ok(match access {
+            Access::Custodians(key) => Self::Custodians(key),
+            Access::Holders { mut holders, cache_ms } => {
+                // Another centre's holder, or one made anew, opens nothing dealt to the old one: it counts as absent.
+                holders.retain(|holder| public.contains(&holder.public_key()));
+                for key in public {
+                    if holders.iter().all(|holder| holder.number() != key.number()) {
+                        holders.push(Arc::new(AbsentHolder::new(key.clone())));
+                    }
+                }
+                Self::Holders(Keyring::new(holders, t, cache_ms, clock)?)
+            }
+        })
+    }
+
+    pub(crate) fn open(
+        &self,
+        record: &KeyRecord,
+        batch: &Batch,
+        person: &str,
+        purpose: &str,
+    ) -> Result<Arc<DataKey>, VaultError> {
+        Ok(match self {
+            Self::Holders(keyring) => keyring.open(record, batch, person, purpose)?,
+            Self::Custodians(key) => Arc::new(key.open(record, batch)?),
+        })
+    }
+
+    /// Asks every holder to refuse the subject.
+    pub(crate) fn erase(&self, subject: Id16) -> Result<Erasure, VaultError> {
+        match self {
+            Self::Holders(keyring) => Ok(keyring.erase(subject)?),
+            Self::Custodians(_) => Err(VaultError::ReadOnly),
+        }
+    }
+
+    pub(crate) fn health(&self) -> Vec<HolderHealth> {
+        match self {
+            Self::Holders(keyring) => keyring.health(),
+            Self::Custodians(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,394 @@
+//! The vault's locations together: reads objects, judges them, and remembers who is down and what he lacks.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use bytes::Bytes;
+use kit::{Digest, Id16};
+
+use crate::code;
+use crate::damage::{DamageList, What};
+use crate::error::VaultError;
+use crate::header::{self, HEADER_GUESS_BYTES, Header, SIGNATURE_BYTES, segment_name};
+use crate::location::{Location, LocationError};
+use crate::shape::Shape;
+
+/// How often an object that was altered again after it was healed is written anew beside itself.
+pub(crate) const REPAIRS_MAX: u8 = 8;
+
+/// One location of the vault, in its place; `None` where it was not given.
+pub(crate) struct Slot {
+    pub(crate) id: String,
+    pub(crate) location: Option<Arc<dyn Location>>,
+    state: Mutex<SlotState>,
+}
+
+#[derive(Default)]
+pub(crate) struct SlotState {
+    pub(crate) down: bool,
+    pub(crate) last_error: Option<String>,
+    /// Segments that it lacks because it was down.
+    pub(crate) missing: Ranges,
+}
+
+impl Slot {
+    pub(crate) fn new(id: String, location: Option<Arc<dyn Location>>) -> Self {
+        let down = location.is_none();
+        Self { id, location, state: Mutex::new(SlotState { down, ..SlotState::default() }) }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn fail(&self, error: &LocationError) {
+        let mut state = self.state();
+        if !state.down {
+            tracing::warn!(location = self.id, %error, "a location is down");
+        }
+        state.down = true;
+        state.last_error = Some(error.to_string());
+    }
+}
+
+/// Numbers, kept as stretches: a location that is down for a week lacks one stretch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ranges(BTreeMap<u64, u64>);
+
+impl Ranges {
+    pub(crate) fn insert(&mut self, number: u64) {
+        let before = self.0.range(..=number).next_back().map(|(&start, &end)| (start, end));
+        let start = match before {
+            Some((_, end)) if end > number => return,
+            Some((start, end)) if end == number => start,
+            _ => number,
+        };
+        let end = self.0.remove(&(number + 1)).unwrap_or(number + 1);
+        self.0.insert(start, end);
+    }
+
+    pub(crate) fn remove(&mut self, number: u64) {
+        let Some((&start, &end)) = self.0.range(..=number).next_back() else { return };
+        if end <= number {
+            return;
+        }
+        self.0.remove(&start);
+        if start < number {
+            self.0.insert(start, number);
+        }
+        if number + 1 < end {
+            self.0.insert(number + 1, end);
+        }
+    }
+
+    pub(crate) fn first(&self) -> Option<u64> {
+        self.0.keys().next().copied()
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.0.iter().map(|(start, end)| end - start).sum()
+    }
+}
+
+/// One segment of the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Located {
+    pub(crate) term: u64,
+    /// BLAKE3 of its header.
+    pub(crate) hash: Digest,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    pub(crate) body_len: u32,
+}
+
+impl Located {
+    pub(crate) fn new(header: &Header, hash: Digest) -> Self {
+        let count = u32::try_from(header.leaves.len()).unwrap_or(u32::MAX);
+        Self { term: header.term, hash, first: header.first, count, body_len: header.body_len }
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.first + u64::from(self.count)
+    }
+}
+
+/// The chain of segments, 0 first.
+#[derive(Default)]
+pub(crate) struct Catalogue(RwLock<Vec<Located>>);
+
+impl Catalogue {
+    pub(crate) fn new(segments: Vec<Located>) -> Self {
+        Self(RwLock::new(segments))
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Vec<Located>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, located: Located) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(located);
+    }
+
+    pub(crate) fn get(&self, segment: u64) -> Option<Located> {
+        self.read().get(usize::try_from(segment).ok()?).copied()
+    }
+
+    pub(crate) fn segments(&self) -> u64 {
+        self.read().len() as u64
+    }
+
+    pub(crate) fn last(&self) -> Option<(u64, Located)> {
+        let segments = self.read();
+        segments.last().map(|located| (segments.len() as u64 - 1, *located))
+    }
+
+    /// Entries in the log.
+    pub(crate) fn entries(&self) -> u64 {
+        self.read().last().map_or(0, Located::end)
+    }
+
+    /// The segment of an entry.
+    pub(crate) fn segment_of(&self, index: u64) -> Option<(u64, Located)> {
+        let segments = self.read();
+        let at = segments.partition_point(|located| located.end() <= index);
+        segments.get(at).map(|located| (at as u64, *located))
+    }
+}
+
+/// One object as it was found.
+pub(crate) enum Found {
+    /// A good shard. `what` says that it stands at the wrong location.
+    Good {
+        number: usize,
+        shard: Bytes,
+        what: Option<What>,
+    },
+    Bad(What),
+}
+
+pub(crate) struct Shelf {
+    pub(crate) vault: Id16,
+    pub(crate) shape: Shape,
+    pub(crate) slots: Vec<Slot>,
+    log: [u8; 32],
+    /// What reading came upon since the start.
+    pub(crate) damage: Mutex<DamageList>,
+}
+
+impl Shelf {
+    pub(crate) fn new(vault: Id16, shape: Shape, slots: Vec<Slot>, log: [u8; 32]) -> Self {
+        Self { vault, shape, slots, log, damage: Mutex::default() }
+    }
+
+    /// Locations that can be written, as far as is known.
+    pub(crate) fn up(&self) -> usize {
+        self.slots.iter().filter(|slot| !slot.state().down).count()
+    }
+
+    pub(crate) fn is_signed(&self, header: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.log).verify(&Header::signed_bytes(header), signature).is_ok()
+    }
+
+    /// A header that this vault's log key signed.
+    pub(crate) fn signed_header(&self, parts: &header::Parts<'_>) -> Option<Header> {
+        let header = Header::from_bytes(parts.header).ok()?;
+        let ours = header.vault == self.vault && header.has_shape(self.shape);
+        (ours && self.is_signed(parts.header, parts.signature)).then_some(header)
+    }
+
+    /// The beginning of an object, with its whole header, or nothing.
+    pub(crate) fn beginning(&self, at: usize, segment: u64, term: u64) -> Option<Vec<u8>> {
+        let slot = self.slots.get(at)?;
+        let location = slot.location.as_ref()?;
+        let name = segment_name(segment, term, 0).ok()?;
+        let start = location.get(&name, Some(0..HEADER_GUESS_BYTES)).ok()??;
+        let len = header::prefix_len(&start)?;
+        if len <= start.len() {
+            return Some(start);
+        }
+        location.get(&name, Some(0..len as u64)).ok()?
+    }
+
+    /// The header with the expected hash, from whichever location shows it.
+    pub(crate) fn header(&self, segment: u64, term: u64, hash: Digest) -> Option<Header> {
+        let good = |bytes: &[u8]| {
+            let parts = header::parts(bytes)?;
+            (Header::hash(parts.header) == hash).then(|| Header::from_bytes(parts.header).ok()).flatten()
+        };
+        let n = self.slots.len();
+        // Start at another location for each segment: all of them share the work.
+        let order = (0..n).map(|i| (i + usize::try_from(segment).unwrap_or(0)) % n.max(1));
+        order.clone().find_map(|at| good(&self.beginning(at, segment, term)?)).or_else(|| {
+            // Perhaps it stands only in an object that was healed.
+            order.flat_map(|at| (1..=REPAIRS_MAX).map(move |repair| (at, repair))).find_map(|(at, repair)| {
+                let location = self.slots.get(at)?.location.as_ref()?;
+                good(&location.get(&segment_name(segment, term, repair).ok()?, None).ok()??)
+            })
+        })
+    }
+
+    /// What stands at one location of one segment. `header` is filled by the first good one.
+    pub(crate) fn examine(
+        &self,
+        at: usize,
+        segment: u64,
+        located: &Located,
+        header: &mut Option<Header>,
+        strict: bool,
+    ) -> Found {
+        let Some(slot) = self.slots.get(at) else { return Found::Bad(What::Unreachable) };
+        let Some(location) = &slot.location else { return Found::Bad(What::Unreachable) };
+        let (mut first, mut swapped) = (None, None);
+        for repair in 0..=REPAIRS_MAX {
+            let Ok(name) = segment_name(segment, located.term, repair) else { break };
+            let what = match location.get(&name, None) {
+                Ok(Some(object)) => match self.judge(at, segment, located, object.into(), header, strict) {
+                    Found::Bad(what) => what,
+                    // It helps, but perhaps the right one was put beside it.
+                    Found::Good { number, shard, what: Some(what) } => {
+                        swapped.get_or_insert(Found::Good { number, shard, what: Some(what) });
+                        what
+                    }
+                    good => return good,
+                },
+                Ok(None) => {
+                    first.get_or_insert(What::Missing);
+                    break;
+                }
+                Err(LocationError::Damaged { .. }) => What::Altered,
+                Err(error) => {
+                    slot.fail(&error);
+                    What::Unreachable
+                }
+            };
+            first.get_or_insert(what);
+            if what == What::Unreachable {
+                break;
+            }
+        }
+        swapped.unwrap_or(Found::Bad(first.unwrap_or(What::Missing)))
+    }
+
+    fn judge(
+        &self,
+        at: usize,
+        segment: u64,
+        located: &Located,
+        object: Bytes,
+        known: &mut Option<Header>,
+        strict: bool,
+    ) -> Found {
+        let Some(parts) = header::parts(&object) else {
+            let whole = header::prefix_len(&object).is_none_or(|len| object.len() >= len);
+            return Found::Bad(if whole && object.len() >= 4 { What::Altered } else { What::Truncated });
+        };
+        if Header::hash(parts.header) != located.hash {
+            return Found::Bad(match self.signed_header(&parts) {
+                Some(other) if other.number != segment => What::Swapped,
+                Some(_) => What::Stale,
+                None => What::Altered,
+            });
+        }
+        // The chain vouches for this header; whoever checks everything checks the signature, too.
+        if strict && !self.is_signed(parts.header, parts.signature) {
+            return Found::Bad(What::Altered);
+        }
+        if known.is_none() {
+            *known = Header::from_bytes(parts.header).ok();
+        }
+        let Some(header) = known else { return Found::Bad(What::Altered) };
+        if parts.shard.len() < header.shard_len() {
+            return Found::Bad(What::Truncated);
+        }
+        match header.shard_number(parts.shard, at) {
+            Some(number) => {
+                let what = (number != at).then_some(What::Swapped);
+                Found::Good { number, shard: object.slice_ref(parts.shard), what }
+            }
+            None => Found::Bad(What::Altered),
+        }
+    }
+
+    /// The segment's header and sealed body, from the first k good shards. What is damaged on the way is noted.
+    pub(crate) fn read(&self, segment: u64, located: &Located) -> Result<(Header, Vec<u8>), VaultError> {
+        let (k, mut header) = (self.shape.k(), None);
+        let mut shards: Vec<(usize, Bytes)> = Vec::with_capacity(k);
+        // The first k shards are the body itself; who is known to be down is asked last.
+        let mut order: Vec<usize> = (0..self.slots.len()).collect();
+        order.sort_by_key(|&at| self.slots.get(at).is_none_or(|slot| slot.state().down));
+        for at in order {
+            if shards.len() == k {
+                break;
+            }
+            let (what, good) = match self.examine(at, segment, located, &mut header, false) {
+                Found::Good { number, shard, what } => (what, Some((number, shard))),
+                Found::Bad(what) => (Some(what), None),
+            };
+            if let Some(what) = what {
+                self.note(at, Some(segment), what);
+            }
+            if let Some((number, shard)) = good
+                && shards.iter().all(|(have, _)| *have != number)
+            {
+                shards.push((number, shard));
+            }
+        }
+        match header {
+            Some(header) if shards.len() == k => {
+                let body = code::decode(self.shape, located.body_len as usize, &shards)?;
+                Ok((header, body))
+            }
+            _ => Err(VaultError::Unreadable { segment, good: shards.len(), need: k }),
+        }
+    }
+
+    /// Puts damage on the list; who is simply not there is no damage to his objects.
+    pub(crate) fn note(&self, at: usize, segment: Option<u64>, what: What) {
+        let Some(slot) = self.slots.get(at) else { return };
+        if what != What::Unreachable {
+            tracing::warn!(location = slot.id, ?segment, %what, "damage");
+            let mut damage = self.damage.lock().unwrap_or_else(PoisonError::into_inner);
+            // A record that is read a thousand times is damaged once.
+            if !damage.lists(&slot.id, segment, what) {
+                damage.push(&slot.id, segment, what);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Shelf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Shelf({}, {} locations)", self.vault, self.slots.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ranges_are_a_set(steps in prop::collection::vec((any::<bool>(), 0u64..40), 0..200)) {
+            let (mut ranges, mut set) = (Ranges::default(), BTreeSet::new());
+            for (insert, number) in steps {
+                if insert {
+                    ranges.insert(number);
+                    set.insert(number);
+                } else {
+                    ranges.remove(number);
+                    set.remove(&number);
+                }
+                prop_assert_eq!(ranges.first(), set.first().copied());
+                prop_assert_eq!(ranges.len(), set.len() as u64);
+                let apart = ranges.0.iter().zip(ranges.0.iter().skip(1)).all(|((_, end), (start, _))| end < start);
+                prop_assert!(apart, "stretches that touch are one");
+            }
+        }
+    }
+}

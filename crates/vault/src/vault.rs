@@ -1,0 +1,547 @@
+//! The façade: keep, note, entry, fetch, scan, erase, and how the vault is.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+
+use keys::{DataKey, Dealer, Erasure, HolderHealth};
+use kit::limits::{GROUP_PARCELS_MAX, OBJECT_BYTES_MAX};
+use kit::{Digest, Fault, Id16, OperationId, PatientId};
+use ledger::{Checkpoint, Vkey};
+use zeroize::Zeroizing;
+
+use crate::body::{Head, Prepared};
+use crate::commit::{Committer, Healer, Inbox, Queue, capacity, workers};
+use crate::core::{Core, lock};
+use crate::damage::DamageList;
+use crate::error::{VaultError, gateway};
+use crate::keymap::{ERASED, KEY, KEY_BATCH};
+use crate::notes::Notes;
+use crate::open::{Mode, Opened};
+use crate::parcel::{Entry, Group, KIND_BYTES_MAX, META_BYTES_MAX, Parcel, RESERVED_KINDS, Receipt, Scope};
+use crate::shape::Shape;
+
+/// Keys dealt in one batch, before a new dealer is made: what a thief of this process's memory could open without any
+/// holder.
+const DEALT_MAX: u32 = 4_096;
+
+/// As whom the holders are asked when a patient's record is kept.
+const GATEWAY: &str = "gateway";
+
+/// An open vault. Share it by `Arc`; dropping it finishes what was begun.
+pub struct Vault {
+    core: Arc<Core>,
+    opened: Opened,
+    writer: Option<Writer>,
+}
+
+struct Writer {
+    inbox: Arc<Inbox>,
+    queues: Vec<Option<Arc<Queue>>>,
+    notes: Option<Arc<Notes>>,
+    healing: Arc<(Mutex<bool>, Condvar)>,
+    broken: Arc<AtomicBool>,
+    committer: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+    dealing: Mutex<Option<Arc<Dealing>>>,
+    /// Patients whose registration is on its way.
+    registering: Mutex<HashSet<PatientId>>,
+}
+
+struct Dealing {
+    dealer: Dealer,
+    dealt: AtomicU32,
+}
+
+/// How a vault begins.
+pub(crate) struct Start {
+    pub(crate) generation: u32,
+    pub(crate) unsettled: Vec<u64>,
+    pub(crate) opened: Opened,
+}
+
+/// One location, as the gateway sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocationHealth {
+    pub id: String,
+    pub up: bool,
+    /// Segments that it lacks because it was down; they are healed when it is back.
+    pub missing: u64,
+    pub last_error: Option<String>,
+}
+
+/// How the vault is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    pub entries: u64,
+    pub segments: u64,
+    pub shape: Shape,
+    pub locations: Vec<LocationHealth>,
+    /// Locations that can be written.
+    pub up: usize,
+    /// Open for writing, and not below the floor.
+    pub writable: bool,
+    /// What the next receipt would say.
+    pub survives: u8,
+    pub notes_waiting: u64,
+    pub notes_waiting_bytes: u64,
+    /// By number; empty where the custodians opened the vault.
+    pub holders: Vec<HolderHealth>,
+    pub patients: u64,
+    pub erased_patients: u64,
+    pub opened: Opened,
+    /// What reading came upon since the start.
+    pub damage: DamageList,
+}
+
+/// What erasing a patient did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erased {
+    /// `None` where she was erased before.
+    pub receipt: Option<Receipt>,
+    pub erasure: Erasure,
+}
+
+/// That an entry is in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    pub index: u64,
+    pub leaf: Digest,
+    /// RFC 6962's audit path, the lowest hash first.
+    pub path: Vec<Digest>,
+    /// The signed checkpoint that it leads to.
+    pub checkpoint: Checkpoint,
+    pub note: Vec<u8>,
+}
+
+impl Vault {
+    pub(crate) fn start(core: Core, mode: Mode, start: Start) -> Result<Self, VaultError> {
+        let Start { generation, unsettled, mut opened } = start;
+        let core = Arc::new(core);
+        if mode == Mode::Read {
+            return Ok(Self { core, opened, writer: None });
+        }
+        let inbox = Arc::new(Inbox::default());
+        let (queues, workers) = workers(&core, &inbox);
+        let broken = Arc::new(AtomicBool::new(false));
+        let committer = Committer::new(
+            Arc::clone(&core),
+            Arc::clone(&inbox),
+            queues.clone(),
+            generation,
+            unsettled,
+            Arc::clone(&broken),
+        );
+        let mut writer = Writer {
+            inbox,
+            queues,
+            notes: None,
+            healing: Arc::default(),
+            broken,
+            committer: None,
+            threads: Vec::new(),
+            dealing: Mutex::default(),
+            registering: Mutex::default(),
+        };
+        for worker in workers {
+            writer.threads.push(spawn("vault-location", move || worker.run())?);
+        }
+        writer.committer = Some(spawn("vault-commit", move || committer.run())?);
+        let healer = Healer::new(Arc::clone(&core), writer.queues.clone(), Arc::clone(&writer.healing));
+        writer.threads.push(spawn("vault-heal", move || healer.run())?);
+        if let Some(gateway) = &core.gateway {
+            let (notes, replayed) = Notes::open(Arc::clone(&core), Arc::clone(&writer.inbox), gateway.dir())?;
+            let notes = Arc::new(notes);
+            opened.replayed_notes = replayed.notes;
+            opened.torn_note_bytes = replayed.torn_bytes;
+            opened.damaged_notes = replayed.damaged;
+            let moved = Arc::clone(&notes);
+            writer.threads.push(spawn("vault-notes", move || moved.run())?);
+            writer.notes = Some(notes);
+        }
+        let vault = Self { core, opened, writer: Some(writer) };
+        vault.refuse_erased();
+        Ok(vault)
+    }
+
+    /// A crash may have come between an erasure's entry and the holders' refusals; refusing twice is no error.
+    fn refuse_erased(&self) {
+        let erased: Vec<PatientId> = self.core.keymap().erased.iter().copied().collect();
+        let failed = erased.iter().filter(|patient| self.core.opener.erase(Id16(patient.0)).is_err()).count();
+        if failed > 0 {
+            tracing::warn!(failed, "erasures that too few holders know; this gateway refuses them by the log");
+        }
+    }
+
+    fn writer(&self) -> Result<&Writer, VaultError> {
+        let writer = self.writer.as_ref().ok_or(VaultError::ReadOnly)?;
+        if writer.broken.load(Ordering::Acquire) { Err(VaultError::Closed) } else { Ok(writer) }
+    }
+
+    /// Keeps the group's parcels, all or none. Blocks until they are durable; the receipts are in the parcels' order.
+    pub fn keep(&self, group: Group) -> Result<Vec<Receipt>, VaultError> {
+        let writer = self.writer()?;
+        let registered = group.new_patients.len();
+        let _reserved = self.reserve(writer, &group.new_patients)?;
+        let entries = self.prepare(writer, group)?;
+        let mut receipts = writer.submit(&self.core, entries)?;
+        Ok(receipts.split_off(registered.min(receipts.len())))
+    }
+
+    /// Durable in the gateway's write-ahead log on return, in the ledger within a second. Works below the floor.
+    pub fn note(&self, group: Group) -> Result<(), VaultError> {
+        let writer = self.writer()?;
+        let notes = writer.notes.as_ref().ok_or(VaultError::ReadOnly)?;
+        let bytes = |parcel: &Parcel| parcel.meta.len() + parcel.payload.as_ref().map_or(0, Vec::len);
+        let found = group.parcels.iter().map(bytes).sum();
+        let max = crate::notes::NOTE_BYTES_MAX;
+        if !group.new_patients.is_empty() || found > max {
+            return Err(VaultError::Note { found, max });
+        }
+        notes.note(self.prepare(writer, group)?)
+    }
+
+    /// Every note is in the ledger on return.
+    pub fn flush_notes(&self) -> Result<(), VaultError> {
+        self.writer()?.notes.as_ref().map_or(Ok(()), |notes| notes.flush())
+    }
+
+    pub fn entry(&self, index: u64) -> Result<Entry, VaultError> {
+        self.core.entry(index)
+    }
+
+    /// The entry and its payload. The holders are asked as `person` for `purpose`, and count it.
+    pub fn fetch(&self, index: u64, person: &str, purpose: &str) -> Result<(Entry, Zeroizing<Vec<u8>>), VaultError> {
+        self.core.fetch(index, person, purpose)
+    }
+
+    /// Hands all entries from `from` on to `each`, in order; gives the index to go on from.
+    pub fn scan(&self, from: u64, each: &mut dyn FnMut(Entry) -> Result<(), Fault>) -> Result<u64, Fault> {
+        self.core.scan(from, &mut |index, segment, bytes| {
+            let head = Head::from_bytes(bytes).map_err(|error| Fault::from(VaultError::from(error)))?;
+            each(head.into_entry(index, ledger::leaf_hash(bytes).into(), segment))
+        })
+    }
+
+    /// The first entry behind a segment: where a scan can go on that came upon one with too few good shards.
+    pub fn behind_segment(&self, segment: u64) -> Option<u64> {
+        self.core.catalogue.get(segment).map(|located| located.end())
+    }
+
+    /// Erases a patient: an entry says so, every holder refuses her key from then on, and so does this vault. The log and
+    /// the sealed bytes stay. It may be repeated where too few holders answered.
+    pub fn erase(
+        &self,
+        patient: PatientId,
+        permit: Option<Digest>,
+        operation: OperationId,
+    ) -> Result<Erased, VaultError> {
+        let writer = self.writer()?;
+        let known = self.core.keymap().keys.contains_key(&patient);
+        if !known {
+            return Err(VaultError::UnknownPatient);
+        }
+        let receipt = if self.core.keymap().erased.contains(&patient) {
+            None
+        } else {
+            let prepared = self.bare(ERASED, Scope::Patient(patient), operation, permit, Vec::new());
+            writer.submit(&self.core, vec![prepared])?.pop()
+        };
+        Ok(Erased { receipt, erasure: self.core.opener.erase(Id16(patient.0))? })
+    }
+
+    /// Entries in the log.
+    pub fn size(&self) -> u64 {
+        self.core.size()
+    }
+
+    /// The newest signed checkpoint, `None` before the first entry.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        lock(&self.core.checkpoint).as_ref().map(|(checkpoint, _)| checkpoint.clone())
+    }
+
+    /// The same as the C2SP signed note that it is.
+    pub fn signed_checkpoint(&self) -> Option<Vec<u8>> {
+        lock(&self.core.checkpoint).as_ref().map(|(_, note)| note.clone())
+    }
+
+    /// That entry `index` is in the log that the newest signed checkpoint is the head of.
+    pub fn prove(&self, index: u64) -> Result<Proof, VaultError> {
+        let signed = lock(&self.core.checkpoint).clone();
+        let (checkpoint, note) = signed.ok_or(VaultError::NoSuchEntry { index, size: 0 })?;
+        let tree = lock(&self.core.tree);
+        let path = tree.prove_inclusion(index, checkpoint.size)?;
+        Ok(Proof { index, leaf: tree.leaf(index)?.into(), path, checkpoint, note })
+    }
+
+    /// That the log of `to` entries grew from the log of `from`.
+    pub fn prove_consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, VaultError> {
+        Ok(lock(&self.core.tree).prove_consistency(from, to)?)
+    }
+
+    /// A key for blind tags, derived from a secret of the centre's that no disk holds.
+    pub fn index_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(*self.core.secrets.index.bytes())
+    }
+
+    pub fn id(&self) -> Id16 {
+        self.core.shelf.vault
+    }
+
+    pub fn shape(&self) -> Shape {
+        self.core.shelf.shape
+    }
+
+    /// Holders that open a key, and holders that there are.
+    pub fn quorum_of_holders(&self) -> (u8, u8) {
+        let centre = &self.core.centre;
+        (centre.record.t, u8::try_from(centre.holders.len()).unwrap_or(u8::MAX))
+    }
+
+    /// Custodians needed, and custodians that there are.
+    pub fn custodians(&self) -> (u8, u8) {
+        (self.core.centre.custodians.m(), self.core.centre.custodians.n())
+    }
+
+    /// The centre's log key: write it on paper.
+    pub fn vkey(&self) -> Vkey {
+        self.core.centre.vkey.clone()
+    }
+
+    pub fn is_registered(&self, patient: PatientId) -> bool {
+        self.core.keymap().keys.contains_key(&patient)
+    }
+
+    pub fn is_erased(&self, patient: PatientId) -> bool {
+        self.core.keymap().erased.contains(&patient)
+    }
+
+    pub fn health(&self) -> Health {
+        let core = &self.core;
+        let locations: Vec<LocationHealth> = core
+            .shelf
+            .slots
+            .iter()
+            .map(|slot| {
+                let state = slot.state();
+                let last_error = state.last_error.clone();
+                LocationHealth { id: slot.id.clone(), up: !state.down, missing: state.missing.len(), last_error }
+            })
+            .collect();
+        let up = locations.iter().filter(|location| location.up).count();
+        let notes = self.writer.as_ref().and_then(|writer| writer.notes.as_ref());
+        let (notes_waiting, notes_waiting_bytes) = notes.map_or((0, 0), |notes| notes.waiting());
+        let keymap = core.keymap();
+        Health {
+            entries: core.size(),
+            segments: core.catalogue.segments(),
+            shape: core.shelf.shape,
+            up,
+            writable: self.writer().is_ok() && up >= core.shelf.shape.floor(),
+            survives: core.shelf.shape.survives(u8::try_from(up).unwrap_or(u8::MAX)),
+            locations,
+            notes_waiting,
+            notes_waiting_bytes,
+            holders: core.opener.health(),
+            patients: keymap.keys.len() as u64,
+            erased_patients: keymap.erased.len() as u64,
+            opened: self.opened.clone(),
+            damage: lock(&core.shelf.damage).clone(),
+        }
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
+    // What keeping needs.
+
+    fn reserve<'a>(&'a self, writer: &'a Writer, patients: &[PatientId]) -> Result<Reserved<'a>, VaultError> {
+        let mut registering = lock(&writer.registering);
+        let mut reserved = Reserved { writer, patients: Vec::with_capacity(patients.len()) };
+        for patient in patients {
+            if self.core.keymap().keys.contains_key(patient) || !registering.insert(*patient) {
+                drop(registering);
+                return Err(VaultError::PatientExists);
+            }
+            reserved.patients.push(*patient);
+        }
+        Ok(reserved)
+    }
+
+    fn prepare(&self, writer: &Writer, group: Group) -> Result<Vec<Prepared>, VaultError> {
+        check(&group)?;
+        let Group { operation, permit, new_patients, parcels } = group;
+        let mut data_keys: HashMap<Scope, Arc<DataKey>> = HashMap::new();
+        let mut entries = Vec::with_capacity(new_patients.len() + parcels.len());
+        for patient in new_patients {
+            let dealing = self.dealing(writer)?;
+            let key = DataKey::random(&*self.core.entropy);
+            let record = dealing.dealer.deal(Id16(patient.0), &key, &*self.core.entropy)?;
+            let scope = Scope::Patient(patient);
+            entries.push(self.bare(KEY, scope, operation, permit, record.to_bytes()));
+            data_keys.insert(scope, Arc::new(key));
+        }
+        for parcel in parcels {
+            let key = match data_keys.get(&parcel.scope) {
+                Some(key) => Arc::clone(key),
+                // Without a payload no key is needed; the patient has to be known all the same.
+                None if parcel.payload.is_none() => {
+                    if let Scope::Patient(patient) = parcel.scope
+                        && !self.core.keymap().keys.contains_key(&patient)
+                    {
+                        return Err(VaultError::UnknownPatient);
+                    }
+                    Arc::clone(&self.core.secrets.centre)
+                }
+                None => {
+                    let key = self.core.data_key(parcel.scope, GATEWAY, "keep")?;
+                    data_keys.insert(parcel.scope, Arc::clone(&key));
+                    key
+                }
+            };
+            entries.push(self.core.prepare(parcel, operation, permit, &key)?);
+        }
+        let capacity = capacity(self.core.shelf.shape);
+        let found: usize = entries.iter().map(|entry| entry.head_bytes_max(capacity)).sum();
+        let max = capacity - crate::body::BLOCK_FIXED_BYTES;
+        if found > max { Err(VaultError::GroupHeads { found, max }) } else { Ok(entries) }
+    }
+
+    fn bare(
+        &self,
+        kind: &str,
+        scope: Scope,
+        operation: OperationId,
+        permit: Option<Digest>,
+        meta: Vec<u8>,
+    ) -> Prepared {
+        let (time, salt) = (self.core.clock.now(), self.core.entropy.id());
+        Prepared { time, scope, kind: kind.to_owned(), operation, permit, meta, salt, payload: None }
+    }
+
+    /// The current dealer. A new one's batch is in the log before anything refers to it.
+    fn dealing(&self, writer: &Writer) -> Result<Arc<Dealing>, VaultError> {
+        let mut dealing = lock(&writer.dealing);
+        if let Some(current) = dealing.as_ref()
+            && current.dealt.fetch_add(1, Ordering::Relaxed) < DEALT_MAX
+        {
+            return Ok(Arc::clone(current));
+        }
+        let (centre, entropy) = (&self.core.centre, &*self.core.entropy);
+        let epoch = centre.batch.epoch;
+        let recovery = centre.custodians.public_key();
+        let (dealer, batch) = Dealer::new(&centre.holders, &recovery, centre.record.t, epoch, entropy)?;
+        let operation = OperationId::random(entropy);
+        let entry = self.bare(KEY_BATCH, Scope::Centre, operation, None, batch.to_bytes());
+        writer.submit(&self.core, vec![entry])?;
+        let new = Arc::new(Dealing { dealer, dealt: AtomicU32::new(1) });
+        *dealing = Some(Arc::clone(&new));
+        Ok(new)
+    }
+
+    /// Deals a new key record for a patient's old key, as recovery does. The entries are not kept yet.
+    pub(crate) fn deal_again(
+        &self,
+        patient: PatientId,
+        key: &DataKey,
+        operation: OperationId,
+    ) -> Result<Prepared, VaultError> {
+        let record = self.dealing(self.writer()?)?.dealer.deal(Id16(patient.0), key, &*self.core.entropy)?;
+        Ok(self.bare(KEY, Scope::Patient(patient), operation, None, record.to_bytes()))
+    }
+
+    pub(crate) fn submit(&self, entries: Vec<Prepared>) -> Result<Vec<Receipt>, VaultError> {
+        self.writer()?.submit(&self.core, entries)
+    }
+}
+
+impl Writer {
+    fn submit(&self, core: &Core, entries: Vec<Prepared>) -> Result<Vec<Receipt>, VaultError> {
+        self.inbox.submit(entries, capacity(core.shelf.shape))
+    }
+}
+
+/// Patients whose registration is on its way; nobody else registers them meanwhile.
+struct Reserved<'a> {
+    writer: &'a Writer,
+    patients: Vec<PatientId>,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        let mut registering = lock(&self.writer.registering);
+        for patient in &self.patients {
+            registering.remove(patient);
+        }
+    }
+}
+
+fn check(group: &Group) -> Result<(), VaultError> {
+    let found = group.parcels.len() + group.new_patients.len();
+    if !(1..=GROUP_PARCELS_MAX).contains(&found) {
+        return Err(VaultError::GroupSize { found, max: GROUP_PARCELS_MAX });
+    }
+    for (at, parcel) in group.parcels.iter().enumerate() {
+        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'.' | b'-');
+        let kind = parcel.kind.as_str();
+        let sound = (1..=KIND_BYTES_MAX).contains(&kind.len()) && kind.bytes().all(allowed);
+        if !sound || kind.starts_with(RESERVED_KINDS) {
+            return Err(VaultError::Kind { at, max: KIND_BYTES_MAX });
+        }
+        if parcel.meta.len() > META_BYTES_MAX {
+            return Err(VaultError::MetaTooLarge { at, found: parcel.meta.len(), max: META_BYTES_MAX });
+        }
+        let found = parcel.payload.as_ref().map_or(0, Vec::len);
+        if found > OBJECT_BYTES_MAX {
+            return Err(VaultError::PayloadTooLarge { at, found, max: OBJECT_BYTES_MAX });
+        }
+    }
+    Ok(())
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, VaultError> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(gateway("starting a thread"))
+}
+
+impl Drop for Vault {
+    /// Waits for what is on its way. Notes that can't go into the ledger stay in their file.
+    fn drop(&mut self) {
+        let Some(mut writer) = self.writer.take() else { return };
+        if let Some(notes) = &writer.notes {
+            notes.close();
+        }
+        writer.close();
+        if let Err(error) = self.core.save_keymap() {
+            tracing::warn!(%error, "the key map is not remembered: the next start reads the log");
+        }
+    }
+}
+
+impl Writer {
+    fn close(&mut self) {
+        self.inbox.close();
+        let (closed, bell) = &*self.healing;
+        *lock(closed) = true;
+        bell.notify_all();
+        // The committer waits for landings: the queues are closed behind it.
+        self.committer.take().into_iter().for_each(|thread| drop(thread.join()));
+        self.queues.iter().flatten().for_each(|queue| queue.close());
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for Vault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mode = if self.writer.is_some() { "for writing" } else { "for reading" };
+        write!(f, "Vault({}, {} entries, open {mode})", self.core.shelf.vault, self.core.size())
+    }
+}

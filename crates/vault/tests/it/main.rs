@@ -1,0 +1,10 @@
+//! The vault's tests, at its façade.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
+
+mod centre;
+mod damage;
+mod keep;
+mod loss;
+mod notes;
+mod recover;
+mod tails;

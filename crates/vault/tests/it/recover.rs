@@ -1,0 +1,108 @@
+//! From three survivors and two custodians onto fresh locations and holders.
+
+use kit::Explain;
+use vault::{Mode, Scope, VaultError};
+
+use crate::centre::{Centre, noise, parcel};
+
+#[test]
+fn a_centre_comes_back_from_three_survivors_and_goes_on() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    let patients: Vec<_> = (0..10).map(|_| centre.patient(&vault)).collect();
+    let mut kept = Vec::new();
+    for (n, patient) in patients.iter().enumerate() {
+        let payload = noise(if n == 4 { 7 << 20 } else { 10_000 }, n as u64);
+        let group = centre.group(vec![], vec![parcel(Scope::Patient(*patient), "a", payload.clone())]);
+        kept.push((vault.keep(group).unwrap()[0].index, payload));
+    }
+    vault.erase(patients[3], None, centre.operation()).unwrap();
+    let (size, vkey, index_key) = (vault.size(), vault.vkey(), vault.index_key());
+    let checkpoint = vault.checkpoint().unwrap();
+    drop(vault);
+
+    let (recovery, fresh) = centre.recovery(&[2, 7, 13], "new");
+    let (holders, gateway) = (recovery.holders.clone(), recovery.gateway.clone());
+    let (vault, report) = vault::recover(recovery).unwrap();
+    assert_eq!((report.epoch, report.survivors, report.entries), (2, 3, size));
+    assert_eq!((report.patients, report.erased_patients), (9, 1));
+    assert_eq!(report.custodians, [2, 3]);
+    assert!(report.damage.is_empty());
+    let check = |vault: &vault::Vault| {
+        for (n, (index, payload)) in kept.iter().enumerate() {
+            let fetched = vault.fetch(*index, "dr-a", "treatment");
+            if n == 3 {
+                assert!(matches!(fetched, Err(VaultError::Erased)));
+            } else {
+                assert!(*fetched.unwrap().1 == *payload, "entry {index}");
+            }
+        }
+        assert_eq!((vault.vkey(), vault.index_key()), (vkey.clone(), index_key.clone()));
+        let path = vault.prove_consistency(checkpoint.size, vault.size()).unwrap();
+        let now = vault.checkpoint().unwrap();
+        ledger::check_growth(&checkpoint, &now, &path).unwrap();
+    };
+    check(&vault);
+    assert!(vault.verify().unwrap().is_clean());
+    // The new holders count, and the new centre can be written at once.
+    assert!(vault.health().holders.iter().map(|holder| holder.opened).sum::<u64>() > 0);
+    let new = centre.patient(&vault);
+    let receipt =
+        vault.keep(centre.group(vec![], vec![parcel(Scope::Patient(new), "a", vec![1, 2])])).unwrap().remove(0);
+    assert_eq!(receipt.durable, 14);
+    drop(vault);
+
+    let mut opening = centre.opening(Mode::Write);
+    opening.locations = fresh.iter().map(|one| one.clone() as std::sync::Arc<dyn vault::location::Location>).collect();
+    opening.access = vault::Access::Holders { holders, cache_ms: 0 };
+    opening.gateway = gateway;
+    let vault = vault::open(opening).unwrap();
+    check(&vault);
+    assert_eq!(*vault.fetch(receipt.index, "a", "b").unwrap().1, [1, 2]);
+}
+
+#[test]
+fn damaged_survivors_help_each_other() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    let mut kept = Vec::new();
+    for n in 0..4 {
+        let group = centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(30_000, n))]);
+        kept.push(vault.keep(group).unwrap()[0].index);
+    }
+    drop(vault);
+    // Each of four survivors has another segment altered, and two have changed places.
+    for at in 0..4 {
+        let name = centre.locations[at].objects("s/")[at].clone();
+        let mut raw = centre.locations[at].raw(&name);
+        *raw.last_mut().unwrap() ^= 1;
+        centre.locations[at].forge(&name, Some(raw));
+    }
+    let (recovery, _) = centre.recovery(&[0, 1, 2, 3], "new");
+    let (vault, report) = vault::recover(recovery).unwrap();
+    assert_eq!(report.damage.by_location.len(), 3, "the fourth was not needed: {:?}", report.damage);
+    for (n, index) in (0..).zip(kept) {
+        assert!(*vault.fetch(index, "a", "b").unwrap().1 == noise(30_000, n));
+    }
+    assert!(vault.verify().unwrap().is_clean());
+}
+
+#[test]
+fn recovery_refuses_what_it_can_not_do() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    for n in 0..3 {
+        vault.keep(centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(30_000, n))])).unwrap();
+    }
+    drop(vault);
+    let (recovery, fresh) = centre.recovery(&[5, 6], "two");
+    let error = vault::recover(recovery).unwrap_err();
+    let VaultError::Lost(report) = &error else { panic!("{error}") };
+    assert_eq!((report.locations, report.lost_entries), (2, 2));
+    assert!(error.to_string().contains("2 of 3 entries"), "{error}");
+    assert!(fresh.iter().all(|location| location.objects("").is_empty()), "nothing is begun");
+
+    let (mut recovery, _) = centre.recovery(&[5, 6, 7], "one-custodian");
+    recovery.identities.truncate(1);
+    assert_eq!(vault::recover(recovery).unwrap_err().code(), "keys.custodian-not-enough");
+}
