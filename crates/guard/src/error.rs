@@ -1,0 +1,126 @@
+//! What can go wrong at the door, grouped by whose fault it is.
+
+use kit::{Blame, Explain, Fault, Id16};
+
+use crate::format::FormatError;
+use crate::permit::PermitError;
+use crate::policy::PolicyError;
+use crate::{Role, SUBJECT_CHARS_MAX};
+
+/// Nobody guard knows: 401.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unauthenticated {
+    #[error("the credential is not of the form that this centre gives out")]
+    Malformed,
+    /// Never given out, or ended so long ago that it is forgotten.
+    #[error("the credential is unknown here")]
+    Unknown,
+    #[error("the credential has expired")]
+    Expired,
+    #[error("the credential was revoked, used up or signed out")]
+    Ended,
+    #[error("the session was idle for too long")]
+    Idle,
+    #[error("the DICOM peer is not in the configuration")]
+    UnknownPeer,
+}
+
+impl Explain for Unauthenticated {
+    fn blame(&self) -> Blame {
+        Blame::Forbidden
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Malformed => "guard.credential-malformed",
+            Self::Unknown => "guard.credential-unknown",
+            Self::Expired => "guard.credential-expired",
+            Self::Ended => "guard.credential-ended",
+            Self::Idle => "guard.session-idle",
+            Self::UnknownPeer => "guard.unknown-peer",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::UnknownPeer => "add the peer's AE title and network under [dimse] peers",
+            _ => "get a new token or sign-in link at the server's terminal",
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum GuardError {
+    #[error(transparent)]
+    Unauthenticated(#[from] Unauthenticated),
+    #[error(transparent)]
+    Permit(#[from] PermitError),
+    #[error(
+        "a subject is 1 to {SUBJECT_CHARS_MAX} ASCII letters, digits and . _ @ -, starting with a letter or digit; \
+         here are {length} characters"
+    )]
+    BadSubject { length: usize },
+    #[error("a credential's life of {found_ms} ms is out of bounds, 1 to {maximum_ms}")]
+    BadLife { found_ms: i64, maximum_ms: i64 },
+    #[error("no credential carries the role {role}: it belongs to the server's own terminal")]
+    RoleNotGiven { role: Role },
+    #[error("{maximum} credentials of this kind are alive already")]
+    TooMany { maximum: usize },
+    #[error("no credential {id} is alive")]
+    NoCredential { id: Id16 },
+    #[error("DICOM peer {title}: {why}")]
+    BadPeer { title: String, why: &'static str },
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    #[error("the event could not be kept: {}", .0.message)]
+    NotKept(Fault),
+    #[error("locked down in this process, but the event could not be kept: {}", .0.message)]
+    LockdownNotKept(Fault),
+}
+
+impl Explain for GuardError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Unauthenticated(e) => e.blame(),
+            Self::Permit(e) => e.blame(),
+            Self::BadSubject { .. } | Self::BadLife { .. } | Self::RoleNotGiven { .. } => Blame::Peer,
+            Self::NoCredential { .. } => Blame::Absent,
+            Self::TooMany { .. } | Self::BadPeer { .. } => Blame::Configuration,
+            Self::Policy(_) => Blame::Ours,
+            Self::Format(e) => e.blame(),
+            Self::NotKept(fault) | Self::LockdownNotKept(fault) => fault.blame,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Unauthenticated(e) => e.code(),
+            Self::Permit(e) => e.code(),
+            Self::BadSubject { .. } => "guard.bad-subject",
+            Self::BadLife { .. } => "guard.bad-life",
+            Self::RoleNotGiven { .. } => "guard.role-not-given",
+            Self::TooMany { .. } => "guard.too-many-credentials",
+            Self::NoCredential { .. } => "guard.no-credential",
+            Self::BadPeer { .. } => "guard.bad-peer",
+            Self::Policy(_) => "guard.policy",
+            Self::Format(e) => e.code(),
+            Self::NotKept(_) => "guard.event-not-kept",
+            Self::LockdownNotKept(_) => "guard.lockdown-not-kept",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthenticated(e) => e.guidance(),
+            Self::Permit(e) => e.guidance(),
+            Self::TooMany { .. } => Some("revoke tokens that nobody uses, then repeat"),
+            Self::NotKept(_) => Some("nothing has changed; mend the vault, then repeat"),
+            Self::LockdownNotKept(_) => {
+                Some("the lockdown is in force until a restart; mend the vault, then repeat it")
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What changes who may come in: credentials given out, used and ended, and lockdowns. The owner keeps each event
+//! before it takes effect; replaying them all rebuilds guard.
+
+use std::fmt;
+
+use kit::{Digest, Fault, Id16, Timestamp};
+use minicbor::{Decode, Encode};
+
+use crate::Role;
+use crate::format::{self, FormatError};
+
+/// What a secret is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Kind {
+    /// A bearer token, for machines and scripts.
+    #[n(0)]
+    Token,
+    /// A sign-in link, good once.
+    #[n(1)]
+    Link,
+    /// A browser's session.
+    #[n(2)]
+    Session,
+}
+
+/// A credential that was given out. The secret itself is nowhere but with its holder.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Issue {
+    #[n(0)]
+    pub kind: Kind,
+    #[n(1)]
+    pub id: Id16,
+    /// SHA-256 of the secret's text.
+    #[n(2)]
+    pub hash: Digest,
+    #[n(3)]
+    pub role: Role,
+    #[n(4)]
+    pub subject: String,
+    #[n(5)]
+    pub issued: Timestamp,
+    #[n(6)]
+    pub expires: Timestamp,
+    /// Who gave it out.
+    #[n(7)]
+    pub by: String,
+}
+
+/// Without the hash: it belongs in no log.
+impl fmt::Debug for Issue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, id, role, subject, .. } = self;
+        write!(f, "{kind:?} {id} ({role}, {subject})")
+    }
+}
+
+/// One event, as the ledger keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Event {
+    #[n(0)]
+    Issued(#[n(0)] Issue),
+    /// A link was turned into a session: one event, so that a crash leaves both or neither.
+    #[n(1)]
+    LinkUsed {
+        #[n(0)]
+        link: Id16,
+        #[n(1)]
+        session: Issue,
+    },
+    /// A token was revoked or a session closed.
+    #[n(2)]
+    Ended {
+        #[n(0)]
+        id: Id16,
+        #[n(1)]
+        at: Timestamp,
+        #[n(2)]
+        by: String,
+    },
+    #[n(3)]
+    Lockdown {
+        #[n(0)]
+        epoch: u64,
+        #[n(1)]
+        at: Timestamp,
+        #[n(2)]
+        by: String,
+    },
+}
+
+impl Event {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        format::to_bytes(self)
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        format::from_bytes("event", bytes)
+    }
+}
+
+/// Where events go. `keep` returns once the event is durable and will be replayed.
+pub trait EventLog: Send + Sync {
+    fn keep(&self, event: &Event) -> Result<(), Fault>;
+}

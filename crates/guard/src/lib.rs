@@ -1,0 +1,352 @@
+//! Who is it, may they: the only maker of a [`Permit`].
+//!
+//! [`Guard`] authenticates (a bearer token, a session, a DICOM peer, the server's own terminal) and makes a [`Caller`];
+//! it asks the embedded Cedar policy, hands the decision to the [`DecisionLog`], and only then answers: a [`Permit`] or
+//! [`Denied`]. What changes who may come in is an [`Event`], kept by the [`EventLog`] before it takes effect.
+//!
+//! Guard reads and stores nothing itself, and knows no patient but by opaque id.
+
+mod caller;
+mod credential;
+mod decision;
+mod error;
+mod event;
+mod format;
+mod peer;
+mod permit;
+mod policy;
+mod vocabulary;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use kit::{Clock, Entropy, Id16, OperationId, Timestamp};
+use zeroize::Zeroizing;
+
+pub use caller::{Caller, SUBJECT_CHARS_MAX, Via};
+pub use credential::{CREDENTIALS_MAX, LINK_LIFE_MS, SESSION_IDLE_MS, SESSION_LIFE_MS, TOKEN_LIFE_MS_MAX};
+pub use decision::{Decision, DecisionLog, Denied, Reason};
+pub use error::{GuardError, Unauthenticated};
+pub use event::{Event, EventLog, Issue, Kind};
+pub use format::{FormatError, STORED_BYTES_MAX};
+pub use peer::Peer;
+pub use permit::{PERMIT_LIFE_MS, Permit, PermitError};
+pub use policy::PolicyError;
+pub use vocabulary::{Act, Purpose, Role, Sensitivity, Target, UnknownWord};
+
+use crate::credential::Credentials;
+use crate::policy::{Policy, Question};
+
+type Result<T> = std::result::Result<T, GuardError>;
+
+/// One token, as it is listed: everything but the secret, which nobody here knows, and its hash.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub id: Id16,
+    pub role: Role,
+    pub subject: String,
+    pub issued: Timestamp,
+    pub expires: Timestamp,
+    pub by: String,
+    pub revoked: Option<Timestamp>,
+}
+
+/// The door.
+pub struct Guard {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    decisions: Arc<dyn DecisionLog>,
+    events: Arc<dyn EventLog>,
+    peers: Vec<Peer>,
+    policy: Policy,
+    credentials: RwLock<Credentials>,
+    /// Held while an event is kept and applied, so that a link is used once; readers go on meanwhile.
+    change: Mutex<()>,
+    epoch: AtomicU64,
+}
+
+impl Guard {
+    /// Fails where the embedded policy does not validate.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        decisions: Arc<dyn DecisionLog>,
+        events: Arc<dyn EventLog>,
+        peers: Vec<Peer>,
+    ) -> Result<Self> {
+        let policy = Policy::embedded()?;
+        let (credentials, change, epoch) = (RwLock::default(), Mutex::default(), AtomicU64::new(0));
+        Ok(Self { clock, entropy, decisions, events, peers, policy, credentials, change, epoch })
+    }
+
+    /// Takes in an event that was kept earlier; in the order in which they were kept.
+    pub fn replay(&self, event: &Event) -> Result<()> {
+        let _held = self.hold();
+        self.apply(event);
+        Ok(())
+    }
+
+    // ---- Who is it
+
+    /// The text after `Authorization: Bearer `.
+    pub fn authenticate_bearer(&self, token: &str) -> std::result::Result<Caller, Unauthenticated> {
+        self.authenticate(Kind::Token, token, Via::Token)
+    }
+
+    /// The value of the session cookie. Each use puts off the idle timeout.
+    pub fn authenticate_session(&self, cookie: &str) -> std::result::Result<Caller, Unauthenticated> {
+        self.authenticate(Kind::Session, cookie, Via::Session)
+    }
+
+    fn authenticate(
+        &self,
+        kind: Kind,
+        text: &str,
+        via: impl Fn(Id16) -> Via,
+    ) -> std::result::Result<Caller, Unauthenticated> {
+        let credentials = self.read();
+        let Issue { id, role, subject, .. } = &credentials.find(kind, text, self.clock.now())?.issue;
+        Ok(Caller { subject: subject.clone(), role: *role, via: via(*id) })
+    }
+
+    /// Whoever sits at the server's own terminal. Only the binary's command line and control socket call this.
+    pub fn console(&self) -> Caller {
+        Caller { subject: "local:operator".into(), role: Role::Console, via: Via::Terminal }
+    }
+
+    /// A DICOM peer that the configuration names. Weak: neither a title nor an address is a secret.
+    pub fn device(&self, ae_title: &str, address: IpAddr) -> std::result::Result<Caller, Unauthenticated> {
+        let known = peer::is_ae_title(ae_title) && self.peers.iter().any(|peer| peer.matches(ae_title, address));
+        if !known {
+            return Err(Unauthenticated::UnknownPeer);
+        }
+        let via = Via::AeTitle(address.to_canonical());
+        Ok(Caller { subject: format!("ae:{ae_title}"), role: Role::Device, via })
+    }
+
+    // ---- May they
+
+    /// Decides, writes the decision down, and only then answers.
+    pub fn admit(
+        &self,
+        caller: &Caller,
+        act: Act,
+        target: Target,
+        sensitivity: Sensitivity,
+        purpose: Purpose,
+        operation: OperationId,
+    ) -> std::result::Result<Permit, Denied> {
+        // Before anything else: a lockdown while we decide voids what we decide.
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let (role, at) = (caller.role, self.clock.now());
+        let verdict = if self.still_in(caller, at) {
+            self.policy.decide(Question { role, act, target, sensitivity, purpose })
+        } else {
+            Err(Reason::CredentialEnded)
+        };
+        let decision = Decision {
+            at,
+            operation,
+            subject: caller.subject.clone(),
+            role,
+            via: caller.via,
+            act,
+            target,
+            sensitivity,
+            purpose,
+            allowed: verdict.is_ok(),
+            reason: match &verdict {
+                Ok(rules) => rules.clone(),
+                Err(reason) => reason.to_string(),
+            },
+            epoch,
+        };
+        let noted = self.decisions.note(&decision).map_err(|fault| Reason::NotRecorded(Box::new(fault)));
+        match noted.and(verdict) {
+            Ok(_) => Ok(Permit::new(decision)),
+            Err(reason) => {
+                tracing::info!(%operation, %role, %act, %reason, "denied");
+                Err(Denied { role, act, reason, operation })
+            }
+        }
+    }
+
+    /// A caller may outlive her credential: a long association, a page that was being rendered.
+    fn still_in(&self, caller: &Caller, now: Timestamp) -> bool {
+        match caller.via {
+            Via::Token(id) | Via::Session(id) => self.read().is_live(id, now),
+            Via::Terminal | Via::AeTitle(_) => true,
+        }
+    }
+
+    /// Whether a permit still holds: not expired, and no lockdown since.
+    pub fn check(&self, permit: &Permit) -> std::result::Result<(), PermitError> {
+        let (now, current) = (self.clock.now(), self.epoch.load(Ordering::SeqCst));
+        if permit.epoch() != current {
+            return Err(PermitError::LockedDown { permit: permit.epoch(), current });
+        }
+        if now >= permit.expires() {
+            return Err(PermitError::Expired { expired: permit.expires(), now });
+        }
+        Ok(())
+    }
+
+    /// [`Self::check`], and that the permit is of an act that opens stored payloads at all.
+    pub fn check_opens(&self, permit: &Permit) -> std::result::Result<(), PermitError> {
+        if !permit.act().opens() {
+            return Err(PermitError::OpensNothing { have: permit.act() });
+        }
+        self.check(permit)
+    }
+
+    // ---- Credentials. Each needs a permit for `ManageAccess`.
+
+    /// A bearer token for a machine or a script. The secret is shown this once.
+    pub fn issue_token(
+        &self,
+        permit: &Permit,
+        role: Role,
+        subject: &str,
+        life_ms: i64,
+    ) -> Result<(Id16, Zeroizing<String>)> {
+        if !(1..=TOKEN_LIFE_MS_MAX).contains(&life_ms) {
+            return Err(GuardError::BadLife { found_ms: life_ms, maximum_ms: TOKEN_LIFE_MS_MAX });
+        }
+        self.issue(permit, Kind::Token, role, subject, life_ms)
+    }
+
+    /// A code that signs one browser in, once, within 15 minutes.
+    pub fn sign_in_link(&self, permit: &Permit, role: Role, subject: &str) -> Result<Zeroizing<String>> {
+        self.issue(permit, Kind::Link, role, subject, LINK_LIFE_MS).map(|(_, code)| code)
+    }
+
+    fn issue(
+        &self,
+        permit: &Permit,
+        kind: Kind,
+        role: Role,
+        subject: &str,
+        life_ms: i64,
+    ) -> Result<(Id16, Zeroizing<String>)> {
+        self.check_manages(permit)?;
+        if role == Role::Console {
+            return Err(GuardError::RoleNotGiven { role });
+        }
+        if role.reaches() > permit.sensitivity() {
+            return Err(PermitError::NotClinical { role }.into());
+        }
+        let subject = caller::checked_subject(subject)?;
+        let _held = self.hold();
+        let (issue, secret) = self.new_issue(kind, role, subject, life_ms, permit.subject())?;
+        let id = issue.id;
+        self.keep(&Event::Issued(issue))?;
+        Ok((id, secret))
+    }
+
+    fn new_issue(
+        &self,
+        kind: Kind,
+        role: Role,
+        subject: String,
+        life_ms: i64,
+        by: &str,
+    ) -> Result<(Issue, Zeroizing<String>)> {
+        let issued = self.clock.now();
+        let alive = self.read().of_kind(kind).filter(|c| c.live(issued).is_ok()).count();
+        if alive >= CREDENTIALS_MAX {
+            return Err(GuardError::TooMany { maximum: CREDENTIALS_MAX });
+        }
+        let (secret, hash) = credential::new_secret(kind, self.entropy.as_ref());
+        let (id, expires) = (Id16(self.entropy.id()), issued.plus_ms(life_ms));
+        Ok((Issue { kind, id, hash, role, subject, issued, expires, by: by.to_owned() }, secret))
+    }
+
+    /// Ends a token at once.
+    pub fn revoke_token(&self, permit: &Permit, id: Id16) -> Result<()> {
+        self.check_manages(permit)?;
+        let _held = self.hold();
+        let at = self.clock.now();
+        if !self.read().is_live(id, at) {
+            return Err(GuardError::NoCredential { id });
+        }
+        self.keep(&Event::Ended { id, at, by: permit.subject().to_owned() })
+    }
+
+    /// Tokens that have not expired, the newest first; revoked ones stay on the list until then.
+    pub fn tokens(&self, permit: &Permit) -> Result<Vec<Token>> {
+        self.check_manages(permit)?;
+        let mut out: Vec<Token> = self
+            .read()
+            .of_kind(Kind::Token)
+            .map(|credential| {
+                let Issue { id, role, subject, issued, expires, by, .. } = credential.issue.clone();
+                Token { id, role, subject, issued, expires, by, revoked: credential.ended }
+            })
+            .collect();
+        out.sort_by_key(|token| (std::cmp::Reverse(token.issued), token.id));
+        Ok(out)
+    }
+
+    /// Turns a sign-in code into a session; the value is for a cookie. The code is used up.
+    pub fn use_sign_in_link(&self, code: &str) -> Result<Zeroizing<String>> {
+        let _held = self.hold();
+        let link = self.read().find(Kind::Link, code, self.clock.now())?.issue.clone();
+        let (session, cookie) =
+            self.new_issue(Kind::Session, link.role, link.subject.clone(), SESSION_LIFE_MS, &link.subject)?;
+        self.keep(&Event::LinkUsed { link: link.id, session })?;
+        Ok(cookie)
+    }
+
+    /// Signs out. A session that is over already stays over.
+    pub fn close_session(&self, cookie: &str) -> Result<()> {
+        let _held = self.hold();
+        let at = self.clock.now();
+        let Ok((id, by)) = self.read().find(Kind::Session, cookie, at).map(|c| (c.issue.id, c.issue.subject.clone()))
+        else {
+            return Ok(());
+        };
+        self.keep(&Event::Ended { id, at, by })
+    }
+
+    /// Voids every permit at once, and returns the new epoch. In force before it is kept: containment doesn't wait for
+    /// a disk. Tokens and sessions stay; what they ask for next is decided anew.
+    pub fn lockdown(&self, permit: &Permit) -> Result<u64> {
+        self.check_manages(permit)?;
+        let _held = self.hold();
+        let epoch = self.epoch.fetch_add(1, Ordering::SeqCst).saturating_add(1);
+        tracing::warn!(epoch, operation = %permit.operation(), "lockdown");
+        let event = Event::Lockdown { epoch, at: self.clock.now(), by: permit.subject().to_owned() };
+        self.events.keep(&event).map_err(GuardError::LockdownNotKept)?;
+        Ok(epoch)
+    }
+
+    fn check_manages(&self, permit: &Permit) -> Result<()> {
+        if permit.act() != Act::ManageAccess {
+            return Err(PermitError::WrongAct { have: permit.act(), need: Act::ManageAccess }.into());
+        }
+        Ok(self.check(permit)?)
+    }
+
+    /// Keeps an event, then lets it take effect. Needs the lock that [`Self::hold`] gives.
+    fn keep(&self, event: &Event) -> Result<()> {
+        self.events.keep(event).map_err(GuardError::NotKept)?;
+        self.apply(event);
+        Ok(())
+    }
+
+    fn apply(&self, event: &Event) {
+        if let Event::Lockdown { epoch, .. } = event {
+            self.epoch.fetch_max(*epoch, Ordering::SeqCst);
+        }
+        self.credentials.write().unwrap_or_else(PoisonError::into_inner).apply(event, self.clock.now());
+    }
+
+    fn hold(&self) -> MutexGuard<'_, ()> {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Credentials> {
+        self.credentials.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

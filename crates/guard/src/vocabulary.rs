@@ -1,0 +1,166 @@
+//! The words that a decision is made of: role, act, target, sensitivity, purpose. Each has one spelling, which stands
+//! in the Cedar policy, in stored decisions, on the command line and in answers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use kit::PatientId;
+use minicbor::{Decode, Encode};
+use serde::{Serialize, Serializer};
+
+/// A word that is not in the vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such {what}; there are: {words}")]
+pub struct UnknownWord {
+    pub what: &'static str,
+    pub words: String,
+}
+
+macro_rules! vocabulary {
+    ($(#[$doc:meta])* $name:ident, $what:literal: $($(#[$about:meta])* $n:literal $variant:ident $text:literal),+ $(,)?) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+        #[cbor(index_only)]
+        pub enum $name {
+            $($(#[$about])* #[n($n)] $variant),+
+        }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text),+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = UnknownWord;
+
+            fn from_str(text: &str) -> Result<Self, UnknownWord> {
+                let words = || [$($text),+].join(", ");
+                Self::ALL
+                    .iter()
+                    .copied()
+                    .find(|word| word.as_str() == text)
+                    .ok_or_else(|| UnknownWord { what: $what, words: words() })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+vocabulary!(
+    /// What somebody is at this centre. One credential carries one role.
+    Role, "role":
+    0 Oncologist "oncologist",
+    1 Physicist "physicist",
+    2 Therapist "therapist",
+    3 Registrar "registrar",
+    4 ItAdministrator "it-administrator",
+    5 Auditor "auditor",
+    /// A machine: planning system, scanner, linac, or a script that stands for one.
+    6 Device "device",
+    /// Whoever sits at the server's own terminal or control socket. No credential ever carries it.
+    7 Console "console",
+);
+
+vocabulary!(
+    /// What is to be done.
+    Act, "act":
+    0 RegisterPatient "register-patient",
+    1 ReadRecord "read-record",
+    2 SearchRecords "search-records",
+    3 WriteRecord "write-record",
+    /// Writes a tombstone version; the versions before it stay.
+    4 DeleteRecord "delete-record",
+    5 StoreObject "store-object",
+    6 ReadObject "read-object",
+    7 ReadTreatmentList "read-treatment-list",
+    /// Hands in one person's signature over a delivery digest.
+    8 ApprovePlan "approve-plan",
+    9 CheckGate "check-gate",
+    10 ReadAccessLog "read-access-log",
+    /// Tokens, sign-in links and lockdown. With clinical sensitivity: for roles that reach clinical data.
+    11 ManageAccess "manage-access",
+    /// Verify and scrub: sees ciphertext only.
+    12 VerifyVault "verify-vault",
+    13 ErasePatient "erase-patient",
+);
+
+vocabulary!(
+    /// How much what is touched says of a patient.
+    Sensitivity, "sensitivity":
+    /// Who she is and when she comes: Patient, Appointment, Practitioner, Organization.
+    0 Administrative "administrative",
+    /// Everything else: what she has and what is done about it.
+    1 Clinical "clinical",
+);
+
+vocabulary!(
+    /// Why.
+    Purpose, "purpose":
+    0 Treatment "treatment",
+    1 Emergency "emergency",
+    /// Running the centre: imports, appointments, verification.
+    2 Operations "operations",
+    3 Audit "audit",
+    /// The patient herself asked: a copy, a correction, an erasure, who saw her chart.
+    4 PatientRequest "patient-request",
+);
+
+impl Role {
+    /// The most sensitive data that a credential of this role opens the way to: who gives one out needs a
+    /// [`crate::Permit`] for [`Act::ManageAccess`] of this sensitivity. So an IT administrator can't make herself an
+    /// oncologist's token.
+    pub fn reaches(self) -> Sensitivity {
+        match self {
+            Self::Oncologist | Self::Physicist | Self::Therapist | Self::Device => Sensitivity::Clinical,
+            Self::Registrar | Self::ItAdministrator | Self::Auditor | Self::Console => Sensitivity::Administrative,
+        }
+    }
+}
+
+impl Act {
+    /// Acts under which stored payloads are opened; a permit for any other opens none.
+    pub fn opens(self) -> bool {
+        match self {
+            Self::ReadRecord
+            | Self::SearchRecords
+            | Self::WriteRecord
+            | Self::DeleteRecord
+            | Self::StoreObject
+            | Self::ReadObject
+            | Self::ReadTreatmentList
+            | Self::ApprovePlan
+            | Self::CheckGate => true,
+            Self::RegisterPatient
+            | Self::ReadAccessLog
+            | Self::ManageAccess
+            | Self::VerifyVault
+            | Self::ErasePatient => false,
+        }
+    }
+}
+
+/// What it is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Target {
+    /// No single patient: a search, a list, the centre itself.
+    #[n(0)]
+    Centre,
+    #[n(1)]
+    Patient(#[n(0)] PatientId),
+}
