@@ -1,0 +1,148 @@
+//! Who saw what: a line before each record leaves, and the list of them.
+
+use guard::{Act, Decision, Permit, Purpose, Role, Sensitivity, Target};
+use kit::{Blame, Fault, PatientId, Timestamp};
+use minicbor::{Decode, Encode};
+use serde::Serialize;
+use vault::{Group, Parcel};
+
+use crate::journal::{access_list, centre_access_list};
+use crate::meta::Meta;
+use crate::{Chart, Context, Released, Result, scope_of};
+
+/// Access lines in one note, which may take 256 KiB: a line is some 300 bytes.
+const NOTED_AT_ONCE: usize = 400;
+
+/// Rows of one answer; more are asked for from the last one on.
+const ROWS_MAX: usize = 100_000;
+
+/// One opened record, as the ledger keeps it (`docs/formats/chart-meta.md`, "access line").
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AccessLine {
+    #[n(0)]
+    pub subject: String,
+    #[n(1)]
+    pub role: Role,
+    #[n(2)]
+    pub act: Act,
+    #[n(3)]
+    pub purpose: Purpose,
+    /// Opaque reference: `Observation/…/_history/2`.
+    #[n(4)]
+    pub what: String,
+}
+
+/// One row of `holdfast access`.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccessRow {
+    pub entry: u64,
+    pub at: Timestamp,
+    pub when: String,
+    pub who: String,
+    pub role: Role,
+    pub act: Act,
+    pub why: Purpose,
+    /// What was opened, changed, or asked for.
+    pub what: String,
+    /// `opened`, `allowed`, `denied`.
+    pub outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Chart {
+    /// Writes a durable line for each record that is about to leave.
+    pub(crate) fn note_access(&self, permit: &Permit, opened: &[Released]) -> Result<()> {
+        let parcels: Vec<Parcel> = opened
+            .iter()
+            .map(|released| {
+                let line = AccessLine {
+                    subject: permit.subject().to_owned(),
+                    role: permit.role(),
+                    act: permit.act(),
+                    purpose: permit.purpose(),
+                    what: format!(
+                        "{}/{}/_history/{}",
+                        released.version.collection, released.version.id, released.version.version
+                    ),
+                };
+                let mut meta = Meta::new(None);
+                meta.lists.push(match released.patient {
+                    Some(patient) => access_list(&self.tagger, patient),
+                    None => centre_access_list(&self.tagger),
+                });
+                meta.note = minicbor::to_vec(&line).unwrap_or_default().into();
+                Parcel {
+                    scope: scope_of(released.patient),
+                    kind: "chart.access".into(),
+                    meta: meta.to_bytes(),
+                    payload: None,
+                }
+            })
+            .collect();
+        for chunk in parcels.chunks(NOTED_AT_ONCE) {
+            let group = Group {
+                operation: permit.operation(),
+                permit: Some(permit.digest()),
+                new_patients: Vec::new(),
+                parcels: chunk.to_vec(),
+            };
+            self.vault.note(group)?;
+        }
+        Ok(())
+    }
+
+    /// Who saw, changed or was refused what of one patient, oldest first. The asking is on the list as well.
+    pub fn access(&self, context: &Context, patient: PatientId) -> Result<Vec<AccessRow>> {
+        let _permit = self.admit(context, Act::ReadAccessLog, Target::Patient(patient), Sensitivity::Administrative)?;
+        self.vault.flush_notes()?;
+        self.catch_up()?;
+        let entries = self.index.listed(&access_list(&self.tagger, patient), 0, ROWS_MAX)?;
+        entries.into_iter().map(|index| self.access_row(index)).collect()
+    }
+
+    fn access_row(&self, index: u64) -> Result<AccessRow> {
+        let (entry, meta) = self.note_of(index)?;
+        let unreadable = |e: minicbor::decode::Error| {
+            Fault::new(Blame::Integrity, "chart.access-line", format!("entry {index}: no access line: {e}"))
+        };
+        let row = if entry.kind == "guard.decision" {
+            let decision = Decision::from_bytes(&meta.note).map_err(Fault::from)?;
+            AccessRow {
+                entry: index,
+                at: decision.at,
+                when: decision.at.to_string(),
+                who: decision.subject,
+                role: decision.role,
+                act: decision.act,
+                why: decision.purpose,
+                what: format!("operation {}", decision.operation),
+                outcome: if decision.allowed { "allowed" } else { "denied" },
+                reason: Some(decision.reason).filter(|r| !r.is_empty()),
+            }
+        } else {
+            let line: AccessLine = minicbor::decode(&meta.note).map_err(unreadable)?;
+            AccessRow {
+                entry: index,
+                at: entry.time,
+                when: entry.time.to_string(),
+                who: line.subject,
+                role: line.role,
+                act: line.act,
+                why: line.purpose,
+                what: line.what,
+                outcome: "opened",
+                reason: None,
+            }
+        };
+        Ok(row)
+    }
+
+    /// Resolves what an operator types: a FHIR id of a Patient, or an identifier's value.
+    pub fn find_patient(&self, text: &str) -> Result<Option<PatientId>> {
+        if let Some(found) = self.locate("Patient", text)? {
+            return Ok(found.patient);
+        }
+        self.patient_by_identifier(text)
+    }
+}

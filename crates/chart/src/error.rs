@@ -1,0 +1,122 @@
+//! What can go wrong with a record, grouped by whose fault it is.
+
+use guard::{Denied, GuardError, PermitError};
+use kit::{Blame, Explain, Fault};
+use vault::VaultError;
+
+use crate::fhir::Issue;
+use crate::index::IndexError;
+use crate::meta::MetaError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ChartError {
+    #[error("the record breaks {} rules of FHIR R4, the first: {}", .0.len(), first(.0))]
+    Invalid(Vec<Issue>),
+    #[error("{reference} is not here")]
+    NoSuchRecord { reference: String },
+    #[error("{reference} was deleted as version {version}")]
+    Gone { reference: String, version: u32 },
+    #[error("{reference} is at version {current}, the request expects {expected}")]
+    VersionConflict { reference: String, current: u32, expected: u32 },
+    #[error("{reference} would move to another patient; delete it there and create it here")]
+    MovesPatient { reference: String },
+    #[error("the record refers to {reference}, which is no patient of this centre")]
+    UnknownPatient { reference: String },
+    #[error("{count} patients carry this identifier: the object can't be filed without knowing whose it is")]
+    AmbiguousPatient { count: usize },
+    #[error("the permit is for another patient")]
+    AnotherPatient,
+    #[error("entry {entry} holds no record")]
+    NoRecord { entry: u64 },
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    #[error(transparent)]
+    Permit(#[from] PermitError),
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    #[error("{0}")]
+    Other(Fault),
+}
+
+fn first(issues: &[Issue]) -> String {
+    issues.first().map_or_else(String::new, |issue| {
+        format!("{}: {}", issue.expression.as_deref().unwrap_or("the body"), issue.diagnostics)
+    })
+}
+
+impl From<Fault> for ChartError {
+    fn from(fault: Fault) -> Self {
+        Self::Other(fault)
+    }
+}
+
+impl ChartError {
+    /// As it crosses the boundary: a `Fault` that was passed through keeps its own code and guidance.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Other(fault) => fault.clone(),
+            error => Fault::of(error),
+        }
+    }
+}
+
+impl Explain for ChartError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::Invalid(_) | Self::UnknownPatient { .. } | Self::MovesPatient { .. } => Blame::Peer,
+            Self::AmbiguousPatient { .. } => Blame::Conflict,
+            Self::NoSuchRecord { .. } | Self::Gone { .. } => Blame::Absent,
+            Self::VersionConflict { .. } => Blame::Conflict,
+            Self::AnotherPatient => Blame::Forbidden,
+            Self::NoRecord { .. } => Blame::Ours,
+            Self::Denied(e) => e.blame(),
+            Self::Permit(e) => e.blame(),
+            Self::Guard(e) => e.blame(),
+            Self::Vault(e) => e.blame(),
+            Self::Index(e) => e.blame(),
+            Self::Meta(e) => e.blame(),
+            Self::Other(fault) => fault.blame,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "chart.invalid",
+            Self::NoSuchRecord { .. } => "chart.not-found",
+            Self::Gone { .. } => "chart.gone",
+            Self::VersionConflict { .. } => "chart.version-conflict",
+            Self::MovesPatient { .. } => "chart.moves-patient",
+            Self::UnknownPatient { .. } => "chart.unknown-patient",
+            Self::AmbiguousPatient { .. } => "chart.ambiguous-patient",
+            Self::AnotherPatient => "chart.another-patient",
+            Self::NoRecord { .. } => "chart.no-record",
+            Self::Denied(e) => e.code(),
+            Self::Permit(e) => e.code(),
+            Self::Guard(e) => e.code(),
+            Self::Vault(e) => e.code(),
+            Self::Index(e) => e.code(),
+            Self::Meta(e) => e.code(),
+            Self::Other(_) => "chart.other",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        match self {
+            Self::UnknownPatient { .. } => Some("create the Patient first, or in the same transaction"),
+            Self::VersionConflict { .. } => Some("read the current version and repeat the change on it"),
+            Self::AmbiguousPatient { .. } => Some("merge the patients or correct the identifier, then send again"),
+            Self::Denied(e) => e.guidance(),
+            Self::Permit(e) => e.guidance(),
+            Self::Guard(e) => e.guidance(),
+            Self::Vault(e) => e.guidance(),
+            Self::Index(e) => e.guidance(),
+            _ => None,
+        }
+    }
+}

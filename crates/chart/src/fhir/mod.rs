@@ -1,0 +1,28 @@
+//! FHIR R4 without I/O: bytes in, checked resources, search facts, queries, transaction plans and answers out.
+//! Knows neither the vault nor the index. `docs/fhir.md` describes what the server offers.
+
+mod bundle;
+mod capability;
+mod check;
+mod compartment;
+mod instant;
+mod issue;
+mod json;
+mod narrative;
+mod query;
+mod reference;
+mod resource;
+mod search;
+mod table;
+
+pub use bundle::{
+    Action, BundleKind, Condition, Draft, Link, Operation, Plan, ResponseEntry, Version, history, parse_etag,
+    response_bundle, searchset,
+};
+pub use capability::capability_statement;
+pub use compartment::Compartment;
+pub use instant::{Span, parse_date_time};
+pub use issue::{Code, Issue, Severity, fault_outcome, operation_outcome, status_of_fault, status_of_issues};
+pub use query::{COUNT_DEFAULT, COUNT_MAX, Query};
+pub use resource::{Resource, is_id, resource_type};
+pub use search::{FIELDS_MAX, Field, PREFIX_CHARS, Reach, normalise};

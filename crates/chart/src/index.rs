@@ -1,0 +1,326 @@
+//! The index: a projection of the ledger in SQLite, rebuilt from the vault whenever it is missing, old or doubted.
+//! It holds opaque ids, keyed hashes and entry numbers; no plaintext and no key. An attacker who rewrites it gains
+//! nothing that lasts: what it points to is verified when it is opened.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use kit::{Blame, Explain, PatientId, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use crate::meta::{Meta, Tag};
+
+/// Raised when the tables change; another version is thrown away and rebuilt.
+const SCHEMA: i64 = 1;
+
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    #[error("the index failed: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    #[error("the index could not be put away at {place}: {source}")]
+    Io { place: String, source: std::io::Error },
+}
+
+impl Explain for IndexError {
+    fn blame(&self) -> Blame {
+        Blame::Configuration
+    }
+
+    fn code(&self) -> &'static str {
+        "chart.index"
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        Some("the index is only a projection: stop the server, remove gateway/index.sqlite*, start again")
+    }
+}
+
+type Result<T> = std::result::Result<T, IndexError>;
+
+/// Where the current version of a record stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    pub row: i64,
+    pub entry: u64,
+    pub version: u32,
+    pub deleted: bool,
+    pub patient: Option<PatientId>,
+    pub updated: Timestamp,
+}
+
+/// What `apply` needs of a ledger entry.
+pub struct Applied<'a> {
+    pub entry: u64,
+    pub patient: Option<PatientId>,
+    pub time: Timestamp,
+    pub meta: &'a Meta,
+}
+
+pub struct Index(Mutex<Connection>);
+
+impl Index {
+    /// Opens the index of vault `vault_id` in `file`, or makes an empty one: also where it belongs to another
+    /// vault, has another schema, or is no database at all.
+    pub fn open(file: &Path, vault_id: &[u8]) -> Result<Self> {
+        match Self::try_open(file, vault_id) {
+            Ok(Some(index)) => Ok(index),
+            Ok(None) | Err(_) => {
+                for suffix in ["", "-wal", "-shm"] {
+                    let mut name = file.as_os_str().to_owned();
+                    name.push(suffix);
+                    match std::fs::remove_file(&name) {
+                        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(IndexError::Io { place: "gateway/index.sqlite".into(), source });
+                        }
+                        _ => {}
+                    }
+                }
+                Self::create(Connection::open(file)?, vault_id)
+            }
+        }
+    }
+
+    /// An index in memory, for tests and for reading a recovered centre.
+    pub fn in_memory(vault_id: &[u8]) -> Result<Self> {
+        Self::create(Connection::open_in_memory()?, vault_id)
+    }
+
+    fn try_open(file: &Path, vault_id: &[u8]) -> Result<Option<Self>> {
+        if !file.exists() {
+            return Ok(None);
+        }
+        let connection = Connection::open(file)?;
+        Self::settings(&connection)?;
+        let found: Option<(i64, Vec<u8>)> = connection
+            .query_row("SELECT schema, vault FROM head", [], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        Ok((found == Some((SCHEMA, vault_id.to_vec()))).then(|| Self(Mutex::new(connection))))
+    }
+
+    fn settings(connection: &Connection) -> Result<()> {
+        // Losing the last transactions in a crash is harmless: they are applied again from the ledger.
+        connection.execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF;
+             PRAGMA temp_store = MEMORY;",
+        )?;
+        Ok(())
+    }
+
+    fn create(connection: Connection, vault_id: &[u8]) -> Result<Self> {
+        Self::settings(&connection)?;
+        connection.execute_batch(
+            "CREATE TABLE head (schema INTEGER NOT NULL, vault BLOB NOT NULL, applied INTEGER NOT NULL);
+             CREATE TABLE record (
+                 row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, patient BLOB,
+                 version INTEGER NOT NULL, entry INTEGER NOT NULL, deleted INTEGER NOT NULL, updated INTEGER NOT NULL);
+             CREATE TABLE version (
+                 record INTEGER NOT NULL, version INTEGER NOT NULL, entry INTEGER NOT NULL,
+                 PRIMARY KEY (record, version)) WITHOUT ROWID;
+             CREATE TABLE posting (
+                 tag BLOB NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (tag, record)) WITHOUT ROWID;
+             CREATE INDEX posting_record ON posting (record);
+             CREATE TABLE listed (tag BLOB NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (tag, entry)) WITHOUT ROWID;",
+        )?;
+        connection.execute("INSERT INTO head VALUES (?1, ?2, 0)", params![SCHEMA, vault_id])?;
+        Ok(Self(Mutex::new(connection)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of the first entry that isn't applied yet.
+    pub fn applied(&self) -> Result<u64> {
+        Ok(self.lock().query_row("SELECT applied FROM head", [], |row| row.get::<_, i64>(0))?.cast_unsigned())
+    }
+
+    /// Applies entries in ledger order, all or nothing; `feed` calls the given function for each, and returns the
+    /// number of the first entry that it did not feed.
+    pub fn apply<E: From<IndexError>>(
+        &self,
+        feed: impl FnOnce(u64, &mut dyn FnMut(Applied<'_>) -> Result<()>) -> std::result::Result<u64, E>,
+    ) -> std::result::Result<u64, E> {
+        let mut connection = self.lock();
+        let transaction = connection.transaction().map_err(IndexError::from)?;
+        let from: i64 =
+            transaction.query_row("SELECT applied FROM head", [], |row| row.get(0)).map_err(IndexError::from)?;
+        let next = feed(from.cast_unsigned(), &mut |applied| apply_one(&transaction, &applied))?;
+        if next.cast_signed() != from {
+            transaction.execute("UPDATE head SET applied = ?1", [next.cast_signed()]).map_err(IndexError::from)?;
+        }
+        transaction.commit().map_err(IndexError::from)?;
+        Ok(next)
+    }
+
+    /// The current version of the record with this key.
+    pub fn locate(&self, key: &Tag) -> Result<Option<Located>> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT row, entry, version, deleted, patient, updated FROM record WHERE key = ?1")?;
+        Ok(statement.query_row([key.as_bytes()], located).optional()?)
+    }
+
+    /// The entry that holds `version` of a record.
+    pub fn entry_of_version(&self, record: i64, version: u32) -> Result<Option<u64>> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT entry FROM version WHERE record = ?1 AND version = ?2")?;
+        Ok(statement
+            .query_row(params![record, version], |row| row.get::<_, i64>(0))
+            .optional()?
+            .map(i64::cast_unsigned))
+    }
+
+    /// Entries of the versions of a record that are older than `before`, newest first.
+    pub fn history(&self, record: i64, before: u32, limit: usize) -> Result<Vec<u64>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT entry FROM version WHERE record = ?1 AND version < ?2 ORDER BY version DESC LIMIT ?3",
+        )?;
+        let rows = statement.query_map(params![record, before, limit.cast_signed()], |row| row.get::<_, i64>(0))?;
+        Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
+    }
+
+    /// Living records that stand under at least one tag of every group, after row `after`, oldest first.
+    pub fn search(&self, groups: &[Vec<Tag>], after: i64, limit: usize) -> Result<Vec<Located>> {
+        let mut sql = String::from(
+            "SELECT r.row, r.entry, r.version, r.deleted, r.patient, r.updated FROM record r WHERE r.row > ? AND r.deleted = 0",
+        );
+        let mut values: Vec<&dyn rusqlite::ToSql> = vec![&after];
+        let group_tags: Vec<Vec<&[u8]>> = groups.iter().map(|g| g.iter().map(Tag::as_bytes).collect()).collect();
+        for group in &group_tags {
+            let marks = vec!["?"; group.len()].join(",");
+            sql.push_str(&format!(" AND r.row IN (SELECT record FROM posting WHERE tag IN ({marks}))"));
+            values.extend(group.iter().map(|tag| tag as &dyn rusqlite::ToSql));
+        }
+        let limit = limit.cast_signed();
+        sql.push_str(" ORDER BY r.row LIMIT ?");
+        values.push(&limit);
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(&sql)?;
+        let rows = statement.query_map(values.as_slice(), located)?;
+        Ok(rows.collect::<std::result::Result<_, _>>()?)
+    }
+
+    /// Entries on a list from entry `from` on, oldest first.
+    pub fn listed(&self, list: &Tag, from: u64, limit: usize) -> Result<Vec<u64>> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT entry FROM listed WHERE tag = ?1 AND entry >= ?2 ORDER BY entry LIMIT ?3")?;
+        let rows = statement
+            .query_map(params![list.as_bytes(), from.cast_signed(), limit.cast_signed()], |row| row.get::<_, i64>(0))?;
+        Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
+    }
+}
+
+fn located(row: &rusqlite::Row<'_>) -> rusqlite::Result<Located> {
+    Ok(Located {
+        row: row.get(0)?,
+        entry: row.get::<_, i64>(1)?.cast_unsigned(),
+        version: row.get(2)?,
+        deleted: row.get(3)?,
+        patient: row.get::<_, Option<[u8; 16]>>(4)?.map(PatientId),
+        updated: Timestamp(row.get(5)?),
+    })
+}
+
+fn apply_one(transaction: &Transaction<'_>, applied: &Applied<'_>) -> Result<()> {
+    let entry = applied.entry.cast_signed();
+    for list in &applied.meta.lists {
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO listed VALUES (?1, ?2)")?
+            .execute(params![list.as_bytes(), entry])?;
+    }
+    let Some(version) = &applied.meta.version else { return Ok(()) };
+    let row: i64 = transaction
+        .prepare_cached(
+            "INSERT INTO record (key, patient, version, entry, deleted, updated) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (key) DO UPDATE SET version = ?3, entry = ?4, deleted = ?5, updated = ?6 RETURNING row",
+        )?
+        .query_row(
+            params![
+                version.key.as_bytes(),
+                applied.patient.map(|p| p.0),
+                version.version,
+                entry,
+                version.deleted,
+                applied.time.0
+            ],
+            |row| row.get(0),
+        )?;
+    transaction.prepare_cached("INSERT OR REPLACE INTO version VALUES (?1, ?2, ?3)")?.execute(params![
+        row,
+        version.version,
+        entry
+    ])?;
+    transaction.prepare_cached("DELETE FROM posting WHERE record = ?1")?.execute([row])?;
+    for tag in &applied.meta.tags {
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO posting VALUES (?1, ?2)")?
+            .execute(params![tag.as_bytes(), row])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meta::{Tagger, Version};
+
+    fn meta(tagger: &Tagger, id: &str, version: u32, tags: &[&str]) -> Meta {
+        let mut meta = Meta::new(Some(Version {
+            key: tagger.full(&[b"Patient", id.as_bytes()]),
+            collection: "Patient".into(),
+            id: id.into(),
+            version,
+            deleted: false,
+            content: None,
+        }));
+        meta.tags = tags.iter().map(|t| tagger.fuzzy(&[t.as_bytes()])).collect();
+        meta.lists = vec![tagger.full(&[b"all"])];
+        meta
+    }
+
+    fn feed(index: &Index, metas: &[Meta]) -> u64 {
+        index
+            .apply::<IndexError>(|from, apply| {
+                let mut next = from;
+                for meta in metas {
+                    apply(Applied { entry: next, patient: Some(PatientId([7; 16])), time: Timestamp(5), meta })?;
+                    next += 1;
+                }
+                Ok(next)
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn an_update_moves_the_record_to_its_new_tags() {
+        let index = Index::in_memory(b"vault").unwrap();
+        let tagger = Tagger::new(&[3; 32]);
+        assert_eq!(feed(&index, &[meta(&tagger, "a", 1, &["x"]), meta(&tagger, "b", 1, &["x", "y"])]), 2);
+        let x = vec![vec![tagger.fuzzy(&[b"x"])]];
+        assert_eq!(index.search(&x, 0, 10).unwrap().len(), 2);
+        assert_eq!(index.search(&[x[0].clone(), vec![tagger.fuzzy(&[b"y"])]], 0, 10).unwrap().len(), 1);
+        feed(&index, &[meta(&tagger, "a", 2, &["z"])]);
+        assert_eq!(index.search(&x, 0, 10).unwrap().len(), 1);
+        let a = index.locate(&tagger.full(&[b"Patient", b"a"])).unwrap().unwrap();
+        assert_eq!((a.version, a.entry), (2, 2));
+        assert_eq!(index.history(a.row, u32::MAX, 10).unwrap(), [2, 0]);
+        assert_eq!(index.entry_of_version(a.row, 1).unwrap(), Some(0));
+        assert_eq!(index.listed(&tagger.full(&[b"all"]), 1, 10).unwrap(), [1, 2]);
+        assert_eq!(index.applied().unwrap(), 3);
+    }
+
+    #[test]
+    fn another_vaults_index_and_garbage_are_thrown_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("index.sqlite");
+        let tagger = Tagger::new(&[3; 32]);
+        feed(&Index::open(&file, b"one").unwrap(), &[meta(&tagger, "a", 1, &["x"])]);
+        assert_eq!(Index::open(&file, b"one").unwrap().applied().unwrap(), 1);
+        assert_eq!(Index::open(&file, b"two").unwrap().applied().unwrap(), 0);
+        std::fs::write(&file, b"no database at all").unwrap();
+        assert_eq!(Index::open(&file, b"two").unwrap().applied().unwrap(), 0);
+    }
+}

@@ -1,0 +1,256 @@
+//! Patient records: FHIR R4 resources and DICOM objects, their versions, blind-index search and the index.
+//!
+//! `Chart` is the façade. It gives no clinical data without a [`guard::Permit`], and nothing leaves before a durable
+//! line says who saw it: [`Released`] is made in one place only, after that line.
+
+mod access;
+mod error;
+pub mod fhir;
+mod index;
+mod journal;
+mod meta;
+mod objects;
+mod records;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use guard::{Act, Caller, Guard, Permit, Purpose, Sensitivity, Target};
+use kit::{Clock, Entropy, OperationId, PatientId, Timestamp};
+use vault::{Entry, Group, Parcel, Receipt, Scope, Vault};
+use zeroize::Zeroizing;
+
+pub use access::{AccessLine, AccessRow};
+pub use error::ChartError;
+pub use index::{Index, IndexError, Located};
+pub use journal::Journal;
+pub use meta::{Meta, MetaError, Tag, Tagger, Version};
+pub use objects::{Demographics, ObjectDraft, ObjectKept};
+pub use records::{Kept, Page};
+
+type Result<T> = std::result::Result<T, ChartError>;
+
+/// Stripes of the lock that puts two writers of the same record one after the other.
+const STRIPES: usize = 256;
+
+/// Who asks, why, and under which operation: what every call of the façade needs.
+#[derive(Clone)]
+pub struct Context {
+    pub caller: Caller,
+    pub purpose: Purpose,
+    pub operation: OperationId,
+}
+
+/// Bytes that may leave: their access is on the gateway's write-ahead log.
+#[derive(Debug)]
+pub struct Released {
+    pub entry: u64,
+    pub version: Version,
+    pub patient: Option<PatientId>,
+    pub updated: Timestamp,
+    /// Empty for a tombstone.
+    pub bytes: Zeroizing<Vec<u8>>,
+}
+
+/// What is about to be kept.
+pub struct Draft {
+    pub scope: Scope,
+    /// Of the entry: `fhir`, `dicom`, `treatment.approval`, …
+    pub kind: String,
+    pub meta: Meta,
+    pub payload: Option<Vec<u8>>,
+}
+
+/// The façade.
+pub struct Chart {
+    vault: Arc<Vault>,
+    guard: Arc<Guard>,
+    index: Index,
+    tagger: Arc<Tagger>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    stripes: Vec<Mutex<()>>,
+}
+
+impl Chart {
+    /// Opens the records of `vault`; `index_file` is made anew from the vault where it is missing or not this
+    /// vault's. What guard knows (tokens, sessions, lockdown) is replayed from the ledger.
+    pub fn open(
+        vault: Arc<Vault>,
+        index_file: Option<&Path>,
+        peers: Vec<guard::Peer>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        let vault_id = vault.id();
+        let index = match index_file {
+            Some(file) => Index::open(file, &vault_id.0)?,
+            None => Index::in_memory(&vault_id.0)?,
+        };
+        let tagger = Arc::new(Tagger::new(&vault.index_key()));
+        let journal = Arc::new(Journal::new(Arc::clone(&vault), Arc::clone(&tagger), Arc::clone(&entropy)));
+        let guard = Guard::new(Arc::clone(&clock), Arc::clone(&entropy), Arc::clone(&journal) as _, journal, peers)?;
+        let chart = Self {
+            vault,
+            guard: Arc::new(guard),
+            index,
+            tagger,
+            clock,
+            entropy,
+            stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
+        };
+        chart.catch_up()?;
+        chart.replay_guard()?;
+        Ok(chart)
+    }
+
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    pub fn vault(&self) -> &Arc<Vault> {
+        &self.vault
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn entropy(&self) -> &dyn Entropy {
+        self.entropy.as_ref()
+    }
+
+    pub fn tagger(&self) -> &Tagger {
+        &self.tagger
+    }
+
+    /// Applies to the index what the ledger has and the index hasn't.
+    pub fn catch_up(&self) -> Result<u64> {
+        self.index.apply(|from, apply| {
+            self.vault
+                .scan(from, &mut |entry| {
+                    if entry.kind.starts_with("vault.") {
+                        return Ok(());
+                    }
+                    let meta = Meta::from_bytes(entry.index, &entry.meta)?;
+                    let patient = patient_of(&entry);
+                    apply(index::Applied { entry: entry.index, patient, time: entry.time, meta: &meta })?;
+                    Ok(())
+                })
+                .map_err(ChartError::from)
+        })
+    }
+
+    fn replay_guard(&self) -> Result<()> {
+        let list = journal::event_list(&self.tagger);
+        let mut from = 0;
+        loop {
+            let entries = self.index.listed(&list, from, 1_000)?;
+            let Some(last) = entries.last() else { return Ok(()) };
+            from = last + 1;
+            for index in entries {
+                let entry = self.vault.entry(index)?;
+                let meta = Meta::from_bytes(index, &entry.meta)?;
+                self.guard.replay(&guard::Event::from_bytes(&meta.note).map_err(kit::Fault::from)?)?;
+            }
+        }
+    }
+
+    /// Asks guard; the decision is on record whatever it is.
+    pub fn admit(&self, context: &Context, act: Act, target: Target, sensitivity: Sensitivity) -> Result<Permit> {
+        Ok(self.guard.admit(&context.caller, act, target, sensitivity, context.purpose, context.operation)?)
+    }
+
+    /// Keeps drafts as one act: all or nothing. Returns once they are durable and found by the index.
+    pub fn keep(&self, permit: &Permit, new_patients: Vec<PatientId>, drafts: Vec<Draft>) -> Result<Vec<Receipt>> {
+        self.guard.check(permit)?;
+        for draft in &drafts {
+            if let (Target::Patient(allowed), Scope::Patient(patient)) = (permit.target(), draft.scope)
+                && allowed != patient
+            {
+                return Err(ChartError::AnotherPatient);
+            }
+        }
+        let parcels = drafts
+            .into_iter()
+            .map(|draft| Parcel {
+                scope: draft.scope,
+                kind: draft.kind,
+                meta: draft.meta.to_bytes(),
+                payload: draft.payload,
+            })
+            .collect();
+        let group = Group { operation: permit.operation(), permit: Some(permit.digest()), new_patients, parcels };
+        let receipts = self.vault.keep(group)?;
+        self.catch_up()?;
+        Ok(receipts)
+    }
+
+    /// Opens entries for the holder of `permit`, notes each access durably, and only then lets them go.
+    pub fn release(&self, permit: &Permit, entries: &[u64]) -> Result<Vec<Released>> {
+        self.guard.check_opens(permit)?;
+        let opened = entries.iter().map(|&entry| self.open_entry(permit, entry)).collect::<Result<Vec<_>>>()?;
+        self.note_access(permit, &opened)?;
+        Ok(opened)
+    }
+
+    fn open_entry(&self, permit: &Permit, index: u64) -> Result<Released> {
+        let head = self.vault.entry(index)?;
+        let (entry, bytes) = if head.payload_len.is_some() {
+            self.vault.fetch(index, permit.subject(), permit.purpose().as_str())?
+        } else {
+            (head, Zeroizing::new(Vec::new()))
+        };
+        let patient = patient_of(&entry);
+        if let (Target::Patient(allowed), Some(patient)) = (permit.target(), patient)
+            && allowed != patient
+        {
+            return Err(ChartError::AnotherPatient);
+        }
+        let meta = Meta::from_bytes(index, &entry.meta)?;
+        let version = meta.version.ok_or(ChartError::NoRecord { entry: index })?;
+        Ok(Released { entry: index, version, patient, updated: entry.time, bytes })
+    }
+
+    /// A patient's key under the lists of `name`.
+    pub fn list_tag(&self, name: &str, of: &[u8]) -> Tag {
+        self.tagger.full(&[b"list", name.as_bytes(), of])
+    }
+
+    /// Entries that stand on a list, oldest first.
+    pub fn listed(&self, list: &Tag, limit: usize) -> Result<Vec<u64>> {
+        Ok(self.index.listed(list, 0, limit)?)
+    }
+
+    /// The note that an entry carries in its meta (never a payload).
+    pub fn note_of(&self, entry: u64) -> Result<(Entry, Meta)> {
+        let entry = self.vault.entry(entry)?;
+        let meta = Meta::from_bytes(entry.index, &entry.meta)?;
+        Ok((entry, meta))
+    }
+
+    /// Puts writers of the same things one after the other. Stripes are taken in order, so two acts can't block
+    /// each other for good.
+    fn hold(&self, keys: &[&Tag]) -> Vec<MutexGuard<'_, ()>> {
+        let mut numbers: Vec<usize> =
+            keys.iter().map(|tag| tag.as_bytes().first().map_or(0, |b| usize::from(*b))).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+            .into_iter()
+            .filter_map(|n| self.stripes.get(n))
+            .map(|stripe| stripe.lock().unwrap_or_else(PoisonError::into_inner))
+            .collect()
+    }
+}
+
+fn patient_of(entry: &Entry) -> Option<PatientId> {
+    match entry.scope {
+        Scope::Patient(patient) => Some(patient),
+        Scope::Centre => None,
+    }
+}
+
+fn scope_of(patient: Option<PatientId>) -> Scope {
+    patient.map_or(Scope::Centre, Scope::Patient)
+}

@@ -1,0 +1,215 @@
+//! Objects that are no FHIR resource (DICOM instances) and facts that belong to a patient (approvals, verdicts).
+
+use guard::{Act, Permit, Sensitivity, Target};
+use kit::{Digest, PatientId};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use vault::{Receipt, Scope};
+
+use crate::fhir::Resource;
+use crate::meta::{Meta, Tag, Version};
+use crate::{Chart, ChartError, Context, Draft, Located, Released, Result, scope_of};
+
+/// Objects of one kind that one patient may have on a list that is read whole; a course has under 100.
+const LIST_MAX: usize = 10_000;
+
+/// What an object says of its patient.
+#[derive(Clone, Default)]
+pub struct Demographics {
+    /// Patient ID (0010,0020), not empty.
+    pub identifier: String,
+    /// Family and given names, decoded.
+    pub family: Option<String>,
+    pub given: Vec<String>,
+    /// `YYYY-MM-DD`.
+    pub birth_date: Option<String>,
+    /// FHIR code: `male`, `female`, `other`, `unknown`.
+    pub gender: Option<&'static str>,
+}
+
+/// An object that is about to be kept.
+pub struct ObjectDraft {
+    pub collection: &'static str,
+    /// SOP Instance UID.
+    pub id: String,
+    pub patient: Demographics,
+    /// Names of lists of this patient that the object goes on: `plans`, `records`.
+    pub lists: Vec<&'static str>,
+    /// Names of lists of the whole centre.
+    pub centre_lists: Vec<&'static str>,
+    pub bytes: Vec<u8>,
+}
+
+/// Where it went.
+#[derive(Clone, Debug)]
+pub struct ObjectKept {
+    pub patient: PatientId,
+    pub entry: u64,
+    pub version: u32,
+    /// None where the same bytes were here already.
+    pub receipt: Option<Receipt>,
+    /// The patient was not known and was registered from the object.
+    pub registered: bool,
+}
+
+impl Chart {
+    pub(crate) fn key(&self, collection: &str, id: &str) -> Tag {
+        self.tagger.full(&[b"record", collection.as_bytes(), id.as_bytes()])
+    }
+
+    pub(crate) fn locate(&self, collection: &str, id: &str) -> Result<Option<Located>> {
+        Ok(self.index.locate(&self.key(collection, id))?)
+    }
+
+    pub(crate) fn identifier_tag(&self, collection: &str, value: &str) -> Tag {
+        self.tagger.full(&[b"search", collection.as_bytes(), b"identifier", value.as_bytes()])
+    }
+
+    /// The one patient with this identifier value, whatever its system.
+    pub fn patient_by_identifier(&self, value: &str) -> Result<Option<PatientId>> {
+        let found = self.index.search(&[vec![self.identifier_tag("Patient", value)]], 0, 2)?;
+        match found.as_slice() {
+            [] => Ok(None),
+            [one] => Ok(one.patient),
+            more => Err(ChartError::AmbiguousPatient { count: more.len() }),
+        }
+    }
+
+    /// Keeps an object under its patient, who is registered from it where she is unknown, as a PACS does. The same
+    /// bytes sent twice are kept once; other bytes under the same id are a new version, and nothing is lost.
+    /// `act` is what brings it here: storing, or handing in an approval together with its plan.
+    pub fn keep_object(&self, context: &Context, act: Act, draft: ObjectDraft) -> Result<ObjectKept> {
+        let identity = self.identifier_tag("Patient", &draft.patient.identifier);
+        let key = self.key(draft.collection, &draft.id);
+        let _held = self.hold(&[&identity, &key]);
+
+        let known = self.patient_by_identifier(&draft.patient.identifier)?;
+        let patient = known.unwrap_or_else(|| PatientId::random(self.entropy.as_ref()));
+        let permit = self.admit(context, act, Target::Patient(patient), Sensitivity::Clinical)?;
+
+        let content = Digest(Sha256::digest(&draft.bytes).into());
+        let current = self.index.locate(&key)?;
+        if let Some(found) = &current {
+            let (_, meta) = self.note_of(found.entry)?;
+            if found.patient == Some(patient) && meta.version.is_some_and(|v| v.content == Some(content)) {
+                let (entry, version) = (found.entry, found.version);
+                return Ok(ObjectKept { patient, entry, version, receipt: None, registered: false });
+            }
+            if found.patient != Some(patient) {
+                return Err(ChartError::MovesPatient { reference: format!("{} object", draft.collection) });
+            }
+        }
+        let version = current.map_or(1, |found| found.version + 1);
+        let mut meta = Meta::new(Some(Version {
+            key,
+            collection: draft.collection.into(),
+            id: draft.id,
+            version,
+            deleted: false,
+            content: Some(content),
+        }));
+        meta.lists = draft.lists.iter().map(|name| self.list_tag(name, &patient.0)).collect();
+        meta.lists.extend(draft.centre_lists.iter().map(|name| self.list_tag(name, &[])));
+        let object =
+            Draft { scope: Scope::Patient(patient), kind: draft.collection.into(), meta, payload: Some(draft.bytes) };
+        let (new_patients, drafts) = if known.is_none() {
+            (vec![patient], vec![self.registration(patient, &draft.patient)?, object])
+        } else {
+            (Vec::new(), vec![object])
+        };
+        let receipts = self.keep(&permit, new_patients, drafts)?;
+        let receipt = receipts.last().cloned();
+        let entry = receipt.as_ref().map_or(0, |r| r.index);
+        Ok(ObjectKept { patient, entry, version, receipt, registered: known.is_none() })
+    }
+
+    /// A Patient resource out of what an object says, marked as made from it.
+    fn registration(&self, patient: PatientId, from: &Demographics) -> Result<Draft> {
+        let mut name = serde_json::Map::new();
+        name.extend(from.family.as_ref().filter(|f| !f.is_empty()).map(|family| ("family".into(), json!(family))));
+        if !from.given.is_empty() {
+            name.insert("given".into(), json!(from.given));
+        }
+        let mut resource = serde_json::Map::new();
+        let mut set = |key: &str, value: Option<serde_json::Value>| resource.extend(value.map(|v| (key.to_owned(), v)));
+        set("resourceType", Some(json!("Patient")));
+        set("meta", Some(json!({ "tag": [{ "system": "urn:holdfast:origin", "code": "from-dicom" }] })));
+        set("identifier", Some(json!([{ "value": from.identifier }])));
+        set("name", (!name.is_empty()).then(|| json!([name])));
+        set("gender", from.gender.map(|gender| json!(gender)));
+        set("birthDate", from.birth_date.as_ref().map(|date| json!(date)));
+        let bytes = serde_json::to_vec(&resource).unwrap_or_default();
+        let parsed = Resource::parse(&bytes, Some("Patient")).map_err(ChartError::Invalid)?;
+        let id = kit::Id16(self.entropy.id()).to_string();
+        self.version_draft(&parsed, &id, 1, patient.into())
+    }
+
+    /// Adds a fact, to a patient's record or to the centre's: it is never changed, only followed by others.
+    pub fn append(
+        &self,
+        permit: &Permit,
+        patient: Option<PatientId>,
+        kind: &str,
+        lists: &[Tag],
+        payload: Vec<u8>,
+    ) -> Result<Receipt> {
+        let id = kit::Id16(self.entropy.id()).to_string();
+        let mut meta = Meta::new(Some(Version {
+            key: self.key(kind, &id),
+            collection: kind.into(),
+            id,
+            version: 1,
+            deleted: false,
+            content: None,
+        }));
+        meta.lists = lists.to_vec();
+        let draft = Draft { scope: scope_of(patient), kind: kind.into(), meta, payload: Some(payload) };
+        self.keep(permit, Vec::new(), vec![draft])?.pop().ok_or(ChartError::NoRecord { entry: 0 })
+    }
+
+    /// Adds a fact of the centre that is no patient's, under the vault key only.
+    pub fn append_note(&self, permit: &Permit, kind: &str, list: Tag, note: Vec<u8>) -> Result<Receipt> {
+        let mut meta = Meta::new(None);
+        meta.lists = vec![list];
+        meta.note = note.into();
+        let draft = Draft { scope: Scope::Centre, kind: kind.into(), meta, payload: None };
+        self.keep(permit, Vec::new(), vec![draft])?.pop().ok_or(ChartError::NoRecord { entry: 0 })
+    }
+
+    /// The patient that an entry is about.
+    pub fn patient_of_entry(&self, entry: u64) -> Result<Option<PatientId>> {
+        Ok(crate::patient_of(&self.vault.entry(entry)?))
+    }
+
+    /// Her newest Patient resource, opened and noted.
+    pub fn release_patient(&self, permit: &Permit, patient: PatientId) -> Result<Option<Released>> {
+        let versions = self.index.listed(&self.patient_record_list(patient), 0, LIST_MAX)?;
+        let Some(last) = versions.last() else { return Ok(None) };
+        Ok(self.release(permit, &[*last])?.pop())
+    }
+
+    /// Versions of her Patient resource.
+    pub(crate) fn patient_record_list(&self, patient: PatientId) -> Tag {
+        self.list_tag("patient-record", &patient.0)
+    }
+
+    /// Whether the holders refuse her key.
+    pub fn is_erased(&self, patient: PatientId) -> bool {
+        self.vault.is_erased(patient)
+    }
+
+    /// Erases a patient: every holder refuses her key from now on; the log stays.
+    pub fn erase(&self, permit: &Permit, patient: PatientId) -> Result<vault::Erased> {
+        self.guard.check(permit)?;
+        if permit.act() != Act::ErasePatient || permit.target() != Target::Patient(patient) {
+            return Err(ChartError::AnotherPatient);
+        }
+        Ok(self.vault.erase(patient, Some(permit.digest()), permit.operation())?)
+    }
+
+    /// Everything on one of a patient's lists, opened and noted.
+    pub fn release_list(&self, permit: &Permit, name: &str, patient: PatientId) -> Result<Vec<Released>> {
+        let entries = self.index.listed(&self.list_tag(name, &patient.0), 0, LIST_MAX)?;
+        self.release(permit, &entries)
+    }
+}

@@ -1,0 +1,159 @@
+//! Transactions and batches: order, ids, references, conflicts.
+
+use std::collections::BTreeMap;
+
+use chart::fhir::{Action, BundleKind, Code, Draft, Issue, Operation, Plan};
+use serde_json::{Value, json};
+
+const URN: &str = "urn:uuid:c757873d-ec9a-4326-a141-556f43239520";
+
+fn request(method: &str, url: &str) -> Value {
+    json!({ "request": { "method": method, "url": url } })
+}
+
+fn with(mut entry: Value, more: Value) -> Value {
+    entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    entry
+}
+
+fn draft(kind: &str, entries: &[Value]) -> Result<Draft, Vec<Issue>> {
+    Draft::parse(json!({ "resourceType": "Bundle", "type": kind, "entry": entries }).to_string().as_bytes())
+}
+
+fn planned(draft: Draft, existing: &[(usize, &str)]) -> Result<Vec<Operation<Action>>, Vec<Issue>> {
+    let existing: BTreeMap<usize, String> = existing.iter().map(|(n, id)| (*n, (*id).to_owned())).collect();
+    let mut next = 0;
+    let plan = draft.plan(&existing, &mut || {
+        next += 1;
+        format!("new-{next}")
+    })?;
+    let Plan::Transaction(operations) = plan else { panic!("a batch") };
+    Ok(operations)
+}
+
+fn condition(subject: &str) -> Value {
+    json!({ "resource": { "resourceType": "Condition", "subject": { "reference": subject } } })
+}
+
+#[test]
+fn operations_are_ordered_and_references_follow_the_new_ids() {
+    let div = format!("<div xmlns=\"http://www.w3.org/1999/xhtml\"><a href=\"{URN}\">x</a></div>");
+    let entries = [
+        request("GET", "Patient?name=x"),
+        with(
+            request("PUT", "Condition/c1"),
+            json!({ "resource": {
+            "resourceType": "Condition", "id": "c1", "subject": { "reference": URN, "identifier": { "value": URN } },
+            "text": { "status": "generated", "div": div } } }),
+        ),
+        with(request("POST", "Patient"), json!({ "fullUrl": URN, "resource": { "resourceType": "Patient" } })),
+        request("DELETE", "Observation/o1"),
+        with(
+            with(request("POST", "Condition"), condition("Patient/99")),
+            json!({ "fullUrl": "http://a.example/fhir/Condition/1" }),
+        ),
+        with(
+            with(request("POST", "Patient"), json!({ "fullUrl": "http://a.example/fhir/Patient/99" })),
+            json!({ "resource": { "resourceType": "Patient", "id": "99" } }),
+        ),
+        request("GET", "Patient/p/_history/2"),
+    ];
+    let operations = planned(draft("transaction", &entries).unwrap(), &[]).unwrap();
+    assert_eq!(operations.iter().map(|o| o.entry).collect::<Vec<_>>(), [3, 2, 4, 5, 1, 0, 6]);
+    let Action::Create { id: patient, .. } = &operations[1].action else { panic!() };
+    let Action::Update { resource, id, if_match: None } = &operations[4].action else { panic!() };
+    assert_eq!(id, "c1");
+    let updated: Value = serde_json::from_slice(resource.bytes()).unwrap();
+    assert_eq!(updated["subject"]["reference"], format!("Patient/{patient}"));
+    assert_eq!(updated["subject"]["identifier"]["value"], URN, "a number is no address");
+    assert!(updated["text"]["div"].as_str().unwrap().contains(&format!("href=\"Patient/{patient}\"")));
+    let Action::Create { resource, .. } = &operations[2].action else { panic!() };
+    let Action::Create { id: other, .. } = &operations[3].action else { panic!() };
+    let created: Value = serde_json::from_slice(resource.bytes()).unwrap();
+    assert_eq!(created["subject"]["reference"], format!("Patient/{other}"), "relative to the entry's own server");
+    let Action::Read { version: Some(version), .. } = &operations[6].action else { panic!() };
+    assert_eq!(version, "2");
+}
+
+#[test]
+fn if_none_exist_keeps_what_is_there() {
+    let entries = [
+        with(
+            json!({ "request": { "method": "POST", "url": "Patient", "ifNoneExist": "identifier=urn:mrn|1" } }),
+            json!({ "fullUrl": URN, "resource": { "resourceType": "Patient" } }),
+        ),
+        with(request("POST", "Condition"), condition(URN)),
+    ];
+    let asked = draft("transaction", &entries).unwrap();
+    let conditions = asked.conditions();
+    assert_eq!(conditions.iter().map(|c| (c.entry, c.query.kind())).collect::<Vec<_>>(), [(0, "Patient")]);
+    let operations = planned(asked, &[(0, "known")]).unwrap();
+    assert!(matches!(&operations[0].action, Action::Exists { kind: "Patient", id } if id == "known"));
+    let Action::Create { resource, .. } = &operations[1].action else { panic!() };
+    assert!(std::str::from_utf8(resource.bytes()).unwrap().contains("Patient/known"));
+    let by_name = json!({ "request": { "method": "POST", "url": "Patient", "ifNoneExist": "name=x" }, "resource": { "resourceType": "Patient" } });
+    assert_eq!(draft("transaction", &[by_name]).err().unwrap()[0].code, Code::NotSupported);
+}
+
+#[test]
+fn what_collides_or_leads_nowhere_is_refused_at_its_entry() {
+    let patient = json!({ "resource": { "resourceType": "Patient", "id": "p" } });
+    let bare = json!({ "resource": { "resourceType": "Patient" } });
+    let put = with(request("PUT", "Patient/p"), patient.clone());
+    for (entries, place) in [
+        (vec![put.clone(), put.clone()], "Bundle.entry[1].request.url"),
+        (vec![put.clone(), request("DELETE", "Patient/p")], "Bundle.entry[1].request.url"),
+        (vec![with(request("PUT", "Patient/q"), patient.clone())], "Bundle.entry[0].resource.id"),
+        (vec![with(request("PUT", "Patient/q"), bare.clone())], "Bundle.entry[0].resource.id"),
+        (vec![with(request("PUT", "Patient?identifier=1"), bare.clone())], "Bundle.entry[0].request.url"),
+        (vec![with(request("PATCH", "Patient/p"), patient.clone())], "Bundle.entry[0].resource"),
+        (vec![request("PATCH", "Patient/p")], "Bundle.entry[0].request.method"),
+        (vec![request("HEAD", "Patient/p")], "Bundle.entry[0].request.method"),
+        (vec![with(request("POST", "Condition"), bare.clone())], "Bundle.entry[0].resource.resourceType"),
+        (vec![with(request("POST", "http://a.example/Patient"), bare.clone())], "Bundle.entry[0].request.url"),
+        (vec![request("POST", "Patient")], "Bundle.entry[0].resource"),
+        (vec![with(request("GET", "Patient/p"), bare.clone())], "Bundle.entry[0].resource"),
+        (vec![request("GET", "Patient?gender=female")], "Bundle.entry[0].request.url"),
+        (vec![bare.clone()], "Bundle.entry[0].request"),
+        (vec![with(request("POST", "Condition"), condition(URN))], "Bundle.entry[0].resource"),
+        (
+            vec![with(request("POST", "Patient"), json!({ "resource": { "resourceType": "Patient", "gender": "x" } }))],
+            "Bundle.entry[0].resource.gender",
+        ),
+        (
+            vec![with(with(request("POST", "Patient"), bare.clone()), json!({ "fullUrl": URN })); 2],
+            "Bundle.entry[1].fullUrl",
+        ),
+        (
+            vec![json!({ "request": { "method": "DELETE", "url": "Patient/p", "ifMatch": "three" } })],
+            "Bundle.entry[0].request.ifMatch",
+        ),
+    ] {
+        let issues = draft("transaction", &entries).and_then(|draft| planned(draft, &[])).expect_err(place);
+        assert!(issues.iter().any(|i| i.expression.as_deref() == Some(place)), "{place} is not among {issues:#?}");
+    }
+    let many = vec![with(request("POST", "Patient"), bare); 1_001];
+    assert_eq!(draft("transaction", &many).err().unwrap()[0].code, Code::TooCostly);
+    assert!(draft("collection", &[]).is_err() && draft("transaction", &[]).is_err(), "an empty array is no entry");
+    assert!(Draft::parse(br#"{"resourceType":"Bundle","type":"transaction"}"#).is_ok(), "nothing to do");
+    assert!(Draft::parse(br#"{"resourceType":"Patient"}"#).is_err());
+}
+
+#[test]
+fn in_a_batch_each_entry_fails_for_itself() {
+    let entries = [
+        with(request("POST", "Patient"), json!({ "resource": { "resourceType": "Patient", "gender": "x" } })),
+        with(request("POST", "Patient"), json!({ "resource": { "resourceType": "Patient" } })),
+        request("PATCH", "Patient/1"),
+        with(
+            json!({ "request": { "method": "PUT", "url": "Patient/p", "ifMatch": "W/\"3\"" } }),
+            json!({ "resource": { "resourceType": "Patient", "id": "p" } }),
+        ),
+    ];
+    let asked = draft("batch", &entries).unwrap();
+    assert_eq!(asked.kind(), BundleKind::Batch);
+    let Plan::Batch(operations) = asked.plan(&BTreeMap::new(), &mut || "new".to_owned()).unwrap() else { panic!() };
+    let by_entry: BTreeMap<usize, bool> = operations.iter().map(|o| (o.entry, o.action.is_ok())).collect();
+    assert_eq!(by_entry.into_values().collect::<Vec<_>>(), [false, true, false, true]);
+    assert!(operations.iter().any(|o| matches!(&o.action, Ok(Action::Update { if_match: Some(3), .. }))));
+}

@@ -1,0 +1,220 @@
+//! Strictness and exactness of single resources.
+
+use chart::fhir::{Code, Compartment, Resource, operation_outcome, status_of_issues};
+use kit::Timestamp;
+
+use super::{OBSERVATION, PATIENT, parse, refusal, refused_at};
+
+fn patient(more: &str) -> String {
+    format!("{{\"resourceType\":\"Patient\",{more}}}")
+}
+
+#[test]
+fn good_resources_keep_every_byte() {
+    for text in [PATIENT, OBSERVATION] {
+        assert_eq!(parse(text).bytes(), text.as_bytes());
+    }
+}
+
+#[test]
+fn every_kind_of_mistake_is_refused_at_its_place() {
+    for (more, place) in [
+        (r#""dosis":7"#, "Patient.dosis"),
+        (r#""fhir_comments":["x"]"#, "Patient.fhir_comments"),
+        (r#""birthDate":1970"#, "Patient.birthDate"),
+        (r#""birthDate":"1970-02-30""#, "Patient.birthDate"),
+        (r#""birthDate":"1970-01-01T00:00:00Z""#, "Patient.birthDate"),
+        (r#""deceasedDateTime":"2020-13""#, "Patient.deceasedDateTime"),
+        (r#""meta":{"lastUpdated":"2020-01-01"}"#, "Patient.meta.lastUpdated"),
+        (r#""gender":"femal""#, "Patient.gender"),
+        (r#""gender":null"#, "Patient.gender"),
+        (r#""gender":["female"]"#, "Patient.gender"),
+        (r#""name":{"family":"x"}"#, "Patient.name"),
+        (r#""name":[]"#, "Patient.name"),
+        (r#""name":[{}]"#, "Patient.name[0]"),
+        (r#""name":[{"id":"only"}]"#, "Patient.name[0]"),
+        (r#""name":[null]"#, "Patient.name[0]"),
+        (r#""name":[[{"family":"x"}]]"#, "Patient.name[0]"),
+        (r#""name":[{"family":["x"]}]"#, "Patient.name[0].family"),
+        (r#""name":[{"family":""}]"#, "Patient.name[0].family"),
+        (r#""name":[{"family":"a\u0007b"}]"#, "Patient.name[0].family"),
+        (r#""name":[{"use":"stage","family":"x"}]"#, "Patient.name[0].use"),
+        (r#""name":[{"given":["a",null]}]"#, "Patient.name[0].given[1]"),
+        (r#""name":[{"given":["a","b"],"_given":[{"id":"x"}]}]"#, "Patient.name[0].given"),
+        (r#""contact":[{"name":{"famly":"x"}}]"#, "Patient.contact[0].name.famly"),
+        (r#""telecom":[{"system":"pigeon","value":"1"}]"#, "Patient.telecom[0].system"),
+        (r#""telecom":[{"rank":0,"value":"1"}]"#, "Patient.telecom[0].rank"),
+        (r#""telecom":[{"rank":1.0,"value":"1"}]"#, "Patient.telecom[0].rank"),
+        (r#""identifier":[{"use":"wrong","value":"1"}]"#, "Patient.identifier[0].use"),
+        (r#""address":[{"type":"moon"}]"#, "Patient.address[0].type"),
+        (r#""active":"true""#, "Patient.active"),
+        (r#""multipleBirthBoolean":true,"multipleBirthInteger":2"#, "Patient.multipleBirth[x]"),
+        (r#""_birthDate":{}"#, "Patient._birthDate"),
+        (r#""_name":[{"id":"x"}]"#, "Patient._name"),
+        (r#""id":"a_b""#, "Patient.id"),
+        (r#""id":7"#, "Patient.id"),
+        (r#""active":true,"active":true"#, "Patient.active"),
+        (r#""photo":[{"data":"A==="}]"#, "Patient.photo[0].data"),
+        (
+            r#""text":{"status":"done","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">x</div>"}"#,
+            "Patient.text.status",
+        ),
+        (
+            r#""text":{"status":"empty","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\"><script/>x</div>"}"#,
+            "Patient.text.div",
+        ),
+        (r#""text":{"status":"empty"}"#, "Patient.text.div"),
+        (r#""extension":[{"valueString":"x"}]"#, "Patient.extension[0].url"),
+        (r#""extension":[{"url":"u","valueString":"x","valueCode":"y"}]"#, "Patient.extension[0].value[x]"),
+        (
+            r#""extension":[{"url":"u","valueQuantity":{"value":1,"comparator":"="}}]"#,
+            "Patient.extension[0].valueQuantity.comparator",
+        ),
+        (r#""link":[{"other":{"reference":"Patient/1"},"type":"twin"}]"#, "Patient.link[0].type"),
+        (r#""link":[{"other":{"reference":"Group/1"},"type":"seealso"}]"#, "Patient.link[0].other.reference"),
+        (r#""managingOrganization":{"reference":"Organisation/1"}"#, "Patient.managingOrganization.reference"),
+        (r##""managingOrganization":{"reference":"#nobody"}"##, "Patient.managingOrganization.reference"),
+        (r#""managingOrganization":{"reference":"Organization?name=x"}"#, "Patient.managingOrganization.reference"),
+        (r#""contained":[{"resourceType":"Moon"}]"#, "Patient.contained[0].resourceType"),
+        (r#""contained":[{"resourceType":"Organization","id":"a b","name":"x"}]"#, "Patient.contained[0].id"),
+        (
+            r#""contained":[{"resourceType":"Organization","contained":[{"resourceType":"Organization","name":"y"}]}]"#,
+            "Patient.contained[0].contained",
+        ),
+    ] {
+        refused_at(&patient(more), place);
+    }
+}
+
+#[test]
+fn required_elements_and_closed_concepts() {
+    refused_at(r#"{"resourceType":"Condition","code":{"text":"x"}}"#, "Condition.subject");
+    refused_at(r#"{"resourceType":"Observation","code":{"text":"x"}}"#, "Observation.status");
+    refused_at(
+        r#"{"resourceType":"MedicationRequest","status":"active","intent":"order","subject":{"reference":"Patient/1"}}"#,
+        "MedicationRequest.medication[x]",
+    );
+    let condition = |system: &str, code: &str| {
+        format!(
+            r#"{{"resourceType":"Condition","subject":{{"reference":"Patient/1"}},
+            "clinicalStatus":{{"coding":[{{"system":"{system}","code":"{code}"}}]}}}}"#
+        )
+    };
+    let system = "http://terminology.hl7.org/CodeSystem/condition-clinical";
+    parse(&condition(system, "active"));
+    refused_at(&condition(system, "activ"), "Condition.clinicalStatus");
+    refused_at(&condition("http://other.example", "active"), "Condition.clinicalStatus");
+}
+
+#[test]
+fn text_that_is_no_json_object_of_fhir_is_a_bad_request() {
+    let deep = format!("{{\"resourceType\":\"Patient\",\"extension\":{}", "[".repeat(200_000));
+    for text in [
+        "",
+        "null",
+        "[]",
+        "{",
+        "{}",
+        "{\"resourceType\":7}",
+        "{\"resourceType\":\"Patience\"}",
+        "{\"a\":NaN}",
+        "\u{feff}{}",
+        &deep,
+    ] {
+        let issues = refusal(text);
+        assert!(matches!(status_of_issues(&issues), 400 | 422), "{text:.40}");
+    }
+    assert_eq!(status_of_issues(&refusal(&deep)), 400);
+    assert!(Resource::parse(b"{\"resourceType\":\"Patient\",\"language\":\"\xff\"}", None).is_err());
+    let long = vec![b' '; kit::limits::FHIR_BODY_BYTES_MAX + 1];
+    assert_eq!(status_of_issues(&Resource::parse(&long, None).unwrap_err()), 413);
+    let wrong = Resource::parse(OBSERVATION.as_bytes(), Some("Patient")).unwrap_err();
+    assert_eq!(wrong[0].expression.as_deref(), Some("Observation.resourceType"));
+    refused_at("{\"resourceType\":\"Patient\",\"resourceType\":\"Condition\"}", "resourceType");
+}
+
+#[test]
+fn many_small_elements_cost_little() {
+    // 160,000 empty elements: a typed reader would take a gigabyte for them.
+    let text = format!(
+        "{{\"resourceType\":\"StructureDefinition\",\"snapshot\":{{\"element\":[{}{{}}]}}}}",
+        "{},".repeat(160_000)
+    );
+    assert!(refusal(&text).len() <= 60);
+}
+
+#[test]
+fn nothing_of_a_patient_stands_in_a_refusal() {
+    let text = patient(
+        r#""birthDate":"Lakshmi","gender":"Lakshmi","Lakshmi Kurian":1,"name":[{"use":"Lakshmi"}],"id":"Lakshmi_1",
+        "managingOrganization":{"reference":"Lakshmi/Kurian 1"},"telecom":[{"rank":99999999999999,"value":"Lakshmi"}],
+        "text":{"status":"empty","div":"Lakshmi"},"multipleBirthInteger":"Lakshmi","photo":[{"data":"Lakshmi"}]"#,
+    );
+    let outcome = operation_outcome(&refusal(&text)).to_string();
+    assert!(outcome.matches("severity").count() >= 9, "{outcome}");
+    assert!(!outcome.contains("Lakshmi") && !outcome.contains("Kurian") && !outcome.contains("99999"), "{outcome}");
+}
+
+#[test]
+fn stored_bytes_differ_only_where_the_server_writes() {
+    let at = Timestamp(1_713_916_799_999);
+    let kept = |text: &str| String::from_utf8(parse(text).stored("new", 3, at)).unwrap();
+    let meta = r#""meta":{"versionId":"3","lastUpdated":"2024-04-23T23:59:59.999Z"}"#;
+    assert_eq!(
+        kept(r#"{"resourceType":"Patient" , "active" : true }"#),
+        format!(r#"{{"resourceType":"Patient","id":"new",{meta} , "active" : true }}"#)
+    );
+    assert_eq!(
+        kept(r#"{"id":"old","active":true,"resourceType":"Patient"}"#),
+        format!(r#"{{"id":"new","active":true,"resourceType":"Patient",{meta}}}"#)
+    );
+    assert_eq!(
+        kept(r#"{"resourceType":"Patient","meta":{ "profile":["http://a"] ,"versionId":"9"},"id":"old"}"#),
+        r#"{"resourceType":"Patient","meta":{"lastUpdated":"2024-04-23T23:59:59.999Z", "profile":["http://a"] ,"versionId":"3"},"id":"new"}"#
+    );
+    let stored = kept(PATIENT);
+    let undone = stored.replacen(&format!(",{meta}"), "", 1).replacen("\"id\": \"new\"", "\"id\": \"p-1\"", 1);
+    assert_eq!(undone, PATIENT, "Malayalam, Hindi, Tamil, 161.50 and every blank");
+    let again = Resource::opened(stored.as_bytes()).unwrap();
+    assert_eq!((again.id(), again.version_id(), again.last_updated()), (Some("new"), Some("3"), Some(at)));
+}
+
+#[test]
+fn a_resource_belongs_to_one_patient() {
+    let of = |text: &str| parse(text).compartment();
+    assert_eq!(of(PATIENT), Ok(Compartment::Itself));
+    assert_eq!(of(OBSERVATION), Ok(Compartment::Patient("p-1".into())));
+    let observation =
+        |more: &str| format!(r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},{more}}}"#);
+    let cases = [
+        (
+            r#""subject":{"reference":"Patient/1/_history/2"},"performer":[{"reference":"Patient/1"}]"#,
+            Compartment::Patient("1".into()),
+        ),
+        (r#""subject":{"reference":"Group/1"}"#, Compartment::Centre),
+        (r#""subject":{"reference":"https://a.example/Patient/1"}"#, Compartment::Elsewhere),
+        (r#""subject":{"reference":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520"}"#, Compartment::Elsewhere),
+        (r#""subject":{"display":"somebody"}"#, Compartment::Elsewhere),
+        (r##""contained":[{"resourceType":"Patient","id":"c"}],"subject":{"reference":"#c"}"##, Compartment::Elsewhere),
+        (r#""performer":[{"display":"a nurse"}]"#, Compartment::Centre),
+    ];
+    for (more, expected) in cases {
+        assert_eq!(of(&observation(more)), Ok(expected), "{more}");
+    }
+    let two =
+        of(&observation(r#""subject":{"reference":"Patient/1"},"performer":[{"reference":"Patient/2"}]"#)).unwrap_err();
+    assert_eq!(two.code, Code::BusinessRule);
+    assert_eq!(of(r#"{"resourceType":"Organization","name":"x"}"#), Ok(Compartment::Centre));
+    assert_eq!(
+        of(r#"{"resourceType":"Task","status":"draft","intent":"order","for":{"reference":"Patient/7"}}"#),
+        Ok(Compartment::Patient("7".into()))
+    );
+    assert_eq!(
+        of(
+            r#"{"resourceType":"Binary","contentType":"text/plain","data":"AAAA","securityContext":{"reference":"Patient/7"}}"#
+        ),
+        Ok(Compartment::Patient("7".into()))
+    );
+    let document = format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{{"resource":{OBSERVATION}}}]}}"#);
+    assert_eq!(of(&document), Ok(Compartment::Patient("p-1".into())));
+}
