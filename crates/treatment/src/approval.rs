@@ -1,0 +1,298 @@
+//! Approvals: two people's signatures over what a plan delivers to one patient. A flag in a database can be set by
+//! whoever owns the database; these can't. Bytes and reasons in `docs/formats/approval.md`.
+
+use std::fmt;
+
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use kit::{Blame, Digest, Entropy, Explain, PatientId, Timestamp};
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// The first line of every statement: no signature over anything else can be taken for an approval.
+pub const VERSION: &str = "holdfast plan approval v1";
+
+/// A centre's or a person's name: what a door plate holds.
+const NAME_CHARACTERS_MAX: usize = 128;
+
+const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
+const PEM_END: &str = "-----END PRIVATE KEY-----";
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApprovalError {
+    #[error("this is no Ed25519 private key in PKCS#8 PEM form (RFC 5958, RFC 7468)")]
+    BadKey,
+    #[error("a public key is 32 bytes in base64")]
+    BadPublicKey,
+    #[error("the name of the {whose} is empty, longer than {NAME_CHARACTERS_MAX} characters, or has a line break")]
+    BadName { whose: &'static str },
+    #[error("{what} is not as the format has it: {why}")]
+    Malformed { what: &'static str, why: String },
+    #[error("the approval is of another centre")]
+    OtherCentre,
+    #[error("the signer is not enrolled here as {role}")]
+    NotEnrolled { role: SignerRole },
+    #[error("the signature does not fit the statement and the enrolled key")]
+    BadSignature,
+    #[error("the cryptographic library failed")]
+    Library,
+}
+
+impl Explain for ApprovalError {
+    fn blame(&self) -> Blame {
+        match self {
+            Self::BadKey | Self::BadPublicKey | Self::BadName { .. } => Blame::Peer,
+            Self::Malformed { .. } | Self::OtherCentre | Self::BadSignature => Blame::Integrity,
+            Self::NotEnrolled { .. } => Blame::Forbidden,
+            Self::Library => Blame::Ours,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::BadKey => "treatment.approval.bad-key",
+            Self::BadPublicKey => "treatment.approval.bad-public-key",
+            Self::BadName { .. } => "treatment.approval.bad-name",
+            Self::Malformed { .. } => "treatment.approval.malformed",
+            Self::OtherCentre => "treatment.approval.other-centre",
+            Self::NotEnrolled { .. } => "treatment.approval.not-enrolled",
+            Self::BadSignature => "treatment.approval.bad-signature",
+            Self::Library => "treatment.approval.library",
+        }
+    }
+}
+
+/// What an approver answers for. A plan needs one of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode, Serialize, Deserialize)]
+#[cbor(index_only)]
+#[serde(rename_all = "lowercase")]
+pub enum SignerRole {
+    #[n(0)]
+    Oncologist,
+    #[n(1)]
+    Physicist,
+}
+
+impl fmt::Display for SignerRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Oncologist => "oncologist",
+            Self::Physicist => "physicist",
+        })
+    }
+}
+
+/// An Ed25519 public key (RFC 8032), base64 on paper.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+#[cbor(transparent)]
+pub struct PublicKey(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&STANDARD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PublicKey({self})")
+    }
+}
+
+impl std::str::FromStr for PublicKey {
+    type Err = ApprovalError;
+
+    fn from_str(text: &str) -> Result<Self, ApprovalError> {
+        let bytes = STANDARD.decode(text.trim()).map_err(|_| ApprovalError::BadPublicKey)?;
+        bytes.try_into().map(Self).map_err(|_| ApprovalError::BadPublicKey)
+    }
+}
+
+/// One person's signing key. It has no `Debug`, and its file is that person's alone.
+pub struct SigningKey(Ed25519KeyPair);
+
+impl SigningKey {
+    pub fn generate(entropy: &dyn Entropy) -> Result<Self, ApprovalError> {
+        let mut seed = Zeroizing::new([0; 32]);
+        entropy.fill(seed.as_mut());
+        Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).map(Self).map_err(|_| ApprovalError::Library)
+    }
+
+    /// PKCS#8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
+    pub fn from_pem(text: &str) -> Result<Self, ApprovalError> {
+        let body = text.trim().strip_prefix(PEM_BEGIN).and_then(|rest| rest.strip_suffix(PEM_END));
+        let body: Zeroizing<String> = Zeroizing::new(body.ok_or(ApprovalError::BadKey)?.split_whitespace().collect());
+        let der = Zeroizing::new(STANDARD.decode(body.as_bytes()).map_err(|_| ApprovalError::BadKey)?);
+        Ed25519KeyPair::from_pkcs8(&der).map(Self).map_err(|_| ApprovalError::BadKey)
+    }
+
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, ApprovalError> {
+        let der = self.0.to_pkcs8v1().map_err(|_| ApprovalError::Library)?;
+        let body = Zeroizing::new(STANDARD.encode(der.as_ref()));
+        // 48 bytes are one line of 64 characters, which is all that an Ed25519 key needs.
+        Ok(Zeroizing::new(format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", *body)))
+    }
+
+    pub fn public_key(&self) -> Result<PublicKey, ApprovalError> {
+        self.0.public_key().as_ref().try_into().map(PublicKey).map_err(|_| ApprovalError::Library)
+    }
+}
+
+/// What is signed: that this delivery is right for this patient.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Statement {
+    /// The centre's name, so that an approval can't be carried to another centre.
+    #[n(0)]
+    pub centre: String,
+    #[n(1)]
+    pub patient: PatientId,
+    #[n(2)]
+    pub delivery: Digest,
+    #[n(3)]
+    pub role: SignerRole,
+    /// The signer's name in the centre's list of people.
+    #[n(4)]
+    pub signer: String,
+    #[n(5)]
+    pub at: Timestamp,
+}
+
+impl Statement {
+    /// The bytes that are signed: a text that a person can read before signing it.
+    pub fn text(&self) -> String {
+        let Self { centre, patient, delivery, role, signer, at } = self;
+        format!(
+            "{VERSION}\ncentre {centre}\npatient {patient}\ndelivery {delivery}\nrole {role}\nsigner {signer}\nat {at}\n"
+        )
+    }
+
+    fn check(&self) -> Result<(), ApprovalError> {
+        for (whose, name) in [("centre", &self.centre), ("signer", &self.signer)] {
+            let length = name.chars().count();
+            if !(1..=NAME_CHARACTERS_MAX).contains(&length) || name.chars().any(char::is_control) {
+                return Err(ApprovalError::BadName { whose });
+            }
+        }
+        Ok(())
+    }
+
+    pub fn sign(self, key: &SigningKey) -> Result<Approval, ApprovalError> {
+        self.check()?;
+        let signature = key.0.try_sign(self.text().as_bytes()).map_err(|_| ApprovalError::Library)?;
+        let signature = signature.as_ref().try_into().map_err(|_| ApprovalError::Library)?;
+        Ok(Approval { version: 1, statement: self, signature })
+    }
+}
+
+/// A signed statement, as it is stored. It proves nothing until it is verified.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Approval {
+    #[n(0)]
+    version: u8,
+    #[n(1)]
+    statement: Statement,
+    #[cbor(n(2), with = "minicbor::bytes")]
+    signature: [u8; 64],
+}
+
+/// A person whom the centre lets approve, with the key that she signs by.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Enrolment {
+    #[n(0)]
+    version: u8,
+    #[n(1)]
+    pub signer: String,
+    #[n(2)]
+    pub role: SignerRole,
+    #[n(3)]
+    pub key: PublicKey,
+    #[n(4)]
+    pub at: Timestamp,
+}
+
+impl Enrolment {
+    pub fn new(signer: impl Into<String>, role: SignerRole, key: PublicKey, at: Timestamp) -> Self {
+        Self { version: 1, signer: signer.into(), role, key, at }
+    }
+
+    pub fn encode(&self) -> Vec<u8> {
+        minicbor::to_vec(self).unwrap_or_default()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, ApprovalError> {
+        let enrolment: Self = strict(bytes, "the enrolment")?;
+        check_version(enrolment.version, "the enrolment").map(|()| enrolment)
+    }
+}
+
+impl Approval {
+    pub fn encode(&self) -> Vec<u8> {
+        minicbor::to_vec(self).unwrap_or_default()
+    }
+
+    pub fn decode(bytes: &[u8]) -> Result<Self, ApprovalError> {
+        let approval: Self = strict(bytes, "the approval")?;
+        check_version(approval.version, "the approval")?;
+        approval.statement.check().map(|()| approval)
+    }
+
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// The proof that a person enrolled at this centre, in this role, signed this statement.
+    pub fn verify(&self, centre: &str, people: &[Enrolment]) -> Result<VerifiedApproval, ApprovalError> {
+        let Statement { centre: signed_for, role, signer, .. } = &self.statement;
+        if signed_for != centre {
+            return Err(ApprovalError::OtherCentre);
+        }
+        let text = self.statement.text();
+        let mut enrolled = people.iter().filter(|p| p.signer == *signer && p.role == *role).peekable();
+        if enrolled.peek().is_none() {
+            return Err(ApprovalError::NotEnrolled { role: *role });
+        }
+        // A person may have had several keys; the one that signed is kept, to tell people apart by.
+        let fits =
+            |p: &&Enrolment| UnparsedPublicKey::new(&ED25519, p.key.0).verify(text.as_bytes(), &self.signature).is_ok();
+        let signed_by = enrolled.find(fits).ok_or(ApprovalError::BadSignature)?;
+        Ok(VerifiedApproval { statement: self.statement.clone(), key: signed_by.key })
+    }
+}
+
+/// An approval whose signature was verified; only [`Approval::verify`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedApproval {
+    statement: Statement,
+    key: PublicKey,
+}
+
+impl VerifiedApproval {
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// Whether the two were signed by two people: neither one name with two keys nor one key under two names.
+    pub fn by_another_person_than(&self, other: &Self) -> bool {
+        self.statement.signer != other.statement.signer && self.key != other.key
+    }
+}
+
+/// Decodes what encodes to the very same bytes: nothing trailing, no other form.
+fn strict<T: for<'b> Decode<'b, ()> + Encode<()>>(bytes: &[u8], what: &'static str) -> Result<T, ApprovalError> {
+    let malformed = |why: String| ApprovalError::Malformed { what, why };
+    let value: T = minicbor::decode(bytes).map_err(|e| malformed(e.to_string()))?;
+    if minicbor::to_vec(&value).ok().as_deref() == Some(bytes) {
+        Ok(value)
+    } else {
+        Err(malformed("it is not in its canonical form".into()))
+    }
+}
+
+fn check_version(version: u8, what: &'static str) -> Result<(), ApprovalError> {
+    match version {
+        1 => Ok(()),
+        other => Err(ApprovalError::Malformed { what, why: format!("version {other}, this reads version 1") }),
+    }
+}

@@ -1,0 +1,150 @@
+//! What a plan would deliver, as one ordered list of rows. The digest and the diff are both made from this list, so
+//! they can't disagree.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::sync::Arc;
+
+use dicom_core::Tag;
+use kit::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::digest;
+use crate::schema::Kind;
+
+/// Where in a plan: the plan itself, a fraction group, a beam, one of its control points, a device in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    pub group: Option<u32>,
+    pub beam: Option<u32>,
+    pub point: Option<u32>,
+    /// `device MLCX`, `block 1 slab 2`.
+    pub part: Option<Arc<str>>,
+}
+
+impl Place {
+    pub(crate) fn group(number: u32) -> Self {
+        Self { group: Some(number), ..Self::default() }
+    }
+
+    pub(crate) fn beam(number: u32) -> Self {
+        Self { beam: Some(number), ..Self::default() }
+    }
+
+    pub(crate) fn point(&self, index: u32) -> Self {
+        Self { point: Some(index), ..self.clone() }
+    }
+
+    /// A part of this place, or a part of its part.
+    pub(crate) fn part(&self, label: &str) -> Self {
+        let part = self.part.as_ref().map_or_else(|| label.into(), |outer| format!("{outer} {label}").into());
+        Self { part: Some(part), ..self.clone() }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut space = "";
+        for (word, number) in [("group", self.group), ("beam", self.beam), ("point", self.point)] {
+            if let Some(number) = number {
+                write!(f, "{space}{word} {number}")?;
+                space = " ";
+            }
+        }
+        match &self.part {
+            Some(part) => write!(f, "{space}{part}"),
+            None if space.is_empty() => f.write_str("plan"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A value in its canonical form: whole numbers of the kind's resolution, or a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Numbers(Arc<[i64]>),
+    Text(Arc<str>),
+}
+
+/// Whether a difference moves dose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// It does: it is in the digest.
+    Delivery,
+    /// It is compared with a tolerance instead.
+    Toleranced,
+}
+
+/// One fact about the delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub place: Place,
+    pub tag: Tag,
+    pub kind: Kind,
+    pub value: Value,
+    pub class: Class,
+    /// For a toleranced row, in units of the kind's resolution; none where any difference is only reported.
+    pub tolerance: Option<i64>,
+}
+
+impl Row {
+    pub(crate) fn key_order(&self, other: &Self) -> Ordering {
+        (&self.place, self.tag).cmp(&(&other.place, other.tag))
+    }
+
+    /// How many values it has.
+    pub(crate) fn len(&self) -> usize {
+        match &self.value {
+            Value::Numbers(numbers) => numbers.len(),
+            Value::Text(_) => 1,
+        }
+    }
+
+    pub(crate) fn number(place: Place, tag: Tag, number: i64) -> Self {
+        let value = Value::Numbers([number].into());
+        Self { place, tag, kind: Kind::Integer, value, class: Class::Delivery, tolerance: None }
+    }
+
+    pub(crate) fn text(place: Place, tag: Tag, text: &str) -> Self {
+        let value = Value::Text(text.into());
+        Self { place, tag, kind: Kind::Text, value, class: Class::Delivery, tolerance: None }
+    }
+}
+
+/// Everything in a plan that moves dose, and the digest over it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Delivery {
+    rows: Vec<Row>,
+    digest: Digest,
+}
+
+/// An arc has thousands of rows; its digest says as much.
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Delivery({}, {} rows)", self.digest, self.rows.len())
+    }
+}
+
+impl Delivery {
+    pub(crate) fn of_rows(mut rows: Vec<Row>) -> Self {
+        rows.sort_by(Row::key_order);
+        let digest = digest::of(&rows);
+        Self { rows, digest }
+    }
+
+    /// By place, then by tag.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The text that the digest is taken over: `sha256sum` of it prints the digest.
+    pub fn canonical(&self) -> String {
+        // All of it is ASCII but texts, which were decoded to UTF-8.
+        String::from_utf8_lossy(&digest::canonical(&self.rows)).into_owned()
+    }
+}

@@ -1,0 +1,314 @@
+//! The fraction gate: the check before each fraction. It releases what it could establish and nothing else; what is
+//! unknown is a veto. It advises; it drives no beam.
+
+use std::fmt;
+
+use kit::{Digest, Explain, PatientId};
+use serde::{Deserialize, Serialize};
+
+use crate::approval::{SignerRole, VerifiedApproval};
+use crate::course::{Given, Unknown};
+use crate::delivery::Delivery;
+use crate::diff::{Difference, Field};
+use crate::error::PlanError;
+use crate::plan::{FractionGroup, Plan};
+
+/// Differences that a verdict spells out: what fits on a console. The diff has them all.
+pub const FIELDS_MAX: usize = 20;
+
+/// Who is to be treated, as the centre's own records have her.
+#[derive(Clone, Copy)]
+pub struct Expected<'a> {
+    pub patient: PatientId,
+    /// Every number that she is known by: the plan must carry one of them as its Patient ID.
+    pub identifiers: &'a [String],
+    /// `YYYYMMDD`; compared where both sides know it.
+    pub birth_date: Option<&'a str>,
+    /// `M`, `F` or `O`; compared where both sides know it.
+    pub sex: Option<&'a str>,
+}
+
+/// Everything that the gate looks at.
+#[derive(Clone, Copy)]
+pub struct GateInput<'a> {
+    pub expected: Expected<'a>,
+    pub plan: Result<&'a Plan, &'a PlanError>,
+    /// Approvals of any plan of hers.
+    pub approvals: &'a [VerifiedApproval],
+    /// Deliveries that approvals stand for, read again from the stored plans, to say what differs.
+    pub approved: &'a [&'a Delivery],
+    /// Needed only where the plan has several fraction groups.
+    pub fraction_group: Option<u32>,
+    /// For that fraction group.
+    pub given: &'a Given,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Release,
+    Veto,
+}
+
+/// The gate's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub outcome: Outcome,
+    /// Of the plan in question; none where it couldn't be read.
+    pub digest: Option<Digest>,
+    /// Why it is vetoed; empty where and only where it is released.
+    pub findings: Vec<Finding>,
+    /// What a person should know, and what holds nothing up.
+    pub notes: Vec<Note>,
+    pub fractions_planned: Option<u32>,
+    pub fractions_given: Option<u32>,
+}
+
+/// A reason to hold. The codes are stable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "code")]
+pub enum Finding {
+    NotAPlan { error: String, message: String },
+    PatientUnknown,
+    NoPatientId,
+    AnotherPatient,
+    BirthDateDiffers,
+    SexDiffers,
+    Rejected,
+    NotApproved,
+    ApprovedByOne { missing: SignerRole },
+    SamePersonTwice,
+    DeliveryDiffers { approved: Digest, fields: Vec<Field>, more: usize },
+    OutOfTolerance { fields: Vec<Field>, more: usize },
+    FractionGroupUnclear,
+    AllFractionsGiven { given: u32, planned: u32 },
+    FractionsUnknown { why: Vec<Unknown> },
+}
+
+/// Something worth knowing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "code")]
+pub enum Note {
+    /// The planning system itself has not marked it as approved.
+    NotApprovedInPlanningSystem,
+    /// Fewer records than fractions.
+    RecordsMissing { distinct: u32, highest: u32 },
+    /// Signed, but the signed plan is not at hand, so table-top positions and skin distances were not compared.
+    TolerancesNotCompared,
+}
+
+impl Finding {
+    /// The same word that JSON has under `code`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotAPlan { .. } => "not-a-plan",
+            Self::PatientUnknown => "patient-unknown",
+            Self::NoPatientId => "no-patient-id",
+            Self::AnotherPatient => "another-patient",
+            Self::BirthDateDiffers => "birth-date-differs",
+            Self::SexDiffers => "sex-differs",
+            Self::Rejected => "rejected",
+            Self::NotApproved => "not-approved",
+            Self::ApprovedByOne { .. } => "approved-by-one",
+            Self::SamePersonTwice => "same-person-twice",
+            Self::DeliveryDiffers { .. } => "delivery-differs",
+            Self::OutOfTolerance { .. } => "out-of-tolerance",
+            Self::FractionGroupUnclear => "fraction-group-unclear",
+            Self::AllFractionsGiven { .. } => "all-fractions-given",
+            Self::FractionsUnknown { .. } => "fractions-unknown",
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, fields: &[Field], more: usize| {
+            fields.iter().try_for_each(|field| write!(f, "\n  {field}"))?;
+            if more > 0 { write!(f, "\n  and {more} more") } else { Ok(()) }
+        };
+        match self {
+            Self::NotAPlan { message, .. } => write!(f, "the plan can't be read without a doubt: {message}"),
+            Self::PatientUnknown => {
+                f.write_str("the patient has no identifier here, so the plan can't be shown to be hers")
+            }
+            Self::NoPatientId => f.write_str("the plan names no patient"),
+            Self::AnotherPatient => f.write_str("the plan is another patient's: its Patient ID is not one of hers"),
+            Self::BirthDateDiffers => f.write_str("the plan has another date of birth than the patient's record"),
+            Self::SexDiffers => f.write_str("the plan has another sex than the patient's record"),
+            Self::Rejected => f.write_str("the planning system has marked the plan as rejected"),
+            Self::NotApproved => f.write_str("nobody has approved this delivery for this patient"),
+            Self::ApprovedByOne { missing } => write!(f, "only one person has approved it: the {missing} is missing"),
+            Self::SamePersonTwice => {
+                f.write_str("one person has signed as both oncologist and physicist: two people must")
+            }
+            Self::DeliveryDiffers { fields, more, .. } => {
+                f.write_str("it would deliver something else than what was approved (approved → this plan):")?;
+                list(f, fields, *more)
+            }
+            Self::OutOfTolerance { fields, more } => {
+                f.write_str("the setup is out of tolerance (approved → this plan):")?;
+                list(f, fields, *more)
+            }
+            Self::FractionGroupUnclear => {
+                f.write_str("the plan has several fraction groups, and which one is due isn't said")
+            }
+            Self::AllFractionsGiven { given, planned } => {
+                write!(f, "all fractions have been given: {given} of {planned}")
+            }
+            Self::FractionsUnknown { why } => {
+                f.write_str("how many fractions were given isn't known")?;
+                why.iter().try_for_each(|reason| write!(f, "; {reason}"))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotApprovedInPlanningSystem => f.write_str("the planning system has not marked the plan as approved"),
+            Self::RecordsMissing { distinct, highest } => {
+                write!(f, "the last fraction on record is number {highest}, but only {distinct} are on record")
+            }
+            Self::TolerancesNotCompared => f.write_str(
+                "table-top positions and skin distances were not compared: the approved plan is not at hand",
+            ),
+        }
+    }
+}
+
+/// Whether this plan may be delivered to this patient now.
+pub fn decide(input: &GateInput<'_>) -> Verdict {
+    let mut verdict = Verdict {
+        outcome: Outcome::Veto,
+        digest: None,
+        findings: Vec::new(),
+        notes: Vec::new(),
+        fractions_planned: None,
+        fractions_given: input.given.fractions(),
+    };
+    match input.plan {
+        Err(error) => {
+            verdict.findings.push(Finding::NotAPlan { error: error.code().to_owned(), message: error.to_string() })
+        }
+        Ok(plan) => {
+            verdict.digest = Some(plan.digest());
+            check_patient(&input.expected, plan, &mut verdict);
+            check_approvals(input, plan, &mut verdict);
+            check_fractions(input, plan, &mut verdict);
+        }
+    }
+    if verdict.findings.is_empty() {
+        verdict.outcome = Outcome::Release;
+    }
+    verdict
+}
+
+fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
+    let instance = &plan.instance;
+    let differs = |ours: Option<&str>, theirs: &Option<String>| {
+        ours.zip(theirs.as_deref()).is_some_and(|(ours, theirs)| !ours.is_empty() && ours != theirs)
+    };
+    match &instance.patient_id {
+        _ if expected.identifiers.iter().all(|known| known.trim().is_empty()) => {
+            verdict.findings.push(Finding::PatientUnknown);
+        }
+        None => verdict.findings.push(Finding::NoPatientId),
+        Some(id) if !expected.identifiers.iter().any(|known| known.trim() == id) => {
+            verdict.findings.push(Finding::AnotherPatient);
+        }
+        Some(_) => {}
+    }
+    if differs(expected.birth_date, &instance.birth_date) {
+        verdict.findings.push(Finding::BirthDateDiffers);
+    }
+    if differs(expected.sex, &instance.sex) {
+        verdict.findings.push(Finding::SexDiffers);
+    }
+    match plan.approval_status.as_deref() {
+        Some("REJECTED") => verdict.findings.push(Finding::Rejected),
+        Some("APPROVED") => {}
+        _ => verdict.notes.push(Note::NotApprovedInPlanningSystem),
+    }
+}
+
+/// How far a delivery is approved for a patient.
+fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, delivery: Digest) -> Option<Finding> {
+    let of = |role| {
+        approvals.iter().filter(move |approval| {
+            let statement = approval.statement();
+            statement.patient == patient && statement.delivery == delivery && statement.role == role
+        })
+    };
+    let two_people = of(SignerRole::Oncologist).any(|o| of(SignerRole::Physicist).any(|p| p.by_another_person_than(o)));
+    match (of(SignerRole::Oncologist).next(), of(SignerRole::Physicist).next()) {
+        _ if two_people => None,
+        (None, None) => Some(Finding::NotApproved),
+        (None, Some(_)) => Some(Finding::ApprovedByOne { missing: SignerRole::Oncologist }),
+        (Some(_), None) => Some(Finding::ApprovedByOne { missing: SignerRole::Physicist }),
+        (Some(_), Some(_)) => Some(Finding::SamePersonTwice),
+    }
+}
+
+fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
+    let patient = input.expected.patient;
+    let gap = approval_gap(input.approvals, patient, plan.digest());
+    let signed = input.approved.iter().filter(|d| approval_gap(input.approvals, patient, d.digest()).is_none());
+    let nearest =
+        signed.map(|delivery| (delivery, Difference::of(delivery, &plan.delivery))).min_by_key(|(_, difference)| {
+            (difference.delivery_fields().count(), difference.fields.iter().filter(|field| field.exceeded).count())
+        });
+    match (gap, nearest) {
+        (None, Some((_, difference))) if difference.same_delivery() => {
+            let exceeded: Vec<Field> = difference.fields.into_iter().filter(|field| field.exceeded).collect();
+            if !exceeded.is_empty() {
+                let (fields, more) = cut(exceeded);
+                verdict.findings.push(Finding::OutOfTolerance { fields, more });
+            }
+        }
+        (None, _) => verdict.notes.push(Note::TolerancesNotCompared),
+        (Some(gap), nearest) => {
+            let differs = nearest.map(|(delivery, difference)| {
+                let moved = difference.fields.into_iter().filter(|f| f.class == crate::delivery::Class::Delivery);
+                let (fields, more) = cut(moved.collect());
+                Finding::DeliveryDiffers { approved: delivery.digest(), fields, more }
+            });
+            // Where another delivery is approved, "differs" says it better than "not approved".
+            if differs.is_none() || gap != Finding::NotApproved {
+                verdict.findings.push(gap);
+            }
+            verdict.findings.extend(differs);
+        }
+    }
+}
+
+fn cut(mut fields: Vec<Field>) -> (Vec<Field>, usize) {
+    let more = fields.len().saturating_sub(FIELDS_MAX);
+    fields.truncate(FIELDS_MAX);
+    (fields, more)
+}
+
+fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
+    let group: Option<&FractionGroup> = match (input.fraction_group, plan.groups.as_slice()) {
+        (None, [only]) => Some(only),
+        (None, _) => None,
+        (Some(number), groups) => groups.iter().find(|group| group.number == number),
+    };
+    let Some(group) = group else {
+        verdict.findings.push(Finding::FractionGroupUnclear);
+        return;
+    };
+    verdict.fractions_planned = Some(group.fractions_planned);
+    match input.given {
+        Given::Unknown { why } => verdict.findings.push(Finding::FractionsUnknown { why: why.clone() }),
+        Given::Known { distinct, highest } => {
+            let given = *distinct.max(highest);
+            if given >= group.fractions_planned {
+                verdict.findings.push(Finding::AllFractionsGiven { given, planned: group.fractions_planned });
+            }
+            if highest > distinct {
+                verdict.notes.push(Note::RecordsMissing { distinct: *distinct, highest: *highest });
+            }
+        }
+    }
+}

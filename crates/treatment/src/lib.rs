@@ -1,0 +1,33 @@
+//! Radiotherapy: plan, delivery digest, approval, fraction gate.
+//!
+//! Everything but [`service`] is pure: bytes and values in, values out. The service brings the facts from the chart and
+//! leaves the verdict in the ledger. Nothing here drives a beam.
+
+pub mod approval;
+pub mod course;
+pub mod delivery;
+pub mod diff;
+pub mod digest;
+pub mod error;
+pub mod gate;
+pub mod object;
+pub mod plan;
+mod points;
+mod read;
+pub mod scan;
+pub mod schema;
+pub mod service;
+pub mod value;
+
+pub use approval::{
+    Approval, ApprovalError, Enrolment, PublicKey, SignerRole, SigningKey, Statement, VerifiedApproval,
+};
+pub use course::{Course, Given, TreatmentRecord};
+pub use delivery::{Class, Delivery, Place, Row};
+pub use diff::{Difference, Field};
+pub use error::PlanError;
+pub use gate::{Expected, Finding, GateInput, Note, Outcome, Verdict, decide};
+pub use object::{Instance, Kind, ObjectError};
+pub use plan::{Beam, FractionGroup, Plan};
+pub use scan::{Attribute, ScanError};
+pub use service::{Approved, Standing, Treatment, TreatmentList, TreatmentRow};

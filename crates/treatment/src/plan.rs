@@ -1,0 +1,489 @@
+//! An RT Plan or RT Ion Plan, read strictly. What can be read in two ways is an error, never a guess.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags as t;
+use kit::Digest;
+
+use crate::delivery::{Class, Delivery, Place, Row, Value};
+use crate::error::PlanError;
+use crate::object::{Instance, Kind as ObjectKind, ObjectError};
+use crate::points::Points;
+use crate::read::{
+    Found, Reader, check_vr, integer, needed_integer, needed_number, number, refuse_enhanced_devices, sequence,
+};
+use crate::scan::{Attribute, Set, Tree};
+use crate::schema::{self, Rule};
+use crate::value::{Characters, Number, ValueFault, code, trimmed};
+
+/// Beams of one plan, and fraction groups: a plan of twenty beams is a large one.
+const BEAMS_MAX: usize = 1_000;
+const GROUPS_MAX: usize = 100;
+
+/// Rows of one plan. Control points repeat what they take over, so a small file could ask for any number of rows; two
+/// arcs make 8,000.
+const ROWS_MAX: usize = 1_000_000;
+
+/// Numbers in all rows together, for the same reason: a scanned ion plan of 400 layers and 2,000 spots a layer has
+/// five million.
+const NUMBERS_MAX: usize = 20_000_000;
+
+/// A plan that was read without a doubt, and what it would deliver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    pub instance: Instance,
+    pub label: Option<String>,
+    /// The planning system's own word (300E,0002): `APPROVED`, `UNAPPROVED`, `REJECTED`. Nobody's signature.
+    pub approval_status: Option<String>,
+    /// By number.
+    pub groups: Vec<FractionGroup>,
+    /// By number.
+    pub beams: Vec<Beam>,
+    pub delivery: Delivery,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FractionGroup {
+    pub number: u32,
+    pub fractions_planned: u32,
+    /// Beams of the group, rising.
+    pub beams: Vec<u32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beam {
+    pub number: u32,
+    pub name: Option<String>,
+    pub machine: String,
+    /// False for setup and imaging beams.
+    pub treats: bool,
+}
+
+impl Plan {
+    /// A file, with or without a Part 10 header.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
+        Self::of_tree(&Tree::of_file(bytes)?)
+    }
+
+    /// A bare data set, as an association delivers it.
+    pub fn parse_data_set(bytes: &[u8], transfer_syntax: &str) -> Result<Self, PlanError> {
+        Self::of_tree(&Tree::of_data_set(bytes, transfer_syntax)?)
+    }
+
+    pub fn digest(&self) -> Digest {
+        self.delivery.digest()
+    }
+
+    fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
+        let instance = Instance::of_tree(tree)?;
+        let lists = Lists::of(instance.kind).ok_or(PlanError::NotAPlan { kind: instance.kind })?;
+        let root = tree.root();
+        let plan = Place::default();
+        refuse_brachytherapy(root, &plan)?;
+        let characters = Characters::of(root)
+            .map_err(|fault| ObjectError::Value { attribute: Attribute(t::SPECIFIC_CHARACTER_SET), fault })?;
+        let text = |set: Set<'_>, tag| {
+            let bytes = set.get(tag).map(|e| e.bytes()).unwrap_or_default();
+            characters.text(bytes).ok().filter(|text| !text.is_empty())
+        };
+        let reader = Reader { characters: &characters, treats: true, whole: None };
+        let mut found = Found::default();
+        let radiotherapy = root.elements().filter(|e| (0x3002..=0x3010).contains(&e.tag().group()));
+        reader.read(radiotherapy, schema::PLAN, &plan, &mut found)?;
+        let mut rows = found.rows;
+        rows.push(Row::text(plan.clone(), t::SOP_CLASS_UID, instance.kind.sop_class()));
+
+        let sets = by_number(sequence(root, lists.beams, &plan)?, t::BEAM_NUMBER, &plan)?;
+        for other in [t::BEAM_SEQUENCE, t::ION_BEAM_SEQUENCE].into_iter().filter(|tag| *tag != lists.beams) {
+            if root.get(other).is_some() {
+                return Err(PlanError::Unknown { place: plan, attribute: Attribute(other) });
+            }
+        }
+        if sets.is_empty() {
+            return Err(PlanError::Missing { place: plan, attribute: Attribute(lists.beams) });
+        }
+        if sets.len() > BEAMS_MAX {
+            return Err(PlanError::TooMany { place: plan, what: "beams", max: BEAMS_MAX });
+        }
+        let mut beams = Vec::new();
+        for (number, set) in &sets {
+            let place = Place::beam(*number);
+            let treats = treats(*set, &place)?;
+            beams.push(Beam {
+                number: *number,
+                name: text(*set, t::BEAM_NAME),
+                machine: text(*set, t::TREATMENT_MACHINE_NAME).unwrap_or_default(),
+                treats,
+            });
+        }
+
+        let mut groups = Vec::new();
+        for (number, set) in
+            by_number(sequence(root, t::FRACTION_GROUP_SEQUENCE, &plan)?, t::FRACTION_GROUP_NUMBER, &plan)?
+        {
+            groups.push(fraction_group(number, set, &beams, &characters, &mut rows)?);
+        }
+        if groups.len() > GROUPS_MAX {
+            return Err(PlanError::TooMany { place: plan, what: "fraction groups", max: GROUPS_MAX });
+        }
+        if groups.is_empty() {
+            return Err(PlanError::Missing { place: plan, attribute: Attribute(t::FRACTION_GROUP_SEQUENCE) });
+        }
+        let referenced: BTreeSet<u32> = groups.iter().flat_map(|group| group.beams.iter().copied()).collect();
+        if let Some(beam) = beams.iter().find(|beam| beam.treats && !referenced.contains(&beam.number)) {
+            return Err(PlanError::Unreferenced { place: Place::beam(beam.number) });
+        }
+
+        let around = Around {
+            lists: &lists,
+            characters: &characters,
+            setups: by_number(sequence(root, t::PATIENT_SETUP_SEQUENCE, &plan)?, t::PATIENT_SETUP_NUMBER, &plan)?,
+            tolerances: by_number(sequence(root, lists.tolerances, &plan)?, t::TOLERANCE_TABLE_NUMBER, &plan)?,
+        };
+        for (beam, set) in beams.iter().zip(sets.values()) {
+            around.beam(beam, *set, &mut rows)?;
+        }
+        if rows.iter().map(Row::len).sum::<usize>() > NUMBERS_MAX {
+            return Err(PlanError::TooMany { place: plan, what: "numbers", max: NUMBERS_MAX });
+        }
+        Ok(Self {
+            label: text(root, t::RT_PLAN_LABEL),
+            approval_status: text(root, t::APPROVAL_STATUS),
+            groups,
+            beams,
+            delivery: Delivery::of_rows(rows),
+            instance,
+        })
+    }
+}
+
+/// What differs between the two kinds of plan.
+pub(crate) struct Lists {
+    pub beams: Tag,
+    beam: &'static [Rule],
+    points: Tag,
+    pub point: &'static [Rule],
+    tolerances: Tag,
+    /// Announced number, announced sequence.
+    counts: &'static [(Tag, Tag)],
+}
+
+impl Lists {
+    fn of(kind: ObjectKind) -> Option<Self> {
+        match kind {
+            ObjectKind::RtPlan => Some(Self {
+                beams: t::BEAM_SEQUENCE,
+                beam: schema::BEAM,
+                points: t::CONTROL_POINT_SEQUENCE,
+                point: schema::CONTROL_POINT,
+                tolerances: t::TOLERANCE_TABLE_SEQUENCE,
+                counts: &[
+                    (t::NUMBER_OF_CONTROL_POINTS, t::CONTROL_POINT_SEQUENCE),
+                    (t::NUMBER_OF_WEDGES, t::WEDGE_SEQUENCE),
+                    (t::NUMBER_OF_COMPENSATORS, t::COMPENSATOR_SEQUENCE),
+                    (t::NUMBER_OF_BOLI, t::REFERENCED_BOLUS_SEQUENCE),
+                    (t::NUMBER_OF_BLOCKS, t::BLOCK_SEQUENCE),
+                ],
+            }),
+            ObjectKind::RtIonPlan => Some(Self {
+                beams: t::ION_BEAM_SEQUENCE,
+                beam: schema::ION_BEAM,
+                points: t::ION_CONTROL_POINT_SEQUENCE,
+                point: schema::ION_CONTROL_POINT,
+                tolerances: t::ION_TOLERANCE_TABLE_SEQUENCE,
+                counts: &[
+                    (t::NUMBER_OF_CONTROL_POINTS, t::ION_CONTROL_POINT_SEQUENCE),
+                    (t::NUMBER_OF_WEDGES, t::ION_WEDGE_SEQUENCE),
+                    (t::NUMBER_OF_COMPENSATORS, t::ION_RANGE_COMPENSATOR_SEQUENCE),
+                    (t::NUMBER_OF_BOLI, t::REFERENCED_BOLUS_SEQUENCE),
+                    (t::NUMBER_OF_BLOCKS, t::ION_BLOCK_SEQUENCE),
+                    (t::NUMBER_OF_RANGE_SHIFTERS, t::RANGE_SHIFTER_SEQUENCE),
+                    (t::NUMBER_OF_LATERAL_SPREADING_DEVICES, t::LATERAL_SPREADING_DEVICE_SEQUENCE),
+                    (t::NUMBER_OF_RANGE_MODULATORS, t::RANGE_MODULATOR_SEQUENCE),
+                ],
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn refuse_brachytherapy(root: Set<'_>, place: &Place) -> Result<(), PlanError> {
+    let setups = [t::BRACHY_TREATMENT_TECHNIQUE, t::SOURCE_SEQUENCE, t::APPLICATION_SETUP_SEQUENCE];
+    let mut is_brachy = setups
+        .into_iter()
+        .any(|tag| root.get(tag).is_some_and(|e| !trimmed(e.bytes()).is_empty() || e.items().next().is_some()));
+    for group in sequence(root, t::FRACTION_GROUP_SEQUENCE, place)? {
+        is_brachy |= integer(group, t::NUMBER_OF_BRACHY_APPLICATION_SETUPS, place)?.unwrap_or(0) != 0;
+        is_brachy |= !sequence(group, t::REFERENCED_BRACHY_APPLICATION_SETUP_SEQUENCE, place)?.is_empty();
+    }
+    if is_brachy { Err(PlanError::Brachytherapy) } else { Ok(()) }
+}
+
+/// Items by the number that names them; never by their order in the file.
+fn by_number<'t>(items: Vec<Set<'t>>, tag: Tag, place: &Place) -> Result<BTreeMap<u32, Set<'t>>, PlanError> {
+    let mut all = BTreeMap::new();
+    for item in items {
+        if all.insert(needed_number(item, tag, place)?, item).is_some() {
+            return Err(PlanError::Duplicate { place: place.clone(), attribute: Attribute(tag) });
+        }
+    }
+    Ok(all)
+}
+
+/// Whether the beam treats. Where the type is not given, it does: the stricter reading.
+fn treats(beam: Set<'_>, place: &Place) -> Result<bool, PlanError> {
+    let tag = t::TREATMENT_DELIVERY_TYPE;
+    let Some(element) = beam.get(tag).filter(|e| !trimmed(e.bytes()).is_empty()) else { return Ok(true) };
+    check_vr(element, place)?;
+    let fault = |fault| PlanError::Value { place: place.clone(), attribute: Attribute(tag), fault };
+    match code(element.bytes()).map_err(fault)?.as_str() {
+        "TREATMENT" | "CONTINUATION" => Ok(true),
+        "SETUP" | "OPEN_PORTFILM" | "TRMT_PORTFILM" => Ok(false),
+        _ => {
+            Err(fault(ValueFault::NotOneOf { allowed: "TREATMENT, CONTINUATION, SETUP, OPEN_PORTFILM, TRMT_PORTFILM" }))
+        }
+    }
+}
+
+fn fraction_group(
+    group: u32,
+    set: Set<'_>,
+    beams: &[Beam],
+    characters: &Characters,
+    rows: &mut Vec<Row>,
+) -> Result<FractionGroup, PlanError> {
+    let place = Place::group(group);
+    let mut found = Found::default();
+    Reader { characters, treats: true, whole: None }.read(
+        set.elements(),
+        schema::FRACTION_GROUP,
+        &place,
+        &mut found,
+    )?;
+    rows.push(Row::number(place.clone(), t::FRACTION_GROUP_NUMBER, i64::from(group)));
+
+    let planned = needed_integer(set, t::NUMBER_OF_FRACTIONS_PLANNED, &place)?;
+    let fractions_planned = u32::try_from(planned).ok().filter(|n| (1..=1_000).contains(n)).ok_or_else(|| {
+        let fault = ValueFault::OutOfRange { index: 1, min: 1, max: 1_000, unit: "" };
+        PlanError::Value { place: place.clone(), attribute: Attribute(t::NUMBER_OF_FRACTIONS_PLANNED), fault }
+    })?;
+    check_pattern(set, &found.rows, &place)?;
+    rows.append(&mut found.rows);
+
+    let references = sequence(set, t::REFERENCED_BEAM_SEQUENCE, &place)?;
+    check_announced(set, t::NUMBER_OF_BEAMS, references.len(), &place)?;
+    let references = by_number(references, t::REFERENCED_BEAM_NUMBER, &place)?;
+    for (beam_number, reference) in &references {
+        let place = Place { beam: Some(*beam_number), ..place.clone() };
+        let Some(beam) = beams.binary_search_by_key(beam_number, |beam| beam.number).ok().and_then(|i| beams.get(i))
+        else {
+            return Err(PlanError::Dangling { place, attribute: Attribute(t::REFERENCED_BEAM_NUMBER) });
+        };
+        let reader = Reader { characters, treats: beam.treats, whole: None };
+        reader.read(reference.elements(), schema::REFERENCED_BEAM, &place, &mut found)?;
+        let meterset = number(*reference, t::BEAM_METERSET, &place)?;
+        if beam.treats && meterset.is_some_and(Number::is_zero) {
+            let what = "a treatment beam delivers nothing";
+            return Err(PlanError::Contradiction { place, attribute: Attribute(t::BEAM_METERSET), what });
+        }
+        found.rows.push(Row::number(place, t::REFERENCED_BEAM_NUMBER, i64::from(*beam_number)));
+    }
+    rows.append(&mut found.rows);
+    Ok(FractionGroup { number: group, fractions_planned, beams: references.into_keys().collect() })
+}
+
+/// The pattern says on which days of the cycle a fraction is given: noughts and ones, as many as the cycle has.
+fn check_pattern(group: Set<'_>, rows: &[Row], place: &Place) -> Result<(), PlanError> {
+    let pattern = rows.iter().find(|row| row.tag == t::FRACTION_PATTERN).map(|row| &row.value);
+    let Some(Value::Text(pattern)) = pattern else { return Ok(()) };
+    let fault = |fault| PlanError::Value { place: place.clone(), attribute: Attribute(t::FRACTION_PATTERN), fault };
+    if !pattern.bytes().all(|b| matches!(b, b'0' | b'1')) {
+        return Err(fault(ValueFault::NotOneOf { allowed: "0 and 1" }));
+    }
+    let digits = integer(group, t::NUMBER_OF_FRACTION_PATTERN_DIGITS_PER_DAY, place)?;
+    let weeks = integer(group, t::REPEAT_FRACTION_CYCLE_LENGTH, place)?;
+    if let (Some(digits), Some(weeks)) = (digits, weeks) {
+        let expected = digits.saturating_mul(weeks).saturating_mul(7);
+        if i64::try_from(pattern.len()) != Ok(expected) {
+            return Err(fault(ValueFault::Multiplicity { found: pattern.len(), expected: expected.to_string() }));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn check_rows(rows: &[Row], place: &Place) -> Result<(), PlanError> {
+    if rows.len() <= ROWS_MAX {
+        return Ok(());
+    }
+    Err(PlanError::TooMany { place: place.clone(), what: "values", max: ROWS_MAX })
+}
+
+fn check_announced(set: Set<'_>, tag: Tag, found: usize, place: &Place) -> Result<(), PlanError> {
+    let announced = needed_integer(set, tag, place)?;
+    if i64::try_from(found) == Ok(announced) {
+        return Ok(());
+    }
+    Err(PlanError::Count { place: place.clone(), attribute: Attribute(tag), announced, found })
+}
+
+/// What stands around a beam, and is said once for several.
+struct Around<'a> {
+    lists: &'a Lists,
+    characters: &'a Characters,
+    setups: BTreeMap<u32, Set<'a>>,
+    tolerances: BTreeMap<u32, Set<'a>>,
+}
+
+impl Around<'_> {
+    fn beam(&self, beam: &Beam, set: Set<'_>, rows: &mut Vec<Row>) -> Result<(), PlanError> {
+        let place = Place::beam(beam.number);
+        refuse_enhanced_devices(set, &place)?;
+        let whole = number(set, t::FINAL_CUMULATIVE_METERSET_WEIGHT, &place)?;
+        if beam.treats {
+            let attribute = Attribute(t::FINAL_CUMULATIVE_METERSET_WEIGHT);
+            match whole {
+                None => return Err(PlanError::Missing { place, attribute }),
+                Some(whole) if whole.is_zero() || whole.is_negative() => {
+                    let what = "a treatment beam ends at nothing";
+                    return Err(PlanError::Contradiction { place, attribute, what });
+                }
+                Some(_) => {}
+            }
+        }
+        let reader = Reader { characters: self.characters, treats: beam.treats, whole };
+        let mut found = Found::default();
+        reader.read(set.elements(), self.lists.beam, &place, &mut found)?;
+        found.rows.push(Row::number(place.clone(), t::BEAM_NUMBER, i64::from(beam.number)));
+        for (announced, announced_sequence) in self.lists.counts {
+            let items = sequence(set, *announced_sequence, &place)?;
+            check_announced(set, *announced, items.len(), &place)?;
+            let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
+            found.rows.push(Row::number(place.clone(), *announced, count));
+        }
+        check_shapes(&found.rows)?;
+        self.setup(set, beam, &place, &mut found)?;
+        self.tolerance(set, &place, &mut found)?;
+
+        let points = sequence(set, self.lists.points, &place)?;
+        Points { reader, lists: self.lists, beam: &place, defined: &found.rows }.read(&points, rows)?;
+        rows.append(&mut found.rows);
+        check_rows(rows, &place)
+    }
+
+    /// The patient's setup for this beam: the one it refers to, or the only one there is.
+    fn setup(&self, set: Set<'_>, beam: &Beam, place: &Place, found: &mut Found) -> Result<(), PlanError> {
+        let tag = t::REFERENCED_PATIENT_SETUP_NUMBER;
+        let setup = match integer(set, tag, place)? {
+            Some(number) => {
+                let known = u32::try_from(number).ok().and_then(|number| self.setups.get(&number));
+                Some(known.ok_or_else(|| PlanError::Dangling { place: place.clone(), attribute: Attribute(tag) })?)
+            }
+            None if self.setups.len() > 1 => {
+                return Err(PlanError::Missing { place: place.clone(), attribute: Attribute(tag) });
+            }
+            None => self.setups.values().next(),
+        };
+        let place = place.part("setup");
+        let reader = Reader { characters: self.characters, treats: beam.treats, whole: None };
+        let rows_before = found.rows.len();
+        if let Some(setup) = setup {
+            reader.read(setup.elements(), schema::PATIENT_SETUP, &place, found)?;
+        }
+        let has_position =
+            found.rows.iter().skip(rows_before).any(|row| {
+                matches!(row.tag, t::PATIENT_POSITION | t::PATIENT_ADDITIONAL_POSITION) && row.place == place
+            });
+        if beam.treats && !has_position {
+            return Err(PlanError::Missing { place, attribute: Attribute(t::PATIENT_POSITION) });
+        }
+        Ok(())
+    }
+
+    fn tolerance(&self, set: Set<'_>, place: &Place, found: &mut Found) -> Result<(), PlanError> {
+        let number = integer(set, t::REFERENCED_TOLERANCE_TABLE_NUMBER, place)?;
+        // A table may stand in the machine instead of in the plan; no dose depends on it.
+        let Some(table) = number.and_then(|n| u32::try_from(n).ok()).and_then(|n| self.tolerances.get(&n)) else {
+            return Ok(());
+        };
+        let reader = Reader { characters: self.characters, treats: false, whole: None };
+        let mut inside = Found::default();
+        reader.read(table.elements(), schema::TOLERANCE_TABLE, &place.part("tolerance"), &mut inside)?;
+        for row in &mut inside.rows {
+            row.class = Class::Toleranced;
+        }
+        found.rows.append(&mut inside.rows);
+        Ok(())
+    }
+}
+
+/// Announced sizes inside a beam against the values that follow them.
+fn check_shapes(rows: &[Row]) -> Result<(), PlanError> {
+    let numbers = |place: &Place, tag| match rows.iter().find(|row| row.tag == tag && row.place == *place)?.value {
+        Value::Numbers(ref numbers) => Some(numbers.clone()),
+        Value::Text(_) => None,
+    };
+    let one = |place: &Place, tag| numbers(place, tag).and_then(|n| n.first().copied());
+    let wrong = |row: &Row, expected: i64, found: usize| PlanError::Value {
+        place: row.place.clone(),
+        attribute: Attribute(row.tag),
+        fault: ValueFault::Multiplicity { found, expected: expected.to_string() },
+    };
+    for row in rows {
+        let (place, Value::Numbers(values)) = (&row.place, &row.value) else { continue };
+        let found = values.len();
+        let expected = match row.tag {
+            t::NUMBER_OF_LEAF_JAW_PAIRS => {
+                let pairs = values.first().copied().unwrap_or(0);
+                let is_leaves = place.part.as_deref().is_some_and(|part| part.contains("MLC"));
+                if pairs < 1 || (!is_leaves && pairs != 1) {
+                    return Err(PlanError::Value {
+                        place: place.clone(),
+                        attribute: Attribute(row.tag),
+                        fault: ValueFault::OutOfRange { index: 1, min: 1, max: 1, unit: "" },
+                    });
+                }
+                if is_leaves && numbers(place, t::LEAF_POSITION_BOUNDARIES).is_none() {
+                    let attribute = Attribute(t::LEAF_POSITION_BOUNDARIES);
+                    return Err(PlanError::Missing { place: place.clone(), attribute });
+                }
+                continue;
+            }
+            t::LEAF_POSITION_BOUNDARIES => {
+                if values.is_sorted_by(|a, b| a < b) {
+                    one(place, t::NUMBER_OF_LEAF_JAW_PAIRS).map(|pairs| pairs.saturating_add(1))
+                } else {
+                    let what = "the boundaries don't rise";
+                    return Err(PlanError::Contradiction { place: place.clone(), attribute: Attribute(row.tag), what });
+                }
+            }
+            t::BLOCK_DATA => one(place, t::BLOCK_NUMBER_OF_POINTS).map(|points| points.saturating_mul(2)),
+            t::COMPENSATOR_TRANSMISSION_DATA | t::COMPENSATOR_THICKNESS_DATA => {
+                let (rows, columns) = (one(place, t::COMPENSATOR_ROWS), one(place, t::COMPENSATOR_COLUMNS));
+                rows.zip(columns).map(|(rows, columns)| rows.saturating_mul(columns))
+            }
+            t::NUMBER_OF_BLOCK_SLAB_ITEMS => {
+                let part = |row: &&Row| row.tag == t::BLOCK_SLAB_NUMBER && starts_with(row, place);
+                let announced = values.first().copied().unwrap_or(0);
+                let found = rows.iter().filter(part).count();
+                if i64::try_from(found) != Ok(announced) {
+                    let attribute = Attribute(row.tag);
+                    return Err(PlanError::Count { place: place.clone(), attribute, announced, found });
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        match expected {
+            Some(expected) if i64::try_from(found) == Ok(expected) => {}
+            Some(expected) => return Err(wrong(row, expected, found)),
+            None => return Err(wrong(row, 0, found)),
+        }
+    }
+    Ok(())
+}
+
+fn starts_with(row: &Row, place: &Place) -> bool {
+    let (Some(part), Some(outer)) = (&row.place.part, &place.part) else { return false };
+    part.strip_prefix(&**outer).is_some_and(|rest| rest.starts_with(' '))
+}

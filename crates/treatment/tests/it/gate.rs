@@ -1,0 +1,243 @@
+//! The gate releases what two people signed for this patient, with fractions left, and nothing else.
+
+use std::collections::BTreeSet;
+
+use dicom_dictionary_std::tags as t;
+use kit::{Digest, PatientId, SeededEntropy};
+use treatment::course::Unknown;
+use treatment::{
+    Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, Outcome, Plan, PlanError, SignerRole,
+    SigningKey, TreatmentRecord, Verdict, VerifiedApproval, decide,
+};
+
+use crate::approval::{enrolled, statement};
+use crate::build::{IMPLICIT, Item, file, object, photons, point_at};
+
+const HER: PatientId = PatientId([7; 16]);
+
+fn key(seed: u64) -> SigningKey {
+    SigningKey::generate(&SeededEntropy::new(seed)).unwrap()
+}
+
+/// One approval by a person with a key.
+fn approval(signer: &str, role: SignerRole, seed: u64, delivery: Digest) -> VerifiedApproval {
+    let signed = statement(signer, role, delivery).sign(&key(seed)).unwrap();
+    signed.verify("Demo Centre", &[enrolled(signer, role, &key(seed))]).unwrap()
+}
+
+fn both(delivery: Digest) -> Vec<VerifiedApproval> {
+    vec![approval("asha", SignerRole::Oncologist, 1, delivery), approval("babu", SignerRole::Physicist, 2, delivery)]
+}
+
+struct Case {
+    identifiers: Vec<String>,
+    birth_date: Option<&'static str>,
+    plan: Result<Plan, PlanError>,
+    approvals: Vec<VerifiedApproval>,
+    approved: Vec<Delivery>,
+    group: Option<u32>,
+    given: Given,
+}
+
+impl Case {
+    fn of(item: &Item) -> Self {
+        let plan = Plan::parse(&file(item, IMPLICIT));
+        let approved = Plan::parse(&file(&photons(), IMPLICIT)).unwrap();
+        Self {
+            identifiers: vec!["OLD-1".into(), "MRN-7".into()],
+            birth_date: Some("19610203"),
+            plan,
+            approvals: both(approved.digest()),
+            approved: vec![approved.delivery],
+            group: None,
+            given: Given::Known { distinct: 6, highest: 6 },
+        }
+    }
+
+    fn decide(&self) -> Verdict {
+        let approved: Vec<&Delivery> = self.approved.iter().collect();
+        let verdict = decide(&GateInput {
+            expected: Expected {
+                patient: HER,
+                identifiers: &self.identifiers,
+                birth_date: self.birth_date,
+                sex: Some("F"),
+            },
+            plan: self.plan.as_ref(),
+            approvals: &self.approvals,
+            approved: &approved,
+            fraction_group: self.group,
+            given: &self.given,
+        });
+        assert_eq!(verdict.outcome == Outcome::Release, verdict.findings.is_empty());
+        let json = serde_json::to_string(&verdict).unwrap();
+        assert_eq!(serde_json::from_str::<Verdict>(&json).unwrap(), verdict);
+        assert!(!json.contains("MRN-7") && !json.contains("അമ്മിണി"), "a verdict names no patient: {json}");
+        for finding in &verdict.findings {
+            assert!(json.contains(&format!("\"code\":\"{}\"", finding.code())));
+            assert!(!finding.to_string().is_empty());
+        }
+        verdict
+    }
+
+    fn codes(&self) -> Vec<&'static str> {
+        self.decide().findings.iter().map(Finding::code).collect()
+    }
+}
+
+#[test]
+fn what_two_people_signed_is_released() {
+    let verdict = Case::of(&photons()).decide();
+    assert_eq!((verdict.outcome, verdict.findings, verdict.notes), (Outcome::Release, vec![], vec![]));
+    assert_eq!((verdict.fractions_given, verdict.fractions_planned), (Some(6), Some(25)));
+    // The same delivery under another name is the same delivery.
+    let mut renamed = photons().with(t::SOP_INSTANCE_UID, "1.2.99").with(t::RT_PLAN_LABEL, "again");
+    renamed.sequence(t::BEAM_SEQUENCE).reverse();
+    assert_eq!(Case::of(&renamed).codes(), [""; 0]);
+}
+
+#[test]
+fn each_reason_to_hold_has_its_finding() {
+    let with = |change: fn(&mut Case)| {
+        let mut case = Case::of(&photons());
+        change(&mut case);
+        case.codes()
+    };
+    assert_eq!(with(|c| c.approvals.clear()), ["not-approved"]);
+    assert_eq!(with(|c| drop(c.approvals.pop())), ["approved-by-one"]);
+    assert_eq!(with(|c| drop(c.approvals.remove(0))), ["approved-by-one"]);
+    assert_eq!(with(|c| c.identifiers = vec!["MRN-8".into()]), ["another-patient"]);
+    assert_eq!(with(|c| c.identifiers.clear()), ["patient-unknown"]);
+    assert_eq!(with(|c| c.birth_date = Some("19610302")), ["birth-date-differs"]);
+    assert_eq!(with(|c| c.given = Given::Known { distinct: 25, highest: 25 }), ["all-fractions-given"]);
+    assert_eq!(with(|c| c.given = Given::Known { distinct: 3, highest: 25 }), ["all-fractions-given"]);
+    assert_eq!(with(|c| c.given = Given::Unknown { why: vec![Unknown::NoFractionNumber] }), ["fractions-unknown"]);
+    assert_eq!(with(|c| c.group = Some(2)), ["fraction-group-unclear"]);
+    assert_eq!(with(|c| c.plan = Err(PlanError::Brachytherapy)), ["not-a-plan"]);
+    // One name with two keys, or one key under two names, is one person.
+    let digest = Case::of(&photons()).approved[0].digest();
+    for second in
+        [approval("asha", SignerRole::Physicist, 2, digest), approval("babu", SignerRole::Physicist, 1, digest)]
+    {
+        let mut case = Case::of(&photons());
+        case.approvals = vec![approval("asha", SignerRole::Oncologist, 1, digest), second.clone()];
+        assert_eq!(case.codes(), ["same-person-twice"]);
+        // A third who is somebody else heals it.
+        case.approvals.push(approval("chitra", SignerRole::Physicist, 3, digest));
+        assert_eq!(case.codes(), [""; 0]);
+    }
+    assert_eq!(Case::of(&photons().with(t::APPROVAL_STATUS, "REJECTED")).codes(), ["rejected"]);
+    assert_eq!(Case::of(&photons().with(t::PATIENT_ID, "")).codes(), ["no-patient-id"]);
+    assert_eq!(Case::of(&photons().with(t::PATIENT_SEX, "M")).codes(), ["sex-differs"]);
+    let unapproved = Case::of(&photons().with(t::APPROVAL_STATUS, "UNAPPROVED")).decide();
+    assert_eq!((unapproved.outcome, unapproved.notes), (Outcome::Release, vec![Note::NotApprovedInPlanningSystem]));
+}
+
+#[test]
+fn an_approval_for_one_patient_is_none_for_another() {
+    let mut case = Case::of(&photons());
+    let digest = case.approved[0].digest();
+    let mut of_another = statement("babu", SignerRole::Physicist, digest);
+    of_another.patient = PatientId([8; 16]);
+    let signed = of_another.sign(&key(2)).unwrap();
+    case.approvals[1] = signed.verify("Demo Centre", &[enrolled("babu", SignerRole::Physicist, &key(2))]).unwrap();
+    assert_eq!(case.codes(), ["approved-by-one"]);
+}
+
+#[test]
+fn a_tampered_plan_is_vetoed_and_the_difference_named() {
+    let mut plan = photons();
+    plan.at(&point_at(0, 0)).set(t::GANTRY_ANGLE, "300.51");
+    let verdict = Case::of(&plan).decide();
+    let [Finding::DeliveryDiffers { fields, more: 0, .. }] = verdict.findings.as_slice() else { panic!("{verdict:?}") };
+    assert_eq!(fields.len(), 1);
+    assert_eq!((fields[0].a.as_deref(), fields[0].b.as_deref()), (Some("300.50"), Some("300.51")));
+    assert!(
+        verdict.findings[0]
+            .to_string()
+            .contains("beam 1 point 0 (to point 1): (300A,011E) GantryAngle: 300.50 → 300.51 °")
+    );
+    // The nearest approved plan is what it is held against.
+    let mut case = Case::of(&plan);
+    let far = Plan::parse(&file(&crate::build::arcs(5), IMPLICIT)).unwrap();
+    case.approvals.extend(both(far.digest()));
+    case.approved.insert(0, far.delivery);
+    let Finding::DeliveryDiffers { fields, .. } = &case.decide().findings[0] else { panic!() };
+    assert_eq!(fields.len(), 1);
+    // A long list is cut, and says so.
+    let verdict = Case::of(&crate::build::arcs(5)).decide();
+    let Finding::DeliveryDiffers { fields, more, .. } = &verdict.findings[0] else { panic!() };
+    assert!(fields.len() == treatment::gate::FIELDS_MAX && *more > 0);
+}
+
+#[test]
+fn setup_is_held_to_its_tolerance() {
+    let moved = |mm: &str| {
+        let mut plan = photons();
+        plan.at(&point_at(0, 0)).set(t::TABLE_TOP_LONGITUDINAL_POSITION, mm);
+        Case::of(&plan)
+    };
+    assert_eq!(moved("920").codes(), [""; 0]);
+    assert_eq!(moved("920.01").codes(), ["out-of-tolerance"]);
+    assert_eq!(moved("").codes(), [""; 0]);
+    let mut without = moved("999");
+    without.approved.clear();
+    assert_eq!(without.decide().notes, [Note::TolerancesNotCompared]);
+}
+
+fn record(instance: &str, plan: Option<&str>, fraction: &str, delivered: &str) -> Item {
+    let beam = Item::new()
+        .with(t::CURRENT_FRACTION_NUMBER, fraction)
+        .with(t::DELIVERED_PRIMARY_METERSET, delivered)
+        .with(t::TREATMENT_DELIVERY_TYPE, "TREATMENT")
+        .with(t::REFERENCED_BEAM_NUMBER, "1");
+    let imaging = Item::new().with(t::CURRENT_FRACTION_NUMBER, "").with(t::TREATMENT_DELIVERY_TYPE, "SETUP");
+    let item = object(Kind::RtBeamsRecord.sop_class(), "RTRECORD")
+        .with(t::SOP_INSTANCE_UID, instance)
+        .with(t::TREATMENT_DATE, "20240402")
+        .items(t::TREATMENT_SESSION_BEAM_SEQUENCE, [imaging, beam]);
+    match plan {
+        Some(uid) => {
+            item.items(t::REFERENCED_RT_PLAN_SEQUENCE, [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, uid)])
+        }
+        None => item,
+    }
+}
+
+fn count(records: &[Item], only_group: bool) -> Given {
+    let plans = BTreeSet::from(["1.2.3.4".to_owned(), "1.2.3.5".to_owned()]);
+    let mut course = Course::new(&plans, 1, only_group);
+    for item in records {
+        course.add(&TreatmentRecord::parse(&file(item, IMPLICIT)));
+    }
+    course.given()
+}
+
+#[test]
+fn fractions_are_counted_once() {
+    let known = |distinct, highest| Given::Known { distinct, highest };
+    assert_eq!(count(&[], true), Given::NONE);
+    // Two partial records of fraction 1, one of them sent twice; fraction 2 under another export of the plan.
+    let records = [
+        record("1.1", Some("1.2.3.4"), "1", "18"),
+        record("1.2", Some("1.2.3.4"), "1", "32"),
+        record("1.2", Some("1.2.3.4"), "1", "32"),
+        record("1.3", Some("1.2.3.5"), "2", "50"),
+    ];
+    assert_eq!(count(&records, true), known(2, 2));
+    // Another plan's record, and a beam that gave nothing.
+    assert_eq!(
+        count(&[record("1.1", Some("9.9"), "1", "50"), record("1.2", Some("1.2.3.4"), "4", "0")], true),
+        Given::NONE
+    );
+    assert_eq!(count(&[record("1.1", Some("1.2.3.4"), "5", "50")], true), known(1, 5));
+    assert_eq!(known(1, 5).fractions(), Some(5));
+    let unknown = |why| Given::Unknown { why: vec![why] };
+    assert_eq!(count(&[record("1.1", Some("1.2.3.4"), "", "50")], true), unknown(Unknown::NoFractionNumber));
+    assert_eq!(count(&[record("1.1", None, "1", "50")], true), unknown(Unknown::NoPlan));
+    assert_eq!(count(&[record("1.1", Some("1.2.3.4"), "1", "50")], false), unknown(Unknown::NoFractionGroup));
+    let in_group =
+        |group: &str| record("1.1", Some("1.2.3.4"), "1", "50").with(t::REFERENCED_FRACTION_GROUP_NUMBER, group);
+    assert_eq!(count(&[in_group("1"), in_group("2")], false), known(1, 1));
+    assert_eq!(count(&[photons()], true), unknown(Unknown::UnreadableRecord));
+}
