@@ -1,0 +1,244 @@
+//! The pages: server-rendered, no script, strict content security policy.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::{Form, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use chart::Context;
+use guard::Purpose;
+use kit::{Blame, Fault, OperationId};
+use serde::Deserialize;
+use treatment::{Standing, Treatment, TreatmentRow};
+
+const COOKIE: &str = "holdfast_session";
+/// Nothing but our own style sheet; no script, no frame, no other origin.
+const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+#[derive(Template)]
+#[template(path = "treatment_list.html")]
+struct ListPage {
+    centre: String,
+    as_of: String,
+    date: String,
+    who: String,
+    role: String,
+    totals: Vec<Total>,
+    rows: Vec<Row>,
+}
+
+struct Total {
+    class: &'static str,
+    word: &'static str,
+    count: usize,
+}
+
+struct Row {
+    name: String,
+    number: String,
+    birth_date: String,
+    plan: String,
+    machine: String,
+    fraction: String,
+    class: &'static str,
+    word: &'static str,
+    why: String,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage {
+    message: String,
+    code: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Code {
+    code: Option<String>,
+}
+
+/// Routes of the pages.
+pub fn router(treatment: Arc<Treatment>) -> Router {
+    Router::new()
+        .route("/", get(list))
+        .route("/sign-in", get(ask).post(sign_in))
+        .route("/sign-out", post(sign_out))
+        .route("/style.css", get(style))
+        .with_state(treatment)
+}
+
+/// What stands at no address.
+pub(crate) async fn absent() -> Response {
+    message(StatusCode::NOT_FOUND, "There is no such page.")
+}
+
+/// The headers that every answer carries.
+pub(crate) async fn secure(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn style() -> impl IntoResponse {
+    let headers = [(header::CONTENT_TYPE, "text/css; charset=utf-8"), (header::CACHE_CONTROL, "max-age=300")];
+    (headers, include_str!("../../templates/style.css"))
+}
+
+fn session(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(';'))
+        .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+fn page(status: StatusCode, template: &impl Template) -> Response {
+    match template.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page did not render");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn message(status: StatusCode, text: impl Into<String>) -> Response {
+    page(status, &SignInPage { message: text.into(), code: None })
+}
+
+fn failed(fault: &Fault) -> Response {
+    let status = match fault.blame {
+        Blame::Forbidden => StatusCode::FORBIDDEN,
+        Blame::Configuration => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    tracing::warn!(code = fault.code, "the treatment list was not shown");
+    message(status, format!("The list can’t be shown: {}", fault.message))
+}
+
+/// Runs what blocks (disks, cryptography) off the connection threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| Err(Fault::new(Blame::Ours, "console.panicked", "the request was given up")))
+}
+
+async fn list(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Response {
+    let caller = session(&headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
+    let Some(caller) = caller else {
+        return message(StatusCode::UNAUTHORIZED, "Please open a sign-in link: `holdfast sign-in` makes one.");
+    };
+    let shown = caller.clone();
+    match blocking(move || {
+        let operation = OperationId::random(treatment.chart().entropy());
+        let context = Context { caller, purpose: Purpose::Treatment, operation };
+        Ok((treatment.centre().to_owned(), treatment.list(&context)?))
+    })
+    .await
+    {
+        Ok((centre, list)) => {
+            let at = list.as_of.to_string();
+            let rows: Vec<Row> = list.rows.into_iter().map(row).collect();
+            let totals = [("release", "ready"), ("hold", "on hold"), ("veto", "vetoed"), ("done", "complete")]
+                .into_iter()
+                .map(|(class, word)| Total { class, word, count: rows.iter().filter(|r| r.class == class).count() })
+                .collect();
+            page(
+                StatusCode::OK,
+                &ListPage {
+                    centre,
+                    as_of: at.get(11..16).unwrap_or_default().to_owned(),
+                    date: at.get(..10).unwrap_or_default().to_owned(),
+                    who: shown.subject().to_owned(),
+                    role: shown.role().to_string(),
+                    totals,
+                    rows,
+                },
+            )
+        }
+        Err(fault) => failed(&fault),
+    }
+}
+
+fn row(row: TreatmentRow) -> Row {
+    let (class, word) = match row.standing {
+        Standing::Ready => ("release", "Ready"),
+        Standing::Released => ("release", "Released"),
+        Standing::Vetoed => ("veto", "Vetoed"),
+        Standing::Hold => ("hold", "Hold"),
+        Standing::Complete => ("done", "Complete"),
+    };
+    let fraction = match (row.fraction_next, row.fractions_planned) {
+        (Some(next), Some(planned)) => format!("{next} of {planned}"),
+        (None, Some(planned)) if row.standing == Standing::Complete => format!("{planned} of {planned}"),
+        (None, Some(planned)) => format!("? of {planned}"),
+        _ => "not known".to_owned(),
+    };
+    Row {
+        name: row.name,
+        number: row.number,
+        birth_date: row.birth_date,
+        plan: row.plan,
+        machine: row.machine,
+        fraction,
+        class,
+        word,
+        why: row.why,
+    }
+}
+
+/// A link opened in a browser only shows a button: what fetches links ahead can't use one up.
+async fn ask(Query(Code { code }): Query<Code>) -> Response {
+    match code {
+        Some(code) => {
+            let message = "This link signs in once, on this computer.".to_owned();
+            page(StatusCode::OK, &SignInPage { message, code: Some(code) })
+        }
+        None => message(StatusCode::BAD_REQUEST, "A sign-in link carries a code; this one has none."),
+    }
+}
+
+async fn sign_in(State(treatment): State<Arc<Treatment>>, Form(Code { code }): Form<Code>) -> Response {
+    let opened = blocking(move || {
+        let code = code.unwrap_or_default();
+        treatment.chart().guard().use_sign_in_link(&code).map_err(Fault::from)
+    })
+    .await;
+    match opened {
+        Ok(session) => {
+            let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", session.as_str());
+            match HeaderValue::from_str(&cookie) {
+                Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
+                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            }
+        }
+        Err(_) => message(StatusCode::UNAUTHORIZED, "This link was used, has expired, or is not ours."),
+    }
+}
+
+async fn sign_out(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Response {
+    if let Some(session) = session(&headers).map(str::to_owned) {
+        let closed = blocking(move || treatment.chart().guard().close_session(&session).map_err(Fault::from)).await;
+        if let Err(fault) = closed {
+            return failed(&fault);
+        }
+    }
+    let cookie = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
+    match HeaderValue::from_str(&cookie) {
+        Ok(cookie) => ([(header::SET_COOKIE, cookie)], message(StatusCode::OK, "Signed out.")).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}

@@ -1,0 +1,122 @@
+//! FHIR's port on the centre's own records.
+
+use std::sync::Arc;
+
+use chart::fhir::{Draft, Query, Resource, ResponseEntry};
+use chart::{Chart, ChartError, Context, Kept, Released};
+use guard::{Purpose, Role};
+use kit::OperationId;
+
+use crate::fhir::{Page, Record, Records, Refusal};
+
+/// [`Records`] over the chart.
+pub struct ChartRecords(Arc<Chart>);
+
+impl ChartRecords {
+    pub fn new(chart: Arc<Chart>) -> Self {
+        Self(chart)
+    }
+}
+
+impl From<ChartError> for Refusal {
+    fn from(error: ChartError) -> Self {
+        match error {
+            ChartError::NoSuchRecord { .. } => Self::NotFound,
+            ChartError::VersionConflict { current, .. } => Self::VersionConflict { current },
+            ChartError::Invalid(issues) => Self::Invalid(issues),
+            error => Self::Fault(error.fault()),
+        }
+    }
+}
+
+fn kept(kept: Kept) -> Record {
+    Record { kind: kept.kind, id: kept.id, version: kept.version, updated: kept.updated, bytes: kept.bytes }
+}
+
+fn released(kind: &'static str, released: &Released) -> Record {
+    Record {
+        kind,
+        id: released.version.id.clone(),
+        version: released.version.version,
+        updated: released.updated,
+        bytes: (!released.version.deleted).then(|| released.bytes.to_vec()),
+    }
+}
+
+impl Records for ChartRecords {
+    type Context = Context;
+
+    fn operation(&self) -> OperationId {
+        OperationId::random(self.0.entropy())
+    }
+
+    fn authenticate(&self, token: &str, operation: OperationId) -> Option<Context> {
+        let caller = self.0.guard().authenticate_bearer(token).ok()?;
+        // What each role is there for; clinicians treat, the others run the centre.
+        let purpose = match caller.role() {
+            Role::Oncologist | Role::Physicist | Role::Therapist | Role::Device => Purpose::Treatment,
+            Role::Registrar | Role::ItAdministrator | Role::Console => Purpose::Operations,
+            Role::Auditor => Purpose::Audit,
+        };
+        Some(Context { caller, purpose, operation })
+    }
+
+    fn create(&self, context: &Context, resource: Resource) -> Result<Record, Refusal> {
+        Ok(kept(self.0.create(context, resource)?))
+    }
+
+    fn read(&self, context: &Context, kind: &'static str, id: &str) -> Result<Record, Refusal> {
+        Ok(released(kind, &self.0.read(context, kind, id, None)?))
+    }
+
+    fn vread(&self, context: &Context, kind: &'static str, id: &str, version: u32) -> Result<Record, Refusal> {
+        Ok(released(kind, &self.0.read(context, kind, id, Some(version))?))
+    }
+
+    fn update(
+        &self,
+        context: &Context,
+        resource: Resource,
+        id: &str,
+        if_match: Option<u32>,
+    ) -> Result<Record, Refusal> {
+        Ok(kept(self.0.update(context, resource, id, if_match)?))
+    }
+
+    fn delete(
+        &self,
+        context: &Context,
+        kind: &'static str,
+        id: &str,
+        if_match: Option<u32>,
+    ) -> Result<Record, Refusal> {
+        Ok(kept(self.0.delete(context, kind, id, if_match)?))
+    }
+
+    fn history(
+        &self,
+        context: &Context,
+        kind: &'static str,
+        id: &str,
+        count: usize,
+        page: Option<&str>,
+    ) -> Result<Page, Refusal> {
+        let before = match page.map(str::parse).transpose() {
+            Ok(before) => before,
+            Err(_) => return Err(Refusal::NotFound),
+        };
+        let (versions, next) = self.0.history(context, kind, id, count, before)?;
+        let records = versions.iter().map(|version| released(kind, version)).collect();
+        Ok(Page { records, next: next.map(|version| version.to_string()) })
+    }
+
+    fn search(&self, context: &Context, query: &Query) -> Result<Page, Refusal> {
+        let page = self.0.search(context, query)?;
+        let records = page.found.iter().map(|found| released(query.kind(), found)).collect();
+        Ok(Page { records, next: page.next })
+    }
+
+    fn bundle(&self, context: &Context, draft: Draft) -> Result<Vec<ResponseEntry>, Refusal> {
+        Ok(self.0.transact(context, draft)?)
+    }
+}
