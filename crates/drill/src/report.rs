@@ -1,0 +1,250 @@
+//! What a drill found, for the hospital's director as text, and for programs as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write};
+
+use serde::Serialize;
+
+use crate::attack::Attack;
+use crate::check::Findings;
+
+/// Exit codes of a drill: every promise held, or one did not.
+pub const HELD: u8 = 0;
+pub const BROKEN: u8 = 4;
+
+/// The whole drill.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub drill: &'static str,
+    /// The same seed makes the same centre and the same attack.
+    pub seed: u64,
+    pub held: bool,
+    pub centre: Centre,
+    pub attacks: Vec<Struck>,
+    pub checks: Vec<Check>,
+    pub seconds: Seconds,
+    /// Files of the user's own that the centre did not take, each with its reason.
+    pub refused: Vec<Refused>,
+}
+
+/// What was attacked.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Centre {
+    pub servers: usize,
+    pub servers_lost: usize,
+    pub patients: usize,
+    pub on_treatment: usize,
+    /// Records that the centre acknowledged, and their bytes.
+    pub acknowledged: usize,
+    pub acknowledged_bytes: u64,
+    /// Of the user's own files.
+    pub own_files: usize,
+}
+
+/// One server, or the gateway.
+#[derive(Clone, Debug, Serialize)]
+pub struct Struck {
+    pub place: String,
+    pub attack: Attack,
+    pub files: usize,
+    pub bytes: u64,
+}
+
+/// One question, judged by an independent checker.
+#[derive(Clone, Debug, Serialize)]
+pub struct Check {
+    /// `P1` to `P8` of the design.
+    pub promise: &'static str,
+    pub question: &'static str,
+    pub held: bool,
+    /// What was looked at, with numbers.
+    pub looked_at: String,
+    /// What is wrong; the first ones in words.
+    pub findings: Vec<String>,
+    /// All of them.
+    pub findings_total: usize,
+    /// What this check can't tell.
+    pub limits: &'static str,
+}
+
+impl Check {
+    pub fn new(
+        promise: &'static str,
+        question: &'static str,
+        looked_at: String,
+        findings: Findings,
+        limits: &'static str,
+    ) -> Self {
+        Self {
+            promise,
+            question,
+            held: findings.none(),
+            looked_at,
+            findings_total: findings.total,
+            findings: findings.spelled_out,
+            limits,
+        }
+    }
+}
+
+/// How long things took, measured on this machine.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Seconds {
+    pub loading: f64,
+    /// From the first survivor to a treatment list; nothing where it never came.
+    pub to_treatment_list: Option<f64>,
+    /// Reading every acknowledged record back.
+    pub reading_back: f64,
+    pub whole_drill: f64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Refused {
+    pub file: String,
+    pub reason: String,
+}
+
+impl Report {
+    /// 0 where every promise held, 4 where one did not.
+    pub fn exit_code(&self) -> u8 {
+        if self.held { HELD } else { BROKEN }
+    }
+
+    /// The reasons why files were refused, the most frequent first, each with a few of its files.
+    fn refusals(&self, out: &mut String) -> fmt::Result {
+        const REASONS: usize = 20;
+        const FILES: usize = 3;
+        let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for refused in &self.refused {
+            let reason = refused.reason.lines().next().unwrap_or_default();
+            by_reason.entry(reason).or_default().push(&refused.file);
+        }
+        let mut by_reason: Vec<_> = by_reason.into_iter().collect();
+        by_reason.sort_by_key(|(_, files)| std::cmp::Reverse(files.len()));
+        for (reason, files) in by_reason.iter().take(REASONS) {
+            let named: Vec<&str> = files.iter().take(FILES).copied().collect();
+            let others = if files.len() > FILES { format!(" and {} more", files.len() - FILES) } else { String::new() };
+            wrapped(out, "  - ", &format!("{reason}: {}{others}", named.join(", ")))?;
+        }
+        match by_reason.len() {
+            0..=REASONS => Ok(()),
+            reasons => writeln!(out, "  and {} more reasons; --json lists them all", reasons - REASONS),
+        }
+    }
+
+    pub fn check(&self, promise: &str) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(move |check| check.promise == promise)
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: impl ToString) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn size(bytes: u64) -> String {
+    const FEW: u64 = 10_000_000;
+    if bytes < FEW {
+        format!("{} kB", grouped(bytes.div_ceil(1_000)))
+    } else {
+        format!("{} MB", grouped(bytes.div_ceil(1_000_000)))
+    }
+}
+
+/// `text` in lines of a page's width, the first one behind `lead`, the others as far in.
+fn wrapped(out: &mut String, lead: &str, text: &str) -> fmt::Result {
+    const WIDTH: usize = 96;
+    let mut line = lead.to_owned();
+    let mut empty = true;
+    for word in text.split_whitespace() {
+        if !empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            writeln!(out, "{line}")?;
+            line = " ".repeat(lead.chars().count());
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    writeln!(out, "{line}")
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = String::new();
+        let centre = &self.centre;
+        writeln!(out, "ATTACK DRILL: {} of {} servers lost", centre.servers_lost, centre.servers)?;
+        writeln!(out)?;
+        let verdict = if self.held {
+            "Every promise held.".to_owned()
+        } else {
+            let broken: Vec<&str> = self.checks.iter().filter(|c| !c.held).map(|c| c.promise).collect();
+            format!("NOT EVERY PROMISE HELD: {}. Do not rely on this centre until it is mended.", broken.join(", "))
+        };
+        writeln!(out, "RESULT: {verdict}")?;
+        writeln!(out)?;
+        let list = match self.seconds.to_treatment_list {
+            Some(seconds) => format!("{seconds:.1} seconds after recovery began, the treatment list was back"),
+            None => "The treatment list did not come back".to_owned(),
+        };
+        let story = format!(
+            "A synthetic centre of {} patients, {} of them on radiotherapy, kept {} records ({}) on {} servers. {} \
+             servers and the gateway, which clinicians work with, were attacked at once. What was left: {} servers, \
+             and the custodians, whose keys stood on none of them. {list}.",
+            grouped(centre.patients),
+            grouped(centre.on_treatment),
+            grouped(centre.acknowledged),
+            size(centre.acknowledged_bytes),
+            centre.servers,
+            centre.servers_lost,
+            centre.servers - centre.servers_lost.min(centre.servers),
+        );
+        wrapped(&mut out, "", &story)?;
+        writeln!(out)?;
+        writeln!(out, "WHAT WAS DONE")?;
+        for struck in &self.attacks {
+            let what = struck.attack.what();
+            let (files, bytes) = (grouped(struck.files), size(struck.bytes));
+            writeln!(out, "  {:<12} {what} ({files} files, {bytes})", struck.place)?;
+        }
+        writeln!(out)?;
+        writeln!(out, "WHAT WAS FOUND")?;
+        for check in &self.checks {
+            let mark = if check.held { "held   " } else { "BROKEN " };
+            writeln!(out, "  {mark} {}: {}", check.promise, check.question)?;
+            wrapped(&mut out, "            ", &check.looked_at)?;
+            for finding in &check.findings {
+                wrapped(&mut out, "          ! ", finding)?;
+            }
+            let silent = check.findings_total - check.findings.len();
+            if silent > 0 {
+                writeln!(out, "          ! and {} more", grouped(silent))?;
+            }
+            wrapped(&mut out, "            ", &format!("Not shown by this: {}", check.limits))?;
+        }
+        if centre.own_files > 0 || !self.refused.is_empty() {
+            writeln!(out)?;
+            let refused = self.refused.len();
+            writeln!(out, "YOUR OWN FILES: {} kept, {} refused", grouped(centre.own_files), grouped(refused))?;
+            self.refusals(&mut out)?;
+        }
+        writeln!(out)?;
+        let Seconds { loading, reading_back, whole_drill, .. } = self.seconds;
+        writeln!(
+            out,
+            "Seed {}. Loading {loading:.0} s, reading everything back {reading_back:.0} s, the whole drill {whole_drill:.0} s.",
+            self.seed
+        )?;
+        f.write_str(&out)
+    }
+}
