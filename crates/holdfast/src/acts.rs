@@ -1,0 +1,231 @@
+//! What an operator can do to a centre, the same whether it is running or not. Each act is admitted by guard as the
+//! local console, and so stands in the ledger.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chart::Context;
+use guard::{Purpose, Role, Sensitivity, Target};
+use kit::{Blame, Fault, OperationId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use treatment::{Approval, Enrolment, SignerRole};
+
+use crate::centre::Centre;
+use crate::{DEGRADED, reports};
+
+/// One command, as it crosses the control port.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    Verify,
+    Scrub,
+    TokenNew {
+        role: String,
+        subject: String,
+        days: u32,
+    },
+    TokenList,
+    TokenRevoke {
+        id: String,
+    },
+    SignIn {
+        role: String,
+        subject: String,
+    },
+    /// `key`: the public key in base64.
+    PersonNew {
+        name: String,
+        role: SignerRole,
+        key: String,
+    },
+    PersonList,
+    Access {
+        patient: String,
+    },
+    /// What is about to be signed: the answer's JSON holds the statement, CBOR in base64. `plan`: the file in base64.
+    PlanStatement {
+        patient: String,
+        plan: String,
+        role: SignerRole,
+        signer: String,
+    },
+    /// `approval`: CBOR in base64.
+    PlanApprove {
+        patient: String,
+        plan: String,
+        approval: String,
+    },
+    GateCheck {
+        patient: String,
+        plan: String,
+    },
+    PatientErase {
+        patient: String,
+    },
+}
+
+/// What comes back: for people, for programs, and for the shell.
+#[derive(Serialize, Deserialize)]
+pub struct Answer {
+    pub exit: u8,
+    pub text: String,
+    pub json: Value,
+}
+
+impl Answer {
+    fn done(text: impl Into<String>, json: Value) -> Self {
+        Self { exit: 0, text: text.into(), json }
+    }
+}
+
+pub fn decode_file(text: &str) -> Result<Vec<u8>, Fault> {
+    STANDARD.decode(text).map_err(|e| Fault::new(Blame::Peer, "control.base64", format!("the file: {e}")))
+}
+
+pub fn encode_file(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+fn role(text: &str) -> Result<Role, Fault> {
+    text.parse().map_err(|e: guard::UnknownWord| Fault::new(Blame::Peer, "usage.role", e.to_string()))
+}
+
+fn to_json(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
+    let chart = centre.chart();
+    let guard = chart.guard();
+    let context =
+        |purpose| Context { caller: guard.console(), purpose, operation: OperationId::random(chart.entropy()) };
+    let admit = |act, sensitivity| {
+        chart.admit(&context(Purpose::Operations), act, Target::Centre, sensitivity).map_err(|e| e.fault())
+    };
+    let administrative = |act| admit(act, Sensitivity::Administrative);
+    let patient = |text: &str| {
+        chart.find_patient(text).map_err(|e| e.fault())?.ok_or_else(|| {
+            let guidance = "give the FHIR id of the Patient, or an identifier's value exactly as it is stored";
+            Fault::new(Blame::Absent, "patient.unknown", "no patient has this id or identifier").guidance(guidance)
+        })
+    };
+    match act {
+        Act::Verify => {
+            let _permit = administrative(guard::Act::VerifyVault)?;
+            let report = chart.vault().verify()?;
+            Ok(reports::verify(&report))
+        }
+        Act::Scrub => {
+            let _permit = administrative(guard::Act::VerifyVault)?;
+            let report = chart.vault().scrub()?;
+            Ok(reports::scrub(&report))
+        }
+        Act::TokenNew { role: name, subject, days } => {
+            let role = role(&name)?;
+            let permit = admit(guard::Act::ManageAccess, role.reaches())?;
+            let (id, secret) = guard.issue_token(&permit, role, &subject, i64::from(days) * 86_400_000)?;
+            let text = format!(
+                "{}\n  id {id}, role {role}, for {subject}, {days} days. It is shown this once; only its hash is kept.",
+                secret.as_str(),
+            );
+            Ok(Answer::done(text, json!({ "token": secret.as_str(), "id": id, "role": role, "days": days })))
+        }
+        Act::TokenList => {
+            let tokens = guard.tokens(&administrative(guard::Act::ManageAccess)?)?;
+            let state = |t: &guard::Token| t.revoked.map_or("valid".to_owned(), |at| format!("revoked {at}"));
+            let lines: Vec<String> = tokens
+                .iter()
+                .map(|t| format!("{}  {:<16} {:<24} until {}  {}", t.id, t.role, t.subject, t.expires, state(t)))
+                .collect();
+            let text = if lines.is_empty() { "no tokens".to_owned() } else { lines.join("\n") };
+            let json = tokens
+                .iter()
+                .map(|t| {
+                    json!({ "id": t.id, "role": t.role, "subject": t.subject, "issued": t.issued.to_string(),
+                            "expires": t.expires.to_string(), "by": t.by, "state": state(t) })
+                })
+                .collect();
+            Ok(Answer::done(text, json))
+        }
+        Act::TokenRevoke { id } => {
+            let permit = administrative(guard::Act::ManageAccess)?;
+            let id = id.parse().map_err(|e: kit::id::BadId| Fault::new(Blame::Peer, "usage.token", e.to_string()))?;
+            guard.revoke_token(&permit, id)?;
+            Ok(Answer::done(format!("token {id} is revoked"), json!({ "revoked": id })))
+        }
+        Act::SignIn { role: name, subject } => {
+            let role = role(&name)?;
+            let permit = admit(guard::Act::ManageAccess, role.reaches())?;
+            let code = guard.sign_in_link(&permit, role, &subject)?;
+            let link = centre.sign_in_url(code.as_str());
+            Ok(Answer::done(format!("{link}\n  one use, 15 minutes"), json!({ "sign_in": link })))
+        }
+        Act::PersonNew { name, role, key } => {
+            let enrolment = Enrolment::new(&name, role, key.parse()?, chart.now());
+            centre.treatment().enrol(&context(Purpose::Operations), &enrolment)?;
+            let text = format!("{name} is enrolled as {role}; what key {key} signs counts from now on");
+            Ok(Answer::done(text, json!({ "name": name, "role": role, "key": key })))
+        }
+        Act::PersonList => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            let people = centre.treatment().people()?;
+            let lines: Vec<String> =
+                people.iter().map(|p| format!("{:<12} {:<32} {}  since {}", p.role, p.signer, p.key, p.at)).collect();
+            let json = people
+                .iter()
+                .map(|p| json!({ "name": p.signer, "role": p.role, "key": p.key.to_string(), "since": p.at.to_string() }))
+                .collect();
+            Ok(Answer::done(lines.join("\n"), json))
+        }
+        Act::Access { patient: text } => {
+            let rows = chart.access(&context(Purpose::Audit), patient(&text)?).map_err(|e| e.fault())?;
+            let lines: Vec<String> = rows
+                .iter()
+                .map(|r| {
+                    let reason = r.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
+                    format!(
+                        "{}  {:<8} {:<24} {:<16} {} for {}: {}{reason}",
+                        r.when, r.outcome, r.who, r.role, r.act, r.why, r.what
+                    )
+                })
+                .collect();
+            Ok(Answer::done(lines.join("\n"), to_json(&rows)))
+        }
+        Act::PlanStatement { patient: text, plan, role, signer } => {
+            let statement = centre.treatment().statement(patient(&text)?, &decode_file(&plan)?, role, &signer)?;
+            let bytes = minicbor::to_vec(&statement).unwrap_or_default();
+            Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
+        }
+        Act::PlanApprove { patient: text, plan, approval } => {
+            let (patient, plan) = (patient(&text)?, decode_file(&plan)?);
+            let approval = Approval::decode(&decode_file(&approval)?)?;
+            let approved = centre.treatment().approve(&context(Purpose::Treatment), patient, plan, &approval)?;
+            let state = if approved.complete { "the gate can release it" } else { "a second person is missing" };
+            let text = format!("delivery {}\n  signed by {}; {state}", approved.digest, approved.signers.join(", "));
+            Ok(Answer::done(text, to_json(&approved)))
+        }
+        Act::GateCheck { patient: text, plan } => {
+            let verdict = centre.treatment().gate(&context(Purpose::Treatment), Some(&text), &decode_file(&plan)?)?;
+            Ok(reports::verdict(&verdict))
+        }
+        Act::PatientErase { patient: text } => {
+            let patient = patient(&text)?;
+            let context = context(Purpose::PatientRequest);
+            let permit = chart
+                .admit(&context, guard::Act::ErasePatient, Target::Patient(patient), Sensitivity::Administrative)
+                .map_err(|e| e.fault())?;
+            let erased = chart.erase(&permit, patient).map_err(|e| e.fault())?;
+            let keys::Erasure { refused_by, silent } = erased.erasure;
+            let exit = if silent.is_empty() { 0 } else { DEGRADED };
+            let rest = if silent.is_empty() { String::new() } else { format!(", {} did not answer", silent.len()) };
+            let text = format!(
+                "{} holders refuse this patient's key from now on{rest}.\n  It becomes irreversible when the key epoch \
+                 turns.",
+                refused_by.len(),
+            );
+            let entry = erased.receipt.map(|receipt| receipt.index);
+            let json = json!({ "refused_by": refused_by, "silent": silent, "entry": entry });
+            Ok(Answer { exit, text, json })
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! How a centre is put together: folders, holders, vault, chart, treatment.
+//!
+//! ```text
+//! DIR/servers/server-01 … server-14     one server each: shards/, holder/
+//! DIR/gateway/                          holdfast.toml, index, notes, lock: all of it can be lost
+//! DIR/custodians-MOVE-OFFLINE/          only after init, until they are handed out
+//! ```
+
+use std::fs::{self, File, TryLockError};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chart::{Chart, Context};
+use guard::{Purpose, Sensitivity, Target};
+use keys::{CustodianPackage, Holder, LocalHolder};
+use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
+use treatment::Treatment;
+use vault::location::{FolderLocation, Location, Marker};
+use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
+
+use crate::config::Config;
+use crate::control::write_private;
+
+/// The code of the fault that says: another process has this centre open.
+pub const BUSY: &str = "centre.busy";
+
+const CUSTODIANS_FOLDER: &str = "custodians-MOVE-OFFLINE";
+/// Where the centre's name is noted, and how often it may have changed.
+const NAME_LIST: &str = "centre-name";
+const NAMES_MAX: usize = 1_000;
+/// Custodians where nobody names any.
+const CUSTODIANS: usize = 3;
+
+fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "centre.folder", format!("{}: {why}", place.display()))
+}
+
+/// How many servers, and what they buy.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub servers: u8,
+    pub shards_needed: u8,
+    pub keys_needed: u8,
+    pub floor: u8,
+}
+
+impl Shape {
+    /// Defaults: 3 of n shards, so that all but three may be lost; all but two of the holders to open a key, so that
+    /// two may be down on any day, and a thief needs nearly all. A write is taken on more than half.
+    pub fn of(servers: u8, shards_needed: Option<u8>, keys_needed: Option<u8>) -> Result<Self, Fault> {
+        let shards = shards_needed.unwrap_or(if servers >= 5 { 3 } else { servers.div_ceil(2) });
+        let keys = keys_needed.unwrap_or(if servers >= 5 { servers - 2 } else { servers });
+        // Halfway between "all must answer to write" and "all must answer to open": see `vault::Shape::quorum`.
+        let floor = (servers + shards).div_ceil(2);
+        let bad = |what: &str, found: u8| {
+            let text = format!("{what}: {found}, it must be 1 to {servers}, the number of servers");
+            Err(Fault::new(Blame::Peer, "usage.shape", text))
+        };
+        match (shards, keys) {
+            (0, _) => bad("shards needed", shards),
+            (s, _) if s > servers => bad("shards needed", s),
+            (_, 0) => bad("keys needed", keys),
+            (_, k) if k > servers => bad("keys needed", k),
+            _ => Ok(Self { servers, shards_needed: shards, keys_needed: keys, floor }),
+        }
+    }
+
+    /// In one sentence, what this centre survives.
+    pub fn promise(self) -> String {
+        let Self { servers, shards_needed, keys_needed, .. } = self;
+        if servers == 1 {
+            return "This centre stands on ONE folder: it survives NO loss. For promises that hold, lay out 14 \
+                    servers (`holdfast init --servers 14`) on separate machines, and move the records there."
+                .to_owned();
+        }
+        format!(
+            "{servers} servers: any {} may be lost or encrypted and no record is; the disks of any {} together open \
+             nothing; with fewer than {keys_needed} holders alive, custodians are needed. That holds for servers that \
+             are separate machines, not for folders on one disk.",
+            servers - shards_needed,
+            keys_needed - 1,
+        )
+    }
+}
+
+/// An empty centre that is about to be laid out.
+pub struct NewCentre {
+    pub name: String,
+    pub shape: Shape,
+    /// age recipients; empty: three are made.
+    pub custodians: Vec<String>,
+    pub custodians_needed: u8,
+}
+
+/// What was laid out.
+pub struct Made {
+    pub name: String,
+    pub promise: String,
+    /// Where secrets of custodians that were made here lie.
+    pub custodian_secrets: Option<PathBuf>,
+}
+
+impl NewCentre {
+    /// Lays an empty centre out. An existing centre is left alone.
+    pub fn lay_out(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
+        if data.join(crate::config::FILE_NAME).exists() {
+            return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", data.display()))
+                .guidance("nothing was changed; `holdfast serve` runs it"));
+        }
+        let config = Config::new(usize::from(self.shape.servers));
+        let (recipients, secrets) = match self.custodians.is_empty() {
+            false => (self.custodians, Vec::new()),
+            true => (0..CUSTODIANS).map(|_| keys::new_identity()).map(|(s, r)| (r, s)).unzip(),
+        };
+        let (package, _recovery) = CustodianPackage::establish(self.custodians_needed, &recipients, entropy)?;
+        let vault_id = Id16(entropy.id());
+        let folders = config.server_folders(data);
+        let servers = fresh_servers(&folders, vault_id, entropy)?;
+        let shape = vault::Shape::new(self.shape.shards_needed, self.shape.servers, self.shape.floor)?;
+        let vault = vault::found(Founding {
+            vault: vault_id,
+            origin: format!("holdfast/{vault_id}"),
+            shape,
+            locations: servers.locations,
+            holders: servers.holders,
+            t: self.shape.keys_needed,
+            cache_ms: 0,
+            custodians: package,
+            gateway: Some(data.join("gateway")),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+        })?;
+        let centre = Centre::around(vault, config, data, lock(data)?)?;
+        centre.set_name(&self.name)?;
+        let config = centre.config.clone();
+        drop(centre);
+        let custodian_secrets = write_custodians(data, &secrets)?;
+        // Last: with the configuration there, the centre is there.
+        config.save(data)?;
+        Ok(Made { name: self.name, promise: self.shape.promise(), custodian_secrets })
+    }
+}
+
+fn shards(server: &Path) -> PathBuf {
+    server.join("shards")
+}
+
+fn holder(server: &Path) -> PathBuf {
+    server.join("holder")
+}
+
+fn location_id(number: u8) -> String {
+    format!("server-{number:02}")
+}
+
+/// Makes a location and a holder on each server.
+fn fresh_servers(folders: &[PathBuf], vault: Id16, entropy: &dyn Entropy) -> Result<Servers, Fault> {
+    let mut servers = Servers::default();
+    for (number, folder) in (1..).zip(folders) {
+        fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+        let marker = Marker::new(location_id(number), vault, number);
+        servers.locations.push(Arc::new(FolderLocation::init(&shards(folder), marker)?));
+        servers.holders.push(Arc::new(LocalHolder::init(&holder(folder), number, entropy)?));
+    }
+    Ok(servers)
+}
+
+#[derive(Default)]
+struct Servers {
+    locations: Vec<Arc<dyn Location>>,
+    holders: Vec<Arc<dyn Holder>>,
+}
+
+/// Opens what is there. What isn't, or isn't ours, is left out and said: the vault and the keyring go on without it as
+/// far as their numbers allow.
+///
+/// With `replace`, a server whose shards are gone altogether gets an empty location, for a scrub to fill: only on an
+/// operator's word, since a disk that isn't mounted looks the same.
+fn open_servers(folders: &[PathBuf], replace: bool) -> Result<Servers, Fault> {
+    let vault = folders.iter().find_map(|folder| Marker::read(&shards(folder)).ok()).map(|marker| marker.vault());
+    let Some(vault) = vault else {
+        let text = format!("none of the {} server folders holds shards", folders.len());
+        return Err(Fault::new(Blame::Configuration, "centre.no-server", text).guidance(
+            "mount the servers' disks; where they are lost, `holdfast recover` rebuilds from three survivors",
+        ));
+    };
+    let mut servers = Servers::default();
+    for (number, folder) in (1..).zip(folders) {
+        let place = shards(folder);
+        let is_gone = fs::read_dir(&place).map_or(true, |mut entries| entries.next().is_none());
+        let location = if replace && is_gone {
+            fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+            FolderLocation::init(&place, Marker::new(location_id(number), vault, number))
+        } else {
+            FolderLocation::open(&place, vault)
+        };
+        match location {
+            Ok(location) => servers.locations.push(Arc::new(location)),
+            Err(error) => tracing::warn!(server = %folder.display(), %error, "its shards can't be used"),
+        }
+        match LocalHolder::open(&holder(folder)) {
+            Ok(holder) => servers.holders.push(Arc::new(holder)),
+            Err(error) => tracing::warn!(server = %folder.display(), %error, "its holder can't be used"),
+        }
+    }
+    Ok(servers)
+}
+
+fn write_custodians(data: &Path, secrets: &[zeroize::Zeroizing<String>]) -> Result<Option<PathBuf>, Fault> {
+    if secrets.is_empty() {
+        return Ok(None);
+    }
+    let folder = data.join(CUSTODIANS_FOLDER);
+    fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
+    for (number, secret) in (1..).zip(secrets) {
+        let text = zeroize::Zeroizing::new(format!(
+            "# Custodian {number}. Keep it offline, away from the others.\n{}\n",
+            secret.as_str()
+        ));
+        let file = folder.join(format!("custodian-{number}.txt"));
+        write_private(&file, text.as_bytes()).map_err(|e| failed(&file, e))?;
+    }
+    Ok(Some(folder))
+}
+
+/// An open centre.
+pub struct Centre {
+    config: Config,
+    name: String,
+    promise: String,
+    treatment: Arc<Treatment>,
+    pages: Mutex<Option<SocketAddr>>,
+    /// Held for as long as the centre is open.
+    _lock: File,
+}
+
+impl Centre {
+    /// Opens the centre in `data`. One process at a time: another one gets the fault [`BUSY`].
+    pub fn open(data: &Path) -> Result<Self, Fault> {
+        Self::open_with(data, false)
+    }
+
+    /// As [`Self::open`], and servers whose shards are gone get empty folders, for a scrub to fill.
+    pub fn open_to_mend(data: &Path) -> Result<Self, Fault> {
+        Self::open_with(data, true)
+    }
+
+    fn open_with(data: &Path, replace: bool) -> Result<Self, Fault> {
+        let config = Config::load(data).map_err(|fault| {
+            let absent = !data.join(crate::config::FILE_NAME).exists();
+            if absent { fault.guidance("`holdfast init` lays a centre out") } else { fault }
+        })?;
+        let lock = lock(data)?;
+        let servers = open_servers(&config.server_folders(data), replace)?;
+        let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
+        let vault = vault::open(Opening {
+            locations: servers.locations,
+            access: Access::Holders { holders: servers.holders, cache_ms },
+            gateway: Some(data.join("gateway")),
+            vkey: None,
+            mode: Mode::Write,
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+        })?;
+        Self::around(vault, config, data, lock)
+    }
+
+    fn around(vault: Vault, config: Config, data: &Path, lock: File) -> Result<Self, Fault> {
+        let (shape, (keys_needed, _)) = (vault.shape(), vault.quorum_of_holders());
+        let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+        let promise =
+            Shape { servers: byte(shape.n()), shards_needed: byte(shape.k()), keys_needed, floor: byte(shape.floor()) }
+                .promise();
+        let index = data.join("gateway").join("index.sqlite");
+        let chart = Chart::open(
+            Arc::new(vault),
+            Some(&index),
+            config.guard_peers()?,
+            Arc::new(SystemClock),
+            Arc::new(OsEntropy),
+        )
+        .map_err(|e| e.fault())?;
+        let name = name_of(&chart)?;
+        let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
+        Ok(Self { config, name, promise, treatment, pages: Mutex::new(None), _lock: lock })
+    }
+
+    /// Notes the centre's name in the ledger, so that a recovered centre knows it.
+    fn set_name(&self, name: &str) -> Result<(), Fault> {
+        let chart = self.chart();
+        let context = Context {
+            caller: chart.guard().console(),
+            purpose: Purpose::Operations,
+            operation: OperationId::random(chart.entropy()),
+        };
+        let permit = chart
+            .admit(&context, guard::Act::ManageAccess, Target::Centre, Sensitivity::Administrative)
+            .map_err(|e| e.fault())?;
+        let list = chart.list_tag(NAME_LIST, &[]);
+        chart.append_note(&permit, "centre.name", list, name.as_bytes().to_vec()).map_err(|e| e.fault())?;
+        Ok(())
+    }
+
+    /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
+    /// holders, new keys for every living patient's key.
+    pub fn recover(from: &[PathBuf], secrets: &[String], into: &Path) -> Result<(Self, RecoveryReport), Fault> {
+        if into.join(crate::config::FILE_NAME).exists() {
+            return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", into.display()))
+                .guidance("nothing was changed; recover into an empty or absent folder"));
+        }
+        let survivors = open_servers(from, false)?.locations;
+        let plate = vault::plate(&survivors, None)?;
+        let config = Config::new(plate.shape.n());
+        let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
+        let (vault, report) = vault::recover(Recovery {
+            survivors,
+            identities: secrets.to_vec(),
+            vkey: None,
+            fresh: fresh.locations,
+            holders: fresh.holders,
+            t: plate.t,
+            cache_ms: u64::from(config.keys.cache_seconds) * 1_000,
+            custodians: None,
+            gateway: Some(into.join("gateway")),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(OsEntropy),
+        })?;
+        let centre = Self::around(vault, config, into, lock(into)?)?;
+        centre.config.save(into)?;
+        Ok((centre, report))
+    }
+
+    pub fn chart(&self) -> &Arc<Chart> {
+        self.treatment.chart()
+    }
+
+    pub fn treatment(&self) -> &Arc<Treatment> {
+        &self.treatment
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// In one sentence, what this centre survives.
+    pub fn promise(&self) -> &str {
+        &self.promise
+    }
+
+    /// Where the pages listen, once they do.
+    pub fn set_pages_address(&self, address: SocketAddr) {
+        *self.pages.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+    }
+
+    pub fn sign_in_url(&self, code: &str) -> String {
+        let address = self.pages.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(self.config.http.listen);
+        format!("http://{address}/sign-in?code={code}")
+    }
+
+    /// Brings what waits into the ledger.
+    pub fn settle(&self) -> Result<(), Fault> {
+        Ok(self.chart().vault().flush_notes()?)
+    }
+}
+
+/// The name that was noted last.
+fn name_of(chart: &Chart) -> Result<String, Fault> {
+    let entries = chart.listed(&chart.list_tag(NAME_LIST, &[]), NAMES_MAX).map_err(|e| e.fault())?;
+    let Some(last) = entries.last() else { return Ok("a centre without a name".to_owned()) };
+    let (_, meta) = chart.note_of(*last).map_err(|e| e.fault())?;
+    Ok(String::from_utf8_lossy(&meta.note).into_owned())
+}
+
+fn lock(data: &Path) -> Result<File, Fault> {
+    let folder = data.join("gateway");
+    fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
+    let file = folder.join("lock");
+    let lock = File::options().create(true).append(true).open(&file).map_err(|e| failed(&file, e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => {
+            let text = format!("{} is open in another process", data.display());
+            Err(Fault::new(Blame::Configuration, BUSY, text))
+        }
+        Err(TryLockError::Error(error)) => Err(failed(&file, error)),
+    }
+}

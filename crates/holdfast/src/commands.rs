@@ -1,0 +1,428 @@
+//! The command line's verbs: what is read from files and keys here, and what is asked of the centre.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use kit::{Blame, Fault, OsEntropy};
+use serde_json::json;
+use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement};
+use zeroize::Zeroizing;
+
+use crate::acts::{Act, Answer, decode_file, encode_file};
+use crate::centre::{self, Centre, NewCentre};
+use crate::{Data, INTEGRITY, Output, control, drill_system, reports};
+
+/// Plans larger than this are none.
+const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
+
+fn unreadable(file: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Peer, "file.unreadable", format!("{}: {why}", file.display()))
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Fault> {
+    let length = fs::metadata(file).map_err(|e| unreadable(file, e))?.len();
+    if length > PLAN_BYTES_MAX {
+        return Err(unreadable(file, format!("{length} bytes, maximum is {PLAN_BYTES_MAX}")));
+    }
+    fs::read(file).map_err(|e| unreadable(file, e))
+}
+
+pub fn print(output: Output, answer: &Answer) -> u8 {
+    if output.json {
+        println!("{}", answer.json);
+    } else if !answer.text.is_empty() {
+        println!("{}", answer.text);
+    }
+    answer.exit
+}
+
+pub fn act(data: &Data, output: Output, act: Act) -> Result<u8, Fault> {
+    Ok(print(output, &control::perform(&data.data, act)?))
+}
+
+#[derive(Args)]
+pub struct Init {
+    #[command(flatten)]
+    data: Data,
+    /// The centre's name, as approvals and checkpoints carry it.
+    #[arg(long, default_value = "Cancer centre")]
+    name: String,
+    /// Servers: one folder each under servers/, where a disk or another machine is mounted.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    servers: u8,
+    /// Servers that are enough to put every record together again [default: 3, or fewer with few servers].
+    #[arg(long)]
+    shards_needed: Option<u8>,
+    /// Holders that are needed to open a key [default: 12 of 14; else all but two].
+    #[arg(long)]
+    keys_needed: Option<u8>,
+    /// An age recipient of a custodian (age1…), once for each; without any, three are made.
+    #[arg(long = "custodian", value_name = "RECIPIENT")]
+    custodians: Vec<String>,
+    /// Custodians that are needed to recover.
+    #[arg(long, default_value_t = 2)]
+    custodians_needed: u8,
+}
+
+impl Init {
+    pub fn run(self) -> Result<u8, Fault> {
+        let shape = centre::Shape::of(self.servers, self.shards_needed, self.keys_needed)?;
+        let made = NewCentre {
+            name: self.name,
+            shape,
+            custodians: self.custodians,
+            custodians_needed: self.custodians_needed,
+        }
+        .lay_out(&self.data.data, &OsEntropy)?;
+        println!("{} is laid out in {}", made.name, self.data.data.display());
+        println!("  {}", made.promise);
+        if let Some(folder) = made.custodian_secrets {
+            println!(
+                "  The custodians' secrets are in {}: print them, hand them to people who share",
+                folder.display()
+            );
+            println!(
+                "  no office, and delete the folder. Whoever has {} of them opens everything.",
+                self.custodians_needed
+            );
+        }
+        Ok(0)
+    }
+}
+
+#[derive(Args)]
+pub struct Recover {
+    /// A surviving server's folder; at least as many as records need.
+    #[arg(long = "from", value_name = "DIR", required = true)]
+    from: Vec<PathBuf>,
+    /// A custodian's secret (AGE-SECRET-KEY-1…) in a file.
+    #[arg(long = "custodian", value_name = "FILE", required = true)]
+    custodians: Vec<PathBuf>,
+    /// An empty or absent folder for the recovered centre.
+    #[arg(long, value_name = "DIR")]
+    into: PathBuf,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Recover {
+    pub fn run(self) -> Result<u8, Fault> {
+        let secrets = self
+            .custodians
+            .iter()
+            .map(|file| {
+                let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| unreadable(file, e))?);
+                let line = text.lines().map(str::trim).find(|l| l.starts_with("AGE-SECRET-KEY-"));
+                line.map(str::to_owned).ok_or_else(|| unreadable(file, "no line begins with AGE-SECRET-KEY-"))
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let (centre, report) = Centre::recover(&self.from, &secrets, &self.into)?;
+        let mut answer = reports::recovery(&report);
+        answer.text.push_str(&format!(
+            "\n  {} stands in {}; `holdfast serve` runs it",
+            centre.name(),
+            self.into.display()
+        ));
+        Ok(print(self.output, &answer))
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Token {
+    /// Make one; it is shown once.
+    New {
+        /// oncologist, physicist, therapist, registrar, it-administrator, auditor, device.
+        #[arg(long)]
+        role: String,
+        /// Whose it is.
+        #[arg(long)]
+        subject: String,
+        #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// All of them, never the secrets.
+    List {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End one at once.
+    Revoke {
+        id: String,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl Token {
+    pub fn run(self) -> Result<u8, Fault> {
+        match self {
+            Self::New { role, subject, days, data, output } => {
+                act(&data, output, Act::TokenNew { role, subject, days })
+            }
+            Self::List { data, output } => act(&data, output, Act::TokenList),
+            Self::Revoke { id, data, output } => act(&data, output, Act::TokenRevoke { id }),
+        }
+    }
+}
+
+#[derive(Args)]
+pub struct SignIn {
+    #[arg(long)]
+    role: String,
+    #[arg(long)]
+    subject: String,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl SignIn {
+    pub fn run(self) -> Result<u8, Fault> {
+        act(&self.data, self.output, Act::SignIn { role: self.role, subject: self.subject })
+    }
+}
+
+fn signer_role(text: &str) -> Result<SignerRole, String> {
+    match text {
+        "oncologist" => Ok(SignerRole::Oncologist),
+        "physicist" => Ok(SignerRole::Physicist),
+        _ => Err("oncologist or physicist".to_owned()),
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Person {
+    /// Enrol a person whose signature counts. Makes her signing key, unless --key is there already.
+    New {
+        #[arg(long)]
+        name: String,
+        #[arg(long, value_parser = signer_role)]
+        role: SignerRole,
+        /// Her signing key (Ed25519, PKCS#8 PEM): hers alone.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    List {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl Person {
+    pub fn run(self) -> Result<u8, Fault> {
+        match self {
+            Self::New { name, role, key, data, output } => {
+                let signing = if key.exists() {
+                    signing_key(&key)?
+                } else {
+                    let made = SigningKey::generate(&OsEntropy)?;
+                    control::write_private(&key, made.to_pem()?.as_bytes()).map_err(|e| unreadable(&key, e))?;
+                    made
+                };
+                let key = signing.public_key()?.to_string();
+                act(&data, output, Act::PersonNew { name, role, key })
+            }
+            Self::List { data, output } => act(&data, output, Act::PersonList),
+        }
+    }
+}
+
+fn signing_key(file: &Path) -> Result<SigningKey, Fault> {
+    let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| unreadable(file, e))?);
+    Ok(SigningKey::from_pem(&text)?)
+}
+
+#[derive(Subcommand)]
+pub enum Plan {
+    /// The delivery digest of each plan.
+    Digest {
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// What differs in delivery: exit 0 where nothing does, 4 where something does, 1 where a file is no plan.
+    Diff {
+        a: PathBuf,
+        b: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Sign what a plan delivers to a patient, with one's own key, and hand the signature in.
+    Approve {
+        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        #[arg(long)]
+        patient: String,
+        /// The signer's name, as she is enrolled.
+        #[arg(long)]
+        name: String,
+        #[arg(long, value_parser = signer_role)]
+        role: SignerRole,
+        /// Her signing key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        file: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+fn plan(file: &Path) -> Result<RtPlan, Fault> {
+    RtPlan::parse(&read(file)?).map_err(|e| {
+        let fault = Fault::of(&e);
+        Fault { message: format!("{}: {}", file.display(), fault.message), blame: Blame::Peer, ..fault }
+    })
+}
+
+impl Plan {
+    pub fn run(self) -> Result<u8, Fault> {
+        match self {
+            Self::Digest { files, output } => {
+                let mut exit = 0;
+                let mut rows = Vec::new();
+                for file in files {
+                    match plan(&file) {
+                        Ok(plan) if output.json => rows.push(json!({ "file": file, "digest": plan.digest() })),
+                        Ok(plan) => println!("{}  {}", plan.digest(), file.display()),
+                        Err(fault) if output.json => {
+                            rows.push(json!({ "file": file, "error": fault }));
+                            exit = 1;
+                        }
+                        Err(fault) => {
+                            eprintln!("holdfast: {fault}");
+                            exit = 1;
+                        }
+                    }
+                }
+                if output.json {
+                    println!("{}", serde_json::Value::Array(rows));
+                }
+                Ok(exit)
+            }
+            Self::Diff { a, b, output } => {
+                let (a, b) = (plan(&a)?, plan(&b)?);
+                let difference = Difference::of(&a.delivery, &b.delivery);
+                let exit = if difference.same_delivery() { 0 } else { INTEGRITY };
+                let text = if difference.fields.is_empty() {
+                    format!("the delivery is the same: {}", a.digest())
+                } else {
+                    let lines: Vec<String> = difference.fields.iter().map(ToString::to_string).collect();
+                    let word = if exit == 0 { "the delivery is the same" } else { "the delivery differs" };
+                    format!("{word} (first → second):\n  {}", lines.join("\n  "))
+                };
+                let json = json!({
+                    "same": difference.same_delivery(), "a": a.digest(), "b": b.digest(), "fields": difference.fields,
+                });
+                Ok(print(output, &Answer { exit, text, json }))
+            }
+            Self::Approve { patient, name, role, key, file, data, output } => {
+                let key = signing_key(&key)?;
+                let plan = encode_file(&read(&file)?);
+                let ask = Act::PlanStatement { patient: patient.clone(), plan: plan.clone(), role, signer: name };
+                let answer = control::perform(&data.data, ask)?;
+                let bytes = decode_file(answer.json.get("statement").and_then(|s| s.as_str()).unwrap_or_default())?;
+                let statement: Statement = minicbor::decode(&bytes)
+                    .map_err(|e| Fault::new(Blame::Ours, "plan.statement", format!("the statement: {e}")))?;
+                // What is signed is made from the file that the signer has, not taken on trust from the server.
+                if statement.delivery != self::plan(&file)?.digest() {
+                    let text = "the server asks for a signature over another delivery than this file's";
+                    return Err(Fault::new(Blame::Integrity, "plan.statement", text));
+                }
+                if !output.json {
+                    println!("{}", statement.text());
+                }
+                let approval = encode_file(&statement.sign(&key)?.encode());
+                act(&data, output, Act::PlanApprove { patient, plan, approval })
+            }
+        }
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Gate {
+    /// Release (exit 0) or veto with findings (exit 4).
+    Check {
+        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        #[arg(long)]
+        patient: String,
+        file: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl Gate {
+    pub fn run(self) -> Result<u8, Fault> {
+        let Self::Check { patient, file, data, output } = self;
+        let plan = encode_file(&read(&file)?);
+        act(&data, output, Act::GateCheck { patient, plan })
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Patient {
+    /// Make every holder refuse one patient's key from now on. The log stays.
+    Erase {
+        #[arg(long)]
+        patient: String,
+        /// Say what would be done, and do nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Type the patient's id once more.
+        #[arg(long, value_name = "ID")]
+        confirm: Option<String>,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl Patient {
+    pub fn run(self) -> Result<u8, Fault> {
+        let Self::Erase { patient, dry_run, confirm, data, output } = self;
+        if dry_run {
+            println!("every holder would refuse this patient's key; her records could not be opened any more");
+            return Ok(0);
+        }
+        if confirm.as_deref() != Some(patient.as_str()) {
+            return Err(Fault::new(Blame::Peer, "patient.erase", "an erasure must be confirmed")
+                .guidance("repeat the same text after --confirm"));
+        }
+        act(&data, output, Act::PatientErase { patient })
+    }
+}
+
+#[derive(Subcommand)]
+pub enum Drill {
+    /// Lose 11 of 14 servers and the gateway; recover from three and two custodians; let independent checkers judge.
+    ElevenOfFourteen(drill_system::ElevenOfFourteen),
+}
+
+impl Drill {
+    pub fn run(self) -> Result<u8, Fault> {
+        match self {
+            Self::ElevenOfFourteen(options) => options.run(),
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! One TOML file: defaults, then the file, then the environment (`HOLDFAST__HTTP__LISTEN`), then flags. An unknown
+//! key is an error: a misspelt safety setting must not be silently ignored.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use kit::{Blame, Fault};
+use serde::{Deserialize, Serialize};
+
+/// In the gateway's folder: it is lost and made anew with it.
+pub const FILE_NAME: &str = "gateway/holdfast.toml";
+const ENVIRONMENT_PREFIX: &str = "HOLDFAST__";
+/// A configuration is a page of text.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// One folder per server, relative to the data folder or absolute: shards, and that server's holder.
+    pub servers: Vec<PathBuf>,
+    pub http: Http,
+    pub dimse: Dimse,
+    pub operations: Operations,
+    pub keys: Keys,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dimse {
+    pub listen: SocketAddr,
+    /// Called AE titles that store.
+    pub archive_titles: Vec<String>,
+    /// Called AE title that asks the fraction gate.
+    pub gate_title: String,
+    /// Who may connect. Plain DIMSE proves no identity: an address and a title are all that it has.
+    pub peers: Vec<Peer>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Calling AE title, or `*`.
+    pub title: String,
+    /// `127.0.0.1` or `10.1.2.0/24`.
+    pub network: String,
+}
+
+/// Health and metrics: their own listener, so that it can stand on another network.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operations {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// How long an opened patient key stays in the gateway's memory.
+    pub cache_seconds: u32,
+}
+
+impl Config {
+    /// The defaults for servers in `servers/server-01` … under the data folder.
+    pub fn new(servers: usize) -> Self {
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self {
+            servers: (1..=servers).map(|n| PathBuf::from(format!("servers/server-{n:02}"))).collect(),
+            http: Http { listen: local(8080) },
+            dimse: Dimse {
+                listen: local(11112),
+                // ANY-SCP is what dcmtk and pynetdicom call by default.
+                archive_titles: vec!["HOLDFAST".into(), "ANY-SCP".into()],
+                gate_title: "GATE".into(),
+                peers: vec![Peer { title: "*".into(), network: "127.0.0.0/8".into() }],
+            },
+            operations: Operations { listen: local(8081) },
+            keys: Keys { cache_seconds: 300 },
+        }
+    }
+
+    /// Reads `gateway/holdfast.toml` of a data folder, with the environment on top.
+    pub fn load(data: &Path) -> Result<Self, Fault> {
+        Self::load_with(data, std::env::vars())
+    }
+
+    fn load_with(data: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Fault> {
+        let file = data.join(FILE_NAME);
+        let wrong =
+            |why: String| Fault::new(Blame::Configuration, "config.invalid", format!("{}: {why}", file.display()));
+        let length = std::fs::metadata(&file).map_err(|e| wrong(e.to_string()))?.len();
+        if length > FILE_BYTES_MAX {
+            return Err(wrong(format!("{length} bytes, maximum is {FILE_BYTES_MAX}")));
+        }
+        let text = std::fs::read_to_string(&file).map_err(|e| wrong(e.to_string()))?;
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
+        let defaults = toml::Table::try_from(Self::new(0)).map_err(|e| wrong(e.to_string()))?;
+        let mut merged = merge(defaults, table);
+        for (name, value) in environment {
+            let Some(path) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            let keys: Vec<String> = path.split("__").map(str::to_lowercase).collect();
+            // A bare word is a string; everything else is TOML.
+            let value = format!("v = {value}")
+                .parse::<toml::Table>()
+                .ok()
+                .and_then(|mut t| t.remove("v"))
+                .unwrap_or(toml::Value::String(value));
+            let overlay = keys
+                .iter()
+                .rev()
+                .fold(value, |inner, key| toml::Value::Table(std::iter::once((key.clone(), inner)).collect()));
+            if let toml::Value::Table(overlay) = overlay {
+                merged = merge(merged, overlay);
+            }
+        }
+        let config: Self = merged.try_into().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
+        if config.servers.is_empty() || config.servers.len() > kit::limits::SERVERS_MAX {
+            let (found, maximum) = (config.servers.len(), kit::limits::SERVERS_MAX);
+            return Err(wrong(format!("servers: {found} folders, at least 1 and at most {maximum} are needed")));
+        }
+        Ok(config)
+    }
+
+    /// Writes the file, whole or not at all.
+    pub fn save(&self, data: &Path) -> Result<(), Fault> {
+        let file = data.join(FILE_NAME);
+        let failed =
+            |why: String| Fault::new(Blame::Configuration, "config.unwritable", format!("{}: {why}", file.display()));
+        let text = toml::to_string_pretty(self).map_err(|e| failed(e.to_string()))?;
+        let partial = data.join(format!("{FILE_NAME}.partial"));
+        std::fs::write(&partial, text).map_err(|e| failed(e.to_string()))?;
+        std::fs::rename(&partial, &file).map_err(|e| failed(e.to_string()))
+    }
+
+    /// Each server's folder.
+    pub fn server_folders(&self, data: &Path) -> Vec<PathBuf> {
+        self.servers.iter().map(|server| data.join(server)).collect()
+    }
+
+    pub fn guard_peers(&self) -> Result<Vec<guard::Peer>, Fault> {
+        self.dimse.peers.iter().map(|p| guard::Peer::new(&p.title, &p.network).map_err(Fault::from)).collect()
+    }
+}
+
+/// `over` on top of `under`; tables are merged, everything else is replaced.
+fn merge(mut under: toml::Table, over: toml::Table) -> toml::Table {
+    let mut rest = BTreeMap::from_iter(over);
+    for (key, value) in std::mem::take(&mut rest) {
+        let value = match (under.remove(&key), value) {
+            (Some(toml::Value::Table(a)), toml::Value::Table(b)) => toml::Value::Table(merge(a, b)),
+            (_, b) => b,
+        };
+        under.insert(key, value);
+    }
+    under
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, Fault> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("gateway")).unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), text).unwrap();
+        Config::load_with(dir.path(), environment.iter().map(|(a, b)| ((*a).into(), (*b).into())))
+    }
+
+    #[test]
+    fn the_environment_stands_over_the_file_and_the_file_over_the_defaults() {
+        let config = load(
+            "servers = ['a']\n[http]\nlisten = '127.0.0.1:1'\n[dimse]\ngate_title = 'G1'\n",
+            &[("HOLDFAST__HTTP__LISTEN", "127.0.0.1:2"), ("HOLDFAST__KEYS__CACHE_SECONDS", "7"), ("OTHER", "x")],
+        )
+        .unwrap();
+        assert_eq!(config.http.listen.port(), 2);
+        assert_eq!(config.dimse.gate_title, "G1");
+        assert_eq!(config.dimse.listen.port(), 11112);
+        assert_eq!(config.keys.cache_seconds, 7);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_it() {
+        assert!(load("servers = ['a']\n[http]\nlissen = '127.0.0.1:1'\n", &[]).unwrap_err().message.contains("lissen"));
+        assert!(load("servers = ['a']\n", &[("HOLDFAST__KEYS__CASH", "1")]).unwrap_err().message.contains("cash"));
+        assert!(load("servers = []\n", &[]).is_err());
+    }
+
+    #[test]
+    fn what_is_saved_loads_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("gateway")).unwrap();
+        Config::new(14).save(dir.path()).unwrap();
+        let loaded = Config::load_with(dir.path(), std::iter::empty()).unwrap();
+        assert_eq!(loaded.servers, Config::new(14).servers);
+    }
+}

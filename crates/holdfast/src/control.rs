@@ -1,0 +1,177 @@
+//! How the command line reaches a centre: through the running server where there is one, else by opening the centre
+//! itself. Both run the same [`crate::acts`], so a command does the same thing either way.
+//!
+//! The server listens on a loopback port; the port and a fresh 256-bit secret stand in `gateway/control.json`, which
+//! only the account that runs the server can read. One frame each way: length (u32, big-endian), then JSON.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kit::{Blame, Entropy, Fault, Id16};
+use serde::{Deserialize, Serialize};
+
+use crate::acts::{self, Act, Answer};
+use crate::centre::Centre;
+
+/// A plan in base64 and some JSON around it: RT Plans are under 20 MB.
+const FRAME_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// The longest act is `verify` over a whole vault.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
+/// A request is sent whole at once.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Commands at one time; a person types them.
+const CONNECTIONS_MAX: usize = 16;
+
+#[derive(Serialize, Deserialize)]
+struct Address {
+    listen: SocketAddr,
+    secret: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Call {
+    secret: String,
+    act: Act,
+}
+
+fn file_of(data: &Path) -> PathBuf {
+    data.join("gateway").join("control.json")
+}
+
+fn failed(place: &str, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "control.failed", format!("{place}: {why}"))
+}
+
+/// Does `act` on the centre in `data`.
+pub fn perform(data: &Path, act: Act) -> Result<Answer, Fault> {
+    let opened = match act {
+        Act::Scrub => Centre::open_to_mend(data),
+        _ => Centre::open(data),
+    };
+    match opened {
+        Ok(centre) => acts::perform(&centre, act),
+        Err(fault) if fault.code == crate::centre::BUSY => call(data, act),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn call(data: &Path, act: Act) -> Result<Answer, Fault> {
+    let file = file_of(data);
+    let text = fs::read_to_string(&file)
+        .map_err(|e| failed("the centre is open in another process that answers no commands", e))?;
+    let address: Address = serde_json::from_str(&text).map_err(|e| failed("gateway/control.json", e))?;
+    let mut stream = TcpStream::connect(address.listen).map_err(|e| failed("the running server", e))?;
+    stream.set_nodelay(true).map_err(|e| failed("the running server", e))?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(|e| failed("the running server", e))?;
+    write_frame(&mut stream, &Call { secret: address.secret, act })?;
+    read_frame::<Result<Answer, Wire>>(&mut stream)?.map_err(Wire::fault)
+}
+
+/// Answers commands until the process ends; the thread holds the centre as long.
+pub fn listen(centre: &Arc<Centre>, data: &Path, entropy: &dyn Entropy) -> Result<(), Fault> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(|e| failed("control port", e))?;
+    let listen = listener.local_addr().map_err(|e| failed("control port", e))?;
+    let secret = format!("{}{}", Id16(entropy.id()), Id16(entropy.id()));
+    let file = file_of(data);
+    write_private(&file, &serde_json::to_vec(&Address { listen, secret: secret.clone() }).unwrap_or_default())
+        .map_err(|e| failed("gateway/control.json", e))?;
+    let centre = Arc::clone(centre);
+    let secret: Arc<str> = secret.into();
+    let running = Arc::new(());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { continue };
+            if Arc::strong_count(&running) > CONNECTIONS_MAX {
+                continue;
+            }
+            let (centre, secret, token) = (Arc::clone(&centre), Arc::clone(&secret), Arc::clone(&running));
+            std::thread::spawn(move || {
+                let answer = answer(&centre, &mut stream, &secret).map_err(Wire::from);
+                if let Err(fault) = write_frame(&mut stream, &answer) {
+                    tracing::warn!(code = fault.code, "a command's answer did not go out");
+                }
+                drop(token);
+            });
+        }
+    });
+    Ok(())
+}
+
+fn answer(centre: &Centre, stream: &mut TcpStream, secret: &str) -> Result<Answer, Fault> {
+    stream.set_read_timeout(Some(REQUEST_TIMEOUT)).map_err(|e| failed("control port", e))?;
+    let call: Call = read_frame(stream)?;
+    // Hashes of both sides are compared, so the time taken says nothing of the secret.
+    if blake3::hash(call.secret.as_bytes()) != blake3::hash(secret.as_bytes()) {
+        return Err(Fault::new(Blame::Forbidden, "control.secret", "the command does not know the server's secret"));
+    }
+    acts::perform(centre, call.act)
+}
+
+/// A fault on the wire.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    blame: String,
+    code: String,
+    message: String,
+    guidance: Option<String>,
+}
+
+impl From<Fault> for Wire {
+    fn from(fault: Fault) -> Self {
+        let blame = serde_json::to_value(fault.blame).ok().and_then(|v| v.as_str().map(str::to_owned));
+        Self { blame: blame.unwrap_or_default(), code: fault.code, message: fault.message, guidance: fault.guidance }
+    }
+}
+
+impl Wire {
+    fn fault(self) -> Fault {
+        let blame = match self.blame.as_str() {
+            "peer" => Blame::Peer,
+            "forbidden" => Blame::Forbidden,
+            "absent" => Blame::Absent,
+            "conflict" => Blame::Conflict,
+            "configuration" => Blame::Configuration,
+            "integrity" => Blame::Integrity,
+            _ => Blame::Ours,
+        };
+        Fault { guidance: self.guidance, ..Fault::new(blame, self.code, self.message) }
+    }
+}
+
+fn write_frame(stream: &mut TcpStream, value: &impl Serialize) -> Result<(), Fault> {
+    let bytes = serde_json::to_vec(value).map_err(|e| failed("command", e))?;
+    let length = u32::try_from(bytes.len())
+        .ok()
+        .filter(|n| *n <= FRAME_BYTES_MAX)
+        .ok_or_else(|| failed("command", format!("{} bytes, maximum is {FRAME_BYTES_MAX}", bytes.len())))?;
+    stream.write_all(&length.to_be_bytes()).and_then(|()| stream.write_all(&bytes)).map_err(|e| failed("command", e))
+}
+
+fn read_frame<T: for<'de> Deserialize<'de>>(stream: &mut TcpStream) -> Result<T, Fault> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).map_err(|e| failed("command", e))?;
+    let length = u32::from_be_bytes(length);
+    if length > FRAME_BYTES_MAX {
+        return Err(failed("command", format!("{length} bytes, maximum is {FRAME_BYTES_MAX}")));
+    }
+    let mut bytes = Vec::new();
+    stream.take(u64::from(length)).read_to_end(&mut bytes).map_err(|e| failed("command", e))?;
+    serde_json::from_slice(&bytes).map_err(|e| failed("command", e))
+}
+
+/// Writes a file that only this account can read.
+pub fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut partial = file.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let _ = fs::remove_file(&partial);
+    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
+    out.write_all(bytes)?;
+    out.sync_all()?;
+    fs::rename(&partial, file)
+}

@@ -1,0 +1,170 @@
+//! `serve --demo`: a synthetic centre with patients on treatment. Nobody in it exists: see `drill::synthetic`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use chart::Context;
+use drill::synthetic;
+use guard::{Purpose, Role, Sensitivity, Target};
+use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock};
+use treatment::{Enrolment, SignerRole, SigningKey};
+
+use crate::centre::{Centre, NewCentre, Shape};
+use crate::control::write_private;
+
+const PATIENTS: usize = 60;
+const ON_TREATMENT: usize = 24;
+const SEED: u64 = 14;
+/// Two people who may sign in the demo. Their keys lie in the demo's folder: never do so in a centre.
+const ONCOLOGIST: &str = "Demo Oncologist";
+const PHYSICIST: &str = "Demo Physicist";
+const TOKEN_LIFE_MS: i64 = 30 * 86_400_000;
+/// Roles that get a token, and whose they are.
+const TOKENS: [(Role, &str); 7] = [
+    (Role::Oncologist, "demo-oncologist"),
+    (Role::Physicist, "demo-physicist"),
+    (Role::Therapist, "demo-therapist"),
+    (Role::Registrar, "demo-registrar"),
+    (Role::ItAdministrator, "demo-it"),
+    (Role::Auditor, "demo-auditor"),
+    (Role::Device, "demo-device"),
+];
+
+/// What the demo prints at each start.
+pub struct Welcome {
+    pub sign_in: String,
+    pub tokens: Vec<(Role, String)>,
+}
+
+fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "demo.folder", format!("{}: {why}", place.display()))
+}
+
+/// Lays the demo out in `folder`: beside it first, then moved there whole, so that an interrupted start leaves nothing
+/// half made.
+pub fn lay_out(folder: &Path) -> Result<(), Fault> {
+    let mut partial = folder.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    if partial.exists() {
+        fs::remove_dir_all(&partial).map_err(|e| failed(&partial, e))?;
+    }
+    eprintln!("laying out a synthetic centre: 14 servers, {PATIENTS} patients, {ON_TREATMENT} of them on treatment …");
+    NewCentre {
+        name: "Demo cancer centre".to_owned(),
+        shape: Shape::of(14, None, None)?,
+        custodians: Vec::new(),
+        custodians_needed: 2,
+    }
+    .lay_out(&partial, &OsEntropy)?;
+    let centre = Centre::open(&partial)?;
+    fill(&centre, &partial)?;
+    centre.settle()?;
+    drop(centre);
+    fs::rename(&partial, folder).map_err(|e| failed(folder, e))
+}
+
+fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
+    let (chart, treatment) = (centre.chart(), centre.treatment());
+    let console =
+        |purpose| Context { caller: chart.guard().console(), purpose, operation: OperationId::random(chart.entropy()) };
+    // The loader is an oncologist: the one role that may register and write everything.
+    let permit = chart
+        .admit(&console(Purpose::Operations), guard::Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
+        .map_err(|e| e.fault())?;
+    let (loader, secret) = chart.guard().issue_token(&permit, Role::Oncologist, "demo-loader", 3_600_000)?;
+    let caller = chart.guard().authenticate_bearer(&secret)?;
+    let context = || Context {
+        caller: caller.clone(),
+        purpose: Purpose::Treatment,
+        operation: OperationId::random(chart.entropy()),
+    };
+
+    let people = folder.join("people");
+    fs::create_dir_all(&people).map_err(|e| failed(&people, e))?;
+    let mut keys = Vec::new();
+    for (name, role, file) in
+        [(ONCOLOGIST, SignerRole::Oncologist, "oncologist.pem"), (PHYSICIST, SignerRole::Physicist, "physicist.pem")]
+    {
+        let key = SigningKey::generate(&OsEntropy)?;
+        write_private(&people.join(file), key.to_pem()?.as_bytes()).map_err(|e| failed(&people, e))?;
+        treatment.enrol(&console(Purpose::Operations), &Enrolment::new(name, role, key.public_key()?, chart.now()))?;
+        keys.push((name, role, key));
+    }
+
+    let source =
+        synthetic::Centre { seed: SEED, today: SystemClock.now(), patients: PATIENTS, on_treatment: ON_TREATMENT };
+    let mut example = None;
+    for (index, patient) in source.generate().enumerate() {
+        let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();
+        chart.import(&context(), &resources).map_err(|e| e.fault())?;
+        let Some(course) = patient.course else { continue };
+        for file in course.others.into_iter().chain([course.plan.clone()]).chain(course.records) {
+            treatment.store(&context(), file)?;
+        }
+        // Most plans are signed by both; a few wait for a signature, as on any morning.
+        let signatures = match index % 8 {
+            6 => 1,
+            7 => 0,
+            _ => 2,
+        };
+        let id = chart.find_patient(&patient.number).map_err(|e| e.fault())?;
+        for (name, role, key) in keys.iter().take(signatures) {
+            let Some(id) = id else { continue };
+            let approval = treatment.statement(id, &course.plan, *role, name)?.sign(key)?;
+            treatment.approve(&console(Purpose::Treatment), id, course.plan.clone(), &approval)?;
+        }
+        if example.is_none() && signatures == 2 && course.fractions_given < course.fractions_planned {
+            example = Some((patient.number, course.plan));
+        }
+    }
+    if let Some((number, plan)) = example {
+        write_example(folder, &number, &plan)?;
+    }
+    let permit = chart
+        .admit(&console(Purpose::Operations), guard::Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
+        .map_err(|e| e.fault())?;
+    chart.guard().revoke_token(&permit, loader)?;
+    Ok(())
+}
+
+/// A plan, what a thief might make of it, and whose it is: to try the gate with.
+fn write_example(folder: &Path, number: &str, plan: &[u8]) -> Result<(), Fault> {
+    let dir = folder.join("example");
+    let put = |name: &str, bytes: &[u8]| {
+        fs::create_dir_all(&dir).and_then(|()| fs::write(dir.join(name), bytes)).map_err(|e| failed(&dir, e))
+    };
+    put("plan.dcm", plan)?;
+    put("patient.txt", format!("{number}\n").as_bytes())?;
+    let tampered = drill::tamper::catalogue()
+        .filter(|edit| !edit.must_release())
+        .find_map(|edit| edit.apply(plan, SEED).ok().flatten());
+    tampered.map_or(Ok(()), |bytes| put("tampered.dcm", &bytes))
+}
+
+/// Fresh tokens, and a fresh link: what was printed at an earlier start can't be printed again, since only hashes of
+/// it are kept. Tokens of earlier starts are ended.
+pub fn welcome(centre: &Centre) -> Result<Welcome, Fault> {
+    let chart = centre.chart();
+    let permit = || {
+        let context = Context {
+            caller: chart.guard().console(),
+            purpose: Purpose::Operations,
+            operation: OperationId::random(chart.entropy()),
+        };
+        chart.admit(&context, guard::Act::ManageAccess, Target::Centre, Sensitivity::Clinical).map_err(|e| e.fault())
+    };
+    let permit = permit()?;
+    for old in chart.guard().tokens(&permit)? {
+        if old.revoked.is_none() && TOKENS.iter().any(|(_, subject)| *subject == old.subject) {
+            chart.guard().revoke_token(&permit, old.id)?;
+        }
+    }
+    let mut tokens = Vec::new();
+    for (role, subject) in TOKENS {
+        let (_, secret) = chart.guard().issue_token(&permit, role, subject, TOKEN_LIFE_MS)?;
+        tokens.push((role, secret.as_str().to_owned()));
+    }
+    let code = chart.guard().sign_in_link(&permit, Role::Therapist, "demo-therapist")?;
+    Ok(Welcome { sign_in: centre.sign_in_url(code.as_str()), tokens })
+}

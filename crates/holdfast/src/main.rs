@@ -1,0 +1,135 @@
+//! The binary: command line, configuration, wiring.
+
+#![allow(unreachable_pub)] // in a binary, `pub` says: for the other modules
+
+mod acts;
+mod centre;
+mod commands;
+mod config;
+mod control;
+mod demo;
+mod drill_system;
+mod reports;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use kit::{Blame, Fault};
+
+use crate::acts::Act;
+
+/// Exit codes: 0 done, 1 failed, 2 usage, 3 degraded, 4 integrity failure or veto.
+pub const DEGRADED: u8 = 3;
+pub const INTEGRITY: u8 = 4;
+
+/// A cancer centre's records and radiotherapy safety, kept working through a ransomware attack.
+#[derive(Parser)]
+#[command(name = "holdfast", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where a centre's data lies.
+#[derive(Args, Clone)]
+struct Data {
+    /// The centre's data folder.
+    #[arg(long, env = "HOLDFAST_DATA", default_value = "holdfast-data", value_name = "DIR")]
+    data: PathBuf,
+}
+
+/// How an answer is printed.
+#[derive(Args, Clone, Copy)]
+struct Output {
+    /// Print JSON for programs instead of text for people.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Lay out an empty centre.
+    Init(commands::Init),
+    /// Run the gateway: pages, FHIR, DICOM.
+    Serve(serve::Serve),
+    /// Check every shard, signature, entry and payload; exit 4 on any damage.
+    Verify {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Make again what is missing or damaged, from what is left.
+    Scrub {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Rebuild a centre from survivors and custodians, into an empty folder.
+    Recover(commands::Recover),
+    /// Bearer tokens for machines and scripts.
+    #[command(subcommand)]
+    Token(commands::Token),
+    /// A one-time sign-in link for the pages of the running server.
+    SignIn(commands::SignIn),
+    /// People whose signatures count.
+    #[command(subcommand)]
+    Person(commands::Person),
+    /// Who saw, changed or was refused what of one patient.
+    Access {
+        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        #[arg(long)]
+        patient: String,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// RT Plans: digest, difference, approval.
+    #[command(subcommand)]
+    Plan(commands::Plan),
+    /// The check before each fraction.
+    #[command(subcommand)]
+    Gate(commands::Gate),
+    /// One patient's keys.
+    #[command(subcommand)]
+    Patient(commands::Patient),
+    /// Attacks on the drill's own folders, judged by independent checkers.
+    #[command(subcommand)]
+    Drill(commands::Drill),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => ExitCode::from(code),
+        Err(fault) => {
+            eprintln!("holdfast: {fault}");
+            ExitCode::from(match fault.blame {
+                Blame::Integrity => INTEGRITY,
+                _ => 1,
+            })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<u8, Fault> {
+    match command {
+        Command::Init(init) => init.run(),
+        Command::Serve(serve) => serve.run(),
+        Command::Verify { data, output } => commands::act(&data, output, Act::Verify),
+        Command::Scrub { data, output } => commands::act(&data, output, Act::Scrub),
+        Command::Recover(recover) => recover.run(),
+        Command::Token(token) => token.run(),
+        Command::SignIn(sign_in) => sign_in.run(),
+        Command::Person(person) => person.run(),
+        Command::Access { patient, data, output } => commands::act(&data, output, Act::Access { patient }),
+        Command::Plan(plan) => plan.run(),
+        Command::Gate(gate) => gate.run(),
+        Command::Patient(patient) => patient.run(),
+        Command::Drill(drill) => drill.run(),
+    }
+}

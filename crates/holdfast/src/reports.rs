@@ -1,0 +1,158 @@
+//! Reports in words and in JSON.
+
+use serde_json::{Value, json};
+use treatment::{Outcome, Verdict};
+use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport};
+
+use crate::acts::Answer;
+use crate::{DEGRADED, INTEGRITY};
+
+/// Lines of damage that a person reads; JSON has more.
+const LINES_MAX: usize = 20;
+
+fn damage_json(damage: &DamageList) -> Value {
+    let listed: Vec<Value> = damage
+        .listed
+        .iter()
+        .map(|d| json!({ "location": d.location, "segment": d.segment, "what": d.what.to_string() }))
+        .collect();
+    json!({ "total": damage.total, "by_location": damage.by_location, "listed": listed })
+}
+
+fn damage_lines(damage: &DamageList) -> String {
+    let mut text = String::new();
+    for (location, count) in &damage.by_location {
+        text.push_str(&format!("\n  {location}: {count} objects"));
+    }
+    for line in damage.listed.iter().take(LINES_MAX) {
+        text.push_str(&format!("\n    {line}"));
+    }
+    let more = damage.total.saturating_sub(LINES_MAX as u64);
+    if more > 0 {
+        text.push_str(&format!("\n    and {more} more"));
+    }
+    text
+}
+
+/// Exit 4 on any damage.
+pub fn verify(report: &VerifyReport) -> Answer {
+    let clean = report.is_clean();
+    let mut text = format!(
+        "{} of {} shards good; {} segments, {} entries, {} sealed payloads, {} signed checkpoints",
+        report.shards_good,
+        report.shards_expected,
+        report.segments,
+        report.entries,
+        report.payloads,
+        report.checkpoints
+    );
+    if clean {
+        text.insert_str(0, "whole: ");
+    } else {
+        text.insert_str(0, "DAMAGED: ");
+        text.push_str(&damage_lines(&report.damage));
+        if report.lost_segments > 0 {
+            text.push_str(&format!("\n  {} segments can't be put together from what is left", report.lost_segments));
+        } else if !report.damage.is_empty() {
+            text.push_str("\n  nothing is lost: `holdfast scrub` makes it again from the rest");
+        }
+        for line in report.contradictions.iter().take(LINES_MAX) {
+            text.push_str(&format!("\n  contradiction: {line}"));
+        }
+    }
+    let json = json!({
+        "clean": clean,
+        "segments": report.segments,
+        "entries": report.entries,
+        "payloads": report.payloads,
+        "checkpoints": report.checkpoints,
+        "shards_good": report.shards_good,
+        "shards_expected": report.shards_expected,
+        "lost_segments": report.lost_segments,
+        "abandoned_segments": report.abandoned_segments,
+        "contradictions": report.contradictions,
+        "damage": damage_json(&report.damage),
+    });
+    Answer { exit: if clean { 0 } else { INTEGRITY }, text, json }
+}
+
+/// Exit 3 where something stays damaged, 4 where something is lost.
+pub fn scrub(report: &ScrubReport) -> Answer {
+    let mut text = format!("{} segments looked at, {} objects made again", report.segments, report.healed);
+    for (location, count) in &report.healed_by_location {
+        text.push_str(&format!("\n  {location}: {count}"));
+    }
+    if !report.unhealed.is_empty() {
+        text.push_str("\n  still damaged:");
+        text.push_str(&damage_lines(&report.unhealed));
+    }
+    if report.lost_segments > 0 {
+        text.push_str(&format!("\n  {} segments can't be put together", report.lost_segments));
+    }
+    let exit = match (report.lost_segments, report.is_whole()) {
+        (0, true) => 0,
+        (0, false) => DEGRADED,
+        _ => INTEGRITY,
+    };
+    let json = json!({
+        "whole": report.is_whole(),
+        "segments": report.segments,
+        "healed": report.healed,
+        "healed_by_location": report.healed_by_location,
+        "lost_segments": report.lost_segments,
+        "damage": damage_json(&report.damage),
+        "unhealed": damage_json(&report.unhealed),
+    });
+    Answer { exit, text, json }
+}
+
+pub fn recovery(report: &RecoveryReport) -> Answer {
+    let custodians: Vec<String> = report.custodians.iter().map(ToString::to_string).collect();
+    let text = format!(
+        "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}",
+        report.entries,
+        report.segments,
+        report.survivors,
+        custodians.join(" and "),
+        report.patients,
+        if report.erased_patients > 0 {
+            format!(", {} erased stay erased", report.erased_patients)
+        } else {
+            String::new()
+        },
+        damage_lines(&report.damage),
+    );
+    let json = json!({
+        "vault": report.vault,
+        "epoch": report.epoch,
+        "survivors": report.survivors,
+        "custodians": report.custodians,
+        "segments": report.segments,
+        "entries": report.entries,
+        "patients": report.patients,
+        "erased_patients": report.erased_patients,
+        "abandoned_segments": report.abandoned_segments,
+        "damage": damage_json(&report.damage),
+    });
+    Answer { exit: 0, text, json }
+}
+
+/// Exit 0 for a release, 4 for a veto.
+pub fn verdict(verdict: &Verdict) -> Answer {
+    let released = verdict.outcome == Outcome::Release;
+    let mut text = String::from(if released { "RELEASE" } else { "VETO" });
+    if let (Some(given), Some(planned)) = (verdict.fractions_given, verdict.fractions_planned) {
+        text.push_str(&format!(": {given} of {planned} fractions given"));
+    }
+    if let Some(digest) = &verdict.digest {
+        text.push_str(&format!("\n  delivery {digest}"));
+    }
+    for finding in &verdict.findings {
+        text.push_str(&format!("\n  {}: {finding}", finding.code()));
+    }
+    for note in &verdict.notes {
+        text.push_str(&format!("\n  note: {note}"));
+    }
+    let json = serde_json::to_value(verdict).unwrap_or(Value::Null);
+    Answer { exit: if released { 0 } else { INTEGRITY }, text, json }
+}

@@ -1,0 +1,210 @@
+//! `holdfast serve`: the gateway. Pages, FHIR and the gate on one listener, health and metrics on another, DIMSE on a
+//! third.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use kit::{Blame, Fault, OsEntropy};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::centre::Centre;
+use crate::{config, control, demo};
+
+/// The demo's folder, apart from a real centre's.
+const DEMO_DATA: &str = "holdfast-demo";
+
+#[derive(clap::Args)]
+pub struct Serve {
+    /// The centre's data folder [default: holdfast-data, with --demo holdfast-demo].
+    #[arg(long, env = "HOLDFAST_DATA", value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Lay out a synthetic centre with 14 server folders and patients on treatment, if it isn't there yet.
+    #[arg(long)]
+    demo: bool,
+    /// Where pages and FHIR listen.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+    /// Where DICOM listens.
+    #[arg(long, value_name = "ADDR")]
+    dimse: Option<SocketAddr>,
+    /// Where /healthz, /readyz and /metrics listen.
+    #[arg(long, value_name = "ADDR")]
+    operations: Option<SocketAddr>,
+    /// Write the addresses as JSON to this file once everything listens; with --demo also tokens.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+impl Serve {
+    pub fn run(self) -> Result<u8, Fault> {
+        logging();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| Fault::new(Blame::Configuration, "serve.runtime", e.to_string()))?;
+        runtime.block_on(self.serve())?;
+        Ok(0)
+    }
+
+    async fn serve(self) -> Result<(), Fault> {
+        let fallback = if self.demo { DEMO_DATA } else { "holdfast-data" };
+        let data = self.data.clone().unwrap_or_else(|| fallback.into());
+        if self.demo && !data.join(config::FILE_NAME).exists() {
+            let folder = data.clone();
+            blocking(move || demo::lay_out(&folder)).await?;
+        }
+        let folder = data.clone();
+        let centre = Arc::new(blocking(move || Centre::open(&folder)).await?);
+        let config = centre.config();
+
+        let http = listen("http", self.http.unwrap_or(config.http.listen)).await?;
+        let operations = listen("operations", self.operations.unwrap_or(config.operations.listen)).await?;
+        let addresses = Addresses {
+            http: address(&http)?,
+            operations: address(&operations)?,
+            dimse: self.dimse.unwrap_or(config.dimse.listen),
+        };
+        let dimse = edge::dimse::Server::start(
+            addresses.dimse,
+            edge::dimse::Settings {
+                archive_titles: config.dimse.archive_titles.clone(),
+                gate_title: config.dimse.gate_title.clone(),
+                ..edge::dimse::Settings::default()
+            },
+            Arc::new(edge::archive::Archive::new(Arc::clone(centre.treatment()))),
+        )?;
+        let addresses = Addresses { dimse: dimse.address(), ..addresses };
+        centre.set_pages_address(addresses.http);
+        control::listen(&centre, &data, &OsEntropy)?;
+
+        let pages = edge::router(centre.treatment());
+        let recorder = PrometheusBuilder::new()
+            .install_recorder()
+            .map_err(|e| Fault::new(Blame::Ours, "serve.metrics", e.to_string()))?;
+        let health = health(Arc::clone(&centre), recorder);
+
+        self.announce(&centre, &data, &addresses)?;
+        let serving = async {
+            tokio::try_join!(
+                axum::serve(http, pages).with_graceful_shutdown(stop()).into_future(),
+                axum::serve(operations, health).with_graceful_shutdown(stop()).into_future(),
+            )
+        };
+        serving.await.map_err(|e| Fault::new(Blame::Configuration, "serve.listener", e.to_string()))?;
+        tracing::info!("stopping: associations end, notes go into the ledger");
+        blocking(move || {
+            dimse.stop();
+            centre.settle()
+        })
+        .await
+    }
+
+    /// Says where everything is, and what this centre survives.
+    fn announce(&self, centre: &Centre, data: &std::path::Path, at: &Addresses) -> Result<(), Fault> {
+        println!("{}", centre.name());
+        println!("  data        {}", data.display());
+        println!("  pages       http://{}/", at.http);
+        println!("  FHIR R4     http://{}/fhir", at.http);
+        println!(
+            "  DICOM       {} (called AE titles {}; {} asks the fraction gate)",
+            at.dimse,
+            centre.config().dimse.archive_titles.join(", "),
+            centre.config().dimse.gate_title
+        );
+        println!("  operations  http://{}/healthz, /readyz, /metrics", at.operations);
+        println!("  {}", centre.promise());
+        let mut ready = vec![
+            ("http", json!(format!("http://{}", at.http))),
+            ("fhir", json!(format!("http://{}/fhir", at.http))),
+            ("dimse", json!(at.dimse.to_string())),
+            ("operations", json!(format!("http://{}", at.operations))),
+        ];
+        if self.demo {
+            let welcome = demo::welcome(centre)?;
+            println!("  sign in     {}", welcome.sign_in);
+            println!("  tokens      shown this once, 30 days:");
+            for (role, token) in &welcome.tokens {
+                println!("    {role:<17} {token}");
+            }
+            let tokens: serde_json::Map<_, _> =
+                welcome.tokens.iter().map(|(role, token)| (role.to_string(), json!(token))).collect();
+            ready.push(("sign_in", json!(welcome.sign_in)));
+            ready.push(("tokens", json!(tokens)));
+        } else {
+            println!("  sign in     `holdfast sign-in --role therapist --subject NAME` prints a one-time link");
+        }
+        let ready: serde_json::Value = ready.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        if let Some(file) = &self.ready_file {
+            control::write_private(file, ready.to_string().as_bytes())
+                .map_err(|e| Fault::new(Blame::Configuration, "serve.ready-file", e.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+struct Addresses {
+    http: SocketAddr,
+    operations: SocketAddr,
+    dimse: SocketAddr,
+}
+
+fn logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,holdfast=info,vault=info"));
+    // A second subscriber in one process is a test's; the first stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + Send + 'static) -> Result<T, Fault> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|e| Err(Fault::new(Blame::Ours, "serve.task", e.to_string())))
+}
+
+async fn listen(what: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).await.map_err(|e| {
+        Fault::new(Blame::Configuration, "serve.address", format!("{what}: {address}: {e}"))
+            .guidance("end what listens there, or give another address (port 0 takes any free one)")
+    })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Fault> {
+    listener.local_addr().map_err(|e| Fault::new(Blame::Configuration, "serve.address", e.to_string()))
+}
+
+/// Until the process is asked to end.
+async fn stop() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminate => {}
+    }
+}
+
+/// Health and metrics; nothing here names a patient.
+fn health(centre: Arc<Centre>, recorder: PrometheusHandle) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready).with_state(centre))
+        .route("/metrics", get(move || async move { recorder.render() }))
+}
+
+async fn ready(State(centre): State<Arc<Centre>>) -> (StatusCode, String) {
+    let health = centre.chart().vault().health();
+    let status = if health.writable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, format!("{} of {} locations up; {}\n", health.up, health.locations.len(), centre.promise()))
+}

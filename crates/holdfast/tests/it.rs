@@ -1,0 +1,341 @@
+//! The command line, as an operator uses it: every command is the real binary in a process of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use drill::synthetic;
+use kit::Timestamp;
+use serde_json::Value;
+
+/// What a command said.
+struct Said {
+    exit: i32,
+    out: String,
+    err: String,
+}
+
+impl Said {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {} {}", self.out, self.err))
+    }
+}
+
+/// A data folder that goes with the test.
+struct Site(tempfile::TempDir);
+
+impl Site {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn data(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let file = self.0.path().join(name);
+        fs::write(&file, bytes).unwrap();
+        file.display().to_string()
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).display().to_string()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+            .args(arguments)
+            .env("HOLDFAST_DATA", self.data())
+            .env_remove("RUST_LOG")
+            .output()
+            .unwrap();
+        Said {
+            exit: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn done(&self, arguments: &[&str]) -> Said {
+        let said = self.run(arguments);
+        assert_eq!(said.exit, 0, "{arguments:?}: {} {}", said.out, said.err);
+        said
+    }
+}
+
+fn courses(count: usize) -> Vec<synthetic::SyntheticPatient> {
+    // 2026-11-23, a Monday.
+    let today = Timestamp(1_795_392_000_000);
+    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40 };
+    let unfinished = |p: &synthetic::SyntheticPatient| p.course.as_ref().is_some_and(|c| c.fraction_next().is_some());
+    centre.generate().filter(unfinished).take(count).collect()
+}
+
+fn tampered(plan: &[u8]) -> Vec<u8> {
+    let dangerous = drill::tamper::catalogue().filter(|edit| edit.name.contains("meterset") && !edit.must_release());
+    dangerous.filter_map(|edit| edit.apply(plan, 1).ok().flatten()).next().unwrap()
+}
+
+/// A centre of five servers with one signed plan; gives the plan's file, a tampered one's, and the hospital number.
+fn signed(site: &Site) -> (String, String, String) {
+    site.done(&["init", "--servers", "5", "--name", "Test centre"]);
+    let patient = courses(1).remove(0);
+    let course = patient.course.unwrap();
+    let plan = site.file("plan.dcm", &course.plan);
+    let wrong = site.file("wrong.dcm", &tampered(&course.plan));
+    site.store(&course.plan);
+    for (name, role) in [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")] {
+        let key = site.path(&format!("{role}.pem"));
+        site.done(&["person", "new", "--name", name, "--role", role, "--key", &key]);
+    }
+    (plan, wrong, patient.number)
+}
+
+impl Site {
+    /// Over the wire, as a planning system does.
+    fn store(&self, plan: &[u8]) {
+        let ready = self.path("ready.json");
+        let mut server = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+            .args(["serve", "--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0", "--operations", "127.0.0.1:0"])
+            .args(["--ready-file", &ready])
+            .env("HOLDFAST_DATA", self.data())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..600 {
+            if Path::new(&ready).exists() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        // A token of the running server: commands reach it through its control port.
+        let token = self.done(&["token", "new", "--role", "oncologist", "--subject", "t", "--json"]).json();
+        assert!(token["token"].as_str().unwrap().starts_with("hf_"));
+        let approve = self.file("to-approve.dcm", plan);
+        // The gate answers for a patient that nobody knows: a veto, and exit 4.
+        let said = self.run(&["gate", "check", "--patient", "nobody", &approve, "--json"]);
+        assert_ne!(said.exit, 0);
+        let address: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+        send(address["dimse"].as_str().unwrap(), plan);
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}
+
+/// One C-STORE, by dicom-rs' own client.
+fn send(address: &str, file: &[u8]) {
+    use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
+    let object = treatment::Instance::parse(file).unwrap();
+    // Part 10: 128 bytes, DICM, and the meta group, whose length stands in its first element.
+    let meta = 144 + usize::try_from(u32::from_le_bytes(file[140..144].try_into().unwrap())).unwrap();
+    let mut association = dicom_ul::association::ClientAssociationOptions::new()
+        .calling_ae_title("TEST")
+        .called_ae_title("HOLDFAST")
+        .with_presentation_context(object.kind.sop_class(), vec![object.transfer_syntax.as_str()])
+        .establish(address)
+        .unwrap();
+    let context = association.presentation_contexts()[0].id;
+    let mut command = Vec::new();
+    let mut element = |number: u16, value: &[u8]| {
+        command.extend(0u16.to_le_bytes());
+        command.extend(number.to_le_bytes());
+        command.extend(u32::try_from(value.len()).unwrap().to_le_bytes());
+        command.extend(value);
+    };
+    let even = |text: &str| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.resize(bytes.len().next_multiple_of(2), 0);
+        bytes
+    };
+    let (class, instance) = (even(object.kind.sop_class()), even(&object.sop_instance));
+    let length = u32::try_from(8 + class.len() + 10 + 10 + 10 + 10 + 8 + instance.len()).unwrap();
+    element(0x0000, &length.to_le_bytes());
+    element(0x0002, &class);
+    element(0x0100, &1u16.to_le_bytes());
+    element(0x0110, &1u16.to_le_bytes());
+    element(0x0700, &0u16.to_le_bytes());
+    element(0x0800, &1u16.to_le_bytes());
+    element(0x1000, &instance);
+    for (value_type, data) in [(PDataValueType::Command, command), (PDataValueType::Data, file[meta..].to_vec())] {
+        for (number, chunk) in data.chunks(16_000).enumerate() {
+            let is_last = (number + 1) * 16_000 >= data.len();
+            let data = vec![PDataValue {
+                presentation_context_id: context,
+                value_type: value_type.clone(),
+                is_last,
+                data: chunk.to_vec(),
+            }];
+            association.send(&Pdu::PData { data }).unwrap();
+        }
+    }
+    let Pdu::PData { data } = association.receive().unwrap() else { panic!("no answer") };
+    let status = data[0].data.windows(8).find(|w| w[..4] == [0, 0, 0, 9]).map(|_| &data[0].data);
+    let at = status.unwrap().windows(4).position(|w| w == [0, 0, 0, 9]).unwrap() + 8;
+    assert_eq!(&data[0].data[at..at + 2], &[0, 0], "C-STORE-RSP status");
+    let _ = association.release();
+}
+
+#[test]
+fn one_folder_survives_nothing_and_says_so() {
+    let site = Site::new();
+    let said = site.done(&["init"]);
+    assert!(said.out.contains("survives NO loss") && said.out.contains("--servers 14"), "{}", said.out);
+    assert!(said.out.contains("custodians-MOVE-OFFLINE"));
+    let again = site.run(&["init"]);
+    assert_eq!(again.exit, 1);
+    assert!(again.err.contains("nothing was changed"), "{}", again.err);
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+}
+
+#[test]
+fn usage_is_2_and_a_misspelt_setting_is_named() {
+    let site = Site::new();
+    assert_eq!(site.run(&["plan", "dance"]).exit, 2);
+    assert_eq!(site.run(&["verify"]).exit, 1);
+    site.done(&["init"]);
+    let file = site.data().join("gateway/holdfast.toml");
+    let text = fs::read_to_string(&file).unwrap().replace("gate_title", "gate_tilte");
+    fs::write(&file, text).unwrap();
+    let said = site.run(&["verify"]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("gate_tilte"), "{}", said.err);
+}
+
+#[test]
+fn plans_are_compared_by_what_they_deliver() {
+    let site = Site::new();
+    let plan = courses(1).remove(0).course.unwrap().plan;
+    let harmless = drill::tamper::catalogue()
+        .filter(|edit| edit.must_release())
+        .find_map(|edit| edit.apply(&plan, 3).ok().flatten())
+        .unwrap();
+    let (a, b, c) = (site.file("a.dcm", &plan), site.file("b.dcm", &harmless), site.file("c.dcm", &tampered(&plan)));
+    let digests = site.done(&["plan", "digest", &a, &b, "--json"]).json();
+    assert_eq!(digests[0]["digest"], digests[1]["digest"]);
+    assert_eq!(site.run(&["plan", "diff", &a, &b]).exit, 0);
+    let said = site.run(&["plan", "diff", &a, &c, "--json"]);
+    assert_eq!(said.exit, 4);
+    let fields = said.json()["fields"].clone();
+    assert!(fields.as_array().unwrap().iter().all(|f| f["tag"].is_string() && f["keyword"].is_string()), "{fields}");
+    let text = site.file("text.dcm", b"this is no plan");
+    assert_eq!(site.run(&["plan", "diff", &a, &text]).exit, 1);
+    assert_eq!(site.run(&["plan", "digest", &text]).exit, 1);
+}
+
+#[test]
+fn the_gate_holds_until_two_people_have_signed() {
+    let site = Site::new();
+    let (plan, wrong, number) = signed(&site);
+    let check = |file: &str| site.run(&["gate", "check", "--patient", &number, file, "--json"]);
+    let codes = |said: &Said| -> Vec<String> {
+        let findings = said.json()["findings"].clone();
+        findings.as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let approve = |name: &str, role: &str, key: &str| {
+        let key = site.path(key);
+        site.run(&["plan", "approve", "--patient", &number, "--name", name, "--role", role, "--key", &key, &plan])
+    };
+    let said = check(&plan);
+    assert_eq!((said.exit, codes(&said)), (4, vec!["not-approved".to_owned()]));
+    assert_eq!(approve("A. Oncologist", "oncologist", "oncologist.pem").exit, 0);
+    let said = check(&plan);
+    assert_eq!((said.exit, codes(&said)), (4, vec!["approved-by-one".to_owned()]));
+    // The oncologist's key doesn't sign for the physicist.
+    assert_ne!(approve("B. Physicist", "physicist", "oncologist.pem").exit, 0);
+    assert_eq!(check(&plan).exit, 4);
+    assert_eq!(approve("B. Physicist", "physicist", "physicist.pem").exit, 0);
+    let said = check(&plan);
+    assert_eq!((said.exit, codes(&said)), (0, vec![]), "{}", said.out);
+    let said = check(&wrong);
+    assert_eq!((said.exit, codes(&said)), (4, vec!["delivery-differs".to_owned()]));
+
+    // Everything of it is on her list, and stays there without the gateway's index.
+    let rows = site.done(&["access", "--patient", &number, "--json"]).json();
+    let acts = |act: &str| rows.as_array().unwrap().iter().filter(|row| row["act"] == act).count();
+    assert!(acts("check-gate") >= 5 && acts("approve-plan") >= 2 && acts("store-object") == 1, "{rows}");
+    for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "keymap", "hashes"] {
+        let _ = fs::remove_file(site.data().join("gateway").join(file));
+    }
+    assert_eq!(check(&plan).exit, 0);
+    let later = site.done(&["access", "--patient", &number, "--json"]).json();
+    assert!(later.as_array().unwrap().len() > rows.as_array().unwrap().len());
+
+    // A server's disk is gone: all goes on, verify says so, and scrub fills the new disk.
+    fs::remove_dir_all(site.data().join("servers/server-02")).unwrap();
+    assert_eq!(site.run(&["verify"]).exit, 4);
+    assert_eq!(check(&plan).exit, 0, "one server down changes nothing");
+    assert_eq!(site.run(&["scrub"]).exit, 0);
+    assert_eq!(site.run(&["verify"]).exit, 0);
+
+    // Erased: the gate can't establish anything any more.
+    assert_eq!(site.run(&["patient", "erase", "--patient", &number]).exit, 1, "not without a confirmation");
+    let said = site.run(&["patient", "erase", "--patient", &number, "--confirm", &number]);
+    assert!(said.exit == 0 || said.exit == 3, "{} {}", said.out, said.err);
+    assert_ne!(check(&plan).exit, 0);
+}
+
+#[test]
+fn damage_is_found_and_healed() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "14"]);
+    site.done(&["person", "new", "--name", "C", "--role", "physicist", "--key", &site.path("c.pem")]);
+    assert_eq!(site.run(&["verify"]).exit, 0);
+    let volume = fs::read_dir(site.data().join("servers/server-07/shards/volumes")).unwrap().next().unwrap().unwrap();
+    let mut bytes = fs::read(volume.path()).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(volume.path(), bytes).unwrap();
+    let said = site.run(&["verify", "--json"]);
+    assert_eq!(said.exit, 4);
+    assert!(said.json()["damage"]["by_location"]["server-07"].as_u64().unwrap() >= 1);
+    assert_eq!(site.run(&["scrub"]).exit, 0);
+    assert_eq!(site.run(&["verify"]).exit, 0);
+}
+
+#[test]
+fn tokens_are_shown_once_and_end() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let made = site.done(&["token", "new", "--role", "auditor", "--subject", "an-auditor", "--json"]).json();
+    let (token, id) = (made["token"].as_str().unwrap().to_owned(), made["id"].as_str().unwrap().to_owned());
+    let listed = site.done(&["token", "list"]).out;
+    assert!(listed.contains(&id) && !listed.contains(&token));
+    site.done(&["token", "revoke", &id]);
+    assert!(site.done(&["token", "list"]).out.contains("revoked"));
+    assert_eq!(site.run(&["token", "new", "--role", "king", "--subject", "x"]).exit, 1);
+}
+
+#[test]
+fn a_drill_touches_no_folder_that_is_not_its_own() {
+    let site = Site::new();
+    let own = site.0.path().join("own");
+    fs::create_dir(&own).unwrap();
+    fs::write(own.join("thesis.txt"), b"years of work").unwrap();
+    let said = site.run(&["drill", "eleven-of-fourteen", "--patients", "8", "--root", &own.display().to_string()]);
+    assert_eq!(said.exit, 1, "{}", said.err);
+    assert_eq!(fs::read(own.join("thesis.txt")).unwrap(), b"years of work");
+}
+
+#[test]
+fn eleven_of_fourteen_and_its_twins() {
+    let site = Site::new();
+    let drill = |more: &[&str]| {
+        let root = site.path(&format!("drill{}", more.join("")));
+        let mut arguments =
+            vec!["drill", "eleven-of-fourteen", "--seed", "3", "--patients", "16", "--json", "--root", &root];
+        arguments.extend(more);
+        let said = site.run(&arguments);
+        assert!(!Path::new(&root).exists(), "it leaves nothing behind");
+        said
+    };
+    let said = drill(&[]);
+    assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+    assert_eq!(said.json()["held"], true);
+    let said = drill(&["--servers-lost", "12"]);
+    assert_eq!((said.exit, said.json()["held"].clone()), (4, Value::Bool(false)));
+    let said = drill(&["--plant-plaintext"]);
+    assert_eq!((said.exit, said.json()["held"].clone()), (4, Value::Bool(false)));
+}
