@@ -1,0 +1,260 @@
+//! Today's treatment list as a clinician's browser shows it: Chromium, driven over WebDriver, on a live gateway.
+//!
+//! A crate and a binary of its own, outside the default members: thirtyfour is heavy, and whoever runs `cargo test`
+//! needs neither it nor a browser. It says what it checked in TAP; screenshots and a print-out stay as artefacts.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use thirtyfour::extensions::cdp::ChromeDevTools;
+use thirtyfour::prelude::*;
+
+/// The smallest screen that still hangs in treatment rooms.
+const WIDTH: u32 = 1366;
+const HEIGHT: u32 = 768;
+
+struct Setting {
+    ready: Value,
+    artifacts: PathBuf,
+    webdriver: String,
+    profile: String,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs all checks in one browser, and closes it whatever they find. True where all passed.
+async fn run() -> Result<bool> {
+    let variable = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
+    let setting = Setting {
+        ready: serde_json::from_slice(&std::fs::read(variable("HOLDFAST_READY")?)?)?,
+        artifacts: variable("HOLDFAST_ARTIFACTS")?.into(),
+        webdriver: variable("HOLDFAST_WEBDRIVER")?,
+        profile: variable("HOLDFAST_BROWSER_PROFILE")?,
+    };
+    let browser = start(&setting).await?;
+    let checked = checks(&browser, &setting).await;
+    let closed = browser.quit().await;
+    let all_passed = checked?;
+    closed?;
+    Ok(all_passed)
+}
+
+/// A browser that talks to nobody but the gateway.
+async fn start(setting: &Setting) -> Result<WebDriver> {
+    let mut capabilities = DesiredCapabilities::chrome();
+    let profile = format!("--user-data-dir={}", setting.profile);
+    let size = format!("--window-size={WIDTH},{HEIGHT}");
+    for flag in [
+        "--headless",
+        "--no-sandbox", // the tests run as root in a container
+        "--disable-gpu",
+        "--disable-quic",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        &profile,
+        &size,
+    ] {
+        capabilities.add_arg(flag)?;
+    }
+    Ok(WebDriver::new(&setting.webdriver, capabilities).await?)
+}
+
+async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
+    println!("1..9");
+    let tools = ChromeDevTools::new(browser.handle.clone());
+    let screen = json!({ "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false });
+    tools.execute_cdp_with_params("Emulation.setDeviceMetricsOverride", screen).await?;
+    let mut tap = Tap::default();
+    tap.check("nobody sees the list before signing in", closed_door(browser, setting).await);
+    tap.check("the sign-in link and its button lead to the list", sign_in(browser, setting).await);
+    tap.check("there is no script on the page, nor can one be put there", no_script(browser).await);
+    tap.check("the list says as of when it is", as_of(browser).await);
+    tap.check("every row says who, machine, fraction and verdict", rows(browser).await);
+    tap.check("each verdict is told by colour, icon and word", verdicts(browser).await);
+    tap.check("1366 × 768 without scrolling sideways", fits(browser, &setting.artifacts).await);
+    tap.check("on paper: no buttons, no colour needed", print(browser, &tools, &setting.artifacts).await);
+    tap.check("signing out shuts the door", sign_out(browser, setting).await);
+    Ok(tap.failed == 0)
+}
+
+#[derive(Default)]
+struct Tap {
+    number: u32,
+    failed: u32,
+}
+
+impl Tap {
+    fn check(&mut self, name: &str, outcome: Result<()>) {
+        self.number += 1;
+        match outcome {
+            Ok(()) => println!("ok {} - {name}", self.number),
+            Err(error) => {
+                self.failed += 1;
+                println!("not ok {} - {name} # {}", self.number, format!("{error:#}").replace('\n', " "));
+            }
+        }
+    }
+}
+
+fn text<'a>(setting: &'a Setting, key: &str) -> Result<&'a str> {
+    setting.ready.get(key).and_then(Value::as_str).with_context(|| format!("the ready file has no {key}"))
+}
+
+/// What a script run by WebDriver returns: it isn't bound by the page's policy.
+async fn ask(browser: &WebDriver, script: &str) -> Result<Value> {
+    Ok(browser.execute(script, Vec::new()).await?.json().clone())
+}
+
+async fn row_count(browser: &WebDriver) -> Result<u64> {
+    ask(browser, "return document.querySelectorAll('tbody tr').length").await?.as_u64().context("no count")
+}
+
+async fn closed_door(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    browser.goto(text(setting, "http")?).await?;
+    ensure!(row_count(browser).await? == 0, "rows are shown to a stranger");
+    Ok(())
+}
+
+async fn sign_in(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    browser.goto(text(setting, "sign_in")?).await?;
+    browser.find(By::Css("form button[type=submit]")).await?.click().await?;
+    let address = browser.current_url().await?;
+    ensure!(address.path() == "/", "signing in led to {}", address.path());
+    ensure!(address.query().is_none(), "the code stays in the address");
+    ensure!(row_count(browser).await? > 0, "the list is empty");
+    Ok(())
+}
+
+async fn no_script(browser: &WebDriver) -> Result<()> {
+    let scripts = ask(browser, "return document.scripts.length").await?;
+    ensure!(scripts == 0, "{scripts} scripts on the page");
+    let handlers = "return [...document.querySelectorAll('*')].flatMap(e => e.getAttributeNames()) \
+                    .filter(name => name.startsWith('on') || name === 'style')";
+    let handlers = ask(browser, handlers).await?;
+    ensure!(handlers == json!([]), "inline handlers or styles: {handlers}");
+    // The header says so too; here the browser obeys it.
+    let planted = "const s = document.createElement('script'); s.textContent = 'window.planted = true'; \
+                   document.body.append(s); const ran = window.planted === true; s.remove(); return ran";
+    ensure!(ask(browser, planted).await? == json!(false), "a planted script ran");
+    Ok(())
+}
+
+async fn as_of(browser: &WebDriver) -> Result<()> {
+    let shown = browser.find(By::Tag("body")).await?.text().await?;
+    let (_, after) = shown.split_once("as of ").context("no “as of”")?;
+    let time: Vec<char> = after.chars().take(5).collect();
+    let digits = [0, 1, 3, 4].iter().all(|at| time.get(*at).is_some_and(char::is_ascii_digit));
+    ensure!(digits && time.get(2) == Some(&':'), "“as of” is followed by {time:?}");
+    Ok(())
+}
+
+async fn rows(browser: &WebDriver) -> Result<()> {
+    let table = ask(
+        browser,
+        "return [...document.querySelectorAll('tbody tr')].map(row => [...row.cells].map(cell => cell.innerText.trim()))",
+    )
+    .await?;
+    let headings =
+        ask(browser, "return [...document.querySelectorAll('thead th')].map(h => h.innerText.trim())").await?;
+    let column = |name: &str| {
+        let all = headings.as_array()?;
+        all.iter().position(|heading| heading.as_str().is_some_and(|text| text.eq_ignore_ascii_case(name)))
+    };
+    for row in table.as_array().context("no rows")? {
+        for name in ["Patient", "Machine", "Fraction", "Verdict"] {
+            let at = column(name).with_context(|| format!("no column {name} in {headings}"))?;
+            let cell = row.get(at).and_then(Value::as_str).unwrap_or_default();
+            ensure!(!cell.is_empty(), "a row without {name}: {row}");
+            if name == "Fraction" {
+                let counts = cell.split_once(" of ").map(|(now, all)| (now.parse::<u32>(), all.parse::<u32>()));
+                ensure!(matches!(counts, Some((Ok(now), Ok(all))) if now <= all), "fraction is {cell:?}");
+            }
+        }
+    }
+    let shown = browser.find(By::Tag("tbody")).await?.text().await?;
+    let beyond_ascii = shown.chars().any(|c| ('\u{0900}'..='\u{0dff}').contains(&c));
+    ensure!(beyond_ascii, "no name in an Indian script: the demo has some, they must arrive");
+    Ok(())
+}
+
+async fn verdicts(browser: &WebDriver) -> Result<()> {
+    let cells = ask(
+        browser,
+        "return [...document.querySelectorAll('tbody td.status')].map(cell => ({ word: cell.innerText.trim(), \
+         icon: cell.querySelector('svg')?.innerHTML.trim() ?? '', kind: cell.className, \
+         colour: getComputedStyle(cell).color, band: getComputedStyle(cell).backgroundColor }))",
+    )
+    .await?;
+    let cells = cells.as_array().context("no verdicts")?;
+    ensure!(cells.len() as u64 == row_count(browser).await?, "{} verdicts", cells.len());
+    let of = |cell: &Value, key: &str| cell.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    for cell in cells {
+        ensure!(!of(cell, "word").is_empty() && of(cell, "icon").contains("path"), "without word or icon: {cell}");
+        for other in cells.iter().filter(|other| of(other, "kind") != of(cell, "kind")) {
+            for mark in ["word", "icon", "colour"] {
+                ensure!(of(cell, mark) != of(other, mark), "two verdicts share their {mark}: {cell} {other}");
+            }
+        }
+    }
+    let kinds: std::collections::BTreeSet<String> = cells.iter().map(|cell| of(cell, "kind")).collect();
+    ensure!(kinds.len() >= 2, "the demo shows only {kinds:?}: nothing to tell apart");
+    Ok(())
+}
+
+async fn fits(browser: &WebDriver, artifacts: &Path) -> Result<()> {
+    browser.screenshot(&artifacts.join("treatment-list.png")).await?;
+    let widths = ask(
+        browser,
+        "const e = document.documentElement; return [window.innerWidth, e.clientWidth, e.scrollWidth, window.innerHeight]",
+    )
+    .await?;
+    let at = |index: usize| widths.get(index).and_then(Value::as_u64).unwrap_or_default();
+    ensure!(at(0) == u64::from(WIDTH) && at(3) == u64::from(HEIGHT), "the window measures {widths}");
+    ensure!(at(2) <= at(1), "{} pixels wide on a screen of {}", at(2), at(1));
+    let size = ask(browser, "return parseFloat(getComputedStyle(document.querySelector('tbody td')).fontSize)").await?;
+    ensure!(size.as_f64().is_some_and(|pixels| pixels >= 13.0), "{size} pixels is too small to read at arm's length");
+    Ok(())
+}
+
+async fn print(browser: &WebDriver, tools: &ChromeDevTools, artifacts: &Path) -> Result<()> {
+    tools.execute_cdp_with_params("Emulation.setEmulatedMedia", json!({ "media": "print" })).await?;
+    let shown = ask(
+        browser,
+        "const seen = e => e.getClientRects().length > 0; return [[...document.querySelectorAll('button')].filter(seen).length, \
+         [...document.querySelectorAll('tbody td.status')].filter(seen).length]",
+    )
+    .await;
+    browser.screenshot(&artifacts.join("treatment-list-print.png")).await?;
+    let paper = json!({ "preferCSSPageSize": true });
+    let sheet = tools.execute_cdp_with_params("Page.printToPDF", paper).await?;
+    tools.execute_cdp_with_params("Emulation.setEmulatedMedia", json!({ "media": "" })).await?;
+    let shown = shown?;
+    ensure!(shown.get(0) == Some(&json!(0)), "{shown}: buttons on paper");
+    ensure!(shown.get(1).and_then(Value::as_u64) == Some(row_count(browser).await?), "{shown}: verdicts lost on paper");
+    let sheet = sheet.get("data").and_then(Value::as_str).context("no PDF")?;
+    // “%PDF-” in base64.
+    ensure!(sheet.starts_with("JVBERi0"), "the print-out is no PDF");
+    Ok(())
+}
+
+async fn sign_out(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    browser.find(By::Css("form[action='/sign-out'] button")).await?.click().await?;
+    browser.goto(text(setting, "http")?).await?;
+    ensure!(row_count(browser).await? == 0, "rows are shown after signing out");
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! Real peers against a real gateway: other people's clients, real files, hostile bytes, a pulled plug, a browser.
+//!
+//! The gateway is the binary that ships, started on loopback with ports of the system's choice. Every process started
+//! here is ended by its id, on failure too. Each peer says what it checked in TAP (testanything.org, version 12).
+
+mod browser;
+mod commands;
+mod crash;
+mod dcmtk;
+mod gateway;
+mod http;
+mod install;
+mod tap;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use crate::report::{Counted, Report};
+use crate::shell;
+use gateway::Gateway;
+
+/// The slowest script sends a few hundred requests; this is for one that hangs.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(300);
+
+/// Two centres' worth of sealing, on a busy machine.
+const DRILL_LIMIT: Duration = Duration::from_secs(600);
+
+/// The scripts in xtask/peers, and whom each stands for.
+const SCRIPTS: &[(&str, &str)] = &[
+    ("fhir_clients.py", "FHIR: fhirpy, fhirclient"),
+    ("dimse_pynetdicom.py", "DIMSE: pynetdicom, pydicom"),
+    ("hostile_http.py", "hostile HTTP and JSON"),
+    ("hostile_dimse.py", "hostile PDUs and DICOM"),
+];
+
+/// Everything the peers need and leave behind; ignored by git, kept between runs.
+fn folder() -> PathBuf {
+    shell::root().join("target/peers")
+}
+
+/// `cargo xtask peers test`
+pub(crate) fn run() -> Result<()> {
+    let mut report = Report::default();
+    all(&mut report);
+    report.close()
+}
+
+/// `cargo xtask peers`
+pub(crate) fn fetch() -> Result<()> {
+    let _held = lock()?;
+    println!("real files: {}", data()?.display());
+    Ok(())
+}
+
+/// One run at a time has the folder; another waits. The lock ends with the value.
+fn lock() -> Result<File> {
+    std::fs::create_dir_all(folder())?;
+    let file = File::create(folder().join("lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
+/// The folder of real files, fetched where it isn't there yet.
+pub(crate) fn data() -> Result<PathBuf> {
+    install::programs()?;
+    install::python(&folder())?;
+    install::data(&folder())
+}
+
+/// Installs what is missing, builds the binary, and lets every peer at it.
+pub(crate) fn all(report: &mut Report) {
+    let (mut ready, mut held) = (None, None);
+    report.step("peers: install", || {
+        held = Some(lock()?);
+        data()?;
+        shell::run(shell::cargo().args(["build", "--quiet", "--package", "holdfast", "--package", "browser-test"]))?;
+        ready = Some(fresh(&folder().join("run"))?);
+        Ok(())
+    });
+    let Some(work) = ready else { return };
+
+    report.step("FHIR: HL7's own examples", || {
+        // The whole workspace with a filter, so that nothing is built again with other features.
+        let arguments = ["test", "--workspace", "--quiet", "--test", "it", "official_examples_pass"];
+        shell::run(shell::cargo().args(arguments).env("HOLDFAST_FHIR_EXAMPLES", folder().join("data/fhir")))
+    });
+
+    let data = work.join("demo");
+    let mut demo = None;
+    report.step("peers: the demo starts", || {
+        demo = Some(Gateway::demo(&data)?);
+        Ok(())
+    });
+    if let Some(demo) = &demo {
+        report.counted("command line", || commands::run(demo, &data, &work));
+        // First, while the list holds the demo's own patients only: the screenshot is for people.
+        report.counted("console: headers and sign-in", || python("console_pages.py", demo, &work));
+        report.counted("browser: today's treatment list", || browser::run(demo, &work));
+        report.counted("DIMSE: dcmtk", || dcmtk::run(demo, &data, &work));
+        for (script, name) in SCRIPTS {
+            report.counted(name, || python(script, demo, &work));
+        }
+        report.counted("after all of them", || dcmtk::still_well(demo, &work));
+    }
+    drop(demo);
+    report.counted("kill -9 in the middle of a load", || crash::run(&work));
+    report.step("drill: eleven of fourteen, real files", || drill(&work));
+    drop(held);
+}
+
+/// The drill on real files: thousands that its authors never saw, broken ones among them.
+fn drill(work: &Path) -> Result<()> {
+    let mut command = gateway::holdfast();
+    command.args(["drill", "eleven-of-fourteen", "--seed", "14", "--patients", "40", "--input"]);
+    command.arg(folder().join("data"));
+    let ended = shell::bounded(&mut command, &work.join("drill.log"), DRILL_LIMIT)?;
+    println!("{}", ended.output);
+    ensure!(ended.code == Some(0), "exit code {:?}", ended.code);
+    Ok(())
+}
+
+/// Runs one script of xtask/peers against `gateway`.
+fn python(script: &str, gateway: &Gateway, work: &Path) -> Result<Counted> {
+    let mut command = shell::command(install::interpreter(&folder()));
+    command
+        .arg(shell::root().join("xtask/peers").join(script))
+        // No bytecode beside the sources.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("HOLDFAST_READY", gateway.ready_file())
+        .env("HOLDFAST_PEER_DATA", folder().join("data"));
+    tap::judge(shell::bounded(&mut command, &work.join(script).with_extension("log"), SCRIPT_LIMIT)?)
+}
+
+/// An empty folder: what an earlier run left must not help this one.
+fn fresh(folder: &Path) -> Result<PathBuf> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)?;
+    }
+    std::fs::create_dir_all(folder)?;
+    Ok(folder.to_path_buf())
+}
