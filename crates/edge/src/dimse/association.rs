@@ -14,7 +14,7 @@ use dicom_ul::pdu::Pdu;
 
 use super::command::{self, C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ};
 use super::error::DimseError;
-use super::message::{Assembler, Message, Refused};
+use super::message::{Assembler, DataSet, Message, Refused};
 use super::negotiate::{Proposal, Unproposed, rejection};
 use super::server::{Shared, Slot};
 use super::wire::{Patience, Wire};
@@ -127,11 +127,13 @@ fn answer(
     let outcome = match request.field {
         C_ECHO_RQ => Outcome::stored(),
         C_STORE_RQ => {
-            let outcome = match checked(proposal, context, &request, data_set.refused) {
-                // The budget's share is given back when `data_set` is dropped: after the answer.
-                Ok(instance) => shared.store.store(peer, Instance { data_set: data_set.bytes, ..instance }),
+            let DataSet { bytes, refused, held } = data_set;
+            let outcome = match checked(proposal, context, &request, refused) {
+                Ok(instance) => shared.store.store(peer, Instance { data_set: bytes, ..instance }),
                 Err(refused) => refused,
             };
+            // Before the answer: whoever has it may send the next object, and must find the room that this one took.
+            drop(held);
             metrics::counter!("holdfast_dimse_responses_total", "status" => format!("{:04X}", outcome.status))
                 .increment(1);
             outcome

@@ -30,8 +30,8 @@ pub(super) struct Message {
 pub(super) struct DataSet {
     pub(super) bytes: Vec<u8>,
     pub(super) refused: Option<Refused>,
-    /// Gives its share of the budget back when the object is done with.
-    held: Option<OwnedSemaphorePermit>,
+    /// Gives its share of the budget back when it is dropped.
+    pub(super) held: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
