@@ -21,6 +21,7 @@ use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
 
 use crate::config::Config;
 use crate::control::write_private;
+use crate::staging::{Begun, require_finished};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -104,10 +105,14 @@ pub struct Made {
 impl NewCentre {
     /// Lays an empty centre out. An existing centre is left alone.
     pub fn lay_out(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
-        if data.join(crate::config::FILE_NAME).exists() {
-            return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", data.display()))
-                .guidance("nothing was changed; `holdfast serve` runs it"));
-        }
+        let begun = Begun::begin(data, "init")?;
+        let made = self.lay_out_in(data, entropy)?;
+        begun.finish()?;
+        Ok(made)
+    }
+
+    /// As [`Self::lay_out`], in a folder that the caller has begun and finishes.
+    pub fn lay_out_in(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
         let config = Config::new(usize::from(self.shape.servers));
         let (recipients, secrets) = match self.custodians.is_empty() {
             false => (self.custodians, Vec::new()),
@@ -136,7 +141,6 @@ impl NewCentre {
         let config = centre.config.clone();
         drop(centre);
         let custodian_secrets = write_custodians(data, &secrets)?;
-        // Last: with the configuration there, the centre is there.
         config.save(data)?;
         Ok(Made { name: self.name, promise: self.shape.promise(), custodian_secrets })
     }
@@ -238,19 +242,24 @@ pub struct Centre {
 impl Centre {
     /// Opens the centre in `data`. One process at a time: another one gets the fault [`BUSY`].
     pub fn open(data: &Path) -> Result<Self, Fault> {
+        require_finished(data)?;
+        Self::open_with(data, false)
+    }
+
+    /// As [`Self::open`], in a folder that the caller has begun.
+    pub fn open_begun(data: &Path) -> Result<Self, Fault> {
         Self::open_with(data, false)
     }
 
     /// As [`Self::open`], and servers whose shards are gone get empty folders, for a scrub to fill.
     pub fn open_to_mend(data: &Path) -> Result<Self, Fault> {
+        require_finished(data)?;
         Self::open_with(data, true)
     }
 
     fn open_with(data: &Path, replace: bool) -> Result<Self, Fault> {
-        let config = Config::load(data).map_err(|fault| {
-            let absent = !data.join(crate::config::FILE_NAME).exists();
-            if absent { fault.guidance("`holdfast init` lays a centre out") } else { fault }
-        })?;
+        let config = Config::load(data)
+            .map_err(|fault| if Config::is_there(data) { fault } else { fault.guidance(adopt::guidance(data)) })?;
         let lock = lock(data)?;
         let servers = open_servers(&config.server_folders(data), replace)?;
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
@@ -305,12 +314,10 @@ impl Centre {
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
     /// holders, new keys for every living patient's key.
     pub fn recover(from: &[PathBuf], secrets: &[String], into: &Path) -> Result<(Self, RecoveryReport), Fault> {
-        if into.join(crate::config::FILE_NAME).exists() {
-            return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", into.display()))
-                .guidance("nothing was changed; recover into an empty or absent folder"));
-        }
+        let begun = Begun::begin(into, "recover")?;
         let survivors = open_servers(from, false)?.locations;
         let plate = vault::plate(&survivors, None)?;
+        enough_custodians(secrets, plate.custodians)?;
         let config = Config::new(plate.shape.n());
         let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
         let (vault, report) = vault::recover(Recovery {
@@ -328,6 +335,7 @@ impl Centre {
         })?;
         let centre = Self::around(vault, config, into, lock(into)?)?;
         centre.config.save(into)?;
+        begun.finish()?;
         Ok((centre, report))
     }
 
@@ -366,6 +374,17 @@ impl Centre {
     pub fn settle(&self) -> Result<(), Fault> {
         Ok(self.chart().vault().flush_notes()?)
     }
+}
+
+/// Said before anything is made: the vault itself finds out late, and in numbers of a package.
+fn enough_custodians(secrets: &[String], (needed, of): (u8, u8)) -> Result<(), Fault> {
+    let different = secrets.iter().collect::<std::collections::BTreeSet<_>>().len();
+    if different >= usize::from(needed) {
+        return Ok(());
+    }
+    let text = format!("secrets of {different} different custodians are given, {needed} of the {of} are needed");
+    Err(Fault::new(Blame::Peer, "keys.custodian-not-enough", text)
+        .guidance("nothing was changed; call in more custodians, each with a secret of her own"))
 }
 
 /// The name that was noted last.

@@ -11,6 +11,7 @@ mod demo;
 mod drill_system;
 mod reports;
 mod serve;
+mod staging;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,0 +1,108 @@
+//! Laying out, adopting, recovering: each may be cut short and repeated, and none touches what it didn't make.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Said, Site};
+
+/// What a killed command leaves: its file, whatever it made until then, and no configuration.
+fn cut_short(folder: &Path, command: &str) {
+    fs::remove_file(folder.join("gateway/holdfast.toml")).unwrap();
+    fs::write(folder.join("holdfast-unfinished"), format!("holdfast unfinished v1: {command}\n")).unwrap();
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_init_that_was_killed_is_repeated() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5"]);
+    cut_short(&site.data(), "init");
+    let said = site.run(&["verify"]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("isn't finished") && said.err.contains("repeat `holdfast init`"), "{}", said.err);
+    site.done(&["init", "--servers", "3"]);
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+    assert_eq!(names(&site.data()), ["custodians-MOVE-OFFLINE", "gateway", "servers"]);
+}
+
+#[test]
+fn only_what_was_begun_is_cleared_away() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "2"]);
+    cut_short(&site.data(), "init");
+    fs::write(site.data().join("servers/server-01/notes.txt"), b"mine").unwrap();
+    let said = site.run(&["init"]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("servers/server-01/notes.txt"), "{}", said.err);
+    assert_eq!(fs::read(site.data().join("servers/server-01/notes.txt")).unwrap(), b"mine");
+}
+
+#[test]
+fn init_takes_empty_disks_and_refuses_a_folder_in_use_by_name() {
+    let site = Site::new();
+    fs::create_dir_all(site.data().join("servers/server-02/lost+found")).unwrap();
+    site.done(&["init", "--servers", "2"]);
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+
+    let site = Site::new();
+    fs::create_dir_all(site.data()).unwrap();
+    fs::write(site.data().join("diary.txt"), b"dear diary").unwrap();
+    let said = site.run(&["init", "--servers", "2"]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("diary.txt"), "{}", said.err);
+    assert_eq!(names(&site.data()), ["diary.txt"]);
+}
+
+/// `recover` of a centre of five from three servers.
+fn recover(site: &Site, custodians: [u8; 2], into: &str) -> Said {
+    let server = |n: u8| site.data().join(format!("servers/server-0{n}")).display().to_string();
+    let secret = |n: u8| site.path(&format!("data/custodians-MOVE-OFFLINE/custodian-{n}.txt"));
+    let (servers, secrets) = ([1, 3, 5].map(server), custodians.map(secret));
+    let mut arguments = vec!["recover", "--into", into];
+    servers.iter().for_each(|server| arguments.extend(["--from", server]));
+    secrets.iter().for_each(|secret| arguments.extend(["--custodian", secret]));
+    site.run(&arguments)
+}
+
+#[test]
+fn a_recovery_may_be_repeated_and_takes_only_an_empty_folder() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5"]);
+    let into = site.path("new");
+
+    let said = recover(&site, [1, 1], &into);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("secrets of 1 different custodians are given, 2 of the 3 are needed"), "{}", said.err);
+    assert!(!Path::new(&into).exists(), "given up, it leaves nothing");
+
+    // A custodian of somewhere else is found out late: what was made until then is taken away again.
+    let (other, secret) = (Site::new(), site.data().join("custodians-MOVE-OFFLINE/custodian-3.txt"));
+    other.done(&["init"]);
+    fs::copy(other.data().join("custodians-MOVE-OFFLINE/custodian-1.txt"), &secret).unwrap();
+    assert_eq!(recover(&site, [1, 3], &into).exit, 1);
+    assert!(!Path::new(&into).exists(), "given up, it leaves nothing");
+
+    fs::create_dir_all(site.path("new/servers/keep")).unwrap();
+    fs::write(site.path("new/diary.txt"), b"dear diary").unwrap();
+    let said = recover(&site, [1, 2], &into);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("diary.txt") || said.err.contains("servers/keep"), "{}", said.err);
+    assert_eq!(names(Path::new(&into)), ["diary.txt", "servers"]);
+    fs::remove_dir_all(&into).unwrap();
+
+    assert_eq!(recover(&site, [1, 2], &into).exit, 0);
+    cut_short(Path::new(&into), "recover");
+    let said = recover(&site, [1, 2], &into);
+    assert_eq!(said.exit, 0, "what a killed one left is taken away: {}", said.err);
+    assert!(site.done(&["verify", "--data", &into]).out.starts_with("whole"));
+    let said = recover(&site, [1, 2], &into);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("holds a centre"), "{}", said.err);
+}
+
