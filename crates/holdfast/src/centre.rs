@@ -19,6 +19,7 @@ use treatment::Treatment;
 use vault::location::{FolderLocation, Location, Marker};
 use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
 
+use crate::adopt;
 use crate::config::Config;
 use crate::control::write_private;
 use crate::staging::{Begun, require_finished};
@@ -146,7 +147,7 @@ impl NewCentre {
     }
 }
 
-fn shards(server: &Path) -> PathBuf {
+pub fn shards(server: &Path) -> PathBuf {
     server.join("shards")
 }
 
@@ -171,8 +172,8 @@ fn fresh_servers(folders: &[PathBuf], vault: Id16, entropy: &dyn Entropy) -> Res
 }
 
 #[derive(Default)]
-struct Servers {
-    locations: Vec<Arc<dyn Location>>,
+pub struct Servers {
+    pub locations: Vec<Arc<dyn Location>>,
     holders: Vec<Arc<dyn Holder>>,
 }
 
@@ -181,7 +182,7 @@ struct Servers {
 ///
 /// With `replace`, a server whose shards are gone altogether gets an empty location, for a scrub to fill: only on an
 /// operator's word, since a disk that isn't mounted looks the same.
-fn open_servers(folders: &[PathBuf], replace: bool) -> Result<Servers, Fault> {
+pub fn open_servers(folders: &[PathBuf], replace: bool) -> Result<Servers, Fault> {
     let vault = folders.iter().find_map(|folder| Marker::read(&shards(folder)).ok()).map(|marker| marker.vault());
     let Some(vault) = vault else {
         let text = format!("none of the {} server folders holds shards", folders.len());
@@ -395,7 +396,7 @@ fn name_of(chart: &Chart) -> Result<String, Fault> {
     Ok(String::from_utf8_lossy(&meta.note).into_owned())
 }
 
-fn lock(data: &Path) -> Result<File, Fault> {
+pub fn lock(data: &Path) -> Result<File, Fault> {
     let folder = data.join("gateway");
     fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
     let file = folder.join("lock");

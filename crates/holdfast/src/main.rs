@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)] // in a binary, `pub` says: for the other modules
 
 mod acts;
+mod adopt;
 mod centre;
 mod commands;
 mod config;

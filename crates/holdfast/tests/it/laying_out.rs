@@ -11,11 +11,73 @@ fn cut_short(folder: &Path, command: &str) {
     fs::write(folder.join("holdfast-unfinished"), format!("holdfast unfinished v1: {command}\n")).unwrap();
 }
 
+/// The bytes of every file on the servers, but for the locks.
+fn on_servers(site: &Site) -> Vec<(String, Vec<u8>)> {
+    fn walk(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else {
+                found.push((path.display().to_string(), fs::read(&path).unwrap()));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&site.data().join("servers"), &mut found);
+    found.sort();
+    found
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+#[test]
+fn a_lost_gateway_is_made_again_around_the_servers() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5", "--name", "Test centre"]);
+    site.done(&["person", "new", "--name", "C", "--role", "physicist", "--key", &site.path("c.pem")]);
+    let config = site.data().join("gateway/holdfast.toml");
+    let lose: [(&str, &dyn Fn()); 4] = [
+        ("the gateway's folder", &|| fs::remove_dir_all(site.data().join("gateway")).unwrap()),
+        ("the configuration", &|| fs::remove_file(&config).unwrap()),
+        ("an empty configuration", &|| fs::write(&config, b"").unwrap()),
+        ("zeros", &|| fs::write(&config, [0; 300]).unwrap()),
+    ];
+    for (what, lose) in lose {
+        lose();
+        let said = site.run(&["verify"]);
+        assert_eq!(said.exit, 1, "{what}: {}", said.out);
+        assert!(said.err.contains(&format!("holdfast init --data {}", site.data().display())), "{what}: {}", said.err);
+        let before = on_servers(&site);
+        let said = site.done(&["init"]);
+        assert!(said.out.contains("adopted") && said.out.contains("3 of 5 shards"), "{what}: {}", said.out);
+        assert_eq!(on_servers(&site), before, "{what}: the servers are left as they were");
+        assert!(site.done(&["verify"]).out.starts_with("whole"), "{what}");
+        assert!(site.done(&["person", "list"]).out.contains('C'), "{what}");
+    }
+    let said = site.run(&["init"]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("holds a centre"), "{}", said.err);
+}
+
+#[test]
+fn servers_of_two_centres_are_not_adopted() {
+    let (site, other) = (Site::new(), Site::new());
+    for one in [&site, &other] {
+        one.done(&["init", "--servers", "2"]);
+    }
+    fs::remove_dir_all(site.data().join("gateway")).unwrap();
+    fs::remove_dir_all(site.data().join("servers/server-02")).unwrap();
+    fs::rename(other.data().join("servers/server-02"), site.data().join("servers/server-02")).unwrap();
+    let said = site.run(&["init"]);
+    assert_eq!(said.exit, 4);
+    assert!(said.err.contains("server-01") && said.err.contains("server-02"), "{}", said.err);
+    assert!(!site.data().join("gateway").exists(), "nothing was changed");
 }
 
 #[test]
