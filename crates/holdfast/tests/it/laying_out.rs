@@ -88,6 +88,11 @@ fn an_init_that_was_killed_is_repeated() {
     let said = site.run(&["verify"]);
     assert_eq!(said.exit, 1);
     assert!(said.err.contains("isn't finished") && said.err.contains("repeat `holdfast init`"), "{}", said.err);
+    // Another command's leavings are not its to clear away.
+    let into = site.data().display().to_string();
+    let said = site.run(&["serve", "--demo", "--data", &into]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("begun by `holdfast init`"), "{}", said.err);
     site.done(&["init", "--servers", "3"]);
     assert!(site.done(&["verify"]).out.starts_with("whole"));
     assert_eq!(names(&site.data()), ["custodians-MOVE-OFFLINE", "gateway", "servers"]);
@@ -168,3 +173,43 @@ fn a_recovery_may_be_repeated_and_takes_only_an_empty_folder() {
     assert!(said.err.contains("holds a centre"), "{}", said.err);
 }
 
+#[test]
+fn the_demo_leaves_its_neighbours_and_other_folders_alone() {
+    let site = Site::new();
+    let data = site.data();
+    let neighbour = site.path("data.partial");
+    fs::create_dir_all(&neighbour).unwrap();
+    fs::write(format!("{neighbour}/thesis.txt"), b"years of work").unwrap();
+    // A folder in use is refused before anything is laid out.
+    fs::create_dir_all(&data).unwrap();
+    fs::write(data.join("diary.txt"), b"dear diary").unwrap();
+    let said = site.run(&["serve", "--demo"]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("diary.txt") && !said.err.contains("laying out"), "{}", said.err);
+    assert_eq!(names(&data), ["diary.txt"]);
+    fs::remove_dir_all(&data).unwrap();
+
+    let demo = site.serve(&["--demo", "--data", &format!("{}/", data.display())]);
+    assert!(demo.ready["tokens"]["therapist"].is_string(), "{}", demo.ready);
+    demo.stop();
+    assert_eq!(fs::read(format!("{neighbour}/thesis.txt")).unwrap(), b"years of work");
+    assert!(!data.join("holdfast-unfinished").exists());
+
+    // A demo whose gateway is lost goes on with its servers.
+    let patient = fs::read_to_string(data.join("example/patient.txt")).unwrap();
+    fs::remove_dir_all(data.join("gateway")).unwrap();
+    let demo = site.serve(&["--demo"]);
+    let plan = data.join("example/plan.dcm").display().to_string();
+    assert_eq!(site.run(&["gate", "check", "--patient", patient.trim(), &plan]).exit, 0);
+    demo.stop();
+}
+
+#[test]
+fn the_demo_gives_no_tokens_of_a_real_centre() {
+    let site = Site::new();
+    site.done(&["init", "--name", "Test centre"]);
+    let said = site.run(&["serve", "--demo"]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("no demo"), "{}", said.err);
+    assert_eq!(site.done(&["token", "list"]).out.trim(), "no tokens");
+}
