@@ -22,6 +22,7 @@ use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
 use crate::adopt;
 use crate::config::Config;
 use crate::control::write_private;
+use crate::diagnose::explained;
 use crate::staging::{Begun, require_finished};
 
 /// The code of the fault that says: another process has this centre open.
@@ -151,7 +152,7 @@ pub fn shards(server: &Path) -> PathBuf {
     server.join("shards")
 }
 
-fn holder(server: &Path) -> PathBuf {
+pub fn holder(server: &Path) -> PathBuf {
     server.join("holder")
 }
 
@@ -262,7 +263,8 @@ impl Centre {
         let config = Config::load(data)
             .map_err(|fault| if Config::is_there(data) { fault } else { fault.guidance(adopt::guidance(data)) })?;
         let lock = lock(data)?;
-        let servers = open_servers(&config.server_folders(data), replace)?;
+        let folders = config.server_folders(data);
+        let servers = open_servers(&folders, replace).map_err(|fault| explained(fault, &folders))?;
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
         let vault = vault::open(Opening {
             locations: servers.locations,
@@ -272,7 +274,8 @@ impl Centre {
             mode: Mode::Write,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-        })?;
+        })
+        .map_err(|error| explained(error.into(), &folders))?;
         Self::around(vault, config, data, lock)
     }
 
