@@ -113,12 +113,12 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
         Act::Verify => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().verify()?;
-            Ok(reports::verify(&report))
+            Ok(reports::verify(&report, &centre.standing()))
         }
         Act::Scrub => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().scrub()?;
-            Ok(reports::scrub(&report))
+            Ok(reports::scrub(&report, &centre.standing()))
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;

@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::control::write_private;
 use crate::diagnose::explained;
 use crate::staging::{Begun, require_finished};
+use crate::standing::{self, Seen, Standing};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -235,6 +236,9 @@ pub struct Centre {
     config: Config,
     name: String,
     promise: String,
+    servers: Vec<PathBuf>,
+    /// What the holders' folders showed when this centre was opened.
+    holders_at_start: Seen,
     treatment: Arc<Treatment>,
     pages: Mutex<Option<SocketAddr>>,
     /// Held for as long as the centre is open.
@@ -296,7 +300,9 @@ impl Centre {
         .map_err(|e| e.fault())?;
         let name = name_of(&chart)?;
         let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
-        Ok(Self { config, name, promise, treatment, pages: Mutex::new(None), _lock: lock })
+        let servers = config.server_folders(data);
+        let holders_at_start = standing::look(&servers);
+        Ok(Self { config, name, promise, servers, holders_at_start, treatment, pages: Mutex::new(None), _lock: lock })
     }
 
     /// Notes the centre's name in the ledger, so that a recovered centre knows it.
@@ -359,7 +365,18 @@ impl Centre {
         &self.name
     }
 
-    /// In one sentence, what this centre survives.
+    /// What answers now, by what the servers' disks show.
+    pub fn standing(&self) -> Standing {
+        let now = standing::look(&self.servers);
+        Standing::of(self.chart().vault(), &self.servers, &self.holders_at_start, Some(&now))
+    }
+
+    /// As [`Self::standing`], without looking at any disk: one may hang.
+    pub fn standing_in_memory(&self) -> Standing {
+        Standing::of(self.chart().vault(), &self.servers, &self.holders_at_start, None)
+    }
+
+    /// In one sentence, what this centre survives when all of it is there.
     pub fn promise(&self) -> &str {
         &self.promise
     }

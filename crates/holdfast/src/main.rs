@@ -14,6 +14,7 @@ mod drill_system;
 mod reports;
 mod serve;
 mod staging;
+mod standing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
