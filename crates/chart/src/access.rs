@@ -4,11 +4,11 @@ use guard::{Act, Decision, Permit, Purpose, Role, Sensitivity, Target};
 use kit::{Blame, Fault, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::Serialize;
-use vault::{Group, Parcel};
+use vault::{Group, Parcel, Scope};
 
 use crate::journal::{access_list, centre_access_list};
-use crate::meta::Meta;
-use crate::{Chart, Context, Released, Result, scope_of};
+use crate::meta::{Meta, Version};
+use crate::{Chart, Context, Draft, Released, Result, scope_of};
 
 /// Access lines in one note, which may take 256 KiB: a line is some 300 bytes.
 const NOTED_AT_ONCE: usize = 400;
@@ -42,30 +42,43 @@ pub struct AccessRow {
     pub role: Role,
     pub act: Act,
     pub why: Purpose,
-    /// What was opened, changed, or asked for.
+    /// What was opened, written, or asked for.
     pub what: String,
-    /// `opened`, `allowed`, `denied`.
+    /// `opened`, `written`, `deleted`; and the answers that were given before: `allowed`, `denied`.
     pub outcome: &'static str,
+    /// Which request it was.
+    pub operation: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
+/// One opened or written version, as a line says it.
+fn line_of(permit: &Permit, version: &Version) -> AccessLine {
+    AccessLine {
+        subject: permit.subject().to_owned(),
+        role: permit.role(),
+        act: permit.act(),
+        purpose: permit.purpose(),
+        what: format!("{}/{}/_history/{}", version.collection, version.id, version.version),
+    }
+}
+
 impl Chart {
+    /// Puts a patient's new version on her list, and beside it who wrote it: what was allowed is not yet done, and what
+    /// was refused later looks the same.
+    pub(crate) fn sign_version(&self, permit: &Permit, draft: &mut Draft) {
+        if let (Scope::Patient(patient), Some(version)) = (draft.scope, &draft.meta.version) {
+            draft.meta.lists.push(access_list(&self.tagger, patient));
+            draft.meta.note = minicbor::to_vec(line_of(permit, version)).unwrap_or_default().into();
+        }
+    }
+
     /// Writes a durable line for each record that is about to leave.
     pub(crate) fn note_access(&self, permit: &Permit, opened: &[Released]) -> Result<()> {
         let parcels: Vec<Parcel> = opened
             .iter()
             .map(|released| {
-                let line = AccessLine {
-                    subject: permit.subject().to_owned(),
-                    role: permit.role(),
-                    act: permit.act(),
-                    purpose: permit.purpose(),
-                    what: format!(
-                        "{}/{}/_history/{}",
-                        released.version.collection, released.version.id, released.version.version
-                    ),
-                };
+                let line = line_of(permit, &released.version);
                 let mut meta = Meta::new(None);
                 meta.lists.push(match released.patient {
                     Some(patient) => access_list(&self.tagger, patient),
@@ -106,6 +119,7 @@ impl Chart {
         let unreadable = |e: minicbor::decode::Error| {
             Fault::new(Blame::Integrity, "chart.access-line", format!("entry {index}: no access line: {e}"))
         };
+        let operation = entry.operation.to_string();
         let row = if entry.kind == "guard.decision" {
             let decision = Decision::from_bytes(&meta.note).map_err(Fault::from)?;
             AccessRow {
@@ -116,8 +130,9 @@ impl Chart {
                 role: decision.role,
                 act: decision.act,
                 why: decision.purpose,
-                what: format!("operation {}", decision.operation),
+                what: decision.what.unwrap_or_default(),
                 outcome: if decision.allowed { "allowed" } else { "denied" },
+                operation,
                 reason: Some(decision.reason).filter(|r| !r.is_empty()),
             }
         } else {
@@ -131,7 +146,12 @@ impl Chart {
                 act: line.act,
                 why: line.purpose,
                 what: line.what,
-                outcome: "opened",
+                outcome: match &meta.version {
+                    Some(version) if version.deleted => "deleted",
+                    Some(_) => "written",
+                    None => "opened",
+                },
+                operation,
                 reason: None,
             }
         };

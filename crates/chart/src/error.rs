@@ -4,7 +4,7 @@ use guard::{Denied, GuardError, PermitError};
 use kit::{Blame, Explain, Fault};
 use vault::VaultError;
 
-use crate::fhir::Issue;
+use crate::fhir::{Code, Issue};
 use crate::index::IndexError;
 use crate::meta::MetaError;
 
@@ -21,7 +21,11 @@ pub enum ChartError {
     #[error("{reference} would move to another patient; delete it there and create it here")]
     MovesPatient { reference: String },
     #[error("the record refers to {reference}, which is no patient of this centre")]
-    UnknownPatient { reference: String },
+    UnknownPatient {
+        reference: String,
+        /// The element that refers to her.
+        place: String,
+    },
     #[error("{count} patients carry this identifier: the object can't be filed without knowing whose it is")]
     AmbiguousPatient { count: usize },
     #[error("the permit is for another patient")]
@@ -62,6 +66,22 @@ impl ChartError {
         match self {
             Self::Other(fault) => fault.clone(),
             error => Fault::of(error),
+        }
+    }
+}
+
+impl ChartError {
+    /// In FHIR's terms, where there is more to say than a fault's blame: a place, or a status of its own.
+    pub fn issues(&self) -> Option<Vec<Issue>> {
+        match self {
+            Self::Invalid(issues) => Some(issues.clone()),
+            Self::UnknownPatient { place, .. } => {
+                let text = format!("{self} [{}]; what to do: {}", self.code(), self.guidance().unwrap_or_default());
+                Some(vec![Issue::error(Code::BusinessRule, text).at(place)])
+            }
+            Self::Gone { .. } => Some(vec![Issue::error(Code::Deleted, self.to_string())]),
+            Self::VersionConflict { .. } => Some(vec![Issue::error(Code::Precondition, self.to_string())]),
+            _ => None,
         }
     }
 }

@@ -8,14 +8,19 @@ mod error;
 pub mod fhir;
 mod index;
 mod journal;
+mod locks;
 mod meta;
 mod objects;
 mod records;
+mod sensitivity;
+mod transact;
+mod what;
+mod writes;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use guard::{Act, Caller, Guard, Permit, Purpose, Sensitivity, Target};
+use guard::{Act, Ask, Caller, Guard, Permit, Purpose, Sensitivity, Target};
 use kit::{Clock, Entropy, OperationId, PatientId, Timestamp};
 use vault::{Entry, Group, Parcel, Receipt, Scope, Vault};
 use zeroize::Zeroizing;
@@ -28,10 +33,10 @@ pub use meta::{Meta, MetaError, Tag, Tagger, Version};
 pub use objects::{Demographics, ObjectDraft, ObjectKept};
 pub use records::{Kept, Page};
 
-type Result<T> = std::result::Result<T, ChartError>;
+use crate::fhir::Change;
+use crate::locks::{Held, Keys, Locks};
 
-/// Stripes of the lock that puts two writers of the same record one after the other.
-const STRIPES: usize = 256;
+type Result<T> = std::result::Result<T, ChartError>;
 
 /// Who asks, why, and under which operation: what every call of the façade needs.
 #[derive(Clone)]
@@ -48,6 +53,8 @@ pub struct Released {
     pub version: Version,
     pub patient: Option<PatientId>,
     pub updated: Timestamp,
+    /// How this version came to be, where it is a resource.
+    pub change: Change,
     /// Empty for a tombstone.
     pub bytes: Zeroizing<Vec<u8>>,
 }
@@ -69,7 +76,7 @@ pub struct Chart {
     tagger: Arc<Tagger>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    stripes: Vec<Mutex<()>>,
+    locks: Locks,
 }
 
 impl Chart {
@@ -97,7 +104,7 @@ impl Chart {
             tagger,
             clock,
             entropy,
-            stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
+            locks: Locks::default(),
         };
         chart.catch_up()?;
         chart.replay_guard()?;
@@ -158,7 +165,21 @@ impl Chart {
 
     /// Asks guard; the decision is on record whatever it is.
     pub fn admit(&self, context: &Context, act: Act, target: Target, sensitivity: Sensitivity) -> Result<Permit> {
-        Ok(self.guard.admit(&context.caller, act, target, sensitivity, context.purpose, context.operation)?)
+        self.admit_to_do(context, act, target, sensitivity, "")
+    }
+
+    /// Asks guard, and says what it is to be done to (`Type/id`, or a search without its values).
+    pub(crate) fn admit_to_do(
+        &self,
+        context: &Context,
+        act: Act,
+        target: Target,
+        sensitivity: Sensitivity,
+        what: &str,
+    ) -> Result<Permit> {
+        let Context { caller, purpose, operation } = context;
+        let ask = Ask { act, target, sensitivity, purpose: *purpose, operation: *operation, what };
+        Ok(self.guard.admit(caller, ask)?)
     }
 
     /// Keeps drafts as one act: all or nothing. Returns once they are durable and found by the index.
@@ -173,6 +194,10 @@ impl Chart {
         }
         let parcels = drafts
             .into_iter()
+            .map(|mut draft| {
+                self.sign_version(permit, &mut draft);
+                draft
+            })
             .map(|draft| Parcel {
                 scope: draft.scope,
                 kind: draft.kind,
@@ -209,7 +234,7 @@ impl Chart {
         }
         let meta = Meta::from_bytes(index, &entry.meta)?;
         let version = meta.version.ok_or(ChartError::NoRecord { entry: index })?;
-        Ok(Released { entry: index, version, patient, updated: entry.time, bytes })
+        Ok(Released { entry: index, version, patient, updated: entry.time, change: Change::Put, bytes })
     }
 
     /// A patient's key under the lists of `name`.
@@ -229,18 +254,13 @@ impl Chart {
         Ok((entry, meta))
     }
 
-    /// Puts writers of the same things one after the other. Stripes are taken in order, so two acts can't block
-    /// each other for good.
-    fn hold(&self, keys: &[&Tag]) -> Vec<MutexGuard<'_, ()>> {
-        let mut numbers: Vec<usize> =
-            keys.iter().map(|tag| tag.as_bytes().first().map_or(0, |b| usize::from(*b))).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers
-            .into_iter()
-            .filter_map(|n| self.stripes.get(n))
-            .map(|stripe| stripe.lock().unwrap_or_else(PoisonError::into_inner))
-            .collect()
+    /// Puts writers of the same things one after the other. Whoever holds some must take no more.
+    fn hold(&self, keys: &[&Tag]) -> Vec<Held<'_>> {
+        self.locks.hold(keys.iter().copied(), std::iter::empty())
+    }
+
+    fn hold_keys(&self, keys: &Keys) -> Vec<Held<'_>> {
+        self.locks.hold(keys.alone.iter(), keys.together.iter())
     }
 }
 

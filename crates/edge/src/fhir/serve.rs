@@ -18,7 +18,9 @@ use kit::limits::FHIR_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
 use super::interaction::Interaction;
-use super::negotiate::{accepts_json, bearer, holds, if_match, prefer, sends_form, sends_json, unconditional};
+use super::negotiate::{
+    accepts_json, bearer, holds, if_match, matches_nothing, prefer, sends_form, sends_json, unconditional,
+};
 use super::reply::{Reply, etag};
 use super::{Page, ROOT, Record, Records, Refusal};
 
@@ -141,7 +143,7 @@ async fn answer<R: Records>(
             } else {
                 encoded
             };
-            let query = Query::parse_encoded(kind, &encoded).map_err(query_refused)?;
+            let query = Query::parse_at(&base, kind, &encoded).map_err(query_refused)?;
             blocking(move || {
                 let page = records.search(&context, &query)?;
                 let this = query.link(&base, query.page());
@@ -178,30 +180,32 @@ async fn answer<R: Records>(
         Interaction::Create { kind } => {
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
+            matches_nothing(headers)?;
             let (prefer, body) = (prefer(headers), json_body(headers, body).await?);
+            let served_at = base.clone();
             let record = blocking(move || {
-                let resource = Resource::parse(&body, Some(kind)).map_err(Refusal::Invalid)?;
+                let resource = Resource::parse_at(&served_at, &body, Some(kind)).map_err(Refusal::Invalid)?;
                 records.create(&context, resource)
             })
             .await?;
-            Ok(Reply::written(record, 201, prefer, &base))
+            Ok(Reply::written(record, prefer, &base))
         }
         Interaction::Update { kind, id } => {
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
             let if_match = if_match(headers)?;
             let (prefer, body) = (prefer(headers), json_body(headers, body).await?);
+            let served_at = base.clone();
             let record = blocking(move || {
-                let resource = Resource::parse(&body, Some(kind)).map_err(Refusal::Invalid)?;
+                let resource = Resource::parse_at(&served_at, &body, Some(kind)).map_err(Refusal::Invalid)?;
                 if resource.id() != Some(id.as_str()) {
                     let text = "must be there, and be the id in the address";
-                    return Err(Issue::error(Code::Value, text).at(format!("{kind}.id")).into());
+                    return Err(Issue::error(Code::Mismatch, text).at(format!("{kind}.id")).into());
                 }
                 records.update(&context, resource, &id, if_match)
             })
             .await?;
-            let status = if record.version == 1 { 201 } else { 200 };
-            Ok(Reply::written(record, status, prefer, &base))
+            Ok(Reply::written(record, prefer, &base))
         }
         Interaction::Delete { kind, id } => {
             Asked::of(&encoded, false).map_err(query_refused)?;
@@ -218,9 +222,10 @@ async fn answer<R: Records>(
         Interaction::Bundle => {
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
+            matches_nothing(headers)?;
             let body = json_body(headers, body).await?;
             blocking(move || {
-                let draft = Draft::parse(&body).map_err(Refusal::Invalid)?;
+                let draft = Draft::parse_at(&base, &body).map_err(Refusal::Invalid)?;
                 let kind = draft.kind();
                 let entries = records.bundle(&context, draft)?;
                 Ok(Reply::json(200, response_bundle(kind, &entries)))
@@ -307,11 +312,12 @@ fn bundle(page: &Page, base: &str, this: &str, next: Option<&str>, build: Build)
     let versions: Vec<Version<'_>> = page
         .records
         .iter()
-        .map(|Record { kind, id, version, updated, bytes }| Version {
+        .map(|Record { kind, id, version, updated, change, bytes }| Version {
             kind,
             id,
             version: *version,
             updated: *updated,
+            change: *change,
             bytes: bytes.as_deref(),
         })
         .collect();
