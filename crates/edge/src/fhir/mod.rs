@@ -19,6 +19,8 @@ use kit::{Fault, OperationId, Timestamp};
 
 pub use interaction::Interaction;
 
+use crate::intake::Places;
+
 /// Where FHIR stands on this server.
 pub const ROOT: &str = "/fhir";
 
@@ -125,9 +127,14 @@ pub trait Records: Send + Sync + 'static {
     fn bundle(&self, context: &Self::Context, draft: Draft) -> Result<Vec<ResponseEntry>, Refusal>;
 }
 
-/// Routes of `/fhir`.
+/// Routes of `/fhir`, with places for bodies of their own.
 pub fn router<R: Records>(records: Arc<R>) -> Router {
-    let service = Arc::new(serve::Service::new(records));
+    router_in(records, Places::default())
+}
+
+/// Routes of `/fhir`.
+pub(crate) fn router_in<R: Records>(records: Arc<R>, places: Places) -> Router {
+    let service = Arc::new(serve::Service::new(records, places));
     // One door for every address and method: a refusal of the framework's own would be no OperationOutcome.
     Router::new()
         .route(ROOT, any(serve::serve::<R>))
