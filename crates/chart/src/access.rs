@@ -3,7 +3,7 @@
 use guard::{Act, Decision, Permit, Purpose, Role, Sensitivity, Target};
 use kit::{Blame, Fault, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use vault::{Group, Parcel, Scope};
 
 use crate::journal::{access_list, centre_access_list};
@@ -13,8 +13,8 @@ use crate::{Chart, Context, Draft, Released, Result, scope_of};
 /// Access lines in one note, which may take 256 KiB: a line is some 300 bytes.
 const NOTED_AT_ONCE: usize = 400;
 
-/// Rows of one answer; more are asked for from the last one on.
-const ROWS_MAX: usize = 100_000;
+/// Rows of one page.
+const PAGE_ROWS: usize = 10_000;
 
 /// One opened record, as the ledger keeps it (`docs/formats/chart-meta.md`, "access line").
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -50,6 +50,23 @@ pub struct AccessRow {
     pub operation: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Where a page of the access list begins; its default is the whole list's beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessAsked {
+    /// From this entry on.
+    pub from: u64,
+    /// Entries before this one; fixed by the first page.
+    pub until: Option<u64>,
+}
+
+/// A page of the access list.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccessPage {
+    pub rows: Vec<AccessRow>,
+    /// Where the next one begins; none behind the last.
+    pub next: Option<AccessAsked>,
 }
 
 /// One opened or written version, as a line says it.
@@ -105,13 +122,25 @@ impl Chart {
         Ok(())
     }
 
-    /// Who saw, changed or was refused what of one patient, oldest first. The asking is on the list as well.
-    pub fn access(&self, context: &Context, patient: PatientId) -> Result<Vec<AccessRow>> {
+    /// Who saw, changed or was refused what of one patient, oldest first, a page at a time. The asking is on the list as
+    /// well: on the first page that there is.
+    pub fn access(&self, context: &Context, patient: PatientId, asked: AccessAsked) -> Result<AccessPage> {
         let _permit = self.admit(context, Act::ReadAccessLog, Target::Patient(patient), Sensitivity::Administrative)?;
-        self.vault.flush_notes()?;
-        self.catch_up()?;
-        let entries = self.index.listed(&access_list(&self.tagger, patient), 0, ROWS_MAX)?;
-        entries.into_iter().map(|index| self.access_row(index)).collect()
+        let until = match asked.until {
+            Some(until) => until,
+            None => {
+                self.vault.flush_notes()?;
+                self.catch_up()?;
+                self.vault.size()
+            }
+        };
+        let mut entries = self.index.listed(&access_list(&self.tagger, patient), asked.from, PAGE_ROWS)?;
+        let whole = entries.len() < PAGE_ROWS;
+        entries.retain(|entry| *entry < until);
+        // Reading pages is noted too; without an end, each page would make the next one.
+        let next = entries.last().filter(|_| !whole).map(|last| AccessAsked { from: last + 1, until: Some(until) });
+        let rows = entries.into_iter().map(|index| self.access_row(index)).collect::<Result<_>>()?;
+        Ok(AccessPage { rows, next })
     }
 
     fn access_row(&self, index: u64) -> Result<AccessRow> {
@@ -156,13 +185,5 @@ impl Chart {
             }
         };
         Ok(row)
-    }
-
-    /// Resolves what an operator types: a FHIR id of a Patient, or an identifier's value.
-    pub fn find_patient(&self, text: &str) -> Result<Option<PatientId>> {
-        if let Some(found) = self.locate("Patient", text)? {
-            return Ok(found.patient);
-        }
-        self.patient_by_identifier(text)
     }
 }

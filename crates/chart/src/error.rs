@@ -26,8 +26,10 @@ pub enum ChartError {
         /// The element that refers to her.
         place: String,
     },
-    #[error("{count} patients carry this identifier: the object can't be filed without knowing whose it is")]
-    AmbiguousPatient { count: usize },
+    #[error("more than one patient is known by this: nothing can be done before it is known whose it is")]
+    AmbiguousPatient,
+    #[error("the list has more than {limit} entries, which is its maximum: a part of it would hide the newest")]
+    ListTooLong { limit: usize },
     #[error("the permit is for another patient")]
     AnotherPatient,
     #[error("entry {entry} holds no record")]
@@ -90,7 +92,7 @@ impl Explain for ChartError {
     fn blame(&self) -> Blame {
         match self {
             Self::Invalid(_) | Self::UnknownPatient { .. } | Self::MovesPatient { .. } => Blame::Peer,
-            Self::AmbiguousPatient { .. } => Blame::Conflict,
+            Self::AmbiguousPatient | Self::ListTooLong { .. } => Blame::Conflict,
             Self::NoSuchRecord { .. } | Self::Gone { .. } => Blame::Absent,
             Self::VersionConflict { .. } => Blame::Conflict,
             Self::AnotherPatient => Blame::Forbidden,
@@ -113,7 +115,8 @@ impl Explain for ChartError {
             Self::VersionConflict { .. } => "chart.version-conflict",
             Self::MovesPatient { .. } => "chart.moves-patient",
             Self::UnknownPatient { .. } => "chart.unknown-patient",
-            Self::AmbiguousPatient { .. } => "chart.ambiguous-patient",
+            Self::AmbiguousPatient => "chart.ambiguous-patient",
+            Self::ListTooLong { .. } => "chart.list-too-long",
             Self::AnotherPatient => "chart.another-patient",
             Self::NoRecord { .. } => "chart.no-record",
             Self::Denied(e) => e.code(),
@@ -130,7 +133,7 @@ impl Explain for ChartError {
         match self {
             Self::UnknownPatient { .. } => Some("create the Patient first, or in the same transaction"),
             Self::VersionConflict { .. } => Some("read the current version and repeat the change on it"),
-            Self::AmbiguousPatient { .. } => Some("merge the patients or correct the identifier, then send again"),
+            Self::AmbiguousPatient => Some("merge the patients or correct the identifier, then send again"),
             Self::Denied(e) => e.guidance(),
             Self::Permit(e) => e.guidance(),
             Self::Guard(e) => e.guidance(),

@@ -264,6 +264,17 @@ impl Index {
         Ok(Scanned { found, next })
     }
 
+    /// Entries on a list that are older than entry `before`, newest first.
+    pub fn listed_back(&self, list: &Tag, before: u64, limit: usize) -> Result<Vec<u64>> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT entry FROM listed WHERE tag = ?1 AND entry < ?2 ORDER BY entry DESC LIMIT ?3")?;
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        let rows =
+            statement.query_map(params![list.as_bytes(), before, limit.cast_signed()], |row| row.get::<_, i64>(0))?;
+        Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
+    }
+
     /// Entries on a list from entry `from` on, oldest first.
     pub fn listed(&self, list: &Tag, from: u64, limit: usize) -> Result<Vec<u64>> {
         let connection = self.lock();
@@ -407,7 +418,10 @@ mod tests {
         assert_eq!((a.version, a.entry), (2, 2));
         assert_eq!(index.history(a.row, u32::MAX, 10).unwrap(), [2, 0]);
         assert_eq!(index.entry_of_version(a.row, 1).unwrap(), Some(0));
-        assert_eq!(index.listed(&tagger.full(&[b"all"]), 1, 10).unwrap(), [1, 2]);
+        let all = tagger.full(&[b"all"]);
+        assert_eq!(index.listed(&all, 1, 10).unwrap(), [1, 2]);
+        assert_eq!(index.listed_back(&all, u64::MAX, 2).unwrap(), [2, 1]);
+        assert_eq!(index.listed_back(&all, 1, 2).unwrap(), [0]);
         assert_eq!(index.applied().unwrap(), 3);
     }
 

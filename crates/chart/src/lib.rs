@@ -25,7 +25,7 @@ use kit::{Clock, Entropy, OperationId, PatientId, Timestamp};
 use vault::{Entry, Group, Parcel, Receipt, Scope, Vault};
 use zeroize::Zeroizing;
 
-pub use access::{AccessLine, AccessRow};
+pub use access::{AccessAsked, AccessLine, AccessPage, AccessRow};
 pub use error::ChartError;
 pub use index::{Index, IndexError, Located};
 pub use journal::Journal;
@@ -77,6 +77,8 @@ pub struct Chart {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     locks: Locks,
+    /// Naming system of the hospital number; none: an identifier counts whatever its system.
+    number_system: Option<String>,
 }
 
 impl Chart {
@@ -105,10 +107,22 @@ impl Chart {
             clock,
             entropy,
             locks: Locks::default(),
+            number_system: None,
         };
         chart.catch_up()?;
         chart.replay_guard()?;
         Ok(chart)
+    }
+
+    /// With a naming system, only identifiers of that system are hospital numbers: an insurance number that happens to
+    /// equal one is then nobody's DICOM Patient ID.
+    pub fn with_number_system(mut self, system: Option<String>) -> Self {
+        self.number_system = system;
+        self
+    }
+
+    pub fn number_system(&self) -> Option<&str> {
+        self.number_system.as_deref()
     }
 
     pub fn guard(&self) -> &Arc<Guard> {
@@ -242,9 +256,21 @@ impl Chart {
         self.tagger.full(&[b"list", name.as_bytes(), of])
     }
 
-    /// Entries that stand on a list, oldest first.
+    /// Entries that stand on a list, oldest first. A list that is longer than `limit` is an error: a part of it, taken
+    /// for the whole, would hide the newest.
     pub fn listed(&self, list: &Tag, limit: usize) -> Result<Vec<u64>> {
-        Ok(self.index.listed(list, 0, limit)?)
+        let entries = self.index.listed(list, 0, limit.saturating_add(1))?;
+        if entries.len() > limit { Err(ChartError::ListTooLong { limit }) } else { Ok(entries) }
+    }
+
+    /// Entries on a list that are older than entry `before`, newest first, and no more than `limit`.
+    pub fn listed_back(&self, list: &Tag, before: u64, limit: usize) -> Result<Vec<u64>> {
+        Ok(self.index.listed_back(list, before, limit)?)
+    }
+
+    /// The newest entry on a list.
+    pub fn newest(&self, list: &Tag) -> Result<Option<u64>> {
+        Ok(self.index.listed_back(list, u64::MAX, 1)?.pop())
     }
 
     /// The note that an entry carries in its meta (never a payload).

@@ -26,9 +26,8 @@ use crate::control::write_private;
 pub const BUSY: &str = "centre.busy";
 
 const CUSTODIANS_FOLDER: &str = "custodians-MOVE-OFFLINE";
-/// Where the centre's name is noted, and how often it may have changed.
+/// Where the centre's name is noted.
 const NAME_LIST: &str = "centre-name";
-const NAMES_MAX: usize = 1_000;
 /// Custodians where nobody names any.
 const CUSTODIANS: usize = 3;
 
@@ -280,7 +279,8 @@ impl Centre {
             Arc::new(SystemClock),
             Arc::new(OsEntropy),
         )
-        .map_err(|e| e.fault())?;
+        .map_err(|e| e.fault())?
+        .with_number_system(config.patients.number_system.clone());
         let name = name_of(&chart)?;
         let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
         Ok(Self { config, name, promise, treatment, pages: Mutex::new(None), _lock: lock })
@@ -370,9 +370,9 @@ impl Centre {
 
 /// The name that was noted last.
 fn name_of(chart: &Chart) -> Result<String, Fault> {
-    let entries = chart.listed(&chart.list_tag(NAME_LIST, &[]), NAMES_MAX).map_err(|e| e.fault())?;
-    let Some(last) = entries.last() else { return Ok("a centre without a name".to_owned()) };
-    let (_, meta) = chart.note_of(*last).map_err(|e| e.fault())?;
+    let newest = chart.newest(&chart.list_tag(NAME_LIST, &[])).map_err(|e| e.fault())?;
+    let Some(newest) = newest else { return Ok("a centre without a name".to_owned()) };
+    let (_, meta) = chart.note_of(newest).map_err(|e| e.fault())?;
     Ok(String::from_utf8_lossy(&meta.note).into_owned())
 }
 

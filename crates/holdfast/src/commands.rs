@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use chart::AccessAsked;
 use clap::{Args, Subcommand};
 use kit::{Blame, Fault, OsEntropy};
-use serde_json::json;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement};
 use zeroize::Zeroizing;
 
@@ -39,6 +41,31 @@ pub fn print(output: Output, answer: &Answer) -> u8 {
 
 pub fn act(data: &Data, output: Output, act: Act) -> Result<u8, Fault> {
     Ok(print(output, &control::perform(&data.data, act)?))
+}
+
+/// Who saw, changed or was refused what: page after page, however long the list has grown.
+pub fn access(data: &Data, output: Output, patient: &str) -> Result<u8, Fault> {
+    let (mut page, mut rows) = (AccessAsked::default(), 0);
+    loop {
+        let answer = control::perform(&data.data, Act::Access { patient: patient.to_owned(), page })?;
+        if output.json {
+            // One array, whatever the number of pages.
+            for row in answer.json.get("rows").and_then(Value::as_array).into_iter().flatten() {
+                println!("{}{row}", if rows == 0 { "[" } else { "," });
+                rows += 1;
+            }
+        } else if !answer.text.is_empty() {
+            println!("{}", answer.text);
+        }
+        match answer.json.get("next").map(AccessAsked::deserialize) {
+            Some(Ok(next)) => page = next,
+            _ => break,
+        }
+    }
+    if output.json {
+        println!("{}]", if rows == 0 { "[" } else { "" });
+    }
+    Ok(0)
 }
 
 #[derive(Args)]
@@ -266,7 +293,7 @@ pub enum Plan {
     },
     /// Sign what a plan delivers to a patient, with one's own key, and hand the signature in.
     Approve {
-        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
         /// The signer's name, as she is enrolled.
@@ -360,7 +387,7 @@ impl Plan {
 pub enum Gate {
     /// Release (exit 0) or veto with findings (exit 4).
     Check {
-        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
         file: PathBuf,

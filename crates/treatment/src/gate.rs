@@ -70,6 +70,7 @@ pub struct Verdict {
 pub enum Finding {
     NotAPlan { error: String, message: String },
     PatientUnknown,
+    PatientAmbiguous,
     NoPatientId,
     AnotherPatient,
     BirthDateDiffers,
@@ -103,6 +104,7 @@ impl Finding {
         match self {
             Self::NotAPlan { .. } => "not-a-plan",
             Self::PatientUnknown => "patient-unknown",
+            Self::PatientAmbiguous => "patient-ambiguous",
             Self::NoPatientId => "no-patient-id",
             Self::AnotherPatient => "another-patient",
             Self::BirthDateDiffers => "birth-date-differs",
@@ -131,6 +133,9 @@ impl fmt::Display for Finding {
             Self::PatientUnknown => {
                 f.write_str("the patient has no identifier here, so the plan can't be shown to be hers")
             }
+            Self::PatientAmbiguous => f.write_str(
+                "more than one patient is known by this number: merge them or correct the number, then ask again",
+            ),
             Self::NoPatientId => f.write_str("the plan names no patient"),
             Self::AnotherPatient => f.write_str("the plan is another patient's: its Patient ID is not one of hers"),
             Self::BirthDateDiffers => f.write_str("the plan has another date of birth than the patient's record"),
@@ -233,7 +238,7 @@ fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
 }
 
 /// How far a delivery is approved for a patient.
-fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, delivery: Digest) -> Option<Finding> {
+pub(crate) fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, delivery: Digest) -> Option<Finding> {
     let of = |role| {
         approvals.iter().filter(move |approval| {
             let statement = approval.statement();

@@ -137,3 +137,21 @@ fn an_erased_patient_is_refused_and_the_log_stays_whole() {
     assert!(chart.read(&doctor, "Patient", "p1", None).is_err());
     assert!(chart.vault().verify().unwrap().is_clean());
 }
+
+#[test]
+fn a_hospital_number_is_no_fhir_id_and_nobody_guesses() {
+    let (_site, chart) = Site::found();
+    let registrar = context(&chart, Role::Registrar, Purpose::Operations);
+    chart.update(&registrar, resource(PATIENT), "p1", None).unwrap();
+    let hers = chart.patient_by_number("N-77").unwrap();
+    assert!(hers.is_some());
+    // Whoever may write a Patient chooses an id; it takes nobody's number away.
+    let imposter = r#"{"resourceType":"Patient","id":"N-77","name":[{"family":"Imposter"}]}"#;
+    chart.update(&registrar, resource(imposter), "N-77", None).unwrap();
+    assert_eq!(chart.patient_by_number("N-77").unwrap(), hers);
+    assert!(matches!(chart.find_patient("N-77"), Err(ChartError::AmbiguousPatient)));
+    assert_eq!(chart.find_patient("Patient/p1").unwrap(), hers);
+    assert_ne!(chart.find_patient("Patient/N-77").unwrap(), hers);
+    chart.delete(&registrar, "Patient", "N-77", None).unwrap();
+    assert_eq!(chart.find_patient("N-77").unwrap(), hers);
+}

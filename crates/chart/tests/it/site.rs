@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chart::fhir::{Draft, Query, Resource, ResponseEntry};
-use chart::{AccessRow, Chart, ChartError, Context};
+use chart::{AccessAsked, AccessRow, Chart, ChartError, Context};
 use guard::{Act, Purpose, Role, Sensitivity, Target};
 use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Id16, OperationId, OsEntropy, SystemClock};
@@ -133,5 +133,5 @@ pub(crate) fn count(chart: &Chart, who: &Context, kind: &str, query: &str) -> us
 pub(crate) fn accesses(chart: &Chart, patient: &str) -> Vec<AccessRow> {
     let auditor = context(chart, Role::Auditor, Purpose::Audit);
     let patient = chart.find_patient(patient).unwrap().unwrap();
-    chart.access(&auditor, patient).unwrap()
+    chart.access(&auditor, patient, AccessAsked::default()).unwrap().rows
 }
