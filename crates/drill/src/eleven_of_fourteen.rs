@@ -22,7 +22,7 @@ use crate::check::plaintext::{Needles, Planted, Searched};
 use crate::input;
 use crate::report::{self, Check, Refused, Report, Seconds, Struck};
 use crate::synthetic::{self, FOUR_TECHNIQUES, SyntheticPatient};
-use crate::system::{Builder, Founded, Remains, Signer, System};
+use crate::system::{Builder, Founded, ListRow, Remains, Signer, System};
 use crate::tamper;
 use crate::work::spread;
 
@@ -168,10 +168,15 @@ fn run_in(root: &DrillRoot, options: &Options, builder: &dyn Builder, watch: Wat
     let mut seconds = Seconds { loading, ..Seconds::default() };
     watch(Progress { stage: "recovering", done: 0, total: 1 });
     let recovering = Instant::now();
-    let recovered = builder.recover(&remains, &place("recovered"));
-    let listed = recovered.as_ref().map_err(|fault| fault.to_string()).and_then(|system| {
+    let mut early: Result<Vec<ListRow>, String> = Err("the recovery gave none".to_owned());
+    let recovered = builder.recover(&remains, &place("recovered"), &mut |list| {
+        seconds.to_treatment_list = list.is_ok().then(|| recovering.elapsed().as_secs_f64());
+        early = list.map_err(|fault| fault.to_string());
+    });
+    // Once more when everything stands: both are judged.
+    let listed = recovered.as_ref().map_err(ToString::to_string).and_then(|system| {
         let rows = system.treatment_list().map_err(|fault| fault.to_string())?;
-        seconds.to_treatment_list = Some(recovering.elapsed().as_secs_f64());
+        seconds.recovering = recovering.elapsed().as_secs_f64();
         Ok(rows)
     });
     watch(Progress { stage: "recovering", done: 1, total: 1 });
@@ -182,7 +187,12 @@ fn run_in(root: &DrillRoot, options: &Options, builder: &dyn Builder, watch: Wat
     seconds.reading_back = reading.elapsed().as_secs_f64();
     tampered_plans(&centre, recovered.as_deref(), options.writers, watch, &mut tally);
     checks.push(no_wrong_dose(tally));
-    checks.push(treatment_goes_on(&truth, listed, &strangers, seconds.to_treatment_list));
+    checks.push(treatment_goes_on(
+        &truth,
+        &[("the first list", early), ("the list afterwards", listed)],
+        &strangers,
+        &seconds,
+    ));
     checks.sort_by_key(|check| check.promise);
     seconds.whole_drill = begun.elapsed().as_secs_f64();
     Ok(Report {
@@ -557,23 +567,27 @@ const LIST_SECONDS_MAX: f64 = 60.0;
 
 fn treatment_goes_on(
     truth: &[TrueRow],
-    listed: Result<Vec<crate::system::ListRow>, String>,
+    lists: &[(&str, Result<Vec<ListRow>, String>)],
     strangers: &BTreeSet<String>,
-    seconds: Option<f64>,
+    seconds: &Seconds,
 ) -> Check {
-    let mut findings = match &listed {
-        Ok(rows) => list::judge(truth, rows, strangers),
-        Err(why) => {
-            let mut findings = Findings::default();
-            findings.add(format!("there is no treatment list: {why}"));
-            findings
+    let mut findings = Findings::default();
+    for (which, listed) in lists {
+        match listed {
+            Ok(rows) => findings.extend(list::judge(truth, rows, strangers)),
+            Err(why) => findings.add(format!("{which} did not come: {why}")),
         }
-    };
+    }
+    let all = seconds.recovering;
+    let seconds = seconds.to_treatment_list;
     if let Some(seconds) = seconds.filter(|seconds| *seconds > LIST_SECONDS_MAX) {
         findings.add(format!("the list took {seconds:.1} seconds, {LIST_SECONDS_MAX:.0} are allowed"));
     }
     let time = seconds.map_or("never".to_owned(), |seconds| format!("after {seconds:.1} seconds"));
-    let looked_at = format!("{} patients with a course; the list came {time}.", truth.len());
+    let looked_at = format!(
+        "{} patients with a course; the list came {time}, and again when everything stood, after {all:.1}.",
+        truth.len()
+    );
     let limits = "how long it takes on the hospital's own machines.";
     Check::new("P4", "Is the list of patients on treatment back, and right?", looked_at, findings, limits)
 }

@@ -15,9 +15,14 @@ pub trait Builder: Sync {
     /// left. What a thief of eleven servers and the gateway would try.
     fn open(&self, site: &Path) -> Result<Box<dyn System>, Fault>;
 
-    /// Rebuilds the centre in the empty folder `site`, from what survived and what the custodians hold. Returns as
-    /// soon as the treatment list can be asked for; the rest may follow in the background.
-    fn recover(&self, remains: &Remains<'_>, site: &Path) -> Result<Box<dyn System>, Fault>;
+    /// Rebuilds the centre in the empty folder `site`, from what survived and what the custodians hold. `listed` gets the
+    /// treatment list as soon as there is one; the rest follows.
+    fn recover(
+        &self,
+        remains: &Remains<'_>,
+        site: &Path,
+        listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
+    ) -> Result<Box<dyn System>, Fault>;
 }
 
 /// What is left to recover from.

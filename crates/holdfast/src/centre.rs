@@ -15,7 +15,7 @@ use chart::{Chart, Context};
 use guard::{Purpose, Sensitivity, Target};
 use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
-use treatment::Treatment;
+use treatment::{Treatment, TreatmentList};
 use vault::location::{FolderLocation, Location, Marker};
 use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
 
@@ -24,6 +24,9 @@ use crate::control::write_private;
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
+
+/// In the gateway's folder.
+const INDEX: &str = "index.sqlite";
 
 const CUSTODIANS_FOLDER: &str = "custodians-MOVE-OFFLINE";
 /// Where the centre's name is noted.
@@ -271,7 +274,7 @@ impl Centre {
         let promise =
             Shape { servers: byte(shape.n()), shards_needed: byte(shape.k()), keys_needed, floor: byte(shape.floor()) }
                 .promise();
-        let index = data.join("gateway").join("index.sqlite");
+        let index = data.join("gateway").join(INDEX);
         let chart = Chart::open(
             Arc::new(vault),
             Some(&index),
@@ -303,8 +306,14 @@ impl Centre {
     }
 
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
-    /// holders, new keys for every living patient's key.
-    pub fn recover(from: &[PathBuf], secrets: &[String], into: &Path) -> Result<(Self, RecoveryReport), Fault> {
+    /// holders, new keys for every living patient's key. Patients don't wait for all of that: `listed` gets the treatment
+    /// list as soon as the survivors can be read, or why there is none.
+    pub fn recover(
+        from: &[PathBuf],
+        secrets: &[String],
+        into: &Path,
+        listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
+    ) -> Result<(Self, RecoveryReport), Fault> {
         if into.join(crate::config::FILE_NAME).exists() {
             return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", into.display()))
                 .guidance("nothing was changed; recover into an empty or absent folder"));
@@ -312,6 +321,8 @@ impl Centre {
         let survivors = open_servers(from, false)?.locations;
         let plate = vault::plate(&survivors, None)?;
         let config = Config::new(plate.shape.n());
+        let lock = lock(into)?;
+        listed(preview(&survivors, secrets, into));
         let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
         let (vault, report) = vault::recover(Recovery {
             survivors,
@@ -326,7 +337,7 @@ impl Centre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
-        let centre = Self::around(vault, config, into, lock(into)?)?;
+        let centre = Self::around(vault, config, into, lock)?;
         centre.config.save(into)?;
         Ok((centre, report))
     }
@@ -366,6 +377,24 @@ impl Centre {
     pub fn settle(&self) -> Result<(), Fault> {
         Ok(self.chart().vault().flush_notes()?)
     }
+}
+
+/// The treatment list, read from the survivors by the custodians' key. What is noted of it, and the index that it took, are
+/// the new gateway's: the one goes into its ledger, the other is gone on from.
+fn preview(survivors: &[Arc<dyn Location>], secrets: &[String], into: &Path) -> Result<TreatmentList, Fault> {
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+    let gateway = into.join("gateway");
+    let vault =
+        vault::preview(survivors.to_vec(), secrets, None, gateway.clone(), Arc::clone(&clock) as _, entropy.clone())?;
+    let index = gateway.join(INDEX);
+    let chart = Chart::open(Arc::new(vault), Some(&index), Vec::new(), clock, entropy).map_err(|e| e.fault())?;
+    let context = Context {
+        caller: chart.guard().console(),
+        purpose: Purpose::Emergency,
+        operation: OperationId::random(chart.entropy()),
+    };
+    let name = name_of(&chart)?;
+    Treatment::new(Arc::new(chart), name).list(&context)
 }
 
 /// The name that was noted last.

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use chart::AccessAsked;
 use clap::{Args, Subcommand};
 use kit::{Blame, Fault, OsEntropy};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement};
+use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement, TreatmentList};
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
@@ -144,8 +145,24 @@ impl Recover {
                 line.map(str::to_owned).ok_or_else(|| unreadable(file, "no line begins with AGE-SECRET-KEY-"))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let (centre, report) = Centre::recover(&self.from, &secrets, &self.into)?;
+        let begun = Instant::now();
+        let mut first = serde_json::Value::Null;
+        let mut listed = |list: Result<TreatmentList, Fault>| {
+            let seconds = begun.elapsed().as_secs_f64();
+            match list {
+                Ok(list) if self.output.json => {
+                    first = json!({ "seconds": seconds, "as_of": list.as_of.to_string(), "rows": list.rows });
+                }
+                // At once: somebody waits for it, and the rest may take long.
+                Ok(list) => println!("{}\n", reports::treatment_list(&list, seconds)),
+                Err(fault) => eprintln!("holdfast: no treatment list yet: {fault}"),
+            }
+        };
+        let (centre, report) = Centre::recover(&self.from, &secrets, &self.into, &mut listed)?;
         let mut answer = reports::recovery(&report);
+        if let Some(fields) = answer.json.as_object_mut() {
+            fields.insert("treatment_list".to_owned(), first);
+        }
         answer.text.push_str(&format!(
             "\n  {} stands in {}; `holdfast serve` runs it",
             centre.name(),

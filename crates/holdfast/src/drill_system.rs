@@ -9,7 +9,7 @@ use drill::system::{Builder, Founded, ListRow, Remains, Secret, Signer, System, 
 use guard::{Caller, Purpose, Role, Sensitivity, Target};
 use indicatif::{ProgressBar, ProgressStyle};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, SystemClock};
-use treatment::{Enrolment, Outcome, SignerRole, SigningKey};
+use treatment::{Enrolment, Outcome, SignerRole, SigningKey, TreatmentList};
 use vault::Scope;
 use zeroize::Zeroizing;
 
@@ -76,6 +76,19 @@ fn signer_name(signer: Signer) -> &'static str {
     }
 }
 
+fn list_rows(list: TreatmentList) -> Vec<ListRow> {
+    let row = |row: treatment::TreatmentRow| ListRow {
+        number: row.number,
+        name: row.name,
+        birth_date: row.birth_date,
+        plan: row.plan,
+        machine: row.machine,
+        fraction_next: row.fraction_next,
+        fractions_planned: row.fractions_planned,
+    };
+    list.rows.into_iter().map(row).collect()
+}
+
 impl Builder for Real {
     fn found(&self, site: &Path, servers: usize) -> Result<Founded, Fault> {
         let servers = u8::try_from(servers).unwrap_or(u8::MAX);
@@ -97,9 +110,15 @@ impl Builder for Real {
         Ok(Box::new(Running::start(Centre::open(site)?)?))
     }
 
-    fn recover(&self, remains: &Remains<'_>, site: &Path) -> Result<Box<dyn System>, Fault> {
+    fn recover(
+        &self,
+        remains: &Remains<'_>,
+        site: &Path,
+        listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
+    ) -> Result<Box<dyn System>, Fault> {
         let secrets: Vec<String> = remains.custodians.iter().map(|secret| secret.as_str().to_owned()).collect();
-        let (centre, _) = Centre::recover(remains.survivors, &secrets, site)?;
+        let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
+        let (centre, _) = Centre::recover(remains.survivors, &secrets, site, &mut rows)?;
         Ok(Box::new(Running::start(centre)?))
     }
 }
@@ -143,20 +162,7 @@ impl System for Running {
     }
 
     fn treatment_list(&self) -> Result<Vec<ListRow>, Fault> {
-        let list = self.centre.treatment().list(&self.context())?;
-        Ok(list
-            .rows
-            .into_iter()
-            .map(|row| ListRow {
-                number: row.number,
-                name: row.name,
-                birth_date: row.birth_date,
-                plan: row.plan,
-                machine: row.machine,
-                fraction_next: row.fraction_next,
-                fractions_planned: row.fractions_planned,
-            })
-            .collect())
+        Ok(list_rows(self.centre.treatment().list(&self.context())?))
     }
 
     fn secrets(&self) -> Result<Vec<Secret>, Fault> {

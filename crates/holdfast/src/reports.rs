@@ -1,7 +1,7 @@
 //! Reports in words and in JSON.
 
 use serde_json::{Value, json};
-use treatment::{Outcome, Verdict};
+use treatment::{Outcome, TreatmentList, Verdict};
 use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport};
 
 use crate::acts::Answer;
@@ -104,6 +104,31 @@ pub fn scrub(report: &ScrubReport) -> Answer {
         "unhealed": damage_json(&report.unhealed),
     });
     Answer { exit, text, json }
+}
+
+/// Today's list for a terminal: what a therapist with a sheet of paper needs first.
+pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
+    let mut text = format!(
+        "On treatment: {} patients, as of {}, {seconds:.1} seconds after the recovery began. The rest follows.",
+        list.rows.len(),
+        list.as_of
+    );
+    for row in &list.rows {
+        let number = |n: Option<u32>| n.map_or("?".to_owned(), |n| n.to_string());
+        text.push_str(&format!(
+            "\n  {}  {}  {}  {}  {}  fraction {} of {}  {:?}: {}",
+            row.number,
+            row.name,
+            row.birth_date,
+            row.machine,
+            row.plan,
+            number(row.fraction_next),
+            number(row.fractions_planned),
+            row.standing,
+            row.why,
+        ));
+    }
+    text
 }
 
 pub fn recovery(report: &RecoveryReport) -> Answer {

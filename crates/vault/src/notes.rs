@@ -159,7 +159,8 @@ struct State {
 
 pub(crate) struct Notes {
     core: Arc<Core>,
-    inbox: Arc<Inbox>,
+    /// The way into the ledger; none where the vault is open for reading, and notes wait for the next writer.
+    inbox: Option<Arc<Inbox>>,
     dir: PathBuf,
     state: Mutex<State>,
     synced: Condvar,
@@ -178,7 +179,7 @@ pub(crate) struct Replayed {
 
 impl Notes {
     /// Reads what an earlier process left, without what is in the ledger already.
-    pub(crate) fn open(core: Arc<Core>, inbox: Arc<Inbox>, dir: &Path) -> Result<(Self, Replayed), VaultError> {
+    pub(crate) fn open(core: Arc<Core>, inbox: Option<Arc<Inbox>>, dir: &Path) -> Result<(Self, Replayed), VaultError> {
         let (mut state, mut replayed) = (State::default(), Replayed::default());
         let mut found: Vec<(u64, Note, u64)> = Vec::new();
         for number in files(dir)? {
@@ -325,8 +326,9 @@ impl Notes {
         Ok(Open { file: Arc::new(file), number, sealer, next: 0, len: head.len() as u64 })
     }
 
-    /// Everything that waits goes into the ledger now.
+    /// Everything that waits goes into the ledger now, where there is a way.
     pub(crate) fn flush(&self) -> Result<(), VaultError> {
+        let Some(inbox) = &self.inbox else { return Ok(()) };
         let _moving = lock(&self.moving);
         loop {
             let mut batch: Vec<Waiting> = Vec::new();
@@ -347,7 +349,7 @@ impl Notes {
                 return Ok(());
             }
             let entries = batch.iter().flat_map(|note| note.entries.iter().cloned()).collect();
-            let kept = self.inbox.submit(entries, capacity(self.core.shelf.shape));
+            let kept = inbox.submit(entries, capacity(self.core.shelf.shape));
             let mut state = lock(&self.state);
             if let Err(error) = kept {
                 batch.into_iter().rev().for_each(|note| state.waiting.push_front(note));

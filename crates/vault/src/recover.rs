@@ -175,6 +175,30 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     Ok((new, report))
 }
 
+/// Opens what survived for reading, by the custodians' key: before anything is copied, so that the first question (who is
+/// on treatment?) needn't wait for the last shard. What is noted meanwhile waits in `gateway`, and goes into the ledger
+/// when [`recover`] has opened the new vault over the same folder.
+pub fn preview(
+    survivors: Vec<Arc<dyn Location>>,
+    identities: &[String],
+    vkey: Option<&Vkey>,
+    gateway: PathBuf,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Vault, VaultError> {
+    let centre = centre::newest(survivors.iter().map(|location| &**location), vkey)?;
+    let key = Arc::new(centre.custodians.open(identities)?);
+    open(Opening {
+        locations: survivors,
+        access: Access::Custodians(key),
+        gateway: Some(gateway),
+        vkey: Some(centre.vkey),
+        mode: Mode::Read,
+        clock,
+        entropy,
+    })
+}
+
 /// Says what can't be put together from these locations, and changes nothing; `None` where all can.
 pub fn assess(
     locations: Vec<Arc<dyn Location>>,

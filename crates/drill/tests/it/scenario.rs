@@ -279,7 +279,12 @@ impl Builder for SmallBuilder {
         Ok(Box::new(small))
     }
 
-    fn recover(&self, remains: &Remains<'_>, _: &Path) -> Result<Box<dyn System>, Fault> {
+    fn recover(
+        &self,
+        remains: &Remains<'_>,
+        _: &Path,
+        listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
+    ) -> Result<Box<dyn System>, Fault> {
         if remains.survivors.len() < 3 {
             return Err(fault(format!("{} servers survive, 3 are needed", remains.survivors.len())));
         }
@@ -290,6 +295,7 @@ impl Builder for SmallBuilder {
         }
         let small = self.small(key, vec![]);
         small.load(&remains.survivors[0]);
+        listed(small.treatment_list());
         Ok(Box::new(small))
     }
 }
