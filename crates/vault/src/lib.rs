@@ -21,6 +21,7 @@ mod commit;
 mod core;
 mod damage;
 mod error;
+mod folders;
 mod format;
 mod found;
 mod gateway;
@@ -41,6 +42,7 @@ mod vault;
 
 pub use damage::{DAMAGE_LISTED_MAX, Damage, DamageList, What};
 pub use error::VaultError;
+pub use folders::{Folder, Folders, open_folders, remembered_vkey};
 pub use format::FormatError;
 pub use found::{Founding, found};
 pub use keys::{CustodianPackage, Erasure, Holder, HolderHealth, RecoveryKey};

@@ -97,7 +97,7 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     let record = &centre.record;
     let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
-    let shelf = shelve(&centre, opening.locations)?;
+    let shelf = shelve(&centre, opening.locations, false);
     let survey = Survey::of(&shelf)?;
     if opening.mode == Mode::Write && survey.answering < record.shape.quorum() {
         return Err(VaultError::NotEnoughLocations { have: survey.answering, need: record.shape.quorum() });
@@ -158,18 +158,26 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     Vault::start(core, opening.mode, Start { generation, unsettled, opened })
 }
 
-/// Puts the locations in the order of the centre record.
-pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>) -> Result<Shelf, VaultError> {
+/// Puts the locations in the order of the centre record. One that the record doesn't name, or that was given twice, costs
+/// itself only: it is left out. With `anywhere` it takes a place that is free: a reader tells by the hashes which shards
+/// stand there.
+pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>, anywhere: bool) -> Shelf {
     let record = &centre.record;
     let mut given: HashMap<String, Arc<dyn Location>> = HashMap::new();
+    let mut left: Vec<Arc<dyn Location>> = Vec::new();
     for location in locations {
         let id = location.id().to_owned();
-        if !record.locations.contains(&id) || given.insert(id.clone(), location).is_some() {
-            return Err(VaultError::UnknownLocation { location: id });
+        if record.locations.contains(&id) && !given.contains_key(&id) {
+            given.insert(id, location);
+        } else {
+            tracing::warn!(location = id, "a location that is none of this vault's, or was given twice");
+            left.push(location);
         }
     }
-    let slots = record.locations.iter().map(|id| Slot::new(id.clone(), given.remove(id))).collect();
-    Ok(Shelf::new(record.vault, record.shape, slots, *centre.vkey.public_key()))
+    let mut left = left.into_iter().filter(|_| anywhere);
+    let slots = record.locations.iter().map(|id| (id, given.remove(id))).collect::<Vec<_>>().into_iter();
+    let slots = slots.map(|(id, location)| Slot::new(id.clone(), location.or_else(|| left.next()))).collect();
+    Shelf::new(record.vault, record.shape, slots, *centre.vkey.public_key())
 }
 
 /// What names stand where.

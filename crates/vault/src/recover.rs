@@ -204,7 +204,7 @@ fn gather(
 ) -> Result<Gathered, VaultError> {
     let opener = Opener::new(access, &centre.holders, centre.record.t, Arc::clone(&clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "recovery"))?;
-    let shelf = shelve(&centre, survivors)?;
+    let shelf = shelve(&centre, survivors, true);
     let survey = Survey::of(&shelf)?;
     let chain = Chain::find(&shelf, &survey)?;
     // Headers stand in every object: one survivor tells what there was, even where it can't be read any more.

@@ -9,7 +9,9 @@ use keys::{CustodianPackage, Holder, LocalHolder, new_identity};
 use kit::{Digest, Entropy, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
 use tempfile::TempDir;
 use vault::location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
-use vault::{Access, Founding, Group, Mode, Opening, Parcel, Recovery, Scope, Shape, Vault, VaultError};
+use vault::{
+    Access, Folder, Founding, Group, Mode, Opening, Parcel, Recovery, Scope, Shape, Vault, VaultError, Vkey,
+};
 
 /// A real location that fails on demand, and that an attacker can rewrite.
 pub(crate) struct Moody {
@@ -236,7 +238,7 @@ impl Centre {
     /// Fresh locations and holders, in a folder of their own.
     pub(crate) fn recovery(&self, survivors: &[usize], name: &str) -> (Recovery, Vec<Arc<Moody>>) {
         let dir = self.dir.path().join(name);
-        let n = self.locations.len() as u8;
+        let n = self.shape.n() as u8;
         let fresh = make_locations(&dir.join("servers"), self.id, n);
         let recovery = Recovery {
             survivors: survivors.iter().map(|&at| self.locations[at].clone() as Arc<dyn Location>).collect(),
@@ -290,6 +292,23 @@ pub(crate) fn make_locations(dir: &Path, vault: Id16, n: u8) -> Vec<Arc<Moody>> 
 
 fn open_locations(dir: &Path, vault: Id16, n: u8) -> Vec<Arc<Moody>> {
     (1..=n).map(|number| Arc::new(Moody::new(FolderLocation::open(&server(dir, number), vault).unwrap()))).collect()
+}
+
+/// The folders opened as a gateway opens them that doesn't know whose they are; those that hold shards of ours, and the
+/// places of those whose marker says so.
+pub(crate) fn open_unknown(dirs: &[PathBuf], vkey: Option<&Vkey>) -> (Vec<Arc<Moody>>, Vec<usize>) {
+    let (mut locations, mut ours) = (Vec::new(), Vec::new());
+    for (at, folder) in vault::open_folders(dirs, vkey).unwrap().folders.into_iter().enumerate() {
+        match folder {
+            Folder::Ours(location) => {
+                ours.push(at);
+                locations.push(Arc::new(Moody::new(location)));
+            }
+            Folder::Unmarked(location, _) => locations.push(Arc::new(Moody::new(location))),
+            Folder::Other(_) => {}
+        }
+    }
+    (locations, ours)
 }
 
 pub(crate) fn make_holders(dir: &Path, n: u8, entropy: &dyn Entropy) -> Vec<Arc<dyn Holder>> {

@@ -3,6 +3,7 @@
 
 mod centre;
 mod damage;
+mod folders;
 mod keep;
 mod loss;
 mod notes;
