@@ -16,6 +16,7 @@
 
 mod body;
 mod centre;
+mod claim;
 mod code;
 mod commit;
 mod core;
@@ -38,6 +39,7 @@ mod seal;
 mod secrets;
 mod shape;
 mod shelf;
+mod survey;
 mod vault;
 
 pub use damage::{DAMAGE_LISTED_MAX, Damage, DamageList, What};

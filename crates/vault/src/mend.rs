@@ -10,14 +10,14 @@ use ledger::SignedCheckpoint;
 use crate::body::Head;
 use crate::centre::Centre;
 use crate::code::{self, Coder};
-use crate::commit::{put_claim, put_shard, remake};
+use crate::commit::{put_shard, remake};
 use crate::core::{Core, lock};
 use crate::damage::{DAMAGE_LISTED_MAX, DamageList, What};
 use crate::error::VaultError;
 use crate::header::Header;
 use crate::location::{Object, Put};
-use crate::open::Survey;
 use crate::shelf::{Found, Located, REPAIRS_MAX, Slot};
+use crate::survey::Survey;
 use crate::vault::Vault;
 
 /// What a verify looked at, and what it found.
@@ -106,7 +106,7 @@ impl Vault {
     /// Looks at everything and changes nothing. Segments that are written meanwhile are not looked at.
     pub fn verify(&self) -> Result<VerifyReport, VaultError> {
         let core = self.core();
-        let survey = Survey::of(&core.shelf)?;
+        let survey = Survey::of(&core.shelf, &core.centre);
         let newest = Newest::of(&survey, core);
         let mut report = VerifyReport { segments: core.catalogue.segments(), ..VerifyReport::default() };
         report.abandoned_segments = abandoned(&survey, core);
@@ -206,7 +206,7 @@ impl Vault {
     /// beside a damaged object that holds its name stands then `….r1`, which readers look for. Empty locations are filled.
     pub fn scrub(&self) -> Result<ScrubReport, VaultError> {
         let core = self.core();
-        let survey = Survey::of(&core.shelf)?;
+        let survey = Survey::of(&core.shelf, &core.centre);
         let newest = Newest::of(&survey, core);
         let mut report = ScrubReport { segments: core.catalogue.segments(), ..ScrubReport::default() };
         for slot in &core.shelf.slots {
@@ -219,8 +219,12 @@ impl Vault {
                 report.count(slot, None, what, healed);
             }
         }
-        let locations: Vec<_> = core.shelf.slots.iter().filter_map(|slot| slot.location.clone()).collect();
-        put_claim(core.shelf.vault, survey.generation, &locations)?;
+        let claim = lock(&core.claim).clone();
+        if let Some(claim) = claim {
+            for slot in &core.shelf.slots {
+                slot.location.as_ref().map(|location| claim.put(&core.shelf, &**location)).transpose()?;
+            }
+        }
         let mut coder = Coder::new(core.shelf.shape);
         for segment in 0..report.segments {
             let located = core.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
@@ -280,7 +284,7 @@ fn abandoned(survey: &Survey, core: &Core) -> u64 {
 }
 
 /// What is wrong with a location's centre record.
-fn judge_centre(slot: &Slot, centre: &Centre) -> Option<What> {
+pub(crate) fn judge_centre(slot: &Slot, centre: &Centre) -> Option<What> {
     let location = slot.location.as_ref()?;
     let mut first = None;
     for repair in 0..=REPAIRS_MAX {

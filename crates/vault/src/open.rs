@@ -16,19 +16,17 @@ use ledger::{Checkpoint, LeafHash, MemoryStore, SignedCheckpoint, Tree, Vkey};
 
 use crate::centre::{self, Centre};
 use crate::code::Coder;
-use crate::commit::{parse_claim_name, restore};
+use crate::commit::restore;
 use crate::core::{Core, Parts};
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
-use crate::header::{self, Header, parse_segment_name};
+use crate::header::{self, Header};
 use crate::keymap::Keymap;
 use crate::location::Location;
 use crate::secrets::{Access, Opener};
 use crate::shelf::{Catalogue, Located, Shelf, Slot};
+use crate::survey::Survey;
 use crate::vault::{Start, Vault};
-
-/// Names asked for at once.
-const LIST_PAGE: usize = 4_096;
 
 /// Leaves put into the tree at once.
 const LEAVES_AT_ONCE: usize = 65_536;
@@ -98,12 +96,13 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
     let shelf = shelve(&centre, opening.locations, false);
-    let survey = Survey::of(&shelf)?;
-    if opening.mode == Mode::Write && survey.answering < record.shape.quorum() {
-        return Err(VaultError::NotEnoughLocations { have: survey.answering, need: record.shape.quorum() });
+    let survey = Survey::of(&shelf, &centre);
+    let (have, k, quorum) = (survey.responding(), record.shape.k(), record.shape.quorum());
+    if opening.mode == Mode::Write && have < quorum {
+        return Err(VaultError::NotEnoughLocations { have, need: quorum });
     }
-    if survey.answering < record.shape.k() {
-        return Err(VaultError::NotEnoughLocations { have: survey.answering, need: record.shape.k() });
+    if have < k {
+        return Err(VaultError::NotEnoughLocations { have, need: k });
     }
     let chain = Chain::find(&shelf, &survey)?;
     let found = chain.segments.last().map_or(0, Located::end);
@@ -138,6 +137,7 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         gateway.remember_vkey(&centre.vkey)?;
     }
     let core = Core::new(Parts {
+        claim: survey.claim().cloned(),
         shelf,
         catalogue: Catalogue::new(chain.segments),
         tree,
@@ -154,7 +154,7 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     }
     opened.unreadable_segments = core.build_keymap(false)?;
     let unsettled = if opening.mode == Mode::Write { settle(&core, &tail)? } else { Vec::new() };
-    let generation = survey.generation;
+    let generation = survey.generation();
     Vault::start(core, opening.mode, Start { generation, unsettled, opened })
 }
 
@@ -178,52 +178,6 @@ pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>, anywher
     let slots = record.locations.iter().map(|id| (id, given.remove(id))).collect::<Vec<_>>().into_iter();
     let slots = slots.map(|(id, location)| Slot::new(id.clone(), location.or_else(|| left.next()))).collect();
     Shelf::new(record.vault, record.shape, slots, *centre.vkey.public_key())
-}
-
-/// What names stand where.
-pub(crate) struct Survey {
-    /// Number and term → the locations that list it.
-    pub(crate) segments: BTreeMap<(u64, u64), u64>,
-    /// Locations that answered.
-    pub(crate) answering: usize,
-    /// The highest generation that anyone has claimed or written in.
-    pub(crate) generation: u32,
-}
-
-impl Survey {
-    pub(crate) fn of(shelf: &Shelf) -> Result<Self, VaultError> {
-        let mut survey = Self { segments: BTreeMap::new(), answering: 0, generation: 0 };
-        for (at, slot) in shelf.slots.iter().enumerate() {
-            let Some(location) = &slot.location else { continue };
-            let mut after = None;
-            loop {
-                let page = match location.list(after.as_ref(), LIST_PAGE) {
-                    Ok(page) => page,
-                    Err(error) => {
-                        slot.fail(&error);
-                        break;
-                    }
-                };
-                for listed in &page {
-                    if let Some((number, term, _)) = parse_segment_name(&listed.name) {
-                        *survey.segments.entry((number, term)).or_default() |= 1 << at;
-                        let generation = u32::try_from(term >> 32).unwrap_or(u32::MAX);
-                        survey.generation = survey.generation.max(generation);
-                    } else if let Some(generation) = parse_claim_name(&listed.name) {
-                        survey.generation = survey.generation.max(generation);
-                    }
-                }
-                match page.into_iter().next_back() {
-                    Some(last) => after = Some(last.name),
-                    None => {
-                        survey.answering += 1;
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(survey)
-    }
 }
 
 /// The segments of the log, 0 first.

@@ -187,8 +187,13 @@ impl Shelf {
         self.slots.iter().filter(|slot| !slot.state().down).count()
     }
 
+    /// The vault's log key signed these bytes.
+    pub(crate) fn has_signed(&self, bytes: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.log).verify(bytes, signature).is_ok()
+    }
+
     pub(crate) fn is_signed(&self, header: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.log).verify(&Header::signed_bytes(header), signature).is_ok()
+        self.has_signed(&Header::signed_bytes(header), signature)
     }
 
     /// A header that this vault's log key signed.

@@ -20,18 +20,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kit::{Digest, Id16};
+use kit::Digest;
 use ledger::LeafHash;
 use minicbor::bytes::ByteVec;
 
 use crate::body::{Prepared, assemble};
+use crate::claim::SignedClaim;
 use crate::code::Coder;
 use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::format::Version;
 use crate::header::{self, Acknowledged, Header, Previous, segment_name};
 use crate::keymap::Effect;
-use crate::location::{Location, Name, Object};
 use crate::parcel::Receipt;
 use crate::seal::{self, SALT_BYTES, TAG_BYTES};
 use crate::shape::{SHARD_BYTES_MAX, Shape};
@@ -97,7 +97,7 @@ impl Marks {
 /// writers ever share a generation, and of two tails the later writer's can be told.
 enum Claim {
     None,
-    Asked { term: u64, marks: Marks },
+    Asked { claim: SignedClaim, marks: Marks },
     Held { term: u64 },
 }
 
@@ -177,8 +177,8 @@ impl Committer {
 
     fn land(&mut self, landed: &Landed) {
         if landed.number == CLAIM {
-            if let Claim::Asked { term, marks } = &mut self.claim
-                && *term == landed.term
+            if let Claim::Asked { claim, marks } = &mut self.claim
+                && claim.term == landed.term
             {
                 marks.land(landed.slot, landed.ok);
             }
@@ -192,9 +192,10 @@ impl Committer {
     /// Acknowledges, in order, what has reached its locations.
     fn settle(&mut self) {
         let floor = self.core.shelf.shape.floor();
-        if let Claim::Asked { term, marks } = &self.claim {
-            let (term, durable) = (*term, marks.durable());
+        if let Claim::Asked { claim, marks } = &self.claim {
+            let (term, durable) = (claim.term, marks.durable());
             if durable >= floor {
+                *lock(&self.core.claim) = Some(claim.clone());
                 self.claim = Claim::Held { term };
             } else if marks.waiting == 0 || marks.since.elapsed() > FLOOR_WAIT {
                 self.refuse(|| VaultError::NotDurable { durable, floor });
@@ -300,7 +301,10 @@ impl Committer {
                 Claim::Held { term } => term,
                 Claim::Asked { .. } => return,
                 Claim::None => {
-                    if let Err(error) = self.ask_claim() {
+                    let Some(generation) = self.generation.checked_add(1) else {
+                        return self.refuse(|| VaultError::Generations { max: u32::MAX });
+                    };
+                    if let Err(error) = self.ask_claim(generation) {
                         tracing::error!(%error, "no claim can be made");
                         self.refuse(|| VaultError::Internal { step: "claiming the log" });
                     }
@@ -333,15 +337,15 @@ impl Committer {
         fewest
     }
 
-    fn ask_claim(&mut self) -> Result<(), VaultError> {
-        self.generation = self.generation.saturating_add(1);
+    fn ask_claim(&mut self, generation: u32) -> Result<(), VaultError> {
+        self.generation = generation;
         let mut random = [0; 4];
         self.core.entropy.fill(&mut random);
-        let term = u64::from(self.generation) << 32 | u64::from(u32::from_be_bytes(random));
-        let body = Bytes::from(claim_body(self.core.shelf.vault, term));
-        let name = claim_name(self.generation)?;
-        let marks = self.send(|_| Job { name: name.clone(), parts: [body.clone(), Bytes::new()], number: CLAIM, term });
-        self.claim = Claim::Asked { term, marks };
+        let term = u64::from(generation) << 32 | u64::from(u32::from_be_bytes(random));
+        let claim = SignedClaim::sign(&self.core.secrets.log, self.core.shelf.vault, term)?;
+        let parts = [claim.body.clone(), Bytes::new()];
+        let marks = self.send(|_| Job { name: claim.name.clone(), parts: parts.clone(), number: CLAIM, term });
+        self.claim = Claim::Asked { claim, marks };
         Ok(())
     }
 
@@ -447,32 +451,6 @@ impl Committer {
 
 /// The number under which a claim's landing is told; no segment ever has it.
 const CLAIM: u64 = u64::MAX;
-
-/// Claims are listed under this.
-const CLAIMS: &str = "w/";
-
-fn claim_name(generation: u32) -> Result<Name, VaultError> {
-    Ok(Name::new(format!("{CLAIMS}{generation:08x}"))?)
-}
-
-/// Puts a claim of an earlier writer's generation to locations that are new: the next writer takes a higher one.
-pub(crate) fn put_claim(vault: Id16, generation: u32, locations: &[Arc<dyn Location>]) -> Result<(), VaultError> {
-    let (name, body) = (claim_name(generation)?, claim_body(vault, u64::from(generation) << 32));
-    for location in locations {
-        location.put_if_absent(&[Object { name: &name, parts: &[&body] }])?;
-    }
-    Ok(())
-}
-
-fn claim_body(vault: Id16, term: u64) -> Vec<u8> {
-    [vault.0.as_slice(), &term.to_be_bytes()].concat()
-}
-
-/// The generation of a name that [`claim_name`] made.
-pub(crate) fn parse_claim_name(name: &Name) -> Option<u32> {
-    let generation = u32::from_str_radix(name.as_str().strip_prefix(CLAIMS)?, 16).ok()?;
-    (claim_name(generation).ok()? == *name).then_some(generation)
-}
 
 /// Makes one queue and worker for each location that was given.
 pub(crate) fn workers(core: &Arc<Core>, inbox: &Arc<Inbox>) -> (Vec<Option<Arc<Queue>>>, Vec<Worker>) {
