@@ -7,7 +7,7 @@
 //! `Shape::quorum` locations do (n − floor + k), so that it is in the chain that every later writer goes on from. A tail on
 //! fewer than k locations can't be read and can't have been acknowledged: it is abandoned, and reported.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -105,6 +105,7 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         return Err(VaultError::NotEnoughLocations { have, need: k });
     }
     let chain = Chain::find(&shelf, &survey)?;
+    note_missing(&shelf, &survey, &chain);
     let found = chain.segments.last().map_or(0, Located::end);
     let signed = newest_signed(&shelf, &survey, &centre.vkey);
     if opening.mode == Mode::Write && signed > found {
@@ -178,6 +179,18 @@ pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>, anywher
     let slots = record.locations.iter().map(|id| (id, given.remove(id))).collect::<Vec<_>>().into_iter();
     let slots = slots.map(|(id, location)| Slot::new(id.clone(), location.or_else(|| left.next()))).collect();
     Shelf::new(record.vault, record.shape, slots, *centre.vkey.public_key())
+}
+
+/// What each location lacks of the log, by the names that it lists: it was down, or was set back.
+fn note_missing(shelf: &Shelf, survey: &Survey, chain: &Chain) {
+    for (at, slot) in shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
+        let mut state = slot.state();
+        for (number, located) in (0..).zip(&chain.segments) {
+            if !survey.lists(at, number, located.term) {
+                state.missing.insert(number);
+            }
+        }
+    }
 }
 
 /// The segments of the log, 0 first.

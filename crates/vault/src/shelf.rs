@@ -27,10 +27,24 @@ pub(crate) struct Slot {
 
 #[derive(Default)]
 pub(crate) struct SlotState {
+    /// It gave an error, or lets everybody wait: nothing is sent there until it has answered again.
     pub(crate) down: bool,
     pub(crate) last_error: Option<String>,
-    /// Segments that it lacks because it was down.
+    /// Segments of the log that it lacks. As long as there is one, nothing later counts as durable there: of a survivor
+    /// with a hole, what stands behind the hole is worth less than a receipt says.
     pub(crate) missing: Ranges,
+}
+
+impl SlotState {
+    /// It can be written, and lacks nothing.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.down && self.missing.first().is_none()
+    }
+
+    /// It lacks nothing of the log before this segment.
+    pub(crate) fn has_all_before(&self, segment: u64) -> bool {
+        self.missing.first().is_none_or(|first| first >= segment)
+    }
 }
 
 impl Slot {
@@ -85,6 +99,12 @@ impl Ranges {
 
     pub(crate) fn first(&self) -> Option<u64> {
         self.0.keys().next().copied()
+    }
+
+    /// The first that is `number` or more.
+    pub(crate) fn first_from(&self, number: u64) -> Option<u64> {
+        let inside = self.0.range(..=number).next_back().filter(|(_, end)| **end > number).map(|_| number);
+        inside.or_else(|| self.0.range(number..).next().map(|(start, _)| *start))
     }
 
     pub(crate) fn len(&self) -> u64 {
@@ -182,9 +202,9 @@ impl Shelf {
         Self { vault, shape, slots, log, damage: Mutex::default() }
     }
 
-    /// Locations that can be written, as far as is known.
-    pub(crate) fn up(&self) -> usize {
-        self.slots.iter().filter(|slot| !slot.state().down).count()
+    /// Locations that can be written, as far as is known, and lack nothing.
+    pub(crate) fn whole(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.state().is_whole()).count()
     }
 
     /// The vault's log key signed these bytes.
@@ -390,6 +410,7 @@ mod tests {
                     set.remove(&number);
                 }
                 prop_assert_eq!(ranges.first(), set.first().copied());
+                prop_assert_eq!(ranges.first_from(number), set.range(number..).next().copied());
                 prop_assert_eq!(ranges.len(), set.len() as u64);
                 let apart = ranges.0.iter().zip(ranges.0.iter().skip(1)).all(|((_, end), (start, _))| end < start);
                 prop_assert!(apart, "stretches that touch are one");

@@ -88,6 +88,10 @@ impl Marks {
         }
     }
 
+    fn has(&self, slot: usize) -> bool {
+        self.done & (1 << slot) != 0
+    }
+
     fn durable(&self) -> usize {
         self.done.count_ones() as usize
     }
@@ -113,8 +117,6 @@ pub(crate) struct Committer {
     flight: VecDeque<Flight>,
     tip: Option<Previous>,
     acknowledged: Vec<Acknowledged>,
-    /// The least durable of the chunk segments that the next entries' payloads stand in.
-    carried: Option<u8>,
     /// Adopted segments that stand on fewer locations than the floor; nothing is built on them until they are healed.
     unsettled: Vec<u64>,
     /// The ledger took no leaf: nothing can be acknowledged any more.
@@ -138,7 +140,6 @@ impl Committer {
             claim: Claim::None,
             flight: VecDeque::new(),
             acknowledged: Vec::new(),
-            carried: None,
             core,
             inbox,
             queues,
@@ -186,7 +187,19 @@ impl Committer {
             self.flight.iter_mut().find(|flight| (flight.number, flight.located.term) == (landed.number, landed.term))
         {
             flight.marks.land(landed.slot, landed.ok);
+        } else if landed.ok
+            && self.core.catalogue.get(landed.number).is_some_and(|located| located.term == landed.term)
+            && let Some(slot) = self.core.shelf.slots.get(landed.slot)
+        {
+            // A straggler, behind the acknowledgement.
+            slot.state().missing.remove(landed.number);
         }
+    }
+
+    /// Locations that have this segment, and everything before it: what a receipt promises is what any of them gives back.
+    fn holders(&self, flight: &Flight) -> usize {
+        let slots = self.core.shelf.slots.iter().enumerate();
+        slots.filter(|(at, slot)| flight.marks.has(*at) && slot.state().has_all_before(flight.number)).count()
     }
 
     /// Acknowledges, in order, what has reached its locations.
@@ -202,7 +215,7 @@ impl Committer {
             }
         }
         while let Some(flight) = self.flight.front() {
-            let (durable, waited) = (flight.marks.durable(), flight.marks.since.elapsed());
+            let (durable, waited) = (self.holders(flight), flight.marks.since.elapsed());
             let all = flight.marks.waiting == 0;
             if durable >= floor && (all || waited > STRAGGLER_WAIT) {
                 let Some(flight) = self.flight.pop_front() else { break };
@@ -230,8 +243,13 @@ impl Committer {
     }
 
     fn acknowledge(&mut self, flight: Flight) -> Result<(), VaultError> {
+        let durable = u8::try_from(self.holders(&flight)).unwrap_or(u8::MAX);
         let Flight { number, located, leaves, effects, answers, marks } = flight;
-        let own = u8::try_from(marks.durable()).unwrap_or(u8::MAX);
+        for (at, slot) in self.core.shelf.slots.iter().enumerate() {
+            if slot.location.is_some() && !marks.has(at) {
+                slot.state().missing.insert(number);
+            }
+        }
         let mut tree = lock(&self.core.tree);
         if !leaves.is_empty() {
             tree.append_all(&leaves)?;
@@ -247,13 +265,10 @@ impl Committer {
             }
             keymap.watermark = located.end();
         }
-        self.acknowledged.push(Acknowledged { segment: number, durable: own });
-        let durable = self.carried.map_or(own, |carried| carried.min(own));
+        self.acknowledged.push(Acknowledged { segment: number, durable });
         if leaves.is_empty() {
-            self.carried = Some(durable);
             return Ok(());
         }
-        self.carried = None;
         let tree_size = tree.size();
         self.core.sign_checkpoint(&tree)?;
         drop(tree);
@@ -284,7 +299,6 @@ impl Committer {
         }
         self.tip = self.core.catalogue.last().map(|(_, located)| Previous { term: located.term, hash: located.hash });
         self.claim = Claim::None;
-        self.carried = None;
     }
 
     fn dispatch(&mut self) {
@@ -293,7 +307,7 @@ impl Committer {
                 return self.refuse(|| VaultError::Closed);
             }
             let floor = self.core.shelf.shape.floor();
-            let up = self.core.shelf.up().min(self.settled());
+            let up = self.core.shelf.whole().min(self.settled());
             if up < floor {
                 return self.refuse(|| VaultError::BelowFloor { up, floor });
             }
@@ -349,22 +363,22 @@ impl Committer {
         Ok(())
     }
 
-    /// Hands each location that is up its job.
+    /// Hands each location that is up its job. A claim goes only to those that lack nothing: it says so of them.
     fn send(&self, job: impl Fn(usize) -> Job) -> Marks {
         let mut waiting = 0;
         for (at, slot) in self.core.shelf.slots.iter().enumerate() {
             let Some(Some(queue)) = self.queues.get(at) else { continue };
             let job = job(at);
-            let number = job.number;
-            let sent = !slot.state().down && queue.push(job);
-            if sent {
+            {
+                let state = slot.state();
+                if state.down || (job.number == CLAIM && !state.is_whole()) {
+                    continue;
+                }
+            }
+            if queue.push(job) {
                 waiting |= 1 << at;
             } else {
-                let mut state = slot.state();
-                state.down = true;
-                if number != CLAIM {
-                    state.missing.insert(number);
-                }
+                slot.state().down = true;
             }
         }
         Marks { waiting, done: 0, since: Instant::now() }

@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use keys::{CustodianPackage, Holder, LocalHolder, new_identity};
 use kit::{Digest, Entropy, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
@@ -25,6 +27,8 @@ pub(crate) struct Moody {
     released: Condvar,
     /// What an attacker shows instead.
     forged: Mutex<std::collections::BTreeMap<Name, Option<Vec<u8>>>>,
+    /// Names that begin so are taken by what can't be read.
+    blocked: Mutex<Option<String>>,
 }
 
 impl Moody {
@@ -37,6 +41,7 @@ impl Moody {
             hanging: Mutex::new(false),
             released: Condvar::new(),
             forged: Mutex::default(),
+            blocked: Mutex::default(),
         }
     }
 
@@ -58,6 +63,14 @@ impl Moody {
     /// `None` takes the object away.
     pub(crate) fn forge(&self, name: &Name, body: Option<Vec<u8>>) {
         self.forged.lock().unwrap().insert(name.clone(), body);
+    }
+
+    pub(crate) fn block(&self, begins: Option<&Name>) {
+        *self.blocked.lock().unwrap() = begins.map(|name| name.as_str().to_owned());
+    }
+
+    fn is_blocked(&self, name: &Name) -> bool {
+        self.blocked.lock().unwrap().as_ref().is_some_and(|begins| name.as_str().starts_with(begins))
     }
 
     /// Shows everything as it is again.
@@ -95,6 +108,13 @@ impl Location for Moody {
         }
         self.check()?;
         drop(self.released.wait_while(self.hanging.lock().unwrap(), |hanging| *hanging).unwrap());
+        if objects.iter().any(|object| self.is_blocked(object.name)) {
+            let one = |object: &Object<'_>| match self.is_blocked(object.name) {
+                true => Ok(vec![Put::Exists]),
+                false => self.folder.put_if_absent(&[*object]),
+            };
+            return Ok(objects.iter().map(one).collect::<Result<Vec<_>, _>>()?.concat());
+        }
         let mut forged = self.forged.lock().unwrap();
         if forged.is_empty() {
             drop(forged);
@@ -254,6 +274,15 @@ impl Centre {
             entropy: self.entropy.clone(),
         };
         (recovery, fresh)
+    }
+
+    /// Until every location is up and lacks nothing.
+    pub(crate) fn wait_until_whole(&self, vault: &Vault) {
+        let start = Instant::now();
+        while vault.health().up < self.shape.n() {
+            assert!(start.elapsed() < Duration::from_secs(120), "{:?}", vault.health().locations);
+            sleep(Duration::from_millis(10));
+        }
     }
 
     pub(crate) fn operation(&self) -> OperationId {

@@ -5,6 +5,7 @@ mod centre;
 mod claims;
 mod damage;
 mod folders;
+mod holes;
 mod keep;
 mod loss;
 mod notes;

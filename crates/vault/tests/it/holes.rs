@@ -1,0 +1,95 @@
+//! Locations that lack something: no receipt counts them, nobody forgets it, and what is lost is told.
+
+use vault::{Mode, Receipt, Scope, Vault, VaultError};
+
+use crate::centre::{Centre, noise, parcel};
+
+fn keep(centre: &Centre, vault: &Vault, seed: u64) -> Result<Receipt, VaultError> {
+    let group = centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(5_000, seed))]);
+    Ok(vault.keep(group)?.remove(0))
+}
+
+fn check(vault: &Vault, receipt: &Receipt, seed: u64) {
+    assert!(*vault.fetch(receipt.index, "a", "b").unwrap().1 == noise(5_000, seed), "entry {}", receipt.index);
+}
+
+fn set_down(centre: &Centre, count: usize, down: bool) {
+    centre.locations.iter().take(count).for_each(|location| location.set_down(down));
+}
+
+fn missing(vault: &Vault) -> Vec<u64> {
+    vault.health().locations.iter().map(|location| location.missing).collect()
+}
+
+/// Entry 1 stands on eleven locations, and the other three can't be given it.
+fn with_hole() -> (Centre, Vault, Receipt) {
+    let mut centre = Centre::of_fourteen();
+    let vault = centre.found();
+    keep(&centre, &vault, 0).unwrap();
+    set_down(&centre, 3, true);
+    let receipt = keep(&centre, &vault, 1).unwrap();
+    assert_eq!((receipt.durable, receipt.survives), (11, 8));
+    drop(vault);
+    centre.restart();
+    let name = centre.locations[5].objects("s/")[1].clone();
+    centre.locations[..3].iter().for_each(|location| location.block(Some(&name)));
+    let vault = centre.open().unwrap();
+    (centre, vault, receipt)
+}
+
+#[test]
+fn a_location_with_a_hole_counts_for_no_receipt_until_it_is_healed() {
+    let (centre, vault, _) = with_hole();
+    // All fourteen take it; of three of them it could not be read without what they lack.
+    let receipt = keep(&centre, &vault, 2).unwrap();
+    assert_eq!((receipt.durable, receipt.survives), (11, 8));
+    let health = vault.health();
+    assert_eq!((health.up, health.survives), (11, 8), "what can't be healed isn't declared healed");
+    assert!(missing(&vault).iter().enumerate().all(|(at, lacks)| (*lacks > 0) == (at < 3)), "{:?}", missing(&vault));
+    // Eight lost, three of those left with a hole: as the receipt says.
+    drop(vault);
+    let (recovery, _) = centre.recovery(&[0, 1, 2, 11, 12, 13], "new");
+    check(&vault::recover(recovery).unwrap().0, &receipt, 2);
+
+    centre.locations.iter().for_each(|location| location.block(None));
+    let vault = centre.open().unwrap();
+    centre.wait_until_whole(&vault);
+    let receipt = keep(&centre, &vault, 3).unwrap();
+    assert_eq!((receipt.durable, receipt.survives), (14, 11));
+    drop(vault);
+    let (recovery, _) = centre.recovery(&[0, 1, 2], "three");
+    check(&vault::recover(recovery).unwrap().0, &receipt, 3);
+}
+
+#[test]
+fn a_hole_is_remembered_over_a_restart() {
+    let mut centre = Centre::of_fourteen();
+    let vault = centre.found();
+    keep(&centre, &vault, 0).unwrap();
+    set_down(&centre, 3, true);
+    keep(&centre, &vault, 1).unwrap();
+    drop(vault);
+    centre.restart();
+    let reader = vault::open(centre.opening(Mode::Read)).unwrap();
+    assert!(missing(&reader).iter().enumerate().all(|(at, lacks)| (*lacks > 0) == (at < 3)), "{:?}", missing(&reader));
+    assert_eq!(reader.health().survives, 8);
+}
+
+#[test]
+fn a_location_is_up_when_everything_is_healed() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    keep(&centre, &vault, 0).unwrap();
+    set_down(&centre, 3, true);
+    for seed in 1..80 {
+        keep(&centre, &vault, seed).unwrap();
+    }
+    set_down(&centre, 3, false);
+    centre.wait_until_whole(&vault);
+    assert_eq!(missing(&vault), [0; 14]);
+    let receipt = keep(&centre, &vault, 80).unwrap();
+    assert_eq!(receipt.survives, 11);
+    drop(vault);
+    let (recovery, _) = centre.recovery(&[0, 1, 2], "new");
+    check(&vault::recover(recovery).unwrap().0, &receipt, 80);
+}
