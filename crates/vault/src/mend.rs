@@ -215,14 +215,9 @@ impl Vault {
                 report.unhealed.push(&slot.id, None, What::Unreachable);
             } else if let Some(what) = judge_centre(slot, &core.centre) {
                 report.damage.push(&slot.id, None, what);
-                let healed = heal_centre(slot, &core.centre)?;
+                // One location that fails is no reason to heal nothing at the others.
+                let healed = heal_centre(slot, &core.centre).unwrap_or(false);
                 report.count(slot, None, what, healed);
-            }
-        }
-        let claim = lock(&core.claim).clone();
-        if let Some(claim) = claim {
-            for slot in &core.shelf.slots {
-                slot.location.as_ref().map(|location| claim.put(&core.shelf, &**location)).transpose()?;
             }
         }
         let mut coder = Coder::new(core.shelf.shape);
@@ -249,7 +244,10 @@ impl Vault {
                     report.lost_segments += 1;
                     None
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    tracing::error!(%error, "a segment can't be made again");
+                    None
+                }
             };
             for (at, slot, what) in bad {
                 let healed = made.as_ref().is_some_and(|(prefix, shards)| {
@@ -262,7 +260,24 @@ impl Vault {
                 report.count(slot, Some(segment), what, healed);
             }
         }
+        for slot in core.shelf.slots.iter().filter(|slot| slot.state().bare) {
+            slot.state().bare = judge_centre(slot, &core.centre).is_some();
+        }
+        self.vouch();
         Ok(report)
+    }
+}
+
+impl Vault {
+    /// Puts the newest claim to every location that lacks nothing any more: from now on it counts as one that answers.
+    fn vouch(&self) {
+        let core = self.core();
+        let Some(claim) = lock(&core.claim).clone() else { return };
+        for slot in core.shelf.slots.iter().filter(|slot| slot.state().is_whole()) {
+            if let Some(Err(error)) = slot.location.as_ref().map(|location| claim.put(&core.shelf, &**location)) {
+                slot.fail(&error);
+            }
+        }
     }
 }
 

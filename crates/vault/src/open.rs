@@ -5,7 +5,8 @@
 //! locations, the one of the highest generation, and then of the highest number, is the tip; its header names the hash of
 //! the one before, and so on. Whatever was acknowledged stands on `floor` locations; of these at least k answer when
 //! `Shape::quorum` locations do (n − floor + k), so that it is in the chain that every later writer goes on from. A tail on
-//! fewer than k locations can't be read and can't have been acknowledged: it is abandoned, and reported.
+//! fewer than k locations can't be read and can't have been acknowledged: it is abandoned, and reported. A location that
+//! was emptied or set back since doesn't count as one that answers: see `Survey::answers`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -97,12 +98,12 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
     let shelf = shelve(&centre, opening.locations, false);
     let survey = Survey::of(&shelf, &centre);
-    let (have, k, quorum) = (survey.responding(), record.shape.k(), record.shape.quorum());
-    if opening.mode == Mode::Write && have < quorum {
-        return Err(VaultError::NotEnoughLocations { have, need: quorum });
-    }
-    if have < k {
-        return Err(VaultError::NotEnoughLocations { have, need: k });
+    let (have, need) = match opening.mode {
+        Mode::Write => (survey.answering(), record.shape.quorum()),
+        Mode::Read => (survey.responding(), record.shape.k()),
+    };
+    if have < need {
+        return Err(VaultError::NotEnoughLocations { have, need });
     }
     let chain = Chain::find(&shelf, &survey)?;
     note_missing(&shelf, &survey, &chain);
@@ -185,6 +186,7 @@ pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>, anywher
 fn note_missing(shelf: &Shelf, survey: &Survey, chain: &Chain) {
     for (at, slot) in shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
         let mut state = slot.state();
+        state.bare = survey.is_bare(at);
         for (number, located) in (0..).zip(&chain.segments) {
             if !survey.lists(at, number, located.term) {
                 state.missing.insert(number);

@@ -30,6 +30,8 @@ pub(crate) struct SlotState {
     /// It gave an error, or lets everybody wait: nothing is sent there until it has answered again.
     pub(crate) down: bool,
     pub(crate) last_error: Option<String>,
+    /// It shows no centre record: an empty one in its place, which a scrub has to fill. Nothing is sent there.
+    pub(crate) bare: bool,
     /// Segments of the log that it lacks. As long as there is one, nothing later counts as durable there: of a survivor
     /// with a hole, what stands behind the hole is worth less than a receipt says.
     pub(crate) missing: Ranges,
@@ -38,12 +40,12 @@ pub(crate) struct SlotState {
 impl SlotState {
     /// It can be written, and lacks nothing.
     pub(crate) fn is_whole(&self) -> bool {
-        !self.down && self.missing.first().is_none()
+        !self.down && !self.bare && self.missing.first().is_none()
     }
 
     /// It lacks nothing of the log before this segment.
     pub(crate) fn has_all_before(&self, segment: u64) -> bool {
-        self.missing.first().is_none_or(|first| first >= segment)
+        !self.bare && self.missing.first().is_none_or(|first| first >= segment)
     }
 }
 

@@ -102,6 +102,24 @@ impl Survey {
         self.shown.iter().flatten().count()
     }
 
+    /// The location shows the centre record, and a claim as new as the newest segment that anybody shows. A claim goes only
+    /// to a location that lacks nothing; so an empty or older one in its place doesn't count as an answer: what it lost, it
+    /// would otherwise vouch never to have had.
+    pub(crate) fn answers(&self, at: usize) -> bool {
+        let claimed = |shown: &Shown| shown.claim.as_ref().map_or(0, SignedClaim::generation);
+        let shown = self.shown.get(at).and_then(Option::as_ref);
+        shown.is_some_and(|shown| shown.centre && claimed(shown) >= self.written())
+    }
+
+    pub(crate) fn answering(&self) -> usize {
+        (0..self.shown.len()).filter(|&at| self.answers(at)).count()
+    }
+
+    /// An empty one stands in the location's place, or its centre record is damaged: a scrub has to fill it.
+    pub(crate) fn is_bare(&self, at: usize) -> bool {
+        self.shown.get(at).and_then(Option::as_ref).is_some_and(|shown| !shown.centre)
+    }
+
     /// The highest generation that anyone has claimed or written in.
     pub(crate) fn generation(&self) -> u32 {
         let claimed = self.claim().map_or(0, |claim| claim.generation());

@@ -134,9 +134,12 @@ impl Healer {
         let Some(location) = &slot.location else { return false };
         let (down, lacks) = {
             let state = slot.state();
-            (state.down, state.missing.first())
+            (state.down, !state.bare && state.missing.first().is_some())
         };
-        if (!down && lacks.is_none()) || location.stats().is_err() || (down && !self.welcome(at)) {
+        if (!down && !lacks) || location.stats().is_err() || (down && !self.welcome(at)) {
+            return false;
+        }
+        if slot.state().bare {
             return false;
         }
         let (mut healed, mut from) = (false, 0);
@@ -190,7 +193,7 @@ impl Healer {
         tracing::info!(location = slot.id, lacks = lacks.len(), "a location is back");
         let mut state = slot.state();
         lacks.into_iter().for_each(|segment| state.missing.insert(segment));
-        state.down = false;
+        (state.down, state.bare) = (false, survey.is_bare(at));
         true
     }
 }

@@ -371,7 +371,7 @@ impl Committer {
             let job = job(at);
             {
                 let state = slot.state();
-                if state.down || (job.number == CLAIM && !state.is_whole()) {
+                if state.down || state.bare || (job.number == CLAIM && !state.is_whole()) {
                     continue;
                 }
             }

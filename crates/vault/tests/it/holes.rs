@@ -2,7 +2,7 @@
 
 use vault::{Mode, Receipt, Scope, Vault, VaultError};
 
-use crate::centre::{Centre, noise, parcel};
+use crate::centre::{Centre, make_locations, noise, parcel};
 
 fn keep(centre: &Centre, vault: &Vault, seed: u64) -> Result<Receipt, VaultError> {
     let group = centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(5_000, seed))]);
@@ -92,4 +92,50 @@ fn a_location_is_up_when_everything_is_healed() {
     drop(vault);
     let (recovery, _) = centre.recovery(&[0, 1, 2], "new");
     check(&vault::recover(recovery).unwrap().0, &receipt, 80);
+}
+
+/// Whoever lost what he had can't vouch for its never having been there.
+#[test]
+fn an_emptied_location_does_not_answer() {
+    let centre = Centre::new(3, 14, 9, 12);
+    let vault = centre.found();
+    keep(&centre, &vault, 0).unwrap();
+    centre.locations[9..].iter().for_each(|location| location.set_down(true));
+    let receipt = keep(&centre, &vault, 1).unwrap();
+    assert_eq!(receipt.durable, 9);
+    drop(vault);
+    centre.locations.iter().for_each(|location| location.set_down(false));
+    let fresh = make_locations(&centre.dir.path().join("fresh"), centre.id, 14);
+    let mut replaced = centre;
+    replaced.locations[..6].clone_from_slice(&fresh[..6]);
+    replaced.locations[6].set_down(true);
+    // Thirteen answer, and only two of them show entry 1: it isn't for the six that were emptied to say that it never was.
+    let refused = replaced.open();
+    assert!(matches!(refused, Err(VaultError::NotEnoughLocations { have: 7, need: 8 })), "{refused:?}");
+    replaced.locations[6].set_down(false);
+    let vault = replaced.open().unwrap();
+    check(&vault, &receipt, 1);
+    assert!(vault.health().up < 14, "an empty one counts when a scrub has filled it");
+    vault.scrub().unwrap();
+    replaced.wait_until_whole(&vault);
+    drop(vault);
+    replaced.locations[6..9].iter().for_each(|location| location.set_down(true));
+    check(&replaced.open().unwrap(), &receipt, 1);
+}
+
+#[test]
+fn a_scrub_heals_although_one_location_fails() {
+    for failing in [0, 13] {
+        let centre = Centre::of_fourteen();
+        let vault = centre.found();
+        keep(&centre, &vault, 0).unwrap();
+        let name = centre.locations[5].objects("s/")[0].clone();
+        let mut altered = centre.locations[5].raw(&name);
+        *altered.last_mut().unwrap() ^= 1;
+        centre.locations[5].forge(&name, Some(altered));
+        centre.locations[failing].set_down(true);
+        let report = vault.scrub().unwrap();
+        assert_eq!(report.healed_by_location.get("server-06"), Some(&1), "{report:?}");
+        assert!(!report.is_whole());
+    }
 }
