@@ -106,6 +106,9 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         return Err(VaultError::NotEnoughLocations { have, need });
     }
     let chain = Chain::find(&shelf, &survey)?;
+    if let (Mode::Write, Some(segment)) = (opening.mode, chain.gap) {
+        return Err(VaultError::ChainBroken { segment });
+    }
     note_missing(&shelf, &survey, &chain);
     let found = chain.segments.last().map_or(0, Located::end);
     let signed = newest_signed(&shelf, &survey, &centre.vkey);
@@ -201,6 +204,8 @@ pub(crate) struct Chain {
     pub(crate) abandoned: u64,
     /// What the headers say of earlier segments' acknowledgements, the newest first: kept only for a report of losses.
     pub(crate) promises: HashMap<u64, u8>,
+    /// The last segment whose header no location shows. Nothing is written behind such a gap.
+    pub(crate) gap: Option<u64>,
 }
 
 impl Chain {
@@ -223,9 +228,9 @@ impl Chain {
         let tip = candidates.iter().rev().find_map(|&(number, term, mask)| {
             signed_tip(shelf, number, term, mask, locations).map(|(header, hash)| (number, header, hash))
         });
-        let mut chain = Self { segments: Vec::new(), abandoned: 0, promises: HashMap::new() };
+        let mut chain = Self { segments: Vec::new(), abandoned: 0, promises: HashMap::new(), gap: None };
         if let Some((number, header, hash)) = tip {
-            chain.walk(shelf, number, header, hash)?;
+            chain.walk(shelf, survey, number, header, hash)?;
         }
         let counted = survey.segments.keys().filter(|(number, term)| {
             let at = usize::try_from(*number).ok().and_then(|at| chain.segments.get(at));
@@ -238,10 +243,12 @@ impl Chain {
         Ok(chain)
     }
 
-    /// From the tip down: each header names the hash of the one before.
+    /// From the tip down: each header names the hash of the one before. Where no location shows that one, the walk goes on
+    /// below the gap: a header that the log key signed needs no other one to vouch for it.
     fn walk(
         &mut self,
         shelf: &Shelf,
+        survey: &Survey,
         mut number: u64,
         mut header: Header,
         mut hash: kit::Digest,
@@ -262,8 +269,23 @@ impl Chain {
             }
             let Some(previous) = header.previous else { break };
             number -= 1;
-            header = shelf.header(number, previous.term, previous.hash).ok_or_else(|| broken(number))?;
-            hash = previous.hash;
+            if let Some(below) = shelf.header(number, previous.term, previous.hash) {
+                (header, hash) = (below, previous.hash);
+                continue;
+            }
+            tracing::error!(segment = number, "no location shows its header");
+            let below = below_gap(shelf, survey, number, previous.term, header.first);
+            let end = below.as_ref().map_or(0, |(_, below, hash)| Located::new(below, *hash).end());
+            let lost = number - below.as_ref().map_or(0, |(lowest, ..)| lowest + 1);
+            self.gap.get_or_insert(number);
+            // Which of the lost segments had which entries nobody knows any more: the last one gets them all.
+            self.segments.push(Located::lost(previous.term, end, header.first));
+            self.segments.extend((0..lost).map(|_| Located::lost(previous.term, end, end)));
+            let Some((lower, below, below_hash)) = below else {
+                self.segments.reverse();
+                return Ok(());
+            };
+            (number, header, hash) = (lower, below, below_hash);
         }
         if number != 0 || header.first != 0 {
             return Err(broken(number));
@@ -271,6 +293,18 @@ impl Chain {
         self.segments.reverse();
         Ok(())
     }
+}
+
+/// The last signed header below a gap: of the highest number, and of several with it the one of the highest generation,
+/// since a tail that was abandoned is of an earlier writer than what took its place.
+fn below_gap(shelf: &Shelf, survey: &Survey, gap: u64, term: u64, first: u64) -> Option<(u64, Header, kit::Digest)> {
+    let mut below: Vec<_> = survey.segments.range(..(gap, 0)).map(|(&(number, term), &mask)| (number, term, mask)).collect();
+    below.sort_by_key(|&(number, term, _)| (number, term >> 32));
+    below.into_iter().rev().find_map(|(number, of, mask)| {
+        let (header, hash) = signed_tip(shelf, number, of, mask, 1)?;
+        let fits = of >> 32 <= term >> 32 && Located::new(&header, hash).end() <= first;
+        fits.then_some((number, header, hash))
+    })
 }
 
 /// The header of a candidate for the tip, where enough locations show it, signed.
@@ -356,6 +390,10 @@ fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) ->
         if located.end() <= have {
             continue;
         }
+        if located.is_lost() {
+            // Behind the gap the tree can't be grown. What stands there is read all the same.
+            break;
+        }
         let header = shelf.header(number, located.term, located.hash);
         let header = header.ok_or(VaultError::ChainBroken { segment: number })?;
         let known = usize::try_from(have.saturating_sub(located.first)).unwrap_or(usize::MAX);
@@ -366,7 +404,8 @@ fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) ->
         }
     }
     tree.append_all(&leaves)?;
-    for (checkpoint, _) in remembered.iter().chain(&shown) {
+    let grown = |checkpoint: &Checkpoint| chain.gap.is_none() || checkpoint.size <= tree.size();
+    for (checkpoint, _) in remembered.iter().chain(&shown).filter(|(checkpoint, _)| grown(checkpoint)) {
         if checkpoint.size > tree.size() {
             return Err(VaultError::RolledBack { remembered: checkpoint.size, found: tree.size() });
         }
@@ -375,7 +414,7 @@ fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) ->
             return Err(VaultError::Root { size: checkpoint.size, signed: checkpoint.root, found });
         }
     }
-    let checkpoint = newest.cloned();
+    let checkpoint = newest.filter(|(checkpoint, _)| grown(checkpoint)).cloned();
     Ok(Grown { tree, checkpoint, hashes_remembered })
 }
 

@@ -131,6 +131,16 @@ impl Located {
         Self { term: header.term, hash, first: header.first, count, body_len: header.body_len }
     }
 
+    /// A segment whose header no location shows; its entries are those between its neighbours.
+    pub(crate) fn lost(term: u64, first: u64, end: u64) -> Self {
+        let count = u32::try_from(end.saturating_sub(first)).unwrap_or(u32::MAX);
+        Self { term, hash: Digest([0; 32]), first, count, body_len: 0 }
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.hash == Digest([0; 32])
+    }
+
     pub(crate) fn end(&self) -> u64 {
         self.first + u64::from(self.count)
     }

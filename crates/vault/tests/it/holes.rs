@@ -1,6 +1,7 @@
 //! Locations that lack something: no receipt counts them, nobody forgets it, and what is lost is told.
 
-use vault::{Mode, Receipt, Scope, Vault, VaultError};
+use vault::location::Location;
+use vault::{Access, Loss, LossReport, Mode, Receipt, Scope, Vault, VaultError};
 
 use crate::centre::{Centre, make_locations, noise, parcel};
 
@@ -19,6 +20,12 @@ fn set_down(centre: &Centre, count: usize, down: bool) {
 
 fn missing(vault: &Vault) -> Vec<u64> {
     vault.health().locations.iter().map(|location| location.missing).collect()
+}
+
+fn assess(centre: &Centre, survivors: &[usize]) -> Option<LossReport> {
+    let locations = survivors.iter().map(|&at| centre.locations[at].clone() as std::sync::Arc<dyn Location>).collect();
+    let access = Access::Custodians(centre.recovery_key());
+    vault::assess(locations, access, None, centre.clock.clone(), centre.entropy.clone()).unwrap()
 }
 
 /// Entry 1 stands on eleven locations, and the other three can't be given it.
@@ -92,6 +99,23 @@ fn a_location_is_up_when_everything_is_healed() {
     drop(vault);
     let (recovery, _) = centre.recovery(&[0, 1, 2], "new");
     check(&vault::recover(recovery).unwrap().0, &receipt, 80);
+}
+
+#[test]
+fn what_stands_around_a_lost_header_is_read_and_what_is_lost_is_told() {
+    let (centre, vault, lost) = with_hole();
+    let receipt = keep(&centre, &vault, 2).unwrap();
+    drop(vault);
+    let report = assess(&centre, &[0, 1, 2]).unwrap();
+    assert_eq!((report.log_entries, report.lost_segments, report.lost_entries), (3, 1, 1));
+    let expected = Loss { segment: 1, first: 1, entries: 1, good: 0, need: 3, durable: None };
+    assert_eq!(report.listed, [expected]);
+    let (recovery, _) = centre.recovery(&[0, 1, 2], "new");
+    assert!(matches!(vault::recover(recovery), Err(VaultError::Lost(found)) if *found == report));
+    let vault = centre.read_by_custodians([0, 1, 2], &centre.recovery_key()).unwrap();
+    check(&vault, &receipt, 2);
+    assert!(*vault.fetch(0, "a", "b").unwrap().1 == noise(5_000, 0), "below the gap");
+    assert!(matches!(vault.fetch(lost.index, "a", "b"), Err(VaultError::Unreadable { segment: 1, good: 0, need: 3 })));
 }
 
 /// Whoever lost what he had can't vouch for its never having been there.
