@@ -16,11 +16,13 @@
 
 mod body;
 mod centre;
+mod claim;
 mod code;
 mod commit;
 mod core;
 mod damage;
 mod error;
+mod folders;
 mod format;
 mod found;
 mod gateway;
@@ -37,10 +39,12 @@ mod seal;
 mod secrets;
 mod shape;
 mod shelf;
+mod survey;
 mod vault;
 
 pub use damage::{DAMAGE_LISTED_MAX, Damage, DamageList, What};
 pub use error::VaultError;
+pub use folders::{Folder, Folders, open_folders, remembered_vkey};
 pub use format::FormatError;
 pub use found::{Founding, found};
 pub use keys::{CustodianPackage, Erasure, Holder, HolderHealth, RecoveryKey};

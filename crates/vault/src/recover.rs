@@ -12,8 +12,9 @@ use kit::{Clock, Entropy, Id16, OperationId, PatientId};
 use ledger::{MemoryStore, Tree, Vkey};
 
 use crate::centre::{self, Centre};
+use crate::claim::SignedClaim;
 use crate::code::Coder;
-use crate::commit::{capacity, put_claim, remake};
+use crate::commit::{capacity, remake};
 use crate::core::{Core, Parts};
 use crate::damage::DamageList;
 use crate::error::VaultError;
@@ -21,9 +22,10 @@ use crate::found::{Drafting, distinct, put_everywhere};
 use crate::gateway::Hashes;
 use crate::header::segment_name;
 use crate::location::{Location, Name, Object};
-use crate::open::{Chain, Mode, Opening, Survey, newest_signed, open, shelve};
+use crate::open::{Chain, Mode, Opening, newest_signed, open, shelve};
 use crate::secrets::{Access, Opener};
 use crate::shelf::{Catalogue, Located};
+use crate::survey::Survey;
 use crate::vault::Vault;
 
 /// Lost segments listed one by one.
@@ -138,7 +140,11 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     }
 
     copy(&core, &chain.segments, &fresh)?;
-    put_claim(vault, survey.generation, &fresh)?;
+    // The next writer takes a higher generation than any that a signature vouches for.
+    let claim = SignedClaim::sign(&core.secrets.log, vault, u64::from(survey.generation()) << 32)?;
+    for location in &fresh {
+        claim.put(&core.shelf, &**location)?;
+    }
     let custodians = recovery.custodians.unwrap_or_else(|| core.centre.custodians.clone());
     let draft = Drafting { vault, shape, t: recovery.t, locations: ids, holders: &holders, custodians };
     let renewed = draft.sign(&core.secrets, Some(&core.centre), &*clock, &*entropy)?;
@@ -163,7 +169,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     let report = RecoveryReport {
         vault,
         epoch: renewed.record.epoch,
-        survivors: survey.answering,
+        survivors: survey.responding(),
         custodians: key.opened_by().to_vec(),
         segments: chain.segments.len() as u64,
         entries: chain.segments.last().map_or(0, Located::end),
@@ -228,13 +234,13 @@ fn gather(
 ) -> Result<Gathered, VaultError> {
     let opener = Opener::new(access, &centre.holders, centre.record.t, Arc::clone(&clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "recovery"))?;
-    let shelf = shelve(&centre, survivors)?;
-    let survey = Survey::of(&shelf)?;
+    let shelf = shelve(&centre, survivors, true);
+    let survey = Survey::of(&shelf, &centre);
     let chain = Chain::find(&shelf, &survey)?;
     // Headers stand in every object: one survivor tells what there was, even where it can't be read any more.
     let known = Chain::find_on(&shelf, &survey, 1)?;
     let signed = newest_signed(&shelf, &survey, &centre.vkey);
-    let mut lost = LossReport { locations: survey.answering, need: shelf.shape.k(), ..LossReport::default() };
+    let mut lost = LossReport { locations: survey.responding(), need: shelf.shape.k(), ..LossReport::default() };
     lost.log_entries = known.segments.last().map_or(0, Located::end);
     for (segment, located) in (0..).zip(&known.segments) {
         // Behind the newest checkpoint, and on fewer than k locations: never acknowledged.
@@ -265,6 +271,7 @@ fn gather(
         shelf,
         catalogue: Catalogue::new(chain.segments.clone()),
         tree: Tree::empty(Hashes::Memory(MemoryStore::default()))?,
+        claim: survey.claim().cloned(),
         checkpoint: None,
         centre,
         secrets,

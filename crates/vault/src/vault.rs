@@ -67,8 +67,9 @@ pub(crate) struct Start {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocationHealth {
     pub id: String,
+    /// It can be written, and lacks nothing: what is written there counts on receipts.
     pub up: bool,
-    /// Segments that it lacks because it was down; they are healed when it is back.
+    /// Segments that it lacks; they are healed when it answers.
     pub missing: u64,
     pub last_error: Option<String>,
 }
@@ -80,7 +81,7 @@ pub struct Health {
     pub segments: u64,
     pub shape: Shape,
     pub locations: Vec<LocationHealth>,
-    /// Locations that can be written.
+    /// Locations that can be written and lack nothing.
     pub up: usize,
     /// Open for writing, and not below the floor.
     pub writable: bool,
@@ -335,7 +336,7 @@ impl Vault {
             .map(|slot| {
                 let state = slot.state();
                 let last_error = state.last_error.clone();
-                LocationHealth { id: slot.id.clone(), up: !state.down, missing: state.missing.len(), last_error }
+                LocationHealth { id: slot.id.clone(), up: state.is_whole(), missing: state.missing.len(), last_error }
             })
             .collect();
         let up = locations.iter().filter(|location| location.up).count();
