@@ -20,6 +20,7 @@ mod code;
 mod commit;
 mod core;
 mod damage;
+mod danger;
 mod error;
 mod format;
 mod found;
@@ -40,6 +41,7 @@ mod shelf;
 mod vault;
 
 pub use damage::{DAMAGE_LISTED_MAX, Damage, DamageList, What};
+pub use danger::DangerSecret;
 pub use error::VaultError;
 pub use format::FormatError;
 pub use found::{Founding, found};
