@@ -17,7 +17,7 @@ use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
 use treatment::Treatment;
 use vault::location::{FolderLocation, Location, Marker};
-use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
+use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VerifyReport};
 
 use crate::config::Config;
 use crate::control::write_private;
@@ -329,6 +329,12 @@ impl Centre {
         let centre = Self::around(vault, config, into, lock(into)?)?;
         centre.config.save(into)?;
         Ok((centre, report))
+    }
+
+    /// What is damaged in servers' folders as an attack left them; asks the custodians and no holder, and changes nothing.
+    pub fn examine(folders: &[PathBuf], secrets: &[String]) -> Result<VerifyReport, Fault> {
+        let locations = open_servers(folders, false)?.locations;
+        Ok(vault::examine(locations, secrets, None, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }
 
     pub fn chart(&self) -> &Arc<Chart> {
