@@ -431,7 +431,7 @@ impl Small {
             .iter()
             .filter(|handle| records.get(*handle).is_none_or(|sealed| self.unseal(handle, sealed).is_none()));
         match bad.count() {
-            0 if share % 34 == 0 && share > 0 => None,
+            0 if share > 0 && share.is_multiple_of(34) => None,
             bad => Some(format!("{bad} records")),
         }
     }
