@@ -17,7 +17,7 @@ use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
 use treatment::{Treatment, TreatmentList};
 use vault::location::{FolderLocation, Location, LocationError, Marker};
-use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, Vkey};
+use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
 
 use crate::config::Config;
 use crate::control::write_private;
@@ -210,9 +210,7 @@ fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<
         let marker = Marker::new(id.clone(), opened.vault, number);
         let is_gone = fs::read_dir(place).map_or(true, |mut entries| entries.next().is_none());
         let location = match (opened_as, task) {
-            (Folder::Ours(location), Task::Recover) | (Folder::Unmarked(location, _), Task::Recover) => {
-                Ok(location)
-            }
+            (Folder::Ours(location), Task::Recover) | (Folder::Unmarked(location, _), Task::Recover) => Ok(location),
             (Folder::Ours(location), _) if location.id() != id && in_place.iter().any(|one| one == location.id()) => {
                 let expected = format!("the place of {id} is marked as {}", location.id());
                 if task == Task::Mend {
@@ -376,6 +374,12 @@ impl Centre {
         let centre = Self::around(vault, config, into, lock)?;
         centre.config.save(into)?;
         Ok((centre, report))
+    }
+
+    /// What is damaged in servers' folders as an attack left them; asks the custodians and no holder, and changes nothing.
+    pub fn examine(folders: &[PathBuf], secrets: &[String]) -> Result<VerifyReport, Fault> {
+        let locations = open_servers(folders, None, Task::Recover)?.locations;
+        Ok(vault::examine(locations, secrets, None, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }
 
     pub fn chart(&self) -> &Arc<Chart> {
