@@ -265,9 +265,10 @@ impl Points<'_> {
 fn check_nothing_emptied(found: &Found, state: &BTreeMap<Key, Row>, place: &Place) -> Result<(), PlanError> {
     // A distance to the skin is left empty at will. Where the couch stands is toleranced, how it moves is delivery.
     let counts = |row: &Row| row.class == Class::Delivery || TABLE_TOP.contains(&row.tag);
-    let emptied = found.empty.iter().find(|empty| {
-        state.iter().any(|((part, tag), row)| counts(row) && empty.empties(part.as_deref(), *tag))
-    });
+    let emptied = found
+        .empty
+        .iter()
+        .find(|empty| state.iter().any(|((part, tag), row)| counts(row) && empty.empties(part.as_deref(), *tag)));
     if let Some(empty) = emptied {
         let place = Place { part: empty.part.clone(), ..place.clone() };
         return Err(PlanError::Missing { place, attribute: Attribute(empty.tag) });
