@@ -28,6 +28,8 @@ pub enum ChartError {
     },
     #[error("more than one patient is known by this: nothing can be done before it is known whose it is")]
     AmbiguousPatient,
+    #[error("the index led to another record than was asked for")]
+    IndexMisleads,
     #[error("the list has more than {limit} entries, which is its maximum: a part of it would hide the newest")]
     ListTooLong { limit: usize },
     #[error("the permit is for another patient")]
@@ -97,6 +99,7 @@ impl Explain for ChartError {
             Self::VersionConflict { .. } => Blame::Conflict,
             Self::AnotherPatient => Blame::Forbidden,
             Self::NoRecord { .. } => Blame::Ours,
+            Self::IndexMisleads => Blame::Integrity,
             Self::Denied(e) => e.blame(),
             Self::Permit(e) => e.blame(),
             Self::Guard(e) => e.blame(),
@@ -119,6 +122,7 @@ impl Explain for ChartError {
             Self::ListTooLong { .. } => "chart.list-too-long",
             Self::AnotherPatient => "chart.another-patient",
             Self::NoRecord { .. } => "chart.no-record",
+            Self::IndexMisleads => "chart.index-misleads",
             Self::Denied(e) => e.code(),
             Self::Permit(e) => e.code(),
             Self::Guard(e) => e.code(),
@@ -131,6 +135,7 @@ impl Explain for ChartError {
 
     fn guidance(&self) -> Option<&'static str> {
         match self {
+            Self::IndexMisleads => Some("`holdfast scrub` makes the index anew from the ledger"),
             Self::UnknownPatient { .. } => Some("create the Patient first, or in the same transaction"),
             Self::VersionConflict { .. } => Some("read the current version and repeat the change on it"),
             Self::AmbiguousPatient => Some("merge the patients or correct the identifier, then send again"),

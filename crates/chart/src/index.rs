@@ -5,8 +5,10 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kit::{Blame, Explain, PatientId, Timestamp};
+use kit::{Blame, Digest, Explain, PatientId, Timestamp};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use sha2::{Digest as _, Sha256};
 
 use crate::meta::{Meta, Tag};
 
@@ -73,6 +75,9 @@ pub struct Scanned {
     /// The row after which the next step begins; none where there is nothing more.
     pub next: Option<i64>,
 }
+
+/// Takes entries in, one after the other.
+pub type Feed<'a> = &'a mut dyn FnMut(Applied<'_>) -> Result<()>;
 
 pub struct Index(Mutex<Connection>);
 
@@ -157,10 +162,31 @@ impl Index {
     /// number of the first entry that it did not feed.
     pub fn apply<E: From<IndexError>>(
         &self,
-        feed: impl FnOnce(u64, &mut dyn FnMut(Applied<'_>) -> Result<()>) -> std::result::Result<u64, E>,
+        feed: impl FnOnce(u64, Feed<'_>) -> std::result::Result<u64, E>,
+    ) -> std::result::Result<u64, E> {
+        self.change(false, feed)
+    }
+
+    /// As [`Self::apply`], from the first entry on, in place of all that stood there.
+    pub fn rebuild<E: From<IndexError>>(
+        &self,
+        feed: impl FnOnce(u64, Feed<'_>) -> std::result::Result<u64, E>,
+    ) -> std::result::Result<u64, E> {
+        self.change(true, feed)
+    }
+
+    fn change<E: From<IndexError>>(
+        &self,
+        anew: bool,
+        feed: impl FnOnce(u64, Feed<'_>) -> std::result::Result<u64, E>,
     ) -> std::result::Result<u64, E> {
         let mut connection = self.lock();
         let transaction = connection.transaction().map_err(IndexError::from)?;
+        if anew {
+            let emptied = "DELETE FROM record; DELETE FROM version; DELETE FROM posting; DELETE FROM listed;
+                           UPDATE head SET applied = 0;";
+            transaction.execute_batch(emptied).map_err(IndexError::from)?;
+        }
         let from: i64 =
             transaction.query_row("SELECT applied FROM head", [], |row| row.get(0)).map_err(IndexError::from)?;
         let next = feed(from.cast_unsigned(), &mut |applied| apply_one(&transaction, &applied))?;
@@ -169,6 +195,47 @@ impl Index {
         }
         transaction.commit().map_err(IndexError::from)?;
         Ok(next)
+    }
+
+    /// How far it is, and a digest of every row: two indexes of one ledger that are as far have the same.
+    pub fn content(&self) -> Result<(u64, Digest)> {
+        let connection = self.lock();
+        let mut hasher = Sha256::new();
+        for (table, order) in [
+            ("head", "vault"),
+            ("record", "row"),
+            ("version", "record, version"),
+            ("posting", "tag, record"),
+            ("listed", "tag, entry"),
+        ] {
+            hasher.update(table);
+            let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY {order}"))?;
+            let columns = statement.column_count();
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                for column in 0..columns {
+                    // Length or kind first, so that no two rows read alike.
+                    match row.get_ref(column)? {
+                        ValueRef::Integer(number) => {
+                            hasher.update([1]);
+                            hasher.update(number.to_be_bytes());
+                        }
+                        ValueRef::Null => hasher.update([0]),
+                        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => {
+                            hasher.update([2]);
+                            hasher.update((bytes.len() as u64).to_be_bytes());
+                            hasher.update(bytes);
+                        }
+                        ValueRef::Real(number) => {
+                            hasher.update([3]);
+                            hasher.update(number.to_be_bytes());
+                        }
+                    }
+                }
+            }
+        }
+        let applied: i64 = connection.query_row("SELECT applied FROM head", [], |row| row.get(0))?;
+        Ok((applied.cast_unsigned(), Digest(hasher.finalize().into())))
     }
 
     /// The current version of the record with this key.
@@ -465,6 +532,35 @@ mod tests {
         assert_eq!((step.found.len(), step.next), (WALK_MAX, Some(i64::try_from(WALK_MAX).unwrap())));
         assert_eq!(index.search(&[kind, common.clone()], 0, 10_000).unwrap().len(), WALK_MAX + 11);
         assert_eq!(index.search(&[common, rare], 0, 10_000).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_changed_row_changes_the_content_and_a_rebuild_mends_it() {
+        let index = Index::in_memory(b"vault").unwrap();
+        let tagger = Tagger::new(&[3; 32]);
+        let metas = [meta(&tagger, "a", 1, &["x"]), meta(&tagger, "b", 1, &["x", "y"]), meta(&tagger, "a", 2, &["z"])];
+        feed(&index, &metas);
+        let sound = index.content().unwrap();
+        assert_eq!(sound.0, 3);
+        for change in [
+            "UPDATE record SET entry = 0 WHERE row = 1",
+            "UPDATE record SET patient = NULL WHERE row = 2",
+            "DELETE FROM listed WHERE entry = 2",
+            "DELETE FROM posting WHERE record = 2",
+            "UPDATE version SET entry = 1 WHERE entry = 0",
+            "UPDATE head SET applied = 9",
+        ] {
+            index.lock().execute(change, []).unwrap();
+            assert_ne!(index.content().unwrap(), sound, "{change}");
+            let again = |from: u64, apply: Feed<'_>| -> Result<u64> {
+                for (entry, meta) in (from..).zip(&metas) {
+                    apply(Applied { entry, patient: Some(PatientId([7; 16])), time: Timestamp(5), meta })?;
+                }
+                Ok(3)
+            };
+            index.rebuild(again).unwrap();
+            assert_eq!(index.content().unwrap(), sound, "{change}");
+        }
     }
 
     #[test]

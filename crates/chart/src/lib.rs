@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 pub use access::{AccessAsked, AccessLine, AccessPage, AccessRow};
 pub use error::ChartError;
-pub use index::{Index, IndexError, Located};
+pub use index::{Feed, Index, IndexError, Located};
 pub use journal::Journal;
 pub use meta::{Meta, MetaError, Tag, Tagger, Version};
 pub use objects::{Demographics, ObjectDraft, ObjectKept};
@@ -147,19 +147,40 @@ impl Chart {
 
     /// Applies to the index what the ledger has and the index hasn't.
     pub fn catch_up(&self) -> Result<u64> {
-        self.index.apply(|from, apply| {
-            self.vault
-                .scan(from, &mut |entry| {
-                    if entry.kind.starts_with("vault.") {
-                        return Ok(());
-                    }
-                    let meta = Meta::from_bytes(entry.index, &entry.meta)?;
-                    let patient = patient_of(&entry);
-                    apply(index::Applied { entry: entry.index, patient, time: entry.time, meta: &meta })?;
-                    Ok(())
-                })
-                .map_err(ChartError::from)
-        })
+        self.index.apply(|from, apply| self.feed(from, u64::MAX, apply))
+    }
+
+    /// Hands the index the entries from `from` on that come before `until`.
+    fn feed(&self, from: u64, until: u64, apply: index::Feed<'_>) -> Result<u64> {
+        let end = self.vault.scan(from, &mut |entry| {
+            if entry.index >= until || entry.kind.starts_with("vault.") {
+                return Ok(());
+            }
+            let meta = Meta::from_bytes(entry.index, &entry.meta)?;
+            let patient = patient_of(&entry);
+            apply(index::Applied { entry: entry.index, patient, time: entry.time, meta: &meta })?;
+            Ok(())
+        })?;
+        Ok(end.min(until))
+    }
+
+    /// Whether the index says what the ledger does: one is made anew beside it, and the two are compared. Whoever can
+    /// write the gateway's disk can write the index.
+    pub fn index_is_true(&self) -> Result<bool> {
+        self.catch_up()?;
+        let (applied, content) = self.index.content()?;
+        if applied > self.vault.size() {
+            return Ok(false);
+        }
+        let anew = Index::in_memory(&self.vault.id().0)?;
+        anew.apply(|from, apply| self.feed(from, applied, apply))?;
+        Ok(anew.content()? == (applied, content))
+    }
+
+    /// Makes the index anew from the ledger, and reads again what guard had read by it.
+    pub fn rebuild_index(&self) -> Result<()> {
+        self.index.rebuild(|from, apply| self.feed(from, u64::MAX, apply))?;
+        self.replay_guard()
     }
 
     fn replay_guard(&self) -> Result<()> {

@@ -116,7 +116,13 @@ impl Chart {
             None => found.entry,
             Some(version) => self.index.entry_of_version(found.row, version)?.ok_or_else(absent)?,
         };
-        self.release_resources(permit, &[entry])?.pop().ok_or_else(absent)
+        let released = self.release_resources(permit, &[entry])?.pop().ok_or_else(absent)?;
+        // The index is believed in nothing: what it led to has to be what was asked for.
+        let wanted = version.unwrap_or(found.version);
+        if released.version.key != self.key(kind, id) || released.version.version != wanted {
+            return Err(ChartError::IndexMisleads);
+        }
+        Ok(released)
     }
 
     /// Opens and notes resources, and sets in them the id, version and time of their entries.

@@ -115,12 +115,17 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
         Act::Verify => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().verify()?;
-            Ok(reports::verify(&report))
+            let index_is_true = chart.index_is_true().map_err(|e| e.fault())?;
+            Ok(reports::verify(&report).and_index(index_is_true))
         }
         Act::Scrub => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().scrub()?;
-            Ok(reports::scrub(&report))
+            let index_was_true = chart.index_is_true().map_err(|e| e.fault())?;
+            if !index_was_true {
+                chart.rebuild_index().map_err(|e| e.fault())?;
+            }
+            Ok(reports::scrub(&report).and_mended_index(!index_was_true))
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;

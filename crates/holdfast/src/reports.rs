@@ -76,6 +76,32 @@ pub fn verify(report: &VerifyReport) -> Answer {
     Answer { exit: if clean { 0 } else { INTEGRITY }, text, json }
 }
 
+impl Answer {
+    /// The gateway's index beside the ledger.
+    pub fn and_index(mut self, is_true: bool) -> Self {
+        if !is_true {
+            self.exit = INTEGRITY;
+            self.text.push_str("\n  the index does not say what the ledger does; `holdfast scrub` makes it anew");
+        }
+        self.with("index_is_true", is_true)
+    }
+
+    /// What a scrub did to the index.
+    pub fn and_mended_index(mut self, mended: bool) -> Self {
+        if mended {
+            self.text.push_str("\n  the index did not say what the ledger does, and was made anew");
+        }
+        self.with("index_made_anew", mended)
+    }
+
+    fn with(mut self, key: &str, value: bool) -> Self {
+        if let Some(fields) = self.json.as_object_mut() {
+            fields.insert(key.to_owned(), json!(value));
+        }
+        self
+    }
+}
+
 /// Exit 3 where something stays damaged, 4 where something is lost.
 pub fn scrub(report: &ScrubReport) -> Answer {
     let mut text = format!("{} segments looked at, {} objects made again", report.segments, report.healed);
