@@ -157,10 +157,11 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
     text
 }
 
+/// Exit 3 where something may be missing that was acknowledged.
 pub fn recovery(report: &RecoveryReport) -> Answer {
     let custodians: Vec<String> = report.custodians.iter().map(ToString::to_string).collect();
     let text = format!(
-        "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}",
+        "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}{}",
         report.entries,
         report.segments,
         report.survivors,
@@ -171,8 +172,15 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         } else {
             String::new()
         },
+        report
+            .unsettled
+            .map(|unsettled| format!("\n  DEGRADED: {unsettled}; their receipts can't be kept"))
+            .unwrap_or_default(),
         damage_lines(&report.damage),
     );
+    let unsettled = report
+        .unsettled
+        .map(|unsettled| json!({ "segments": unsettled.segments, "highest_entry": unsettled.highest_entry }));
     let json = json!({
         "vault": report.vault,
         "epoch": report.epoch,
@@ -183,9 +191,11 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         "patients": report.patients,
         "erased_patients": report.erased_patients,
         "abandoned_segments": report.abandoned_segments,
+        "unsettled": unsettled,
         "damage": damage_json(&report.damage),
     });
-    Answer { exit: 0, text, json }
+    let exit = if report.unsettled.is_some() { DEGRADED } else { 0 };
+    Answer { exit, text, json }
 }
 
 /// Exit 0 for a release, 4 for a veto.

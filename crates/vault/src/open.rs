@@ -17,7 +17,7 @@ use ledger::{Checkpoint, LeafHash, MemoryStore, SignedCheckpoint, Tree, Vkey};
 
 use crate::centre::{self, Centre};
 use crate::code::Coder;
-use crate::commit::restore;
+use crate::commit::{Begin, restore};
 use crate::core::{Core, Parts};
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
@@ -116,7 +116,7 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         return Err(VaultError::Behind { signed, found });
     }
     let grown = grow(&shelf, &chain, gateway.as_ref(), &centre.vkey)?;
-    let Grown { tree, checkpoint, hashes_remembered } = grown;
+    let Grown { tree, checkpoint, hashes_remembered, shown_size } = grown;
 
     let mut opened = Opened {
         abandoned_segments: chain.abandoned,
@@ -125,8 +125,9 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         ..Opened::default()
     };
     let signed_size = checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
-    // Everything behind the segment of the last entry that is signed for, pieces of payloads included.
-    let settled = chain.segments.iter().rposition(|located| located.count > 0 && located.end() <= signed_size);
+    // Everything behind the segment of the last entry that is signed for, pieces of payloads included; a seal is none.
+    let settled = |located: &Located| (located.count > 0 || located.is_seal()) && located.end() <= signed_size;
+    let settled = chain.segments.iter().rposition(settled);
     let tail: Vec<u64> = (settled.map_or(0, |at| at as u64 + 1)..chain.segments.len() as u64).collect();
     opened.adopted_segments = tail.len() as u64;
 
@@ -159,8 +160,8 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     }
     opened.unreadable_segments = core.build_keymap(false)?;
     let unsettled = if opening.mode == Mode::Write { settle(&core, &tail)? } else { Vec::new() };
-    let generation = survey.generation();
-    Vault::start(core, opening.mode, Start { generation, unsettled, opened })
+    let begin = Begin { generation: survey.generation(), unsettled, unsealed: shown_size < found };
+    Vault::start(core, opening.mode, Start { begin, opened })
 }
 
 /// Puts the locations in the order of the centre record. One that the record doesn't name, or that was given twice, costs
@@ -347,6 +348,8 @@ struct Grown {
     /// The newest one that is good for this tree.
     checkpoint: Option<(Checkpoint, Vec<u8>)>,
     hashes_remembered: bool,
+    /// The entries that the newest header's checkpoint counts.
+    shown_size: u64,
 }
 
 /// The ledger's tree over the chain's leaves: from the remembered hashes as far as a signed checkpoint vouches for them,
@@ -416,7 +419,8 @@ fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) ->
         }
     }
     let checkpoint = newest.filter(|(checkpoint, _)| grown(checkpoint)).cloned();
-    Ok(Grown { tree, checkpoint, hashes_remembered })
+    let shown_size = shown.map_or(0, |(checkpoint, _)| checkpoint.size);
+    Ok(Grown { tree, checkpoint, hashes_remembered, shown_size })
 }
 
 /// Brings an adopted tail up to the floor, and signs for it. What stays below is given back: nothing is built on it.

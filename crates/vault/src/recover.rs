@@ -74,10 +74,28 @@ pub struct RecoveryReport {
     pub patients: u64,
     /// Erased patients, whose keys were not.
     pub erased_patients: u64,
-    /// Tails that were never acknowledged.
+    /// Tails that were never acknowledged, as far as can be told.
     pub abandoned_segments: u64,
+    /// Of these, what may have been acknowledged all the same.
+    pub unsettled: Option<Unsettled>,
     /// What was damaged at the survivors.
     pub damage: DamageList,
+}
+
+/// A tail behind the newest signed checkpoint that stands on fewer than k locations: its writer ended before any header
+/// said whether it was acknowledged, and it can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    pub segments: u64,
+    /// The highest number that one of its entries has; `None` where it holds pieces of a payload only.
+    pub highest_entry: Option<u64>,
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} segments behind the last that can be read may have been acknowledged", self.segments)?;
+        self.highest_entry.map_or(Ok(()), |entry| write!(f, ", highest entry {entry}"))
+    }
 }
 
 /// A segment that can't be put together.
@@ -101,6 +119,8 @@ pub struct LossReport {
     pub lost_segments: u64,
     pub lost_entries: u64,
     pub listed: Vec<Loss>,
+    /// Beside what is lost for certain.
+    pub unsettled: Option<Unsettled>,
     pub locations: usize,
     pub need: usize,
 }
@@ -116,7 +136,7 @@ impl fmt::Display for LossReport {
         if let Some(durable) = self.listed.first().and_then(|loss| loss.durable) {
             write!(f, "; the first of them stood on {durable} when it was acknowledged")?;
         }
-        Ok(())
+        self.unsettled.map_or(Ok(()), |unsettled| write!(f, "; {unsettled}"))
     }
 }
 
@@ -135,7 +155,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     let old =
         gather(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
     let Gathered { core, survey, chain, lost } = old;
-    if let Some(lost) = lost {
+    if lost.lost_segments > 0 {
         return Err(VaultError::Lost(Box::new(lost)));
     }
 
@@ -176,6 +196,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         patients,
         erased_patients,
         abandoned_segments: chain.abandoned,
+        unsettled: lost.unsettled,
         damage,
     };
     Ok((new, report))
@@ -205,7 +226,7 @@ pub fn preview(
     })
 }
 
-/// Says what can't be put together from these locations, and changes nothing; `None` where all can.
+/// Says what can't be put together from these locations, or may be missing, and changes nothing; `None` where all is there.
 pub fn assess(
     locations: Vec<Arc<dyn Location>>,
     access: Access,
@@ -214,14 +235,15 @@ pub fn assess(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Option<LossReport>, VaultError> {
     let centre = centre::newest(locations.iter().map(|location| &**location), vkey.as_ref())?;
-    Ok(gather(centre, locations, access, clock, entropy)?.lost)
+    let lost = gather(centre, locations, access, clock, entropy)?.lost;
+    Ok((lost.lost_segments > 0 || lost.unsettled.is_some()).then_some(lost))
 }
 
 struct Gathered {
     core: Core,
     survey: Survey,
     chain: Chain,
-    lost: Option<LossReport>,
+    lost: LossReport,
 }
 
 /// The chain that the survivors show, and what of it can't be read.
@@ -251,6 +273,11 @@ fn gather(
             Err(error) => return Err(error),
         };
         if beyond {
+            let unsettled = lost.unsettled.get_or_insert(Unsettled { segments: 0, highest_entry: None });
+            unsettled.segments += 1;
+            if located.count > 0 {
+                unsettled.highest_entry = Some(located.end() - 1);
+            }
             continue;
         }
         lost.lost_segments += 1;
@@ -266,7 +293,6 @@ fn gather(
             });
         }
     }
-    let lost = (lost.lost_segments > 0).then_some(lost);
     let core = Core::new(Parts {
         shelf,
         catalogue: Catalogue::new(chain.segments.clone()),

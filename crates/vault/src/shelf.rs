@@ -8,11 +8,13 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
 use kit::{Digest, Id16};
 
+use crate::body::EMPTY_BODY_BYTES;
 use crate::code;
 use crate::damage::{DamageList, What};
 use crate::error::VaultError;
 use crate::header::{self, HEADER_GUESS_BYTES, Header, SIGNATURE_BYTES, segment_name};
 use crate::location::{Location, LocationError};
+use crate::seal::TAG_BYTES;
 use crate::shape::Shape;
 
 /// How often an object that was altered again after it was healed is written anew beside itself.
@@ -129,6 +131,11 @@ impl Located {
     pub(crate) fn new(header: &Header, hash: Digest) -> Self {
         let count = u32::try_from(header.leaves.len()).unwrap_or(u32::MAX);
         Self { term: header.term, hash, first: header.first, count, body_len: header.body_len }
+    }
+
+    /// It holds nothing: it was written for what its header says of those before it.
+    pub(crate) fn is_seal(&self) -> bool {
+        self.count == 0 && self.body_len as usize == EMPTY_BODY_BYTES + TAG_BYTES
     }
 
     /// A segment whose header no location shows; its entries are those between its neighbours.

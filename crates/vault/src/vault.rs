@@ -13,7 +13,7 @@ use ledger::{Checkpoint, Vkey};
 use zeroize::Zeroizing;
 
 use crate::body::{Head, Prepared};
-use crate::commit::{Committer, Healer, Inbox, Queue, capacity, workers};
+use crate::commit::{Begin, Committer, Healer, Inbox, Queue, capacity, workers};
 use crate::core::{Core, lock};
 use crate::damage::DamageList;
 use crate::error::{VaultError, gateway};
@@ -58,8 +58,7 @@ struct Dealing {
 
 /// How a vault begins.
 pub(crate) struct Start {
-    pub(crate) generation: u32,
-    pub(crate) unsettled: Vec<u64>,
+    pub(crate) begin: Begin,
     pub(crate) opened: Opened,
 }
 
@@ -120,7 +119,7 @@ pub struct Proof {
 
 impl Vault {
     pub(crate) fn start(core: Core, mode: Mode, start: Start) -> Result<Self, VaultError> {
-        let Start { generation, unsettled, mut opened } = start;
+        let Start { begin, mut opened } = start;
         let core = Arc::new(core);
         let inbox = Arc::new(Inbox::default());
         let mut notes = None;
@@ -137,14 +136,8 @@ impl Vault {
         }
         let (queues, workers) = workers(&core, &inbox);
         let broken = Arc::new(AtomicBool::new(false));
-        let committer = Committer::new(
-            Arc::clone(&core),
-            Arc::clone(&inbox),
-            queues.clone(),
-            generation,
-            unsettled,
-            Arc::clone(&broken),
-        );
+        let committer =
+            Committer::new(Arc::clone(&core), Arc::clone(&inbox), queues.clone(), begin, Arc::clone(&broken));
         let mut writer = Writer {
             inbox,
             queues,

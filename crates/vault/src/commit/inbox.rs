@@ -94,12 +94,13 @@ impl Inbox {
         self.room.notify_all();
     }
 
-    /// Waits for landings, for the end, or for `enough` bytes of groups (`None`: groups are left where they are); not
+    /// Waits for landings, for the end where nothing is on its way, or for `enough` bytes of groups (`None`: groups are left where they are); not
     /// longer than `patience`.
-    pub(crate) fn wait(&self, enough: Option<usize>, patience: Option<Duration>) -> News {
+    pub(crate) fn wait(&self, enough: Option<usize>, patience: Option<Duration>, idle: bool) -> News {
         let mut state = lock(&self.state);
         let ready = |state: &State| {
-            !state.landed.is_empty() || state.closed || enough.is_some_and(|enough| state.bytes >= enough)
+            let group = enough.is_some_and(|enough| state.bytes >= enough || (state.closed && state.bytes > 0));
+            !state.landed.is_empty() || group || (state.closed && idle)
         };
         match patience {
             None => {

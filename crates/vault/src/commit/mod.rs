@@ -54,6 +54,10 @@ const STRAGGLER_WAIT: Duration = Duration::from_secs(2);
 /// How long it waits for the floor. A disk that needs longer is as good as down.
 const FLOOR_WAIT: Duration = Duration::from_secs(30);
 
+/// How long the log is quiet before a seal is written: a segment that holds nothing, for what its header says of the
+/// ones before it. Until then only the gateway knows that the newest of them were acknowledged.
+const SEAL_AFTER: Duration = Duration::from_secs(1);
+
 /// How often the two are looked at.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -105,6 +109,14 @@ enum Claim {
     Held { term: u64 },
 }
 
+/// What a committer goes on from.
+pub(crate) struct Begin {
+    /// The highest generation that anyone has claimed or written in.
+    pub(crate) generation: u32,
+    pub(crate) unsettled: Vec<u64>,
+    pub(crate) unsealed: bool,
+}
+
 pub(crate) struct Committer {
     core: Arc<Core>,
     inbox: Arc<Inbox>,
@@ -117,6 +129,8 @@ pub(crate) struct Committer {
     flight: VecDeque<Flight>,
     tip: Option<Previous>,
     acknowledged: Vec<Acknowledged>,
+    /// No header says yet that the newest entries were acknowledged.
+    unsealed: bool,
     /// Adopted segments that stand on fewer locations than the floor; nothing is built on them until they are healed.
     unsettled: Vec<u64>,
     /// The ledger took no leaf: nothing can be acknowledged any more.
@@ -128,8 +142,7 @@ impl Committer {
         core: Arc<Core>,
         inbox: Arc<Inbox>,
         queues: Vec<Option<Arc<Queue>>>,
-        generation: u32,
-        unsettled: Vec<u64>,
+        Begin { generation, unsettled, unsealed }: Begin,
         broken: Arc<AtomicBool>,
     ) -> Self {
         let shape = core.shelf.shape;
@@ -140,6 +153,7 @@ impl Committer {
             claim: Claim::None,
             flight: VecDeque::new(),
             acknowledged: Vec::new(),
+            unsealed,
             core,
             inbox,
             queues,
@@ -153,14 +167,20 @@ impl Committer {
 
     /// Until the inbox is closed and everything in it is answered.
     pub(crate) fn run(mut self) {
+        let mut last_seal = false;
         loop {
             let idle = self.flight.is_empty() && !matches!(self.claim, Claim::Asked { .. });
             let take = self.planner.is_empty();
             // A group that isn't a segment's worth waits for what is on its way.
             let enough = if idle { 1 } else { capacity(self.core.shelf.shape) };
             let dispatchable = !take && self.flight.len() < FLIGHT_MAX && !matches!(self.claim, Claim::Asked { .. });
-            let patience = if dispatchable { Some(Duration::ZERO) } else { (!idle).then_some(TICK) };
-            let news = self.inbox.wait(take.then_some(enough), patience);
+            let patience = match (dispatchable, idle) {
+                (true, _) => Some(Duration::ZERO),
+                (false, false) => Some(TICK),
+                (false, true) => self.unsealed.then_some(SEAL_AFTER),
+            };
+            let news = self.inbox.wait(take.then_some(enough), patience, idle);
+            let quiet = idle && take && news.landed.is_empty() && news.submissions.is_empty();
             news.landed.iter().for_each(|landed| self.land(landed));
             self.settle();
             for submission in news.submissions {
@@ -168,6 +188,11 @@ impl Committer {
             }
             if take {
                 self.planner.close();
+            }
+            // The last word, too: whoever comes after the end has to be told. Once: below the floor it isn't kept.
+            if quiet && self.unsealed && !last_seal && self.core.shelf.whole() >= self.core.shelf.shape.floor() {
+                last_seal = news.closed;
+                self.planner.add_seal();
             }
             self.dispatch();
             if news.closed && self.planner.is_empty() && self.flight.is_empty() {
@@ -267,8 +292,10 @@ impl Committer {
         }
         self.acknowledged.push(Acknowledged { segment: number, durable });
         if leaves.is_empty() {
+            self.unsealed &= !located.is_seal();
             return Ok(());
         }
+        self.unsealed = true;
         let tree_size = tree.size();
         self.core.sign_checkpoint(&tree)?;
         drop(tree);
