@@ -17,7 +17,7 @@ use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
 use treatment::Treatment;
 use vault::location::{FolderLocation, Location, Marker};
-use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VerifyReport};
+use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
 
 use crate::config::Config;
 use crate::control::write_private;
@@ -332,7 +332,7 @@ impl Centre {
     }
 
     /// What is damaged in servers' folders as an attack left them; asks the custodians and no holder, and changes nothing.
-    pub fn examine(folders: &[PathBuf], secrets: &[String]) -> Result<VerifyReport, Fault> {
+    pub fn examine(folders: &[PathBuf], secrets: &[String]) -> Result<vault::VerifyReport, Fault> {
         let locations = open_servers(folders, false)?.locations;
         Ok(vault::examine(locations, secrets, None, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }
