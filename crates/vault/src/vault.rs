@@ -156,6 +156,7 @@ impl Vault {
             opened.replayed_notes = replayed.notes;
             opened.torn_note_bytes = replayed.torn_bytes;
             opened.damaged_notes = replayed.damaged;
+            opened.unsure_notes = replayed.unsure;
             let moved = Arc::clone(&notes);
             writer.threads.push(spawn("vault-notes", move || moved.run())?);
             writer.notes = Some(notes);
