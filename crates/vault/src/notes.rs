@@ -175,6 +175,8 @@ pub(crate) struct Replayed {
     pub(crate) notes: u64,
     pub(crate) torn_bytes: u64,
     pub(crate) damaged: u64,
+    /// Nobody can tell whether they are in the ledger.
+    pub(crate) unsure: u64,
 }
 
 impl Notes {
@@ -196,13 +198,19 @@ impl Notes {
                     .map_err(gateway("keeping damaged notes"))?;
             }
         }
-        let known = known_salts(&core, found.iter().map(|(_, note, _)| note.from).min())?;
+        let known = Known::of(&core, found.iter().map(|(_, note, _)| note.from).min())?;
         for (file, note, bytes) in found {
+            let noted_at = note.from;
             let entries: Vec<Prepared> = note.entries.into_iter().map(Entry::prepared).collect();
-            if entries.iter().any(|entry| known.contains(&entry.salt)) {
+            if entries.iter().any(|entry| known.salts.contains(&entry.salt)) {
                 if let Some(left) = state.outstanding.get_mut(&file) {
                     *left -= 1;
                 }
+                continue;
+            }
+            if noted_at < known.unsure {
+                // It stays in its file, which is not removed: a later start finds out, when the segment can be read.
+                replayed.unsure += 1;
                 continue;
             }
             replayed.notes += 1;
@@ -485,14 +493,34 @@ fn read_file(core: &Core, path: &Path) -> Result<ReadFile, VaultError> {
     Ok(found)
 }
 
-/// The salts of all entries from `from` on.
-fn known_salts(core: &Core, from: Option<u64>) -> Result<HashSet<[u8; 16]>, VaultError> {
-    let mut known = HashSet::new();
-    if let Some(from) = from {
-        core.scan(from.min(core.size()), &mut |_, _, bytes| {
-            known.insert(*Head::from_bytes(bytes)?.salt);
-            Ok::<_, VaultError>(())
-        })?;
+/// What of the ledger the notes are compared with.
+#[derive(Default)]
+struct Known {
+    /// Of all entries from the oldest note on that can be read.
+    salts: HashSet<[u8; 16]>,
+    /// Behind the last segment that can't be read: a note from before may stand in it.
+    unsure: u64,
+}
+
+impl Known {
+    fn of(core: &Core, from: Option<u64>) -> Result<Self, VaultError> {
+        let mut known = Self::default();
+        let Some(mut from) = from.map(|from| from.min(core.size())) else { return Ok(known) };
+        loop {
+            let scanned = core.scan(from, &mut |_, _, bytes| {
+                known.salts.insert(*Head::from_bytes(bytes)?.salt);
+                Ok::<_, VaultError>(())
+            });
+            match scanned {
+                Ok(_) => return Ok(known),
+                // One lost segment must not keep everything closed.
+                Err(error @ VaultError::Unreadable { segment, .. }) => {
+                    tracing::error!(%error, "notes may stand in it: those that may are kept aside");
+                    from = core.catalogue.get(segment).ok_or(error)?.end();
+                    known.unsure = from;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
-    Ok(known)
 }

@@ -74,6 +74,8 @@ pub struct Opened {
     pub torn_note_bytes: u64,
     /// Notes in the middle of the write-ahead log that don't open: altered.
     pub damaged_notes: u64,
+    /// Notes that stay in the write-ahead log: they may stand in a segment that can't be read, or not be in the ledger yet.
+    pub unsure_notes: u64,
     /// The key map's snapshot could be used.
     pub keymap_remembered: bool,
     /// The ledger's hashes could be used.

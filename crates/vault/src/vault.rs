@@ -129,6 +129,7 @@ impl Vault {
             opened.replayed_notes = replayed.notes;
             opened.torn_note_bytes = replayed.torn_bytes;
             opened.damaged_notes = replayed.damaged;
+            opened.unsure_notes = replayed.unsure;
             notes = Some(Arc::new(open));
         }
         if mode == Mode::Read {

@@ -88,6 +88,13 @@ impl Inbox {
         self.came.notify_one();
     }
 
+    /// Nobody will answer any more: who waits is told so.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        // Their senders go with them, and so each of them hears.
+        lock(&self.state).waiting.clear();
+    }
+
     pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.came.notify_all();

@@ -167,6 +167,7 @@ impl Committer {
 
     /// Until the inbox is closed and everything in it is answered.
     pub(crate) fn run(mut self) {
+        let _last = Last { inbox: Arc::clone(&self.inbox), broken: Arc::clone(&self.broken) };
         let mut last_seal = false;
         loop {
             let idle = self.flight.is_empty() && !matches!(self.claim, Claim::Asked { .. });
@@ -492,6 +493,19 @@ impl Committer {
 
 /// The number under which a claim's landing is told; no segment ever has it.
 const CLAIM: u64 = u64::MAX;
+
+/// What happens when the committer ends, be it by a panic: nobody waits for it for ever.
+struct Last {
+    inbox: Arc<Inbox>,
+    broken: Arc<AtomicBool>,
+}
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.broken.store(true, Ordering::Release);
+        self.inbox.abandon();
+    }
+}
 
 /// Makes one queue and worker for each location that was given.
 pub(crate) fn workers(core: &Arc<Core>, inbox: &Arc<Inbox>) -> (Vec<Option<Arc<Queue>>>, Vec<Worker>) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::ops::{Bound, Range};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -53,7 +53,7 @@ pub struct FolderLocation {
     marker: Marker,
     volumes: PathBuf,
     /// Held as long as the location is open: two writers would hand out one name twice.
-    _lock: File,
+    lock: File,
     opened: Opened,
     index: RwLock<Index>,
     writer: Mutex<Writer>,
@@ -156,7 +156,13 @@ impl FolderLocation {
         if !marker.is_sound() {
             return Err(refused(Refusal::MarkerDamaged));
         }
+        let existing = dir.ancestors().find(|above| above.is_dir()).unwrap_or(dir);
         fs::create_dir_all(dir).map_err(io("making the folder"))?;
+        // A folder's name is durable when the one above it is synced.
+        for above in dir.ancestors().skip(1).take_while(|above| above.starts_with(existing)) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            sync_dir(above).map_err(io("syncing the folder above"))?;
+        }
         for entry in entries(dir).map_err(io("listing the folder"))? {
             let name = entry.file_name();
             let ours = [LOST_AND_FOUND, LOCK, MARKER_DRAFT, VOLUMES].iter().any(|ours| name == *ours);
@@ -239,7 +245,7 @@ impl FolderLocation {
             dir: dir.to_owned(),
             marker,
             volumes,
-            _lock: lock,
+            lock,
             opened,
             index: RwLock::new(index),
             writer: Mutex::new(writer),
@@ -270,6 +276,18 @@ impl FolderLocation {
     fn io(&self, operation: &'static str) -> impl FnOnce(io::Error) -> LocationError {
         let location = self.marker.location().to_owned();
         move |source| LocationError::Io { location, operation, source }
+    }
+
+    /// The folder is still the one that was opened: what is written into one that was removed is nowhere, though no call
+    /// fails.
+    fn check(&self) -> Result<(), LocationError> {
+        let same = is_at(&self.lock, &self.dir.join(LOCK)).map_err(self.io("looking at the folder"))?;
+        if same { Ok(()) } else { Err(self.gone()) }
+    }
+
+    fn gone(&self) -> LocationError {
+        let reason = "its folder was removed, or another one stands in its place".to_owned();
+        LocationError::Gone { location: self.marker.location().to_owned(), reason }
     }
 
     /// The name's records, the one that counts first.
@@ -316,6 +334,9 @@ impl FolderLocation {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let at = readers.iter().position(|(open, _)| *open == number);
         if let Some(reader) = at.and_then(|at| readers.remove(at)) {
+            if !is_at(&reader.1, &self.volumes.join(volume_name(number))).map_err(self.io("looking at a volume"))? {
+                return Ok(None);
+            }
             let file = Arc::clone(&reader.1);
             readers.push_back(reader);
             return Ok(Some(file));
@@ -352,7 +373,7 @@ impl FolderLocation {
             let mut open = match volume.take() {
                 Some(open) if open.len + len <= VOLUME_BYTES_MAX => open,
                 Some(mut full) => {
-                    full.sync()?;
+                    self.sync(&mut full)?;
                     self.new_volume(writer)?
                 }
                 None => self.new_volume(writer)?,
@@ -365,10 +386,17 @@ impl FolderLocation {
             volume = Some(open);
         }
         if let Some(open) = &mut volume {
-            open.sync()?;
+            self.sync(open)?;
         }
         writer.open = volume;
         Ok(places)
+    }
+
+    /// Durable on return, and in the folder.
+    fn sync(&self, volume: &mut Volume) -> io::Result<()> {
+        volume.sync()?;
+        let same = is_at(&volume.file, &self.volumes.join(volume_name(volume.number)))?;
+        if same { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn new_volume(&self, writer: &mut Writer) -> io::Result<Volume> {
@@ -416,15 +444,17 @@ impl Location for FolderLocation {
             }
         }
         if new.is_empty() {
-            return Ok(results);
+            return self.check().map(|()| results);
         }
         let places = self.append(&mut writer, &new).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LocationError::Full {
                 location: self.marker.location().to_owned(),
                 bytes: new.iter().map(|object| object.len() as u64).sum(),
             },
+            io::ErrorKind::NotFound => self.gone(),
             _ => self.io("appending")(error),
         })?;
+        self.check()?;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         for (object, place) in new.iter().zip(places) {
             index.insert(object.name.clone(), place);
@@ -433,6 +463,7 @@ impl Location for FolderLocation {
     }
 
     fn get(&self, name: &Name, range: Option<Range<u64>>) -> Result<Option<Vec<u8>>, LocationError> {
+        self.check()?;
         let places = self.places(name);
         let damaged = LocationError::Damaged { location: self.marker.location().to_owned(), name: name.clone() };
         match (places.as_slice(), range) {
@@ -454,6 +485,7 @@ impl Location for FolderLocation {
     }
 
     fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Listed>, LocationError> {
+        self.check()?;
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let held = index.held.range::<Name, _>((from, Bound::Unbounded)).take(limit);
@@ -461,6 +493,7 @@ impl Location for FolderLocation {
     }
 
     fn stats(&self) -> Result<Stats, LocationError> {
+        self.check()?;
         Ok(self.index.read().unwrap_or_else(PoisonError::into_inner).stats)
     }
 }
@@ -468,6 +501,16 @@ impl Location for FolderLocation {
 fn clip(mut body: Vec<u8>, range: Range<u64>) -> Vec<u8> {
     body.truncate(usize::try_from(range.end).unwrap_or(usize::MAX));
     body.split_off(usize::try_from(range.start).unwrap_or(usize::MAX).min(body.len()))
+}
+
+/// The open file is what stands at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn volume_name(number: u32) -> String {

@@ -1,5 +1,6 @@
 //! A centre to test with: locations in folders that can be made to fail, holders in folders, custodians.
 
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -345,6 +346,18 @@ pub(crate) fn make_holders(dir: &Path, n: u8, entropy: &dyn Entropy) -> Vec<Arc<
             Arc::new(holder) as Arc<dyn Holder>
         })
         .collect()
+}
+
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 pub(crate) fn parcel(scope: Scope, kind: &str, payload: Vec<u8>) -> Parcel {

@@ -1,12 +1,13 @@
 //! Locations that lack something: no receipt counts them, nobody forgets it, and what is lost is told.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use vault::location::Location;
 use vault::{Access, Loss, LossReport, Mode, Receipt, Scope, Vault, VaultError};
 
-use crate::centre::{Centre, make_locations, noise, parcel};
+use crate::centre::{Centre, copy_tree, make_locations, noise, parcel, server};
 
 fn keep(centre: &Centre, vault: &Vault, seed: u64) -> Result<Receipt, VaultError> {
     let group = centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(5_000, seed))]);
@@ -170,4 +171,26 @@ fn a_scrub_heals_although_one_location_fails() {
         assert_eq!(report.healed_by_location.get("server-06"), Some(&1), "{report:?}");
         assert!(!report.is_whole());
     }
+}
+
+#[test]
+fn a_removed_folder_counts_for_no_receipt() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    keep(&centre, &vault, 0).unwrap();
+    let folder = |n: u8| server(&centre.dir.path().join("servers"), n);
+    // One taken away, one moved away, one replaced by a copy of itself.
+    fs::remove_dir_all(folder(1)).unwrap();
+    fs::rename(folder(2), centre.dir.path().join("moved")).unwrap();
+    fs::rename(folder(3), centre.dir.path().join("old")).unwrap();
+    copy_tree(&centre.dir.path().join("old"), &folder(3));
+    let receipt = keep(&centre, &vault, 1).unwrap();
+    assert_eq!((receipt.durable, receipt.survives, vault.health().up), (11, 8, 11));
+    for n in 4..=11 {
+        fs::remove_dir_all(folder(n)).unwrap();
+    }
+    let refused = keep(&centre, &vault, 2);
+    assert!(matches!(refused, Err(VaultError::NotDurable { durable: 3, floor: 11 })), "{refused:?}");
+    assert!(centre.locations[4].stats().is_err() && centre.locations[4].list(None, 1).is_err());
+    assert!(*vault.fetch(receipt.index, "a", "b").unwrap().1 == noise(5_000, 1), "from the three that are left");
 }

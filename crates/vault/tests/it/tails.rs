@@ -1,11 +1,10 @@
 //! What a crash leaves behind, at every interesting point; rollback; wrong projections.
 
 use std::fs;
-use std::path::Path;
 
 use vault::{Mode, Scope, Vault, VaultError};
 
-use crate::centre::{Centre, noise, parcel};
+use crate::centre::{Centre, copy_tree, noise, parcel};
 
 const LEN: usize = 20_000;
 
@@ -130,18 +129,6 @@ fn a_half_written_tail_blocks_no_start() {
         check(&vault, &[0, 2]);
         assert!(vault.scrub().unwrap().is_whole());
         assert!(vault.verify().unwrap().is_clean());
-    }
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_tree(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 
