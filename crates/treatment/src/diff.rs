@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use dicom_core::Tag;
+use dicom_dictionary_std::tags as t;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Class, Delivery, Place, Row, Value};
@@ -75,6 +76,9 @@ pub struct Field {
     #[serde(skip_serializing_if = "str::is_empty", default)]
     pub unit: Cow<'static, str>,
     pub class: Class,
+    /// For a toleranced field that has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tolerance_mm: Option<i64>,
     /// For a toleranced field: whether it lies outside of its tolerance.
     pub exceeded: bool,
 }
@@ -86,7 +90,8 @@ impl Difference {
 
     /// As `of`, with at most so many fields of each rank spelled out.
     pub fn spelling_out(a: &Delivery, b: &Delivery, fields_max: usize) -> Self {
-        let mut comparison = Comparison { fields_max, ..Comparison::default() };
+        let dosimeters = [a, b].map(dosimeters);
+        let mut comparison = Comparison { fields_max, dosimeters, ..Comparison::default() };
         for (a, b) in pairs(a.rows(), b.rows()) {
             comparison.rows(a, b);
         }
@@ -136,7 +141,33 @@ impl fmt::Display for Field {
         if !self.unit.is_empty() {
             write!(f, " {}", self.unit)?;
         }
-        Ok(())
+        match (self.class, self.tolerance_mm) {
+            (Class::Delivery, _) => Ok(()),
+            (Class::Toleranced, Some(mm)) if self.exceeded => write!(f, " (toleranced, beyond {mm} mm)"),
+            (Class::Toleranced, _) => f.write_str(" (toleranced)"),
+        }
+    }
+}
+
+/// Primary Dosimeter Unit (300A,00B3) of each beam.
+fn dosimeters(delivery: &Delivery) -> BTreeMap<u32, &str> {
+    let rows = delivery.rows().iter().filter(|row| row.tag == t::PRIMARY_DOSIMETER_UNIT && row.place.part.is_none());
+    let each = rows.filter_map(|row| match &row.value {
+        Value::Text(unit) => Some((row.place.beam?, &**unit)),
+        Value::Numbers(_) => None,
+    });
+    each.collect()
+}
+
+/// The unit of a value; of a meterset and its rate as the beam's dosimeter has it, and none where it says nothing.
+fn unit(kind: Kind, dosimeter: Option<&str>) -> Cow<'static, str> {
+    match (kind, dosimeter) {
+        (Kind::Meterset, Some("MINUTE")) => "min".into(),
+        (Kind::Meterset, dosimeter) => dosimeter.unwrap_or_default().to_owned().into(),
+        // A cobalt unit's dose rate has no unit in the plan.
+        (Kind::Rate, None | Some("MINUTE")) => "".into(),
+        (Kind::Rate, Some(dosimeter)) => format!("{dosimeter}/min").into(),
+        _ => kind.unit().into(),
     }
 }
 
@@ -188,6 +219,8 @@ impl Run<'_> {
 #[derive(Default)]
 struct Comparison<'r> {
     fields_max: usize,
+    /// On either side: what each beam's meterset is counted in.
+    dosimeters: [BTreeMap<u32, &'r str>; 2],
     kept: [Vec<Field>; RANKS],
     counted: [usize; RANKS],
     more: BTreeMap<(Option<u32>, Option<u32>, Tag), usize>,
@@ -260,7 +293,22 @@ impl<'r> Comparison<'r> {
             *self.more.entry((row.place.group, row.place.beam, row.tag)).or_default() += 1;
             return None;
         }
-        let (a, b) = pair.shown(index, row.kind);
+        let (mut a, mut b) = pair.shown(index, row.kind);
+        let [unit, unit_b] = self.dosimeters.each_ref().map(|all| {
+            unit(row.kind, row.place.beam.and_then(|beam| all.get(&beam)).copied())
+        });
+        // Two units: each value takes its own.
+        let one_unit = unit == unit_b || a.is_none() || b.is_none();
+        if !one_unit {
+            for (value, unit) in [(&mut a, &unit), (&mut b, &unit_b)] {
+                *value = value.take().map(|value| format!("{value} {unit}").trim_end().to_owned());
+            }
+        }
+        let unit = match (&a, one_unit) {
+            (_, false) => Cow::default(),
+            (Some(_), true) => unit,
+            (None, true) => unit_b,
+        };
         kept.push(Field {
             fraction_group: row.place.group,
             beam: row.place.beam,
@@ -271,8 +319,9 @@ impl<'r> Comparison<'r> {
             attribute: Attribute(row.tag),
             a,
             b,
-            unit: row.kind.unit().into(),
+            unit,
             class: pair.class,
+            tolerance_mm: row.tolerance.filter(|_| rank > 0).map(|tolerance| tolerance / 10_i64.pow(row.kind.places())),
             exceeded,
         });
         Some((index, rank, kept.len() - 1))

@@ -219,7 +219,7 @@ fn the_diff_says_where_and_by_how_much() {
             "beam 1 point 0 (to point 1): (300A,011E) GantryAngle: 300.50 → 300.60 °",
             "beam 1 point 0 device ASYMY (to point 1): (300A,011C) LeafJawPositions [2]: 60.00 → 61.00 mm",
             "group 1 beam 2: (300A,0086) BeamMeterset: 87.500 → 88.000 MU",
-            "beam 1 point 0: (300A,0128) TableTopVerticalPosition: -120.50 → -150.50 mm",
+            "beam 1 point 0: (300A,0128) TableTopVerticalPosition: -120.50 → -150.50 mm (toleranced, beyond 20 mm)",
         ]
     );
     assert!(!difference.within_tolerance());
@@ -306,4 +306,50 @@ fn a_long_value_is_not_spelled_out() {
     let difference = Difference::of(&a, &b);
     let map = difference.fields.iter().find(|f| f.attribute.0 == t::SCAN_SPOT_POSITION_MAP).unwrap();
     assert!(map.a.as_ref().is_some_and(|a| a.ends_with("… (80 values)") && a.len() < 200), "{map:?}");
+}
+
+#[test]
+fn a_toleranced_field_says_so() {
+    let line = |tag: Tag, text: &str| {
+        let mut plan = crate::build::photons();
+        let before = Plan::parse(&file(&plan, IMPLICIT)).unwrap();
+        plan.at(&crate::build::point_at(0, 0)).set(tag, text);
+        plan.at(&[(t::TOLERANCE_TABLE_SEQUENCE, 0)]).set(t::GANTRY_ANGLE_TOLERANCE, "2");
+        let after = Plan::parse(&file(&plan, IMPLICIT)).unwrap();
+        let difference = Difference::of(&before.delivery, &after.delivery);
+        difference.fields.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    let table = "beam 1 tolerance: (300A,0044) GantryAngleTolerance: 1.00 → 2.00 ° (toleranced)";
+    assert_eq!(
+        line(t::TABLE_TOP_VERTICAL_POSITION, "-121"),
+        format!("{table}; beam 1 point 0: (300A,0128) TableTopVerticalPosition: -120.50 → -121.00 mm (toleranced)")
+    );
+    let far = line(t::SOURCE_TO_SURFACE_DISTANCE, "890");
+    assert!(far.starts_with("beam 1 point 0"), "what is out of tolerance comes first: {far}");
+    assert!(far.contains("912.30 → 890.00 mm (toleranced, beyond 10 mm)"), "{far}");
+}
+
+/// A meterset is counted in what the beam's dosimeter counts.
+#[test]
+fn a_meterset_has_the_unit_of_its_dosimeter() {
+    let delivery = |unit: &str, meterset: &str| {
+        let mut plan = crate::build::photons();
+        plan.at(&crate::build::beam_at(1)).set(t::PRIMARY_DOSIMETER_UNIT, unit);
+        plan.at(&crate::build::point_at(1, 0)).set(t::DOSE_RATE_SET, meterset);
+        plan.at(&[(t::FRACTION_GROUP_SEQUENCE, 0), (t::REFERENCED_BEAM_SEQUENCE, 1)]).set(t::BEAM_METERSET, meterset);
+        Plan::parse(&file(&plan, IMPLICIT)).unwrap().delivery
+    };
+    let lines = |a, b| -> Vec<String> { Difference::of(&a, &b).fields.iter().map(ToString::to_string).collect() };
+    let rate = "beam 2 point 0 (to point 3): (300A,0115) DoseRateSet:";
+    let meterset = "group 1 beam 2: (300A,0086) BeamMeterset:";
+    for (unit, meterset_unit, rate_unit) in [("MU", " MU", " MU/min"), ("NP", " NP", " NP/min"), ("MINUTE", " min", "")] {
+        let expected = [
+            format!("{rate} 87.000 → 88.000{rate_unit}"),
+            format!("{meterset} 87.000 → 88.000{meterset_unit}"),
+        ];
+        assert_eq!(lines(delivery(unit, "87"), delivery(unit, "88")), expected);
+    }
+    let both = lines(delivery("MU", "87"), delivery("NP", "88"));
+    assert_eq!(both[0], "beam 2: (300A,00B3) PrimaryDosimeterUnit: MU → NP");
+    assert_eq!(both[2], format!("{meterset} 87.000 MU → 88.000 NP"));
 }
