@@ -1,6 +1,7 @@
 //! The command line's verbs: what is read from files and keys here, and what is asked of the centre.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -24,11 +25,14 @@ fn unreadable(file: &Path, why: impl std::fmt::Display) -> Fault {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Fault> {
-    let length = fs::metadata(file).map_err(|e| unreadable(file, e))?.len();
-    if length > PLAN_BYTES_MAX {
-        return Err(unreadable(file, format!("{length} bytes, maximum is {PLAN_BYTES_MAX}")));
+    // Read to the bound, not asked for its length: a device or a pipe says nought.
+    let mut bytes = Vec::new();
+    let opened = fs::File::open(file).map_err(|e| unreadable(file, e))?;
+    opened.take(PLAN_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| unreadable(file, e))?;
+    if bytes.len() as u64 > PLAN_BYTES_MAX {
+        return Err(unreadable(file, format!("more than {PLAN_BYTES_MAX} bytes, which is the maximum")));
     }
-    fs::read(file).map_err(|e| unreadable(file, e))
+    Ok(bytes)
 }
 
 pub fn print(output: Output, answer: &Answer) -> u8 {
@@ -362,18 +366,27 @@ impl Plan {
                 Ok(exit)
             }
             Self::Diff { a, b, output } => {
-                let (a, b) = (plan(&a)?, plan(&b)?);
+                let (a, b) = match (plan(&a), plan(&b)) {
+                    (Ok(a), Ok(b)) => (a, b),
+                    (Err(fault), _) | (_, Err(fault)) if output.json => {
+                        println!("{}", json!({ "error": fault }));
+                        return Ok(1);
+                    }
+                    (Err(fault), _) | (_, Err(fault)) => return Err(fault),
+                };
                 let difference = Difference::of(&a.delivery, &b.delivery);
                 let exit = if difference.same_delivery() { 0 } else { INTEGRITY };
                 let text = if difference.fields.is_empty() {
                     format!("the delivery is the same: {}", a.digest())
                 } else {
-                    let lines: Vec<String> = difference.fields.iter().map(ToString::to_string).collect();
+                    let fields = difference.fields.iter().map(ToString::to_string);
+                    let lines: Vec<String> = fields.chain(difference.more.iter().map(ToString::to_string)).collect();
                     let word = if exit == 0 { "the delivery is the same" } else { "the delivery differs" };
                     format!("{word} (first → second):\n  {}", lines.join("\n  "))
                 };
                 let json = json!({
                     "same": difference.same_delivery(), "a": a.digest(), "b": b.digest(), "fields": difference.fields,
+                    "more": difference.more,
                 });
                 Ok(print(output, &Answer { exit, text, json }))
             }

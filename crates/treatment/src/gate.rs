@@ -260,22 +260,25 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
     let gap = approval_gap(input.approvals, patient, plan.digest());
     let signed = input.approved.iter().filter(|d| approval_gap(input.approvals, patient, d.digest()).is_none());
     let nearest =
-        signed.map(|delivery| (delivery, Difference::of(delivery, &plan.delivery))).min_by_key(|(_, difference)| {
-            (difference.delivery_fields().count(), difference.fields.iter().filter(|field| field.exceeded).count())
-        });
+        signed
+            .map(|delivery| (delivery, Difference::spelling_out(delivery, &plan.delivery, FIELDS_MAX)))
+            .min_by_key(|(_, difference)| (difference.delivery, difference.exceeded));
     match (gap, nearest) {
         (None, Some((_, difference))) if difference.same_delivery() => {
-            let exceeded: Vec<Field> = difference.fields.into_iter().filter(|field| field.exceeded).collect();
-            if !exceeded.is_empty() {
-                let (fields, more) = cut(exceeded);
+            let count = difference.exceeded;
+            let fields: Vec<Field> = difference.fields.into_iter().filter(|field| field.exceeded).collect();
+            if count > 0 {
+                let more = count.saturating_sub(fields.len());
                 verdict.findings.push(Finding::OutOfTolerance { fields, more });
             }
         }
         (None, _) => verdict.notes.push(Note::TolerancesNotCompared),
         (Some(gap), nearest) => {
             let differs = nearest.map(|(delivery, difference)| {
+                let count = difference.delivery;
                 let moved = difference.fields.into_iter().filter(|f| f.class == crate::delivery::Class::Delivery);
-                let (fields, more) = cut(moved.collect());
+                let fields: Vec<Field> = moved.collect();
+                let more = count.saturating_sub(fields.len());
                 Finding::DeliveryDiffers { approved: delivery.digest(), fields, more }
             });
             // Where another delivery is approved, "differs" says it better than "not approved".
@@ -285,12 +288,6 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
             verdict.findings.extend(differs);
         }
     }
-}
-
-fn cut(mut fields: Vec<Field>) -> (Vec<Field>, usize) {
-    let more = fields.len().saturating_sub(FIELDS_MAX);
-    fields.truncate(FIELDS_MAX);
-    (fields, more)
 }
 
 fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
