@@ -165,7 +165,7 @@ proptest! {
     }
 
     #[test]
-    fn no_damaged_plan_panics(which in 0..4_usize, explicit: bool, damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn no_damaged_plan_panics(which in 0..5_usize, explicit: bool, damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
         let plan = &all()[which].1;
         let mut bytes = file(plan, if explicit { EXPLICIT } else { IMPLICIT });
         for (at, byte) in damage {
