@@ -97,6 +97,8 @@ pub struct NewCentre {
 pub struct Made {
     pub name: String,
     pub promise: String,
+    /// The centre's log key.
+    pub vkey: Vkey,
     /// Where secrets of custodians that were made here lie.
     pub custodian_secrets: Option<PathBuf>,
 }
@@ -131,14 +133,15 @@ impl NewCentre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
+        let vkey = vault.vkey();
         let centre = Centre::around(vault, config, data, lock(data)?)?;
         centre.set_name(&self.name)?;
         let config = centre.config.clone();
         drop(centre);
-        let custodian_secrets = write_custodians(data, &secrets)?;
+        let custodian_secrets = write_custodians(data, &secrets, &vkey)?;
         // Last: with the configuration there, the centre is there.
         config.save(data)?;
-        Ok(Made { name: self.name, promise: self.shape.promise(), custodian_secrets })
+        Ok(Made { name: self.name, promise: self.shape.promise(), vkey, custodian_secrets })
     }
 }
 
@@ -208,9 +211,7 @@ fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<
         let marker = Marker::new(id.clone(), opened.vault, number);
         let is_gone = fs::read_dir(place).map_or(true, |mut entries| entries.next().is_none());
         let location = match (opened_as, task) {
-            (Folder::Ours(location), Task::Recover) | (Folder::Unmarked(location, _), Task::Recover) => {
-                Ok(location)
-            }
+            (Folder::Ours(location), Task::Recover) | (Folder::Unmarked(location, _), Task::Recover) => Ok(location),
             (Folder::Ours(location), _) if location.id() != id && in_place.iter().any(|one| one == location.id()) => {
                 let expected = format!("the place of {id} is marked as {}", location.id());
                 if task == Task::Mend {
@@ -240,7 +241,11 @@ fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<
     Ok(servers)
 }
 
-fn write_custodians(data: &Path, secrets: &[zeroize::Zeroizing<String>]) -> Result<Option<PathBuf>, Fault> {
+fn write_custodians(
+    data: &Path,
+    secrets: &[zeroize::Zeroizing<String>],
+    vkey: &Vkey,
+) -> Result<Option<PathBuf>, Fault> {
     if secrets.is_empty() {
         return Ok(None);
     }
@@ -248,7 +253,8 @@ fn write_custodians(data: &Path, secrets: &[zeroize::Zeroizing<String>]) -> Resu
     fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
     for (number, secret) in (1..).zip(secrets) {
         let text = zeroize::Zeroizing::new(format!(
-            "# Custodian {number}. Keep it offline, away from the others.\n{}\n",
+            "# Custodian {number}. Keep it offline, away from the others.\n\
+             # The centre's log key, public: it tells this centre from a forged one.\n# --vkey {vkey}\n{}\n",
             secret.as_str()
         ));
         let file = folder.join(format!("custodian-{number}.txt"));
@@ -339,20 +345,26 @@ impl Centre {
     }
 
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
-    /// holders, new keys for every living patient's key.
-    pub fn recover(from: &[PathBuf], secrets: &[String], into: &Path) -> Result<(Self, RecoveryReport), Fault> {
+    /// holders, new keys for every living patient's key. `vkey` is the log key from the custodians' sheets: survivors that
+    /// show another one are not believed.
+    pub fn recover(
+        from: &[PathBuf],
+        secrets: &[String],
+        vkey: Option<&Vkey>,
+        into: &Path,
+    ) -> Result<(Self, RecoveryReport), Fault> {
         if into.join(crate::config::FILE_NAME).exists() {
             return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", into.display()))
                 .guidance("nothing was changed; recover into an empty or absent folder"));
         }
-        let survivors = open_servers(from, None, Task::Recover)?.locations;
-        let plate = vault::plate(&survivors, None)?;
+        let survivors = open_servers(from, vkey, Task::Recover)?.locations;
+        let plate = vault::plate(&survivors, vkey)?;
         let config = Config::new(plate.shape.n());
         let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
         let (vault, report) = vault::recover(Recovery {
             survivors,
             identities: secrets.to_vec(),
-            vkey: None,
+            vkey: vkey.cloned(),
             fresh: fresh.locations,
             holders: fresh.holders,
             t: plate.t,

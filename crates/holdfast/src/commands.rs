@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use kit::{Blame, Fault, OsEntropy};
 use serde_json::json;
 use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement};
+use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
@@ -77,6 +78,10 @@ impl Init {
         .lay_out(&self.data.data, &OsEntropy)?;
         println!("{} is laid out in {}", made.name, self.data.data.display());
         println!("  {}", made.promise);
+        println!(
+            "  Its log key, to be kept on paper beside the custodians' sheets (public: it tells this centre from a forged"
+        );
+        println!("  one, for `holdfast recover --vkey`):\n  {}", made.vkey);
         if let Some(folder) = made.custodian_secrets {
             println!(
                 "  The custodians' secrets are in {}: print them, hand them to people who share",
@@ -99,6 +104,10 @@ pub struct Recover {
     /// A custodian's secret (AGE-SECRET-KEY-1…) in a file.
     #[arg(long = "custodian", value_name = "FILE", required = true)]
     custodians: Vec<PathBuf>,
+    /// The centre's log key, as `init` printed it and the custodians' sheets have it: survivors that show another one are
+    /// not believed. Needed where survivors contradict each other.
+    #[arg(long, value_name = "VKEY")]
+    vkey: Option<Vkey>,
     /// An empty or absent folder for the recovered centre.
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
@@ -117,7 +126,7 @@ impl Recover {
                 line.map(str::to_owned).ok_or_else(|| unreadable(file, "no line begins with AGE-SECRET-KEY-"))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let (centre, report) = Centre::recover(&self.from, &secrets, &self.into)?;
+        let (centre, report) = Centre::recover(&self.from, &secrets, self.vkey.as_ref(), &self.into)?;
         let mut answer = reports::recovery(&report);
         answer.text.push_str(&format!(
             "\n  {} stands in {}; `holdfast serve` runs it",

@@ -99,7 +99,7 @@ impl Builder for Real {
 
     fn recover(&self, remains: &Remains<'_>, site: &Path) -> Result<Box<dyn System>, Fault> {
         let secrets: Vec<String> = remains.custodians.iter().map(|secret| secret.as_str().to_owned()).collect();
-        let (centre, _) = Centre::recover(remains.survivors, &secrets, site)?;
+        let (centre, _) = Centre::recover(remains.survivors, &secrets, None, site)?;
         Ok(Box::new(Running::start(centre)?))
     }
 }

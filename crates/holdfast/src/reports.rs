@@ -121,12 +121,15 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         } else {
             String::new()
         },
-        report.unsettled.map(|unsettled| format!("\n  DEGRADED: {unsettled}; their receipts can't be kept")).unwrap_or_default(),
+        report
+            .unsettled
+            .map(|unsettled| format!("\n  DEGRADED: {unsettled}; their receipts can't be kept"))
+            .unwrap_or_default(),
         damage_lines(&report.damage),
     );
-    let unsettled = report.unsettled.map(|unsettled| {
-        json!({ "segments": unsettled.segments, "highest_entry": unsettled.highest_entry })
-    });
+    let unsettled = report
+        .unsettled
+        .map(|unsettled| json!({ "segments": unsettled.segments, "highest_entry": unsettled.highest_entry }));
     let json = json!({
         "vault": report.vault,
         "epoch": report.epoch,

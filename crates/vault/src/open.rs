@@ -208,6 +208,10 @@ fn note_missing(shelf: &Shelf, survey: &Survey, chain: &Chain) {
                 state.missing.insert(number);
             }
         }
+        let (lacks, bare) = (state.missing.len(), state.bare);
+        if lacks > 0 || bare {
+            tracing::warn!(location = slot.id, lacks, bare, "a location lacks something of the log");
+        }
     }
 }
 
@@ -311,7 +315,8 @@ impl Chain {
 /// The last signed header below a gap: of the highest number, and of several with it the one of the highest generation,
 /// since a tail that was abandoned is of an earlier writer than what took its place.
 fn below_gap(shelf: &Shelf, survey: &Survey, gap: u64, term: u64, first: u64) -> Option<(u64, Header, kit::Digest)> {
-    let mut below: Vec<_> = survey.segments.range(..(gap, 0)).map(|(&(number, term), &mask)| (number, term, mask)).collect();
+    let mut below: Vec<_> =
+        survey.segments.range(..(gap, 0)).map(|(&(number, term), &mask)| (number, term, mask)).collect();
     below.sort_by_key(|&(number, term, _)| (number, term >> 32));
     below.into_iter().rev().find_map(|(number, of, mask)| {
         let (header, hash) = signed_tip(shelf, number, of, mask, 1)?;

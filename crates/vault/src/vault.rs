@@ -126,13 +126,8 @@ impl Vault {
         let inbox = Arc::new(Inbox::default());
         let (queues, workers) = workers(&core, &inbox);
         let broken = Arc::new(AtomicBool::new(false));
-        let committer = Committer::new(
-            Arc::clone(&core),
-            Arc::clone(&inbox),
-            queues.clone(),
-            begin,
-            Arc::clone(&broken),
-        );
+        let committer =
+            Committer::new(Arc::clone(&core), Arc::clone(&inbox), queues.clone(), begin, Arc::clone(&broken));
         let mut writer = Writer {
             inbox,
             queues,

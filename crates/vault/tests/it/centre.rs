@@ -12,9 +12,7 @@ use keys::{CustodianPackage, Holder, LocalHolder, new_identity};
 use kit::{Digest, Entropy, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
 use tempfile::TempDir;
 use vault::location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
-use vault::{
-    Access, Folder, Founding, Group, Mode, Opening, Parcel, Recovery, Scope, Shape, Vault, VaultError, Vkey,
-};
+use vault::{Access, Folder, Founding, Group, Mode, Opening, Parcel, Recovery, Scope, Shape, Vault, VaultError, Vkey};
 
 /// A real location that fails on demand, and that an attacker can rewrite.
 pub(crate) struct Moody {

@@ -117,7 +117,8 @@ fn recovery_refuses_what_it_can_not_do() {
 fn the_last_entry_does_not_vanish_without_a_word() {
     let centre = Centre::of_fourteen();
     let vault = centre.found();
-    let keep = |n| vault.keep(centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(5_000, n))])).unwrap().remove(0);
+    let keep =
+        |n| vault.keep(centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(5_000, n))])).unwrap().remove(0);
     for n in 0..3 {
         keep(n);
     }
