@@ -99,6 +99,8 @@ pub struct NewCentre {
 pub struct Made {
     pub name: String,
     pub promise: String,
+    /// The centre's log key.
+    pub vkey: Vkey,
     /// Where secrets of custodians that were made here lie.
     pub custodian_secrets: Option<PathBuf>,
 }
@@ -133,14 +135,15 @@ impl NewCentre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
+        let vkey = vault.vkey();
         let centre = Centre::around(vault, config, data, lock(data)?)?;
         centre.set_name(&self.name)?;
         let config = centre.config.clone();
         drop(centre);
-        let custodian_secrets = write_custodians(data, &secrets)?;
+        let custodian_secrets = write_custodians(data, &secrets, &vkey)?;
         // Last: with the configuration there, the centre is there.
         config.save(data)?;
-        Ok(Made { name: self.name, promise: self.shape.promise(), custodian_secrets })
+        Ok(Made { name: self.name, promise: self.shape.promise(), vkey, custodian_secrets })
     }
 }
 
@@ -240,7 +243,11 @@ fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<
     Ok(servers)
 }
 
-fn write_custodians(data: &Path, secrets: &[zeroize::Zeroizing<String>]) -> Result<Option<PathBuf>, Fault> {
+fn write_custodians(
+    data: &Path,
+    secrets: &[zeroize::Zeroizing<String>],
+    vkey: &Vkey,
+) -> Result<Option<PathBuf>, Fault> {
     if secrets.is_empty() {
         return Ok(None);
     }
@@ -248,7 +255,8 @@ fn write_custodians(data: &Path, secrets: &[zeroize::Zeroizing<String>]) -> Resu
     fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
     for (number, secret) in (1..).zip(secrets) {
         let text = zeroize::Zeroizing::new(format!(
-            "# Custodian {number}. Keep it offline, away from the others.\n{}\n",
+            "# Custodian {number}. Keep it offline, away from the others.\n\
+             # The centre's log key, public: it tells this centre from a forged one.\n# --vkey {vkey}\n{}\n",
             secret.as_str()
         ));
         let file = folder.join(format!("custodian-{number}.txt"));
@@ -340,11 +348,13 @@ impl Centre {
     }
 
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
-    /// holders, new keys for every living patient's key. Patients don't wait for all of that: `listed` gets the treatment
-    /// list as soon as the survivors can be read, or why there is none.
+    /// holders, new keys for every living patient's key. `vkey` is the log key from the custodians' sheets: survivors that
+    /// show another one are not believed. Patients don't wait for all of that: `listed` gets the treatment list as soon
+    /// as the survivors can be read, or why there is none.
     pub fn recover(
         from: &[PathBuf],
         secrets: &[String],
+        vkey: Option<&Vkey>,
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
     ) -> Result<(Self, RecoveryReport), Fault> {
@@ -352,16 +362,16 @@ impl Centre {
             return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", into.display()))
                 .guidance("nothing was changed; recover into an empty or absent folder"));
         }
-        let survivors = open_servers(from, None, Task::Recover)?.locations;
-        let plate = vault::plate(&survivors, None)?;
+        let survivors = open_servers(from, vkey, Task::Recover)?.locations;
+        let plate = vault::plate(&survivors, vkey)?;
         let config = Config::new(plate.shape.n());
         let lock = lock(into)?;
-        listed(preview(&survivors, secrets, into));
+        listed(preview(&survivors, secrets, vkey, into));
         let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
         let (vault, report) = vault::recover(Recovery {
             survivors,
             identities: secrets.to_vec(),
-            vkey: None,
+            vkey: vkey.cloned(),
             fresh: fresh.locations,
             holders: fresh.holders,
             t: plate.t,
@@ -421,11 +431,16 @@ impl Centre {
 
 /// The treatment list, read from the survivors by the custodians' key. What is noted of it, and the index that it took, are
 /// the new gateway's: the one goes into its ledger, the other is gone on from.
-fn preview(survivors: &[Arc<dyn Location>], secrets: &[String], into: &Path) -> Result<TreatmentList, Fault> {
+fn preview(
+    survivors: &[Arc<dyn Location>],
+    secrets: &[String],
+    vkey: Option<&Vkey>,
+    into: &Path,
+) -> Result<TreatmentList, Fault> {
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
     let gateway = into.join("gateway");
     let vault =
-        vault::preview(survivors.to_vec(), secrets, None, gateway.clone(), Arc::clone(&clock) as _, entropy.clone())?;
+        vault::preview(survivors.to_vec(), secrets, vkey, gateway.clone(), Arc::clone(&clock) as _, entropy.clone())?;
     let index = gateway.join(INDEX);
     let chart = Chart::open(Arc::new(vault), Some(&index), Vec::new(), clock, entropy).map_err(|e| e.fault())?;
     let context = Context {

@@ -11,6 +11,7 @@ use kit::{Blame, Fault, OsEntropy};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement, TreatmentList};
+use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
@@ -109,6 +110,10 @@ impl Init {
         .lay_out(&self.data.data, &OsEntropy)?;
         println!("{} is laid out in {}", made.name, self.data.data.display());
         println!("  {}", made.promise);
+        println!(
+            "  Its log key, to be kept on paper beside the custodians' sheets (public: it tells this centre from a forged"
+        );
+        println!("  one, for `holdfast recover --vkey`):\n  {}", made.vkey);
         if let Some(folder) = made.custodian_secrets {
             println!(
                 "  The custodians' secrets are in {}: print them, hand them to people who share",
@@ -131,6 +136,10 @@ pub struct Recover {
     /// A custodian's secret (AGE-SECRET-KEY-1…) in a file.
     #[arg(long = "custodian", value_name = "FILE", required = true)]
     custodians: Vec<PathBuf>,
+    /// The centre's log key, as `init` printed it and the custodians' sheets have it: survivors that show another one are
+    /// not believed. Needed where survivors contradict each other.
+    #[arg(long, value_name = "VKEY")]
+    vkey: Option<Vkey>,
     /// An empty or absent folder for the recovered centre.
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
@@ -162,7 +171,7 @@ impl Recover {
                 Err(fault) => eprintln!("holdfast: no treatment list yet: {fault}"),
             }
         };
-        let (centre, report) = Centre::recover(&self.from, &secrets, &self.into, &mut listed)?;
+        let (centre, report) = Centre::recover(&self.from, &secrets, self.vkey.as_ref(), &self.into, &mut listed)?;
         let mut answer = reports::recovery(&report);
         if let Some(fields) = answer.json.as_object_mut() {
             fields.insert("treatment_list".to_owned(), first);

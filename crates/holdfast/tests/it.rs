@@ -307,6 +307,54 @@ fn damage_is_found_and_healed() {
 }
 
 #[test]
+fn a_recovery_believes_the_log_key_on_the_sheets() {
+    let (site, other) = (Site::new(), Site::new());
+    let vkey = |site: &Site| {
+        let said = site.done(&["init", "--servers", "5"]);
+        said.out.lines().map(str::trim).find(|line| line.starts_with("holdfast/")).unwrap().to_owned()
+    };
+    let (ours, theirs) = (vkey(&site), vkey(&other));
+    let sheet = fs::read_to_string(site.data().join("custodians-MOVE-OFFLINE/custodian-1.txt")).unwrap();
+    assert!(sheet.contains(&ours), "each custodian has it");
+    // Among the survivors is one of another centre, and one whose marker is damaged.
+    fs::write(site.data().join("servers/server-01/shards/location.cbor"), b"pay").unwrap();
+    let folders = [other.data(), site.data(), site.data(), site.data()];
+    let folders = folders.iter().zip([1, 1, 2, 3]).map(|(data, n)| data.join(format!("servers/server-0{n}")));
+    let folders: Vec<String> = folders.map(|folder| folder.display().to_string()).collect();
+    let sheets = [1, 2].map(|n| site.data().join(format!("custodians-MOVE-OFFLINE/custodian-{n}.txt")));
+    let recover = |vkey: Option<&str>, into: &str| {
+        let mut arguments = vec!["recover".to_owned(), "--into".to_owned(), site.path(into)];
+        folders.iter().for_each(|folder| arguments.extend(["--from".to_owned(), folder.clone()]));
+        sheets.iter().for_each(|sheet| arguments.extend(["--custodian".to_owned(), sheet.display().to_string()]));
+        vkey.iter().for_each(|vkey| arguments.extend(["--vkey".to_owned(), (*vkey).to_owned()]));
+        site.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let said = recover(None, "unsaid");
+    assert!(said.exit != 0 && said.err.contains("--vkey"), "{}", said.err);
+    let said = recover(Some(&theirs), "theirs");
+    assert!(said.exit != 0, "the sheets are of another centre: {}", said.out);
+    let said = recover(Some(&ours), "ours");
+    assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+    assert!(said.out.contains("from 3 survivors"), "{}", said.out);
+}
+
+#[test]
+fn a_damaged_marker_costs_its_own_server_and_is_healed() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5"]);
+    let marker = site.data().join("servers/server-01/shards/location.cbor");
+    let whole = fs::read(&marker).unwrap();
+    let mut flipped = whole.clone();
+    flipped[20] ^= 1;
+    fs::write(&marker, flipped).unwrap();
+    let said = site.run(&["verify"]);
+    assert!(said.exit == 4 && said.out.contains("server-01 is unreachable"), "{} {}", said.out, said.err);
+    site.done(&["scrub"]);
+    site.done(&["verify"]);
+    assert_eq!(fs::read(&marker).unwrap(), whole);
+}
+
+#[test]
 fn tokens_are_shown_once_and_end() {
     let site = Site::new();
     site.done(&["init"]);

@@ -12,7 +12,8 @@ use crate::error::PlanError;
 use crate::object::{Instance, Kind as ObjectKind, ObjectError};
 use crate::points::Points;
 use crate::read::{
-    Found, NUMBERS_MAX, Reader, Spent, check_vr, integer, needed_integer, needed_number, number, refuse_enhanced_devices, sequence,
+    Found, NUMBERS_MAX, Reader, Spent, check_vr, integer, needed_integer, needed_number, number,
+    refuse_enhanced_devices, sequence,
 };
 use crate::scan::{Attribute, Set, Tree};
 use crate::schema::{self, Rule};
@@ -416,9 +417,9 @@ impl Around<'_> {
             return Err(PlanError::Dangling { place: place.clone(), attribute });
         }
         let (place, mut rows) = (place.part("setup"), rows.unwrap_or_default());
-        let has_position = rows.iter().any(|row| {
-            matches!(row.tag, t::PATIENT_POSITION | t::PATIENT_ADDITIONAL_POSITION) && row.place == place
-        });
+        let has_position = rows
+            .iter()
+            .any(|row| matches!(row.tag, t::PATIENT_POSITION | t::PATIENT_ADDITIONAL_POSITION) && row.place == place);
         found.rows.append(&mut rows);
         if beam.treats && !has_position {
             return Err(PlanError::Missing { place, attribute: Attribute(t::PATIENT_POSITION) });

@@ -163,7 +163,7 @@ impl Centre {
     ) -> Result<Secrets, VaultError> {
         let secrets = Secrets::open(self.vkey.name(), |subject| {
             let record = self.secrets.iter().find(|record| record.subject == subject).ok_or(VaultError::KeyRecord)?;
-            open(record, &self.batch).map(|key| DataKey::from_bytes(*key.bytes()))
+            open(record, &self.batch)
         })?;
         if secrets.log.vkey() != &self.vkey {
             let (expected, found) = (self.vkey.to_string(), secrets.log.vkey().to_string());

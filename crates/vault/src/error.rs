@@ -210,10 +210,10 @@ impl Explain for VaultError {
                 "bring locations back, open for reading, or recover onto fresh locations with the custodians"
             }
             Self::UnknownLocation { .. } => "point the configuration at this vault's own locations",
-            Self::NotEmpty { .. } => "found a vault on empty locations only",
+            Self::NotEmpty { .. } => "found or recover a vault on empty locations only",
             Self::NotesFull { .. } => "bring locations back: notes wait until the log can be written",
             Self::ManyCentres { .. } => {
-                "say which log key is yours: it stands on the sheet printed when the centre was founded"
+                "say which log key is yours (`--vkey`): init printed it, and it stands on the custodians' sheets"
             }
             Self::OtherCentre { .. } => "do not go on: these locations belong to another centre, or were forged",
             Self::Unreadable { .. } | Self::ChainBroken { .. } | Self::Behind { .. } => {

@@ -106,7 +106,7 @@ impl Vault {
     /// Looks at everything and changes nothing. Segments that are written meanwhile are not looked at.
     pub fn verify(&self) -> Result<VerifyReport, VaultError> {
         let core = self.core();
-        let survey = Survey::of(&core.shelf, &core.centre);
+        let survey = Survey::of(&core.shelf, Some(&core.centre));
         let newest = Newest::of(&survey, core);
         let mut report = VerifyReport { segments: core.catalogue.segments(), ..VerifyReport::default() };
         report.abandoned_segments = abandoned(&survey, core);
@@ -206,7 +206,7 @@ impl Vault {
     /// beside a damaged object that holds its name stands then `….r1`, which readers look for. Empty locations are filled.
     pub fn scrub(&self) -> Result<ScrubReport, VaultError> {
         let core = self.core();
-        let survey = Survey::of(&core.shelf, &core.centre);
+        let survey = Survey::of(&core.shelf, Some(&core.centre));
         let newest = Newest::of(&survey, core);
         let mut report = ScrubReport { segments: core.catalogue.segments(), ..ScrubReport::default() };
         for slot in &core.shelf.slots {

@@ -87,7 +87,7 @@ pub struct Opened {
 pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     let gateway = opening.gateway.as_deref().map(Gateway::open).transpose()?;
     let remembered = gateway.as_ref().map_or(Ok(None), Gateway::vkey)?;
-    let pinned = match (opening.vkey, remembered) {
+    let pinned = match (opening.vkey.clone(), remembered) {
         (Some(given), Some(remembered)) if given != remembered => {
             let (expected, found) = (remembered.to_string(), given.to_string());
             return Err(VaultError::OtherCentre { expected, found });
@@ -95,11 +95,21 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         (given, remembered) => given.or(remembered),
     };
     let centre = centre::newest(opening.locations.iter().map(|location| &**location), pinned.as_ref())?;
+    open_as(opening, gateway, centre, true)
+}
+
+/// Opens for a recovery, whose centre record stands nowhere yet.
+pub(crate) fn open_unrecorded(opening: Opening, centre: Centre) -> Result<Vault, VaultError> {
+    let gateway = opening.gateway.as_deref().map(Gateway::open).transpose()?;
+    open_as(opening, gateway, centre, false)
+}
+
+fn open_as(opening: Opening, gateway: Option<Gateway>, centre: Centre, recorded: bool) -> Result<Vault, VaultError> {
     let record = &centre.record;
     let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
     let shelf = shelve(&centre, opening.locations, false);
-    let survey = Survey::of(&shelf, &centre);
+    let survey = Survey::of(&shelf, recorded.then_some(&centre));
     let (have, need) = match opening.mode {
         Mode::Write => (survey.answering(), record.shape.quorum()),
         Mode::Read => (survey.responding(), record.shape.k()),
@@ -197,6 +207,10 @@ fn note_missing(shelf: &Shelf, survey: &Survey, chain: &Chain) {
             if !survey.lists(at, number, located.term) {
                 state.missing.insert(number);
             }
+        }
+        let (lacks, bare) = (state.missing.len(), state.bare);
+        if lacks > 0 || bare {
+            tracing::warn!(location = slot.id, lacks, bare, "a location lacks something of the log");
         }
     }
 }

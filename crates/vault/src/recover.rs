@@ -22,7 +22,7 @@ use crate::found::{Drafting, distinct, put_everywhere};
 use crate::gateway::Hashes;
 use crate::header::segment_name;
 use crate::location::{Location, Name, Object};
-use crate::open::{Chain, Mode, Opening, newest_signed, open, shelve};
+use crate::open::{Chain, Mode, Opening, newest_signed, open, open_unrecorded, shelve};
 use crate::secrets::{Access, Opener};
 use crate::shelf::{Catalogue, Located};
 use crate::survey::Survey;
@@ -151,6 +151,11 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         return Err(VaultError::LocationCount { found: fresh.len(), n: shape.n() });
     }
     let ids = distinct(&fresh)?;
+    for location in &fresh {
+        if !location.list(None, 1)?.is_empty() {
+            return Err(VaultError::NotEmpty { location: location.id().to_owned() });
+        }
+    }
     let key = Arc::new(centre.custodians.open(&recovery.identities)?);
     let old =
         gather(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
@@ -168,22 +173,25 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     let custodians = recovery.custodians.unwrap_or_else(|| core.centre.custodians.clone());
     let draft = Drafting { vault, shape, t: recovery.t, locations: ids, holders: &holders, custodians };
     let renewed = draft.sign(&core.secrets, Some(&core.centre), &*clock, &*entropy)?;
-    put_everywhere(&renewed, &fresh)?;
-    let new = open(Opening {
-        locations: fresh,
+    let opening = Opening {
+        locations: fresh.clone(),
         access: Access::Holders { holders, cache_ms: recovery.cache_ms },
         gateway: recovery.gateway,
         vkey: Some(renewed.vkey.clone()),
         mode: Mode::Write,
         clock,
         entropy,
-    })?;
+    };
+    let new = open_unrecorded(opening, renewed.clone())?;
 
     if core.build_keymap(false)? > 0 {
         // All of it was read a moment ago; who is erased must not be guessed.
         return Err(VaultError::KeyRecord);
     }
     let patients = deal_again(&core, &new)?;
+    // Last: with the record there, the centre is there. A recovery that ends before leaves none that opens for writing and
+    // opens no patient's key; it is begun again, with other empty locations.
+    put_everywhere(&renewed, &fresh)?;
     let erased_patients = core.keymap().erased.len() as u64;
     let damage = crate::core::lock(&core.shelf.damage).clone();
     let report = RecoveryReport {
@@ -257,7 +265,7 @@ fn gather(
     let opener = Opener::new(access, &centre.holders, centre.record.t, Arc::clone(&clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "recovery"))?;
     let shelf = shelve(&centre, survivors, true);
-    let survey = Survey::of(&shelf, &centre);
+    let survey = Survey::of(&shelf, Some(&centre));
     let chain = Chain::find(&shelf, &survey)?;
     // Headers stand in every object: one survivor tells what there was, even where it can't be read any more.
     let known = Chain::find_on(&shelf, &survey, 1)?;

@@ -35,7 +35,8 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    pub(crate) fn of(shelf: &Shelf, centre: &Centre) -> Self {
+    /// `centre`: the record that has to stand there, where one is expected yet.
+    pub(crate) fn of(shelf: &Shelf, centre: Option<&Centre>) -> Self {
         let mut survey = Self::empty(shelf);
         for (at, slot) in shelf.slots.iter().enumerate() {
             let Some(location) = &slot.location else { continue };
@@ -54,7 +55,7 @@ impl Survey {
     pub(crate) fn look(
         &mut self,
         shelf: &Shelf,
-        centre: &Centre,
+        centre: Option<&Centre>,
         at: usize,
         location: &dyn Location,
     ) -> Result<(), LocationError> {
@@ -90,7 +91,8 @@ impl Survey {
             let header = shelf.signed_header(&header::parts(&bytes)?)?;
             ((header.number, header.term) == (number, term)).then_some(generation)
         });
-        let centre = shelf.slots.get(at).is_some_and(|slot| judge_centre(slot, centre).is_none());
+        let slot = shelf.slots.get(at);
+        let centre = centre.is_none_or(|centre| slot.is_some_and(|slot| judge_centre(slot, centre).is_none()));
         if let Some(shown) = self.shown.get_mut(at) {
             *shown = Some(Shown { claim, written, centre });
         }

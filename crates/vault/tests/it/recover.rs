@@ -1,9 +1,11 @@
 //! From three survivors and two custodians onto fresh locations and holders.
 
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use kit::Explain;
+use vault::location::Location;
 use vault::{Mode, Scope, Unsettled, VaultError};
 
 use crate::centre::{Centre, noise, parcel};
@@ -154,4 +156,36 @@ fn a_quiet_log_is_sealed_once() {
     assert_eq!(centre.locations[13].objects("s/").len(), 2, "no other one at the end");
     drop(centre.open().unwrap());
     assert_eq!(centre.locations[13].objects("s/").len(), 2, "nor for a session that writes nothing");
+}
+
+/// It ends after the segments were copied, among the patients' keys.
+#[test]
+fn a_recovery_that_ends_early_leaves_no_centre_and_is_begun_again() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    let patient = centre.patient(&vault);
+    let group = centre.group(vec![], vec![parcel(Scope::Patient(patient), "a", vec![1, 2])]);
+    let index = vault.keep(group).unwrap()[0].index;
+    drop(vault);
+    // One batch is the segments, one the claim; then comes this writer's own claim, a batch of keys, and the keys.
+    for batches in 2..5 {
+        let (recovery, fresh) = centre.recovery(&[0, 1, 2], &format!("cut-{batches}"));
+        let (holders, again) = (recovery.holders.clone(), recovery.gateway.clone());
+        fresh[..4].iter().for_each(|location| location.down_after(batches));
+        let error = vault::recover(recovery).unwrap_err();
+        assert!(matches!(error, VaultError::NotDurable { .. } | VaultError::BelowFloor { .. }), "{batches}: {error}");
+        fresh.iter().for_each(|location| location.set_down(false));
+        let mut opening = centre.opening(Mode::Write);
+        opening.locations = fresh.iter().map(|one| one.clone() as Arc<dyn Location>).collect();
+        opening.access = vault::Access::Holders { holders, cache_ms: 0 };
+        opening.gateway = again;
+        let refused = vault::open(opening);
+        assert!(matches!(refused, Err(VaultError::NoCentreRecord)), "{batches}: {refused:?}");
+        let (mut recovery, _) = centre.recovery(&[0, 1, 2], &format!("on-top-{batches}"));
+        recovery.fresh = fresh.iter().map(|one| one.clone() as Arc<dyn Location>).collect();
+        assert!(matches!(vault::recover(recovery), Err(VaultError::NotEmpty { .. })));
+    }
+    let (recovery, _) = centre.recovery(&[0, 1, 2], "again");
+    let (vault, report) = vault::recover(recovery).unwrap();
+    assert_eq!((report.patients, &**vault.fetch(index, "a", "b").unwrap().1), (1, &[1, 2][..]));
 }
