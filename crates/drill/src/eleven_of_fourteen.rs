@@ -20,7 +20,7 @@ use crate::attack::{self, Attack, Blow, DrillRoot, Reach};
 use crate::check::gate::Tally;
 use crate::report::{self, Check, Report, Seconds, Struck};
 use crate::synthetic::{self, Rng};
-use crate::system::{Builder, Founded, Remains, Secret};
+use crate::system::{Builder, Founded, ListRow, Remains, Secret};
 
 use judges::{Recovered, said};
 use load::{Kept, Load, OwnFiles};
@@ -273,10 +273,16 @@ impl<'a> Scene<'a> {
         let site = self.place("recovered");
         watch(Progress { stage: "recovering", done: 0, total: 1 });
         let recovering = Instant::now();
-        let system = builder.recover(&remains, &site).map_err(said);
-        let listed = system.as_ref().map_err(|_| "the centre could not be recovered".to_owned()).and_then(|system| {
+        let mut early: Result<Vec<ListRow>, String> = Err("the recovery gave none".to_owned());
+        let system = builder.recover(&remains, &site, &mut |list| {
+            seconds.to_treatment_list = list.is_ok().then(|| recovering.elapsed().as_secs_f64());
+            early = list.map_err(said);
+        });
+        let system = system.map_err(said);
+        // Once more when everything stands: both are judged.
+        let late = system.as_ref().map_err(|_| "the centre could not be recovered".to_owned()).and_then(|system| {
             let rows = system.treatment_list().map_err(said)?;
-            seconds.to_treatment_list = Some(recovering.elapsed().as_secs_f64());
+            seconds.recovering = recovering.elapsed().as_secs_f64();
             Ok(rows)
         });
         watch(Progress { stage: "recovering", done: 1, total: 1 });
@@ -288,7 +294,7 @@ impl<'a> Scene<'a> {
         let account = judges::accounted_for(&self.kept, recovered);
         let mut tally = std::mem::take(&mut self.tally);
         judges::tampered_plans(&self.centre, recovered, readers, watch, &mut tally);
-        let list = judges::treatment_goes_on(&self.kept.truth, listed, &self.own.strangers, seconds.to_treatment_list);
+        let list = judges::treatment_goes_on(&self.kept.truth, [early, late], &self.own.strangers, seconds);
         drop(system);
         self.forget(&site)?;
         Ok(vec![lost, judges::no_wrong_dose(tally), list, account])
@@ -303,7 +309,7 @@ impl<'a> Scene<'a> {
         let attacked = self.victims.iter().map(|(server, blow)| (*server, blow.what().to_owned())).collect();
         let named = judges::damage_named(&attacked, &blamed);
         (self.watch)(Progress { stage: "recovering once more", done: 0, total: 1 });
-        let system = builder.recover(&remains, &self.place("recovered-from-all")).map_err(said);
+        let system = builder.recover(&remains, &self.place("recovered-from-all"), &mut |_| {}).map_err(said);
         let manifest = &self.kept.manifest;
         let (all, readers) = (servers.len(), self.options.writers);
         vec![judges::nothing_wrong_from_damaged(manifest, all, system.as_deref(), readers, self.watch), named]

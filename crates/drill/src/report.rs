@@ -97,6 +97,8 @@ pub struct Seconds {
     pub loading: f64,
     /// From the first survivor to a treatment list; nothing where it never came.
     pub to_treatment_list: Option<f64>,
+    /// Until every record stood on fourteen servers again, and every key was dealt anew.
+    pub recovering: f64,
     /// Reading every acknowledged record back.
     pub reading_back: f64,
     pub whole_drill: f64,
@@ -256,10 +258,10 @@ impl fmt::Display for Report {
             self.refusals(&mut out)?;
         }
         writeln!(out)?;
-        let Seconds { loading, reading_back, whole_drill, .. } = self.seconds;
+        let Seconds { loading, recovering, reading_back, whole_drill, .. } = self.seconds;
         writeln!(
             out,
-            "Seed {}. Loading {loading:.0} s, reading everything back {reading_back:.0} s, the whole drill {whole_drill:.0} s.",
+            "Seed {}. Loading {loading:.0} s, recovering {recovering:.0} s, reading everything back {reading_back:.0} s, the whole drill {whole_drill:.0} s.",
             self.seed
         )?;
         f.write_str(&out)

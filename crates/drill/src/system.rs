@@ -15,9 +15,14 @@ pub trait Builder: Sync {
     /// reading: no record is written.
     fn break_in(&self, stolen: &[PathBuf], gateway: &Path) -> Result<Box<dyn Loot>, Locked>;
 
-    /// Rebuilds the centre in the empty folder `site`. Returns as soon as the treatment list can be asked for; the rest
-    /// may follow in the background.
-    fn recover(&self, remains: &Remains<'_>, site: &Path) -> Result<Box<dyn System>, Fault>;
+    /// Rebuilds the centre in the empty folder `site`. `listed` gets the treatment list as soon as there is one; the rest
+    /// follows.
+    fn recover(
+        &self,
+        remains: &Remains<'_>,
+        site: &Path,
+        listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
+    ) -> Result<Box<dyn System>, Fault>;
 
     /// Which of these folders are damaged, in the centre's own judgement. Changes nothing.
     fn examine(&self, remains: &Remains<'_>) -> Result<Vec<Blamed>, Fault>;

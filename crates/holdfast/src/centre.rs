@@ -15,9 +15,9 @@ use chart::{Chart, Context};
 use guard::{Purpose, Sensitivity, Target};
 use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
-use treatment::Treatment;
-use vault::location::{FolderLocation, Location, Marker};
-use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
+use treatment::{Treatment, TreatmentList};
+use vault::location::{FolderLocation, Location, LocationError, Marker};
+use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
 
 use crate::config::Config;
 use crate::control::write_private;
@@ -25,10 +25,12 @@ use crate::control::write_private;
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
 
+/// In the gateway's folder.
+const INDEX: &str = "index.sqlite";
+
 const CUSTODIANS_FOLDER: &str = "custodians-MOVE-OFFLINE";
-/// Where the centre's name is noted, and how often it may have changed.
+/// Where the centre's name is noted.
 const NAME_LIST: &str = "centre-name";
-const NAMES_MAX: usize = 1_000;
 /// Custodians where nobody names any.
 const CUSTODIANS: usize = 3;
 
@@ -172,28 +174,59 @@ struct Servers {
     holders: Vec<Arc<dyn Holder>>,
 }
 
+/// What servers' folders are opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Task {
+    Serve,
+    /// A server whose shards are gone altogether gets an empty location, and one whose marker is damaged a new marker, for
+    /// a scrub to heal: only on an operator's word, since a disk that isn't mounted looks the same.
+    Mend,
+    /// Whatever holds shards of ours counts, in any order, marked or not.
+    Recover,
+}
+
 /// Opens what is there. What isn't, or isn't ours, is left out and said: the vault and the keyring go on without it as
-/// far as their numbers allow.
-///
-/// With `replace`, a server whose shards are gone altogether gets an empty location, for a scrub to fill: only on an
-/// operator's word, since a disk that isn't mounted looks the same.
-fn open_servers(folders: &[PathBuf], replace: bool) -> Result<Servers, Fault> {
-    let vault = folders.iter().find_map(|folder| Marker::read(&shards(folder)).ok()).map(|marker| marker.vault());
-    let Some(vault) = vault else {
-        let text = format!("none of the {} server folders holds shards", folders.len());
-        return Err(Fault::new(Blame::Configuration, "centre.no-server", text).guidance(
-            "mount the servers' disks; where they are lost, `holdfast recover` rebuilds from three survivors",
-        ));
+/// far as their numbers allow. Whose the folders are is told by the centre record that `vkey` signed.
+fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
+    let places: Vec<PathBuf> = folders.iter().map(|folder| shards(folder)).collect();
+    let opened = match vault::open_folders(&places, vkey) {
+        Err(VaultError::NoCentreRecord) => {
+            let text = format!("none of the {} server folders holds shards", folders.len());
+            return Err(Fault::new(Blame::Configuration, "centre.no-server", text).guidance(
+                "mount the servers' disks; where they are lost, `holdfast recover` rebuilds from three survivors",
+            ));
+        }
+        opened => opened?,
     };
+    // A marker can be copied: of two folders that say the same name, the one in its own place is believed.
+    let in_place: Vec<String> = (1..)
+        .zip(&opened.folders)
+        .filter(|(number, folder)| matches!(folder, Folder::Ours(location) if location.id() == location_id(*number)))
+        .map(|(number, _)| location_id(number))
+        .collect();
     let mut servers = Servers::default();
-    for (number, folder) in (1..).zip(folders) {
-        let place = shards(folder);
-        let is_gone = fs::read_dir(&place).map_or(true, |mut entries| entries.next().is_none());
-        let location = if replace && is_gone {
-            fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-            FolderLocation::init(&place, Marker::new(location_id(number), vault, number))
-        } else {
-            FolderLocation::open(&place, vault)
+    for ((number, folder), (place, opened_as)) in (1..).zip(folders).zip(places.iter().zip(opened.folders)) {
+        let id = location_id(number);
+        let marker = Marker::new(id.clone(), opened.vault, number);
+        let is_gone = fs::read_dir(place).map_or(true, |mut entries| entries.next().is_none());
+        let location = match (opened_as, task) {
+            (Folder::Ours(location), Task::Recover) | (Folder::Unmarked(location, _), Task::Recover) => Ok(location),
+            (Folder::Ours(location), _) if location.id() != id && in_place.iter().any(|one| one == location.id()) => {
+                let expected = format!("the place of {id} is marked as {}", location.id());
+                if task == Task::Mend {
+                    location.mark(marker)
+                } else {
+                    Err(LocationError::Gone { location: id, reason: expected })
+                }
+            }
+            (Folder::Ours(location), _) => Ok(location),
+            (Folder::Unmarked(location, _), Task::Mend) => location.mark(marker),
+            (Folder::Unmarked(_, error), Task::Serve) => Err(error),
+            (Folder::Other(_), Task::Mend) if is_gone => {
+                fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+                FolderLocation::init(place, marker)
+            }
+            (Folder::Other(error), _) => Err(error),
         };
         match location {
             Ok(location) => servers.locations.push(Arc::new(location)),
@@ -238,26 +271,29 @@ pub struct Centre {
 impl Centre {
     /// Opens the centre in `data`. One process at a time: another one gets the fault [`BUSY`].
     pub fn open(data: &Path) -> Result<Self, Fault> {
-        Self::open_with(data, false)
+        Self::open_with(data, Task::Serve)
     }
 
-    /// As [`Self::open`], and servers whose shards are gone get empty folders, for a scrub to fill.
+    /// As [`Self::open`], and servers whose shards are gone get empty folders, for a scrub to fill; those whose marker is
+    /// damaged get a new one.
     pub fn open_to_mend(data: &Path) -> Result<Self, Fault> {
-        Self::open_with(data, true)
+        Self::open_with(data, Task::Mend)
     }
 
-    fn open_with(data: &Path, replace: bool) -> Result<Self, Fault> {
+    fn open_with(data: &Path, task: Task) -> Result<Self, Fault> {
         let config = Config::load(data).map_err(|fault| {
             let absent = !data.join(crate::config::FILE_NAME).exists();
             if absent { fault.guidance("`holdfast init` lays a centre out") } else { fault }
         })?;
         let lock = lock(data)?;
-        let servers = open_servers(&config.server_folders(data), replace)?;
+        let gateway = data.join("gateway");
+        let vkey = vault::remembered_vkey(&gateway)?;
+        let servers = open_servers(&config.server_folders(data), vkey.as_ref(), task)?;
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
         let vault = vault::open(Opening {
             locations: servers.locations,
             access: Access::Holders { holders: servers.holders, cache_ms },
-            gateway: Some(data.join("gateway")),
+            gateway: Some(gateway),
             vkey: None,
             mode: Mode::Write,
             clock: Arc::new(SystemClock),
@@ -272,7 +308,7 @@ impl Centre {
         let promise =
             Shape { servers: byte(shape.n()), shards_needed: byte(shape.k()), keys_needed, floor: byte(shape.floor()) }
                 .promise();
-        let index = data.join("gateway").join("index.sqlite");
+        let index = data.join("gateway").join(INDEX);
         let chart = Chart::open(
             Arc::new(vault),
             Some(&index),
@@ -280,7 +316,8 @@ impl Centre {
             Arc::new(SystemClock),
             Arc::new(OsEntropy),
         )
-        .map_err(|e| e.fault())?;
+        .map_err(|e| e.fault())?
+        .with_number_system(config.patients.number_system.clone());
         let name = name_of(&chart)?;
         let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
         Ok(Self { config, name, promise, treatment, pages: Mutex::new(None), _lock: lock })
@@ -303,15 +340,23 @@ impl Centre {
     }
 
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
-    /// holders, new keys for every living patient's key.
-    pub fn recover(from: &[PathBuf], secrets: &[String], into: &Path) -> Result<(Self, RecoveryReport), Fault> {
+    /// holders, new keys for every living patient's key. Patients don't wait for all of that: `listed` gets the treatment
+    /// list as soon as the survivors can be read, or why there is none.
+    pub fn recover(
+        from: &[PathBuf],
+        secrets: &[String],
+        into: &Path,
+        listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
+    ) -> Result<(Self, RecoveryReport), Fault> {
         if into.join(crate::config::FILE_NAME).exists() {
             return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", into.display()))
                 .guidance("nothing was changed; recover into an empty or absent folder"));
         }
-        let survivors = open_servers(from, false)?.locations;
+        let survivors = open_servers(from, None, Task::Recover)?.locations;
         let plate = vault::plate(&survivors, None)?;
         let config = Config::new(plate.shape.n());
+        let lock = lock(into)?;
+        listed(preview(&survivors, secrets, into));
         let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
         let (vault, report) = vault::recover(Recovery {
             survivors,
@@ -326,14 +371,14 @@ impl Centre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
-        let centre = Self::around(vault, config, into, lock(into)?)?;
+        let centre = Self::around(vault, config, into, lock)?;
         centre.config.save(into)?;
         Ok((centre, report))
     }
 
     /// What is damaged in servers' folders as an attack left them; asks the custodians and no holder, and changes nothing.
-    pub fn examine(folders: &[PathBuf], secrets: &[String]) -> Result<vault::VerifyReport, Fault> {
-        let locations = open_servers(folders, false)?.locations;
+    pub fn examine(folders: &[PathBuf], secrets: &[String]) -> Result<VerifyReport, Fault> {
+        let locations = open_servers(folders, None, Task::Recover)?.locations;
         Ok(vault::examine(locations, secrets, None, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }
 
@@ -374,11 +419,29 @@ impl Centre {
     }
 }
 
+/// The treatment list, read from the survivors by the custodians' key. What is noted of it, and the index that it took, are
+/// the new gateway's: the one goes into its ledger, the other is gone on from.
+fn preview(survivors: &[Arc<dyn Location>], secrets: &[String], into: &Path) -> Result<TreatmentList, Fault> {
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+    let gateway = into.join("gateway");
+    let vault =
+        vault::preview(survivors.to_vec(), secrets, None, gateway.clone(), Arc::clone(&clock) as _, entropy.clone())?;
+    let index = gateway.join(INDEX);
+    let chart = Chart::open(Arc::new(vault), Some(&index), Vec::new(), clock, entropy).map_err(|e| e.fault())?;
+    let context = Context {
+        caller: chart.guard().console(),
+        purpose: Purpose::Emergency,
+        operation: OperationId::random(chart.entropy()),
+    };
+    let name = name_of(&chart)?;
+    Treatment::new(Arc::new(chart), name).list(&context)
+}
+
 /// The name that was noted last.
 fn name_of(chart: &Chart) -> Result<String, Fault> {
-    let entries = chart.listed(&chart.list_tag(NAME_LIST, &[]), NAMES_MAX).map_err(|e| e.fault())?;
-    let Some(last) = entries.last() else { return Ok("a centre without a name".to_owned()) };
-    let (_, meta) = chart.note_of(*last).map_err(|e| e.fault())?;
+    let newest = chart.newest(&chart.list_tag(NAME_LIST, &[])).map_err(|e| e.fault())?;
+    let Some(newest) = newest else { return Ok("a centre without a name".to_owned()) };
+    let (_, meta) = chart.note_of(newest).map_err(|e| e.fault())?;
     Ok(String::from_utf8_lossy(&meta.note).into_owned())
 }
 

@@ -10,6 +10,7 @@ use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock};
 use treatment::{Enrolment, SignerRole, SigningKey};
 
 use crate::centre::{Centre, NewCentre, Shape};
+use crate::config::{Config, Patients};
 use crate::control::write_private;
 
 const PATIENTS: usize = 60;
@@ -57,6 +58,8 @@ pub fn lay_out(folder: &Path) -> Result<(), Fault> {
         custodians_needed: 2,
     }
     .lay_out(&partial, &OsEntropy)?;
+    let number_system = Some(synthetic::NUMBER_SYSTEM.to_owned());
+    Config { patients: Patients { number_system }, ..Config::new(14) }.save(&partial)?;
     let centre = Centre::open(&partial)?;
     fill(&centre, &partial)?;
     centre.settle()?;

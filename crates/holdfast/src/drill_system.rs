@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chart::{AccessRow, ChartError, Context};
+use chart::{AccessAsked, AccessRow, ChartError, Context};
 use drill::eleven_of_fourteen::{Options, Progress, run};
 use drill::system::{
     AccountLine, Blamed, Builder, Deed, Founded, ListRow, Locked, Loot, Reader, Receipt, Remains, Secret, Signer,
@@ -13,7 +13,7 @@ use guard::{Act, Caller, Purpose, Role, Target};
 use indicatif::{ProgressBar, ProgressStyle};
 use keys::{Holder, KeysError, LocalHolder};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
-use treatment::{Enrolment, Outcome, SignerRole, SigningKey};
+use treatment::{Enrolment, Outcome, SignerRole, SigningKey, TreatmentList};
 use vault::location::{FolderLocation, Location, Marker};
 use vault::{Access, Mode, Opening, Scope, Vault, VaultError};
 use zeroize::Zeroizing;
@@ -128,6 +128,19 @@ fn signer_name(signer: Signer) -> &'static str {
     }
 }
 
+fn list_rows(list: TreatmentList) -> Vec<ListRow> {
+    let row = |row: treatment::TreatmentRow| ListRow {
+        number: row.number,
+        name: row.name,
+        birth_date: row.birth_date,
+        plan: row.plan,
+        machine: row.machine,
+        fraction_next: row.fraction_next,
+        fractions_planned: row.fractions_planned,
+    };
+    list.rows.into_iter().map(row).collect()
+}
+
 impl Builder for Real {
     fn found(&self, site: &Path, servers: usize) -> Result<Founded, Fault> {
         let servers = u8::try_from(servers).unwrap_or(u8::MAX);
@@ -155,8 +168,14 @@ impl Builder for Real {
         }
     }
 
-    fn recover(&self, remains: &Remains<'_>, site: &Path) -> Result<Box<dyn System>, Fault> {
-        let (centre, _) = Centre::recover(remains.servers, &texts(remains.custodians), site)?;
+    fn recover(
+        &self,
+        remains: &Remains<'_>,
+        site: &Path,
+        listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
+    ) -> Result<Box<dyn System>, Fault> {
+        let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
+        let (centre, _) = Centre::recover(remains.servers, &texts(remains.custodians), site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }
 
@@ -293,25 +312,17 @@ impl System for Running {
     fn account(&self, number: &str) -> Result<Vec<AccountLine>, Fault> {
         let chart = self.centre.chart();
         let context = context(&self.centre, &chart.guard().console(), Purpose::Audit);
-        let rows = chart.access(&context, self.patient(number)?).map_err(|e| e.fault())?;
-        Ok(rows.into_iter().map(account_line).collect())
+        let (patient, mut lines, mut asked) = (self.patient(number)?, Vec::new(), Some(AccessAsked::default()));
+        while let Some(page) = asked {
+            let page = chart.access(&context, patient, page).map_err(|e| e.fault())?;
+            lines.extend(page.rows.into_iter().map(account_line));
+            asked = page.next;
+        }
+        Ok(lines)
     }
 
     fn treatment_list(&self) -> Result<Vec<ListRow>, Fault> {
-        let list = self.centre.treatment().list(&self.context())?;
-        Ok(list
-            .rows
-            .into_iter()
-            .map(|row| ListRow {
-                number: row.number,
-                name: row.name,
-                birth_date: row.birth_date,
-                plan: row.plan,
-                machine: row.machine,
-                fraction_next: row.fraction_next,
-                fractions_planned: row.fractions_planned,
-            })
-            .collect())
+        Ok(list_rows(self.centre.treatment().list(&self.context())?))
     }
 
     fn secrets(&self) -> Result<Vec<Secret>, Fault> {

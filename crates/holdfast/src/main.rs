@@ -80,7 +80,7 @@ enum Command {
     Person(commands::Person),
     /// Who saw, changed or was refused what of one patient.
     Access {
-        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
         #[command(flatten)]
@@ -126,7 +126,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Token(token) => token.run(),
         Command::SignIn(sign_in) => sign_in.run(),
         Command::Person(person) => person.run(),
-        Command::Access { patient, data, output } => commands::act(&data, output, Act::Access { patient }),
+        Command::Access { patient, data, output } => commands::access(&data, output, &patient),
         Command::Plan(plan) => plan.run(),
         Command::Gate(gate) => gate.run(),
         Command::Patient(patient) => patient.run(),

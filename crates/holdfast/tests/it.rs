@@ -220,9 +220,19 @@ fn plans_are_compared_by_what_they_deliver() {
     assert_eq!(said.exit, 4);
     let fields = said.json()["fields"].clone();
     assert!(fields.as_array().unwrap().iter().all(|f| f["tag"].is_string() && f["keyword"].is_string()), "{fields}");
+    // A device has no length to be asked for.
+    #[cfg(unix)]
+    {
+        let said = site.run(&["plan", "digest", "/dev/zero"]);
+        assert_eq!((said.exit, said.err.contains("more than 41943040 bytes")), (1, true), "{}", said.err);
+    }
     let text = site.file("text.dcm", b"this is no plan");
     assert_eq!(site.run(&["plan", "diff", &a, &text]).exit, 1);
     assert_eq!(site.run(&["plan", "digest", &text]).exit, 1);
+    for (first, second) in [(&a, &text), (&text, &a)] {
+        let said = site.run(&["plan", "diff", first, second, "--json"]);
+        assert_eq!((said.exit, said.json()["error"]["message"].is_string()), (1, true));
+    }
 }
 
 #[test]

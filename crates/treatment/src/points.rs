@@ -85,10 +85,7 @@ impl Points<'_> {
             let mut found = Found::default();
             self.reader.read(point.elements(), self.lists.point, &place, &mut found)?;
             self.check_spots(&found.rows, &place)?;
-            if let Some((part, tag)) = found.empty.into_iter().find(|key| state.contains_key(key)) {
-                // "Unchanged" or "none": it can't be told which.
-                return Err(PlanError::Missing { place: Place { part, ..place }, attribute: Attribute(tag) });
-            }
+            check_nothing_emptied(&found, &state, &place)?;
             check_rotation(&mut angles, &found.angles, &state, &place)?;
             for row in found.rows {
                 let key = (row.place.part.clone(), row.tag);
@@ -260,6 +257,28 @@ impl Points<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What is there but empty where it had a value is "unchanged" or "none": it can't be told which. And spots are never
+/// taken over, so leaving them out says no more than emptying them.
+fn check_nothing_emptied(found: &Found, state: &BTreeMap<Key, Row>, place: &Place) -> Result<(), PlanError> {
+    // A distance to the skin is left empty at will. Where the couch stands is toleranced, how it moves is delivery.
+    let counts = |row: &Row| row.class == Class::Delivery || TABLE_TOP.contains(&row.tag);
+    let emptied = found
+        .empty
+        .iter()
+        .find(|empty| state.iter().any(|((part, tag), row)| counts(row) && empty.empties(part.as_deref(), *tag)));
+    if let Some(empty) = emptied {
+        let place = Place { part: empty.part.clone(), ..place.clone() };
+        return Err(PlanError::Missing { place, attribute: Attribute(empty.tag) });
+    }
+    let lost = SPOTS.into_iter().find(|tag| {
+        state.contains_key(&(None, *tag)) && !found.rows.iter().any(|row| row.tag == *tag && row.place.part.is_none())
+    });
+    match lost {
+        Some(tag) => Err(PlanError::Missing { place: place.clone(), attribute: Attribute(tag) }),
+        None => Ok(()),
     }
 }
 

@@ -34,8 +34,28 @@ pub(crate) struct Found {
     pub rows: Vec<Row>,
     /// Angles before they are reduced to [0°, 360°), to tell a full turn from none.
     pub angles: Vec<(Tag, i64)>,
-    /// Digested attributes that are there but empty.
-    pub empty: Vec<(Option<Arc<str>>, Tag)>,
+    /// What is there but empty.
+    pub empty: Vec<Empty>,
+}
+
+/// A value without bytes, or a sequence without items.
+pub(crate) struct Empty {
+    pub part: Option<Arc<str>>,
+    pub tag: Tag,
+    /// For a sequence: what its items are called.
+    pub label: Option<&'static str>,
+}
+
+impl Empty {
+    /// Whether a row stands for what is empty here: the value itself, or anything in an item of the sequence.
+    pub(crate) fn empties(&self, part: Option<&str>, tag: Tag) -> bool {
+        let Some(label) = self.label else { return (self.part.as_deref(), self.tag) == (part, tag) };
+        let inside = match &self.part {
+            Some(outer) => part.and_then(|part| part.strip_prefix(&**outer)?.strip_prefix(' ')),
+            None => part,
+        };
+        inside.and_then(|part| part.strip_prefix(label)).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    }
 }
 
 impl Reader<'_> {
@@ -66,9 +86,7 @@ impl Reader<'_> {
             match rule.part {
                 Part::Harmless | Part::Tied => {}
                 Part::Digested(..) | Part::Toleranced(..) if trimmed(element.bytes()).is_empty() => {
-                    if matches!(rule.part, Part::Digested(..)) {
-                        found.empty.push((place.part.clone(), tag));
-                    }
+                    found.empty.push(Empty { part: place.part.clone(), tag, label: None });
                     continue;
                 }
                 Part::Digested(kind, count, _) => {
@@ -111,6 +129,9 @@ impl Reader<'_> {
         found: &mut Found,
     ) -> Result<(), PlanError> {
         check_vr(sequence, place)?;
+        if sequence.items().next().is_none() {
+            found.empty.push(Empty { part: place.part.clone(), tag: sequence.tag(), label: Some(label) });
+        }
         let mut names: Vec<String> = Vec::new();
         for (order, item) in (1_i64..).zip(sequence.items()) {
             let (tag, number, name) = match key {

@@ -15,6 +15,9 @@ use dicom_dictionary_std::{StandardDataDictionary, uids};
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 use kit::limits::OBJECT_BYTES_MAX;
 use kit::{Blame, Explain};
+use serde::de::Error as _;
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Sequences inside sequences. The deepest attribute of an RT object stands at level 6 (a treatment record's
 /// corrected parameters).
@@ -116,6 +119,31 @@ impl fmt::Display for Attribute {
 impl fmt::Debug for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// As `keyword` and `tag`, among the fields of whatever has it.
+impl Serialize for Attribute {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Attribute", 2)?;
+        fields.serialize_field("keyword", self.keyword())?;
+        fields.serialize_field("tag", &self.number())?;
+        fields.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Attribute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            tag: String,
+        }
+        let text = Fields::deserialize(deserializer)?.tag;
+        let numbers = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')?.split_once(','));
+        let tag = numbers.and_then(|(group, element)| {
+            Some(Tag(u16::from_str_radix(group, 16).ok()?, u16::from_str_radix(element, 16).ok()?))
+        });
+        tag.map(Self).ok_or_else(|| D::Error::custom("a tag is written as (GGGG,EEEE)"))
     }
 }
 

@@ -47,8 +47,8 @@ impl Kind {
         }
     }
 
-    /// The unit of the whole number before the decimal point. A machine may count its meterset in something else
-    /// than monitor units; then the row of Primary Dosimeter Unit says so.
+    /// The unit of the whole number before the decimal point. What a meterset is counted in says the beam's Primary
+    /// Dosimeter Unit; monitor units are the usual one.
     pub fn unit(self) -> &'static str {
         match self {
             Length => "mm",

@@ -194,7 +194,10 @@ pub(crate) fn newest<'a>(
     locations: impl Iterator<Item = &'a dyn Location>,
     pinned: Option<&Vkey>,
 ) -> Result<Centre, VaultError> {
-    let mut centres: Vec<Centre> = locations.filter_map(|location| at(location).ok()).flatten().collect();
+    newest_of(locations.filter_map(|location| at(location).ok()).flatten().collect(), pinned)
+}
+
+pub(crate) fn newest_of(mut centres: Vec<Centre>, pinned: Option<&Vkey>) -> Result<Centre, VaultError> {
     let mut vkeys: Vec<String> = centres.iter().map(|centre| centre.vkey.to_string()).collect();
     vkeys.sort();
     vkeys.dedup();

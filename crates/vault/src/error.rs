@@ -51,6 +51,8 @@ pub enum VaultError {
     NotDurable { durable: usize, floor: usize },
     #[error("{have} locations answer, {need} are needed to open for writing")]
     NotEnoughLocations { have: usize, need: usize },
+    #[error("all {max} generations of writers are used up: the log can't be written any more")]
+    Generations { max: u32 },
     #[error("the vault is open for reading only")]
     ReadOnly,
     #[error("the vault is closed")]
@@ -128,6 +130,7 @@ impl Explain for VaultError {
             | Self::BelowFloor { .. }
             | Self::NotDurable { .. }
             | Self::NotEnoughLocations { .. }
+            | Self::Generations { .. }
             | Self::ReadOnly
             | Self::Closed
             | Self::NotesFull { .. }
@@ -171,6 +174,7 @@ impl Explain for VaultError {
             Self::BelowFloor { .. } => "vault.below-floor",
             Self::NotDurable { .. } => "vault.not-durable",
             Self::NotEnoughLocations { .. } => "vault.not-enough-locations",
+            Self::Generations { .. } => "vault.generations",
             Self::ReadOnly => "vault.read-only",
             Self::Closed => "vault.closed",
             Self::NotesFull { .. } => "vault.notes-full",

@@ -13,7 +13,7 @@ use crate::check::gate::{Tally, Trial};
 use crate::check::list::{self, TrueRow};
 use crate::check::plaintext::{Needles, Planted, Searched};
 use crate::check::{Findings, damage};
-use crate::report::{Check, counted, size};
+use crate::report::{Check, Seconds, counted, size};
 use crate::synthetic::{self, FOUR_TECHNIQUES};
 use crate::system::{Blamed, ListRow, Locked, Loot, System};
 use crate::tamper;
@@ -250,19 +250,28 @@ pub(super) fn no_wrong_dose(tally: Tally) -> Check {
 
 pub(super) fn treatment_goes_on(
     truth: &[TrueRow],
-    listed: Result<Vec<ListRow>, String>,
+    lists: [Result<Vec<ListRow>, String>; 2],
     strangers: &BTreeSet<String>,
-    seconds: Option<f64>,
+    seconds: &Seconds,
 ) -> Check {
-    let mut findings = match &listed {
-        Ok(rows) => list::judge(truth, rows, strangers),
-        Err(why) => finding(format!("there is no treatment list: {why}")),
-    };
+    let mut findings = Findings::default();
+    for listed in &lists {
+        findings.extend(match listed {
+            Ok(rows) => list::judge(truth, rows, strangers),
+            Err(why) => finding(format!("there is no treatment list: {why}")),
+        });
+    }
+    let (seconds, all) = (seconds.to_treatment_list, seconds.recovering);
     if let Some(seconds) = seconds.filter(|seconds| *seconds > LIST_SECONDS_MAX) {
         findings.add(format!("the list took {seconds:.1} seconds, {LIST_SECONDS_MAX:.0} are allowed"));
     }
-    let time = seconds.map_or("never".to_owned(), |seconds| format!("after {seconds:.1} seconds"));
-    let looked_at = format!("{} with a course; the list came {time}.", counted(truth.len(), "patient", "patients"));
+    let time = match seconds {
+        Some(seconds) => {
+            format!("the list came after {seconds:.1} seconds, and again when everything stood, after {all:.1}")
+        }
+        None => "the list never came".to_owned(),
+    };
+    let looked_at = format!("{} with a course; {time}.", counted(truth.len(), "patient", "patients"));
     let limits = "how long it takes on the hospital's own machines.";
     Check::new("P4", "Is the list of patients on treatment back, and right?", looked_at, findings, limits)
 }

@@ -385,7 +385,12 @@ impl Builder for SmallBuilder {
         Ok(Box::new(Stolen(small)))
     }
 
-    fn recover(&self, remains: &Remains<'_>, _: &Path) -> Result<Box<dyn System>, Fault> {
+    fn recover(
+        &self,
+        remains: &Remains<'_>,
+        _: &Path,
+        listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
+    ) -> Result<Box<dyn System>, Fault> {
         let small = self.small(key_of(remains), vec![]);
         let everything = everything(remains);
         let damaged: Vec<bool> =
@@ -398,6 +403,7 @@ impl Builder for SmallBuilder {
             return Err(fault("the first server is damaged"));
         }
         small.load(remains.servers);
+        listed(small.treatment_list());
         Ok(Box::new(small))
     }
 

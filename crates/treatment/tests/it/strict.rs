@@ -341,6 +341,43 @@ fn the_first_control_point_says_everything() {
     );
 }
 
+/// "Unchanged" and "none" can't be told apart, for a sequence and for the couch as little as for a value.
+#[test]
+fn what_is_emptied_after_it_had_a_value_is_refused() {
+    let shape = t::BEAM_LIMITING_DEVICE_POSITION_SEQUENCE;
+    for (plan, beams, points, beam, point, sequence) in [
+        (photons(), t::BEAM_SEQUENCE, t::CONTROL_POINT_SEQUENCE, 0, 1, shape),
+        (photons(), t::BEAM_SEQUENCE, t::CONTROL_POINT_SEQUENCE, 1, 1, t::WEDGE_POSITION_SEQUENCE),
+        (ions(2, 4), t::ION_BEAM_SEQUENCE, t::ION_CONTROL_POINT_SEQUENCE, 0, 2, t::RANGE_SHIFTER_SETTINGS_SEQUENCE),
+    ] {
+        let error = refusal(plan.clone(), &[(beams, beam), (points, point)], |p| {
+            p.0.insert(sequence, V::Sequence(vec![]));
+        });
+        let PlanError::Missing { place, attribute } = &error else { panic!("{error:?}") };
+        assert_eq!((place.point, attribute.0), (Some(u32::try_from(point).unwrap()), sequence));
+        parse(&plan).unwrap();
+    }
+    // There is nothing that an empty sequence could take away.
+    let mut plan = photons();
+    plan.at(&point_at(0, 1)).0.insert(t::WEDGE_POSITION_SEQUENCE, V::Sequence(vec![]));
+    assert_eq!(parse(&plan).unwrap().digest(), parse(&photons()).unwrap().digest());
+    for tag in [t::TABLE_TOP_VERTICAL_POSITION, t::TABLE_TOP_LONGITUDINAL_POSITION, t::TABLE_TOP_LATERAL_POSITION] {
+        let mut plan = photons();
+        plan.at(&point_at(1, 1)).set(tag, "150");
+        parse(&plan).unwrap();
+        refused!(plan, point_at(1, 2), |p| p.set(tag, ""), PlanError::Missing { .. }, "beam 2 point 2: (300A,012");
+    }
+    // The distance to the skin is toleranced, and empty at will.
+    let mut plan = photons();
+    plan.at(&point_at(0, 1)).set(t::SOURCE_TO_SURFACE_DISTANCE, "");
+    parse(&plan).unwrap();
+    // Spots are never taken over, not in a setup field either.
+    let mut plan = ions(2, 4);
+    plan.at(&[(t::ION_BEAM_SEQUENCE, 0)]).set(t::SCAN_MODE, "UNIFORM");
+    let last = [(t::ION_BEAM_SEQUENCE, 0), (t::ION_CONTROL_POINT_SEQUENCE, 3)];
+    refused!(plan, last, |p| drop(p.0.remove(&t::SCAN_SPOT_TUNE_ID)), PlanError::Missing { .. }, "ScanSpotTuneID");
+}
+
 fn vr_is_text(item: &Item, tag: Tag) -> bool {
     matches!(item.0.get(&tag), Some(V::Text(..)))
 }
