@@ -228,29 +228,50 @@ fn parts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|b| *b == b'\\').filter(move |_| !blank)
 }
 
-/// All values of a numeric element, exactly.
-pub fn numbers(element: Element<'_>) -> Result<Vec<Number>, ValueFault> {
+/// How many values a numeric element has. Nothing is decoded for it: a value of two bytes on the wire takes eight
+/// times as many in memory.
+pub fn count(element: Element<'_>) -> Result<usize, ValueFault> {
     let bytes = element.bytes();
+    let sized = |size| match bytes.len() % size {
+        0 => Ok(bytes.len() / size),
+        _ => Err(ValueFault::Size { bytes: bytes.len(), size }),
+    };
     match element.vr() {
-        VR::DS => parts(bytes).enumerate().map(|(i, text)| Number::of_ds(text, i + 1)).collect(),
-        VR::FL => {
-            chunks(bytes)?.enumerate().map(|(i, b)| Number::of_f64(f64::from(f32::from_le_bytes(b)), i + 1)).collect()
-        }
-        VR::FD => chunks(bytes)?.enumerate().map(|(i, b)| Number::of_f64(f64::from_le_bytes(b), i + 1)).collect(),
-        _ => integers(element).map(|all| all.into_iter().map(|n| Number { mantissa: n, ten: 0, two: 0 }).collect()),
+        VR::DS | VR::IS if trimmed(bytes).is_empty() => Ok(0),
+        VR::DS | VR::IS => Ok(1 + bytes.iter().filter(|b| **b == b'\\').count()),
+        VR::US | VR::SS => sized(2),
+        VR::FL | VR::UL => sized(4),
+        VR::FD => sized(8),
+        other => Err(ValueFault::Vr { found: other.to_string(), expected: "IS" }),
     }
 }
 
-/// All values of an integer element.
-pub fn integers(element: Element<'_>) -> Result<Vec<i64>, ValueFault> {
+/// The values of an element, one by one, each of which may be faulty.
+pub type Values<'t, T> = Box<dyn Iterator<Item = Result<T, ValueFault>> + 't>;
+
+/// The values of a numeric element, exactly.
+pub fn numbers(element: Element<'_>) -> Result<Values<'_, Number>, ValueFault> {
     let bytes = element.bytes();
-    match element.vr() {
-        VR::IS => parts(bytes).enumerate().map(|(i, text)| integer(text, i + 1)).collect(),
-        VR::US => Ok(chunks(bytes)?.map(|b| i64::from(u16::from_le_bytes(b))).collect()),
-        VR::SS => Ok(chunks(bytes)?.map(|b| i64::from(i16::from_le_bytes(b))).collect()),
-        VR::UL => Ok(chunks(bytes)?.map(|b| i64::from(u32::from_le_bytes(b))).collect()),
-        other => Err(ValueFault::Vr { found: other.to_string(), expected: "IS" }),
-    }
+    Ok(match element.vr() {
+        VR::DS => Box::new(parts(bytes).enumerate().map(|(i, text)| Number::of_ds(text, i + 1))),
+        VR::FL => {
+            Box::new(chunks(bytes)?.enumerate().map(|(i, b)| Number::of_f64(f64::from(f32::from_le_bytes(b)), i + 1)))
+        }
+        VR::FD => Box::new(chunks(bytes)?.enumerate().map(|(i, b)| Number::of_f64(f64::from_le_bytes(b), i + 1))),
+        _ => Box::new(integers(element)?.map(|n| n.map(|n| Number { mantissa: n, ten: 0, two: 0 }))),
+    })
+}
+
+/// The values of an integer element.
+pub fn integers(element: Element<'_>) -> Result<Values<'_, i64>, ValueFault> {
+    let bytes = element.bytes();
+    Ok(match element.vr() {
+        VR::IS => Box::new(parts(bytes).enumerate().map(|(i, text)| integer(text, i + 1))),
+        VR::US => Box::new(chunks(bytes)?.map(|b| Ok(i64::from(u16::from_le_bytes(b))))),
+        VR::SS => Box::new(chunks(bytes)?.map(|b| Ok(i64::from(i16::from_le_bytes(b))))),
+        VR::UL => Box::new(chunks(bytes)?.map(|b| Ok(i64::from(u32::from_le_bytes(b))))),
+        other => return Err(ValueFault::Vr { found: other.to_string(), expected: "IS" }),
+    })
 }
 
 fn integer(text: &[u8], index: usize) -> Result<i64, ValueFault> {

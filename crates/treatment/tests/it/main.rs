@@ -4,9 +4,11 @@
 
 mod approval;
 mod build;
+mod document;
 mod gate;
 mod harmless;
 mod hostile;
 mod mutation;
 mod object;
+mod passive;
 mod strict;

@@ -53,6 +53,7 @@ const KEYS: &[Tag] = &[
     t::FRACTION_GROUP_NUMBER,
     t::BEAM_NUMBER,
     t::BLOCK_NUMBER,
+    t::BLOCK_SLAB_NUMBER,
     t::COMPENSATOR_NUMBER,
     t::GENERAL_ACCESSORY_NUMBER,
     t::REFERENCED_ROI_NUMBER,
@@ -106,6 +107,7 @@ fn mutants(plan: &Item) -> Vec<Mutant> {
                 V::Floats(values)
             }
             V::Short(n) => V::Short(n + 1),
+            V::Unsigned(n) => V::Unsigned(n + 7),
             V::Sequence(_) => return,
         };
         all.push((path.clone(), tag, changed));

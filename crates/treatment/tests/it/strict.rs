@@ -341,6 +341,36 @@ fn the_first_control_point_says_everything() {
     );
 }
 
+/// A machine without a name is none, however it is padded.
+#[test]
+fn a_text_of_padding_only_is_empty() {
+    for padding in ["\0\0", " \0", "\0 \0 ", "  ", ""] {
+        for (plan, path, tag) in [
+            (photons(), beam_at(0), t::TREATMENT_MACHINE_NAME),
+            (crate::build::electrons(), vec![(t::BEAM_SEQUENCE, 0), (t::APPLICATOR_SEQUENCE, 0)], t::APPLICATOR_ID),
+            (
+                ions(2, 4),
+                vec![
+                    (t::ION_BEAM_SEQUENCE, 0),
+                    (t::ION_CONTROL_POINT_SEQUENCE, 0),
+                    (t::RANGE_SHIFTER_SETTINGS_SEQUENCE, 0),
+                ],
+                t::RANGE_SHIFTER_SETTING,
+            ),
+        ] {
+            let error = refusal(plan, &path, |item| item.set(tag, padding));
+            let PlanError::Missing { attribute, .. } = error else { panic!("{padding:?}: {error:?}") };
+            assert_eq!(attribute.0, tag);
+        }
+        // Where it isn't needed it is as absent.
+        let mut plan = photons();
+        plan.at(&beam_at(0)).set(t::DEVICE_SERIAL_NUMBER, padding);
+        let padded = parse(&plan).unwrap().digest();
+        plan.at(&beam_at(0)).0.remove(&t::DEVICE_SERIAL_NUMBER);
+        assert_eq!(padded, parse(&plan).unwrap().digest());
+    }
+}
+
 /// "Unchanged" and "none" can't be told apart, for a sequence and for the couch as little as for a value.
 #[test]
 fn what_is_emptied_after_it_had_a_value_is_refused() {
