@@ -181,6 +181,7 @@ fn the_report_is_plain_sentences() {
     let held = drill(Flaw::None, |_| {}).to_string();
     assert!(held.contains("12 of the servers' keyholders are needed, and he has 11."), "{held}");
     let twelve = drill(Flaw::None, |options| options.servers_lost = 12).to_string();
+    assert!(twelve.contains("NOT EVERY PROMISE HELD: P1, P2, P3, P4, P6."), "{twelve}");
     for text in [held, twelve, drill(Flaw::StuckForAnotherReason, |_| {}).to_string()] {
         // No debug forms: no lists in brackets, no quoted strings, no codes, no bare bytes.
         assert!(!text.contains(['[', ']', '{', '}', '"', '_']), "{text}");
