@@ -22,7 +22,7 @@ use crate::report::{self, Check, Report, Seconds, Struck};
 use crate::synthetic::{self, Rng};
 use crate::system::{Builder, Founded, ListRow, Remains, Secret};
 
-use judges::Recovered;
+use judges::{Recovered, said};
 use load::{Kept, Load, OwnFiles};
 
 /// What to drill.
@@ -276,12 +276,12 @@ impl<'a> Scene<'a> {
         let mut early: Result<Vec<ListRow>, String> = Err("the recovery gave none".to_owned());
         let system = builder.recover(&remains, &site, &mut |list| {
             seconds.to_treatment_list = list.is_ok().then(|| recovering.elapsed().as_secs_f64());
-            early = list.map_err(|fault| fault.to_string());
+            early = list.map_err(said);
         });
-        let system = system.map_err(|fault| fault.to_string());
+        let system = system.map_err(said);
         // Once more when everything stands: both are judged.
-        let late = system.as_ref().map_err(Clone::clone).and_then(|system| {
-            let rows = system.treatment_list().map_err(|fault| fault.to_string())?;
+        let late = system.as_ref().map_err(|_| "the centre could not be recovered".to_owned()).and_then(|system| {
+            let rows = system.treatment_list().map_err(said)?;
             seconds.recovering = recovering.elapsed().as_secs_f64();
             Ok(rows)
         });
@@ -305,13 +305,11 @@ impl<'a> Scene<'a> {
         let servers = self.in_bad_order();
         let remains = Remains { servers: &servers, custodians: &self.present };
         (self.watch)(Progress { stage: "examining the damaged servers", done: 0, total: 1 });
-        let blamed = builder.examine(&remains).map_err(|fault| fault.to_string());
+        let blamed = builder.examine(&remains).map_err(said);
         let attacked = self.victims.iter().map(|(server, blow)| (*server, blow.what().to_owned())).collect();
         let named = judges::damage_named(&attacked, &blamed);
         (self.watch)(Progress { stage: "recovering once more", done: 0, total: 1 });
-        let system = builder
-            .recover(&remains, &self.place("recovered-from-all"), &mut |_| {})
-            .map_err(|fault| fault.to_string());
+        let system = builder.recover(&remains, &self.place("recovered-from-all"), &mut |_| {}).map_err(said);
         let manifest = &self.kept.manifest;
         let (all, readers) = (servers.len(), self.options.writers);
         vec![judges::nothing_wrong_from_damaged(manifest, all, system.as_deref(), readers, self.watch), named]

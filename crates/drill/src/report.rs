@@ -207,7 +207,8 @@ impl fmt::Display for Report {
         let verdict = if self.held {
             "Every promise held.".to_owned()
         } else {
-            let broken: Vec<&str> = self.checks.iter().filter(|c| !c.held).map(|c| c.promise).collect();
+            let mut broken: Vec<&str> = self.checks.iter().filter(|c| !c.held).map(|c| c.promise).collect();
+            broken.dedup();
             format!("NOT EVERY PROMISE HELD: {}. Do not rely on this centre until it is mended.", broken.join(", "))
         };
         writeln!(out, "RESULT: {verdict}")?;

@@ -28,8 +28,15 @@ const THREADS: usize = 4;
 /// What P4 of the design allows from survivors to list.
 const LIST_SECONDS_MAX: f64 = 60.0;
 
+const NO_CENTRE: &str = "there is no centre to ask";
+
 /// A recovered centre, or why there is none.
 pub(super) type Recovered<'a> = Result<&'a dyn System, &'a String>;
+
+/// A fault in a director's report: what happened, without the code that a log line is found by.
+pub(super) fn said(fault: Fault) -> String {
+    fault.message.trim_end_matches('.').to_owned()
+}
 
 fn finding(text: String) -> Findings {
     let mut findings = Findings::default();
@@ -89,7 +96,7 @@ pub(super) fn thief(stolen: usize, attempt: Result<Box<dyn Loot>, Locked>, manif
         }
         Err(Locked::Other(fault)) => {
             // That he failed proves nothing: a thief mends what is merely broken.
-            findings.add(format!("it failed for another reason than missing keyholders: {fault}"));
+            findings.add(format!("it failed for another reason than missing keyholders: {}", said(fault)));
             "It did not open.".to_owned()
         }
     };
@@ -141,12 +148,11 @@ fn read_back(
     stage: &'static str,
 ) -> Findings {
     match recovered {
-        Ok(system) => manifest.judge_some(
-            most,
-            readers,
-            &|handle| system.read_back(handle).map_err(|fault| fault.to_string()),
-            &|done, total| watch(Progress { stage, done, total }),
-        ),
+        Ok(system) => {
+            manifest.judge_some(most, readers, &|handle| system.read_back(handle).map_err(said), &|done, total| {
+                watch(Progress { stage, done, total })
+            })
+        }
         Err(why) => finding(format!("the centre could not be recovered: {why}")),
     }
 }
@@ -168,9 +174,12 @@ pub(super) fn accounted_for(kept: &Kept, recovered: Recovered<'_>) -> Check {
     let mut lines = 0;
     for noted in kept.accounts.values() {
         lines += noted.before.len();
-        let after = recovered.map_err(Clone::clone);
-        let after = after.and_then(|system| system.account(&noted.number).map_err(|fault| fault.to_string()));
-        findings.extend(account::judge(noted, after));
+        if let Ok(system) = recovered {
+            findings.extend(account::judge(noted, system.account(&noted.number).map_err(said)));
+        }
+    }
+    if recovered.is_err() {
+        findings.add(NO_CENTRE);
     }
     let looked_at = format!(
         "{} of {}: what the drill did to them, and what the centre said of it before the attack.",
@@ -190,7 +199,7 @@ pub(super) fn tampered_plans(
     tally: &mut Tally,
 ) {
     let Ok(system) = recovered else {
-        tally.findings.add("there is no centre to ask");
+        tally.findings.add(NO_CENTRE);
         return;
     };
     let mut trials: Vec<(String, Trial, Vec<u8>)> = Vec::new();
@@ -221,7 +230,7 @@ pub(super) fn tampered_plans(
     let answers = spread(threads, total, |index| {
         watch(Progress { stage: "asking the gate", done: index + 1, total });
         let (number, _, file) = trials.get(index).ok_or("no such trial")?;
-        system.gate(number, file).map_err(|fault| fault.to_string())
+        system.gate(number, file).map_err(said)
     });
     for ((_, trial, _), answer) in trials.iter().zip(&answers) {
         tally.count(trial, answer);
@@ -256,11 +265,13 @@ pub(super) fn treatment_goes_on(
     if let Some(seconds) = seconds.filter(|seconds| *seconds > LIST_SECONDS_MAX) {
         findings.add(format!("the list took {seconds:.1} seconds, {LIST_SECONDS_MAX:.0} are allowed"));
     }
-    let time = seconds.map_or("never".to_owned(), |seconds| format!("after {seconds:.1} seconds"));
-    let looked_at = format!(
-        "{} with a course; the list came {time}, and again when everything stood, after {all:.1}.",
-        counted(truth.len(), "patient", "patients")
-    );
+    let time = match seconds {
+        Some(seconds) => {
+            format!("the list came after {seconds:.1} seconds, and again when everything stood, after {all:.1}")
+        }
+        None => "the list never came".to_owned(),
+    };
+    let looked_at = format!("{} with a course; {time}.", counted(truth.len(), "patient", "patients"));
     let limits = "how long it takes on the hospital's own machines.";
     Check::new("P4", "Is the list of patients on treatment back, and right?", looked_at, findings, limits)
 }

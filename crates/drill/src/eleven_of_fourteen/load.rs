@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use kit::{Blame, Fault};
 
+use super::judges::said;
 use super::{Progress, Watch};
 use crate::check::account::Noted;
 use crate::check::bytes::{Form, Manifest};
@@ -134,7 +135,7 @@ impl<'a> Load<'a> {
             let Some(course) = &patient.course else { continue };
             let mut ask = |what: &str, must_release: bool| {
                 let trial = Trial { plan: course.plan_label.clone(), what: what.to_owned(), must_release };
-                let answer = self.system.gate(&patient.number, &course.plan).map_err(|fault| fault.to_string());
+                let answer = self.system.gate(&patient.number, &course.plan).map_err(said);
                 tally.count(&trial, &answer);
                 if answer.is_ok() {
                     let receipt = self.system.last_verdict(&patient.number)?;

@@ -14,7 +14,7 @@ use crate::small::{Flaw, SmallBuilder};
 
 fn drill(flaw: Flaw, change: impl FnOnce(&mut Options)) -> Report {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = Options { on_treatment: 6, ..Options::new(5, TODAY, 8, dir.path().join("drill")) };
+    let mut options = Options { on_treatment: 5, ..Options::new(5, TODAY, 5, dir.path().join("drill")) };
     change(&mut options);
     run(&options, &SmallBuilder(flaw), &|_| {}).unwrap()
 }
@@ -32,8 +32,8 @@ fn a_sound_centre_holds_every_promise() {
     let report = drill(Flaw::None, |_| {});
     assert!(report.held, "{report}");
     assert_eq!(report.attacks.len(), 12);
-    assert_eq!(report.centre.on_treatment, 6);
-    assert!(report.centre.acknowledged > 8 * 11);
+    assert_eq!(report.centre.on_treatment, 5);
+    assert!(report.centre.acknowledged > 5 * 11);
     let text = report.to_string();
     assert!(text.contains("RESULT: Every promise held."), "{text}");
     let json = serde_json::to_value(&report).unwrap();
@@ -161,7 +161,7 @@ fn the_users_own_files_are_loaded_or_refused_with_a_reason() {
 
 #[test]
 fn every_seed_holds_and_its_twins_fail() {
-    for seed in [0, 1, 2, 42, u64::MAX] {
+    for seed in [0, 42, u64::MAX] {
         let tiny = |change: fn(&mut Options)| {
             drill(Flaw::None, |options| {
                 (options.seed, options.patients, options.on_treatment) = (seed, 4, 2);
@@ -178,12 +178,15 @@ fn every_seed_holds_and_its_twins_fail() {
 
 #[test]
 fn the_report_is_plain_sentences() {
-    let text = drill(Flaw::None, |_| {}).to_string();
-    assert!(text.contains("12 of the servers' keyholders are needed"), "{text}");
-    assert!(text.contains("and he has 11."), "{text}");
-    // No debug forms: no lists in brackets, no quoted strings, no codes, no bare bytes.
-    assert!(!text.contains(['[', ']', '{', '}', '"', '_']), "{text}");
-    assert!(!text.contains(" 1 files") && !text.contains("000 bytes"), "{text}");
+    let held = drill(Flaw::None, |_| {}).to_string();
+    assert!(held.contains("12 of the servers' keyholders are needed, and he has 11."), "{held}");
+    let twelve = drill(Flaw::None, |options| options.servers_lost = 12).to_string();
+    assert!(twelve.contains("NOT EVERY PROMISE HELD: P1, P2, P3, P4, P6."), "{twelve}");
+    for text in [held, twelve, drill(Flaw::StuckForAnotherReason, |_| {}).to_string()] {
+        // No debug forms: no lists in brackets, no quoted strings, no codes, no bare bytes.
+        assert!(!text.contains(['[', ']', '{', '}', '"', '_']), "{text}");
+        assert!(!text.contains(" 1 files") && !text.contains("000 bytes"), "{text}");
+    }
 }
 
 #[test]
