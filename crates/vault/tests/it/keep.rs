@@ -295,6 +295,9 @@ fn a_committer_that_ends_leaves_nobody_waiting() {
         let kept = tell.recv_timeout(Duration::from_secs(60)).expect("a caller waits for ever");
         assert!(matches!(kept, Err(VaultError::Closed)), "{kept:?}");
     }
-    thread::spawn(move || told.send(Ok(drop(vault))).unwrap());
+    thread::spawn(move || {
+        drop(vault);
+        told.send(Ok(())).unwrap();
+    });
     tell.recv_timeout(Duration::from_secs(60)).expect("closing takes for ever").unwrap();
 }
