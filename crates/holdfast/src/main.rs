@@ -69,7 +69,7 @@ enum Command {
         output: Output,
     },
     /// Rebuild a centre from survivors and custodians, into an empty folder.
-    Recover(commands::Recover),
+    Recover(Box<commands::Recover>),
     /// Bearer tokens for machines and scripts.
     #[command(subcommand)]
     Token(commands::Token),
