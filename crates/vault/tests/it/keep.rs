@@ -125,7 +125,7 @@ fn limits_are_typed() {
     let large = Parcel { meta: vec![0; 64 * 1024 + 1], ..empty("a") };
     assert_eq!(code(centre.group(vec![], vec![large])), "vault.too-large");
     assert_eq!(code(centre.group(vec![], vec![])), "vault.group");
-    assert_eq!(code(centre.group(vec![], vec![empty("a"); 1_001])), "vault.group");
+    assert_eq!(code(centre.group(vec![], vec![empty("a"); kit::limits::GROUP_PARCELS_MAX + 1])), "vault.group");
     let heads = vec![Parcel { meta: vec![0; 64 * 1024], ..empty("a") }; SHARD_BYTES_MAX / (64 * 1024)];
     assert_eq!(code(centre.group(vec![], heads)), "vault.group");
     assert_eq!(vault.keep(centre.group(vec![], vec![empty("a"); 1_000])).unwrap().len(), 1_000);
