@@ -267,7 +267,9 @@ impl<'r> Comparison<'r> {
                 }
                 for index in pair.differing() {
                     // The same leaf as far off as at the point before, while another moved on.
-                    let goes_on = |before: &&Run<'_>| before.pair.number_at(index).is_some_and(|at| Some(at) == pair.number_at(index));
+                    let goes_on = |before: &&Run<'_>| {
+                        before.pair.number_at(index).is_some_and(|at| Some(at) == pair.number_at(index))
+                    };
                     match before.as_ref().filter(goes_on) {
                         Some(before) => fields.extend(before.field(index)),
                         None => fields.extend(self.add(row, pair, index)),
@@ -294,9 +296,10 @@ impl<'r> Comparison<'r> {
             return None;
         }
         let (mut a, mut b) = pair.shown(index, row.kind);
-        let [unit, unit_b] = self.dosimeters.each_ref().map(|all| {
-            unit(row.kind, row.place.beam.and_then(|beam| all.get(&beam)).copied())
-        });
+        let [unit, unit_b] = self
+            .dosimeters
+            .each_ref()
+            .map(|all| unit(row.kind, row.place.beam.and_then(|beam| all.get(&beam)).copied()));
         // Two units: each value takes its own.
         let one_unit = unit == unit_b || a.is_none() || b.is_none();
         if !one_unit {

@@ -254,10 +254,9 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
     let patient = input.expected.patient;
     let gap = approval_gap(input.approvals, patient, plan.digest());
     let signed = input.approved.iter().filter(|d| approval_gap(input.approvals, patient, d.digest()).is_none());
-    let nearest =
-        signed
-            .map(|delivery| (delivery, Difference::spelling_out(delivery, &plan.delivery, FIELDS_MAX)))
-            .min_by_key(|(_, difference)| (difference.delivery, difference.exceeded));
+    let nearest = signed
+        .map(|delivery| (delivery, Difference::spelling_out(delivery, &plan.delivery, FIELDS_MAX)))
+        .min_by_key(|(_, difference)| (difference.delivery, difference.exceeded));
     match (gap, nearest) {
         (None, Some((_, difference))) if difference.same_delivery() => {
             let count = difference.exceeded;

@@ -46,7 +46,12 @@ impl Spent {
         Self::add(&self.numbers, count, ("numbers", NUMBERS_MAX), place)
     }
 
-    fn add(so_far: &Cell<usize>, count: usize, (what, max): (&'static str, usize), place: &Place) -> Result<(), PlanError> {
+    fn add(
+        so_far: &Cell<usize>,
+        count: usize,
+        (what, max): (&'static str, usize),
+        place: &Place,
+    ) -> Result<(), PlanError> {
         so_far.set(so_far.get().saturating_add(count));
         if so_far.get() > max { Err(PlanError::TooMany { place: place.clone(), what, max }) } else { Ok(()) }
     }

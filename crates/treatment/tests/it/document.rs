@@ -134,7 +134,8 @@ fn the_document_has_the_readers_lists() {
 /// Numbers that a beam announces are rows, taken from what there is; the first row names the class.
 #[test]
 fn the_document_has_the_rows_that_come_of_themselves() {
-    let listed = PAGE.split_once("**Rows that come of themselves**").unwrap().1.split_once("**Order of rows**").unwrap().0;
+    let listed =
+        PAGE.split_once("**Rows that come of themselves**").unwrap().1.split_once("**Order of rows**").unwrap().0;
     for (name, plan) in all() {
         let plan = Plan::parse(&file(&plan, IMPLICIT)).unwrap();
         let digested: Vec<Tag> = page()

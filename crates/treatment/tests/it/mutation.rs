@@ -344,11 +344,10 @@ fn a_meterset_has_the_unit_of_its_dosimeter() {
     let lines = |a, b| -> Vec<String> { Difference::of(&a, &b).fields.iter().map(ToString::to_string).collect() };
     let rate = "beam 2 point 0 (to point 3): (300A,0115) DoseRateSet:";
     let meterset = "group 1 beam 2: (300A,0086) BeamMeterset:";
-    for (unit, meterset_unit, rate_unit) in [("MU", " MU", " MU/min"), ("NP", " NP", " NP/min"), ("MINUTE", " min", "")] {
-        let expected = [
-            format!("{rate} 87.000 → 88.000{rate_unit}"),
-            format!("{meterset} 87.000 → 88.000{meterset_unit}"),
-        ];
+    for (unit, meterset_unit, rate_unit) in [("MU", " MU", " MU/min"), ("NP", " NP", " NP/min"), ("MINUTE", " min", "")]
+    {
+        let expected =
+            [format!("{rate} 87.000 → 88.000{rate_unit}"), format!("{meterset} 87.000 → 88.000{meterset_unit}")];
         assert_eq!(lines(delivery(unit, "87"), delivery(unit, "88")), expected);
     }
     let both = lines(delivery("MU", "87"), delivery("NP", "88"));

@@ -144,7 +144,10 @@ fn with_devices(beam: Item) -> Item {
             t::GENERAL_ACCESSORY_SEQUENCE,
             [Item::new().with(t::GENERAL_ACCESSORY_NUMBER, "1").with(t::GENERAL_ACCESSORY_ID, "GRID")],
         )
-        .items(t::REFERENCED_BOLUS_SEQUENCE, [Item::new().with(t::REFERENCED_ROI_NUMBER, "12").with(t::BOLUS_ID, "5mm")])
+        .items(
+            t::REFERENCED_BOLUS_SEQUENCE,
+            [Item::new().with(t::REFERENCED_ROI_NUMBER, "12").with(t::BOLUS_ID, "5mm")],
+        )
 }
 
 fn points() -> [Item; 3] {
