@@ -16,8 +16,8 @@ use crate::read::{
     refuse_enhanced_devices, sequence,
 };
 use crate::scan::{Attribute, Set, Tree};
-use crate::schema::{self, Rule};
-use crate::value::{Characters, Number, ValueFault, code, trimmed};
+use crate::schema::{self, Kind, Rule};
+use crate::value::{Characters, ValueFault, code, trimmed};
 
 /// Beams of one plan, and fraction groups: a plan of twenty beams is a large one.
 const BEAMS_MAX: usize = 1_000;
@@ -166,6 +166,7 @@ pub(crate) struct Lists {
     points: Tag,
     pub point: &'static [Rule],
     tolerances: Tag,
+    pub wedge_positions: Tag,
     /// Announced number, announced sequence.
     counts: &'static [(Tag, Tag)],
 }
@@ -179,6 +180,7 @@ impl Lists {
                 points: t::CONTROL_POINT_SEQUENCE,
                 point: schema::CONTROL_POINT,
                 tolerances: t::TOLERANCE_TABLE_SEQUENCE,
+                wedge_positions: t::WEDGE_POSITION_SEQUENCE,
                 counts: &[
                     (t::NUMBER_OF_CONTROL_POINTS, t::CONTROL_POINT_SEQUENCE),
                     (t::NUMBER_OF_WEDGES, t::WEDGE_SEQUENCE),
@@ -193,6 +195,7 @@ impl Lists {
                 points: t::ION_CONTROL_POINT_SEQUENCE,
                 point: schema::ION_CONTROL_POINT,
                 tolerances: t::ION_TOLERANCE_TABLE_SEQUENCE,
+                wedge_positions: t::ION_WEDGE_POSITION_SEQUENCE,
                 counts: &[
                     (t::NUMBER_OF_CONTROL_POINTS, t::ION_CONTROL_POINT_SEQUENCE),
                     (t::NUMBER_OF_WEDGES, t::ION_WEDGE_SEQUENCE),
@@ -279,7 +282,7 @@ fn fraction_group(
         let reader = Reader { treats: beam.treats, ..reader };
         reader.read(reference.elements(), schema::REFERENCED_BEAM, &place, &mut found)?;
         let meterset = number(*reference, t::BEAM_METERSET, &place)?;
-        if beam.treats && meterset.is_some_and(Number::is_zero) {
+        if beam.treats && meterset.is_some_and(|meterset| meterset.fixed(Kind::Meterset.places()) == Some(0)) {
             let what = "a treatment beam delivers nothing";
             return Err(PlanError::Contradiction { place, attribute: Attribute(t::BEAM_METERSET), what });
         }
@@ -289,6 +292,9 @@ fn fraction_group(
     Ok(FractionGroup { number: group, fractions_planned, beams: references.into_keys().collect() })
 }
 
+/// Weeks of a pattern's cycle, and its digits a day: two fractions a day for two weeks are much.
+const CYCLE_MAX: i64 = 100;
+
 /// The pattern says on which days of the cycle a fraction is given: noughts and ones, as many as the cycle has.
 fn check_pattern(group: Set<'_>, rows: &[Row], place: &Place) -> Result<(), PlanError> {
     let pattern = rows.iter().find(|row| row.tag == t::FRACTION_PATTERN).map(|row| &row.value);
@@ -297,8 +303,19 @@ fn check_pattern(group: Set<'_>, rows: &[Row], place: &Place) -> Result<(), Plan
     if !pattern.bytes().all(|b| matches!(b, b'0' | b'1')) {
         return Err(fault(ValueFault::NotOneOf { allowed: "0 and 1" }));
     }
-    let digits = integer(group, t::NUMBER_OF_FRACTION_PATTERN_DIGITS_PER_DAY, place)?;
-    let weeks = integer(group, t::REPEAT_FRACTION_CYCLE_LENGTH, place)?;
+    if !pattern.contains('1') {
+        let what = "it gives no fraction on any day";
+        return Err(PlanError::Contradiction { place: place.clone(), attribute: Attribute(t::FRACTION_PATTERN), what });
+    }
+    let of = |tag| match integer(group, tag, place)? {
+        Some(number) if !(1..=CYCLE_MAX).contains(&number) => Err(PlanError::Value {
+            place: place.clone(),
+            attribute: Attribute(tag),
+            fault: ValueFault::OutOfRange { index: 1, min: 1, max: CYCLE_MAX, unit: "" },
+        }),
+        number => Ok(number),
+    };
+    let (digits, weeks) = (of(t::NUMBER_OF_FRACTION_PATTERN_DIGITS_PER_DAY)?, of(t::REPEAT_FRACTION_CYCLE_LENGTH)?);
     if let (Some(digits), Some(weeks)) = (digits, weeks) {
         let expected = digits.saturating_mul(weeks).saturating_mul(7);
         if i64::try_from(pattern.len()) != Ok(expected) {
@@ -443,7 +460,15 @@ fn check_shapes(rows: &[Row]) -> Result<(), PlanError> {
         Value::Numbers(ref numbers) => Some(numbers.clone()),
         Value::Text(_) => None,
     };
-    let one = |place: &Place, tag| numbers(place, tag).and_then(|n| n.first().copied());
+    let one = |place: &Place, tag| {
+        let first = numbers(place, tag).and_then(|n| n.first().copied());
+        first.ok_or_else(|| PlanError::Missing { place: place.clone(), attribute: Attribute(tag) })
+    };
+    let with_slabs: BTreeSet<&str> = rows
+        .iter()
+        .filter(|row| row.tag == t::NUMBER_OF_BLOCK_SLAB_ITEMS)
+        .filter_map(|row| row.place.part.as_deref())
+        .collect();
     let wrong = |row: &Row, expected: i64, found: usize| PlanError::Value {
         place: row.place.clone(),
         attribute: Attribute(row.tag),
@@ -471,16 +496,15 @@ fn check_shapes(rows: &[Row]) -> Result<(), PlanError> {
             }
             t::LEAF_POSITION_BOUNDARIES => {
                 if values.is_sorted_by(|a, b| a < b) {
-                    one(place, t::NUMBER_OF_LEAF_JAW_PAIRS).map(|pairs| pairs.saturating_add(1))
+                    one(place, t::NUMBER_OF_LEAF_JAW_PAIRS)?.saturating_add(1)
                 } else {
                     let what = "the boundaries don't rise";
                     return Err(PlanError::Contradiction { place: place.clone(), attribute: Attribute(row.tag), what });
                 }
             }
-            t::BLOCK_DATA => one(place, t::BLOCK_NUMBER_OF_POINTS).map(|points| points.saturating_mul(2)),
+            t::BLOCK_DATA => one(place, t::BLOCK_NUMBER_OF_POINTS)?.saturating_mul(2),
             t::COMPENSATOR_TRANSMISSION_DATA | t::COMPENSATOR_THICKNESS_DATA => {
-                let (rows, columns) = (one(place, t::COMPENSATOR_ROWS), one(place, t::COMPENSATOR_COLUMNS));
-                rows.zip(columns).map(|(rows, columns)| rows.saturating_mul(columns))
+                one(place, t::COMPENSATOR_ROWS)?.saturating_mul(one(place, t::COMPENSATOR_COLUMNS)?)
             }
             t::NUMBER_OF_BLOCK_SLAB_ITEMS => {
                 let part = |row: &&Row| row.tag == t::BLOCK_SLAB_NUMBER && starts_with(row, place);
@@ -492,12 +516,20 @@ fn check_shapes(rows: &[Row]) -> Result<(), PlanError> {
                 }
                 continue;
             }
+            t::BLOCK_SLAB_NUMBER => {
+                let block = place.part.as_deref().and_then(|part| part.rsplit_once(" slab ")).map_or("", |part| part.0);
+                if !with_slabs.contains(block) {
+                    return Err(PlanError::Missing {
+                        place: Place { part: Some(block.into()), ..place.clone() },
+                        attribute: Attribute(t::NUMBER_OF_BLOCK_SLAB_ITEMS),
+                    });
+                }
+                continue;
+            }
             _ => continue,
         };
-        match expected {
-            Some(expected) if i64::try_from(found) == Ok(expected) => {}
-            Some(expected) => return Err(wrong(row, expected, found)),
-            None => return Err(wrong(row, 0, found)),
+        if i64::try_from(found) != Ok(expected) {
+            return Err(wrong(row, expected, found));
         }
     }
     Ok(())

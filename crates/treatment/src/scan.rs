@@ -42,6 +42,8 @@ const DATA: RangeInclusive<u16> = 0x0008..=0xFFFC;
 pub enum ScanError {
     #[error("{bytes} bytes, the maximum is {OBJECT_BYTES_MAX}")]
     TooLarge { bytes: usize },
+    #[error("this is not DICOM: it begins with neither a file header nor an element of group 0008")]
+    NotDicom,
     #[error("byte {at}: sequences nest deeper than {DEPTH_MAX} levels")]
     TooDeep { at: usize },
     #[error("byte {at}: more than {ELEMENTS_MAX} elements")]
@@ -72,6 +74,7 @@ impl Explain for ScanError {
     fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "treatment.scan.too-large",
+            Self::NotDicom => "treatment.scan.not-dicom",
             Self::TooDeep { .. } => "treatment.scan.too-deep",
             Self::TooMany { .. } => "treatment.scan.too-many-elements",
             Self::Truncated { .. } => "treatment.scan.truncated",
@@ -87,6 +90,7 @@ impl Explain for ScanError {
 
     fn guidance(&self) -> Option<&'static str> {
         match self {
+            Self::NotDicom => Some("choose the file that the planning system exported"),
             Self::TransferSyntax { .. } => Some("export it again as Explicit or Implicit VR Little Endian"),
             _ => Some("export it again from the system that made it; the copy is damaged or was built by hand"),
         }
@@ -206,6 +210,10 @@ impl<'a> Tree<'a> {
     pub fn of_file(bytes: &'a [u8]) -> Result<Self, ScanError> {
         if bytes.get(128..132) == Some(b"DICM") {
             return Self::of_part10(bytes);
+        }
+        // A data set begins with group 0008; group 0002 would be a file that has lost its preamble, which says more.
+        if !matches!(bytes, [0x08 | 0x02, 0, _, _, _, _, _, _, ..]) {
+            return Err(ScanError::NotDicom);
         }
         let explicit = matches!(bytes.get(4..6), Some(&[a, b]) if VR::from_binary([a, b]).is_some());
         Self::of_data_set(

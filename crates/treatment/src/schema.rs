@@ -189,8 +189,6 @@ pub const PLAN: &[Rule] = &[
     tied(t::BEAM_SEQUENCE),
     tied(t::PATIENT_SETUP_SEQUENCE),
     tied(t::BRACHY_TREATMENT_TECHNIQUE),
-    tied(t::BRACHY_TREATMENT_TYPE),
-    tied(t::TREATMENT_MACHINE_SEQUENCE),
     tied(t::SOURCE_SEQUENCE),
     tied(t::APPLICATION_SETUP_SEQUENCE),
     tied(t::ION_TOLERANCE_TABLE_SEQUENCE),
