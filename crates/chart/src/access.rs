@@ -3,18 +3,18 @@
 use guard::{Act, Decision, Permit, Purpose, Role, Sensitivity, Target};
 use kit::{Blame, Fault, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
-use serde::Serialize;
-use vault::{Group, Parcel};
+use serde::{Deserialize, Serialize};
+use vault::{Group, Parcel, Scope};
 
 use crate::journal::{access_list, centre_access_list};
-use crate::meta::Meta;
-use crate::{Chart, Context, Released, Result, scope_of};
+use crate::meta::{Meta, Version};
+use crate::{Chart, Context, Draft, Released, Result, scope_of};
 
 /// Access lines in one note, which may take 256 KiB: a line is some 300 bytes.
 const NOTED_AT_ONCE: usize = 400;
 
-/// Rows of one answer; more are asked for from the last one on.
-const ROWS_MAX: usize = 100_000;
+/// Rows of one page.
+const PAGE_ROWS: usize = 10_000;
 
 /// One opened record, as the ledger keeps it (`docs/formats/chart-meta.md`, "access line").
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -42,30 +42,60 @@ pub struct AccessRow {
     pub role: Role,
     pub act: Act,
     pub why: Purpose,
-    /// What was opened, changed, or asked for.
+    /// What was opened, written, or asked for.
     pub what: String,
-    /// `opened`, `allowed`, `denied`.
+    /// `opened`, `written`, `deleted`; and the answers that were given before: `allowed`, `denied`.
     pub outcome: &'static str,
+    /// Which request it was.
+    pub operation: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
+/// Where a page of the access list begins; its default is the whole list's beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessAsked {
+    /// From this entry on.
+    pub from: u64,
+    /// Entries before this one; fixed by the first page.
+    pub until: Option<u64>,
+}
+
+/// A page of the access list.
+#[derive(Clone, Debug, Serialize)]
+pub struct AccessPage {
+    pub rows: Vec<AccessRow>,
+    /// Where the next one begins; none behind the last.
+    pub next: Option<AccessAsked>,
+}
+
+/// One opened or written version, as a line says it.
+fn line_of(permit: &Permit, version: &Version) -> AccessLine {
+    AccessLine {
+        subject: permit.subject().to_owned(),
+        role: permit.role(),
+        act: permit.act(),
+        purpose: permit.purpose(),
+        what: format!("{}/{}/_history/{}", version.collection, version.id, version.version),
+    }
+}
+
 impl Chart {
+    /// Puts a patient's new version on her list, and beside it who wrote it: what was allowed is not yet done, and what
+    /// was refused later looks the same.
+    pub(crate) fn sign_version(&self, permit: &Permit, draft: &mut Draft) {
+        if let (Scope::Patient(patient), Some(version)) = (draft.scope, &draft.meta.version) {
+            draft.meta.lists.push(access_list(&self.tagger, patient));
+            draft.meta.note = minicbor::to_vec(line_of(permit, version)).unwrap_or_default().into();
+        }
+    }
+
     /// Writes a durable line for each record that is about to leave.
     pub(crate) fn note_access(&self, permit: &Permit, opened: &[Released]) -> Result<()> {
         let parcels: Vec<Parcel> = opened
             .iter()
             .map(|released| {
-                let line = AccessLine {
-                    subject: permit.subject().to_owned(),
-                    role: permit.role(),
-                    act: permit.act(),
-                    purpose: permit.purpose(),
-                    what: format!(
-                        "{}/{}/_history/{}",
-                        released.version.collection, released.version.id, released.version.version
-                    ),
-                };
+                let line = line_of(permit, &released.version);
                 let mut meta = Meta::new(None);
                 meta.lists.push(match released.patient {
                     Some(patient) => access_list(&self.tagger, patient),
@@ -92,13 +122,25 @@ impl Chart {
         Ok(())
     }
 
-    /// Who saw, changed or was refused what of one patient, oldest first. The asking is on the list as well.
-    pub fn access(&self, context: &Context, patient: PatientId) -> Result<Vec<AccessRow>> {
+    /// Who saw, changed or was refused what of one patient, oldest first, a page at a time. The asking is on the list as
+    /// well: on the first page that there is.
+    pub fn access(&self, context: &Context, patient: PatientId, asked: AccessAsked) -> Result<AccessPage> {
         let _permit = self.admit(context, Act::ReadAccessLog, Target::Patient(patient), Sensitivity::Administrative)?;
-        self.vault.flush_notes()?;
-        self.catch_up()?;
-        let entries = self.index.listed(&access_list(&self.tagger, patient), 0, ROWS_MAX)?;
-        entries.into_iter().map(|index| self.access_row(index)).collect()
+        let until = match asked.until {
+            Some(until) => until,
+            None => {
+                self.vault.flush_notes()?;
+                self.catch_up()?;
+                self.vault.size()
+            }
+        };
+        let mut entries = self.index.listed(&access_list(&self.tagger, patient), asked.from, PAGE_ROWS)?;
+        let whole = entries.len() < PAGE_ROWS;
+        entries.retain(|entry| *entry < until);
+        // Reading pages is noted too; without an end, each page would make the next one.
+        let next = entries.last().filter(|_| !whole).map(|last| AccessAsked { from: last + 1, until: Some(until) });
+        let rows = entries.into_iter().map(|index| self.access_row(index)).collect::<Result<_>>()?;
+        Ok(AccessPage { rows, next })
     }
 
     fn access_row(&self, index: u64) -> Result<AccessRow> {
@@ -106,6 +148,7 @@ impl Chart {
         let unreadable = |e: minicbor::decode::Error| {
             Fault::new(Blame::Integrity, "chart.access-line", format!("entry {index}: no access line: {e}"))
         };
+        let operation = entry.operation.to_string();
         let row = if entry.kind == "guard.decision" {
             let decision = Decision::from_bytes(&meta.note).map_err(Fault::from)?;
             AccessRow {
@@ -116,8 +159,9 @@ impl Chart {
                 role: decision.role,
                 act: decision.act,
                 why: decision.purpose,
-                what: format!("operation {}", decision.operation),
+                what: decision.what.unwrap_or_default(),
                 outcome: if decision.allowed { "allowed" } else { "denied" },
+                operation,
                 reason: Some(decision.reason).filter(|r| !r.is_empty()),
             }
         } else {
@@ -131,18 +175,15 @@ impl Chart {
                 act: line.act,
                 why: line.purpose,
                 what: line.what,
-                outcome: "opened",
+                outcome: match &meta.version {
+                    Some(version) if version.deleted => "deleted",
+                    Some(_) => "written",
+                    None => "opened",
+                },
+                operation,
                 reason: None,
             }
         };
         Ok(row)
-    }
-
-    /// Resolves what an operator types: a FHIR id of a Patient, or an identifier's value.
-    pub fn find_patient(&self, text: &str) -> Result<Option<PatientId>> {
-        if let Some(found) = self.locate("Patient", text)? {
-            return Ok(found.patient);
-        }
-        self.patient_by_identifier(text)
     }
 }

@@ -4,7 +4,7 @@ use guard::{Denied, GuardError, PermitError};
 use kit::{Blame, Explain, Fault};
 use vault::VaultError;
 
-use crate::fhir::Issue;
+use crate::fhir::{Code, Issue};
 use crate::index::IndexError;
 use crate::meta::MetaError;
 
@@ -21,9 +21,17 @@ pub enum ChartError {
     #[error("{reference} would move to another patient; delete it there and create it here")]
     MovesPatient { reference: String },
     #[error("the record refers to {reference}, which is no patient of this centre")]
-    UnknownPatient { reference: String },
-    #[error("{count} patients carry this identifier: the object can't be filed without knowing whose it is")]
-    AmbiguousPatient { count: usize },
+    UnknownPatient {
+        reference: String,
+        /// The element that refers to her.
+        place: String,
+    },
+    #[error("more than one patient is known by this: nothing can be done before it is known whose it is")]
+    AmbiguousPatient,
+    #[error("the index led to another record than was asked for")]
+    IndexMisleads,
+    #[error("the list has more than {limit} entries, which is its maximum: a part of it would hide the newest")]
+    ListTooLong { limit: usize },
     #[error("the permit is for another patient")]
     AnotherPatient,
     #[error("entry {entry} holds no record")]
@@ -66,15 +74,32 @@ impl ChartError {
     }
 }
 
+impl ChartError {
+    /// In FHIR's terms, where there is more to say than a fault's blame: a place, or a status of its own.
+    pub fn issues(&self) -> Option<Vec<Issue>> {
+        match self {
+            Self::Invalid(issues) => Some(issues.clone()),
+            Self::UnknownPatient { place, .. } => {
+                let text = format!("{self} [{}]; what to do: {}", self.code(), self.guidance().unwrap_or_default());
+                Some(vec![Issue::error(Code::BusinessRule, text).at(place)])
+            }
+            Self::Gone { .. } => Some(vec![Issue::error(Code::Deleted, self.to_string())]),
+            Self::VersionConflict { .. } => Some(vec![Issue::error(Code::Precondition, self.to_string())]),
+            _ => None,
+        }
+    }
+}
+
 impl Explain for ChartError {
     fn blame(&self) -> Blame {
         match self {
             Self::Invalid(_) | Self::UnknownPatient { .. } | Self::MovesPatient { .. } => Blame::Peer,
-            Self::AmbiguousPatient { .. } => Blame::Conflict,
+            Self::AmbiguousPatient | Self::ListTooLong { .. } => Blame::Conflict,
             Self::NoSuchRecord { .. } | Self::Gone { .. } => Blame::Absent,
             Self::VersionConflict { .. } => Blame::Conflict,
             Self::AnotherPatient => Blame::Forbidden,
             Self::NoRecord { .. } => Blame::Ours,
+            Self::IndexMisleads => Blame::Integrity,
             Self::Denied(e) => e.blame(),
             Self::Permit(e) => e.blame(),
             Self::Guard(e) => e.blame(),
@@ -93,9 +118,11 @@ impl Explain for ChartError {
             Self::VersionConflict { .. } => "chart.version-conflict",
             Self::MovesPatient { .. } => "chart.moves-patient",
             Self::UnknownPatient { .. } => "chart.unknown-patient",
-            Self::AmbiguousPatient { .. } => "chart.ambiguous-patient",
+            Self::AmbiguousPatient => "chart.ambiguous-patient",
+            Self::ListTooLong { .. } => "chart.list-too-long",
             Self::AnotherPatient => "chart.another-patient",
             Self::NoRecord { .. } => "chart.no-record",
+            Self::IndexMisleads => "chart.index-misleads",
             Self::Denied(e) => e.code(),
             Self::Permit(e) => e.code(),
             Self::Guard(e) => e.code(),
@@ -108,9 +135,10 @@ impl Explain for ChartError {
 
     fn guidance(&self) -> Option<&'static str> {
         match self {
+            Self::IndexMisleads => Some("`holdfast scrub` makes the index anew from the ledger"),
             Self::UnknownPatient { .. } => Some("create the Patient first, or in the same transaction"),
             Self::VersionConflict { .. } => Some("read the current version and repeat the change on it"),
-            Self::AmbiguousPatient { .. } => Some("merge the patients or correct the identifier, then send again"),
+            Self::AmbiguousPatient => Some("merge the patients or correct the identifier, then send again"),
             Self::Denied(e) => e.guidance(),
             Self::Permit(e) => e.guidance(),
             Self::Guard(e) => e.guidance(),

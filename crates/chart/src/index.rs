@@ -5,13 +5,25 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use kit::{Blame, Explain, PatientId, Timestamp};
+use kit::{Blame, Digest, Explain, PatientId, Timestamp};
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use sha2::{Digest as _, Sha256};
 
 use crate::meta::{Meta, Tag};
 
 /// Raised when the tables change; another version is thrown away and rebuilt.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
+
+/// Records under one tag that one step of a search looks at: some milliseconds.
+const WALK_MAX: usize = 2_000;
+
+/// Records under a tag are counted up to here, to find out which group is the rarest.
+const COUNT_MAX: i64 = 1_000;
+
+/// How many records a step walks by, and the last of them.
+const WALK: &str = "SELECT count(*), max(record) FROM
+    (SELECT record FROM posting WHERE tag = ?1 AND record > ?2 ORDER BY record LIMIT ?3)";
 
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
@@ -55,6 +67,17 @@ pub struct Applied<'a> {
     pub time: Timestamp,
     pub meta: &'a Meta,
 }
+
+/// One step of a search.
+#[derive(Debug)]
+pub struct Scanned {
+    pub found: Vec<Located>,
+    /// The row after which the next step begins; none where there is nothing more.
+    pub next: Option<i64>,
+}
+
+/// Takes entries in, one after the other.
+pub type Feed<'a> = &'a mut dyn FnMut(Applied<'_>) -> Result<()>;
 
 pub struct Index(Mutex<Connection>);
 
@@ -113,6 +136,7 @@ impl Index {
              CREATE TABLE record (
                  row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, patient BLOB,
                  version INTEGER NOT NULL, entry INTEGER NOT NULL, deleted INTEGER NOT NULL, updated INTEGER NOT NULL);
+             CREATE INDEX record_patient ON record (patient) WHERE deleted = 0;
              CREATE TABLE version (
                  record INTEGER NOT NULL, version INTEGER NOT NULL, entry INTEGER NOT NULL,
                  PRIMARY KEY (record, version)) WITHOUT ROWID;
@@ -138,10 +162,31 @@ impl Index {
     /// number of the first entry that it did not feed.
     pub fn apply<E: From<IndexError>>(
         &self,
-        feed: impl FnOnce(u64, &mut dyn FnMut(Applied<'_>) -> Result<()>) -> std::result::Result<u64, E>,
+        feed: impl FnOnce(u64, Feed<'_>) -> std::result::Result<u64, E>,
+    ) -> std::result::Result<u64, E> {
+        self.change(false, feed)
+    }
+
+    /// As [`Self::apply`], from the first entry on, in place of all that stood there.
+    pub fn rebuild<E: From<IndexError>>(
+        &self,
+        feed: impl FnOnce(u64, Feed<'_>) -> std::result::Result<u64, E>,
+    ) -> std::result::Result<u64, E> {
+        self.change(true, feed)
+    }
+
+    fn change<E: From<IndexError>>(
+        &self,
+        anew: bool,
+        feed: impl FnOnce(u64, Feed<'_>) -> std::result::Result<u64, E>,
     ) -> std::result::Result<u64, E> {
         let mut connection = self.lock();
         let transaction = connection.transaction().map_err(IndexError::from)?;
+        if anew {
+            let emptied = "DELETE FROM record; DELETE FROM version; DELETE FROM posting; DELETE FROM listed;
+                           UPDATE head SET applied = 0;";
+            transaction.execute_batch(emptied).map_err(IndexError::from)?;
+        }
         let from: i64 =
             transaction.query_row("SELECT applied FROM head", [], |row| row.get(0)).map_err(IndexError::from)?;
         let next = feed(from.cast_unsigned(), &mut |applied| apply_one(&transaction, &applied))?;
@@ -150,6 +195,47 @@ impl Index {
         }
         transaction.commit().map_err(IndexError::from)?;
         Ok(next)
+    }
+
+    /// How far it is, and a digest of every row: two indexes of one ledger that are as far have the same.
+    pub fn content(&self) -> Result<(u64, Digest)> {
+        let connection = self.lock();
+        let mut hasher = Sha256::new();
+        for (table, order) in [
+            ("head", "vault"),
+            ("record", "row"),
+            ("version", "record, version"),
+            ("posting", "tag, record"),
+            ("listed", "tag, entry"),
+        ] {
+            hasher.update(table);
+            let mut statement = connection.prepare(&format!("SELECT * FROM {table} ORDER BY {order}"))?;
+            let columns = statement.column_count();
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                for column in 0..columns {
+                    // Length or kind first, so that no two rows read alike.
+                    match row.get_ref(column)? {
+                        ValueRef::Integer(number) => {
+                            hasher.update([1]);
+                            hasher.update(number.to_be_bytes());
+                        }
+                        ValueRef::Null => hasher.update([0]),
+                        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => {
+                            hasher.update([2]);
+                            hasher.update((bytes.len() as u64).to_be_bytes());
+                            hasher.update(bytes);
+                        }
+                        ValueRef::Real(number) => {
+                            hasher.update([3]);
+                            hasher.update(number.to_be_bytes());
+                        }
+                    }
+                }
+            }
+        }
+        let applied: i64 = connection.query_row("SELECT applied FROM head", [], |row| row.get(0))?;
+        Ok((applied.cast_unsigned(), Digest(hasher.finalize().into())))
     }
 
     /// The current version of the record with this key.
@@ -181,25 +267,79 @@ impl Index {
         Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
     }
 
+    /// Keys of a patient's living records, so many at most.
+    pub fn living(&self, patient: PatientId, limit: usize) -> Result<Vec<Tag>> {
+        let connection = self.lock();
+        let mut statement =
+            connection.prepare_cached("SELECT key FROM record WHERE patient = ?1 AND deleted = 0 LIMIT ?2")?;
+        let rows = statement.query_map(params![patient.0, limit.cast_signed()], |row| row.get::<_, Vec<u8>>(0))?;
+        Ok(rows.map(|key| Ok(Tag(key?.into()))).collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Living records that stand under at least one tag of every group, after row `after`, oldest first.
     pub fn search(&self, groups: &[Vec<Tag>], after: i64, limit: usize) -> Result<Vec<Located>> {
-        let mut sql = String::from(
-            "SELECT r.row, r.entry, r.version, r.deleted, r.patient, r.updated FROM record r WHERE r.row > ? AND r.deleted = 0",
-        );
-        let mut values: Vec<&dyn rusqlite::ToSql> = vec![&after];
-        let group_tags: Vec<Vec<&[u8]>> = groups.iter().map(|g| g.iter().map(Tag::as_bytes).collect()).collect();
-        for group in &group_tags {
-            let marks = vec!["?"; group.len()].join(",");
-            sql.push_str(&format!(" AND r.row IN (SELECT record FROM posting WHERE tag IN ({marks}))"));
-            values.extend(group.iter().map(|tag| tag as &dyn rusqlite::ToSql));
+        let (mut found, mut after) = (Vec::new(), after);
+        loop {
+            let scanned = self.scan(groups, after, limit.saturating_sub(found.len()))?;
+            found.extend(scanned.found);
+            match scanned.next {
+                Some(next) if found.len() < limit => after = next,
+                _ => return Ok(found),
+            }
         }
-        let limit = limit.cast_signed();
-        sql.push_str(" ORDER BY r.row LIMIT ?");
-        values.push(&limit);
+    }
+
+    /// One step of a search: a bounded walk along the rarest group, so that neither the size of the centre nor a common
+    /// name makes others wait.
+    pub fn scan(&self, groups: &[Vec<Tag>], after: i64, limit: usize) -> Result<Scanned> {
         let connection = self.lock();
+        let Some(leading) = rarest(&connection, groups)? else {
+            return Ok(Scanned { found: Vec::new(), next: None });
+        };
+        let (lead, others): (Vec<_>, Vec<_>) = groups.iter().enumerate().partition(|(number, _)| *number == leading);
+        let others: Vec<&Vec<Tag>> = others.into_iter().map(|(_, group)| group).collect();
+        let sql = scan_sql(&others);
         let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(values.as_slice(), located)?;
-        Ok(rows.collect::<std::result::Result<_, _>>()?)
+        let mut walk = connection.prepare_cached(WALK)?;
+        let (mut found, mut reached) = (Vec::new(), None);
+        for tag in lead.into_iter().flat_map(|(_, group)| group) {
+            let (walked, last): (usize, Option<i64>) = walk
+                .query_row(params![tag.as_bytes(), after, WALK_MAX.cast_signed()], |row| {
+                    Ok((row.get::<_, i64>(0)?.cast_unsigned().try_into().unwrap_or(WALK_MAX), row.get(1)?))
+                })?;
+            let end = last.filter(|_| walked == WALK_MAX);
+            let bytes: Vec<&[u8]> = others.iter().flat_map(|group| group.iter().map(Tag::as_bytes)).collect();
+            let tag = tag.as_bytes();
+            let (most, limit) = (WALK_MAX.cast_signed(), limit.cast_signed());
+            let mut values: Vec<&dyn rusqlite::ToSql> = vec![&tag, &after, &most];
+            values.extend(bytes.iter().map(|tag| tag as &dyn rusqlite::ToSql));
+            values.push(&limit);
+            let rows = statement.query_map(values.as_slice(), located)?;
+            found.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+            reached = match (reached, end) {
+                (Some(known), Some(end)) => Some(std::cmp::min::<i64>(known, end)),
+                (known, end) => known.or(end),
+            };
+        }
+        found.sort_by_key(|record: &Located| record.row);
+        found.dedup_by_key(|record| record.row);
+        // Beyond the shortest walk, something of its tag may be missing.
+        found.retain(|record| reached.is_none_or(|reached| record.row <= reached));
+        let full = found.len() >= limit;
+        found.truncate(limit);
+        let next = if full { found.last().map(|last| last.row) } else { reached };
+        Ok(Scanned { found, next })
+    }
+
+    /// Entries on a list that are older than entry `before`, newest first.
+    pub fn listed_back(&self, list: &Tag, before: u64, limit: usize) -> Result<Vec<u64>> {
+        let connection = self.lock();
+        let mut statement = connection
+            .prepare_cached("SELECT entry FROM listed WHERE tag = ?1 AND entry < ?2 ORDER BY entry DESC LIMIT ?3")?;
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        let rows =
+            statement.query_map(params![list.as_bytes(), before, limit.cast_signed()], |row| row.get::<_, i64>(0))?;
+        Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
     }
 
     /// Entries on a list from entry `from` on, oldest first.
@@ -211,6 +351,43 @@ impl Index {
             .query_map(params![list.as_bytes(), from.cast_signed(), limit.cast_signed()], |row| row.get::<_, i64>(0))?;
         Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
     }
+}
+
+/// The group that the fewest records stand under, as far as they are counted.
+fn rarest(connection: &Connection, groups: &[Vec<Tag>]) -> Result<Option<usize>> {
+    if groups.len() < 2 {
+        return Ok((!groups.is_empty()).then_some(0));
+    }
+    let mut best = None;
+    for (number, group) in groups.iter().enumerate() {
+        let marks = vec!["?"; group.len()].join(",");
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM posting WHERE tag IN ({marks}) LIMIT {COUNT_MAX})");
+        let values = rusqlite::params_from_iter(group.iter().map(Tag::as_bytes));
+        let count: i64 = connection.prepare_cached(&sql)?.query_row(values, |row| row.get(0))?;
+        if best.is_none_or(|(least, _)| count < least) {
+            best = Some((count, number));
+        }
+    }
+    Ok(best.map(|(_, number)| number))
+}
+
+/// The records of one tag, a walk long, that stand under each of the other groups as well.
+fn scan_sql(others: &[&Vec<Tag>]) -> String {
+    let mut sql = String::from(
+        "SELECT r.row, r.entry, r.version, r.deleted, r.patient, r.updated FROM
+             (SELECT record FROM posting WHERE tag = ? AND record > ? ORDER BY record LIMIT ?) AS walk
+             CROSS JOIN record AS r ON r.row = walk.record
+         WHERE r.deleted = 0",
+    );
+    for group in others {
+        let marks = vec!["?"; group.len()].join(",");
+        sql.push_str(&format!(
+            " AND EXISTS (SELECT 1 FROM posting AS p WHERE p.record = walk.record AND p.tag IN ({marks}))"
+        ));
+    }
+    // The walk is in order already.
+    sql.push_str(" ORDER BY walk.record LIMIT ?");
+    sql
 }
 
 fn located(row: &rusqlite::Row<'_>) -> rusqlite::Result<Located> {
@@ -308,8 +485,82 @@ mod tests {
         assert_eq!((a.version, a.entry), (2, 2));
         assert_eq!(index.history(a.row, u32::MAX, 10).unwrap(), [2, 0]);
         assert_eq!(index.entry_of_version(a.row, 1).unwrap(), Some(0));
-        assert_eq!(index.listed(&tagger.full(&[b"all"]), 1, 10).unwrap(), [1, 2]);
+        let all = tagger.full(&[b"all"]);
+        assert_eq!(index.listed(&all, 1, 10).unwrap(), [1, 2]);
+        assert_eq!(index.listed_back(&all, u64::MAX, 2).unwrap(), [2, 1]);
+        assert_eq!(index.listed_back(&all, 1, 2).unwrap(), [0]);
         assert_eq!(index.applied().unwrap(), 3);
+    }
+
+    /// The database's own plan: how much it costs doesn't depend on how many records there are.
+    #[test]
+    fn a_search_walks_along_its_rarest_tag_and_looks_up_the_others() {
+        let index = Index::in_memory(b"vault").unwrap();
+        let tagger = Tagger::new(&[3; 32]);
+        let many: Vec<Meta> =
+            (0..WALK_MAX + 10).map(|n| meta(&tagger, &n.to_string(), 1, &["type", "common"])).collect();
+        feed(&index, &many);
+        feed(&index, &[meta(&tagger, "rare", 1, &["type", "common", "rare"])]);
+        let group = |name: &str| vec![tagger.fuzzy(&[name.as_bytes()])];
+        let (kind, common, rare) = (group("type"), group("common"), group("rare"));
+        assert_eq!(rarest(&index.lock(), &[kind.clone(), common.clone(), rare.clone()]).unwrap(), Some(2));
+
+        let plan_of = |sql: &str| -> Vec<String> {
+            let connection = index.lock();
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            for number in 1..=statement.parameter_count() {
+                statement.raw_bind_parameter(number, 1).unwrap();
+            }
+            let mut rows = statement.raw_query();
+            let mut steps = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                steps.push(row.get::<_, String>(3).unwrap());
+            }
+            steps
+        };
+        let plan = plan_of(&scan_sql(&[&kind, &common]));
+        assert!(plan.iter().any(|step| step.contains("PRIMARY KEY (tag=? AND record>?)")), "{plan:#?}");
+        for costly in ["LIST SUBQUERY", "TEMP B-TREE", "SCAN posting", "SCAN r", "SCAN p"] {
+            assert!(!plan.iter().any(|step| step.contains(costly)), "{costly}: {plan:#?}");
+        }
+        let plan = plan_of("SELECT key FROM record WHERE patient = ?1 AND deleted = 0 LIMIT ?2");
+        assert!(plan.iter().any(|step| step.contains("record_patient")), "{plan:#?}");
+
+        // A walk ends where it may, and the next one goes on there: all are found, each once.
+        let none = tagger.fuzzy(&[b"rare"]);
+        let step = index.scan(&[vec![common[0].clone(), none], kind.clone()], 0, 10_000).unwrap();
+        assert_eq!((step.found.len(), step.next), (WALK_MAX, Some(i64::try_from(WALK_MAX).unwrap())));
+        assert_eq!(index.search(&[kind, common.clone()], 0, 10_000).unwrap().len(), WALK_MAX + 11);
+        assert_eq!(index.search(&[common, rare], 0, 10_000).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_changed_row_changes_the_content_and_a_rebuild_mends_it() {
+        let index = Index::in_memory(b"vault").unwrap();
+        let tagger = Tagger::new(&[3; 32]);
+        let metas = [meta(&tagger, "a", 1, &["x"]), meta(&tagger, "b", 1, &["x", "y"]), meta(&tagger, "a", 2, &["z"])];
+        feed(&index, &metas);
+        let sound = index.content().unwrap();
+        assert_eq!(sound.0, 3);
+        for change in [
+            "UPDATE record SET entry = 0 WHERE row = 1",
+            "UPDATE record SET patient = NULL WHERE row = 2",
+            "DELETE FROM listed WHERE entry = 2",
+            "DELETE FROM posting WHERE record = 2",
+            "UPDATE version SET entry = 1 WHERE entry = 0",
+            "UPDATE head SET applied = 9",
+        ] {
+            index.lock().execute(change, []).unwrap();
+            assert_ne!(index.content().unwrap(), sound, "{change}");
+            let again = |from: u64, apply: Feed<'_>| -> Result<u64> {
+                for (entry, meta) in (from..).zip(&metas) {
+                    apply(Applied { entry, patient: Some(PatientId([7; 16])), time: Timestamp(5), meta })?;
+                }
+                Ok(3)
+            };
+            index.rebuild(again).unwrap();
+            assert_eq!(index.content().unwrap(), sound, "{change}");
+        }
     }
 
     #[test]

@@ -8,30 +8,35 @@ mod error;
 pub mod fhir;
 mod index;
 mod journal;
+mod locks;
 mod meta;
 mod objects;
 mod records;
+mod sensitivity;
+mod transact;
+mod what;
+mod writes;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use guard::{Act, Caller, Guard, Permit, Purpose, Sensitivity, Target};
+use guard::{Act, Ask, Caller, Guard, Permit, Purpose, Sensitivity, Target};
 use kit::{Clock, Entropy, OperationId, PatientId, Timestamp};
 use vault::{Entry, Group, Parcel, Receipt, Scope, Vault};
 use zeroize::Zeroizing;
 
-pub use access::{AccessLine, AccessRow};
+pub use access::{AccessAsked, AccessLine, AccessPage, AccessRow};
 pub use error::ChartError;
-pub use index::{Index, IndexError, Located};
+pub use index::{Feed, Index, IndexError, Located};
 pub use journal::Journal;
 pub use meta::{Meta, MetaError, Tag, Tagger, Version};
 pub use objects::{Demographics, ObjectDraft, ObjectKept};
 pub use records::{Kept, Page};
 
-type Result<T> = std::result::Result<T, ChartError>;
+use crate::fhir::Change;
+use crate::locks::{Held, Keys, Locks};
 
-/// Stripes of the lock that puts two writers of the same record one after the other.
-const STRIPES: usize = 256;
+type Result<T> = std::result::Result<T, ChartError>;
 
 /// Who asks, why, and under which operation: what every call of the façade needs.
 #[derive(Clone)]
@@ -48,6 +53,8 @@ pub struct Released {
     pub version: Version,
     pub patient: Option<PatientId>,
     pub updated: Timestamp,
+    /// How this version came to be, where it is a resource.
+    pub change: Change,
     /// Empty for a tombstone.
     pub bytes: Zeroizing<Vec<u8>>,
 }
@@ -69,7 +76,9 @@ pub struct Chart {
     tagger: Arc<Tagger>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    stripes: Vec<Mutex<()>>,
+    locks: Locks,
+    /// Naming system of the hospital number; none: an identifier counts whatever its system.
+    number_system: Option<String>,
 }
 
 impl Chart {
@@ -97,11 +106,23 @@ impl Chart {
             tagger,
             clock,
             entropy,
-            stripes: (0..STRIPES).map(|_| Mutex::new(())).collect(),
+            locks: Locks::default(),
+            number_system: None,
         };
         chart.catch_up()?;
         chart.replay_guard()?;
         Ok(chart)
+    }
+
+    /// With a naming system, only identifiers of that system are hospital numbers: an insurance number that happens to
+    /// equal one is then nobody's DICOM Patient ID.
+    pub fn with_number_system(mut self, system: Option<String>) -> Self {
+        self.number_system = system;
+        self
+    }
+
+    pub fn number_system(&self) -> Option<&str> {
+        self.number_system.as_deref()
     }
 
     pub fn guard(&self) -> &Arc<Guard> {
@@ -126,19 +147,40 @@ impl Chart {
 
     /// Applies to the index what the ledger has and the index hasn't.
     pub fn catch_up(&self) -> Result<u64> {
-        self.index.apply(|from, apply| {
-            self.vault
-                .scan(from, &mut |entry| {
-                    if entry.kind.starts_with("vault.") {
-                        return Ok(());
-                    }
-                    let meta = Meta::from_bytes(entry.index, &entry.meta)?;
-                    let patient = patient_of(&entry);
-                    apply(index::Applied { entry: entry.index, patient, time: entry.time, meta: &meta })?;
-                    Ok(())
-                })
-                .map_err(ChartError::from)
-        })
+        self.index.apply(|from, apply| self.feed(from, u64::MAX, apply))
+    }
+
+    /// Hands the index the entries from `from` on that come before `until`.
+    fn feed(&self, from: u64, until: u64, apply: index::Feed<'_>) -> Result<u64> {
+        let end = self.vault.scan(from, &mut |entry| {
+            if entry.index >= until || entry.kind.starts_with("vault.") {
+                return Ok(());
+            }
+            let meta = Meta::from_bytes(entry.index, &entry.meta)?;
+            let patient = patient_of(&entry);
+            apply(index::Applied { entry: entry.index, patient, time: entry.time, meta: &meta })?;
+            Ok(())
+        })?;
+        Ok(end.min(until))
+    }
+
+    /// Whether the index says what the ledger does: one is made anew beside it, and the two are compared. Whoever can
+    /// write the gateway's disk can write the index.
+    pub fn index_is_true(&self) -> Result<bool> {
+        self.catch_up()?;
+        let (applied, content) = self.index.content()?;
+        if applied > self.vault.size() {
+            return Ok(false);
+        }
+        let anew = Index::in_memory(&self.vault.id().0)?;
+        anew.apply(|from, apply| self.feed(from, applied, apply))?;
+        Ok(anew.content()? == (applied, content))
+    }
+
+    /// Makes the index anew from the ledger, and reads again what guard had read by it.
+    pub fn rebuild_index(&self) -> Result<()> {
+        self.index.rebuild(|from, apply| self.feed(from, u64::MAX, apply))?;
+        self.replay_guard()
     }
 
     fn replay_guard(&self) -> Result<()> {
@@ -158,7 +200,21 @@ impl Chart {
 
     /// Asks guard; the decision is on record whatever it is.
     pub fn admit(&self, context: &Context, act: Act, target: Target, sensitivity: Sensitivity) -> Result<Permit> {
-        Ok(self.guard.admit(&context.caller, act, target, sensitivity, context.purpose, context.operation)?)
+        self.admit_to_do(context, act, target, sensitivity, "")
+    }
+
+    /// Asks guard, and says what it is to be done to (`Type/id`, or a search without its values).
+    pub(crate) fn admit_to_do(
+        &self,
+        context: &Context,
+        act: Act,
+        target: Target,
+        sensitivity: Sensitivity,
+        what: &str,
+    ) -> Result<Permit> {
+        let Context { caller, purpose, operation } = context;
+        let ask = Ask { act, target, sensitivity, purpose: *purpose, operation: *operation, what };
+        Ok(self.guard.admit(caller, ask)?)
     }
 
     /// Keeps drafts as one act: all or nothing. Returns once they are durable and found by the index.
@@ -173,6 +229,10 @@ impl Chart {
         }
         let parcels = drafts
             .into_iter()
+            .map(|mut draft| {
+                self.sign_version(permit, &mut draft);
+                draft
+            })
             .map(|draft| Parcel {
                 scope: draft.scope,
                 kind: draft.kind,
@@ -209,7 +269,7 @@ impl Chart {
         }
         let meta = Meta::from_bytes(index, &entry.meta)?;
         let version = meta.version.ok_or(ChartError::NoRecord { entry: index })?;
-        Ok(Released { entry: index, version, patient, updated: entry.time, bytes })
+        Ok(Released { entry: index, version, patient, updated: entry.time, change: Change::Put, bytes })
     }
 
     /// A patient's key under the lists of `name`.
@@ -217,9 +277,21 @@ impl Chart {
         self.tagger.full(&[b"list", name.as_bytes(), of])
     }
 
-    /// Entries that stand on a list, oldest first.
+    /// Entries that stand on a list, oldest first. A list that is longer than `limit` is an error: a part of it, taken
+    /// for the whole, would hide the newest.
     pub fn listed(&self, list: &Tag, limit: usize) -> Result<Vec<u64>> {
-        Ok(self.index.listed(list, 0, limit)?)
+        let entries = self.index.listed(list, 0, limit.saturating_add(1))?;
+        if entries.len() > limit { Err(ChartError::ListTooLong { limit }) } else { Ok(entries) }
+    }
+
+    /// Entries on a list that are older than entry `before`, newest first, and no more than `limit`.
+    pub fn listed_back(&self, list: &Tag, before: u64, limit: usize) -> Result<Vec<u64>> {
+        Ok(self.index.listed_back(list, before, limit)?)
+    }
+
+    /// The newest entry on a list.
+    pub fn newest(&self, list: &Tag) -> Result<Option<u64>> {
+        Ok(self.index.listed_back(list, u64::MAX, 1)?.pop())
     }
 
     /// The note that an entry carries in its meta (never a payload).
@@ -229,18 +301,13 @@ impl Chart {
         Ok((entry, meta))
     }
 
-    /// Puts writers of the same things one after the other. Stripes are taken in order, so two acts can't block
-    /// each other for good.
-    fn hold(&self, keys: &[&Tag]) -> Vec<MutexGuard<'_, ()>> {
-        let mut numbers: Vec<usize> =
-            keys.iter().map(|tag| tag.as_bytes().first().map_or(0, |b| usize::from(*b))).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers
-            .into_iter()
-            .filter_map(|n| self.stripes.get(n))
-            .map(|stripe| stripe.lock().unwrap_or_else(PoisonError::into_inner))
-            .collect()
+    /// Puts writers of the same things one after the other. Whoever holds some must take no more.
+    fn hold(&self, keys: &[&Tag]) -> Vec<Held<'_>> {
+        self.locks.hold(keys.iter().copied(), std::iter::empty())
+    }
+
+    fn hold_keys(&self, keys: &Keys) -> Vec<Held<'_>> {
+        self.locks.hold(keys.alone.iter(), keys.together.iter())
     }
 }
 

@@ -1,17 +1,17 @@
 //! Objects that are no FHIR resource (DICOM instances) and facts that belong to a patient (approvals, verdicts).
 
 use guard::{Act, Permit, Sensitivity, Target};
-use kit::{Digest, PatientId};
+use kit::{Digest, PatientId, Timestamp};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use vault::{Receipt, Scope};
 
-use crate::fhir::Resource;
+use crate::fhir::{Resource, token};
 use crate::meta::{Meta, Tag, Version};
-use crate::{Chart, ChartError, Context, Draft, Located, Released, Result, scope_of};
+use crate::{Chart, ChartError, Context, Draft, Located, Result, scope_of};
 
-/// Objects of one kind that one patient may have on a list that is read whole; a course has under 100.
-const LIST_MAX: usize = 10_000;
+/// Patients with one number, erased ones among them, that are looked at.
+const NAMESAKES_MAX: usize = 64;
 
 /// What an object says of its patient.
 #[derive(Clone, Default)]
@@ -61,17 +61,41 @@ impl Chart {
         Ok(self.index.locate(&self.key(collection, id))?)
     }
 
-    pub(crate) fn identifier_tag(&self, collection: &str, value: &str) -> Tag {
-        self.tagger.full(&[b"search", collection.as_bytes(), b"identifier", value.as_bytes()])
+    /// The search tag of a hospital number.
+    fn number_tag(&self, value: &str) -> Tag {
+        let value = match &self.number_system {
+            Some(system) => token(Some(system), value),
+            None => value.to_owned(),
+        };
+        self.tagger.full(&[b"search", b"Patient", b"identifier", value.as_bytes()])
     }
 
-    /// The one patient with this identifier value, whatever its system.
-    pub fn patient_by_identifier(&self, value: &str) -> Result<Option<PatientId>> {
-        let found = self.index.search(&[vec![self.identifier_tag("Patient", value)]], 0, 2)?;
-        match found.as_slice() {
-            [] => Ok(None),
-            [one] => Ok(one.patient),
-            more => Err(ChartError::AmbiguousPatient { count: more.len() }),
+    /// The one living patient with this hospital number: what DICOM calls Patient ID. Never a FHIR id, which whoever
+    /// writes a record may choose.
+    pub fn patient_by_number(&self, value: &str) -> Result<Option<PatientId>> {
+        let found = self.index.search(&[vec![self.number_tag(value)]], 0, NAMESAKES_MAX)?;
+        // An erased patient's number is free again: she is known by nothing any more.
+        let living = |patient: &Option<PatientId>| patient.is_none_or(|patient| !self.is_erased(patient));
+        let mut found = found.into_iter().map(|found| found.patient).filter(living);
+        match (found.next(), found.next()) {
+            (None, _) => Ok(None),
+            (Some(one), None) => Ok(one),
+            (Some(_), Some(_)) => Err(ChartError::AmbiguousPatient),
+        }
+    }
+
+    /// Resolves what a person types: `Patient/ID` is a FHIR id; anything else a hospital number or a FHIR id, and where
+    /// the two are different patients nobody guesses. A deleted Patient still answers to her id, not to her number.
+    pub fn find_patient(&self, text: &str) -> Result<Option<PatientId>> {
+        if let Some(id) = text.strip_prefix("Patient/") {
+            return Ok(self.locate("Patient", id)?.and_then(|found| found.patient));
+        }
+        let by_number = self.patient_by_number(text)?;
+        let by_id = self.locate("Patient", text)?;
+        match (by_number, by_id) {
+            (Some(number), Some(id)) if !id.deleted && id.patient != Some(number) => Err(ChartError::AmbiguousPatient),
+            (Some(number), _) => Ok(Some(number)),
+            (None, id) => Ok(id.and_then(|found| found.patient)),
         }
     }
 
@@ -79,11 +103,11 @@ impl Chart {
     /// bytes sent twice are kept once; other bytes under the same id are a new version, and nothing is lost.
     /// `act` is what brings it here: storing, or handing in an approval together with its plan.
     pub fn keep_object(&self, context: &Context, act: Act, draft: ObjectDraft) -> Result<ObjectKept> {
-        let identity = self.identifier_tag("Patient", &draft.patient.identifier);
+        let identity = self.number_tag(&draft.patient.identifier);
         let key = self.key(draft.collection, &draft.id);
         let _held = self.hold(&[&identity, &key]);
 
-        let known = self.patient_by_identifier(&draft.patient.identifier)?;
+        let known = self.patient_by_number(&draft.patient.identifier)?;
         let patient = known.unwrap_or_else(|| PatientId::random(self.entropy.as_ref()));
         let permit = self.admit(context, act, Target::Patient(patient), Sensitivity::Clinical)?;
 
@@ -134,7 +158,10 @@ impl Chart {
         let mut set = |key: &str, value: Option<serde_json::Value>| resource.extend(value.map(|v| (key.to_owned(), v)));
         set("resourceType", Some(json!("Patient")));
         set("meta", Some(json!({ "tag": [{ "system": "urn:holdfast:origin", "code": "from-dicom" }] })));
-        set("identifier", Some(json!([{ "value": from.identifier }])));
+        let mut number = serde_json::Map::new();
+        number.extend(self.number_system.as_ref().map(|system| ("system".to_owned(), json!(system))));
+        number.insert("value".to_owned(), json!(from.identifier));
+        set("identifier", Some(json!([number])));
         set("name", (!name.is_empty()).then(|| json!([name])));
         set("gender", from.gender.map(|gender| json!(gender)));
         set("birthDate", from.birth_date.as_ref().map(|date| json!(date)));
@@ -176,16 +203,15 @@ impl Chart {
         self.keep(permit, Vec::new(), vec![draft])?.pop().ok_or(ChartError::NoRecord { entry: 0 })
     }
 
-    /// The patient that an entry is about.
-    pub fn patient_of_entry(&self, entry: u64) -> Result<Option<PatientId>> {
-        Ok(crate::patient_of(&self.vault.entry(entry)?))
+    /// When an entry was made, and the patient that it is about.
+    pub fn time_and_patient_of(&self, entry: u64) -> Result<(Timestamp, Option<PatientId>)> {
+        let entry = self.vault.entry(entry)?;
+        Ok((entry.time, crate::patient_of(&entry)))
     }
 
-    /// Her newest Patient resource, opened and noted.
-    pub fn release_patient(&self, permit: &Permit, patient: PatientId) -> Result<Option<Released>> {
-        let versions = self.index.listed(&self.patient_record_list(patient), 0, LIST_MAX)?;
-        let Some(last) = versions.last() else { return Ok(None) };
-        Ok(self.release(permit, &[*last])?.pop())
+    /// The entry of her newest Patient resource.
+    pub fn patient_entry(&self, patient: PatientId) -> Result<Option<u64>> {
+        self.newest(&self.patient_record_list(patient))
     }
 
     /// Versions of her Patient resource.
@@ -205,11 +231,5 @@ impl Chart {
             return Err(ChartError::AnotherPatient);
         }
         Ok(self.vault.erase(patient, Some(permit.digest()), permit.operation())?)
-    }
-
-    /// Everything on one of a patient's lists, opened and noted.
-    pub fn release_list(&self, permit: &Permit, name: &str, patient: PatientId) -> Result<Vec<Released>> {
-        let entries = self.index.listed(&self.list_tag(name, &patient.0), 0, LIST_MAX)?;
-        self.release(permit, &entries)
     }
 }

@@ -1,39 +1,23 @@
-//! FHIR resources on the vault: create, read, update, delete, history, search, transactions.
+//! FHIR resources on the vault: create, read, update, delete, history, search.
 
-use std::collections::{BTreeMap, HashMap};
-
-use guard::{Act, Permit, Sensitivity, Target};
-use kit::{Explain, PatientId, Timestamp};
+use guard::{Act, Permit, Target};
+use kit::Timestamp;
 use zeroize::Zeroizing;
 
-use crate::fhir::{
-    Action, Code, Compartment, Draft as BundleDraft, Field, Issue, Operation, Plan, Query, Reach, Resource,
-    ResponseEntry, fault_outcome, operation_outcome, status_of_fault, status_of_issues,
-};
-use crate::meta::{Meta, Tag, Version};
-use crate::{Chart, ChartError, Context, Draft, Located, Released, Result, scope_of};
+use crate::fhir::{Change, Field, Query, Reach, Resource};
+use crate::meta::{Tag, Version};
+use crate::sensitivity::sensitivity;
+use crate::writes::Write;
+use crate::{Chart, ChartError, Context, Located, Released, Result, what};
 
 /// Versions in one answer to a history.
 const HISTORY_MAX: usize = 100;
 /// Records that one search may open before it answers with what it has and a link to the rest: truncated tags give
 /// candidates, and each that is opened counts.
 const SEARCH_OPENED_MAX: usize = 200;
-/// Types that say who somebody is and when she comes, and nothing about her illness.
-const ADMINISTRATIVE: &[&str] = &[
-    "Appointment",
-    "AppointmentResponse",
-    "Endpoint",
-    "HealthcareService",
-    "Location",
-    "Organization",
-    "OrganizationAffiliation",
-    "Patient",
-    "Practitioner",
-    "PractitionerRole",
-    "RelatedPerson",
-    "Schedule",
-    "Slot",
-];
+/// Steps through the index that one search may take before it does the same: a time or a second name may rule out
+/// thousands that need not be opened.
+const SEARCH_STEPS_MAX: usize = 50;
 
 /// What a write left.
 #[derive(Clone, Debug)]
@@ -59,265 +43,50 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-enum Write {
-    Create { resource: Resource, id: String },
-    Update { resource: Resource, id: String, if_match: Option<u32> },
-    Delete { kind: &'static str, id: String, if_match: Option<u32> },
-}
-
-impl Write {
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Create { resource, .. } | Self::Update { resource, .. } => resource.kind(),
-            Self::Delete { kind, .. } => kind,
-        }
-    }
-
-    fn id(&self) -> &str {
-        match self {
-            Self::Create { id, .. } | Self::Update { id, .. } | Self::Delete { id, .. } => id,
-        }
-    }
-
-    fn resource(&self) -> Option<&Resource> {
-        match self {
-            Self::Create { resource, .. } | Self::Update { resource, .. } => Some(resource),
-            Self::Delete { .. } => None,
-        }
-    }
-
-    fn reference(&self) -> String {
-        format!("{}/{}", self.kind(), self.id())
-    }
-}
-
-/// How much a type says of a patient.
-fn sensitivity(kind: &str) -> Sensitivity {
-    if ADMINISTRATIVE.contains(&kind) { Sensitivity::Administrative } else { Sensitivity::Clinical }
-}
-
-fn target(patient: Option<PatientId>) -> Target {
-    patient.map_or(Target::Centre, Target::Patient)
-}
-
 impl Chart {
-    fn new_record_id(&self) -> String {
-        kit::Id16(self.entropy.id()).to_string()
-    }
-
     /// Keeps a new resource under an id of our own making.
     pub fn create(&self, context: &Context, resource: Resource) -> Result<Kept> {
         let id = self.new_record_id();
-        self.write_one(context, Write::Create { resource, id })
+        self.put(context, Write::put(resource, id, None))
     }
 
     /// Keeps the next version, or the first where there is none (update as create).
     pub fn update(&self, context: &Context, resource: Resource, id: &str, if_match: Option<u32>) -> Result<Kept> {
-        self.write_one(context, Write::Update { resource, id: id.to_owned(), if_match })
+        self.put(context, Write::put(resource, id, if_match))
+    }
+
+    fn put(&self, context: &Context, write: Write) -> Result<Kept> {
+        let reference = format!("{}/{}", write.kind, write.id);
+        self.write_one(context, write)?.ok_or(ChartError::NoSuchRecord { reference })
     }
 
     /// Keeps resources that have their ids already, as a load from another system does: all of them or none.
     pub fn import(&self, context: &Context, resources: &[&[u8]]) -> Result<Vec<Kept>> {
         let writes = resources.iter().map(|bytes| {
             let resource = Resource::parse(bytes, None).map_err(ChartError::Invalid)?;
-            Ok(match resource.id().map(str::to_owned) {
-                Some(id) => Write::Update { resource, id, if_match: None },
-                None => Write::Create { resource, id: self.new_record_id() },
-            })
+            let id = resource.id().map_or_else(|| self.new_record_id(), str::to_owned);
+            Ok(Write::put(resource, id, None))
         });
-        self.write(context, writes.collect::<Result<_>>()?)
+        Ok(self.write(context, writes.collect::<Result<_>>()?)?.into_iter().flatten().collect())
     }
 
-    /// Writes a tombstone version; earlier versions stay. What was deleted already stays as it is.
-    pub fn delete(&self, context: &Context, kind: &'static str, id: &str, if_match: Option<u32>) -> Result<Kept> {
-        match self.locate(kind, id)? {
-            Some(found) if found.deleted => {
-                let _permit = self.admit(context, Act::DeleteRecord, target(found.patient), sensitivity(kind))?;
-                Ok(Kept {
-                    kind,
-                    id: id.to_owned(),
-                    version: found.version,
-                    updated: found.updated,
-                    bytes: None,
-                    created: false,
-                    survives: 0,
-                    entry: found.entry,
-                })
-            }
-            _ => self.write_one(context, Write::Delete { kind, id: id.to_owned(), if_match }),
-        }
-    }
-
-    fn write_one(&self, context: &Context, write: Write) -> Result<Kept> {
-        let reference = write.reference();
-        self.write(context, vec![write])?.pop().ok_or(ChartError::NoSuchRecord { reference })
-    }
-
-    /// Keeps all of them or none.
-    fn write(&self, context: &Context, writes: Vec<Write>) -> Result<Vec<Kept>> {
-        let keys: Vec<Tag> = writes.iter().map(|write| self.key(write.kind(), write.id())).collect();
-        let _held = self.hold(&keys.iter().collect::<Vec<_>>());
-        let current = keys.iter().map(|key| Ok(self.index.locate(key)?)).collect::<Result<Vec<Option<Located>>>>()?;
-
-        let mut registered: HashMap<&str, PatientId> = HashMap::new();
-        for (write, found) in writes.iter().zip(&current) {
-            if write.kind() == "Patient" && write.resource().is_some() && found.is_none() {
-                registered.insert(write.id(), PatientId::random(self.entropy.as_ref()));
-            }
-        }
-        let mut owners = Vec::with_capacity(writes.len());
-        for (write, found) in writes.iter().zip(&current) {
-            owners.push(self.owner(write, found.as_ref(), &registered)?);
-        }
-        let permit = self.admit_writes(context, &writes, &owners, !registered.is_empty())?;
-
-        let mut drafts = Vec::with_capacity(writes.len());
-        let mut kept = Vec::with_capacity(writes.len());
-        for ((write, found), owner) in writes.iter().zip(&current).zip(&owners) {
-            let version = next_version(write, found.as_ref())?;
-            let draft = match write.resource() {
-                Some(resource) => self.version_draft(resource, write.id(), version, *owner)?,
-                None => self.tombstone(write.kind(), write.id(), version, *owner),
-            };
-            kept.push(Kept {
-                kind: write.kind(),
-                id: write.id().to_owned(),
-                version,
-                updated: Timestamp::default(),
-                bytes: None,
-                created: found.is_none_or(|f| f.deleted),
-                survives: 0,
-                entry: 0,
-            });
-            drafts.push(draft);
-        }
-        let receipts = self.keep(&permit, registered.into_values().collect(), drafts)?;
-        for ((kept, receipt), write) in kept.iter_mut().zip(&receipts).zip(&writes) {
-            kept.updated = self.vault.entry(receipt.index)?.time;
-            kept.bytes = write.resource().map(|r| r.stored(&kept.id, kept.version, kept.updated));
-            (kept.survives, kept.entry) = (receipt.survives, receipt.index);
-        }
-        Ok(kept)
-    }
-
-    /// Whose chart a write belongs to.
-    fn owner(
-        &self,
-        write: &Write,
-        found: Option<&Located>,
-        registered: &HashMap<&str, PatientId>,
-    ) -> Result<Option<PatientId>> {
-        let Some(resource) = write.resource() else {
-            let absent = || ChartError::NoSuchRecord { reference: write.reference() };
-            return Ok(found.ok_or_else(absent)?.patient);
-        };
-        let compartment = resource.compartment().map_err(|issue| ChartError::Invalid(vec![issue]))?;
-        let owner = match compartment {
-            Compartment::Itself => found.and_then(|f| f.patient).or_else(|| registered.get(write.id()).copied()),
-            Compartment::Patient(id) => Some(self.known_patient(&id, registered)?),
-            Compartment::Centre => None,
-            Compartment::Elsewhere => {
-                let reference = "a patient elsewhere, where Patient/id of this centre is needed".to_owned();
-                return Err(ChartError::UnknownPatient { reference });
-            }
-        };
-        match found {
-            Some(found) if found.patient != owner => Err(ChartError::MovesPatient { reference: write.reference() }),
-            _ => Ok(owner),
-        }
-    }
-
-    fn known_patient(&self, id: &str, registered: &HashMap<&str, PatientId>) -> Result<PatientId> {
-        if let Some(patient) = registered.get(id) {
-            return Ok(*patient);
-        }
-        match self.locate("Patient", id)? {
-            Some(Located { deleted: false, patient: Some(patient), .. }) => Ok(patient),
-            _ => Err(ChartError::UnknownPatient { reference: format!("Patient/{id}") }),
-        }
-    }
-
-    /// One decision for each act on each patient; all must be a yes. The permit that the entries name is for the one
-    /// patient, or for the centre where a transaction is about several.
-    fn admit_writes(
+    /// Writes a tombstone version; earlier versions stay. What was deleted already stays as it is; none where nothing was
+    /// ever there.
+    pub fn delete(
         &self,
         context: &Context,
-        writes: &[Write],
-        owners: &[Option<PatientId>],
-        registers: bool,
-    ) -> Result<Permit> {
-        let mut needed: BTreeMap<(Option<PatientId>, Act), Sensitivity> = BTreeMap::new();
-        for (write, owner) in writes.iter().zip(owners) {
-            let act = match write {
-                Write::Delete { .. } => Act::DeleteRecord,
-                _ if registers && write.kind() == "Patient" => Act::RegisterPatient,
-                _ => Act::WriteRecord,
-            };
-            let most = needed.entry((*owner, act)).or_insert(Sensitivity::Administrative);
-            *most = (*most).max(sensitivity(write.kind()));
-        }
-        let several = needed.keys().any(|(owner, _)| Some(owner) != owners.first());
-        let mut permit = None;
-        for ((owner, act), sensitivity) in needed {
-            permit = Some(self.admit(context, act, target(owner), sensitivity)?);
-        }
-        match permit {
-            Some(permit) if !several => Ok(permit),
-            _ => {
-                let most = writes.iter().map(|write| sensitivity(write.kind())).max();
-                self.admit(context, Act::WriteRecord, Target::Centre, most.unwrap_or(Sensitivity::Clinical))
-            }
-        }
-    }
-
-    /// The payload is the client's bytes as they came: id, version and time are the entry's own, and are set in what
-    /// leaves.
-    pub(crate) fn version_draft(
-        &self,
-        resource: &Resource,
+        kind: &'static str,
         id: &str,
-        version: u32,
-        owner: Option<PatientId>,
-    ) -> Result<Draft> {
-        let kind = resource.kind();
-        let mut meta = self.version_meta(kind, id, version, false);
-        let fields = resource.search_fields().map_err(|issue| ChartError::Invalid(vec![issue]))?;
-        meta.tags.push(self.type_tag(kind));
-        meta.tags.extend(fields.iter().filter(|f| f.param != "_id").map(|field| self.field_tag(kind, field)));
-        meta.tags.push(self.field_tag(kind, &Field { param: "_id", value: id.to_owned(), reach: Reach::Unique }));
-        meta.tags.sort();
-        meta.tags.dedup();
-        if let ("Patient", Some(patient)) = (kind, owner) {
-            meta.lists.push(self.patient_record_list(patient));
-        }
-        Ok(Draft { scope: scope_of(owner), kind: "fhir".into(), meta, payload: Some(resource.bytes().to_vec()) })
+        if_match: Option<u32>,
+    ) -> Result<Option<Kept>> {
+        self.write_one(context, Write::delete(kind, id, if_match))
     }
 
-    fn tombstone(&self, kind: &str, id: &str, version: u32, owner: Option<PatientId>) -> Draft {
-        Draft {
-            scope: scope_of(owner),
-            kind: "fhir".into(),
-            meta: self.version_meta(kind, id, version, true),
-            payload: None,
-        }
-    }
-
-    fn version_meta(&self, kind: &str, id: &str, version: u32, deleted: bool) -> Meta {
-        Meta::new(Some(Version {
-            key: self.key(kind, id),
-            collection: kind.into(),
-            id: id.into(),
-            version,
-            deleted,
-            content: None,
-        }))
-    }
-
-    fn type_tag(&self, kind: &str) -> Tag {
+    pub(crate) fn type_tag(&self, kind: &str) -> Tag {
         self.tagger.full(&[b"type", kind.as_bytes()])
     }
 
-    fn field_tag(&self, kind: &str, field: &Field) -> Tag {
+    pub(crate) fn field_tag(&self, kind: &str, field: &Field) -> Tag {
         let parts = [b"search", kind.as_bytes(), field.param.as_bytes(), field.value.as_bytes()];
         match field.reach {
             Reach::Unique => self.tagger.full(&parts),
@@ -326,34 +95,54 @@ impl Chart {
     }
 
     /// Finds a record and the right to do `act` to it. Who may not is told so before being told whether it is there.
-    fn admit_to(&self, context: &Context, act: Act, kind: &str, id: &str) -> Result<(Located, Permit)> {
-        match self.locate(kind, id)? {
-            Some(found) => Ok((found, self.admit(context, act, target(found.patient), sensitivity(kind))?)),
-            None => {
-                let _permit = self.admit(context, act, Target::Centre, sensitivity(kind))?;
-                Err(ChartError::NoSuchRecord { reference: format!("{kind}/{id}") })
-            }
-        }
+    pub(crate) fn admit_to(&self, context: &Context, act: Act, kind: &str, id: &str) -> Result<(Located, Permit)> {
+        let found = self.locate(kind, id)?;
+        let reference = format!("{kind}/{id}");
+        let target = what::target(found.and_then(|found| found.patient));
+        let permit = self.admit_to_do(context, act, target, sensitivity(kind), &reference)?;
+        Ok((found.ok_or(ChartError::NoSuchRecord { reference })?, permit))
     }
 
     /// The current version, or the one asked for; a tombstone has no bytes.
     pub fn read(&self, context: &Context, kind: &str, id: &str, version: Option<u32>) -> Result<Released> {
-        let (found, permit) = self.admit_to(context, Act::ReadRecord, kind, id)?;
+        let (_, permit) = self.admit_to(context, Act::ReadRecord, kind, id)?;
+        self.read_under(&permit, kind, id, version)
+    }
+
+    pub(crate) fn read_under(&self, permit: &Permit, kind: &str, id: &str, version: Option<u32>) -> Result<Released> {
         let absent = || ChartError::NoSuchRecord { reference: format!("{kind}/{id}") };
+        let found = self.locate(kind, id)?.ok_or_else(absent)?;
         let entry = match version {
             None => found.entry,
             Some(version) => self.index.entry_of_version(found.row, version)?.ok_or_else(absent)?,
         };
-        self.release_resources(&permit, &[entry])?.pop().ok_or_else(absent)
+        let released = self.release_resources(permit, &[entry])?.pop().ok_or_else(absent)?;
+        // The index is believed in nothing: what it led to has to be what was asked for.
+        let wanted = version.unwrap_or(found.version);
+        if released.version.key != self.key(kind, id) || released.version.version != wanted {
+            return Err(ChartError::IndexMisleads);
+        }
+        Ok(released)
     }
 
     /// Opens and notes resources, and sets in them the id, version and time of their entries.
     fn release_resources(&self, permit: &Permit, entries: &[u64]) -> Result<Vec<Released>> {
         let mut opened = self.release(permit, entries)?;
-        for released in opened.iter_mut().filter(|released| !released.version.deleted) {
-            let resource = Resource::opened(&released.bytes).map_err(|issue| ChartError::Invalid(vec![issue]))?;
-            let Version { id, version, .. } = &released.version;
-            released.bytes = Zeroizing::new(resource.stored(id, *version, released.updated));
+        for released in &mut opened {
+            let Version { id, version, deleted, .. } = &released.version;
+            if *deleted {
+                released.change = Change::Deleted;
+                continue;
+            }
+            let invalid = |issue| ChartError::Invalid(vec![issue]);
+            let resource = Resource::opened(&released.bytes).map_err(invalid)?;
+            // Who sent it under this id chose the id; ours are never sent to us before we made them.
+            released.change = match (version, resource.id() == Some(id.as_str())) {
+                (1, true) => Change::PutAnew,
+                (1, false) => Change::Created,
+                _ => Change::Put,
+            };
+            released.bytes = Zeroizing::new(resource.stored(id, *version, released.updated).map_err(invalid)?);
         }
         Ok(opened)
     }
@@ -371,33 +160,59 @@ impl Chart {
         let count = count.min(HISTORY_MAX);
         // One more than fits, to know whether there is a next page.
         let mut entries = self.index.history(found.row, before.unwrap_or(u32::MAX), count + 1)?;
-        let more = entries.len() > count;
+        let beyond = entries.get(count).copied();
         entries.truncate(count);
-        let released = self.release_resources(&permit, &entries)?;
-        let next = released.last().map(|oldest| oldest.version.version).filter(|_| more);
+        let mut released = self.release_resources(&permit, &entries)?;
+        let mut deleted_before = match beyond {
+            Some(entry) => self.note_of(entry)?.1.version.is_some_and(|version| version.deleted),
+            None => false,
+        };
+        for version in released.iter_mut().rev() {
+            if deleted_before && version.change == Change::Put {
+                version.change = Change::PutAnew;
+            }
+            deleted_before = version.version.deleted;
+        }
+        let next = released.last().map(|oldest| oldest.version.version).filter(|_| beyond.is_some());
         Ok((released, next))
     }
 
     /// What matches, oldest first. Candidates are opened (and noted) one page at a time, and judged in full.
     pub fn search(&self, context: &Context, query: &Query) -> Result<Page> {
-        let permit = self.admit(context, Act::SearchRecords, Target::Centre, sensitivity(query.kind()))?;
-        let mut groups = vec![vec![self.type_tag(query.kind())]];
-        groups.extend(
-            query.groups().iter().map(|g| g.iter().map(|f| self.field_tag(query.kind(), f)).collect::<Vec<_>>()),
-        );
-        let mut after: i64 = match query.page() {
-            None => 0,
-            Some(token) => token.parse().map_err(|_| {
-                ChartError::Invalid(vec![Issue::error(Code::Value, "_page is no page token of this server")])
-            })?,
-        };
-        let (mut found, mut opened) = (Vec::new(), 0);
+        let permit = self.admit_search(context, query)?;
+        self.search_under(context, permit, query)
+    }
+
+    /// The right to a search. One for the records of one patient is asked, and noted, as hers; so is each of several.
+    pub(crate) fn admit_search(&self, context: &Context, query: &Query) -> Result<Permit> {
+        let (sensitivity, what) = (sensitivity(query.kind()), what::search(query));
+        let mut hers = None;
+        let asked = query.patients();
+        for id in &asked {
+            if let Some(Located { patient: Some(patient), .. }) = self.locate("Patient", id)? {
+                let target = Target::Patient(patient);
+                hers = Some(self.admit_to_do(context, Act::SearchRecords, target, sensitivity, &what)?);
+            }
+        }
+        match hers {
+            Some(permit) if asked.len() == 1 => Ok(permit),
+            _ => self.admit_to_do(context, Act::SearchRecords, Target::Centre, sensitivity, &what),
+        }
+    }
+
+    pub(crate) fn search_under(&self, context: &Context, permit: Permit, query: &Query) -> Result<Page> {
+        let kind = query.kind();
+        let mut groups: Vec<Vec<Tag>> =
+            query.groups().iter().map(|g| g.iter().map(|f| self.field_tag(kind, f)).collect()).collect();
+        // Truncated tags are shared between types as well, and nothing of another type may be opened.
+        groups.push(vec![self.type_tag(kind)]);
+        let mut after = query.after().map_err(|issue| ChartError::Invalid(vec![issue]))?;
+        let (mut found, mut opened, mut steps) = (Vec::new(), 0, 0);
+        let mut centre = None;
         loop {
             // One more than fits, to know whether there is a next page.
-            let wanted = query.count() + 1 - found.len();
-            let candidates = self.index.search(&groups, after, wanted)?;
-            let exhausted = candidates.len() < wanted;
-            for candidate in candidates {
+            let scanned = self.index.scan(&groups, after, query.count() + 1 - found.len())?;
+            for candidate in scanned.found {
                 if found.len() == query.count() || opened == SEARCH_OPENED_MAX {
                     return Ok(Page { found, next: Some(after.to_string()) });
                 }
@@ -406,124 +221,28 @@ impl Chart {
                     continue;
                 }
                 opened += 1;
-                for released in self.release_resources(&permit, &[candidate.entry])? {
+                let fits = match (permit.target(), candidate.patient) {
+                    (Target::Patient(hers), Some(patient)) => hers == patient,
+                    _ => true,
+                };
+                // She is named in a record of somebody else's.
+                if !fits && centre.is_none() {
+                    let what = what::search(query);
+                    let act = Act::SearchRecords;
+                    centre = Some(self.admit_to_do(context, act, Target::Centre, sensitivity(kind), &what)?);
+                }
+                let permit = centre.as_ref().filter(|_| !fits).unwrap_or(&permit);
+                for released in self.release_resources(permit, &[candidate.entry])? {
                     if Resource::opened(&released.bytes).is_ok_and(|resource| query.matches(&resource)) {
                         found.push(released);
                     }
                 }
             }
-            if exhausted {
-                return Ok(Page { found, next: None });
-            }
-        }
-    }
-
-    /// A transaction (all or nothing) or a batch (each entry for itself); one answer an entry, in their order.
-    pub fn transact(&self, context: &Context, draft: BundleDraft) -> Result<Vec<ResponseEntry>> {
-        let mut existing = BTreeMap::new();
-        for condition in draft.conditions() {
-            // Whether somebody is here is itself an answer: only who may search is given it.
-            let kind = condition.query.kind();
-            let _permit = self.admit(context, Act::SearchRecords, Target::Centre, sensitivity(kind))?;
-            let groups: Vec<Vec<Tag>> = condition
-                .query
-                .groups()
-                .iter()
-                .map(|g| g.iter().map(|f| self.field_tag(condition.query.kind(), f)).collect())
-                .collect();
-            let found = self.index.search(&groups, 0, 2)?;
-            match found.as_slice() {
-                [] => {}
-                [one] => {
-                    let (_, meta) = self.note_of(one.entry)?;
-                    existing.extend(meta.version.map(|version| (condition.entry, version.id)));
-                }
-                _ => {
-                    let issue = Issue::error(Code::Conflict, "ifNoneExist finds more than one")
-                        .at(format!("Bundle.entry[{}].request.ifNoneExist", condition.entry));
-                    return Err(ChartError::Invalid(vec![issue]));
-                }
-            }
-        }
-        let plan = draft.plan(&existing, &mut || self.new_record_id()).map_err(ChartError::Invalid)?;
-        let mut answers: BTreeMap<usize, ResponseEntry> = BTreeMap::new();
-        match plan {
-            Plan::Transaction(operations) => {
-                let mut writes = Vec::new();
-                let mut numbers = Vec::new();
-                let mut rest = Vec::new();
-                for Operation { entry, action } in operations {
-                    match write_of(action) {
-                        Ok(write) => {
-                            writes.push(write);
-                            numbers.push(entry);
-                        }
-                        Err(action) => rest.push((entry, action)),
-                    }
-                }
-                if !writes.is_empty() {
-                    let kept = self.write(context, writes)?;
-                    answers.extend(numbers.into_iter().zip(kept.into_iter().map(answer_of)));
-                }
-                for (entry, action) in rest {
-                    answers.insert(entry, self.act(context, action)?);
-                }
-            }
-            Plan::Batch(operations) => {
-                for Operation { entry, action } in operations {
-                    let answer = match action {
-                        Err(issues) => refusal(status_of_issues(&issues), operation_outcome(&issues)),
-                        Ok(action) => self.act(context, action).unwrap_or_else(|error| refusal_of(&error)),
-                    };
-                    answers.insert(entry, answer);
-                }
-            }
-        }
-        Ok(answers.into_values().collect())
-    }
-
-    /// One action by itself.
-    fn act(&self, context: &Context, action: Action) -> Result<ResponseEntry> {
-        match action {
-            Action::Exists { kind, id } => {
-                let (found, _) = self.admit_to(context, Act::ReadRecord, kind, &id)?;
-                Ok(ResponseEntry {
-                    status: 200,
-                    location: Some(format!("{kind}/{id}/_history/{}", found.version)),
-                    version: Some(found.version),
-                    updated: Some(found.updated),
-                    ..ResponseEntry::default()
-                })
-            }
-            Action::Read { kind, id, version } => {
-                let number = version.as_deref().map(str::parse).transpose();
-                let missing = |_| ChartError::NoSuchRecord { reference: format!("{kind}/{id}/_history") };
-                let released = self.read(context, kind, &id, number.map_err(missing)?)?;
-                if released.version.deleted {
-                    let version = released.version.version;
-                    return Err(ChartError::Gone { reference: format!("{kind}/{id}"), version });
-                }
-                Ok(ResponseEntry {
-                    status: 200,
-                    version: Some(released.version.version),
-                    updated: Some(released.updated),
-                    resource: Some(released.bytes.to_vec()),
-                    ..ResponseEntry::default()
-                })
-            }
-            Action::Search(query) => {
-                let page = self.search(context, &query)?;
-                let versions: Vec<_> = page.found.iter().map(Released::as_version).collect();
-                let next = page.next.as_deref().map(|token| query.link("", Some(token)));
-                let links: Vec<crate::fhir::Link<'_>> =
-                    next.iter().map(|url| crate::fhir::Link { relation: "next", url }).collect();
-                let bundle = crate::fhir::searchset("", &links, &versions);
-                Ok(ResponseEntry { status: 200, resource: Some(bundle), ..ResponseEntry::default() })
-            }
-            Action::Delete { kind, id, if_match } => self.delete(context, kind, &id, if_match).map(answer_of),
-            Action::Create { resource, id } => self.write_one(context, Write::Create { resource, id }).map(answer_of),
-            Action::Update { resource, id, if_match } => {
-                self.write_one(context, Write::Update { resource, id, if_match }).map(answer_of)
+            let Some(next) = scanned.next else { return Ok(Page { found, next: None }) };
+            after = next;
+            steps += 1;
+            if steps == SEARCH_STEPS_MAX {
+                return Ok(Page { found, next: Some(after.to_string()) });
             }
         }
     }
@@ -537,62 +256,8 @@ impl Released {
             id: &self.version.id,
             version: self.version.version,
             updated: self.updated,
+            change: self.change,
             bytes: (!self.version.deleted).then_some(&self.bytes),
         }
     }
-}
-
-fn write_of(action: Action) -> std::result::Result<Write, Action> {
-    match action {
-        Action::Create { resource, id } => Ok(Write::Create { resource, id }),
-        Action::Update { resource, id, if_match } => Ok(Write::Update { resource, id, if_match }),
-        Action::Delete { kind, id, if_match } => Ok(Write::Delete { kind, id, if_match }),
-        other => Err(other),
-    }
-}
-
-fn answer_of(kept: Kept) -> ResponseEntry {
-    ResponseEntry {
-        status: match (&kept.bytes, kept.created) {
-            (None, _) => 204,
-            (Some(_), true) => 201,
-            (Some(_), false) => 200,
-        },
-        location: Some(format!("{}/{}/_history/{}", kept.kind, kept.id, kept.version)),
-        version: Some(kept.version),
-        updated: Some(kept.updated),
-        ..ResponseEntry::default()
-    }
-}
-
-fn refusal(status: u16, outcome: serde_json::Value) -> ResponseEntry {
-    ResponseEntry { status, outcome: Some(outcome), ..ResponseEntry::default() }
-}
-
-fn refusal_of(error: &ChartError) -> ResponseEntry {
-    match error {
-        ChartError::Invalid(issues) => refusal(status_of_issues(issues), operation_outcome(issues)),
-        error => {
-            let fault = error.fault();
-            tracing::info!(code = error.code(), "a batch entry was refused");
-            refusal(status_of_fault(&fault), fault_outcome(&fault))
-        }
-    }
-}
-
-/// The number of the version that a write makes.
-fn next_version(write: &Write, found: Option<&Located>) -> Result<u32> {
-    let conflict =
-        |current, expected| Err(ChartError::VersionConflict { reference: write.reference(), current, expected });
-    let current = found.map_or(0, |f| f.version);
-    match write {
-        Write::Create { .. } => {}
-        Write::Update { if_match: Some(expected), .. } | Write::Delete { if_match: Some(expected), .. }
-            if *expected != current =>
-        {
-            return conflict(current, *expected);
-        }
-        _ => {}
-    }
-    Ok(current.saturating_add(1))
 }

@@ -22,6 +22,9 @@ const PIECE_BYTES: usize = 8 * 1024 * 1024;
 /// One flipped bit in so many bytes, and at least so many a file: no shard of a megabyte stays whole.
 const BYTES_PER_FLIP: u64 = 64 * 1024;
 const FLIPS_MIN: u64 = 8;
+/// Markers and keys are smaller, volumes of records larger. A small file gets one flipped bit: what it says may then
+/// still look sound, and be wrong, which is harder to see through than noise.
+const SMALL_BYTES_MAX: u64 = 4 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AttackError {
@@ -128,15 +131,43 @@ pub enum Attack {
 
 impl Attack {
     pub const ALL: [Self; 5] = [Self::Wiped, Self::Encrypted, Self::BitFlipped, Self::Truncated, Self::RolledBack];
+}
+
+/// Which of a server's files are hit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    Everything,
+    /// Markers and keys are left alone, so that the server still looks like one of the centre's: whoever reads it has to
+    /// find out by himself which of its records are bad.
+    LargeFiles,
+}
+
+/// What happens to one server: which attack, and to which files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Blow {
+    pub attack: Attack,
+    pub reach: Reach,
+}
+
+impl Blow {
+    /// `attack` on every file.
+    pub fn thorough(attack: Attack) -> Self {
+        Self { attack, reach: Reach::Everything }
+    }
 
     /// For people.
     pub fn what(self) -> &'static str {
-        match self {
-            Self::Wiped => "wiped",
-            Self::Encrypted => "encrypted with a key that nobody has",
-            Self::BitFlipped => "bits flipped in every file",
-            Self::Truncated => "every file cut short",
-            Self::RolledBack => "rolled back to an older state",
+        match (self.attack, self.reach) {
+            (Attack::Wiped, Reach::Everything) => "wiped",
+            (Attack::Wiped, Reach::LargeFiles) => "large files deleted",
+            (Attack::Encrypted, Reach::Everything) => "encrypted with a key that nobody has",
+            (Attack::Encrypted, Reach::LargeFiles) => "large files encrypted in place, with a key that nobody has",
+            (Attack::BitFlipped, Reach::Everything) => "bits flipped in every file",
+            (Attack::BitFlipped, Reach::LargeFiles) => "bits flipped in the large files",
+            (Attack::Truncated, Reach::Everything) => "every file cut short",
+            (Attack::Truncated, Reach::LargeFiles) => "large files cut short",
+            (Attack::RolledBack, _) => "rolled back to an older state",
         }
     }
 
@@ -149,19 +180,23 @@ impl Attack {
         seed: u64,
     ) -> Result<Damage, AttackError> {
         let folder = root.claim(folder)?;
-        let files = files(&folder)?;
+        let mut files = files(&folder)?;
+        let everything = self.reach == Reach::Everything || self.attack == Attack::RolledBack;
+        files.retain(|(_, size)| everything || *size > SMALL_BYTES_MAX);
         let damage = Damage { files: files.len(), bytes: files.iter().map(|(_, size)| size).sum() };
         let rng = |number| Rng::new(seed, "attack", number);
-        let numbered = files.iter().zip(0_u64..);
-        match self {
-            Self::Wiped => empty(&folder)?,
-            Self::Encrypted => numbered.into_iter().try_for_each(|((file, _), n)| encrypt(file, &rng(n)))?,
-            Self::BitFlipped => numbered.into_iter().try_for_each(|((file, size), n)| flip(file, *size, &rng(n)))?,
-            Self::Truncated => numbered.into_iter().try_for_each(|((file, size), n)| {
+        let mut numbered = files.iter().zip(0_u64..);
+        match self.attack {
+            // Folders and links go as well.
+            Attack::Wiped if everything => empty(&folder)?,
+            Attack::Wiped => numbered.try_for_each(|((file, _), _)| fs::remove_file(file).map_err(at(file)))?,
+            Attack::Encrypted => numbered.try_for_each(|((file, _), n)| encrypt(file, &rng(n), everything))?,
+            Attack::BitFlipped => numbered.try_for_each(|((file, size), n)| flip(file, *size, &rng(n)))?,
+            Attack::Truncated => numbered.try_for_each(|((file, size), n)| {
                 let handle = fs::OpenOptions::new().write(true).open(file).map_err(at(file))?;
                 handle.set_len(rng(n).below(*size)).map_err(at(file))
             })?,
-            Self::RolledBack => {
+            Attack::RolledBack => {
                 let older = older.ok_or_else(|| AttackError::NoOlderCopy(folder.clone()))?;
                 empty(&folder)?;
                 copy(older, &folder)?;
@@ -179,14 +214,16 @@ pub struct Damage {
 }
 
 /// Chooses `count` of `servers` servers, and what happens to each: every kind of attack at least once where there are
-/// enough of them.
-pub fn choose(seed: u64, servers: usize, count: usize) -> Vec<(usize, Attack)> {
+/// enough of them, first on every file, the next time on the large ones only.
+pub fn choose(seed: u64, servers: usize, count: usize) -> Vec<(usize, Blow)> {
     let rng = Rng::new(seed, "choose", 0);
     let mut numbers: Vec<usize> = (0..servers).collect();
     rng.shuffle(&mut numbers);
-    let mut attacks: Vec<Attack> = Attack::ALL.into_iter().cycle().take(count).collect();
-    rng.shuffle(&mut attacks);
-    let mut chosen: Vec<(usize, Attack)> = numbers.into_iter().zip(attacks).collect();
+    let reaches = [Reach::Everything, Reach::LargeFiles].into_iter().cycle();
+    let rounds = reaches.flat_map(|reach| Attack::ALL.map(|attack| Blow { attack, reach }));
+    let mut blows: Vec<Blow> = rounds.take(count).collect();
+    rng.shuffle(&mut blows);
+    let mut chosen: Vec<(usize, Blow)> = numbers.into_iter().zip(blows).collect();
     chosen.sort_unstable();
     chosen
 }
@@ -238,7 +275,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), AttackError> {
 }
 
 /// AES-256-GCM (NIST SP 800-38D) under a key of this file's own, which goes out of scope here and nowhere else.
-fn encrypt(file: &Path, rng: &Rng) -> Result<(), AttackError> {
+fn encrypt(file: &Path, rng: &Rng, rename: bool) -> Result<(), AttackError> {
     let mut key = [0; 32];
     rng.entropy().fill(&mut key);
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).map_err(|_| AttackError::Seal)?);
@@ -252,6 +289,9 @@ fn encrypt(file: &Path, rng: &Rng) -> Result<(), AttackError> {
         key.seal_in_place_append_tag(nonce, Aad::empty(), &mut piece).map_err(|_| AttackError::Seal)?;
         sealed.extend(piece);
     }
+    if !rename {
+        return fs::write(file, sealed).map_err(at(file));
+    }
     let mut locked = file.as_os_str().to_owned();
     locked.push(".locked");
     fs::write(&locked, sealed).map_err(at(file))?;
@@ -260,7 +300,8 @@ fn encrypt(file: &Path, rng: &Rng) -> Result<(), AttackError> {
 
 fn flip(file: &Path, size: u64, rng: &Rng) -> Result<(), AttackError> {
     let mut bytes = fs::read(file).map_err(at(file))?;
-    for _ in 0..(size / BYTES_PER_FLIP).max(FLIPS_MIN) {
+    let flips = if size > SMALL_BYTES_MAX { (size / BYTES_PER_FLIP).max(FLIPS_MIN) } else { 1 };
+    for _ in 0..flips {
         let place = rng.index(bytes.len());
         if let Some(byte) = bytes.get_mut(place) {
             *byte ^= 1 << rng.below(8);

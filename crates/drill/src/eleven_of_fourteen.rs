@@ -2,32 +2,28 @@
 //! attacked, and what comes back is judged.
 //!
 //! Nothing here decides what is right: the truth comes from the generator, from the tampering's own catalogue and from
-//! the drill's own list of acknowledgements; the judges stand in `check`.
+//! the drill's own list of acknowledgements (`load`); the judges stand in `check`, and `judges` puts the questions.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod judges;
+mod load;
+mod planted;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use kit::{Blame, Fault, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::attack::{self, Attack, DrillRoot};
-use crate::check::Findings;
-use crate::check::bytes::{Form, Manifest};
-use crate::check::gate::{Tally, Trial};
-use crate::check::list::{self, TrueRow};
-use crate::check::plaintext::{Needles, Planted, Searched};
-use crate::input;
-use crate::report::{self, Check, Refused, Report, Seconds, Struck};
-use crate::synthetic::{self, FOUR_TECHNIQUES, SyntheticPatient};
-use crate::system::{Builder, Founded, Remains, Signer, System};
-use crate::tamper;
-use crate::work::spread;
+use crate::attack::{self, Attack, Blow, DrillRoot, Reach};
+use crate::check::gate::Tally;
+use crate::report::{self, Check, Report, Seconds, Struck};
+use crate::synthetic::{self, Rng};
+use crate::system::{Builder, Founded, ListRow, Remains, Secret};
 
-/// Acknowledgements that a thief tries to read, where he could open the centre at all.
-const THEFTS: usize = 25;
+use judges::{Recovered, said};
+use load::{Kept, Load, OwnFiles};
 
 /// What to drill.
 #[derive(Clone, Debug)]
@@ -97,130 +93,49 @@ pub fn run(options: &Options, builder: &dyn Builder, watch: Watch<'_>) -> Result
 
 fn run_in(root: &DrillRoot, options: &Options, builder: &dyn Builder, watch: Watch<'_>) -> Result<Report, Fault> {
     let begun = Instant::now();
-    let place = |name: &str| root.path().join(name);
-    let site = place("centre");
-    let centre = synthetic::Centre {
-        seed: options.seed,
-        today: options.today,
-        patients: options.patients,
-        on_treatment: options.on_treatment,
-    };
     let victims = victims(options)?;
-    let Founded { system, servers, gateway, custodians, custodians_needed } = builder.found(&site, options.servers)?;
-    if servers.len() != options.servers {
-        let said = format!("{} servers were asked for, {} were laid out", options.servers, servers.len());
-        return Err(Fault::new(Blame::Ours, "drill.servers", said));
-    }
-
-    // Half of the patients, then the copies that servers are rolled back to, then the others.
-    let loading = Instant::now();
-    let load = Load { centre, system: system.as_ref(), writers: options.writers, watch, kept: Mutex::default() };
-    load.patients(0..options.patients / 2)?;
-    system.settle()?;
-    let older = |server: usize| place("older").join(server.to_string());
-    for (server, _) in victims.iter().filter(|(_, attack)| *attack == Attack::RolledBack) {
-        attack::copy(folder(&servers, *server)?, &older(*server))?;
-    }
-    load.patients(options.patients / 2..options.patients)?;
-    let (own_files, refused, strangers) = load.own(options.input.as_deref())?;
-    let mut tally = Tally::default();
-    unsigned_plans(&load, &mut tally)?;
-    let Kept { manifest, truth, .. } = load.kept.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let secrets = system.secrets()?;
-    system.settle()?;
-    drop(system);
-    let loading = loading.elapsed().as_secs_f64();
-
-    if options.plant_plaintext {
-        plant(&centre, folder(&servers, victims.first().map_or(0, |(server, _)| *server))?)?;
-    }
-    let mut checks = Vec::new();
-    let stolen: Vec<(String, PathBuf)> = victims
-        .iter()
-        .map(|(server, _)| Ok((server_name(*server), folder(&servers, *server)?.to_owned())))
-        .chain([Ok(("gateway".to_owned(), gateway.clone()))])
-        .collect::<Result<_, Fault>>()?;
-    let planted = planted(&centre).chain(secrets.iter().map(|s| Planted::secret(&s.what, &s.bytes)));
-    checks.push(nothing_readable(planted, &stolen, watch)?);
-    checks.push(thief(builder, &site, &servers, &victims, &place("hidden"), &manifest)?);
-
-    let mut attacks = Vec::new();
-    for (number, (server, attack)) in (1..).zip(&victims) {
-        watch(Progress { stage: "attacking", done: number, total: victims.len() });
-        let seed = options.seed.wrapping_add(number as u64);
-        let older = older(*server);
-        let damage = attack.strike(root, folder(&servers, *server)?, Some(&older), seed)?;
-        let place = server_name(*server);
-        attacks.push(Struck { place, attack: *attack, files: damage.files, bytes: damage.bytes });
-    }
-    let damage = Attack::Wiped.strike(root, &gateway, None, options.seed)?;
-    let place_name = "gateway".to_owned();
-    attacks.push(Struck { place: place_name, attack: Attack::Wiped, files: damage.files, bytes: damage.bytes });
-
-    let lost: BTreeSet<usize> = victims.iter().map(|(server, _)| *server).collect();
-    let (damaged, survivors): (Vec<_>, Vec<_>) =
-        servers.into_iter().enumerate().partition(|(server, _)| lost.contains(server));
-    let folders = |of: Vec<(usize, PathBuf)>| of.into_iter().map(|(_, folder)| folder).collect::<Vec<_>>();
-    let (damaged, survivors) = (folders(damaged), folders(survivors));
-    let present: Vec<Zeroizing<String>> = custodians.into_iter().take(custodians_needed).collect();
-    let remains = Remains { survivors: &survivors, damaged: &damaged, custodians: &present };
-
+    let mut scene = Scene::build(root, options, builder, watch, victims)?;
+    let loading = begun.elapsed().as_secs_f64();
+    let mut checks = scene.rob(builder)?;
+    let attacks = scene.attack()?;
     let mut seconds = Seconds { loading, ..Seconds::default() };
-    watch(Progress { stage: "recovering", done: 0, total: 1 });
-    let recovering = Instant::now();
-    let recovered = builder.recover(&remains, &place("recovered"));
-    let listed = recovered.as_ref().map_err(|fault| fault.to_string()).and_then(|system| {
-        let rows = system.treatment_list().map_err(|fault| fault.to_string())?;
-        seconds.to_treatment_list = Some(recovering.elapsed().as_secs_f64());
-        Ok(rows)
-    });
-    watch(Progress { stage: "recovering", done: 1, total: 1 });
-    let recovered = recovered.map_err(|fault| fault.to_string());
-
-    let reading = Instant::now();
-    checks.push(nothing_lost(&manifest, recovered.as_deref(), options.writers, watch));
-    seconds.reading_back = reading.elapsed().as_secs_f64();
-    tampered_plans(&centre, recovered.as_deref(), options.writers, watch, &mut tally);
-    checks.push(no_wrong_dose(tally));
-    checks.push(treatment_goes_on(&truth, listed, &strangers, seconds.to_treatment_list));
+    checks.extend(scene.recover(builder, &mut seconds)?);
+    checks.extend(scene.recover_from_all(builder));
+    // Of one promise, in the order in which they were asked.
     checks.sort_by_key(|check| check.promise);
     seconds.whole_drill = begun.elapsed().as_secs_f64();
+    let Scene { kept, own, victims, .. } = scene;
     Ok(Report {
         drill: "eleven-of-fourteen",
         seed: options.seed,
         held: checks.iter().all(|check| check.held),
         centre: report::Centre {
             servers: options.servers,
-            servers_lost: lost.len(),
+            servers_lost: victims.len(),
             patients: options.patients,
-            on_treatment: truth.len(),
-            acknowledged: manifest.len(),
-            acknowledged_bytes: manifest.bytes(),
-            own_files,
+            on_treatment: kept.truth.len(),
+            acknowledged: kept.manifest.len(),
+            acknowledged_bytes: kept.manifest.bytes(),
+            own_files: own.kept,
         },
         attacks,
         checks,
         seconds,
-        refused,
+        refused: own.refused,
     })
 }
 
-fn victims(options: &Options) -> Result<Vec<(usize, Attack)>, Fault> {
+fn victims(options: &Options) -> Result<BTreeMap<usize, Blow>, Fault> {
     let Some(servers) = &options.victims else {
-        return Ok(attack::choose(options.seed, options.servers, options.servers_lost));
+        return Ok(attack::choose(options.seed, options.servers, options.servers_lost).into_iter().collect());
     };
     if let Some(unknown) = servers.iter().find(|server| **server >= options.servers) {
         let said = format!("server {unknown} is to be lost, and there are {}", options.servers);
         return Err(Fault::new(Blame::Peer, "drill.victims", said));
     }
     // The kinds of attack are dealt out as the seed has it.
-    let kinds = attack::choose(options.seed, servers.len(), servers.len()).into_iter().map(|(_, attack)| attack);
+    let kinds = attack::choose(options.seed, servers.len(), servers.len()).into_iter().map(|(_, blow)| blow);
     Ok(servers.iter().copied().zip(kinds).collect())
-}
-
-fn folder(servers: &[PathBuf], server: usize) -> Result<&Path, Fault> {
-    let missing = || Fault::new(Blame::Ours, "drill.servers", format!("server {server} has no folder"));
-    servers.get(server).map(PathBuf::as_path).ok_or_else(missing)
 }
 
 /// As people count.
@@ -228,352 +143,204 @@ fn server_name(server: usize) -> String {
     format!("server {:02}", server + 1)
 }
 
-/// What the centre acknowledged, as the drill noted it.
-#[derive(Default)]
-struct Kept {
-    manifest: Manifest,
-    truth: Vec<TrueRow>,
-    /// Handles of the plans that the gate is asked about before they are signed; by patient.
-    unsigned: BTreeMap<usize, String>,
-    loaded: usize,
-}
-
-struct Load<'a> {
-    centre: synthetic::Centre,
-    system: &'a dyn System,
-    writers: usize,
+/// A loaded centre that is closed, and everything that the drill knows of it.
+struct Scene<'a> {
+    root: &'a DrillRoot,
+    options: &'a Options,
     watch: Watch<'a>,
-    kept: Mutex<Kept>,
+    centre: synthetic::Centre,
+    /// By number, from 0.
+    servers: Vec<PathBuf>,
+    gateway: PathBuf,
+    victims: BTreeMap<usize, Blow>,
+    custodians: Vec<Zeroizing<String>>,
+    /// Those who come to a recovery.
+    present: Vec<Zeroizing<String>>,
+    secrets: Vec<Secret>,
+    kept: Kept,
+    own: OwnFiles,
+    tally: Tally,
 }
 
-impl Load<'_> {
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Synthetic patients: all that they have is valid, so the first refusal ends the drill.
-    fn patients(&self, range: std::ops::Range<usize>) -> Result<(), Fault> {
-        let first = range.start;
-        let kept = spread(self.writers, range.len(), |index| self.patient(&self.centre.patient(first + index)));
-        kept.into_iter().collect()
-    }
-
-    fn patient(&self, patient: &SyntheticPatient) -> Result<(), Fault> {
-        let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();
-        let handles = self.system.keep_fhir(&resources)?;
-        if handles.len() != resources.len() {
-            let said = format!("{} resources were kept, {} acknowledged", resources.len(), handles.len());
-            return Err(Fault::new(Blame::Ours, "drill.acknowledged", said));
+impl<'a> Scene<'a> {
+    fn build(
+        root: &'a DrillRoot,
+        options: &'a Options,
+        builder: &dyn Builder,
+        watch: Watch<'a>,
+        victims: BTreeMap<usize, Blow>,
+    ) -> Result<Self, Fault> {
+        let Options { seed, today, patients, on_treatment, .. } = *options;
+        let centre = synthetic::Centre { seed, today, patients, on_treatment };
+        let site = root.path().join("centre");
+        let Founded { system, servers, gateway, custodians, custodians_needed } =
+            builder.found(&site, options.servers)?;
+        if servers.len() != options.servers {
+            let said = format!("{} servers were asked for, {} were laid out", options.servers, servers.len());
+            return Err(Fault::new(Blame::Ours, "drill.servers", said));
         }
-        let mut files = Vec::new();
-        if let Some(course) = &patient.course {
-            let plan = self.system.store_dicom(&course.plan)?;
-            if patient.number_in_centre < FOUR_TECHNIQUES {
-                self.kept().unsigned.insert(patient.number_in_centre, plan.clone());
-            } else {
-                self.system.approve(&plan, Signer::Oncologist)?;
-                self.system.approve(&plan, Signer::Physicist)?;
-            }
-            files.push((plan, &course.plan));
-            for file in course.others.iter().chain(&course.records) {
-                files.push((self.system.store_dicom(file)?, file));
+        // Half of the patients, then the copies that servers are rolled back to, then the others.
+        let load = Load::new(centre, system.as_ref(), options.writers, watch);
+        load.patients(0..patients / 2)?;
+        system.settle()?;
+        for (server, folder) in servers.iter().enumerate() {
+            if victims.get(&server).is_some_and(|blow| blow.attack == Attack::RolledBack) {
+                attack::copy(folder, &older(root, server))?;
             }
         }
-        let mut kept = self.kept();
-        for (handle, payload) in handles.into_iter().zip(&resources) {
-            kept.manifest.remember(Form::Fhir, handle, payload);
-        }
-        for (handle, file) in files {
-            kept.manifest.remember(Form::Dicom, handle, file);
-        }
-        kept.truth.extend(TrueRow::of(patient));
-        kept.loaded += 1;
-        (self.watch)(Progress { stage: "loading patients", done: kept.loaded, total: self.centre.patients });
-        Ok(())
+        load.patients(patients / 2..patients)?;
+        let own = load.own(options.input.as_deref())?;
+        let mut tally = Tally::default();
+        load.unsigned_plans(&mut tally)?;
+        load.accounts()?;
+        let kept = load.done();
+        let secrets = system.secrets()?;
+        system.settle()?;
+        drop(system);
+        let present = custodians.iter().take(custodians_needed).cloned().collect();
+        Ok(Self {
+            root,
+            options,
+            watch,
+            centre,
+            servers,
+            gateway,
+            victims,
+            custodians,
+            present,
+            secrets,
+            kept,
+            own,
+            tally,
+        })
     }
 
-    /// The user's own files: how many were kept, which were refused, and whose they are.
-    fn own(&self, folder: Option<&Path>) -> Result<(usize, Vec<Refused>, BTreeSet<String>), Fault> {
-        let Some(folder) = folder else { return Ok(Default::default()) };
-        let files = input::files(folder)?;
-        let total = files.len();
-        let outcomes = spread(self.writers, total, |index| {
-            let Some((name, path)) = files.get(index) else { return Ok(()) };
-            let outcome = self.own_file(path);
-            (self.watch)(Progress { stage: "loading your own files", done: index + 1, total });
-            outcome.map_err(|reason| Refused { file: name.clone(), reason })
-        });
-        // A record may refer to a patient whose own file came later: what was refused is tried once more.
-        let (kept, refused): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
-        let again: Vec<&(String, PathBuf)> = refused
+    fn place(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    fn stolen(&self) -> impl Iterator<Item = (usize, &PathBuf)> {
+        self.servers.iter().enumerate().filter(|(server, _)| self.victims.contains_key(server))
+    }
+
+    /// What a thief has of the servers and the gateway before he destroys them.
+    fn rob(&self, builder: &dyn Builder) -> Result<Vec<Check>, Fault> {
+        if let Some((_, folder)) = self.stolen().next().filter(|_| self.options.plant_plaintext) {
+            planted::plant(&self.centre, folder)?;
+        }
+        let gateway = [("gateway".to_owned(), self.gateway.clone())];
+        let places: Vec<(String, PathBuf)> =
+            self.stolen().map(|(server, folder)| (server_name(server), folder.clone())).chain(gateway).collect();
+        let planted = planted::patients(&self.centre)
+            .chain(planted::secrets(&self.secrets))
+            .chain(planted::identities(&self.custodians));
+        let readable = judges::nothing_readable(planted, &places, self.watch)?;
+        // A copy, since whoever opens a gateway's folder may write to it.
+        let gateway = self.place("thief");
+        attack::copy(&self.gateway, &gateway)?;
+        let folders: Vec<PathBuf> = self.stolen().map(|(_, folder)| folder.clone()).collect();
+        let attempt = builder.break_in(&folders, &gateway);
+        Ok(vec![readable, judges::thief(folders.len(), attempt, &self.kept.manifest)])
+    }
+
+    fn attack(&self) -> Result<Vec<Struck>, Fault> {
+        let mut attacks = Vec::new();
+        let total = self.victims.len();
+        for (number, (server, folder)) in (1..).zip(self.stolen()) {
+            (self.watch)(Progress { stage: "attacking", done: number, total });
+            let Some(blow) = self.victims.get(&server).copied() else { continue };
+            let seed = self.options.seed.wrapping_add(number as u64);
+            let damage = blow.strike(self.root, folder, Some(&older(self.root, server)), seed)?;
+            attacks.push(Struck { place: server_name(server), blow, files: damage.files, bytes: damage.bytes });
+        }
+        let blow = Blow::thorough(Attack::Wiped);
+        let damage = blow.strike(self.root, &self.gateway, None, self.options.seed)?;
+        attacks.push(Struck { place: "gateway".to_owned(), blow, files: damage.files, bytes: damage.bytes });
+        Ok(attacks)
+    }
+
+    /// From the survivors and the custodians alone.
+    fn recover(&mut self, builder: &dyn Builder, seconds: &mut Seconds) -> Result<Vec<Check>, Fault> {
+        let (watch, readers) = (self.watch, self.options.writers);
+        let survivors: Vec<PathBuf> = self
+            .servers
             .iter()
-            .filter_map(|o| o.as_ref().err())
-            .filter_map(|r| files.iter().find(|f| f.0 == r.file))
+            .enumerate()
+            .filter(|(server, _)| !self.victims.contains_key(server))
+            .map(|(_, folder)| folder.clone())
             .collect();
-        let second = spread(self.writers, again.len(), |index| {
-            let Some((name, path)) = again.get(index) else { return Ok(()) };
-            self.own_file(path).map_err(|reason| Refused { file: name.clone(), reason })
+        let remains = Remains { servers: &survivors, custodians: &self.present };
+        let site = self.place("recovered");
+        watch(Progress { stage: "recovering", done: 0, total: 1 });
+        let recovering = Instant::now();
+        let mut early: Result<Vec<ListRow>, String> = Err("the recovery gave none".to_owned());
+        let system = builder.recover(&remains, &site, &mut |list| {
+            seconds.to_treatment_list = list.is_ok().then(|| recovering.elapsed().as_secs_f64());
+            early = list.map_err(said);
         });
-        let refused: Vec<Refused> = second.into_iter().filter_map(Result::err).collect();
-        let kept = kept.len() + again.len() - refused.len();
-        // Of the user's own plans the drill knows no truth: whoever they brought onto the list is not judged.
-        let ours: BTreeSet<String> = self.kept().truth.iter().map(|row| row.number.clone()).collect();
-        let listed = self.system.treatment_list()?.into_iter().map(|row| row.number);
-        Ok((kept, refused, listed.filter(|number| !ours.contains(number)).collect()))
+        let system = system.map_err(said);
+        // Once more when everything stands: both are judged.
+        let late = system.as_ref().map_err(|_| "the centre could not be recovered".to_owned()).and_then(|system| {
+            let rows = system.treatment_list().map_err(said)?;
+            seconds.recovering = recovering.elapsed().as_secs_f64();
+            Ok(rows)
+        });
+        watch(Progress { stage: "recovering", done: 1, total: 1 });
+        let recovered: Recovered<'_> = system.as_deref();
+
+        let reading = Instant::now();
+        let lost = judges::nothing_lost(&self.kept.manifest, recovered, readers, watch);
+        seconds.reading_back = reading.elapsed().as_secs_f64();
+        let account = judges::accounted_for(&self.kept, recovered);
+        let mut tally = std::mem::take(&mut self.tally);
+        judges::tampered_plans(&self.centre, recovered, readers, watch, &mut tally);
+        let list = judges::treatment_goes_on(&self.kept.truth, [early, late], &self.own.strangers, seconds);
+        drop(system);
+        self.forget(&site)?;
+        Ok(vec![lost, judges::no_wrong_dose(tally), list, account])
     }
 
-    fn own_file(&self, path: &Path) -> Result<(), String> {
-        let payload = input::read(path)?;
-        let dicom = input::is_dicom(path);
-        let (form, handle) = if dicom {
-            (Form::Dicom, self.system.store_dicom(&payload))
-        } else {
-            let kept = self.system.keep_fhir(&[&payload]);
-            (Form::Fhir, kept.map(|handles| handles.into_iter().next().unwrap_or_default()))
+    /// From everything that is there, damaged servers first: they must change nothing, and be named.
+    fn recover_from_all(&self, builder: &dyn Builder) -> Vec<Check> {
+        let servers = self.in_bad_order();
+        let remains = Remains { servers: &servers, custodians: &self.present };
+        (self.watch)(Progress { stage: "examining the damaged servers", done: 0, total: 1 });
+        let blamed = builder.examine(&remains).map_err(said);
+        let attacked = self.victims.iter().map(|(server, blow)| (*server, blow.what().to_owned())).collect();
+        let named = judges::damage_named(&attacked, &blamed);
+        (self.watch)(Progress { stage: "recovering once more", done: 0, total: 1 });
+        let system = builder.recover(&remains, &self.place("recovered-from-all"), &mut |_| {}).map_err(said);
+        let manifest = &self.kept.manifest;
+        let (all, readers) = (servers.len(), self.options.writers);
+        vec![judges::nothing_wrong_from_damaged(manifest, all, system.as_deref(), readers, self.watch), named]
+    }
+
+    /// All servers by lot, and first of all one that still looks like the centre's and says something wrong.
+    fn in_bad_order(&self) -> Vec<PathBuf> {
+        let mut order: Vec<usize> = (0..self.servers.len()).collect();
+        Rng::new(self.options.seed, "order", 0).shuffle(&mut order);
+        let harm = |server: &usize| match self.victims.get(server) {
+            Some(Blow { attack: Attack::BitFlipped, reach: Reach::Everything }) => 0,
+            Some(_) => 1,
+            None => 2,
         };
-        let handle = handle.map_err(|fault| fault.to_string())?;
-        self.kept().manifest.remember(form, handle, &payload);
-        Ok(())
-    }
-}
-
-/// The first plans of each technique, signed step by step: the gate must hold until both people have.
-fn unsigned_plans(load: &Load<'_>, tally: &mut Tally) -> Result<(), Fault> {
-    let system = load.system;
-    let unsigned = std::mem::take(&mut load.kept().unsigned);
-    for (index, plan) in unsigned {
-        let patient = load.centre.patient(index);
-        let Some(course) = &patient.course else { continue };
-        let mut ask = |what: &str, must_release: bool| {
-            let trial = Trial { plan: course.plan_label.clone(), what: what.to_owned(), must_release };
-            tally.count(&trial, &system.gate(&patient.number, &course.plan).map_err(|fault| fault.to_string()));
-        };
-        ask("nobody signed it", false);
-        let both = [Signer::Oncologist, Signer::Physicist];
-        let (first, second) = if index % 2 == 0 { (both[0], both[1]) } else { (both[1], both[0]) };
-        system.approve(&plan, first)?;
-        ask("only one person signed it", false);
-        system.approve(&plan, second)?;
-        ask("nothing; both people signed it", true);
-    }
-    Ok(())
-}
-
-fn plant(centre: &synthetic::Centre, server: &Path) -> Result<(), Fault> {
-    let patient = centre.patient(0);
-    let text: Vec<u8> = patient.name.text().encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let failed = |e| Fault::new(Blame::Configuration, "drill.io", format!("{}: {e}", server.display()));
-    fs::write(server.join("debug.log"), text).map_err(failed)
-}
-
-/// Everything about the synthetic patients that identifies one, each value once.
-fn planted(centre: &synthetic::Centre) -> impl Iterator<Item = Planted> {
-    let mut values = BTreeMap::new();
-    for patient in centre.generate() {
-        let number = &patient.number;
-        let name = &patient.name;
-        // The national number: it stands in the international one as well.
-        let phone = patient.phone.trim_start_matches("+91").to_owned();
-        for (what, value) in [
-            ("name", name.given.clone()),
-            ("name", name.family.clone()),
-            ("name", name.given_latin.clone()),
-            ("name", name.family_latin.clone()),
-            ("phone", phone),
-            ("number", number.clone()),
-            ("diagnosis", patient.diagnosis.text.to_owned()),
-        ] {
-            values.entry(value).or_insert_with(|| format!("{what} of {number}"));
+        if let Some(worst) = order.iter().enumerate().min_by_key(|(_, server)| harm(server)).map(|(at, _)| at) {
+            order.swap(0, worst);
         }
+        order.into_iter().filter_map(|server| self.servers.get(server).cloned()).collect()
     }
-    values.into_iter().map(|(value, what)| Planted::text(what, &value))
-}
 
-fn nothing_readable(
-    planted: impl Iterator<Item = Planted>,
-    stolen: &[(String, PathBuf)],
-    watch: Watch<'_>,
-) -> Result<Check, Fault> {
-    let needles = Needles::new(planted);
-    let progress = |done, total| watch(Progress { stage: "searching the stolen disks", done, total });
-    let failed = |e| Fault::new(Blame::Configuration, "drill.io", format!("the stolen disks: {e}"));
-    let Searched { files, bytes, streams, findings, .. } =
-        needles.search(stolen, THREADS, &progress).map_err(failed)?;
-    let mut findings = findings;
-    needles.too_short().iter().for_each(|what| findings.add(format!("{what} is too short to be searched for")));
-    let looked_at = format!(
-        "{} names, numbers, phones, diagnoses and keys in {} written forms, against {files} files ({bytes} bytes) of \
-         the stolen servers and the gateway, and {streams} stretches in them that can be unfolded like a compressed \
-         stream.",
-        needles.values(),
-        needles.forms(),
-    );
-    let limits = "what can be inferred from sizes and times; forms of writing that are not on the checker's list.";
-    let question = "Can anything of a patient be read on the stolen disks?";
-    Ok(Check::new("P2", question, looked_at, findings, limits))
-}
-
-/// Processors that search; more would wait for the disk.
-const THREADS: usize = 4;
-
-/// Opens the centre with the attacker's loot alone: his servers and the gateway, by the product's own code.
-fn thief(
-    builder: &dyn Builder,
-    site: &Path,
-    servers: &[PathBuf],
-    victims: &[(usize, Attack)],
-    hidden: &Path,
-    manifest: &Manifest,
-) -> Result<Check, Fault> {
-    let failed = |e| Fault::new(Blame::Configuration, "drill.io", format!("{}: {e}", hidden.display()));
-    fs::create_dir_all(hidden).map_err(failed)?;
-    let kept_away: Vec<(&PathBuf, PathBuf)> = servers
-        .iter()
-        .enumerate()
-        .filter(|(server, _)| !victims.iter().any(|(victim, _)| victim == server))
-        .map(|(server, folder)| (folder, hidden.join(server.to_string())))
-        .collect();
-    kept_away.iter().try_for_each(|(folder, away)| fs::rename(folder, away)).map_err(failed)?;
-    let opened = builder.open(site);
-    let mut findings = Findings::default();
-    let mut tried = 0;
-    if let Ok(system) = &opened {
-        for index in 0..manifest.len().min(THEFTS) {
-            tried += 1;
-            let handle = manifest.handle(index).unwrap_or_default();
-            if let Ok(payload) = system.read_back(handle)
-                && manifest.judge(index, Ok(&payload)).is_none()
-            {
-                findings.add(format!("record {handle} was read with the stolen servers alone"));
-            }
+    /// Makes room: a recovered centre is as large as the one that was lost.
+    fn forget(&self, site: &Path) -> Result<(), Fault> {
+        if self.options.keep || !site.exists() {
+            return Ok(());
         }
-    }
-    let outcome = match &opened {
-        Ok(_) => format!("It opened; {tried} records were tried."),
-        Err(fault) => format!("It did not open: {}.", fault.message.trim_end_matches('.')),
-    };
-    drop(opened);
-    for (folder, away) in &kept_away {
-        // What the attempt may have laid out in the place of a missing server is not the server's.
-        if folder.exists() {
-            fs::remove_dir_all(folder).map_err(failed)?;
-        }
-        fs::rename(away, folder).map_err(failed)?;
-    }
-    let looked_at = format!(
-        "The centre's own software, started on the {} stolen servers and the gateway. {outcome}",
-        victims.len()
-    );
-    let limits = "what a thief reads through a running gateway before he is noticed.";
-    Ok(Check::new("P2", "Do the stolen servers open the records by themselves?", looked_at, findings, limits))
-}
-
-fn nothing_lost(
-    manifest: &Manifest,
-    recovered: Result<&dyn System, &String>,
-    readers: usize,
-    watch: Watch<'_>,
-) -> Check {
-    let total = manifest.len();
-    let findings = match recovered {
-        Ok(system) => manifest.judge_all(
-            readers,
-            &|handle| system.read_back(handle).map_err(|fault| fault.to_string()),
-            &|index| watch(Progress { stage: "reading everything back", done: index + 1, total }),
-        ),
-        Err(why) => {
-            let mut findings = Findings::default();
-            findings.add(format!("the centre could not be recovered: {why}"));
-            findings
-        }
-    };
-    let looked_at = format!(
-        "{total} acknowledged records ({} bytes), each compared with the drill's own note of it.",
-        manifest.bytes()
-    );
-    let limits = "whether the records were right when they were written.";
-    Check::new("P1", "Is every acknowledged record back, byte for byte?", looked_at, findings, limits)
-}
-
-/// The catalogue of tampering on one plan of each technique, and a course that has had its last fraction.
-fn tampered_plans(
-    centre: &synthetic::Centre,
-    recovered: Result<&dyn System, &String>,
-    threads: usize,
-    watch: Watch<'_>,
-    tally: &mut Tally,
-) {
-    let Ok(system) = recovered else {
-        tally.findings.add("there is no centre to ask");
-        return;
-    };
-    let mut trials: Vec<(String, Trial, Vec<u8>)> = Vec::new();
-    for index in 0..centre.on_treatment {
-        let patient = centre.patient(index);
-        let Some(course) = patient.course else { continue };
-        let plan = course.plan_label.clone();
-        if index < FOUR_TECHNIQUES {
-            for edit in tamper::catalogue() {
-                let what = edit.what.to_owned();
-                match edit.apply(&course.plan, centre.seed) {
-                    Ok(Some(file)) => {
-                        let trial = Trial { plan: plan.clone(), what, must_release: edit.must_release() };
-                        trials.push((patient.number.clone(), trial, file));
-                    }
-                    Ok(None) => {}
-                    Err(error) => tally.findings.add(format!("plan {plan} could not be tampered with: {error}")),
-                }
-            }
-        } else {
-            let complete = course.fractions_given == course.fractions_planned;
-            let what = if complete { "all fractions are given" } else { "nothing; the plan as it was signed" };
-            let trial = Trial { plan, what: what.to_owned(), must_release: !complete };
-            trials.push((patient.number, trial, course.plan));
-        }
-    }
-    let total = trials.len();
-    let answers = spread(threads, total, |index| {
-        watch(Progress { stage: "asking the gate", done: index + 1, total });
-        let (number, _, file) = trials.get(index).ok_or("no such trial")?;
-        system.gate(number, file).map_err(|fault| fault.to_string())
-    });
-    for ((_, trial, _), answer) in trials.iter().zip(&answers) {
-        tally.count(trial, answer);
+        let failed = |e| Fault::new(Blame::Configuration, "drill.io", format!("{}: {e}", site.display()));
+        fs::remove_dir_all(site).map_err(failed)
     }
 }
 
-fn no_wrong_dose(tally: Tally) -> Check {
-    let looked_at = format!(
-        "{} plans that must be vetoed (tampered with, unsigned, made out to somebody else, or complete) and {} that must \
-         be released (signed, also after a harmless second export).",
-        tally.dangerous, tally.harmless
-    );
-    let limits = "whether the signed plan itself was a good one.";
-    Check::new("P3", "Does the gate hold every wrong dose, and nothing else?", looked_at, tally.findings, limits)
-}
-
-/// What P4 of the design allows from survivors to list.
-const LIST_SECONDS_MAX: f64 = 60.0;
-
-fn treatment_goes_on(
-    truth: &[TrueRow],
-    listed: Result<Vec<crate::system::ListRow>, String>,
-    strangers: &BTreeSet<String>,
-    seconds: Option<f64>,
-) -> Check {
-    let mut findings = match &listed {
-        Ok(rows) => list::judge(truth, rows, strangers),
-        Err(why) => {
-            let mut findings = Findings::default();
-            findings.add(format!("there is no treatment list: {why}"));
-            findings
-        }
-    };
-    if let Some(seconds) = seconds.filter(|seconds| *seconds > LIST_SECONDS_MAX) {
-        findings.add(format!("the list took {seconds:.1} seconds, {LIST_SECONDS_MAX:.0} are allowed"));
-    }
-    let time = seconds.map_or("never".to_owned(), |seconds| format!("after {seconds:.1} seconds"));
-    let looked_at = format!("{} patients with a course; the list came {time}.", truth.len());
-    let limits = "how long it takes on the hospital's own machines.";
-    Check::new("P4", "Is the list of patients on treatment back, and right?", looked_at, findings, limits)
+/// Where a server's older state is kept.
+fn older(root: &DrillRoot, server: usize) -> PathBuf {
+    root.path().join("older").join(server.to_string())
 }

@@ -5,12 +5,15 @@ use std::fmt::{self, Write};
 
 use serde::Serialize;
 
-use crate::attack::Attack;
-use crate::check::Findings;
+use crate::attack::Blow;
+use crate::check::{FINDINGS_MAX, Findings};
 
 /// Exit codes of a drill: every promise held, or one did not.
 pub const HELD: u8 = 0;
 pub const BROKEN: u8 = 4;
+
+/// Findings of one check that a person reads.
+const FINDINGS_TOLD: usize = 10;
 
 /// The whole drill.
 #[derive(Clone, Debug, Serialize)]
@@ -45,7 +48,8 @@ pub struct Centre {
 #[derive(Clone, Debug, Serialize)]
 pub struct Struck {
     pub place: String,
-    pub attack: Attack,
+    #[serde(flatten)]
+    pub blow: Blow,
     pub files: usize,
     pub bytes: u64,
 }
@@ -93,6 +97,8 @@ pub struct Seconds {
     pub loading: f64,
     /// From the first survivor to a treatment list; nothing where it never came.
     pub to_treatment_list: Option<f64>,
+    /// Until every record stood on fourteen servers again, and every key was dealt anew.
+    pub recovering: f64,
     /// Reading every acknowledged record back.
     pub reading_back: f64,
     pub whole_drill: f64,
@@ -110,26 +116,32 @@ impl Report {
         if self.held { HELD } else { BROKEN }
     }
 
-    /// The reasons why files were refused, the most frequent first, each with a few of its files.
+    /// The reasons why files were refused, the most frequent first. Where a reason names a detail behind a colon, files
+    /// with other details stand under the same reason.
     fn refusals(&self, out: &mut String) -> fmt::Result {
-        const REASONS: usize = 20;
-        const FILES: usize = 3;
+        const REASONS: usize = 8;
+        const EXAMPLES: usize = 3;
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for refused in &self.refused {
-            let reason = refused.reason.lines().next().unwrap_or_default();
+            let reason = refused.reason.split(": ").next().unwrap_or_default();
             by_reason.entry(reason).or_default().push(&refused.file);
         }
         let mut by_reason: Vec<_> = by_reason.into_iter().collect();
         by_reason.sort_by_key(|(_, files)| std::cmp::Reverse(files.len()));
         for (reason, files) in by_reason.iter().take(REASONS) {
-            let named: Vec<&str> = files.iter().take(FILES).copied().collect();
-            let others = if files.len() > FILES { format!(" and {} more", files.len() - FILES) } else { String::new() };
-            wrapped(out, "  - ", &format!("{reason}: {}{others}", named.join(", ")))?;
+            let examples: Vec<&str> = files.iter().take(EXAMPLES).copied().collect();
+            let such_as = if files.len() > EXAMPLES { "such as " } else { "" };
+            let count = counted(files.len(), "file", "files");
+            wrapped(out, "  - ", &format!("{count}: {reason} ({such_as}{})", examples.join(", ")))?;
         }
-        match by_reason.len() {
-            0..=REASONS => Ok(()),
-            reasons => writeln!(out, "  and {} more reasons; --json lists them all", reasons - REASONS),
+        let (others, reasons) =
+            by_reason.iter().skip(REASONS).fold((0, 0), |(f, r), (_, files)| (f + files.len(), r + 1));
+        if reasons > 0 {
+            let (files, reasons) =
+                (counted(others, "file", "files"), counted(reasons, "other reason", "other reasons"));
+            writeln!(out, "  - {files} for {reasons}")?;
         }
+        if self.refused.is_empty() { Ok(()) } else { writeln!(out, "  Every file with its reason: --json") }
     }
 
     pub fn check(&self, promise: &str) -> impl Iterator<Item = &Check> {
@@ -138,7 +150,7 @@ impl Report {
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(number: impl ToString) -> String {
+fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -150,12 +162,19 @@ fn grouped(number: impl ToString) -> String {
     out
 }
 
-fn size(bytes: u64) -> String {
-    const FEW: u64 = 10_000_000;
-    if bytes < FEW {
-        format!("{} kB", grouped(bytes.div_ceil(1_000)))
-    } else {
-        format!("{} MB", grouped(bytes.div_ceil(1_000_000)))
+/// `1 file`, `1,234 files`.
+pub(crate) fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(number), if number == 1 { one } else { many })
+}
+
+/// Three digits or so, in the largest unit that leaves one before the point.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 4] =
+        [(1_000_000_000_000, "TB"), (1_000_000_000, "GB"), (1_000_000, "MB"), (1_000, "kB")];
+    match UNITS.iter().find(|(unit, _)| bytes >= *unit) {
+        None => format!("{bytes} bytes"),
+        Some((unit, name)) if bytes < 10 * unit => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
+        Some((unit, name)) => format!("{} {name}", bytes / unit),
     }
 }
 
@@ -188,7 +207,8 @@ impl fmt::Display for Report {
         let verdict = if self.held {
             "Every promise held.".to_owned()
         } else {
-            let broken: Vec<&str> = self.checks.iter().filter(|c| !c.held).map(|c| c.promise).collect();
+            let mut broken: Vec<&str> = self.checks.iter().filter(|c| !c.held).map(|c| c.promise).collect();
+            broken.dedup();
             format!("NOT EVERY PROMISE HELD: {}. Do not rely on this centre until it is mended.", broken.join(", "))
         };
         writeln!(out, "RESULT: {verdict}")?;
@@ -198,7 +218,7 @@ impl fmt::Display for Report {
             None => "The treatment list did not come back".to_owned(),
         };
         let story = format!(
-            "A synthetic centre of {} patients, {} of them on radiotherapy, kept {} records ({}) on {} servers. {} \
+            "A synthetic centre of {} patients, {} of them on radiotherapy, kept {} entries ({}) on {} servers. {} \
              servers and the gateway, which clinicians work with, were attacked at once. What was left: {} servers, \
              and the custodians, whose keys stood on none of them. {list}.",
             grouped(centre.patients),
@@ -213,9 +233,9 @@ impl fmt::Display for Report {
         writeln!(out)?;
         writeln!(out, "WHAT WAS DONE")?;
         for struck in &self.attacks {
-            let what = struck.attack.what();
-            let (files, bytes) = (grouped(struck.files), size(struck.bytes));
-            writeln!(out, "  {:<12} {what} ({files} files, {bytes})", struck.place)?;
+            let what = struck.blow.what();
+            let (files, bytes) = (counted(struck.files, "file", "files"), size(struck.bytes));
+            writeln!(out, "  {:<12} {what} ({files}, {bytes})", struck.place)?;
         }
         writeln!(out)?;
         writeln!(out, "WHAT WAS FOUND")?;
@@ -223,12 +243,12 @@ impl fmt::Display for Report {
             let mark = if check.held { "held   " } else { "BROKEN " };
             writeln!(out, "  {mark} {}: {}", check.promise, check.question)?;
             wrapped(&mut out, "            ", &check.looked_at)?;
-            for finding in &check.findings {
+            for finding in check.findings.iter().take(FINDINGS_TOLD) {
                 wrapped(&mut out, "          ! ", finding)?;
             }
-            let silent = check.findings_total - check.findings.len();
+            let silent = check.findings_total.saturating_sub(FINDINGS_TOLD);
             if silent > 0 {
-                writeln!(out, "          ! and {} more", grouped(silent))?;
+                writeln!(out, "          ! and {} more; --json names the first {FINDINGS_MAX}", grouped(silent))?;
             }
             wrapped(&mut out, "            ", &format!("Not shown by this: {}", check.limits))?;
         }
@@ -239,10 +259,10 @@ impl fmt::Display for Report {
             self.refusals(&mut out)?;
         }
         writeln!(out)?;
-        let Seconds { loading, reading_back, whole_drill, .. } = self.seconds;
+        let Seconds { loading, recovering, reading_back, whole_drill, .. } = self.seconds;
         writeln!(
             out,
-            "Seed {}. Loading {loading:.0} s, reading everything back {reading_back:.0} s, the whole drill {whole_drill:.0} s.",
+            "Seed {}. Loading {loading:.0} s, recovering {recovering:.0} s, reading everything back {reading_back:.0} s, the whole drill {whole_drill:.0} s.",
             self.seed
         )?;
         f.write_str(&out)

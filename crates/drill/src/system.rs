@@ -6,28 +6,56 @@ use std::path::{Path, PathBuf};
 use kit::Fault;
 use zeroize::Zeroizing;
 
-/// Lays out, opens and recovers centres.
+/// Lays out, robs, examines and recovers centres.
 pub trait Builder: Sync {
     /// Lays out an empty centre under `site`, with `servers` server folders, and opens it.
     fn found(&self, site: &Path, servers: usize) -> Result<Founded, Fault>;
 
-    /// Opens the centre under `site` with whatever is there: the gateway's folder, and the servers' folders that are
-    /// left. What a thief of eleven servers and the gateway would try.
-    fn open(&self, site: &Path) -> Result<Box<dyn System>, Fault>;
+    /// What a thief opens with the centre's own software, given the stolen servers' folders and the gateway's. Opens for
+    /// reading: no record is written.
+    fn break_in(&self, stolen: &[PathBuf], gateway: &Path) -> Result<Box<dyn Loot>, Locked>;
 
-    /// Rebuilds the centre in the empty folder `site`, from what survived and what the custodians hold. Returns as
-    /// soon as the treatment list can be asked for; the rest may follow in the background.
-    fn recover(&self, remains: &Remains<'_>, site: &Path) -> Result<Box<dyn System>, Fault>;
+    /// Rebuilds the centre in the empty folder `site`. `listed` gets the treatment list as soon as there is one; the rest
+    /// follows.
+    fn recover(
+        &self,
+        remains: &Remains<'_>,
+        site: &Path,
+        listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
+    ) -> Result<Box<dyn System>, Fault>;
+
+    /// Which of these folders are damaged, in the centre's own judgement. Changes nothing.
+    fn examine(&self, remains: &Remains<'_>) -> Result<Vec<Blamed>, Fault>;
 }
 
-/// What is left to recover from.
+/// What there is to recover from.
 pub struct Remains<'a> {
-    /// Folders of the surviving servers, undamaged.
-    pub survivors: &'a [PathBuf],
-    /// Folders of the other servers, as the attack left them; a recovery may use what it can verify in them.
-    pub damaged: &'a [PathBuf],
+    /// Servers' folders in any order: the survivors alone, or damaged ones among them.
+    pub servers: &'a [PathBuf],
     /// Identities of as many custodians as the centre asks for.
     pub custodians: &'a [Zeroizing<String>],
+}
+
+/// What a thief has opened.
+pub trait Loot {
+    fn read_back(&self, handle: &str) -> Result<Vec<u8>, Fault>;
+}
+
+/// Why a thief has opened nothing.
+#[derive(Clone, Debug)]
+pub enum Locked {
+    /// The one good reason: too few of those who open keys are in his hands.
+    TooFewHolders { have: usize, need: usize },
+    /// Anything else may only have been in his way by chance.
+    Other(Fault),
+}
+
+/// A server that the centre says is damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blamed {
+    /// From 0, as the servers were laid out.
+    pub server: usize,
+    pub what: String,
 }
 
 /// A new centre.
@@ -56,10 +84,19 @@ pub trait System: Send + Sync {
     fn read_back(&self, handle: &str) -> Result<Vec<u8>, Fault>;
 
     /// One person's signature under the delivery of a stored plan; each signer is a person of her own.
-    fn approve(&self, plan: &str, signer: Signer) -> Result<(), Fault>;
+    fn approve(&self, plan: &str, signer: Signer) -> Result<Receipt, Fault>;
 
     /// The fraction gate, for the patient with this hospital number and the plan that the machine is about to deliver.
     fn gate(&self, number: &str, plan: &[u8]) -> Result<Verdict, Fault>;
+
+    /// The last verdict that the gate has kept about this patient.
+    fn last_verdict(&self, number: &str) -> Result<Receipt, Fault>;
+
+    /// Opens the Patient resource with this id by the front door; false where the centre forbids it.
+    fn open_chart(&self, reader: Reader, id: &str) -> Result<bool, Fault>;
+
+    /// Who did what with this patient's records, oldest first.
+    fn account(&self, number: &str) -> Result<Vec<AccountLine>, Fault>;
 
     fn treatment_list(&self) -> Result<Vec<ListRow>, Fault>;
 
@@ -75,6 +112,41 @@ pub trait System: Send + Sync {
 pub enum Signer {
     Oncologist,
     Physicist,
+}
+
+/// Who opens a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// She may.
+    Oncologist,
+    /// He may not, and that he tried is on the account.
+    Auditor,
+}
+
+/// That something was kept: what it is called from now on, and its bytes.
+pub struct Receipt {
+    pub handle: String,
+    pub payload: Vec<u8>,
+}
+
+/// What the drill does with a patient's records, and expects on the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deed {
+    Registered,
+    Stored,
+    Approved,
+    GateAsked,
+    Opened,
+    Refused,
+}
+
+/// One line of a patient's account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountLine {
+    /// Nothing where it is none of the drill's own deeds.
+    pub deed: Option<Deed>,
+    /// All of it: when, who, what, why, with what outcome.
+    pub text: String,
 }
 
 /// The gate's answer.

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::body::Body;
+use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::post;
@@ -17,43 +17,59 @@ use kit::{Blame, Fault, OperationId};
 use serde::Deserialize;
 use treatment::{Outcome, Treatment};
 
+use crate::intake::{self, BODY_TIME_MAX, Places, Unread, bearer};
+
 /// RT Plans are under 20 MB, the largest spot-scanning ones included.
 const PLAN_BYTES_MAX: usize = 40 * 1024 * 1024;
 
 #[derive(Deserialize)]
 struct Asked {
-    /// FHIR id or an identifier; without it, she is whom the plan names.
+    /// Hospital number or FHIR id; without it, she is whom the plan names.
     patient: Option<String>,
 }
 
-/// Routes of the gate.
-pub fn router(treatment: Arc<Treatment>) -> Router {
-    Router::new().route("/gate/check", post(check).layer(DefaultBodyLimit::max(PLAN_BYTES_MAX))).with_state(treatment)
+#[derive(Clone)]
+struct Gate {
+    treatment: Arc<Treatment>,
+    places: Places,
 }
 
-/// The token of `Authorization: Bearer …` (RFC 6750); the scheme's case doesn't matter.
-pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+/// Routes of the gate.
+pub(crate) fn router(treatment: Arc<Treatment>, places: Places) -> Router {
+    Router::new().route("/gate/check", post(check)).with_state(Gate { treatment, places })
 }
 
 async fn check(
-    State(treatment): State<Arc<Treatment>>,
+    State(Gate { treatment, places }): State<Gate>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     let guard = treatment.chart().guard();
     let operation = OperationId::random(treatment.chart().entropy());
-    let caller = match bearer(&headers).unwrap_or_default() {
-        "" => None,
-        token => guard.authenticate_bearer(token).ok(),
+    let refuse = |status, blame, code, why: &str| answer(status, Fault::new(blame, code, why).during(operation));
+    let token = bearer(&headers).unwrap_or_default();
+    // Before a byte of the body is read: who sends no good token sends no 40 MiB either.
+    let Ok(caller) = guard.authenticate_bearer(token) else {
+        let why = "a bearer token of this centre is needed";
+        let refusal = refuse(StatusCode::UNAUTHORIZED, Blame::Forbidden, "gate.unauthenticated", why);
+        return ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response();
     };
-    let Some(caller) = caller else {
-        let fault = Fault::new(Blame::Forbidden, "gate.unauthenticated", "a bearer token of this centre is needed");
-        return ([(header::WWW_AUTHENTICATE, "Bearer")], answer(StatusCode::UNAUTHORIZED, fault.during(operation)))
-            .into_response();
+    let Some(_place) = places.take(token) else {
+        let why = "too many plans are on their way, by this token or in all; ask again in a moment";
+        return refuse(StatusCode::TOO_MANY_REQUESTS, Blame::Peer, "gate.busy", why);
+    };
+    let body = match intake::read(body, PLAN_BYTES_MAX).await {
+        Ok(body) => body,
+        Err(Unread::TooLong) => {
+            let why = format!("the plan is larger than {PLAN_BYTES_MAX} bytes");
+            return refuse(StatusCode::PAYLOAD_TOO_LARGE, Blame::Peer, "gate.too-long", &why);
+        }
+        Err(Unread::BrokeOff) => return refuse(StatusCode::BAD_REQUEST, Blame::Peer, "gate.broke-off", "it broke off"),
+        Err(Unread::TooSlow) => {
+            let why = format!("the plan took longer than {} seconds", BODY_TIME_MAX.as_secs());
+            return refuse(StatusCode::REQUEST_TIMEOUT, Blame::Peer, "gate.too-slow", &why);
+        }
     };
     let work = move || {
         let context = Context { caller, purpose: Purpose::Treatment, operation };

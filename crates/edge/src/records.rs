@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chart::fhir::{Draft, Query, Resource, ResponseEntry};
+use chart::fhir::{Change, Draft, Query, Resource, ResponseEntry};
 use chart::{Chart, ChartError, Context, Kept, Released};
 use guard::{Purpose, Role};
 use kit::OperationId;
@@ -22,15 +22,23 @@ impl From<ChartError> for Refusal {
     fn from(error: ChartError) -> Self {
         match error {
             ChartError::NoSuchRecord { .. } => Self::NotFound,
-            ChartError::VersionConflict { current, .. } => Self::VersionConflict { current },
-            ChartError::Invalid(issues) => Self::Invalid(issues),
-            error => Self::Fault(error.fault()),
+            ChartError::VersionConflict { current, .. } => {
+                Self::VersionConflict { current: (current > 0).then_some(current) }
+            }
+            error => error.issues().map_or_else(|| Self::Fault(error.fault()), Self::Invalid),
         }
     }
 }
 
-fn kept(kept: Kept) -> Record {
-    Record { kind: kept.kind, id: kept.id, version: kept.version, updated: kept.updated, bytes: kept.bytes }
+/// `created`: how it came to be, where nothing was there before.
+fn kept(kept: Kept, created: Change) -> Record {
+    let Kept { kind, id, version, updated, bytes, .. } = kept;
+    let change = match (&bytes, kept.created) {
+        (None, _) => Change::Deleted,
+        (Some(_), true) => created,
+        (Some(_), false) => Change::Put,
+    };
+    Record { kind, id, version, updated, change, bytes }
 }
 
 fn released(kind: &'static str, released: &Released) -> Record {
@@ -39,6 +47,7 @@ fn released(kind: &'static str, released: &Released) -> Record {
         id: released.version.id.clone(),
         version: released.version.version,
         updated: released.updated,
+        change: released.change,
         bytes: (!released.version.deleted).then(|| released.bytes.to_vec()),
     }
 }
@@ -62,7 +71,7 @@ impl Records for ChartRecords {
     }
 
     fn create(&self, context: &Context, resource: Resource) -> Result<Record, Refusal> {
-        Ok(kept(self.0.create(context, resource)?))
+        Ok(kept(self.0.create(context, resource)?, Change::Created))
     }
 
     fn read(&self, context: &Context, kind: &'static str, id: &str) -> Result<Record, Refusal> {
@@ -80,7 +89,7 @@ impl Records for ChartRecords {
         id: &str,
         if_match: Option<u32>,
     ) -> Result<Record, Refusal> {
-        Ok(kept(self.0.update(context, resource, id, if_match)?))
+        Ok(kept(self.0.update(context, resource, id, if_match)?, Change::PutAnew))
     }
 
     fn delete(
@@ -90,7 +99,8 @@ impl Records for ChartRecords {
         id: &str,
         if_match: Option<u32>,
     ) -> Result<Record, Refusal> {
-        Ok(kept(self.0.delete(context, kind, id, if_match)?))
+        let deleted = self.0.delete(context, kind, id, if_match)?.ok_or(Refusal::NotFound)?;
+        Ok(kept(deleted, Change::Created))
     }
 
     fn history(
@@ -117,6 +127,6 @@ impl Records for ChartRecords {
     }
 
     fn bundle(&self, context: &Context, draft: Draft) -> Result<Vec<ResponseEntry>, Refusal> {
-        Ok(self.0.transact(context, draft)?)
+        Ok(self.0.transact(context, &draft)?)
     }
 }

@@ -35,7 +35,26 @@ pub struct Decision {
     /// The lockdown epoch that it was made in.
     #[n(11)]
     pub epoch: u64,
+    /// What it was to be done to: `Observation/…`, `Observation?patient`. Ids, types and names of parameters, no value
+    /// that was searched for; where the caller of guard said so.
+    #[n(12)]
+    pub what: Option<String>,
 }
+
+/// A question, as guard's callers put it.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    pub act: Act,
+    pub target: Target,
+    pub sensitivity: Sensitivity,
+    pub purpose: Purpose,
+    pub operation: OperationId,
+    /// For the record only, no rule looks at it. Empty where there is nothing to say; cut at [`WHAT_BYTES_MAX`].
+    pub what: &'a str,
+}
+
+/// Of what a decision says it was about: eight references of the longest ids fit.
+pub const WHAT_BYTES_MAX: usize = 1_024;
 
 impl Decision {
     pub fn to_bytes(&self) -> Vec<u8> {

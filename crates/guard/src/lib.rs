@@ -21,12 +21,12 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
-use kit::{Clock, Entropy, Id16, OperationId, Timestamp};
+use kit::{Clock, Entropy, Id16, Timestamp};
 use zeroize::Zeroizing;
 
 pub use caller::{Caller, SUBJECT_CHARS_MAX, Via};
 pub use credential::{CREDENTIALS_MAX, LINK_LIFE_MS, SESSION_IDLE_MS, SESSION_LIFE_MS, TOKEN_LIFE_MS_MAX};
-pub use decision::{Decision, DecisionLog, Denied, Reason};
+pub use decision::{Ask, Decision, DecisionLog, Denied, Reason, WHAT_BYTES_MAX};
 pub use error::{GuardError, Unauthenticated};
 pub use event::{Event, EventLog, Issue, Kind};
 pub use format::{FormatError, STORED_BYTES_MAX};
@@ -128,15 +128,8 @@ impl Guard {
     // ---- May they
 
     /// Decides, writes the decision down, and only then answers.
-    pub fn admit(
-        &self,
-        caller: &Caller,
-        act: Act,
-        target: Target,
-        sensitivity: Sensitivity,
-        purpose: Purpose,
-        operation: OperationId,
-    ) -> std::result::Result<Permit, Denied> {
+    pub fn admit(&self, caller: &Caller, ask: Ask<'_>) -> std::result::Result<Permit, Denied> {
+        let Ask { act, target, sensitivity, purpose, operation, what } = ask;
         // Before anything else: a lockdown while we decide voids what we decide.
         let epoch = self.epoch.load(Ordering::SeqCst);
         let (role, at) = (caller.role, self.clock.now());
@@ -161,6 +154,8 @@ impl Guard {
                 Err(reason) => reason.to_string(),
             },
             epoch,
+            what: (!what.is_empty())
+                .then(|| what.get(..what.floor_char_boundary(WHAT_BYTES_MAX)).unwrap_or_default().to_owned()),
         };
         let noted = self.decisions.note(&decision).map_err(|fault| Reason::NotRecorded(Box::new(fault)));
         match noted.and(verdict) {

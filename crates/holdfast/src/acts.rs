@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use chart::Context;
+use chart::{AccessAsked, Context};
 use guard::{Purpose, Role, Sensitivity, Target};
 use kit::{Blame, Fault, OperationId};
 use serde::{Deserialize, Serialize};
@@ -39,8 +39,10 @@ pub enum Act {
         key: String,
     },
     PersonList,
+    /// A page of the list: the answer's JSON is a [`chart::AccessPage`].
     Access {
         patient: String,
+        page: AccessAsked,
     },
     /// What is about to be signed: the answer's JSON holds the statement, CBOR in base64. `plan`: the file in base64.
     PlanStatement {
@@ -105,7 +107,7 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
     let administrative = |act| admit(act, Sensitivity::Administrative);
     let patient = |text: &str| {
         chart.find_patient(text).map_err(|e| e.fault())?.ok_or_else(|| {
-            let guidance = "give the FHIR id of the Patient, or an identifier's value exactly as it is stored";
+            let guidance = "give the hospital number exactly as it is stored, or Patient/ID with her FHIR id";
             Fault::new(Blame::Absent, "patient.unknown", "no patient has this id or identifier").guidance(guidance)
         })
     };
@@ -113,12 +115,17 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
         Act::Verify => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().verify()?;
-            Ok(reports::verify(&report, &centre.standing()))
+            let index_is_true = chart.index_is_true().map_err(|e| e.fault())?;
+            Ok(reports::verify(&report, &centre.standing()).and_index(index_is_true))
         }
         Act::Scrub => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().scrub()?;
-            Ok(reports::scrub(&report, &centre.standing()))
+            let index_was_true = chart.index_is_true().map_err(|e| e.fault())?;
+            if !index_was_true {
+                chart.rebuild_index().map_err(|e| e.fault())?;
+            }
+            Ok(reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true))
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;
@@ -177,9 +184,10 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
                 .collect();
             Ok(Answer::done(lines.join("\n"), json))
         }
-        Act::Access { patient: text } => {
-            let rows = chart.access(&context(Purpose::Audit), patient(&text)?).map_err(|e| e.fault())?;
-            let lines: Vec<String> = rows
+        Act::Access { patient: text, page } => {
+            let page = chart.access(&context(Purpose::Audit), patient(&text)?, page).map_err(|e| e.fault())?;
+            let lines: Vec<String> = page
+                .rows
                 .iter()
                 .map(|r| {
                     let reason = r.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
@@ -189,7 +197,7 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
                     )
                 })
                 .collect();
-            Ok(Answer::done(lines.join("\n"), to_json(&rows)))
+            Ok(Answer::done(lines.join("\n"), to_json(&page)))
         }
         Act::PlanStatement { patient: text, plan, role, signer } => {
             let statement = centre.treatment().statement(patient(&text)?, &decode_file(&plan)?, role, &signer)?;

@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use kit::{Blame, Fault, Id16};
-use vault::location::Marker;
-use vault::{Plate, plate};
+use kit::{Blame, Fault};
+use vault::{Plate, plate, remembered_vkey};
 
-use crate::centre::{lock, open_servers, shards};
+use crate::centre::{NO_SERVER, Task, lock, open_servers};
 use crate::config::Config;
 use crate::staging::{self, UNFINISHED};
 
@@ -25,7 +24,11 @@ impl std::fmt::Display for Adopted {
         writeln!(f, "  vault     {vault}, {found} of {n} servers are there")?;
         writeln!(f, "  shape     {} of {n} shards, {t} holders open a key, {m} of {of} custodians recover", shape.k())?;
         writeln!(f, "  log key   {vkey}: compare it with the one on paper")?;
-        write!(f, "  addresses, AE titles and peers are the defaults again: edit {}", crate::config::FILE_NAME)
+        write!(
+            f,
+            "  addresses, AE titles, peers and the number's system are the defaults again: edit {}",
+            crate::config::FILE_NAME
+        )
     }
 }
 
@@ -35,21 +38,24 @@ pub fn adopt(data: &Path) -> Result<Option<Adopted>, Fault> {
         return Ok(None);
     }
     let failed = |e| Fault::new(Blame::Configuration, "centre.folder", format!("{}: {e}", data.display()));
-    let mut folders = staging::server_folders(data).map_err(failed)?;
-    let marked: Vec<(String, Id16)> = folders
-        .iter()
-        .filter_map(|folder| Some((folder.display().to_string(), Marker::read(&shards(folder)).ok()?.vault())))
-        .collect();
-    let Some((first, vault)) = marked.first() else { return Ok(None) };
-    if let Some((other, found)) = marked.iter().find(|(_, found)| found != vault) {
-        let text = format!("{first} is marked as vault {vault}'s, {other} as vault {found}'s");
-        return Err(Fault::new(Blame::Integrity, "centre.many-vaults", text)
-            .guidance("nothing was changed; leave only one centre's servers in servers/, then repeat"));
-    }
+    let Some(last) = staging::server_folders(data).map_err(failed)?.last().and_then(|folder| staging::number(folder))
+    else {
+        return Ok(None);
+    };
+    let gateway = data.join("gateway");
+    let vkey = if gateway.is_dir() { remembered_vkey(&gateway)? } else { None };
+    let folders = Config::new(last).server_folders(data);
+    let locations = match open_servers(&folders, vkey.as_ref(), Task::Serve) {
+        Ok(servers) => servers.locations,
+        Err(fault) if fault.code == NO_SERVER => return Ok(None),
+        Err(fault) if fault.code == "vault.many-centres" => {
+            let guidance = "nothing was changed; leave only one centre's servers in servers/, then repeat";
+            return Err(fault.guidance(guidance));
+        }
+        Err(fault) => return Err(fault),
+    };
+    let plate = plate(&locations, vkey.as_ref())?;
     let _lock = lock(data)?;
-    folders.retain(|folder| Marker::read(&shards(folder)).is_ok());
-    let locations = open_servers(&folders, false)?.locations;
-    let plate = plate(&locations, None)?;
     Config::new(plate.shape.n()).save(data)?;
     Ok(Some(Adopted { plate, found: locations.len() }))
 }

@@ -15,9 +15,9 @@ use chart::{Chart, Context};
 use guard::{Purpose, Sensitivity, Target};
 use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
-use treatment::Treatment;
-use vault::location::{FolderLocation, Location, Marker};
-use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault};
+use treatment::{Treatment, TreatmentList};
+use vault::location::{FolderLocation, Location, LocationError, Marker};
+use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
 
 use crate::adopt;
 use crate::config::Config;
@@ -28,11 +28,15 @@ use crate::standing::{self, Seen, Standing};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
+/// The code of the fault that says: these folders carry no centre.
+pub const NO_SERVER: &str = "centre.no-server";
+
+/// In the gateway's folder.
+const INDEX: &str = "index.sqlite";
 
 const CUSTODIANS_FOLDER: &str = "custodians-MOVE-OFFLINE";
-/// Where the centre's name is noted, and how often it may have changed.
+/// Where the centre's name is noted.
 const NAME_LIST: &str = "centre-name";
-const NAMES_MAX: usize = 1_000;
 /// Custodians where nobody names any.
 const CUSTODIANS: usize = 3;
 
@@ -101,6 +105,8 @@ pub struct NewCentre {
 pub struct Made {
     pub name: String,
     pub promise: String,
+    /// The centre's log key.
+    pub vkey: Vkey,
     /// Where secrets of custodians that were made here lie.
     pub custodian_secrets: Option<PathBuf>,
 }
@@ -139,13 +145,14 @@ impl NewCentre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
+        let vkey = vault.vkey();
         let centre = Centre::around(vault, config, data, lock(data)?)?;
         centre.set_name(&self.name)?;
         let config = centre.config.clone();
         drop(centre);
-        let custodian_secrets = write_custodians(data, &secrets)?;
+        let custodian_secrets = write_custodians(data, &secrets, &vkey)?;
         config.save(data)?;
-        Ok(Made { name: self.name, promise: self.shape.promise(), custodian_secrets })
+        Ok(Made { name: self.name, promise: self.shape.promise(), vkey, custodian_secrets })
     }
 }
 
@@ -179,28 +186,59 @@ pub struct Servers {
     holders: Vec<Arc<dyn Holder>>,
 }
 
+/// What servers' folders are opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    Serve,
+    /// A server whose shards are gone altogether gets an empty location, and one whose marker is damaged a new marker, for
+    /// a scrub to heal: only on an operator's word, since a disk that isn't mounted looks the same.
+    Mend,
+    /// Whatever holds shards of ours counts, in any order, marked or not.
+    Recover,
+}
+
 /// Opens what is there. What isn't, or isn't ours, is left out and said: the vault and the keyring go on without it as
-/// far as their numbers allow.
-///
-/// With `replace`, a server whose shards are gone altogether gets an empty location, for a scrub to fill: only on an
-/// operator's word, since a disk that isn't mounted looks the same.
-pub fn open_servers(folders: &[PathBuf], replace: bool) -> Result<Servers, Fault> {
-    let vault = folders.iter().find_map(|folder| Marker::read(&shards(folder)).ok()).map(|marker| marker.vault());
-    let Some(vault) = vault else {
-        let text = format!("none of the {} server folders holds shards", folders.len());
-        return Err(Fault::new(Blame::Configuration, "centre.no-server", text).guidance(
-            "mount the servers' disks; where they are lost, `holdfast recover` rebuilds from three survivors",
-        ));
+/// far as their numbers allow. Whose the folders are is told by the centre record that `vkey` signed.
+pub fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
+    let places: Vec<PathBuf> = folders.iter().map(|folder| shards(folder)).collect();
+    let opened = match vault::open_folders(&places, vkey) {
+        Err(VaultError::NoCentreRecord) => {
+            let text = format!("none of the {} server folders holds shards", folders.len());
+            return Err(Fault::new(Blame::Configuration, NO_SERVER, text).guidance(
+                "mount the servers' disks; where they are lost, `holdfast recover` rebuilds from three survivors",
+            ));
+        }
+        opened => opened?,
     };
+    // A marker can be copied: of two folders that say the same name, the one in its own place is believed.
+    let in_place: Vec<String> = (1..)
+        .zip(&opened.folders)
+        .filter(|(number, folder)| matches!(folder, Folder::Ours(location) if location.id() == location_id(*number)))
+        .map(|(number, _)| location_id(number))
+        .collect();
     let mut servers = Servers::default();
-    for (number, folder) in (1..).zip(folders) {
-        let place = shards(folder);
-        let is_gone = fs::read_dir(&place).map_or(true, |mut entries| entries.next().is_none());
-        let location = if replace && is_gone {
-            fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-            FolderLocation::init(&place, Marker::new(location_id(number), vault, number))
-        } else {
-            FolderLocation::open(&place, vault)
+    for ((number, folder), (place, opened_as)) in (1..).zip(folders).zip(places.iter().zip(opened.folders)) {
+        let id = location_id(number);
+        let marker = Marker::new(id.clone(), opened.vault, number);
+        let is_gone = fs::read_dir(place).map_or(true, |mut entries| entries.next().is_none());
+        let location = match (opened_as, task) {
+            (Folder::Ours(location), Task::Recover) | (Folder::Unmarked(location, _), Task::Recover) => Ok(location),
+            (Folder::Ours(location), _) if location.id() != id && in_place.iter().any(|one| one == location.id()) => {
+                let expected = format!("the place of {id} is marked as {}", location.id());
+                if task == Task::Mend {
+                    location.mark(marker)
+                } else {
+                    Err(LocationError::Gone { location: id, reason: expected })
+                }
+            }
+            (Folder::Ours(location), _) => Ok(location),
+            (Folder::Unmarked(location, _), Task::Mend) => location.mark(marker),
+            (Folder::Unmarked(_, error), Task::Serve) => Err(error),
+            (Folder::Other(_), Task::Mend) if is_gone => {
+                fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
+                FolderLocation::init(place, marker)
+            }
+            (Folder::Other(error), _) => Err(error),
         };
         match location {
             Ok(location) => servers.locations.push(Arc::new(location)),
@@ -214,7 +252,11 @@ pub fn open_servers(folders: &[PathBuf], replace: bool) -> Result<Servers, Fault
     Ok(servers)
 }
 
-fn write_custodians(data: &Path, secrets: &[zeroize::Zeroizing<String>]) -> Result<Option<PathBuf>, Fault> {
+fn write_custodians(
+    data: &Path,
+    secrets: &[zeroize::Zeroizing<String>],
+    vkey: &Vkey,
+) -> Result<Option<PathBuf>, Fault> {
     if secrets.is_empty() {
         return Ok(None);
     }
@@ -222,7 +264,8 @@ fn write_custodians(data: &Path, secrets: &[zeroize::Zeroizing<String>]) -> Resu
     fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
     for (number, secret) in (1..).zip(secrets) {
         let text = zeroize::Zeroizing::new(format!(
-            "# Custodian {number}. Keep it offline, away from the others.\n{}\n",
+            "# Custodian {number}. Keep it offline, away from the others.\n\
+             # The centre's log key, public: it tells this centre from a forged one.\n# --vkey {vkey}\n{}\n",
             secret.as_str()
         ));
         let file = folder.join(format!("custodian-{number}.txt"));
@@ -249,31 +292,34 @@ impl Centre {
     /// Opens the centre in `data`. One process at a time: another one gets the fault [`BUSY`].
     pub fn open(data: &Path) -> Result<Self, Fault> {
         require_finished(data)?;
-        Self::open_with(data, false)
+        Self::open_with(data, Task::Serve)
     }
 
     /// As [`Self::open`], in a folder that the caller has begun.
     pub fn open_begun(data: &Path) -> Result<Self, Fault> {
-        Self::open_with(data, false)
+        Self::open_with(data, Task::Serve)
     }
 
-    /// As [`Self::open`], and servers whose shards are gone get empty folders, for a scrub to fill.
+    /// As [`Self::open`], and servers whose shards are gone get empty folders, for a scrub to fill; those whose marker is
+    /// damaged get a new one.
     pub fn open_to_mend(data: &Path) -> Result<Self, Fault> {
         require_finished(data)?;
-        Self::open_with(data, true)
+        Self::open_with(data, Task::Mend)
     }
 
-    fn open_with(data: &Path, replace: bool) -> Result<Self, Fault> {
+    fn open_with(data: &Path, task: Task) -> Result<Self, Fault> {
         let config = Config::load(data)
             .map_err(|fault| if Config::is_there(data) { fault } else { fault.guidance(adopt::guidance(data)) })?;
         let lock = lock(data)?;
+        let gateway = data.join("gateway");
+        let vkey = vault::remembered_vkey(&gateway)?;
         let folders = config.server_folders(data);
-        let servers = open_servers(&folders, replace).map_err(|fault| explained(fault, &folders))?;
+        let servers = open_servers(&folders, vkey.as_ref(), task).map_err(|fault| explained(fault, &folders))?;
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
         let vault = vault::open(Opening {
             locations: servers.locations,
             access: Access::Holders { holders: servers.holders, cache_ms },
-            gateway: Some(data.join("gateway")),
+            gateway: Some(gateway),
             vkey: None,
             mode: Mode::Write,
             clock: Arc::new(SystemClock),
@@ -289,7 +335,7 @@ impl Centre {
         let promise =
             Shape { servers: byte(shape.n()), shards_needed: byte(shape.k()), keys_needed, floor: byte(shape.floor()) }
                 .promise();
-        let index = data.join("gateway").join("index.sqlite");
+        let index = data.join("gateway").join(INDEX);
         let chart = Chart::open(
             Arc::new(vault),
             Some(&index),
@@ -297,7 +343,8 @@ impl Centre {
             Arc::new(SystemClock),
             Arc::new(OsEntropy),
         )
-        .map_err(|e| e.fault())?;
+        .map_err(|e| e.fault())?
+        .with_number_system(config.patients.number_system.clone());
         let name = name_of(&chart)?;
         let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
         let servers = config.server_folders(data);
@@ -322,18 +369,28 @@ impl Centre {
     }
 
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
-    /// holders, new keys for every living patient's key.
-    pub fn recover(from: &[PathBuf], secrets: &[String], into: &Path) -> Result<(Self, RecoveryReport), Fault> {
+    /// holders, new keys for every living patient's key. `vkey` is the log key from the custodians' sheets: survivors that
+    /// show another one are not believed. Patients don't wait for all of that: `listed` gets the treatment list as soon
+    /// as the survivors can be read, or why there is none.
+    pub fn recover(
+        from: &[PathBuf],
+        secrets: &[String],
+        vkey: Option<&Vkey>,
+        into: &Path,
+        listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
+    ) -> Result<(Self, RecoveryReport), Fault> {
         let begun = Begun::begin(into, "recover")?;
-        let survivors = open_servers(from, false)?.locations;
-        let plate = vault::plate(&survivors, None)?;
+        let survivors = open_servers(from, vkey, Task::Recover)?.locations;
+        let plate = vault::plate(&survivors, vkey)?;
         enough_custodians(secrets, plate.custodians)?;
         let config = Config::new(plate.shape.n());
+        let lock = lock(into)?;
+        listed(preview(&survivors, secrets, vkey, into));
         let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
         let (vault, report) = vault::recover(Recovery {
             survivors,
             identities: secrets.to_vec(),
-            vkey: None,
+            vkey: vkey.cloned(),
             fresh: fresh.locations,
             holders: fresh.holders,
             t: plate.t,
@@ -343,10 +400,16 @@ impl Centre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
-        let centre = Self::around(vault, config, into, lock(into)?)?;
+        let centre = Self::around(vault, config, into, lock)?;
         centre.config.save(into)?;
         begun.finish()?;
         Ok((centre, report))
+    }
+
+    /// What is damaged in servers' folders as an attack left them; asks the custodians and no holder, and changes nothing.
+    pub fn examine(folders: &[PathBuf], secrets: &[String]) -> Result<VerifyReport, Fault> {
+        let locations = open_servers(folders, None, Task::Recover)?.locations;
+        Ok(vault::examine(locations, secrets, None, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }
 
     pub fn chart(&self) -> &Arc<Chart> {
@@ -408,11 +471,34 @@ fn enough_custodians(secrets: &[String], (needed, of): (u8, u8)) -> Result<(), F
         .guidance("nothing was changed; call in more custodians, each with a secret of her own"))
 }
 
+/// The treatment list, read from the survivors by the custodians' key. What is noted of it, and the index that it took, are
+/// the new gateway's: the one goes into its ledger, the other is gone on from.
+fn preview(
+    survivors: &[Arc<dyn Location>],
+    secrets: &[String],
+    vkey: Option<&Vkey>,
+    into: &Path,
+) -> Result<TreatmentList, Fault> {
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+    let gateway = into.join("gateway");
+    let vault =
+        vault::preview(survivors.to_vec(), secrets, vkey, gateway.clone(), Arc::clone(&clock) as _, entropy.clone())?;
+    let index = gateway.join(INDEX);
+    let chart = Chart::open(Arc::new(vault), Some(&index), Vec::new(), clock, entropy).map_err(|e| e.fault())?;
+    let context = Context {
+        caller: chart.guard().console(),
+        purpose: Purpose::Emergency,
+        operation: OperationId::random(chart.entropy()),
+    };
+    let name = name_of(&chart)?;
+    Treatment::new(Arc::new(chart), name).list(&context)
+}
+
 /// The name that was noted last.
 fn name_of(chart: &Chart) -> Result<String, Fault> {
-    let entries = chart.listed(&chart.list_tag(NAME_LIST, &[]), NAMES_MAX).map_err(|e| e.fault())?;
-    let Some(last) = entries.last() else { return Ok("a centre without a name".to_owned()) };
-    let (_, meta) = chart.note_of(*last).map_err(|e| e.fault())?;
+    let newest = chart.newest(&chart.list_tag(NAME_LIST, &[])).map_err(|e| e.fault())?;
+    let Some(newest) = newest else { return Ok("a centre without a name".to_owned()) };
+    let (_, meta) = chart.note_of(newest).map_err(|e| e.fault())?;
     Ok(String::from_utf8_lossy(&meta.note).into_owned())
 }
 

@@ -1,12 +1,17 @@
 //! The command line's verbs: what is read from files and keys here, and what is asked of the centre.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use chart::AccessAsked;
 use clap::{Args, Subcommand};
 use kit::{Blame, Fault, OsEntropy};
-use serde_json::json;
-use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement, TreatmentList};
+use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
@@ -21,11 +26,14 @@ fn unreadable(file: &Path, why: impl std::fmt::Display) -> Fault {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Fault> {
-    let length = fs::metadata(file).map_err(|e| unreadable(file, e))?.len();
-    if length > PLAN_BYTES_MAX {
-        return Err(unreadable(file, format!("{length} bytes, maximum is {PLAN_BYTES_MAX}")));
+    // Read to the bound, not asked for its length: a device or a pipe says nought.
+    let mut bytes = Vec::new();
+    let opened = fs::File::open(file).map_err(|e| unreadable(file, e))?;
+    opened.take(PLAN_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|e| unreadable(file, e))?;
+    if bytes.len() as u64 > PLAN_BYTES_MAX {
+        return Err(unreadable(file, format!("more than {PLAN_BYTES_MAX} bytes, which is the maximum")));
     }
-    fs::read(file).map_err(|e| unreadable(file, e))
+    Ok(bytes)
 }
 
 pub fn print(output: Output, answer: &Answer) -> u8 {
@@ -39,6 +47,31 @@ pub fn print(output: Output, answer: &Answer) -> u8 {
 
 pub fn act(data: &Data, output: Output, act: Act) -> Result<u8, Fault> {
     Ok(print(output, &control::perform(&data.data, act)?))
+}
+
+/// Who saw, changed or was refused what: page after page, however long the list has grown.
+pub fn access(data: &Data, output: Output, patient: &str) -> Result<u8, Fault> {
+    let (mut page, mut rows) = (AccessAsked::default(), 0);
+    loop {
+        let answer = control::perform(&data.data, Act::Access { patient: patient.to_owned(), page })?;
+        if output.json {
+            // One array, whatever the number of pages.
+            for row in answer.json.get("rows").and_then(Value::as_array).into_iter().flatten() {
+                println!("{}{row}", if rows == 0 { "[" } else { "," });
+                rows += 1;
+            }
+        } else if !answer.text.is_empty() {
+            println!("{}", answer.text);
+        }
+        match answer.json.get("next").map(AccessAsked::deserialize) {
+            Some(Ok(next)) => page = next,
+            _ => break,
+        }
+    }
+    if output.json {
+        println!("{}]", if rows == 0 { "[" } else { "" });
+    }
+    Ok(0)
 }
 
 #[derive(Args)]
@@ -81,6 +114,10 @@ impl Init {
         .lay_out(&self.data.data, &OsEntropy)?;
         println!("{} is laid out in {}", made.name, self.data.data.display());
         println!("  {}", made.promise);
+        println!(
+            "  Its log key, to be kept on paper beside the custodians' sheets (public: it tells this centre from a forged"
+        );
+        println!("  one, for `holdfast recover --vkey`):\n  {}", made.vkey);
         if let Some(folder) = made.custodian_secrets {
             println!(
                 "  The custodians' secrets are in {}: print them, hand them to people who share",
@@ -103,6 +140,10 @@ pub struct Recover {
     /// A custodian's secret (AGE-SECRET-KEY-1…) in a file.
     #[arg(long = "custodian", value_name = "FILE", required = true)]
     custodians: Vec<PathBuf>,
+    /// The centre's log key, as `init` printed it and the custodians' sheets have it: survivors that show another one are
+    /// not believed. Needed where survivors contradict each other.
+    #[arg(long, value_name = "VKEY")]
+    vkey: Option<Vkey>,
     /// An empty or absent folder for the recovered centre; empty disks may be mounted at its servers/server-01 …
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
@@ -121,8 +162,24 @@ impl Recover {
                 line.map(str::to_owned).ok_or_else(|| unreadable(file, "no line begins with AGE-SECRET-KEY-"))
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let (centre, report) = Centre::recover(&self.from, &secrets, &self.into)?;
+        let begun = Instant::now();
+        let mut first = serde_json::Value::Null;
+        let mut listed = |list: Result<TreatmentList, Fault>| {
+            let seconds = begun.elapsed().as_secs_f64();
+            match list {
+                Ok(list) if self.output.json => {
+                    first = json!({ "seconds": seconds, "as_of": list.as_of.to_string(), "rows": list.rows });
+                }
+                // At once: somebody waits for it, and the rest may take long.
+                Ok(list) => println!("{}\n", reports::treatment_list(&list, seconds)),
+                Err(fault) => eprintln!("holdfast: no treatment list yet: {fault}"),
+            }
+        };
+        let (centre, report) = Centre::recover(&self.from, &secrets, self.vkey.as_ref(), &self.into, &mut listed)?;
         let mut answer = reports::recovery(&report);
+        if let Some(fields) = answer.json.as_object_mut() {
+            fields.insert("treatment_list".to_owned(), first);
+        }
         answer.text.push_str(&format!(
             "\n  {} stands in {}; `holdfast serve` runs it",
             centre.name(),
@@ -270,7 +327,7 @@ pub enum Plan {
     },
     /// Sign what a plan delivers to a patient, with one's own key, and hand the signature in.
     Approve {
-        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
         /// The signer's name, as she is enrolled.
@@ -322,18 +379,27 @@ impl Plan {
                 Ok(exit)
             }
             Self::Diff { a, b, output } => {
-                let (a, b) = (plan(&a)?, plan(&b)?);
+                let (a, b) = match (plan(&a), plan(&b)) {
+                    (Ok(a), Ok(b)) => (a, b),
+                    (Err(fault), _) | (_, Err(fault)) if output.json => {
+                        println!("{}", json!({ "error": fault }));
+                        return Ok(1);
+                    }
+                    (Err(fault), _) | (_, Err(fault)) => return Err(fault),
+                };
                 let difference = Difference::of(&a.delivery, &b.delivery);
                 let exit = if difference.same_delivery() { 0 } else { INTEGRITY };
                 let text = if difference.fields.is_empty() {
                     format!("the delivery is the same: {}", a.digest())
                 } else {
-                    let lines: Vec<String> = difference.fields.iter().map(ToString::to_string).collect();
+                    let fields = difference.fields.iter().map(ToString::to_string);
+                    let lines: Vec<String> = fields.chain(difference.more.iter().map(ToString::to_string)).collect();
                     let word = if exit == 0 { "the delivery is the same" } else { "the delivery differs" };
                     format!("{word} (first → second):\n  {}", lines.join("\n  "))
                 };
                 let json = json!({
                     "same": difference.same_delivery(), "a": a.digest(), "b": b.digest(), "fields": difference.fields,
+                    "more": difference.more,
                 });
                 Ok(print(output, &Answer { exit, text, json }))
             }
@@ -364,7 +430,7 @@ impl Plan {
 pub enum Gate {
     /// Release (exit 0) or veto with findings (exit 4).
     Check {
-        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
         file: PathBuf,

@@ -26,6 +26,7 @@ pub struct Config {
     pub dimse: Dimse,
     pub operations: Operations,
     pub keys: Keys,
+    pub patients: Patients,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -69,6 +70,15 @@ pub struct Keys {
     pub cache_seconds: u32,
 }
 
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Patients {
+    /// Naming system (`Identifier.system`) of the hospital number, which DICOM calls Patient ID. Without one, an
+    /// identifier counts whatever its system, and a number that two patients carry in different systems is ambiguous.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_system: Option<String>,
+}
+
 impl Config {
     /// The defaults for servers in `servers/server-01` … under the data folder.
     pub fn new(servers: usize) -> Self {
@@ -85,6 +95,7 @@ impl Config {
             },
             operations: Operations { listen: local(8081) },
             keys: Keys { cache_seconds: 300 },
+            patients: Patients::default(),
         }
     }
 

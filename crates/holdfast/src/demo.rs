@@ -11,7 +11,7 @@ use treatment::{Enrolment, SignerRole, SigningKey};
 
 use crate::adopt::adopt;
 use crate::centre::{Centre, NewCentre, Shape};
-use crate::config::Config;
+use crate::config::{Config, Patients};
 use crate::control::write_private;
 use crate::staging::{Begun, UNFINISHED};
 
@@ -51,10 +51,17 @@ pub fn prepare(folder: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     match adopt(folder)? {
-        Some(adopted) => eprintln!("{adopted}"),
+        Some(adopted) => {
+            config().save(folder)?;
+            eprintln!("{adopted}");
+        }
         None => lay_out(folder)?,
     }
     Ok(())
+}
+
+fn config() -> Config {
+    Config { patients: Patients { number_system: Some(synthetic::NUMBER_SYSTEM.to_owned()) }, ..Config::new(14) }
 }
 
 /// The demo gives out tokens for every role, and prints them.
@@ -77,6 +84,7 @@ fn lay_out(folder: &Path) -> Result<(), Fault> {
         custodians_needed: 2,
     }
     .lay_out_in(folder, &OsEntropy)?;
+    config().save(folder)?;
     let centre = Centre::open_begun(folder)?;
     fill(&centre, folder)?;
     centre.settle()?;

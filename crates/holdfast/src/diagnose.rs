@@ -9,11 +9,11 @@ use keys::{HolderError, LocalHolder};
 use kit::{Blame, Fault};
 use vault::location::{FolderLocation, LocationError, Marker, Refusal};
 
-use crate::centre::{holder, shards};
+use crate::centre::{NO_SERVER, holder, shards};
 
 /// Faults that say: too little of this centre is there.
 const TOO_LITTLE: [&str; 4] =
-    ["centre.no-server", "keys.not-enough-holders", "vault.not-enough-locations", "vault.no-centre-record"];
+    [NO_SERVER, "keys.not-enough-holders", "vault.not-enough-locations", "vault.no-centre-record"];
 
 struct Trouble {
     what: String,

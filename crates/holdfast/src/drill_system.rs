@@ -3,14 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chart::Context;
+use chart::{AccessAsked, AccessRow, ChartError, Context};
 use drill::eleven_of_fourteen::{Options, Progress, run};
-use drill::system::{Builder, Founded, ListRow, Remains, Secret, Signer, System, Verdict};
-use guard::{Caller, Purpose, Role, Sensitivity, Target};
+use drill::system::{
+    AccountLine, Blamed, Builder, Deed, Founded, ListRow, Locked, Loot, Reader, Receipt, Remains, Secret, Signer,
+    System, Verdict,
+};
+use guard::{Act, Caller, Purpose, Role, Target};
 use indicatif::{ProgressBar, ProgressStyle};
-use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, SystemClock};
-use treatment::{Enrolment, Outcome, SignerRole, SigningKey};
-use vault::Scope;
+use keys::{Holder, KeysError, LocalHolder};
+use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
+use treatment::{Enrolment, Outcome, SignerRole, SigningKey, TreatmentList};
+use vault::location::{FolderLocation, Location, Marker};
+use vault::{Access, Mode, Opening, Scope, Vault, VaultError};
 use zeroize::Zeroizing;
 
 use crate::acts::Answer;
@@ -21,6 +26,11 @@ const CUSTODIANS: usize = 3;
 const CUSTODIANS_NEEDED: u8 = 2;
 /// Patients in one drill; at some 100 KB each on 14 servers, a million fill a large disk.
 const PATIENTS_MAX: usize = 1_000_000;
+/// Patients whose data keys are searched for on the stolen disks.
+const PATIENT_KEYS: usize = 25;
+/// Approvals or verdicts of one patient; the drill makes fewer than ten.
+const FACTS_MAX: usize = 10_000;
+const TOKEN_MS: i64 = 86_400_000;
 
 /// Drills on the real rooms.
 struct Real;
@@ -29,8 +39,14 @@ struct Running {
     centre: Centre,
     /// An oncologist, who may do everything that a load does.
     loader: Caller,
+    /// Opens no chart.
+    auditor: Caller,
     oncologist: SigningKey,
     physicist: SigningKey,
+    /// The tokens of these two.
+    tokens: Vec<Zeroizing<String>>,
+    /// Identities of the custodians, where the drill founded the centre.
+    custodians: Vec<Zeroizing<String>>,
 }
 
 fn context(centre: &Centre, caller: &Caller, purpose: Purpose) -> Context {
@@ -38,17 +54,21 @@ fn context(centre: &Centre, caller: &Caller, purpose: Purpose) -> Context {
 }
 
 impl Running {
-    fn start(centre: Centre) -> Result<Self, Fault> {
+    fn start(centre: Centre, custodians: Vec<Zeroizing<String>>) -> Result<Self, Fault> {
         let guard = Arc::clone(centre.chart().guard());
         let console = context(&centre, &guard.console(), Purpose::Operations);
-        let admit = || {
-            centre
+        let mut tokens = Vec::new();
+        let mut person = |role: Role, name: &str| {
+            let permit = centre
                 .chart()
-                .admit(&console, guard::Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
-                .map_err(|e| e.fault())
+                .admit(&console, Act::ManageAccess, Target::Centre, role.reaches())
+                .map_err(|e| e.fault())?;
+            let (_, token) = guard.issue_token(&permit, role, name, TOKEN_MS)?;
+            let caller = guard.authenticate_bearer(&token)?;
+            tokens.push(token);
+            Ok::<_, Fault>(caller)
         };
-        let (_, secret) = guard.issue_token(&admit()?, Role::Oncologist, "drill-loader", 86_400_000)?;
-        let loader = guard.authenticate_bearer(&secret)?;
+        let (loader, auditor) = (person(Role::Oncologist, "drill-loader")?, person(Role::Auditor, "drill-auditor")?);
         let (oncologist, physicist) = (SigningKey::generate(&OsEntropy)?, SigningKey::generate(&OsEntropy)?);
         for (signer, role, key) in [
             (Signer::Oncologist, SignerRole::Oncologist, &oncologist),
@@ -57,16 +77,48 @@ impl Running {
             let enrolment = Enrolment::new(signer_name(signer), role, key.public_key()?, centre.chart().now());
             centre.treatment().enrol(&console, &enrolment)?;
         }
-        Ok(Self { centre, loader, oncologist, physicist })
+        Ok(Self { centre, loader, auditor, oncologist, physicist, tokens, custodians })
     }
 
     fn context(&self) -> Context {
         context(&self.centre, &self.loader, Purpose::Treatment)
     }
 
-    fn entry(handle: &str) -> Result<u64, Fault> {
-        handle.parse().map_err(|_| Fault::new(Blame::Ours, "drill.handle", "a handle of another system"))
+    fn vault(&self) -> &Vault {
+        self.centre.chart().vault()
     }
+
+    fn patient(&self, number: &str) -> Result<PatientId, Fault> {
+        let unknown = || Fault::new(Blame::Ours, "drill.patient", "a patient of the drill's is unknown");
+        self.centre.chart().find_patient(number).map_err(|e| e.fault())?.ok_or_else(unknown)
+    }
+
+    /// What was added last to one of a patient's lists.
+    fn last(&self, list: &str, patient: PatientId) -> Result<u64, Fault> {
+        let chart = self.centre.chart();
+        let listed = chart.listed(&chart.list_tag(list, &patient.0), FACTS_MAX).map_err(|e| e.fault())?;
+        let none = || Fault::new(Blame::Ours, "drill.list", format!("nothing stands on the list of {list}"));
+        listed.last().copied().ok_or_else(none)
+    }
+}
+
+fn entry(handle: &str) -> Result<u64, Fault> {
+    handle.parse().map_err(|_| Fault::new(Blame::Ours, "drill.handle", "a handle of another system"))
+}
+
+fn account_line(row: AccessRow) -> AccountLine {
+    let deed = match (row.act, row.outcome) {
+        (Act::RegisterPatient, "allowed") => Some(Deed::Registered),
+        (Act::StoreObject, "allowed") => Some(Deed::Stored),
+        (Act::ApprovePlan, "allowed") => Some(Deed::Approved),
+        (Act::CheckGate, "allowed") => Some(Deed::GateAsked),
+        (Act::ReadRecord, "opened") => Some(Deed::Opened),
+        (Act::ReadRecord, "denied") => Some(Deed::Refused),
+        _ => None,
+    };
+    let AccessRow { entry, when, who, role, act, why, what, outcome, reason, .. } = row;
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    AccountLine { deed, text: format!("{entry}: {when} {outcome} {who}, {role}: {act} for {why}: {what}{reason}") }
 }
 
 fn signer_name(signer: Signer) -> &'static str {
@@ -74,6 +126,19 @@ fn signer_name(signer: Signer) -> &'static str {
         Signer::Oncologist => "drill oncologist",
         Signer::Physicist => "drill physicist",
     }
+}
+
+fn list_rows(list: TreatmentList) -> Vec<ListRow> {
+    let row = |row: treatment::TreatmentRow| ListRow {
+        number: row.number,
+        name: row.name,
+        birth_date: row.birth_date,
+        plan: row.plan,
+        machine: row.machine,
+        fraction_next: row.fraction_next,
+        fractions_planned: row.fractions_planned,
+    };
+    list.rows.into_iter().map(row).collect()
 }
 
 impl Builder for Real {
@@ -89,39 +154,123 @@ impl Builder for Real {
         .lay_out(site, &OsEntropy)?;
         let centre = Centre::open(site)?;
         let (servers, gateway) = (centre.config().server_folders(site), site.join("gateway"));
-        let system = Box::new(Running::start(centre)?);
+        let system = Box::new(Running::start(centre, custodians.clone())?);
         Ok(Founded { system, servers, gateway, custodians, custodians_needed: usize::from(CUSTODIANS_NEEDED) })
     }
 
-    fn open(&self, site: &Path) -> Result<Box<dyn System>, Fault> {
-        Ok(Box::new(Running::start(Centre::open(site)?)?))
+    fn break_in(&self, stolen: &[PathBuf], gateway: &Path) -> Result<Box<dyn Loot>, Locked> {
+        match rob(stolen, gateway) {
+            Ok(vault) => Ok(Box::new(Stolen(vault))),
+            Err(VaultError::Keys(KeysError::NotEnoughHolders { have, need, .. })) => {
+                Err(Locked::TooFewHolders { have, need })
+            }
+            Err(other) => Err(Locked::Other(other.into())),
+        }
     }
 
-    fn recover(&self, remains: &Remains<'_>, site: &Path) -> Result<Box<dyn System>, Fault> {
-        let secrets: Vec<String> = remains.custodians.iter().map(|secret| secret.as_str().to_owned()).collect();
-        let (centre, _) = Centre::recover(remains.survivors, &secrets, site)?;
-        Ok(Box::new(Running::start(centre)?))
+    fn recover(
+        &self,
+        remains: &Remains<'_>,
+        site: &Path,
+        listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
+    ) -> Result<Box<dyn System>, Fault> {
+        let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
+        let (centre, _) = Centre::recover(remains.servers, &texts(remains.custodians), None, site, &mut rows)?;
+        Ok(Box::new(Running::start(centre, Vec::new())?))
     }
+
+    fn examine(&self, remains: &Remains<'_>) -> Result<Vec<Blamed>, Fault> {
+        let report = Centre::examine(remains.servers, &texts(remains.custodians))?;
+        let blamed = report.damage.by_location.iter().map(|(location, objects)| {
+            let number: usize = location.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+            let unnumbered = || Fault::new(Blame::Ours, "drill.location", format!("{location} has no number"));
+            let server = number.checked_sub(1).ok_or_else(unnumbered)?;
+            let first = report.damage.listed.iter().find(|damage| damage.location == *location);
+            let what = first.map(ToString::to_string).unwrap_or_default();
+            Ok(Blamed { server, what: format!("{objects} damaged objects, the first: {what}") })
+        });
+        blamed.collect()
+    }
+}
+
+fn texts(custodians: &[Zeroizing<String>]) -> Vec<String> {
+    custodians.iter().map(|secret| secret.as_str().to_owned()).collect()
+}
+
+/// Opens a vault for reading with some servers' folders, holders included, and a gateway's.
+fn rob(stolen: &[PathBuf], gateway: &Path) -> Result<Vault, VaultError> {
+    let (mut locations, mut holders) = (Vec::<Arc<dyn Location>>::new(), Vec::<Arc<dyn Holder>>::new());
+    for server in stolen {
+        let shards = server.join("shards");
+        locations.push(Arc::new(FolderLocation::open(&shards, Marker::read(&shards)?.vault())?));
+        // One that doesn't open is missing from the count of those that answer.
+        holders.extend(LocalHolder::open(&server.join("holder")).map(|holder| Arc::new(holder) as Arc<dyn Holder>));
+    }
+    vault::open(Opening {
+        locations,
+        access: Access::Holders { holders, cache_ms: 0 },
+        gateway: Some(gateway.to_owned()),
+        vkey: None,
+        mode: Mode::Read,
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(OsEntropy),
+    })
+}
+
+struct Stolen(Vault);
+
+impl Loot for Stolen {
+    fn read_back(&self, handle: &str) -> Result<Vec<u8>, Fault> {
+        Ok(self.0.fetch(entry(handle)?, "thief", "theft")?.1.to_vec())
+    }
+}
+
+/// Why a record was not taken, in the words of somebody who handed in a file; what is special to this one comes behind a
+/// colon.
+fn refusal(fault: Fault) -> Fault {
+    let what = match fault.code.as_str() {
+        "chart.unknown-patient" => "about a patient who is not here",
+        "chart.moves-patient" => "it would move a record to another patient",
+        "treatment.object.class" => "a kind of DICOM object that is not kept here",
+        "treatment.scan.transfer-syntax" => "a DICOM transfer syntax that is not supported",
+        code if code.starts_with("treatment.scan.") || code.starts_with("treatment.object.") => "no sound DICOM object",
+        _ => return fault,
+    };
+    Fault { message: format!("{what}: {}", fault.message), ..fault }
+}
+
+fn refused_resource(error: &ChartError) -> Fault {
+    let ChartError::Invalid(issues) = error else { return refusal(error.fault()) };
+    let first = issues.first().map_or_else(String::new, |issue| {
+        format!(": {}: {}", issue.expression.as_deref().unwrap_or("the whole"), issue.diagnostics)
+    });
+    let others = match issues.len() {
+        0 | 1 => String::new(),
+        2 => ", and one mistake more".to_owned(),
+        more => format!(", and {} mistakes more", more - 1),
+    };
+    Fault { message: format!("not valid FHIR R4{first}{others}"), ..error.fault() }
 }
 
 impl System for Running {
     fn keep_fhir(&self, resources: &[&[u8]]) -> Result<Vec<String>, Fault> {
-        let kept = self.centre.chart().import(&self.context(), resources).map_err(|e| e.fault())?;
+        let kept = self.centre.chart().import(&self.context(), resources).map_err(|e| refused_resource(&e))?;
         Ok(kept.iter().map(|kept| kept.entry.to_string()).collect())
     }
 
     fn store_dicom(&self, file: &[u8]) -> Result<String, Fault> {
-        Ok(self.centre.treatment().store(&self.context(), file.to_vec())?.entry.to_string())
+        let kept = self.centre.treatment().store(&self.context(), file.to_vec()).map_err(refusal)?;
+        Ok(kept.entry.to_string())
     }
 
     fn read_back(&self, handle: &str) -> Result<Vec<u8>, Fault> {
-        let (_, bytes) = self.centre.chart().vault().fetch(Self::entry(handle)?, "drill", "audit")?;
+        let (_, bytes) = self.vault().fetch(entry(handle)?, "drill", "audit")?;
         Ok(bytes.to_vec())
     }
 
-    fn approve(&self, plan: &str, signer: Signer) -> Result<(), Fault> {
-        let (entry, bytes) = self.centre.chart().vault().fetch(Self::entry(plan)?, "drill", "treatment")?;
-        let Scope::Patient(patient) = entry.scope else {
+    fn approve(&self, plan: &str, signer: Signer) -> Result<Receipt, Fault> {
+        let (kept, bytes) = self.vault().fetch(entry(plan)?, "drill", "treatment")?;
+        let Scope::Patient(patient) = kept.scope else {
             return Err(Fault::new(Blame::Ours, "drill.plan", "the plan is no patient's"));
         };
         let (role, key) = match signer {
@@ -131,7 +280,7 @@ impl System for Running {
         let treatment = self.centre.treatment();
         let approval = treatment.statement(patient, &bytes, role, signer_name(signer))?.sign(key)?;
         treatment.approve(&self.context(), patient, bytes.to_vec(), &approval)?;
-        Ok(())
+        Ok(Receipt { handle: self.last("approvals", patient)?.to_string(), payload: approval.encode() })
     }
 
     fn gate(&self, number: &str, plan: &[u8]) -> Result<Verdict, Fault> {
@@ -142,27 +291,45 @@ impl System for Running {
         })
     }
 
+    fn last_verdict(&self, number: &str) -> Result<Receipt, Fault> {
+        let handle = self.last("verdicts", self.patient(number)?)?.to_string();
+        Ok(Receipt { payload: self.read_back(&handle)?, handle })
+    }
+
+    fn open_chart(&self, reader: Reader, id: &str) -> Result<bool, Fault> {
+        let caller = match reader {
+            Reader::Oncologist => &self.loader,
+            Reader::Auditor => &self.auditor,
+        };
+        let context = context(&self.centre, caller, Purpose::Treatment);
+        match self.centre.chart().read(&context, "Patient", id, None) {
+            Ok(_) => Ok(true),
+            Err(ChartError::Denied(_)) => Ok(false),
+            Err(other) => Err(other.fault()),
+        }
+    }
+
+    fn account(&self, number: &str) -> Result<Vec<AccountLine>, Fault> {
+        let chart = self.centre.chart();
+        let context = context(&self.centre, &chart.guard().console(), Purpose::Audit);
+        let (patient, mut lines, mut asked) = (self.patient(number)?, Vec::new(), Some(AccessAsked::default()));
+        while let Some(page) = asked {
+            let page = chart.access(&context, patient, page).map_err(|e| e.fault())?;
+            lines.extend(page.rows.into_iter().map(account_line));
+            asked = page.next;
+        }
+        Ok(lines)
+    }
+
     fn treatment_list(&self) -> Result<Vec<ListRow>, Fault> {
-        let list = self.centre.treatment().list(&self.context())?;
-        Ok(list
-            .rows
-            .into_iter()
-            .map(|row| ListRow {
-                number: row.number,
-                name: row.name,
-                birth_date: row.birth_date,
-                plan: row.plan,
-                machine: row.machine,
-                fraction_next: row.fraction_next,
-                fractions_planned: row.fractions_planned,
-            })
-            .collect())
+        Ok(list_rows(self.centre.treatment().list(&self.context())?))
     }
 
     fn secrets(&self) -> Result<Vec<Secret>, Fault> {
-        let index_key = self.centre.chart().vault().index_key();
-        let bytes = Zeroizing::new(index_key.to_vec());
-        Ok(vec![Secret { what: "the index's key".to_owned(), bytes }])
+        let keys = self.vault().danger_secrets(&texts(&self.custodians), PATIENT_KEYS)?;
+        let keys = keys.into_iter().map(|(what, key)| (what, Zeroizing::new(key.to_vec())));
+        let tokens = self.tokens.iter().map(|token| ("token".to_owned(), Zeroizing::new(token.as_bytes().to_vec())));
+        Ok(keys.chain(tokens).map(|(what, bytes)| Secret { what, bytes }).collect())
     }
 
     fn settle(&self) -> Result<(), Fault> {
@@ -178,7 +345,8 @@ pub struct ElevenOfFourteen {
     /// Synthetic patients.
     #[arg(long, default_value_t = 200)]
     patients: usize,
-    /// A folder of FHIR (.json) and DICOM files to load as well; `cargo xtask peers` fetches real ones.
+    /// A folder of FHIR (JSON) and DICOM files to load as well; `cargo xtask peers` fetches real ones. Each file is one
+    /// record: a Bundle is kept whole.
     #[arg(long, value_name = "DIR")]
     input: Option<PathBuf>,
     /// Where the drill builds its centre [default: a folder of its own under the system's temporary folder].
@@ -232,5 +400,59 @@ impl ElevenOfFourteen {
         let report = report?;
         let json = serde_json::to_value(&report).unwrap_or_default();
         Ok(commands::print(self.output, &Answer { exit: report.exit_code(), text: report.to_string(), json }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use drill::synthetic;
+    use kit::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn every_secret_of_a_centre_is_searched_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let Founded { system, custodians, .. } = Real.found(&dir.path().join("centre"), 5).unwrap();
+        let centre = synthetic::Centre { seed: 1, today: Timestamp(1_795_392_000_000), patients: 3, on_treatment: 0 };
+        for patient in centre.generate() {
+            system.keep_fhir(&patient.fhir.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
+        }
+        let secrets = system.secrets().unwrap();
+        let count = |start: &str| secrets.iter().filter(|secret| secret.what.starts_with(start)).count();
+        for one in ["system vault key", "system index key", "system data key", "system log seed", "recovery key"] {
+            assert_eq!(count(one), 1, "{one}");
+        }
+        assert_eq!((count("data key of patient"), count("token"), custodians.len()), (3, 2, 3));
+        let different: BTreeSet<&[u8]> = secrets.iter().map(|secret| secret.bytes.as_slice()).collect();
+        assert_eq!(different.len(), secrets.len());
+        assert!(different.iter().all(|bytes| bytes.len() >= 32 && bytes.iter().any(|byte| *byte != 0)));
+    }
+
+    #[test]
+    fn a_thief_needs_as_many_holders_as_the_centre_and_writes_no_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = dir.path().join("centre");
+        let Founded { system, servers, gateway, .. } = Real.found(&site, 14).unwrap();
+        let patient = synthetic::Centre { seed: 1, today: Timestamp(1_795_392_000_000), patients: 1, on_treatment: 0 };
+        let handle = system.keep_fhir(&[&patient.patient(0).fhir[0]]).unwrap().remove(0);
+        system.settle().unwrap();
+        drop(system);
+        let shards = || -> Vec<Vec<u8>> {
+            let volumes = servers.iter().flat_map(|server| std::fs::read_dir(server.join("shards/volumes")).unwrap());
+            volumes.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect()
+        };
+        let before = shards();
+        let locked = Real.break_in(&servers[3..], &gateway).err().unwrap();
+        assert!(matches!(locked, Locked::TooFewHolders { have: 11, need: 12 }), "{locked:?}");
+        let loot = Real.break_in(&servers[2..], &gateway).ok().unwrap();
+        assert_eq!(loot.read_back(&handle).unwrap(), patient.patient(0).fhir[0]);
+        drop(loot);
+        assert!(shards() == before, "robbed, and as it was");
+        // A broken lock is no proof that it would have held.
+        std::fs::remove_file(servers[5].join("shards/location.cbor")).unwrap();
+        assert!(matches!(Real.break_in(&servers[3..], &gateway).err().unwrap(), Locked::Other(_)));
     }
 }

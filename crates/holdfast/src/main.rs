@@ -73,7 +73,7 @@ enum Command {
         output: Output,
     },
     /// Rebuild a centre from survivors and custodians, into an empty folder.
-    Recover(commands::Recover),
+    Recover(Box<commands::Recover>),
     /// Bearer tokens for machines and scripts.
     #[command(subcommand)]
     Token(commands::Token),
@@ -84,7 +84,7 @@ enum Command {
     Person(commands::Person),
     /// Who saw, changed or was refused what of one patient.
     Access {
-        /// FHIR id of the Patient, or an identifier such as the hospital number.
+        /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
         #[command(flatten)]
@@ -142,7 +142,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Token(token) => token.run(),
         Command::SignIn(sign_in) => sign_in.run(),
         Command::Person(person) => person.run(),
-        Command::Access { patient, data, output } => commands::act(&data, output, Act::Access { patient }),
+        Command::Access { patient, data, output } => commands::access(&data, output, &patient),
         Command::Plan(plan) => plan.run(),
         Command::Gate(gate) => gate.run(),
         Command::Patient(patient) => patient.run(),

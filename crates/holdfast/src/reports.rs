@@ -1,7 +1,7 @@
 //! Reports in words and in JSON.
 
 use serde_json::{Value, json};
-use treatment::{Outcome, Verdict};
+use treatment::{Outcome, TreatmentList, Verdict};
 use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport};
 
 use crate::acts::Answer;
@@ -92,6 +92,32 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
     Answer { exit: if clean { 0 } else { INTEGRITY }, text, json }
 }
 
+impl Answer {
+    /// The gateway's index beside the ledger.
+    pub fn and_index(mut self, is_true: bool) -> Self {
+        if !is_true {
+            self.exit = INTEGRITY;
+            self.text.push_str("\n  the index does not say what the ledger does; `holdfast scrub` makes it anew");
+        }
+        self.with("index_is_true", is_true)
+    }
+
+    /// What a scrub did to the index.
+    pub fn and_mended_index(mut self, mended: bool) -> Self {
+        if mended {
+            self.text.push_str("\n  the index did not say what the ledger does, and was made anew");
+        }
+        self.with("index_made_anew", mended)
+    }
+
+    fn with(mut self, key: &str, value: bool) -> Self {
+        if let Some(fields) = self.json.as_object_mut() {
+            fields.insert(key.to_owned(), json!(value));
+        }
+        self
+    }
+}
+
 /// Exit 3 where something stays damaged or a holder is missing, 4 where something is lost.
 pub fn scrub(report: &ScrubReport, standing: &Standing) -> Answer {
     let is_whole = report.is_whole() && standing.unusable.is_empty();
@@ -125,10 +151,36 @@ pub fn scrub(report: &ScrubReport, standing: &Standing) -> Answer {
     Answer { exit, text, json }
 }
 
+/// Today's list for a terminal: what a therapist with a sheet of paper needs first.
+pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
+    let mut text = format!(
+        "On treatment: {} patients, as of {}, {seconds:.1} seconds after the recovery began. The rest follows.",
+        list.rows.len(),
+        list.as_of
+    );
+    for row in &list.rows {
+        let number = |n: Option<u32>| n.map_or("?".to_owned(), |n| n.to_string());
+        text.push_str(&format!(
+            "\n  {}  {}  {}  {}  {}  fraction {} of {}  {:?}: {}",
+            row.number,
+            row.name,
+            row.birth_date,
+            row.machine,
+            row.plan,
+            number(row.fraction_next),
+            number(row.fractions_planned),
+            row.standing,
+            row.why,
+        ));
+    }
+    text
+}
+
+/// Exit 3 where something may be missing that was acknowledged.
 pub fn recovery(report: &RecoveryReport) -> Answer {
     let custodians: Vec<String> = report.custodians.iter().map(ToString::to_string).collect();
     let text = format!(
-        "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}",
+        "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}{}",
         report.entries,
         report.segments,
         report.survivors,
@@ -139,8 +191,15 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         } else {
             String::new()
         },
+        report
+            .unsettled
+            .map(|unsettled| format!("\n  DEGRADED: {unsettled}; their receipts can't be kept"))
+            .unwrap_or_default(),
         damage_lines(&report.damage),
     );
+    let unsettled = report
+        .unsettled
+        .map(|unsettled| json!({ "segments": unsettled.segments, "highest_entry": unsettled.highest_entry }));
     let json = json!({
         "vault": report.vault,
         "epoch": report.epoch,
@@ -151,9 +210,11 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         "patients": report.patients,
         "erased_patients": report.erased_patients,
         "abandoned_segments": report.abandoned_segments,
+        "unsettled": unsettled,
         "damage": damage_json(&report.damage),
     });
-    Answer { exit: 0, text, json }
+    let exit = if report.unsettled.is_some() { DEGRADED } else { 0 };
+    Answer { exit, text, json }
 }
 
 /// Exit 0 for a release, 4 for a veto.

@@ -99,10 +99,7 @@ impl Serve {
 
         self.announce(&centre, &data, &addresses)?;
         let serving = async {
-            tokio::try_join!(
-                axum::serve(http, pages).with_graceful_shutdown(stop()).into_future(),
-                axum::serve(operations, health).with_graceful_shutdown(stop()).into_future(),
-            )
+            tokio::try_join!(edge::http::serve(http, pages, stop()), edge::http::serve(operations, health, stop()),)
         };
         serving.await.map_err(|e| Fault::new(Blame::Configuration, "serve.listener", e.to_string()))?;
         tracing::info!("stopping: associations end, notes go into the ledger");

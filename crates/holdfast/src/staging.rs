@@ -182,8 +182,13 @@ fn stranger(data: &Path, at: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 fn is_server(path: &Path) -> bool {
-    let number = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_prefix("server-"));
-    number.is_some_and(|number| number.len() == 2 && number.bytes().all(|b| b.is_ascii_digit()))
+    number(path).is_some()
+}
+
+/// NN of `server-NN`.
+pub fn number(server: &Path) -> Option<usize> {
+    let digits = server.file_name()?.to_str()?.strip_prefix("server-")?;
+    digits.parse().ok().filter(|_| digits.len() == 2 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Folders `servers/server-NN`, in their order.

@@ -270,9 +270,19 @@ fn plans_are_compared_by_what_they_deliver() {
     assert_eq!(said.exit, 4);
     let fields = said.json()["fields"].clone();
     assert!(fields.as_array().unwrap().iter().all(|f| f["tag"].is_string() && f["keyword"].is_string()), "{fields}");
+    // A device has no length to be asked for.
+    #[cfg(unix)]
+    {
+        let said = site.run(&["plan", "digest", "/dev/zero"]);
+        assert_eq!((said.exit, said.err.contains("more than 41943040 bytes")), (1, true), "{}", said.err);
+    }
     let text = site.file("text.dcm", b"this is no plan");
     assert_eq!(site.run(&["plan", "diff", &a, &text]).exit, 1);
     assert_eq!(site.run(&["plan", "digest", &text]).exit, 1);
+    for (first, second) in [(&a, &text), (&text, &a)] {
+        let said = site.run(&["plan", "diff", first, second, "--json"]);
+        assert_eq!((said.exit, said.json()["error"]["message"].is_string()), (1, true));
+    }
 }
 
 #[test]
@@ -304,7 +314,8 @@ fn the_gate_holds_until_two_people_have_signed() {
 
     // Everything of it is on her list, and stays there without the gateway's index.
     let rows = site.done(&["access", "--patient", &number, "--json"]).json();
-    let acts = |act: &str| rows.as_array().unwrap().iter().filter(|row| row["act"] == act).count();
+    let decided = |row: &&Value| row["outcome"] == "allowed";
+    let acts = |act: &str| rows.as_array().unwrap().iter().filter(decided).filter(|row| row["act"] == act).count();
     assert!(acts("check-gate") >= 5 && acts("approve-plan") >= 2 && acts("store-object") == 1, "{rows}");
     for file in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm", "keymap", "hashes"] {
         let _ = fs::remove_file(site.data().join("gateway").join(file));
@@ -346,6 +357,54 @@ fn damage_is_found_and_healed() {
 }
 
 #[test]
+fn a_recovery_believes_the_log_key_on_the_sheets() {
+    let (site, other) = (Site::new(), Site::new());
+    let vkey = |site: &Site| {
+        let said = site.done(&["init", "--servers", "5"]);
+        said.out.lines().map(str::trim).find(|line| line.starts_with("holdfast/")).unwrap().to_owned()
+    };
+    let (ours, theirs) = (vkey(&site), vkey(&other));
+    let sheet = fs::read_to_string(site.data().join("custodians-MOVE-OFFLINE/custodian-1.txt")).unwrap();
+    assert!(sheet.contains(&ours), "each custodian has it");
+    // Among the survivors is one of another centre, and one whose marker is damaged.
+    fs::write(site.data().join("servers/server-01/shards/location.cbor"), b"pay").unwrap();
+    let folders = [other.data(), site.data(), site.data(), site.data()];
+    let folders = folders.iter().zip([1, 1, 2, 3]).map(|(data, n)| data.join(format!("servers/server-0{n}")));
+    let folders: Vec<String> = folders.map(|folder| folder.display().to_string()).collect();
+    let sheets = [1, 2].map(|n| site.data().join(format!("custodians-MOVE-OFFLINE/custodian-{n}.txt")));
+    let recover = |vkey: Option<&str>, into: &str| {
+        let mut arguments = vec!["recover".to_owned(), "--into".to_owned(), site.path(into)];
+        folders.iter().for_each(|folder| arguments.extend(["--from".to_owned(), folder.clone()]));
+        sheets.iter().for_each(|sheet| arguments.extend(["--custodian".to_owned(), sheet.display().to_string()]));
+        vkey.iter().for_each(|vkey| arguments.extend(["--vkey".to_owned(), (*vkey).to_owned()]));
+        site.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let said = recover(None, "unsaid");
+    assert!(said.exit != 0 && said.err.contains("--vkey"), "{}", said.err);
+    let said = recover(Some(&theirs), "theirs");
+    assert!(said.exit != 0, "the sheets are of another centre: {}", said.out);
+    let said = recover(Some(&ours), "ours");
+    assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+    assert!(said.out.contains("from 3 survivors"), "{}", said.out);
+}
+
+#[test]
+fn a_damaged_marker_costs_its_own_server_and_is_healed() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5"]);
+    let marker = site.data().join("servers/server-01/shards/location.cbor");
+    let whole = fs::read(&marker).unwrap();
+    let mut flipped = whole.clone();
+    flipped[20] ^= 1;
+    fs::write(&marker, flipped).unwrap();
+    let said = site.run(&["verify"]);
+    assert!(said.exit == 4 && said.out.contains("server-01 is unreachable"), "{} {}", said.out, said.err);
+    site.done(&["scrub"]);
+    site.done(&["verify"]);
+    assert_eq!(fs::read(&marker).unwrap(), whole);
+}
+
+#[test]
 fn tokens_are_shown_once_and_end() {
     let site = Site::new();
     site.done(&["init"]);
@@ -369,23 +428,116 @@ fn a_drill_touches_no_folder_that_is_not_its_own() {
     assert_eq!(fs::read(own.join("thesis.txt")).unwrap(), b"years of work");
 }
 
+/// What a drill found wrong: each promise with the question that was asked.
+fn broken(report: &Value) -> Vec<(String, String)> {
+    let checks = report["checks"].as_array().unwrap().iter();
+    let text = |check: &Value, key: &str| check[key].as_str().unwrap().to_owned();
+    checks
+        .filter(|check| check["held"] == false)
+        .map(|check| (text(check, "promise"), text(check, "question")))
+        .collect()
+}
+
+impl Site {
+    fn drill(&self, seed: u64, patients: usize, more: &[&str]) -> Said {
+        let root = self.path("drill");
+        let (seed, patients) = (seed.to_string(), patients.to_string());
+        let mut arguments =
+            vec!["drill", "eleven-of-fourteen", "--seed", &seed, "--patients", &patients, "--root", &root];
+        arguments.extend(more);
+        let said = self.run(&arguments);
+        assert!(!Path::new(&root).exists(), "it leaves nothing behind");
+        said
+    }
+}
+
 #[test]
 fn eleven_of_fourteen_and_its_twins() {
     let site = Site::new();
-    let drill = |more: &[&str]| {
-        let root = site.path(&format!("drill{}", more.join("")));
-        let mut arguments =
-            vec!["drill", "eleven-of-fourteen", "--seed", "3", "--patients", "16", "--json", "--root", &root];
-        arguments.extend(more);
-        let said = site.run(&arguments);
-        assert!(!Path::new(&root).exists(), "it leaves nothing behind");
-        said
-    };
-    let said = drill(&[]);
+    let said = site.drill(3, 16, &["--json"]);
     assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
     assert_eq!(said.json()["held"], true);
-    let said = drill(&["--servers-lost", "12"]);
-    assert_eq!((said.exit, said.json()["held"].clone()), (4, Value::Bool(false)));
-    let said = drill(&["--plant-plaintext"]);
-    assert_eq!((said.exit, said.json()["held"].clone()), (4, Value::Bool(false)));
+    let twelve = site.drill(3, 16, &["--json", "--servers-lost", "12"]);
+    assert_eq!((twelve.exit, twelve.json()["held"].clone()), (4, Value::Bool(false)));
+    let rung = broken(&twelve.json());
+    for promise in ["P1", "P2", "P3", "P4", "P6"] {
+        assert!(rung.iter().any(|(rung, _)| rung == promise), "{promise}: {rung:?}");
+    }
+    // Twelve keyholders are enough to open everything, and nothing of it stands in the clear.
+    let thief = ("P2".to_owned(), "Do the stolen servers open nothing by themselves?".to_owned());
+    let of_p2: Vec<_> = rung.into_iter().filter(|(promise, _)| promise == "P2").collect();
+    assert_eq!(of_p2, [thief]);
+    assert!(twelve.out.contains("he read 25 of the 25 records that he tried"), "{}", twelve.out);
+    let planted = site.drill(3, 16, &["--json", "--plant-plaintext"]);
+    assert_eq!(planted.exit, 4);
+    let readable = ("P2".to_owned(), "Can anything of a patient be read on the stolen disks?".to_owned());
+    assert_eq!(broken(&planted.json()), [readable]);
+}
+
+#[test]
+fn a_drill_holds_for_every_seed() {
+    let site = Site::new();
+    for seed in (0..8).chain([4_294_967_295, u64::MAX]) {
+        let said = site.drill(seed, if seed == 0 { 1 } else { 3 }, &["--json"]);
+        let report = said.json();
+        assert_eq!((said.exit, broken(&report)), (0, vec![]), "seed {seed}: {}", report["checks"]);
+    }
+}
+
+#[test]
+fn a_drill_takes_the_users_own_files_or_says_why_not() {
+    let site = Site::new();
+    let own = site.0.path().join("own/deep");
+    fs::create_dir_all(&own).unwrap();
+    let write = |name: &str, text: &str| fs::write(own.join(name), text).unwrap();
+    let about = |whose: &str| {
+        format!(
+            r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},"subject":{{"reference":"Patient/{whose}"}}}}"#
+        )
+    };
+    let patient = r#"{"resourceType":"Patient","id":"own-1","gender":"female"}"#;
+    // Loaded before the patient whom it is about.
+    write("a-observation.json", &about("own-1"));
+    write("patient.json", patient);
+    let bundle = |kind: &str, request: &str| {
+        format!(r#"{{"resourceType":"Bundle","type":"{kind}","entry":[{{"resource":{patient}{request}}}]}}"#)
+    };
+    write("collection.json", &bundle("collection", ""));
+    write("transaction.json", &bundle("transaction", r#","request":{"method":"PUT","url":"Patient/own-1"}"#));
+    write("nobody.json", &about("nobody"));
+    write("no-one.json", &about("no-one"));
+    write("package.json", r#"{"name":"no-fhir"}"#);
+    write("broken.json", "{");
+    write("nested.json", &"[".repeat(100_000));
+    write("broken.dcm", "no DICOM");
+    write("notes.txt", "a letter");
+    std::os::unix::fs::symlink("..", own.join("loop")).unwrap();
+    let input = site.path("own");
+    let said = site.drill(3, 4, &["--json", "--input", &input]);
+    assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+    let report = said.json();
+    assert_eq!(report["centre"]["own_files"], 4);
+    let refused: Vec<(&str, &str)> = report["refused"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|refused| (refused["file"].as_str().unwrap(), refused["reason"].as_str().unwrap()))
+        .collect();
+    for (expected, reason) in [
+        ("deep/broken.dcm", "no sound DICOM object"),
+        ("deep/broken.json", "not valid FHIR R4"),
+        ("deep/loop", "a link to a folder, which is not followed"),
+        ("deep/nested.json", "nested 65 deep"),
+        ("deep/no-one.json", "about a patient who is not here"),
+        ("deep/nobody.json", "about a patient who is not here"),
+        ("deep/notes.txt", "neither FHIR JSON nor DICOM"),
+        ("deep/package.json", "resourceType"),
+    ] {
+        assert!(refused.iter().any(|(file, why)| *file == expected && why.contains(reason)), "{expected}: {refused:?}");
+    }
+    assert_eq!(refused.len(), 8);
+    let text = site.drill(3, 4, &["--input", &input]).out;
+    assert!(text.contains("YOUR OWN FILES: 4 kept, 8 refused"), "{text}");
+    assert!(text.contains("- 2 files: about a patient who is not here (deep/no-one.json, deep/nobody.json)"), "{text}");
+    assert!(!text.contains("record breaks") && !text.contains("erased at"), "{text}");
 }

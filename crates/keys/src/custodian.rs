@@ -87,6 +87,11 @@ impl RecoveryKey {
         RecoveryPublicKey::of(&self.private)
     }
 
+    /// The seed that the key is made from: a drill searches stolen disks for it. Whoever has it opens every record.
+    pub fn danger_seed(&self) -> Zeroizing<[u8; SECRET_BYTES]> {
+        Zeroizing::new(self.private.to_bytes().into())
+    }
+
     /// Opens a record's data key, erased or not: what erases her from the custodians is the turn of the key epoch.
     pub fn open(&self, record: &KeyRecord, batch: &Batch) -> Result<DataKey, KeysError> {
         record.check_in(batch)?;

@@ -3,6 +3,7 @@
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
+use zeroize::Zeroizing;
 
 /// Bytes that are not the stored thing that they should be.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +56,9 @@ where
         return Err(FormatError::TooLong { place, found: bytes.len(), max });
     }
     let value: T = minicbor::decode(bytes).map_err(|source| FormatError::Cbor { place, source })?;
-    if encode(&value) != bytes { Err(FormatError::NotCanonical { place }) } else { Ok(value) }
+    // The value may be a secret; its second spelling is one, too.
+    let again = Zeroizing::new(encode(&value));
+    if again.as_slice() != bytes { Err(FormatError::NotCanonical { place }) } else { Ok(value) }
 }
 
 pub(crate) fn within(

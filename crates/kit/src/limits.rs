@@ -10,5 +10,9 @@ pub const OBJECT_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// One FHIR request body. The largest R4 example Bundle is under 3 MB.
 pub const FHIR_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Parcels committed together as one act (a transaction Bundle): they share one segment's entry block.
-pub const GROUP_PARCELS_MAX: usize = 1_000;
+/// Entries of one FHIR Bundle.
+pub const BUNDLE_ENTRIES_MAX: usize = 1_000;
+
+/// Entries committed together as one act: they share one segment's entry block, which has room for 2,048. A Bundle takes
+/// two for each new Patient, the record and the registration of her key.
+pub const GROUP_PARCELS_MAX: usize = 2 * BUNDLE_ENTRIES_MAX;

@@ -34,6 +34,11 @@ pub struct RecordedBeam {
 }
 
 impl TreatmentRecord {
+    /// Whether any of its beams gave dose, as far as it tells.
+    pub fn gave_dose(&self) -> bool {
+        self.beams.iter().any(|beam| beam.gave_dose)
+    }
+
     /// A file, with or without a Part 10 header.
     pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
         Self::of_tree(&Tree::of_file(bytes)?)
@@ -126,6 +131,7 @@ pub enum Unknown {
     NoPlan,
     NoFractionGroup,
     NoFractionNumber,
+    UnknownPlan,
 }
 
 impl fmt::Display for Unknown {
@@ -135,6 +141,9 @@ impl fmt::Display for Unknown {
             Self::NoPlan => "a treatment record doesn't say which plan it is of",
             Self::NoFractionGroup => "a treatment record doesn't say which fraction group it is of",
             Self::NoFractionNumber => "a treatment record doesn't say which fraction it is of",
+            Self::UnknownPlan => {
+                "a treatment record is of a plan that isn't here: store that plan, and it is known what it gave"
+            }
         })
     }
 }
@@ -153,6 +162,11 @@ pub struct Course<'a> {
 impl<'a> Course<'a> {
     pub fn new(plans: &'a BTreeSet<String>, group: u32, only_group: bool) -> Self {
         Self { plans, group, only_group, fractions: BTreeSet::new(), unknown: BTreeSet::new() }
+    }
+
+    /// The count isn't known, for a reason that the records alone don't show.
+    pub fn doubt(&mut self, why: Unknown) {
+        self.unknown.insert(why);
     }
 
     /// Any record of the patient, in any order, as often as it came.

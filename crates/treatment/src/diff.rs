@@ -3,19 +3,50 @@
 //! Made from the rows that the digest is made from: there is a difference of class `Delivery` where and only where
 //! the digests differ.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
+use dicom_core::Tag;
+use dicom_dictionary_std::tags as t;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Class, Delivery, Place, Row, Value};
 use crate::scan::Attribute;
 use crate::schema::Kind;
 
-/// Two deliveries compared.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Fields that a difference spells out, of each rank. A plan whose every leaf moved has millions; nobody reads them,
+/// and the gate must answer.
+pub const FIELDS_MAX: usize = 10_000;
+
+/// Numbers that are spelled out of a value whose shape differs; its length is given with them.
+const NUMBERS_SHOWN_MAX: usize = 16;
+
+/// Two deliveries compared. Every differing field is counted; of each rank the first are spelled out, what moves dose
+/// before what is out of tolerance, and that before the rest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     pub fields: Vec<Field>,
+    /// Fields that move dose, spelled out or not.
+    pub delivery: usize,
+    /// Toleranced fields that are out of tolerance, spelled out or not.
+    pub exceeded: usize,
+    /// What `fields` leaves out, by beam and attribute.
+    pub more: Vec<More>,
+}
+
+/// How many fields of one attribute are not spelled out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct More {
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fraction_group: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub beam: Option<u32>,
+    #[serde(flatten)]
+    pub attribute: Attribute,
+    pub fields: usize,
 }
 
 /// One differing value.
@@ -36,38 +67,45 @@ pub struct Field {
     /// Which of several values, from 1.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub index: Option<usize>,
-    pub keyword: String,
-    /// `(300A,011E)`.
-    pub tag: String,
+    #[serde(flatten)]
+    pub attribute: Attribute,
     /// None where the first delivery doesn't have it.
     pub a: Option<String>,
     /// None where the second delivery doesn't have it.
     pub b: Option<String>,
-    #[serde(skip_serializing_if = "String::is_empty", default)]
-    pub unit: String,
+    #[serde(skip_serializing_if = "str::is_empty", default)]
+    pub unit: Cow<'static, str>,
     pub class: Class,
+    /// For a toleranced field that has one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tolerance_mm: Option<i64>,
     /// For a toleranced field: whether it lies outside of its tolerance.
     pub exceeded: bool,
 }
 
 impl Difference {
     pub fn of(a: &Delivery, b: &Delivery) -> Self {
-        let mut fields = Vec::new();
+        Self::spelling_out(a, b, FIELDS_MAX)
+    }
+
+    /// As `of`, with at most so many fields of each rank spelled out.
+    pub fn spelling_out(a: &Delivery, b: &Delivery, fields_max: usize) -> Self {
+        let dosimeters = [a, b].map(dosimeters);
+        let mut comparison = Comparison { fields_max, dosimeters, ..Comparison::default() };
         for (a, b) in pairs(a.rows(), b.rows()) {
-            compare(a, b, &mut fields);
+            comparison.rows(a, b);
         }
-        join_points(&mut fields);
-        Self { fields }
+        comparison.finish()
     }
 
     /// Whether both deliver the same dose: whether their digests are equal.
     pub fn same_delivery(&self) -> bool {
-        !self.fields.iter().any(|field| field.class == Class::Delivery)
+        self.delivery == 0
     }
 
     /// Whether table-top positions and distances to the skin agree within tolerance too.
     pub fn within_tolerance(&self) -> bool {
-        !self.fields.iter().any(|field| field.exceeded)
+        self.exceeded == 0
     }
 
     pub fn delivery_fields(&self) -> impl Iterator<Item = &Field> {
@@ -75,8 +113,15 @@ impl Difference {
     }
 }
 
-impl std::fmt::Display for Field {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for More {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = Place { group: self.fraction_group, beam: self.beam, ..Place::default() };
+        write!(f, "{place}: {}: {} more", self.attribute, self.fields)
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = Place {
             group: self.fraction_group,
             beam: self.beam,
@@ -87,7 +132,7 @@ impl std::fmt::Display for Field {
         if let Some(through) = self.through_control_point {
             write!(f, " (to point {through})")?;
         }
-        write!(f, ": {} {}", self.tag, self.keyword)?;
+        write!(f, ": {}", self.attribute)?;
         if let Some(index) = self.index {
             write!(f, " [{index}]")?;
         }
@@ -96,7 +141,33 @@ impl std::fmt::Display for Field {
         if !self.unit.is_empty() {
             write!(f, " {}", self.unit)?;
         }
-        Ok(())
+        match (self.class, self.tolerance_mm) {
+            (Class::Delivery, _) => Ok(()),
+            (Class::Toleranced, Some(mm)) if self.exceeded => write!(f, " (toleranced, beyond {mm} mm)"),
+            (Class::Toleranced, _) => f.write_str(" (toleranced)"),
+        }
+    }
+}
+
+/// Primary Dosimeter Unit (300A,00B3) of each beam.
+fn dosimeters(delivery: &Delivery) -> BTreeMap<u32, &str> {
+    let rows = delivery.rows().iter().filter(|row| row.tag == t::PRIMARY_DOSIMETER_UNIT && row.place.part.is_none());
+    let each = rows.filter_map(|row| match &row.value {
+        Value::Text(unit) => Some((row.place.beam?, &**unit)),
+        Value::Numbers(_) => None,
+    });
+    each.collect()
+}
+
+/// The unit of a value; of a meterset and its rate as the beam's dosimeter has it, and none where it says nothing.
+fn unit(kind: Kind, dosimeter: Option<&str>) -> Cow<'static, str> {
+    match (kind, dosimeter) {
+        (Kind::Meterset, Some("MINUTE")) => "min".into(),
+        (Kind::Meterset, dosimeter) => dosimeter.unwrap_or_default().to_owned().into(),
+        // A cobalt unit's dose rate has no unit in the plan.
+        (Kind::Rate, None | Some("MINUTE")) => "".into(),
+        (Kind::Rate, Some(dosimeter)) => format!("{dosimeter}/min").into(),
+        _ => kind.unit().into(),
     }
 }
 
@@ -118,45 +189,227 @@ fn pairs<'r>(a: &'r [Row], b: &'r [Row]) -> impl Iterator<Item = (Option<&'r Row
     })
 }
 
-fn compare(a: Option<&Row>, b: Option<&Row>, fields: &mut Vec<Field>) {
-    let Some(row) = a.or(b) else { return };
-    // The same row may be toleranced on one side and delivery on the other: a couch that moves against one that stands.
-    let class = if [a, b].iter().flatten().any(|r| r.class == Class::Delivery) { Class::Delivery } else { row.class };
-    let mut push = |index, a: Option<String>, b: Option<String>, exceeded| {
-        fields.push(Field {
+/// What moves dose first, then what is out of tolerance, then the rest.
+const RANKS: usize = 3;
+
+/// One attribute of one part at one control point, on both sides.
+#[derive(Clone, Copy)]
+struct Pair<'r> {
+    a: Option<&'r Row>,
+    b: Option<&'r Row>,
+    class: Class,
+}
+
+/// A row that differs in the same way from control point to control point: that is one difference, not many.
+struct Run<'r> {
+    pair: Pair<'r>,
+    through: u32,
+    /// The fields that it is spelled out by: which of several values, rank, position among those of the rank.
+    fields: Vec<(usize, usize, usize)>,
+}
+
+impl Run<'_> {
+    /// The field that spells out a value, where there was room for one. They rise by index.
+    fn field(&self, index: usize) -> Option<(usize, usize, usize)> {
+        let position = self.fields.binary_search_by_key(&index, |field| field.0).ok()?;
+        self.fields.get(position).copied()
+    }
+}
+
+#[derive(Default)]
+struct Comparison<'r> {
+    fields_max: usize,
+    /// On either side: what each beam's meterset is counted in.
+    dosimeters: [BTreeMap<u32, &'r str>; 2],
+    kept: [Vec<Field>; RANKS],
+    counted: [usize; RANKS],
+    more: BTreeMap<(Option<u32>, Option<u32>, Tag), usize>,
+    beam: Option<u32>,
+    /// Of the beam at hand, by part and attribute.
+    runs: BTreeMap<(Option<&'r str>, Tag), Run<'r>>,
+}
+
+impl<'r> Comparison<'r> {
+    fn rows(&mut self, a: Option<&'r Row>, b: Option<&'r Row>) {
+        let Some(row) = a.or(b) else { return };
+        if self.beam != row.place.beam {
+            self.close_all();
+            self.beam = row.place.beam;
+        }
+        if same(a, b) {
+            return;
+        }
+        // The same row may be toleranced on one side and delivery on the other: a couch that moves against one that
+        // stands.
+        let is_delivery = [a, b].iter().flatten().any(|r| r.class == Class::Delivery);
+        let pair = Pair { a, b, class: if is_delivery { Class::Delivery } else { row.class } };
+        let Some(point) = row.place.point else {
+            for index in pair.differing() {
+                self.add(row, pair, index);
+            }
+            return;
+        };
+        let key = (row.place.part.as_deref(), row.tag);
+        let before = match self.runs.remove(&key) {
+            Some(run) if run.through.checked_add(1) == Some(point) && run.pair.class == pair.class => Some(run),
+            Some(run) => {
+                self.close(&run);
+                None
+            }
+            None => None,
+        };
+        let run = match before {
+            Some(run) if same(run.pair.a, a) && same(run.pair.b, b) => Run { through: point, ..run },
+            before => {
+                let mut fields = Vec::new();
+                if let Some(before) = &before {
+                    self.close(before);
+                }
+                for index in pair.differing() {
+                    // The same leaf as far off as at the point before, while another moved on.
+                    let goes_on = |before: &&Run<'_>| {
+                        before.pair.number_at(index).is_some_and(|at| Some(at) == pair.number_at(index))
+                    };
+                    match before.as_ref().filter(goes_on) {
+                        Some(before) => fields.extend(before.field(index)),
+                        None => fields.extend(self.add(row, pair, index)),
+                    }
+                }
+                Run { pair, through: point, fields }
+            }
+        };
+        self.runs.insert(key, run);
+    }
+
+    /// Counts a differing value, and spells it out where there is room.
+    fn add(&mut self, row: &Row, pair: Pair<'_>, index: usize) -> Option<(usize, usize, usize)> {
+        let exceeded = pair.exceeded(index);
+        let rank = match pair.class {
+            Class::Delivery => 0,
+            Class::Toleranced if exceeded => 1,
+            Class::Toleranced => 2,
+        };
+        *self.counted.get_mut(rank)? += 1;
+        let kept = self.kept.get_mut(rank)?;
+        if kept.len() >= self.fields_max {
+            *self.more.entry((row.place.group, row.place.beam, row.tag)).or_default() += 1;
+            return None;
+        }
+        let (mut a, mut b) = pair.shown(index, row.kind);
+        let [unit, unit_b] = self
+            .dosimeters
+            .each_ref()
+            .map(|all| unit(row.kind, row.place.beam.and_then(|beam| all.get(&beam)).copied()));
+        // Two units: each value takes its own.
+        let one_unit = unit == unit_b || a.is_none() || b.is_none();
+        if !one_unit {
+            for (value, unit) in [(&mut a, &unit), (&mut b, &unit_b)] {
+                *value = value.take().map(|value| format!("{value} {unit}").trim_end().to_owned());
+            }
+        }
+        let unit = match (&a, one_unit) {
+            (_, false) => Cow::default(),
+            (Some(_), true) => unit,
+            (None, true) => unit_b,
+        };
+        kept.push(Field {
             fraction_group: row.place.group,
             beam: row.place.beam,
             control_point: row.place.point,
             through_control_point: None,
             part: row.place.part.as_deref().map(str::to_owned),
-            index,
-            keyword: Attribute(row.tag).keyword().to_owned(),
-            tag: Attribute(row.tag).number(),
+            index: Some(index).filter(|_| pair.numbers().is_some() && row.len() > 1).map(|index| index + 1),
+            attribute: Attribute(row.tag),
             a,
             b,
-            unit: row.kind.unit().to_owned(),
-            class,
+            unit,
+            class: pair.class,
+            tolerance_mm: row.tolerance.filter(|_| rank > 0).map(|tolerance| tolerance / 10_i64.pow(row.kind.places())),
             exceeded,
         });
-    };
-    match (a.map(|r| &r.value), b.map(|r| &r.value)) {
-        (Some(x), Some(y)) if x == y => {}
-        (Some(Value::Numbers(x)), Some(Value::Numbers(y))) if x.len() == y.len() => {
-            for (i, (x, y)) in x.iter().zip(y.iter()).enumerate().filter(|(_, (x, y))| x != y) {
-                let exceeded = row.tolerance.is_some_and(|tolerance| (x - y).abs() > tolerance);
-                let index = Some(i + 1).filter(|_| row.len() > 1);
-                push(index, Some(fixed(*x, row.kind)), Some(fixed(*y, row.kind)), exceeded);
+        Some((index, rank, kept.len() - 1))
+    }
+
+    fn close(&mut self, run: &Run<'_>) {
+        for (_, rank, position) in &run.fields {
+            if let Some(field) = self.kept.get_mut(*rank).and_then(|kept| kept.get_mut(*position)) {
+                field.through_control_point = Some(run.through).filter(|through| Some(*through) != field.control_point);
             }
         }
-        // A toleranced value that one side lacks can't be out of tolerance: planning systems leave it empty.
-        (x, y) => push(None, x.map(|v| shown(v, row.kind)), y.map(|v| shown(v, row.kind)), false),
+    }
+
+    fn close_all(&mut self) {
+        for run in std::mem::take(&mut self.runs).into_values() {
+            self.close(&run);
+        }
+    }
+
+    fn finish(mut self) -> Difference {
+        self.close_all();
+        let [delivery, exceeded, _] = self.counted;
+        let more = self.more.into_iter().map(|((fraction_group, beam, tag), fields)| More {
+            fraction_group,
+            beam,
+            attribute: Attribute(tag),
+            fields,
+        });
+        Difference { fields: self.kept.into_iter().flatten().collect(), delivery, exceeded, more: more.collect() }
     }
 }
 
-fn shown(value: &Value, kind: Kind) -> String {
-    match value {
-        Value::Text(text) => Arc::clone(text).to_string(),
-        Value::Numbers(numbers) => numbers.iter().map(|n| fixed(*n, kind)).collect::<Vec<_>>().join(", "),
+impl<'r> Pair<'r> {
+    /// The numbers of both, where they can be held against one another one by one.
+    fn numbers(self) -> Option<(&'r [i64], &'r [i64])> {
+        match (&self.a?.value, &self.b?.value) {
+            (Value::Numbers(a), Value::Numbers(b)) if a.len() == b.len() => Some((a, b)),
+            _ => None,
+        }
+    }
+
+    fn number_at(self, index: usize) -> Option<(i64, i64)> {
+        let (a, b) = self.numbers()?;
+        Some((*a.get(index)?, *b.get(index)?))
+    }
+
+    /// Which of its values differ, from 0; the only one where they aren't compared one by one.
+    fn differing(self) -> impl Iterator<Item = usize> + use<'r> {
+        let numbers = self.numbers();
+        let whole = numbers.is_none().then_some(0);
+        let each = numbers.into_iter().flat_map(|(a, b)| a.iter().zip(b).enumerate());
+        whole.into_iter().chain(each.filter(|(_, (a, b))| a != b).map(|(index, _)| index))
+    }
+
+    fn exceeded(self, index: usize) -> bool {
+        // A toleranced value that one side lacks can't be out of tolerance: planning systems leave it empty.
+        let tolerance = self.a.and_then(|row| row.tolerance);
+        let apart = self.number_at(index).map(|(a, b)| a.abs_diff(b));
+        apart.zip(tolerance).is_some_and(|(apart, tolerance)| apart > tolerance.unsigned_abs())
+    }
+
+    fn shown(self, index: usize, kind: Kind) -> (Option<String>, Option<String>) {
+        match self.number_at(index) {
+            Some((a, b)) => (Some(fixed(a, kind)), Some(fixed(b, kind))),
+            None => (self.a.map(shown), self.b.map(shown)),
+        }
+    }
+}
+
+/// Whether two rows have one value. A value that is taken over from point to point is one allocation.
+fn same(a: Option<&Row>, b: Option<&Row>) -> bool {
+    match (a.map(|row| &row.value), b.map(|row| &row.value)) {
+        (Some(Value::Numbers(a)), Some(Value::Numbers(b))) => Arc::ptr_eq(a, b) || a == b,
+        (a, b) => a == b,
+    }
+}
+
+fn shown(row: &Row) -> String {
+    match &row.value {
+        Value::Text(text) => text.to_string(),
+        Value::Numbers(numbers) => {
+            let shown: Vec<String> = numbers.iter().take(NUMBERS_SHOWN_MAX).map(|n| fixed(*n, row.kind)).collect();
+            let shown = shown.join(", ");
+            if numbers.len() > NUMBERS_SHOWN_MAX { format!("{shown}, … ({} values)", numbers.len()) } else { shown }
+        }
     }
 }
 
@@ -169,23 +422,4 @@ fn fixed(number: i64, kind: Kind) -> String {
     let scale = 10_u64.pow(kind.places());
     let (whole, part) = (number.unsigned_abs() / scale, number.unsigned_abs() % scale);
     format!("{}{whole}.{part:0places$}", if number < 0 { "-" } else { "" })
-}
-
-/// A value that is taken over from point to point differs at all of them: that is one difference.
-fn join_points(fields: &mut Vec<Field>) {
-    let all = std::mem::take(fields);
-    let mut open: std::collections::BTreeMap<_, usize> = std::collections::BTreeMap::new();
-    for field in all {
-        let key = (field.beam, field.part.clone(), field.tag.clone(), field.index);
-        let joined = field.control_point.and_then(|point| {
-            let last = fields.get_mut(*open.get(&key)?)?;
-            let reached = last.through_control_point.or(last.control_point)?;
-            let same = (&last.a, &last.b, last.class) == (&field.a, &field.b, field.class);
-            (same && reached + 1 == point).then(|| last.through_control_point = Some(point))
-        });
-        if joined.is_none() {
-            open.insert(key, fields.len());
-            fields.push(field);
-        }
-    }
 }

@@ -70,6 +70,7 @@ pub struct Verdict {
 pub enum Finding {
     NotAPlan { error: String, message: String },
     PatientUnknown,
+    PatientAmbiguous,
     NoPatientId,
     AnotherPatient,
     BirthDateDiffers,
@@ -103,6 +104,7 @@ impl Finding {
         match self {
             Self::NotAPlan { .. } => "not-a-plan",
             Self::PatientUnknown => "patient-unknown",
+            Self::PatientAmbiguous => "patient-ambiguous",
             Self::NoPatientId => "no-patient-id",
             Self::AnotherPatient => "another-patient",
             Self::BirthDateDiffers => "birth-date-differs",
@@ -131,6 +133,9 @@ impl fmt::Display for Finding {
             Self::PatientUnknown => {
                 f.write_str("the patient has no identifier here, so the plan can't be shown to be hers")
             }
+            Self::PatientAmbiguous => f.write_str(
+                "more than one patient is known by this number: merge them or correct the number, then ask again",
+            ),
             Self::NoPatientId => f.write_str("the plan names no patient"),
             Self::AnotherPatient => f.write_str("the plan is another patient's: its Patient ID is not one of hers"),
             Self::BirthDateDiffers => f.write_str("the plan has another date of birth than the patient's record"),
@@ -233,7 +238,7 @@ fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
 }
 
 /// How far a delivery is approved for a patient.
-fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, delivery: Digest) -> Option<Finding> {
+pub(crate) fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, delivery: Digest) -> Option<Finding> {
     let of = |role| {
         approvals.iter().filter(move |approval| {
             let statement = approval.statement();
@@ -254,23 +259,25 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
     let patient = input.expected.patient;
     let gap = approval_gap(input.approvals, patient, plan.digest());
     let signed = input.approved.iter().filter(|d| approval_gap(input.approvals, patient, d.digest()).is_none());
-    let nearest =
-        signed.map(|delivery| (delivery, Difference::of(delivery, &plan.delivery))).min_by_key(|(_, difference)| {
-            (difference.delivery_fields().count(), difference.fields.iter().filter(|field| field.exceeded).count())
-        });
+    let nearest = signed
+        .map(|delivery| (delivery, Difference::spelling_out(delivery, &plan.delivery, FIELDS_MAX)))
+        .min_by_key(|(_, difference)| (difference.delivery, difference.exceeded));
     match (gap, nearest) {
         (None, Some((_, difference))) if difference.same_delivery() => {
-            let exceeded: Vec<Field> = difference.fields.into_iter().filter(|field| field.exceeded).collect();
-            if !exceeded.is_empty() {
-                let (fields, more) = cut(exceeded);
+            let count = difference.exceeded;
+            let fields: Vec<Field> = difference.fields.into_iter().filter(|field| field.exceeded).collect();
+            if count > 0 {
+                let more = count.saturating_sub(fields.len());
                 verdict.findings.push(Finding::OutOfTolerance { fields, more });
             }
         }
         (None, _) => verdict.notes.push(Note::TolerancesNotCompared),
         (Some(gap), nearest) => {
             let differs = nearest.map(|(delivery, difference)| {
+                let count = difference.delivery;
                 let moved = difference.fields.into_iter().filter(|f| f.class == crate::delivery::Class::Delivery);
-                let (fields, more) = cut(moved.collect());
+                let fields: Vec<Field> = moved.collect();
+                let more = count.saturating_sub(fields.len());
                 Finding::DeliveryDiffers { approved: delivery.digest(), fields, more }
             });
             // Where another delivery is approved, "differs" says it better than "not approved".
@@ -280,12 +287,6 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
             verdict.findings.extend(differs);
         }
     }
-}
-
-fn cut(mut fields: Vec<Field>) -> (Vec<Field>, usize) {
-    let more = fields.len().saturating_sub(FIELDS_MAX);
-    fields.truncate(FIELDS_MAX);
-    (fields, more)
 }
 
 fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {

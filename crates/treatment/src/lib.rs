@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod diff;
 pub mod digest;
 pub mod error;
+mod facts;
 pub mod gate;
 pub mod object;
 pub mod plan;

@@ -123,13 +123,14 @@ pub struct Instance {
     pub modality: String,
     /// None where absent or empty: then nobody knows whose it is.
     pub patient_id: Option<String>,
-    /// As DICOM writes it: component groups by `=`, components by `^`.
+    /// As DICOM writes it: component groups by `=`, components by `^`. None where absent, empty or written in
+    /// characters that aren't read here: it is nobody's proof of anything, and no reason to refuse what it stands on.
     pub patient_name: Option<String>,
     /// `YYYYMMDD`.
     pub birth_date: Option<String>,
     /// `M`, `F` or `O`.
     pub sex: Option<String>,
-    /// `YYYYMMDD`.
+    /// `YYYYMMDD`; none where it is written in another way.
     pub study_date: Option<String>,
     pub frame_of_reference: Option<String>,
 }
@@ -189,10 +190,10 @@ impl Instance {
             series: needed_uid(t::SERIES_INSTANCE_UID)?,
             modality: text(t::MODALITY)?.unwrap_or_default(),
             patient_id: text(t::PATIENT_ID)?,
-            patient_name: text(t::PATIENT_NAME)?,
+            patient_name: text(t::PATIENT_NAME).unwrap_or(None),
             birth_date: date(t::PATIENT_BIRTH_DATE)?,
             sex: text(t::PATIENT_SEX)?,
-            study_date: date(t::STUDY_DATE)?,
+            study_date: date(t::STUDY_DATE).unwrap_or(None),
             frame_of_reference: bytes(t::FRAME_OF_REFERENCE_UID)
                 .map(|bytes| uid(bytes).map_err(value(t::FRAME_OF_REFERENCE_UID)))
                 .transpose()?,

@@ -1,5 +1,6 @@
 //! An RT Plan or RT Ion Plan, read strictly. What can be read in two ways is an error, never a guess.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use dicom_core::Tag;
@@ -11,11 +12,12 @@ use crate::error::PlanError;
 use crate::object::{Instance, Kind as ObjectKind, ObjectError};
 use crate::points::Points;
 use crate::read::{
-    Found, Reader, check_vr, integer, needed_integer, needed_number, number, refuse_enhanced_devices, sequence,
+    Found, NUMBERS_MAX, Reader, Spent, check_vr, integer, needed_integer, needed_number, number,
+    refuse_enhanced_devices, sequence,
 };
 use crate::scan::{Attribute, Set, Tree};
-use crate::schema::{self, Rule};
-use crate::value::{Characters, Number, ValueFault, code, trimmed};
+use crate::schema::{self, Kind, Rule};
+use crate::value::{Characters, ValueFault, code, trimmed};
 
 /// Beams of one plan, and fraction groups: a plan of twenty beams is a large one.
 const BEAMS_MAX: usize = 1_000;
@@ -24,10 +26,6 @@ const GROUPS_MAX: usize = 100;
 /// Rows of one plan. Control points repeat what they take over, so a small file could ask for any number of rows; two
 /// arcs make 8,000.
 const ROWS_MAX: usize = 1_000_000;
-
-/// Numbers in all rows together, for the same reason: a scanned ion plan of 400 layers and 2,000 spots a layer has
-/// five million.
-const NUMBERS_MAX: usize = 20_000_000;
 
 /// A plan that was read without a doubt, and what it would deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +85,8 @@ impl Plan {
             let bytes = set.get(tag).map(|e| e.bytes()).unwrap_or_default();
             characters.text(bytes).ok().filter(|text| !text.is_empty())
         };
-        let reader = Reader { characters: &characters, treats: true, whole: None };
+        let spent = Spent::default();
+        let reader = Reader { characters: &characters, spent: &spent, treats: true, whole: None };
         let mut found = Found::default();
         let radiotherapy = root.elements().filter(|e| (0x3002..=0x3010).contains(&e.tag().group()));
         reader.read(radiotherapy, schema::PLAN, &plan, &mut found)?;
@@ -122,7 +121,7 @@ impl Plan {
         for (number, set) in
             by_number(sequence(root, t::FRACTION_GROUP_SEQUENCE, &plan)?, t::FRACTION_GROUP_NUMBER, &plan)?
         {
-            groups.push(fraction_group(number, set, &beams, &characters, &mut rows)?);
+            groups.push(fraction_group(number, set, &beams, reader, &mut rows)?);
         }
         if groups.len() > GROUPS_MAX {
             return Err(PlanError::TooMany { place: plan, what: "fraction groups", max: GROUPS_MAX });
@@ -135,11 +134,13 @@ impl Plan {
             return Err(PlanError::Unreferenced { place: Place::beam(beam.number) });
         }
 
-        let around = Around {
+        let setups = by_number(sequence(root, t::PATIENT_SETUP_SEQUENCE, &plan)?, t::PATIENT_SETUP_NUMBER, &plan)?;
+        let tolerances = by_number(sequence(root, lists.tolerances, &plan)?, t::TOLERANCE_TABLE_NUMBER, &plan)?;
+        let mut around = Around {
             lists: &lists,
-            characters: &characters,
-            setups: by_number(sequence(root, t::PATIENT_SETUP_SEQUENCE, &plan)?, t::PATIENT_SETUP_NUMBER, &plan)?,
-            tolerances: by_number(sequence(root, lists.tolerances, &plan)?, t::TOLERANCE_TABLE_NUMBER, &plan)?,
+            reader,
+            setups: Shared::of(setups, "setup", schema::PATIENT_SETUP),
+            tolerances: Shared::of(tolerances, "tolerance", schema::TOLERANCE_TABLE),
         };
         for (beam, set) in beams.iter().zip(sets.values()) {
             around.beam(beam, *set, &mut rows)?;
@@ -165,6 +166,7 @@ pub(crate) struct Lists {
     points: Tag,
     pub point: &'static [Rule],
     tolerances: Tag,
+    pub wedge_positions: Tag,
     /// Announced number, announced sequence.
     counts: &'static [(Tag, Tag)],
 }
@@ -178,6 +180,7 @@ impl Lists {
                 points: t::CONTROL_POINT_SEQUENCE,
                 point: schema::CONTROL_POINT,
                 tolerances: t::TOLERANCE_TABLE_SEQUENCE,
+                wedge_positions: t::WEDGE_POSITION_SEQUENCE,
                 counts: &[
                     (t::NUMBER_OF_CONTROL_POINTS, t::CONTROL_POINT_SEQUENCE),
                     (t::NUMBER_OF_WEDGES, t::WEDGE_SEQUENCE),
@@ -192,6 +195,7 @@ impl Lists {
                 points: t::ION_CONTROL_POINT_SEQUENCE,
                 point: schema::ION_CONTROL_POINT,
                 tolerances: t::ION_TOLERANCE_TABLE_SEQUENCE,
+                wedge_positions: t::ION_WEDGE_POSITION_SEQUENCE,
                 counts: &[
                     (t::NUMBER_OF_CONTROL_POINTS, t::ION_CONTROL_POINT_SEQUENCE),
                     (t::NUMBER_OF_WEDGES, t::ION_WEDGE_SEQUENCE),
@@ -250,17 +254,12 @@ fn fraction_group(
     group: u32,
     set: Set<'_>,
     beams: &[Beam],
-    characters: &Characters,
+    reader: Reader<'_>,
     rows: &mut Vec<Row>,
 ) -> Result<FractionGroup, PlanError> {
     let place = Place::group(group);
     let mut found = Found::default();
-    Reader { characters, treats: true, whole: None }.read(
-        set.elements(),
-        schema::FRACTION_GROUP,
-        &place,
-        &mut found,
-    )?;
+    reader.read(set.elements(), schema::FRACTION_GROUP, &place, &mut found)?;
     rows.push(Row::number(place.clone(), t::FRACTION_GROUP_NUMBER, i64::from(group)));
 
     let planned = needed_integer(set, t::NUMBER_OF_FRACTIONS_PLANNED, &place)?;
@@ -280,10 +279,10 @@ fn fraction_group(
         else {
             return Err(PlanError::Dangling { place, attribute: Attribute(t::REFERENCED_BEAM_NUMBER) });
         };
-        let reader = Reader { characters, treats: beam.treats, whole: None };
+        let reader = Reader { treats: beam.treats, ..reader };
         reader.read(reference.elements(), schema::REFERENCED_BEAM, &place, &mut found)?;
         let meterset = number(*reference, t::BEAM_METERSET, &place)?;
-        if beam.treats && meterset.is_some_and(Number::is_zero) {
+        if beam.treats && meterset.is_some_and(|meterset| meterset.fixed(Kind::Meterset.places()) == Some(0)) {
             let what = "a treatment beam delivers nothing";
             return Err(PlanError::Contradiction { place, attribute: Attribute(t::BEAM_METERSET), what });
         }
@@ -293,6 +292,9 @@ fn fraction_group(
     Ok(FractionGroup { number: group, fractions_planned, beams: references.into_keys().collect() })
 }
 
+/// Weeks of a pattern's cycle, and its digits a day: two fractions a day for two weeks are much.
+const CYCLE_MAX: i64 = 100;
+
 /// The pattern says on which days of the cycle a fraction is given: noughts and ones, as many as the cycle has.
 fn check_pattern(group: Set<'_>, rows: &[Row], place: &Place) -> Result<(), PlanError> {
     let pattern = rows.iter().find(|row| row.tag == t::FRACTION_PATTERN).map(|row| &row.value);
@@ -301,8 +303,19 @@ fn check_pattern(group: Set<'_>, rows: &[Row], place: &Place) -> Result<(), Plan
     if !pattern.bytes().all(|b| matches!(b, b'0' | b'1')) {
         return Err(fault(ValueFault::NotOneOf { allowed: "0 and 1" }));
     }
-    let digits = integer(group, t::NUMBER_OF_FRACTION_PATTERN_DIGITS_PER_DAY, place)?;
-    let weeks = integer(group, t::REPEAT_FRACTION_CYCLE_LENGTH, place)?;
+    if !pattern.contains('1') {
+        let what = "it gives no fraction on any day";
+        return Err(PlanError::Contradiction { place: place.clone(), attribute: Attribute(t::FRACTION_PATTERN), what });
+    }
+    let of = |tag| match integer(group, tag, place)? {
+        Some(number) if !(1..=CYCLE_MAX).contains(&number) => Err(PlanError::Value {
+            place: place.clone(),
+            attribute: Attribute(tag),
+            fault: ValueFault::OutOfRange { index: 1, min: 1, max: CYCLE_MAX, unit: "" },
+        }),
+        number => Ok(number),
+    };
+    let (digits, weeks) = (of(t::NUMBER_OF_FRACTION_PATTERN_DIGITS_PER_DAY)?, of(t::REPEAT_FRACTION_CYCLE_LENGTH)?);
     if let (Some(digits), Some(weeks)) = (digits, weeks) {
         let expected = digits.saturating_mul(weeks).saturating_mul(7);
         if i64::try_from(pattern.len()) != Ok(expected) {
@@ -330,13 +343,44 @@ fn check_announced(set: Set<'_>, tag: Tag, found: usize, place: &Place) -> Resul
 /// What stands around a beam, and is said once for several.
 struct Around<'a> {
     lists: &'a Lists,
-    characters: &'a Characters,
-    setups: BTreeMap<u32, Set<'a>>,
-    tolerances: BTreeMap<u32, Set<'a>>,
+    reader: Reader<'a>,
+    setups: Shared<'a>,
+    tolerances: Shared<'a>,
+}
+
+/// Sets that any number of beams may refer to. Each is read once, at the first beam that does: a setup of a hundred
+/// devices under a thousand beams is a small file.
+struct Shared<'a> {
+    sets: BTreeMap<u32, Set<'a>>,
+    label: &'static str,
+    rules: &'static [Rule],
+    read: BTreeMap<u32, Vec<Row>>,
+}
+
+impl<'a> Shared<'a> {
+    fn of(sets: BTreeMap<u32, Set<'a>>, label: &'static str, rules: &'static [Rule]) -> Self {
+        Self { sets, label, rules, read: BTreeMap::new() }
+    }
+
+    /// The rows of one of them, under a beam; none where the plan has no such number. No list of these depends on
+    /// whether the beam treats.
+    fn rows(&mut self, number: u32, beam: &Place, reader: Reader<'_>) -> Result<Option<Vec<Row>>, PlanError> {
+        let Some(set) = self.sets.get(&number) else { return Ok(None) };
+        let rows = match self.read.entry(number) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(unread) => {
+                let mut found = Found::default();
+                reader.read(set.elements(), self.rules, &beam.part(self.label), &mut found)?;
+                unread.insert(found.rows)
+            }
+        };
+        let here = |row: &Row| Row { place: Place { beam: beam.beam, ..row.place.clone() }, ..row.clone() };
+        Ok(Some(rows.iter().map(here).collect()))
+    }
 }
 
 impl Around<'_> {
-    fn beam(&self, beam: &Beam, set: Set<'_>, rows: &mut Vec<Row>) -> Result<(), PlanError> {
+    fn beam(&mut self, beam: &Beam, set: Set<'_>, rows: &mut Vec<Row>) -> Result<(), PlanError> {
         let place = Place::beam(beam.number);
         refuse_enhanced_devices(set, &place)?;
         let whole = number(set, t::FINAL_CUMULATIVE_METERSET_WEIGHT, &place)?;
@@ -351,7 +395,7 @@ impl Around<'_> {
                 Some(_) => {}
             }
         }
-        let reader = Reader { characters: self.characters, treats: beam.treats, whole };
+        let reader = Reader { treats: beam.treats, whole, ..self.reader };
         let mut found = Found::default();
         reader.read(set.elements(), self.lists.beam, &place, &mut found)?;
         found.rows.push(Row::number(place.clone(), t::BEAM_NUMBER, i64::from(beam.number)));
@@ -372,47 +416,40 @@ impl Around<'_> {
     }
 
     /// The patient's setup for this beam: the one it refers to, or the only one there is.
-    fn setup(&self, set: Set<'_>, beam: &Beam, place: &Place, found: &mut Found) -> Result<(), PlanError> {
-        let tag = t::REFERENCED_PATIENT_SETUP_NUMBER;
-        let setup = match integer(set, tag, place)? {
-            Some(number) => {
-                let known = u32::try_from(number).ok().and_then(|number| self.setups.get(&number));
-                Some(known.ok_or_else(|| PlanError::Dangling { place: place.clone(), attribute: Attribute(tag) })?)
+    fn setup(&mut self, set: Set<'_>, beam: &Beam, place: &Place, found: &mut Found) -> Result<(), PlanError> {
+        let attribute = Attribute(t::REFERENCED_PATIENT_SETUP_NUMBER);
+        let referenced = integer(set, attribute.0, place)?;
+        let number = match referenced {
+            Some(number) => u32::try_from(number).ok(),
+            None if self.setups.sets.len() > 1 => {
+                return Err(PlanError::Missing { place: place.clone(), attribute });
             }
-            None if self.setups.len() > 1 => {
-                return Err(PlanError::Missing { place: place.clone(), attribute: Attribute(tag) });
-            }
-            None => self.setups.values().next(),
+            None => self.setups.sets.keys().next().copied(),
         };
-        let place = place.part("setup");
-        let reader = Reader { characters: self.characters, treats: beam.treats, whole: None };
-        let rows_before = found.rows.len();
-        if let Some(setup) = setup {
-            reader.read(setup.elements(), schema::PATIENT_SETUP, &place, found)?;
+        let rows = match number {
+            Some(number) => self.setups.rows(number, place, self.reader)?,
+            None => None,
+        };
+        if referenced.is_some() && rows.is_none() {
+            return Err(PlanError::Dangling { place: place.clone(), attribute });
         }
-        let has_position =
-            found.rows.iter().skip(rows_before).any(|row| {
-                matches!(row.tag, t::PATIENT_POSITION | t::PATIENT_ADDITIONAL_POSITION) && row.place == place
-            });
+        let (place, mut rows) = (place.part("setup"), rows.unwrap_or_default());
+        let has_position = rows
+            .iter()
+            .any(|row| matches!(row.tag, t::PATIENT_POSITION | t::PATIENT_ADDITIONAL_POSITION) && row.place == place);
+        found.rows.append(&mut rows);
         if beam.treats && !has_position {
             return Err(PlanError::Missing { place, attribute: Attribute(t::PATIENT_POSITION) });
         }
         Ok(())
     }
 
-    fn tolerance(&self, set: Set<'_>, place: &Place, found: &mut Found) -> Result<(), PlanError> {
+    fn tolerance(&mut self, set: Set<'_>, place: &Place, found: &mut Found) -> Result<(), PlanError> {
         let number = integer(set, t::REFERENCED_TOLERANCE_TABLE_NUMBER, place)?;
+        let Some(number) = number.and_then(|n| u32::try_from(n).ok()) else { return Ok(()) };
         // A table may stand in the machine instead of in the plan; no dose depends on it.
-        let Some(table) = number.and_then(|n| u32::try_from(n).ok()).and_then(|n| self.tolerances.get(&n)) else {
-            return Ok(());
-        };
-        let reader = Reader { characters: self.characters, treats: false, whole: None };
-        let mut inside = Found::default();
-        reader.read(table.elements(), schema::TOLERANCE_TABLE, &place.part("tolerance"), &mut inside)?;
-        for row in &mut inside.rows {
-            row.class = Class::Toleranced;
-        }
-        found.rows.append(&mut inside.rows);
+        let rows = self.tolerances.rows(number, place, self.reader)?.unwrap_or_default();
+        found.rows.extend(rows.into_iter().map(|row| Row { class: Class::Toleranced, ..row }));
         Ok(())
     }
 }
@@ -423,7 +460,15 @@ fn check_shapes(rows: &[Row]) -> Result<(), PlanError> {
         Value::Numbers(ref numbers) => Some(numbers.clone()),
         Value::Text(_) => None,
     };
-    let one = |place: &Place, tag| numbers(place, tag).and_then(|n| n.first().copied());
+    let one = |place: &Place, tag| {
+        let first = numbers(place, tag).and_then(|n| n.first().copied());
+        first.ok_or_else(|| PlanError::Missing { place: place.clone(), attribute: Attribute(tag) })
+    };
+    let with_slabs: BTreeSet<&str> = rows
+        .iter()
+        .filter(|row| row.tag == t::NUMBER_OF_BLOCK_SLAB_ITEMS)
+        .filter_map(|row| row.place.part.as_deref())
+        .collect();
     let wrong = |row: &Row, expected: i64, found: usize| PlanError::Value {
         place: row.place.clone(),
         attribute: Attribute(row.tag),
@@ -451,16 +496,15 @@ fn check_shapes(rows: &[Row]) -> Result<(), PlanError> {
             }
             t::LEAF_POSITION_BOUNDARIES => {
                 if values.is_sorted_by(|a, b| a < b) {
-                    one(place, t::NUMBER_OF_LEAF_JAW_PAIRS).map(|pairs| pairs.saturating_add(1))
+                    one(place, t::NUMBER_OF_LEAF_JAW_PAIRS)?.saturating_add(1)
                 } else {
                     let what = "the boundaries don't rise";
                     return Err(PlanError::Contradiction { place: place.clone(), attribute: Attribute(row.tag), what });
                 }
             }
-            t::BLOCK_DATA => one(place, t::BLOCK_NUMBER_OF_POINTS).map(|points| points.saturating_mul(2)),
+            t::BLOCK_DATA => one(place, t::BLOCK_NUMBER_OF_POINTS)?.saturating_mul(2),
             t::COMPENSATOR_TRANSMISSION_DATA | t::COMPENSATOR_THICKNESS_DATA => {
-                let (rows, columns) = (one(place, t::COMPENSATOR_ROWS), one(place, t::COMPENSATOR_COLUMNS));
-                rows.zip(columns).map(|(rows, columns)| rows.saturating_mul(columns))
+                one(place, t::COMPENSATOR_ROWS)?.saturating_mul(one(place, t::COMPENSATOR_COLUMNS)?)
             }
             t::NUMBER_OF_BLOCK_SLAB_ITEMS => {
                 let part = |row: &&Row| row.tag == t::BLOCK_SLAB_NUMBER && starts_with(row, place);
@@ -472,12 +516,20 @@ fn check_shapes(rows: &[Row]) -> Result<(), PlanError> {
                 }
                 continue;
             }
+            t::BLOCK_SLAB_NUMBER => {
+                let block = place.part.as_deref().and_then(|part| part.rsplit_once(" slab ")).map_or("", |part| part.0);
+                if !with_slabs.contains(block) {
+                    return Err(PlanError::Missing {
+                        place: Place { part: Some(block.into()), ..place.clone() },
+                        attribute: Attribute(t::NUMBER_OF_BLOCK_SLAB_ITEMS),
+                    });
+                }
+                continue;
+            }
             _ => continue,
         };
-        match expected {
-            Some(expected) if i64::try_from(found) == Ok(expected) => {}
-            Some(expected) => return Err(wrong(row, expected, found)),
-            None => return Err(wrong(row, 0, found)),
+        if i64::try_from(found) != Ok(expected) {
+            return Err(wrong(row, expected, found));
         }
     }
     Ok(())

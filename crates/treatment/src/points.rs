@@ -24,16 +24,25 @@ pub(crate) struct Points<'a> {
     pub defined: &'a [Row],
 }
 
-/// Devices that a beam defines and a control point sets, by the label of their rows.
-const SET_IN_POINTS: [(&str, Tag); 5] = [
+/// Devices that a beam defines and a control point sets, by the label of their rows. Wedges are set by a sequence of
+/// each kind of plan's own.
+const SET_IN_POINTS: [(&str, Tag); 4] = [
     ("device", t::BEAM_LIMITING_DEVICE_POSITION_SEQUENCE),
-    ("wedge", t::WEDGE_POSITION_SEQUENCE),
     ("shifter", t::RANGE_SHIFTER_SETTINGS_SEQUENCE),
     ("spreader", t::LATERAL_SPREADING_DEVICE_SETTINGS_SEQUENCE),
     ("modulator", t::RANGE_MODULATOR_SETTINGS_SEQUENCE),
 ];
 
 type Key = (Option<Arc<str>>, Tag);
+
+/// What a control point says of the meterset, in shares of the beam.
+struct Weights {
+    cumulative: Option<i64>,
+    /// The sum of its spots.
+    spots: Option<i64>,
+    /// By how much the spots may miss what the point delivers.
+    slack: i64,
+}
 
 /// Angle, the direction it turns in.
 const ROTATIONS: [(Tag, Tag); 7] = [
@@ -59,7 +68,8 @@ const SPOTS: [Tag; 5] = [
 ];
 
 /// The weights of a control point's spots must add up to its share of the beam, in units of 10^-7 of the beam: a
-/// ten-thousandth, far above the rounding of single-precision weights, far below what matters.
+/// ten-thousandth, far above the rounding of single-precision weights, far below what matters. Each spot's share was
+/// rounded by up to half a unit more.
 const SPOT_SUM_SLACK: i64 = 1_000;
 
 impl Points<'_> {
@@ -74,8 +84,7 @@ impl Points<'_> {
         let mut state: BTreeMap<Key, Row> = BTreeMap::new();
         let mut angles: BTreeMap<Tag, i64> = BTreeMap::new();
         let mut table_top: Vec<[Option<i64>; 3]> = Vec::new();
-        // Of each point: its cumulative weight, and the sum of its spots' weights.
-        let mut weights: Vec<(Option<i64>, Option<i64>)> = Vec::new();
+        let mut weights: Vec<Weights> = Vec::new();
         for (index, point) in (0_u32..).zip(points) {
             let place = self.beam.point(index);
             if needed_integer(*point, t::CONTROL_POINT_INDEX, &place)? != i64::from(index) {
@@ -85,10 +94,7 @@ impl Points<'_> {
             let mut found = Found::default();
             self.reader.read(point.elements(), self.lists.point, &place, &mut found)?;
             self.check_spots(&found.rows, &place)?;
-            if let Some((part, tag)) = found.empty.into_iter().find(|key| state.contains_key(key)) {
-                // "Unchanged" or "none": it can't be told which.
-                return Err(PlanError::Missing { place: Place { part, ..place }, attribute: Attribute(tag) });
-            }
+            check_nothing_emptied(&found, &state, &place)?;
             check_rotation(&mut angles, &found.angles, &state, &place)?;
             for row in found.rows {
                 let key = (row.place.part.clone(), row.tag);
@@ -103,7 +109,12 @@ impl Points<'_> {
                 Value::Numbers(numbers) => Some(numbers.iter().fold(0_i64, |sum, n| sum.saturating_add(*n))),
                 Value::Text(_) => None,
             };
-            weights.push((sum(t::CUMULATIVE_METERSET_WEIGHT), sum(t::SCAN_SPOT_METERSET_WEIGHTS)));
+            let spot_count = state.get(&(None, t::SCAN_SPOT_METERSET_WEIGHTS)).map_or(0, Row::len);
+            weights.push(Weights {
+                cumulative: sum(t::CUMULATIVE_METERSET_WEIGHT),
+                spots: sum(t::SCAN_SPOT_METERSET_WEIGHTS),
+                slack: SPOT_SUM_SLACK + i64::try_from(spot_count.div_ceil(2)).unwrap_or(0),
+            });
             if index == 0 {
                 self.check_settings(&state, &place)?;
             }
@@ -121,11 +132,13 @@ impl Points<'_> {
     }
 
     /// The spots of a control point share out what the beam delivers up to the next one (PS3.3 C.8.8.25.7).
-    fn check_spot_sums(&self, weights: &[(Option<i64>, Option<i64>)]) -> Result<(), PlanError> {
+    fn check_spot_sums(&self, weights: &[Weights]) -> Result<(), PlanError> {
         let following = weights.iter().skip(1).chain(weights.last());
-        for (index, ((here, spots), (next, _))) in (0_u32..).zip(weights.iter().zip(following)) {
-            let (Some(here), Some(spots), Some(next)) = (here, spots, next) else { continue };
-            if (next - here - spots).abs() > SPOT_SUM_SLACK {
+        for (index, (point, following)) in (0_u32..).zip(weights.iter().zip(following)) {
+            let (Some(here), Some(spots), Some(next)) = (point.cumulative, point.spots, following.cumulative) else {
+                continue;
+            };
+            if (next - here - spots).abs() > point.slack {
                 return Err(PlanError::Contradiction {
                     place: self.beam.point(index),
                     attribute: Attribute(t::SCAN_SPOT_METERSET_WEIGHTS),
@@ -203,7 +216,7 @@ impl Points<'_> {
 
     /// Control point 0 sets exactly the devices that the beam defines.
     fn check_settings(&self, state: &BTreeMap<Key, Row>, place: &Place) -> Result<(), PlanError> {
-        for (label, tag) in SET_IN_POINTS {
+        for (label, tag) in SET_IN_POINTS.into_iter().chain([("wedge", self.lists.wedge_positions)]) {
             fn parts<'r>(rows: impl Iterator<Item = &'r Row>, label: &str) -> BTreeSet<&'r str> {
                 let parts = rows.filter_map(|row| row.place.part.as_deref());
                 parts.filter(|part| part.strip_prefix(label).is_some_and(|rest| rest.starts_with(' '))).collect()
@@ -260,6 +273,28 @@ impl Points<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// What is there but empty where it had a value is "unchanged" or "none": it can't be told which. And spots are never
+/// taken over, so leaving them out says no more than emptying them.
+fn check_nothing_emptied(found: &Found, state: &BTreeMap<Key, Row>, place: &Place) -> Result<(), PlanError> {
+    // A distance to the skin is left empty at will. Where the couch stands is toleranced, how it moves is delivery.
+    let counts = |row: &Row| row.class == Class::Delivery || TABLE_TOP.contains(&row.tag);
+    let emptied = found
+        .empty
+        .iter()
+        .find(|empty| state.iter().any(|((part, tag), row)| counts(row) && empty.empties(part.as_deref(), *tag)));
+    if let Some(empty) = emptied {
+        let place = Place { part: empty.part.clone(), ..place.clone() };
+        return Err(PlanError::Missing { place, attribute: Attribute(empty.tag) });
+    }
+    let lost = SPOTS.into_iter().find(|tag| {
+        state.contains_key(&(None, *tag)) && !found.rows.iter().any(|row| row.tag == *tag && row.place.part.is_none())
+    });
+    match lost {
+        Some(tag) => Err(PlanError::Missing { place: place.clone(), attribute: Attribute(tag) }),
+        None => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads one data set of a plan by its closed list, into rows.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
@@ -10,7 +11,7 @@ use crate::delivery::{Class, Place, Row, Value};
 use crate::error::PlanError;
 use crate::scan::{Attribute, Element, Set};
 use crate::schema::{Count, Key, Kind, Need, Part, Rule};
-use crate::value::{Characters, Number, ValueFault, code, integers, numbers, trimmed};
+use crate::value::{Characters, Number, ValueFault, Values, code, count, integers, numbers, trimmed};
 
 /// A private creator whose elements are the delivery itself: the leaf open times of a tomotherapy machine, in group
 /// 300D of its control points. A digest that ignores them would call any two such plans the same.
@@ -19,9 +20,48 @@ const TOMOTHERAPY: &[u8] = b"TOMO_HA_01";
 /// Items of one sequence of devices, blocks, setup aids: none comes near in a treatment room.
 const ITEMS_MAX: usize = 100;
 
+/// Elements of one plan that are read by a list: ten scanned fields of 400 layers have 240,000.
+const ELEMENTS_MAX: usize = 500_000;
+
+/// Values of one element: a compensator of 512 by 512 has 262,144, a layer's spots some thousands.
+const VALUES_MAX: usize = 1_000_000;
+
+/// Numbers that one plan holds, and that its rows repeat: a scanned ion plan of 400 layers and 2,000 spots a layer has
+/// five million.
+pub(crate) const NUMBERS_MAX: usize = 20_000_000;
+
+/// What was read of one plan so far, by all of its readers.
+#[derive(Default)]
+pub(crate) struct Spent {
+    elements: Cell<usize>,
+    numbers: Cell<usize>,
+}
+
+impl Spent {
+    fn element(&self, place: &Place) -> Result<(), PlanError> {
+        Self::add(&self.elements, 1, ("elements", ELEMENTS_MAX), place)
+    }
+
+    fn numbers(&self, count: usize, place: &Place) -> Result<(), PlanError> {
+        Self::add(&self.numbers, count, ("numbers", NUMBERS_MAX), place)
+    }
+
+    fn add(
+        so_far: &Cell<usize>,
+        count: usize,
+        (what, max): (&'static str, usize),
+        place: &Place,
+    ) -> Result<(), PlanError> {
+        so_far.set(so_far.get().saturating_add(count));
+        if so_far.get() > max { Err(PlanError::TooMany { place: place.clone(), what, max }) } else { Ok(()) }
+    }
+}
+
 /// How a data set is to be read.
+#[derive(Clone, Copy)]
 pub(crate) struct Reader<'a> {
     pub characters: &'a Characters,
+    pub spent: &'a Spent,
     /// Whether the beam treats; a setup beam may do without energy, meterset and weights.
     pub treats: bool,
     /// The beam's Final Cumulative Meterset Weight, by which weights are divided.
@@ -34,8 +74,28 @@ pub(crate) struct Found {
     pub rows: Vec<Row>,
     /// Angles before they are reduced to [0°, 360°), to tell a full turn from none.
     pub angles: Vec<(Tag, i64)>,
-    /// Digested attributes that are there but empty.
-    pub empty: Vec<(Option<Arc<str>>, Tag)>,
+    /// What is there but empty.
+    pub empty: Vec<Empty>,
+}
+
+/// A value without bytes, or a sequence without items.
+pub(crate) struct Empty {
+    pub part: Option<Arc<str>>,
+    pub tag: Tag,
+    /// For a sequence: what its items are called.
+    pub label: Option<&'static str>,
+}
+
+impl Empty {
+    /// Whether a row stands for what is empty here: the value itself, or anything in an item of the sequence.
+    pub(crate) fn empties(&self, part: Option<&str>, tag: Tag) -> bool {
+        let Some(label) = self.label else { return (self.part.as_deref(), self.tag) == (part, tag) };
+        let inside = match &self.part {
+            Some(outer) => part.and_then(|part| part.strip_prefix(&**outer)?.strip_prefix(' ')),
+            None => part,
+        };
+        inside.and_then(|part| part.strip_prefix(label)).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    }
 }
 
 impl Reader<'_> {
@@ -49,6 +109,7 @@ impl Reader<'_> {
         let first = place.point.is_none_or(|point| point == 0);
         let mut seen = 0_u128;
         for element in elements {
+            self.spent.element(place)?;
             let tag = element.tag();
             if tag.group() % 2 == 1 {
                 refuse_private_delivery(element, place)?;
@@ -65,22 +126,17 @@ impl Reader<'_> {
             let Some(rule) = rules.get(index) else { continue };
             match rule.part {
                 Part::Harmless | Part::Tied => {}
-                Part::Digested(..) | Part::Toleranced(..) if trimmed(element.bytes()).is_empty() => {
-                    if matches!(rule.part, Part::Digested(..)) {
-                        found.empty.push((place.part.clone(), tag));
-                    }
-                    continue;
-                }
-                Part::Digested(kind, count, _) => {
-                    let value = self.value(element, kind, count, place, found)?;
-                    let place = place.clone();
-                    found.rows.push(Row { place, tag, kind, value, class: Class::Delivery, tolerance: None });
-                }
-                Part::Toleranced(kind, count, tolerance) => {
-                    let value = self.value(element, kind, count, place, found)?;
+                Part::Digested(kind, count, _) | Part::Toleranced(kind, count, _) => {
+                    let Some(value) = self.value(element, kind, count, place, found)? else {
+                        found.empty.push(Empty { part: place.part.clone(), tag, label: None });
+                        continue;
+                    };
+                    let (class, tolerance) = match rule.part {
+                        Part::Toleranced(_, _, tolerance) => (Class::Toleranced, tolerance),
+                        _ => (Class::Delivery, None),
+                    };
                     let tolerance = tolerance.map(|whole| whole * 10_i64.pow(kind.places()));
-                    let place = place.clone();
-                    found.rows.push(Row { place, tag, kind, value, class: Class::Toleranced, tolerance });
+                    found.rows.push(Row { place: place.clone(), tag, kind, value, class, tolerance });
                 }
                 Part::Items(label, key, inner) => self.items(element, label, key, inner, place, found)?,
             }
@@ -111,6 +167,9 @@ impl Reader<'_> {
         found: &mut Found,
     ) -> Result<(), PlanError> {
         check_vr(sequence, place)?;
+        if sequence.items().next().is_none() {
+            found.empty.push(Empty { part: place.part.clone(), tag: sequence.tag(), label: Some(label) });
+        }
         let mut names: Vec<String> = Vec::new();
         for (order, item) in (1_i64..).zip(sequence.items()) {
             let (tag, number, name) = match key {
@@ -142,6 +201,7 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A value in its canonical form; none where there is nothing but padding.
     fn value(
         &self,
         element: Element<'_>,
@@ -149,18 +209,24 @@ impl Reader<'_> {
         count: Count,
         place: &Place,
         found: &mut Found,
-    ) -> Result<Value, PlanError> {
+    ) -> Result<Option<Value>, PlanError> {
+        if trimmed(element.bytes()).is_empty() {
+            return Ok(None);
+        }
         check_vr(element, place)?;
         let fault = |fault| PlanError::Value { place: place.clone(), attribute: Attribute(element.tag()), fault };
         if matches!(kind, Kind::Code | Kind::Text) {
-            return self.text(element, kind).map(|text| Value::Text(text.into())).map_err(fault);
+            let text = self.text(element, kind).map_err(fault)?;
+            return Ok(Some(text).filter(|text| !text.is_empty()).map(|text| Value::Text(text.into())));
         }
-        let numbers = numbers(element).map_err(fault)?;
-        check_count(numbers.len(), count).map_err(fault)?;
+        let values = crate::value::count(element).map_err(fault)?;
+        check_count(values, count).map_err(fault)?;
+        self.spent.numbers(values, place)?;
         let (min, max) = kind.range();
         let scale = 10_i64.pow(kind.places());
-        let mut fixed = Vec::with_capacity(numbers.len());
-        for (i, number) in numbers.iter().enumerate() {
+        let mut fixed = Vec::with_capacity(values);
+        for (i, number) in numbers(element).map_err(fault)?.enumerate() {
+            let number = number.map_err(fault)?;
             let value = match (kind, self.whole) {
                 (Kind::Weight, Some(whole)) if !whole.is_zero() => number.share(whole, kind.places()),
                 (Kind::Weight, _) => Some(0).filter(|_| number.is_zero()),
@@ -178,7 +244,7 @@ impl Reader<'_> {
                 *angle = angle.rem_euclid(360 * scale);
             }
         }
-        Ok(Value::Numbers(fixed.into()))
+        Ok(Some(Value::Numbers(fixed.into())))
     }
 
     fn text(&self, element: Element<'_>, kind: Kind) -> Result<String, ValueFault> {
@@ -190,6 +256,11 @@ impl Reader<'_> {
             VR::LO => 64,
             _ => 10_240,
         };
+        // No character set takes more than four bytes a character.
+        let least = trimmed(element.bytes()).len().div_ceil(4);
+        if least > max {
+            return Err(ValueFault::TooLong { index: 1, characters: least, max });
+        }
         let text = self.characters.text(element.bytes())?;
         let characters = text.chars().count();
         if text.contains('\\') {
@@ -204,6 +275,7 @@ impl Reader<'_> {
 
 fn check_count(found: usize, count: Count) -> Result<(), ValueFault> {
     let (fits, expected) = match count {
+        _ if found > VALUES_MAX => (false, format!("{VALUES_MAX} at most")),
         Count::One => (found == 1, "1".to_owned()),
         Count::Exactly(n) => (found == n, n.to_string()),
         Count::Pairs => (found > 0 && found.is_multiple_of(2), "pairs".to_owned()),
@@ -225,19 +297,17 @@ pub(crate) fn check_vr(element: Element<'_>, place: &Place) -> Result<(), PlanEr
 }
 
 /// The one value of an element that may be missing or empty.
-fn one<T: Copy>(
+fn one<T>(
     set: Set<'_>,
     tag: Tag,
     place: &Place,
-    values: fn(Element<'_>) -> Result<Vec<T>, ValueFault>,
+    values: for<'t> fn(Element<'t>) -> Result<Values<'t, T>, ValueFault>,
 ) -> Result<Option<T>, PlanError> {
     let Some(element) = set.get(tag).filter(|e| !trimmed(e.bytes()).is_empty()) else { return Ok(None) };
     check_vr(element, place)?;
     let fault = |fault| PlanError::Value { place: place.clone(), attribute: Attribute(tag), fault };
-    match values(element).map_err(fault)?.as_slice() {
-        [one] => Ok(Some(*one)),
-        several => Err(fault(ValueFault::Multiplicity { found: several.len(), expected: "1".into() })),
-    }
+    check_count(count(element).map_err(fault)?, Count::One).map_err(fault)?;
+    values(element).map_err(fault)?.next().transpose().map_err(fault)
 }
 
 pub(crate) fn integer(set: Set<'_>, tag: Tag, place: &Place) -> Result<Option<i64>, PlanError> {

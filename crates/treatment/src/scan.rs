@@ -15,6 +15,9 @@ use dicom_dictionary_std::{StandardDataDictionary, uids};
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 use kit::limits::OBJECT_BYTES_MAX;
 use kit::{Blame, Explain};
+use serde::de::Error as _;
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Sequences inside sequences. The deepest attribute of an RT object stands at level 6 (a treatment record's
 /// corrected parameters).
@@ -39,6 +42,8 @@ const DATA: RangeInclusive<u16> = 0x0008..=0xFFFC;
 pub enum ScanError {
     #[error("{bytes} bytes, the maximum is {OBJECT_BYTES_MAX}")]
     TooLarge { bytes: usize },
+    #[error("this is not DICOM: it begins with neither a file header nor an element of group 0008")]
+    NotDicom,
     #[error("byte {at}: sequences nest deeper than {DEPTH_MAX} levels")]
     TooDeep { at: usize },
     #[error("byte {at}: more than {ELEMENTS_MAX} elements")]
@@ -69,6 +74,7 @@ impl Explain for ScanError {
     fn code(&self) -> &'static str {
         match self {
             Self::TooLarge { .. } => "treatment.scan.too-large",
+            Self::NotDicom => "treatment.scan.not-dicom",
             Self::TooDeep { .. } => "treatment.scan.too-deep",
             Self::TooMany { .. } => "treatment.scan.too-many-elements",
             Self::Truncated { .. } => "treatment.scan.truncated",
@@ -84,6 +90,7 @@ impl Explain for ScanError {
 
     fn guidance(&self) -> Option<&'static str> {
         match self {
+            Self::NotDicom => Some("choose the file that the planning system exported"),
             Self::TransferSyntax { .. } => Some("export it again as Explicit or Implicit VR Little Endian"),
             _ => Some("export it again from the system that made it; the copy is damaged or was built by hand"),
         }
@@ -116,6 +123,31 @@ impl fmt::Display for Attribute {
 impl fmt::Debug for Attribute {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// As `keyword` and `tag`, among the fields of whatever has it.
+impl Serialize for Attribute {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Attribute", 2)?;
+        fields.serialize_field("keyword", self.keyword())?;
+        fields.serialize_field("tag", &self.number())?;
+        fields.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Attribute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            tag: String,
+        }
+        let text = Fields::deserialize(deserializer)?.tag;
+        let numbers = text.strip_prefix('(').and_then(|text| text.strip_suffix(')')?.split_once(','));
+        let tag = numbers.and_then(|(group, element)| {
+            Some(Tag(u16::from_str_radix(group, 16).ok()?, u16::from_str_radix(element, 16).ok()?))
+        });
+        tag.map(Self).ok_or_else(|| D::Error::custom("a tag is written as (GGGG,EEEE)"))
     }
 }
 
@@ -178,6 +210,10 @@ impl<'a> Tree<'a> {
     pub fn of_file(bytes: &'a [u8]) -> Result<Self, ScanError> {
         if bytes.get(128..132) == Some(b"DICM") {
             return Self::of_part10(bytes);
+        }
+        // A data set begins with group 0008; group 0002 would be a file that has lost its preamble, which says more.
+        if !matches!(bytes, [0x08 | 0x02, 0, _, _, _, _, _, _, ..]) {
+            return Err(ScanError::NotDicom);
         }
         let explicit = matches!(bytes.get(4..6), Some(&[a, b]) if VR::from_binary([a, b]).is_some());
         Self::of_data_set(

@@ -47,8 +47,8 @@ impl Kind {
         }
     }
 
-    /// The unit of the whole number before the decimal point. A machine may count its meterset in something else
-    /// than monitor units; then the row of Primary Dosimeter Unit says so.
+    /// The unit of the whole number before the decimal point. What a meterset is counted in says the beam's Primary
+    /// Dosimeter Unit; monitor units are the usual one.
     pub fn unit(self) -> &'static str {
         match self {
             Length => "mm",
@@ -189,8 +189,6 @@ pub const PLAN: &[Rule] = &[
     tied(t::BEAM_SEQUENCE),
     tied(t::PATIENT_SETUP_SEQUENCE),
     tied(t::BRACHY_TREATMENT_TECHNIQUE),
-    tied(t::BRACHY_TREATMENT_TYPE),
-    tied(t::TREATMENT_MACHINE_SEQUENCE),
     tied(t::SOURCE_SEQUENCE),
     tied(t::APPLICATION_SETUP_SEQUENCE),
     tied(t::ION_TOLERANCE_TABLE_SEQUENCE),

@@ -5,35 +5,36 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use chart::{Chart, ChartError, Context, Demographics, ObjectDraft, ObjectKept, Released};
-use guard::{Act, Permit, Sensitivity, Target};
+use chart::{Chart, ChartError, Context, Demographics, ObjectDraft, ObjectKept};
+use guard::{Act, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, PatientId, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::approval::{Approval, ApprovalError, Enrolment, SignerRole, Statement, VerifiedApproval};
-use crate::course::{Course, Given, TreatmentRecord};
+use crate::approval::{Approval, Enrolment, SignerRole, Statement, VerifiedApproval};
+use crate::course::Given;
 use crate::delivery::Delivery;
 use crate::error::PlanError;
-use crate::gate::{Expected, Finding, GateInput, Outcome, Verdict, decide};
+use crate::facts::{self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, Signers, VERDICTS, verdicts_of_plan};
+use crate::gate::{Expected, Finding, GateInput, Outcome, Verdict, approval_gap, decide};
 use crate::object::Instance;
 use crate::plan::Plan;
 
-/// Lists of one patient.
-const PLANS: &str = "plans";
-const RECORDS: &str = "records";
-const APPROVALS: &str = "approvals";
-const VERDICTS: &str = "verdicts";
 /// Lists of the centre.
 const PLANNED: &str = "planned";
 const PEOPLE: &str = "people";
 
+/// A signer's name.
+const NAME_BYTES_MAX: usize = 128;
 /// Enrolments that count; a centre has some hundreds.
 const PEOPLE_MAX: usize = 10_000;
-/// Plans that the treatment list looks through.
-const PLANNED_MAX: usize = 100_000;
-/// Verdicts of one patient that are looked through for today's; a course has some forty fractions.
-const VERDICTS_MAX: usize = 10_000;
+/// The treatment list looks at whoever had a plan or a treatment record come in within so many days: a course takes up
+/// to eight weeks, and begins within weeks of its plan. So its cost goes with the patients on treatment, not the archive.
+const ON_TREATMENT_DAYS: i64 = 180;
+/// Of these, at most so many objects: some 500 patients a day for half a year, and as much again.
+const PLANNED_MAX: usize = 200_000;
+/// Read from the index at once.
+const PLANNED_PAGE: usize = 1_000;
 
 type Result<T> = std::result::Result<T, Fault>;
 
@@ -86,28 +87,6 @@ pub struct TreatmentList {
     pub rows: Vec<TreatmentRow>,
 }
 
-/// A verdict as it is kept.
-#[derive(Serialize, Deserialize)]
-struct KeptVerdict {
-    at: Timestamp,
-    by: String,
-    plan: Option<String>,
-    verdict: Verdict,
-}
-
-/// Everything that is known of one patient's radiotherapy.
-struct Facts {
-    patient: PatientId,
-    record: Value,
-    identifiers: Vec<String>,
-    birth_date: Option<String>,
-    sex: Option<&'static str>,
-    /// In the order in which they came.
-    plans: Vec<Plan>,
-    approvals: Vec<VerifiedApproval>,
-    records: Vec<std::result::Result<TreatmentRecord, PlanError>>,
-}
-
 /// The room's façade.
 pub struct Treatment {
     chart: Arc<Chart>,
@@ -126,6 +105,10 @@ impl Treatment {
 
     pub fn chart(&self) -> &Arc<Chart> {
         &self.chart
+    }
+
+    fn signers<'a>(&'a self, people: &'a [Enrolment]) -> Signers<'a> {
+        Signers { origin: &self.origin, people }
     }
 
     pub fn centre(&self) -> &str {
@@ -159,7 +142,7 @@ impl Treatment {
         };
         let (lists, centre_lists) = match instance.kind {
             kind if kind.is_plan() => (vec![PLANS], vec![PLANNED]),
-            kind if kind.is_record() => (vec![RECORDS], vec![]),
+            kind if kind.is_record() => (vec![RECORDS], vec![PLANNED]),
             _ => (vec!["images"], vec![]),
         };
         let draft = ObjectDraft {
@@ -174,7 +157,25 @@ impl Treatment {
     }
 
     /// Lets a person's signature count from now on.
+    ///
+    /// A name is one person's, however it is spelt, and a key is one name's: two entries for one person would let her
+    /// sign for two.
     pub fn enrol(&self, context: &Context, enrolment: &Enrolment) -> Result<()> {
+        let wrong = |code: &str, why: &str| Err(Fault::new(Blame::Peer, code, why));
+        let name = enrolment.signer.as_str();
+        if name.is_empty() || name.trim() != name || name.chars().any(char::is_control) || name.len() > NAME_BYTES_MAX {
+            let why = format!("a name has 1 to {NAME_BYTES_MAX} bytes, no control character, no space at either end");
+            return wrong("treatment.person.name", &why);
+        }
+        let folded = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+        for known in self.people()? {
+            if known.signer != name && folded(&known.signer) == folded(name) {
+                return wrong("treatment.person.spelling", "somebody is enrolled whose name differs in spelling only");
+            }
+            if known.signer != name && known.key == enrolment.key {
+                return wrong("treatment.person.key", "this key is enrolled under another name");
+            }
+        }
         let permit = self
             .chart
             .admit(context, Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
@@ -220,7 +221,7 @@ impl Treatment {
         }
         let people = self.people()?;
         approval.verify(&self.origin, &people)?;
-        let owner = plan.instance.patient_id.as_deref().map(|id| self.chart.patient_by_identifier(id)).transpose();
+        let owner = plan.instance.patient_id.as_deref().map(|id| self.chart.patient_by_number(id)).transpose();
         if owner.map_err(|e| e.fault())?.flatten() != Some(patient) {
             let text = "the plan's Patient ID is not one of this patient's identifiers";
             return Err(Fault::new(Blame::Peer, "treatment.approval.another-patient", text));
@@ -234,33 +235,39 @@ impl Treatment {
         self.chart
             .append(&permit, Some(patient), "treatment.approval", &[list], approval.encode())
             .map_err(|e| e.fault())?;
-        let signed: BTreeSet<(SignerRole, String)> = self
-            .approvals(&permit, patient, &people)?
-            .iter()
-            .map(VerifiedApproval::statement)
-            .filter(|s| s.delivery == plan.digest())
-            .map(|s| (s.role, s.signer.clone()))
-            .collect();
-        let roles: BTreeSet<SignerRole> = signed.iter().map(|(role, _)| *role).collect();
-        let names: BTreeSet<&String> = signed.iter().map(|(_, name)| name).collect();
+        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        let digest = plan.digest();
+        let signed = facts.approvals.iter().map(VerifiedApproval::statement).filter(|s| s.delivery == digest);
+        let signers: BTreeSet<String> = signed.map(|s| format!("{} {}", s.role, s.signer)).collect();
         Ok(Approved {
-            digest: plan.digest(),
-            complete: roles.len() == 2 && names.len() >= 2,
-            signers: signed.iter().map(|(role, name)| format!("{role} {name}")).collect(),
+            digest,
+            // By the gate's own measure, or the answer here would promise what the gate refuses.
+            complete: approval_gap(&facts.approvals, patient, digest).is_none(),
+            signers: signers.into_iter().collect(),
         })
     }
 
-    /// The check before a fraction. `patient` is what the caller knows her by (FHIR id or identifier); without it, she
-    /// is whom the plan names. The verdict is an entry before it is an answer.
+    /// The check before a fraction. `patient` is what the caller knows her by (hospital number or FHIR id); without it,
+    /// she is whom the plan's Patient ID names. The verdict is an entry before it is an answer.
     pub fn gate(&self, context: &Context, patient: Option<&str>, file: &[u8]) -> Result<Verdict> {
         let plan = Plan::parse(file);
-        let named = patient.or_else(|| plan.as_ref().ok()?.instance.patient_id.as_deref());
-        let patient = named.map(|text| self.chart.find_patient(text)).transpose().map_err(|e| e.fault())?.flatten();
+        let by_number =
+            || plan.as_ref().ok()?.instance.patient_id.as_deref().map(|id| self.chart.patient_by_number(id));
+        let named = patient.map(|text| self.chart.find_patient(text)).or_else(by_number).transpose();
+        // Two patients with one number are a reason to hold, not a reason to give no verdict.
+        let (patient, unknown) = match named {
+            Ok(found) => (found.flatten(), Finding::PatientUnknown),
+            Err(ChartError::AmbiguousPatient) => (None, Finding::PatientAmbiguous),
+            Err(error) => return Err(error.fault()),
+        };
         let target = patient.map_or(Target::Centre, Target::Patient);
         let permit = self.chart.admit(context, Act::CheckGate, target, Sensitivity::Clinical).map_err(|e| e.fault())?;
         let verdict = match patient {
-            Some(patient) => judge(&self.facts(&permit, patient, &self.people()?)?, plan.as_ref()),
-            None => nobody(plan.as_ref()),
+            Some(patient) => {
+                let people = self.people()?;
+                judge(&facts::read_one(&self.chart, &permit, patient, self.signers(&people))?, plan.as_ref())
+            }
+            None => nobody(plan.as_ref(), unknown),
         };
         let kept = KeptVerdict {
             at: self.chart.now(),
@@ -270,8 +277,12 @@ impl Treatment {
         };
         let payload = serde_json::to_vec(&kept)
             .map_err(|e| Fault::new(Blame::Ours, "treatment.verdict", format!("the verdict: {e}")))?;
-        let list = self.chart.list_tag(VERDICTS, patient.as_ref().map_or(&[], |p| p.0.as_slice()));
-        self.chart.append(&permit, patient, "treatment.verdict", &[list], payload).map_err(|e| e.fault())?;
+        let mut lists = vec![self.chart.list_tag(VERDICTS, patient.as_ref().map_or(&[], |p| p.0.as_slice()))];
+        // What came under this SOP Instance UID is remembered by it: treatment records name nothing else.
+        lists.extend(
+            patient.zip(kept.plan.as_deref()).map(|(patient, plan)| verdicts_of_plan(&self.chart, patient, plan)),
+        );
+        self.chart.append(&permit, patient, "treatment.verdict", &lists, payload).map_err(|e| e.fault())?;
         Ok(kept.verdict)
     }
 
@@ -282,102 +293,56 @@ impl Treatment {
             .admit(context, Act::ReadTreatmentList, Target::Centre, Sensitivity::Clinical)
             .map_err(|e| e.fault())?;
         let as_of = self.chart.now();
-        let planned = self.chart.listed(&self.chart.list_tag(PLANNED, &[]), PLANNED_MAX).map_err(|e| e.fault())?;
-        let mut patients = BTreeSet::new();
-        for entry in planned {
-            patients.extend(self.chart.patient_of_entry(entry).map_err(|e| e.fault())?);
-        }
+        let patients = self.on_treatment(as_of).map_err(|e| e.fault())?;
         let people = self.people()?;
-        let mut rows = Vec::with_capacity(patients.len());
-        for patient in patients {
-            if self.chart.is_erased(patient) {
-                continue;
+        let living: Vec<PatientId> = patients.into_iter().filter(|patient| !self.chart.is_erased(*patient)).collect();
+        let today = |kept: &KeptVerdict| kept.at.civil_date() == as_of.civil_date();
+        let mut rows = Vec::with_capacity(living.len());
+        for facts in facts::read(&self.chart, &permit, &living, self.signers(&people)) {
+            match facts {
+                Ok(mut facts) => {
+                    let last = facts.last.take().filter(today).map(|kept| kept.verdict);
+                    rows.extend(row(&facts, last));
+                }
+                // One patient's damaged records hide nobody else, and not her either.
+                Err(fault) if fault.blame == Blame::Integrity => rows.push(unreadable(&fault)),
+                Err(fault) => return Err(fault),
             }
-            let facts = self.facts(&permit, patient, &people)?;
-            let last = self.last_verdict_today(&permit, patient, as_of)?;
-            rows.extend(row(&facts, last));
         }
         rows.sort_by(|a, b| (&a.machine, &a.name, &a.number).cmp(&(&b.machine, &b.name, &b.number)));
         Ok(TreatmentList { as_of, rows })
     }
 
-    fn last_verdict_today(&self, permit: &Permit, patient: PatientId, now: Timestamp) -> Result<Option<Verdict>> {
-        let list = self.chart.list_tag(VERDICTS, &patient.0);
-        let entries = self.chart.listed(&list, VERDICTS_MAX).map_err(|e| e.fault())?;
-        let Some(last) = entries.last() else { return Ok(None) };
-        let released = self.chart.release(permit, &[*last]).map_err(|e| e.fault())?;
-        let kept: Option<KeptVerdict> = released.first().and_then(|r| serde_json::from_slice(&r.bytes).ok());
-        Ok(kept.filter(|kept| kept.at.civil_date() == now.civil_date()).map(|kept| kept.verdict))
-    }
-
-    fn approvals(&self, permit: &Permit, patient: PatientId, people: &[Enrolment]) -> Result<Vec<VerifiedApproval>> {
-        let released = self.chart.release_list(permit, APPROVALS, patient).map_err(|e| e.fault())?;
-        let verified = |r: &Released| Approval::decode(&r.bytes).and_then(|a| a.verify(&self.origin, people));
-        Ok(released
-            .iter()
-            .filter_map(|r| {
-                // An approval that doesn't verify counts as none: the gate then holds.
-                verified(r).inspect_err(|e: &ApprovalError| tracing::warn!(entry = r.entry, %e, "an approval")).ok()
-            })
-            .collect())
-    }
-
-    fn facts(&self, permit: &Permit, patient: PatientId, people: &[Enrolment]) -> Result<Facts> {
-        let get = |name| self.chart.release_list(permit, name, patient).map_err(|e| e.fault());
-        let record: Value = self
-            .chart
-            .release_patient(permit, patient)
-            .map_err(|e| e.fault())?
-            .and_then(|r| serde_json::from_slice(&r.bytes).ok())
-            .unwrap_or_default();
-        let text = |v: &Value| v.as_str().map(str::to_owned);
-        let identifiers = record
-            .get("identifier")
-            .and_then(Value::as_array)
-            .map(|list| list.iter().filter_map(|i| i.get("value").and_then(text)).collect())
-            .unwrap_or_default();
-        Ok(Facts {
-            patient,
-            identifiers,
-            birth_date: record
-                .get("birthDate")
-                .and_then(text)
-                .map(|date| date.replace('-', ""))
-                .filter(|date| date.len() == 8),
-            sex: match record.get("gender").and_then(Value::as_str) {
-                Some("male") => Some("M"),
-                Some("female") => Some("F"),
-                Some("other") => Some("O"),
-                _ => None,
-            },
-            record,
-            plans: get(PLANS)?.iter().filter_map(|r| Plan::parse(&r.bytes).ok()).collect(),
-            approvals: self.approvals(permit, patient, people)?,
-            records: get(RECORDS)?.iter().map(|r| TreatmentRecord::parse(&r.bytes)).collect(),
-        })
+    /// Whoever had a plan or a treatment record come in lately.
+    fn on_treatment(&self, as_of: Timestamp) -> std::result::Result<BTreeSet<PatientId>, ChartError> {
+        let list = self.chart.list_tag(PLANNED, &[]);
+        let since = as_of.0 - ON_TREATMENT_DAYS * 86_400_000;
+        let (mut patients, mut before, mut seen) = (BTreeSet::new(), u64::MAX, 0);
+        loop {
+            let entries = self.chart.listed_back(&list, before, PLANNED_PAGE)?;
+            seen += entries.len();
+            if seen > PLANNED_MAX {
+                return Err(ChartError::ListTooLong { limit: PLANNED_MAX });
+            }
+            for entry in &entries {
+                let (time, patient) = self.chart.time_and_patient_of(*entry)?;
+                if time.0 < since {
+                    return Ok(patients);
+                }
+                patients.extend(patient);
+            }
+            match entries.last() {
+                Some(last) => before = *last,
+                None => return Ok(patients),
+            }
+        }
     }
 }
 
 fn judge(facts: &Facts, plan: std::result::Result<&Plan, &PlanError>) -> Verdict {
     let approved: Vec<&Delivery> = facts.plans.iter().map(|p| &p.delivery).collect();
     // A re-export has another UID; what was given of the same delivery counts all the same.
-    let same: BTreeSet<String> = plan.ok().map_or_else(BTreeSet::new, |plan| {
-        facts
-            .plans
-            .iter()
-            .filter(|p| p.digest() == plan.digest())
-            .chain(std::iter::once(plan))
-            .map(|p| p.instance.sop_instance.clone())
-            .collect()
-    });
-    let given = match plan.ok().map(|plan| plan.groups.as_slice()) {
-        Some([only]) => {
-            let mut course = Course::new(&same, only.number, true);
-            facts.records.iter().for_each(|record| course.add(record));
-            course.given()
-        }
-        _ => Given::NONE,
-    };
+    let given = plan.ok().map_or(Given::NONE, |plan| facts.given(plan));
     decide(&GateInput {
         expected: Expected {
             patient: facts.patient,
@@ -393,16 +358,20 @@ fn judge(facts: &Facts, plan: std::result::Result<&Plan, &PlanError>) -> Verdict
     })
 }
 
-/// The verdict where nobody here is known by what the caller or the plan says.
-fn nobody(plan: std::result::Result<&Plan, &PlanError>) -> Verdict {
-    decide(&GateInput {
+/// The verdict where nobody here, or more than one, is known by what the caller or the plan says.
+fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Verdict {
+    let mut verdict = decide(&GateInput {
         expected: Expected { patient: PatientId([0; 16]), identifiers: &[], birth_date: None, sex: None },
         plan,
         approvals: &[],
         approved: &[],
         fraction_group: None,
         given: &Given::NONE,
-    })
+    });
+    for finding in verdict.findings.iter_mut().filter(|finding| **finding == Finding::PatientUnknown) {
+        finding.clone_from(&unknown);
+    }
+    verdict
 }
 
 fn row(facts: &Facts, last: Option<Verdict>) -> Option<TreatmentRow> {
@@ -435,6 +404,22 @@ fn row(facts: &Facts, last: Option<Verdict>) -> Option<TreatmentRow> {
         standing,
         why,
     })
+}
+
+/// Somebody is on treatment, and nobody can read who.
+fn unreadable(fault: &Fault) -> TreatmentRow {
+    TreatmentRow {
+        patient: None,
+        name: "(records that can't be read)".to_owned(),
+        number: String::new(),
+        birth_date: String::new(),
+        plan: String::new(),
+        machine: String::new(),
+        fraction_next: None,
+        fractions_planned: None,
+        standing: Standing::Hold,
+        why: format!("`holdfast verify` names what is damaged [{}]", fault.code),
+    }
 }
 
 /// The first line of a finding: a row has no room for a list of fields.

@@ -1,6 +1,8 @@
 //! The values of DICOM elements, decoded strictly and held exactly: no number here passes through binary floating
 //! point arithmetic.
 
+use std::ops::Range;
+
 use dicom_core::{Tag, VR};
 use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 
@@ -56,8 +58,8 @@ impl Number {
         self.mantissa < 0
     }
 
-    /// Whether `self <= other`, exactly; false where two numbers are too far apart to be put over one scale, which no
-    /// two weights of one beam are.
+    /// Whether `self <= other`, exactly. Two numbers that are too far apart to be put over one scale are told by their
+    /// magnitudes; should these not tell either, which no two weights of one beam come to, it is false.
     pub fn at_most(self, other: Self) -> bool {
         let (ten, two) = (self.ten.min(other.ten), self.two.min(other.two));
         let scaled = |n: Self| {
@@ -70,7 +72,23 @@ impl Number {
         if self.is_zero() || other.is_zero() {
             return self.mantissa.signum() <= other.mantissa.signum();
         }
-        matches!((scaled(self), scaled(other)), (Some(a), Some(b)) if a <= b)
+        match (self.mantissa > 0, other.mantissa > 0, scaled(self), scaled(other)) {
+            (_, _, Some(a), Some(b)) => a <= b,
+            (false, true, ..) => true,
+            (true, true, ..) => self.log2().end <= other.log2().start,
+            (false, false, ..) => other.log2().end <= self.log2().start,
+            (true, false, ..) => false,
+        }
+    }
+
+    /// Two powers of two that the magnitude lies between.
+    fn log2(self) -> Range<i64> {
+        let bits = i64::from(64 - self.mantissa.unsigned_abs().leading_zeros());
+        // log2(10) lies between 3.3219 and 3.3220.
+        let (ten, two) = (i64::from(self.ten), i64::from(self.two));
+        let (near, far) = (ten * 33_219 / 10_000, ten * 33_220 / 10_000);
+        let (least, most) = if ten >= 0 { (near, far + 1) } else { (far - 1, near) };
+        bits - 1 + least + two..bits + most + two
     }
 
     /// A decimal string: `-12.5`, `+1`, `.5`, `1.`, `1e0`, with spaces around it.
@@ -184,7 +202,9 @@ impl Number {
         if under == 0 {
             return None;
         }
-        if over == 0 {
+        // Below a quarter of a unit: the spots that a planning system left at 1e-42.
+        let unit = i64::from(places) * 33_220 / 10_000 + 1;
+        if over == 0 || self.log2().end - whole.log2().start + unit < -2 {
             return Some(0);
         }
         let ten = self.ten.checked_sub(whole.ten)?.checked_add(i32::try_from(places).ok()?)?;
@@ -228,29 +248,50 @@ fn parts(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|b| *b == b'\\').filter(move |_| !blank)
 }
 
-/// All values of a numeric element, exactly.
-pub fn numbers(element: Element<'_>) -> Result<Vec<Number>, ValueFault> {
+/// How many values a numeric element has. Nothing is decoded for it: a value of two bytes on the wire takes eight
+/// times as many in memory.
+pub fn count(element: Element<'_>) -> Result<usize, ValueFault> {
     let bytes = element.bytes();
+    let sized = |size| match bytes.len() % size {
+        0 => Ok(bytes.len() / size),
+        _ => Err(ValueFault::Size { bytes: bytes.len(), size }),
+    };
     match element.vr() {
-        VR::DS => parts(bytes).enumerate().map(|(i, text)| Number::of_ds(text, i + 1)).collect(),
-        VR::FL => {
-            chunks(bytes)?.enumerate().map(|(i, b)| Number::of_f64(f64::from(f32::from_le_bytes(b)), i + 1)).collect()
-        }
-        VR::FD => chunks(bytes)?.enumerate().map(|(i, b)| Number::of_f64(f64::from_le_bytes(b), i + 1)).collect(),
-        _ => integers(element).map(|all| all.into_iter().map(|n| Number { mantissa: n, ten: 0, two: 0 }).collect()),
+        VR::DS | VR::IS if trimmed(bytes).is_empty() => Ok(0),
+        VR::DS | VR::IS => Ok(1 + bytes.iter().filter(|b| **b == b'\\').count()),
+        VR::US | VR::SS => sized(2),
+        VR::FL | VR::UL => sized(4),
+        VR::FD => sized(8),
+        other => Err(ValueFault::Vr { found: other.to_string(), expected: "IS" }),
     }
 }
 
-/// All values of an integer element.
-pub fn integers(element: Element<'_>) -> Result<Vec<i64>, ValueFault> {
+/// The values of an element, one by one, each of which may be faulty.
+pub type Values<'t, T> = Box<dyn Iterator<Item = Result<T, ValueFault>> + 't>;
+
+/// The values of a numeric element, exactly.
+pub fn numbers(element: Element<'_>) -> Result<Values<'_, Number>, ValueFault> {
     let bytes = element.bytes();
-    match element.vr() {
-        VR::IS => parts(bytes).enumerate().map(|(i, text)| integer(text, i + 1)).collect(),
-        VR::US => Ok(chunks(bytes)?.map(|b| i64::from(u16::from_le_bytes(b))).collect()),
-        VR::SS => Ok(chunks(bytes)?.map(|b| i64::from(i16::from_le_bytes(b))).collect()),
-        VR::UL => Ok(chunks(bytes)?.map(|b| i64::from(u32::from_le_bytes(b))).collect()),
-        other => Err(ValueFault::Vr { found: other.to_string(), expected: "IS" }),
-    }
+    Ok(match element.vr() {
+        VR::DS => Box::new(parts(bytes).enumerate().map(|(i, text)| Number::of_ds(text, i + 1))),
+        VR::FL => {
+            Box::new(chunks(bytes)?.enumerate().map(|(i, b)| Number::of_f64(f64::from(f32::from_le_bytes(b)), i + 1)))
+        }
+        VR::FD => Box::new(chunks(bytes)?.enumerate().map(|(i, b)| Number::of_f64(f64::from_le_bytes(b), i + 1))),
+        _ => Box::new(integers(element)?.map(|n| n.map(|n| Number { mantissa: n, ten: 0, two: 0 }))),
+    })
+}
+
+/// The values of an integer element.
+pub fn integers(element: Element<'_>) -> Result<Values<'_, i64>, ValueFault> {
+    let bytes = element.bytes();
+    Ok(match element.vr() {
+        VR::IS => Box::new(parts(bytes).enumerate().map(|(i, text)| integer(text, i + 1))),
+        VR::US => Box::new(chunks(bytes)?.map(|b| Ok(i64::from(u16::from_le_bytes(b))))),
+        VR::SS => Box::new(chunks(bytes)?.map(|b| Ok(i64::from(i16::from_le_bytes(b))))),
+        VR::UL => Box::new(chunks(bytes)?.map(|b| Ok(i64::from(u32::from_le_bytes(b))))),
+        other => return Err(ValueFault::Vr { found: other.to_string(), expected: "IS" }),
+    })
 }
 
 fn integer(text: &[u8], index: usize) -> Result<i64, ValueFault> {
@@ -273,33 +314,54 @@ fn chunks<const N: usize>(bytes: &[u8]) -> Result<impl Iterator<Item = [u8; N]> 
 
 /// How an object's texts are written: its Specific Character Set (0008,0005).
 #[derive(Clone, Debug)]
-pub struct Characters(Option<SpecificCharacterSet>);
+pub enum Characters {
+    Ascii,
+    Known(SpecificCharacterSet),
+    /// Latin-1 but for these.
+    Latin(&'static [(u8, char)]),
+}
+
+/// ISO 8859-9, Turkish (ISO_IR 148).
+const LATIN_5: [(u8, char); 6] = [(0xD0, 'Ğ'), (0xDD, 'İ'), (0xDE, 'Ş'), (0xF0, 'ğ'), (0xFD, 'ı'), (0xFE, 'ş')];
+
+/// ISO 8859-15, with the euro sign (ISO_IR 203).
+const LATIN_9: [(u8, char); 8] =
+    [(0xA4, '€'), (0xA6, 'Š'), (0xA8, 'š'), (0xB4, 'Ž'), (0xB8, 'ž'), (0xBC, 'Œ'), (0xBD, 'œ'), (0xBE, 'Ÿ')];
 
 impl Characters {
     pub fn of(root: Set<'_>) -> Result<Self, ValueFault> {
-        let Some(element) = root.get(Tag(0x0008, 0x0005)) else { return Ok(Self(None)) };
+        let Some(element) = root.get(Tag(0x0008, 0x0005)) else { return Ok(Self::Ascii) };
         let text = trimmed(element.bytes());
         let named = |code: &[u8]| {
             let code = std::str::from_utf8(code).map_err(|_| ValueFault::Characters)?.trim();
             if matches!(code, "" | "ISO_IR 6" | "ISO 2022 IR 6") {
-                return Ok(None);
+                return Ok(Self::Ascii);
             }
-            let known = SpecificCharacterSet::from_code(code).map(Some);
+            match code {
+                "ISO_IR 148" | "ISO 2022 IR 148" => return Ok(Self::Latin(&LATIN_5)),
+                "ISO_IR 203" | "ISO 2022 IR 203" => return Ok(Self::Latin(&LATIN_9)),
+                _ => {}
+            }
+            let known = SpecificCharacterSet::from_code(code).map(Self::Known);
             known
                 .ok_or_else(|| ValueFault::CharacterSet(code.chars().filter(char::is_ascii_graphic).take(20).collect()))
         };
         // With several sets, texts switch between them by escape sequences, which `text` refuses; a text without one
         // is in the first.
-        named(text.split(|b| *b == b'\\').next().unwrap_or_default()).map(Self)
+        named(text.split(|b| *b == b'\\').next().unwrap_or_default())
     }
 
     /// One text, without the padding that PS3.5 calls insignificant.
     pub fn text(&self, bytes: &[u8]) -> Result<String, ValueFault> {
-        let decoded = match &self.0 {
-            Some(set) if *set != SpecificCharacterSet::ISO_IR_192 && !bytes.is_ascii() => {
+        let decoded = match self {
+            Self::Known(set) if *set != SpecificCharacterSet::ISO_IR_192 && !bytes.is_ascii() => {
                 set.decode(bytes).map_err(|_| ValueFault::Characters)?
             }
-            None if !bytes.is_ascii() => return Err(ValueFault::Characters),
+            Self::Latin(others) => {
+                let decode = |b: &u8| others.iter().find(|(byte, _)| byte == b).map_or(char::from(*b), |(_, c)| *c);
+                bytes.iter().map(decode).collect()
+            }
+            Self::Ascii if !bytes.is_ascii() => return Err(ValueFault::Characters),
             // The decoder of the library replaces what is no UTF-8; a name must not be guessed.
             _ => std::str::from_utf8(bytes).map_err(|_| ValueFault::Characters)?.to_owned(),
         };
@@ -379,12 +441,31 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_compared_over_any_distance() {
+        let of = |text: &str| Number::of_ds(text.as_bytes(), 1).unwrap();
+        let rising =
+            ["-1e300", "-1", "-1e-50", "0", "1e-300", "1e-50", "1.00000000000e-9", "1e-9", "1", "1e50", "9e300"];
+        for (i, a) in rising.iter().enumerate() {
+            for (j, b) in rising.iter().enumerate() {
+                assert_eq!(of(a).at_most(of(b)), i <= j || of(a) == of(b), "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
     fn shares_are_exact() {
         let of = |text: &str| Number::of_ds(text.as_bytes(), 1).unwrap();
         assert_eq!(of("1").share(of("3"), 7), Some(3_333_333));
         assert_eq!(of("2").share(of("3"), 7), Some(6_666_667));
         assert_eq!(of("0.5").share(of("100"), 7), of("0.005").share(of("1"), 7));
         assert_eq!(of("1").share(of("0"), 7), None);
+        assert_eq!(Number::of_f64(1e-42, 1).unwrap().share(of("1"), 7), Some(0));
+        assert_eq!(of("1e-300").share(of("123456.7"), 7), Some(0));
+        assert_eq!(of("-1e-300").share(of("123456.7"), 7), Some(0));
+        assert_eq!(of("1e300").share(of("1"), 7), None);
+        assert_eq!(of("5e-8").share(of("1"), 7), Some(1));
+        assert_eq!(of("4.9999999999e-8").share(of("1"), 7), Some(0));
+        assert_eq!(of("1e-300").share(of("2e-300"), 7), Some(5_000_000));
         let half = Number::of_f64(0.5, 1).unwrap();
         assert_eq!(half.share(of("2.0"), 7), Some(2_500_000));
     }

@@ -46,9 +46,11 @@ def lists():
             if use == "Digested, item by item":
                 for group, element, label in re.findall(r"\(([0-9A-F]{4}),([0-9A-F]{4})\) \w+ \(`(\w+)`\)", entries):
                     table["items"][int(group + element, 16)] = label
-        named = re.match(r"`(\w+)`, an item of (\w+)", heading)
-        for name in named.groups() if named else [heading]:
-            tables.setdefault(name, table)
+        named = re.match(r"`\w+`, an item of (\w+)(?: or (\w+))?", heading)
+        for name in filter(None, named.groups() if named else [heading]):
+            if name in tables:
+                raise ValueError(f"{name} has two lists")
+            tables[name] = table
     return tables
 
 
@@ -80,7 +82,8 @@ def read(elements, table, part, final_weight, rows):
         if tag in table["digested"] and values(element):
             unit = table["digested"][tag]
             if unit in ("code", "text"):
-                rows[part, tag] = str(element.value).strip()
+                if text := str(element.value).strip(" \0"):
+                    rows[part, tag] = text
                 continue
             exact = [exactly(value) for value in values(element)]
             if unit.startswith("share"):
@@ -92,7 +95,7 @@ def read(elements, table, part, final_weight, rows):
             rows[part, tag] = ",".join(map(str, numbers))
         elif tag in table["items"]:
             label = table["items"][tag]
-            inner = TABLES.get(element.keyword) or TABLES[label]
+            inner = TABLES[element.keyword]
             for order, item in enumerate(element.value, 1):
                 key = next((key for key in inner["ties"] if key in item), None)
                 name = label if label in ALONE else f"{label} {item[key].value if key else order}"
@@ -141,7 +144,9 @@ def canonical(path):
         read(beam, TABLES[f"Beam ({kind})"], "", final, rows)
         for keyword in ION_COUNTS if is_ion else COUNTS:
             rows["", int(beam[keyword].tag)] = str(int(beam[keyword].value))
-        setup = beam.get("ReferencedPatientSetupNumber", next(iter(setups), None))
+        setup = beam.get("ReferencedPatientSetupNumber")
+        if setup in (None, ""):
+            setup = next(iter(setups), None)
         if setup is not None:
             read(setups[int(setup)], TABLES["Patient setup"], "setup", None, rows)
         emit((1, number, 0), f"beam {number}", rows)

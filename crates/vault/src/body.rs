@@ -22,6 +22,9 @@ const EXTENT_BYTES: usize = 24;
 /// Length of the block, its version and the array's head.
 pub(crate) const BLOCK_FIXED_BYTES: usize = 16;
 
+/// What a body without entries and payloads takes: the length, and an array of the version and an empty array.
+pub(crate) const EMPTY_BODY_BYTES: usize = 7;
+
 /// A stretch of one segment's payload area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub(crate) struct Extent {

@@ -163,7 +163,7 @@ impl Centre {
     ) -> Result<Secrets, VaultError> {
         let secrets = Secrets::open(self.vkey.name(), |subject| {
             let record = self.secrets.iter().find(|record| record.subject == subject).ok_or(VaultError::KeyRecord)?;
-            open(record, &self.batch).map(|key| DataKey::from_bytes(*key.bytes()))
+            open(record, &self.batch)
         })?;
         if secrets.log.vkey() != &self.vkey {
             let (expected, found) = (self.vkey.to_string(), secrets.log.vkey().to_string());
@@ -194,7 +194,10 @@ pub(crate) fn newest<'a>(
     locations: impl Iterator<Item = &'a dyn Location>,
     pinned: Option<&Vkey>,
 ) -> Result<Centre, VaultError> {
-    let mut centres: Vec<Centre> = locations.filter_map(|location| at(location).ok()).flatten().collect();
+    newest_of(locations.filter_map(|location| at(location).ok()).flatten().collect(), pinned)
+}
+
+pub(crate) fn newest_of(mut centres: Vec<Centre>, pinned: Option<&Vkey>) -> Result<Centre, VaultError> {
     let mut vkeys: Vec<String> = centres.iter().map(|centre| centre.vkey.to_string()).collect();
     vkeys.sort();
     vkeys.dedup();

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::body::{Extent, Head, Opened, Payload, Prepared, Sealed};
 use crate::centre::Centre;
+use crate::claim::SignedClaim;
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
 use crate::header::Header;
@@ -88,6 +89,8 @@ pub(crate) struct Core {
     pub(crate) shelf: Shelf,
     pub(crate) catalogue: Catalogue,
     pub(crate) tree: Mutex<Tree<Hashes>>,
+    /// The newest claim that is known: of an earlier writer, or this one's once it is held.
+    pub(crate) claim: Mutex<Option<SignedClaim>>,
     /// The newest signed checkpoint, and its note.
     pub(crate) checkpoint: Mutex<Option<(Checkpoint, Vec<u8>)>>,
     pub(crate) centre: Centre,
@@ -107,6 +110,7 @@ pub(crate) struct Parts {
     pub(crate) shelf: Shelf,
     pub(crate) catalogue: Catalogue,
     pub(crate) tree: Tree<Hashes>,
+    pub(crate) claim: Option<SignedClaim>,
     pub(crate) checkpoint: Option<(Checkpoint, Vec<u8>)>,
     pub(crate) centre: Centre,
     pub(crate) secrets: Secrets,
@@ -122,6 +126,7 @@ impl Core {
             shelf: parts.shelf,
             catalogue: parts.catalogue,
             tree: Mutex::new(parts.tree),
+            claim: Mutex::new(parts.claim),
             checkpoint: Mutex::new(parts.checkpoint),
             centre: parts.centre,
             secrets: parts.secrets,

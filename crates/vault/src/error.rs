@@ -51,6 +51,8 @@ pub enum VaultError {
     NotDurable { durable: usize, floor: usize },
     #[error("{have} locations answer, {need} are needed to open for writing")]
     NotEnoughLocations { have: usize, need: usize },
+    #[error("all {max} generations of writers are used up: the log can't be written any more")]
+    Generations { max: u32 },
     #[error("the vault is open for reading only")]
     ReadOnly,
     #[error("the vault is closed")]
@@ -128,6 +130,7 @@ impl Explain for VaultError {
             | Self::BelowFloor { .. }
             | Self::NotDurable { .. }
             | Self::NotEnoughLocations { .. }
+            | Self::Generations { .. }
             | Self::ReadOnly
             | Self::Closed
             | Self::NotesFull { .. }
@@ -171,6 +174,7 @@ impl Explain for VaultError {
             Self::BelowFloor { .. } => "vault.below-floor",
             Self::NotDurable { .. } => "vault.not-durable",
             Self::NotEnoughLocations { .. } => "vault.not-enough-locations",
+            Self::Generations { .. } => "vault.generations",
             Self::ReadOnly => "vault.read-only",
             Self::Closed => "vault.closed",
             Self::NotesFull { .. } => "vault.notes-full",
@@ -206,10 +210,10 @@ impl Explain for VaultError {
                 "bring locations back, open for reading, or recover onto fresh locations with the custodians"
             }
             Self::UnknownLocation { .. } => "point the configuration at this vault's own locations",
-            Self::NotEmpty { .. } => "found a vault on empty locations only",
+            Self::NotEmpty { .. } => "found or recover a vault on empty locations only",
             Self::NotesFull { .. } => "bring locations back: notes wait until the log can be written",
             Self::ManyCentres { .. } => {
-                "say which log key is yours: it stands on the sheet printed when the centre was founded"
+                "say which log key is yours (`--vkey`): init printed it, and it stands on the custodians' sheets"
             }
             Self::OtherCentre { .. } => "do not go on: these locations belong to another centre, or were forged",
             Self::Unreadable { .. } | Self::ChainBroken { .. } | Self::Behind { .. } => {

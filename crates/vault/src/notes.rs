@@ -159,7 +159,8 @@ struct State {
 
 pub(crate) struct Notes {
     core: Arc<Core>,
-    inbox: Arc<Inbox>,
+    /// The way into the ledger; none where the vault is open for reading, and notes wait for the next writer.
+    inbox: Option<Arc<Inbox>>,
     dir: PathBuf,
     state: Mutex<State>,
     synced: Condvar,
@@ -174,11 +175,13 @@ pub(crate) struct Replayed {
     pub(crate) notes: u64,
     pub(crate) torn_bytes: u64,
     pub(crate) damaged: u64,
+    /// Nobody can tell whether they are in the ledger.
+    pub(crate) unsure: u64,
 }
 
 impl Notes {
     /// Reads what an earlier process left, without what is in the ledger already.
-    pub(crate) fn open(core: Arc<Core>, inbox: Arc<Inbox>, dir: &Path) -> Result<(Self, Replayed), VaultError> {
+    pub(crate) fn open(core: Arc<Core>, inbox: Option<Arc<Inbox>>, dir: &Path) -> Result<(Self, Replayed), VaultError> {
         let (mut state, mut replayed) = (State::default(), Replayed::default());
         let mut found: Vec<(u64, Note, u64)> = Vec::new();
         for number in files(dir)? {
@@ -195,13 +198,19 @@ impl Notes {
                     .map_err(gateway("keeping damaged notes"))?;
             }
         }
-        let known = known_salts(&core, found.iter().map(|(_, note, _)| note.from).min())?;
+        let known = Known::of(&core, found.iter().map(|(_, note, _)| note.from).min())?;
         for (file, note, bytes) in found {
+            let noted_at = note.from;
             let entries: Vec<Prepared> = note.entries.into_iter().map(Entry::prepared).collect();
-            if entries.iter().any(|entry| known.contains(&entry.salt)) {
+            if entries.iter().any(|entry| known.salts.contains(&entry.salt)) {
                 if let Some(left) = state.outstanding.get_mut(&file) {
                     *left -= 1;
                 }
+                continue;
+            }
+            if noted_at < known.unsure {
+                // It stays in its file, which is not removed: a later start finds out, when the segment can be read.
+                replayed.unsure += 1;
                 continue;
             }
             replayed.notes += 1;
@@ -325,8 +334,9 @@ impl Notes {
         Ok(Open { file: Arc::new(file), number, sealer, next: 0, len: head.len() as u64 })
     }
 
-    /// Everything that waits goes into the ledger now.
+    /// Everything that waits goes into the ledger now, where there is a way.
     pub(crate) fn flush(&self) -> Result<(), VaultError> {
+        let Some(inbox) = &self.inbox else { return Ok(()) };
         let _moving = lock(&self.moving);
         loop {
             let mut batch: Vec<Waiting> = Vec::new();
@@ -347,7 +357,7 @@ impl Notes {
                 return Ok(());
             }
             let entries = batch.iter().flat_map(|note| note.entries.iter().cloned()).collect();
-            let kept = self.inbox.submit(entries, capacity(self.core.shelf.shape));
+            let kept = inbox.submit(entries, capacity(self.core.shelf.shape));
             let mut state = lock(&self.state);
             if let Err(error) = kept {
                 batch.into_iter().rev().for_each(|note| state.waiting.push_front(note));
@@ -483,14 +493,34 @@ fn read_file(core: &Core, path: &Path) -> Result<ReadFile, VaultError> {
     Ok(found)
 }
 
-/// The salts of all entries from `from` on.
-fn known_salts(core: &Core, from: Option<u64>) -> Result<HashSet<[u8; 16]>, VaultError> {
-    let mut known = HashSet::new();
-    if let Some(from) = from {
-        core.scan(from.min(core.size()), &mut |_, _, bytes| {
-            known.insert(*Head::from_bytes(bytes)?.salt);
-            Ok::<_, VaultError>(())
-        })?;
+/// What of the ledger the notes are compared with.
+#[derive(Default)]
+struct Known {
+    /// Of all entries from the oldest note on that can be read.
+    salts: HashSet<[u8; 16]>,
+    /// Behind the last segment that can't be read: a note from before may stand in it.
+    unsure: u64,
+}
+
+impl Known {
+    fn of(core: &Core, from: Option<u64>) -> Result<Self, VaultError> {
+        let mut known = Self::default();
+        let Some(mut from) = from.map(|from| from.min(core.size())) else { return Ok(known) };
+        loop {
+            let scanned = core.scan(from, &mut |_, _, bytes| {
+                known.salts.insert(*Head::from_bytes(bytes)?.salt);
+                Ok::<_, VaultError>(())
+            });
+            match scanned {
+                Ok(_) => return Ok(known),
+                // One lost segment must not keep everything closed.
+                Err(error @ VaultError::Unreadable { segment, .. }) => {
+                    tracing::error!(%error, "notes may stand in it: those that may are kept aside");
+                    from = core.catalogue.get(segment).ok_or(error)?.end();
+                    known.unsure = from;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
-    Ok(known)
 }

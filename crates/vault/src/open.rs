@@ -5,9 +5,10 @@
 //! locations, the one of the highest generation, and then of the highest number, is the tip; its header names the hash of
 //! the one before, and so on. Whatever was acknowledged stands on `floor` locations; of these at least k answer when
 //! `Shape::quorum` locations do (n − floor + k), so that it is in the chain that every later writer goes on from. A tail on
-//! fewer than k locations can't be read and can't have been acknowledged: it is abandoned, and reported.
+//! fewer than k locations can't be read and can't have been acknowledged: it is abandoned, and reported. A location that
+//! was emptied or set back since doesn't count as one that answers: see `Survey::answers`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,19 +17,17 @@ use ledger::{Checkpoint, LeafHash, MemoryStore, SignedCheckpoint, Tree, Vkey};
 
 use crate::centre::{self, Centre};
 use crate::code::Coder;
-use crate::commit::{parse_claim_name, restore};
+use crate::commit::{Begin, restore};
 use crate::core::{Core, Parts};
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
-use crate::header::{self, Header, parse_segment_name};
+use crate::header::{self, Header};
 use crate::keymap::Keymap;
 use crate::location::Location;
 use crate::secrets::{Access, Opener};
 use crate::shelf::{Catalogue, Located, Shelf, Slot};
+use crate::survey::Survey;
 use crate::vault::{Start, Vault};
-
-/// Names asked for at once.
-const LIST_PAGE: usize = 4_096;
 
 /// Leaves put into the tree at once.
 const LEAVES_AT_ONCE: usize = 65_536;
@@ -75,6 +74,8 @@ pub struct Opened {
     pub torn_note_bytes: u64,
     /// Notes in the middle of the write-ahead log that don't open: altered.
     pub damaged_notes: u64,
+    /// Notes that stay in the write-ahead log: they may stand in a segment that can't be read, or not be in the ledger yet.
+    pub unsure_notes: u64,
     /// The key map's snapshot could be used.
     pub keymap_remembered: bool,
     /// The ledger's hashes could be used.
@@ -86,7 +87,7 @@ pub struct Opened {
 pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     let gateway = opening.gateway.as_deref().map(Gateway::open).transpose()?;
     let remembered = gateway.as_ref().map_or(Ok(None), Gateway::vkey)?;
-    let pinned = match (opening.vkey, remembered) {
+    let pinned = match (opening.vkey.clone(), remembered) {
         (Some(given), Some(remembered)) if given != remembered => {
             let (expected, found) = (remembered.to_string(), given.to_string());
             return Err(VaultError::OtherCentre { expected, found });
@@ -94,25 +95,40 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         (given, remembered) => given.or(remembered),
     };
     let centre = centre::newest(opening.locations.iter().map(|location| &**location), pinned.as_ref())?;
+    open_as(opening, gateway, centre, true)
+}
+
+/// Opens for a recovery, whose centre record stands nowhere yet.
+pub(crate) fn open_unrecorded(opening: Opening, centre: Centre) -> Result<Vault, VaultError> {
+    let gateway = opening.gateway.as_deref().map(Gateway::open).transpose()?;
+    open_as(opening, gateway, centre, false)
+}
+
+fn open_as(opening: Opening, gateway: Option<Gateway>, centre: Centre, recorded: bool) -> Result<Vault, VaultError> {
     let record = &centre.record;
     let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
-    let shelf = shelve(&centre, opening.locations)?;
-    let survey = Survey::of(&shelf)?;
-    if opening.mode == Mode::Write && survey.answering < record.shape.quorum() {
-        return Err(VaultError::NotEnoughLocations { have: survey.answering, need: record.shape.quorum() });
-    }
-    if survey.answering < record.shape.k() {
-        return Err(VaultError::NotEnoughLocations { have: survey.answering, need: record.shape.k() });
+    let shelf = shelve(&centre, opening.locations, false);
+    let survey = Survey::of(&shelf, recorded.then_some(&centre));
+    let (have, need) = match opening.mode {
+        Mode::Write => (survey.answering(), record.shape.quorum()),
+        Mode::Read => (survey.responding(), record.shape.k()),
+    };
+    if have < need {
+        return Err(VaultError::NotEnoughLocations { have, need });
     }
     let chain = Chain::find(&shelf, &survey)?;
+    if let (Mode::Write, Some(segment)) = (opening.mode, chain.gap) {
+        return Err(VaultError::ChainBroken { segment });
+    }
+    note_missing(&shelf, &survey, &chain);
     let found = chain.segments.last().map_or(0, Located::end);
     let signed = newest_signed(&shelf, &survey, &centre.vkey);
     if opening.mode == Mode::Write && signed > found {
         return Err(VaultError::Behind { signed, found });
     }
     let grown = grow(&shelf, &chain, gateway.as_ref(), &centre.vkey)?;
-    let Grown { tree, checkpoint, hashes_remembered } = grown;
+    let Grown { tree, checkpoint, hashes_remembered, shown_size } = grown;
 
     let mut opened = Opened {
         abandoned_segments: chain.abandoned,
@@ -121,8 +137,9 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         ..Opened::default()
     };
     let signed_size = checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
-    // Everything behind the segment of the last entry that is signed for, pieces of payloads included.
-    let settled = chain.segments.iter().rposition(|located| located.count > 0 && located.end() <= signed_size);
+    // Everything behind the segment of the last entry that is signed for, pieces of payloads included; a seal is none.
+    let settled = |located: &Located| (located.count > 0 || located.is_seal()) && located.end() <= signed_size;
+    let settled = chain.segments.iter().rposition(settled);
     let tail: Vec<u64> = (settled.map_or(0, |at| at as u64 + 1)..chain.segments.len() as u64).collect();
     opened.adopted_segments = tail.len() as u64;
 
@@ -138,6 +155,7 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         gateway.remember_vkey(&centre.vkey)?;
     }
     let core = Core::new(Parts {
+        claim: survey.claim().cloned(),
         shelf,
         catalogue: Catalogue::new(chain.segments),
         tree,
@@ -154,67 +172,46 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
     }
     opened.unreadable_segments = core.build_keymap(false)?;
     let unsettled = if opening.mode == Mode::Write { settle(&core, &tail)? } else { Vec::new() };
-    let generation = survey.generation;
-    Vault::start(core, opening.mode, Start { generation, unsettled, opened })
+    let begin = Begin { generation: survey.generation(), unsettled, unsealed: shown_size < found };
+    Vault::start(core, opening.mode, Start { begin, opened })
 }
 
-/// Puts the locations in the order of the centre record.
-pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>) -> Result<Shelf, VaultError> {
+/// Puts the locations in the order of the centre record. One that the record doesn't name, or that was given twice, costs
+/// itself only: it is left out. With `anywhere` it takes a place that is free: a reader tells by the hashes which shards
+/// stand there.
+pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>, anywhere: bool) -> Shelf {
     let record = &centre.record;
     let mut given: HashMap<String, Arc<dyn Location>> = HashMap::new();
+    let mut left: Vec<Arc<dyn Location>> = Vec::new();
     for location in locations {
         let id = location.id().to_owned();
-        if !record.locations.contains(&id) || given.insert(id.clone(), location).is_some() {
-            return Err(VaultError::UnknownLocation { location: id });
+        if record.locations.contains(&id) && !given.contains_key(&id) {
+            given.insert(id, location);
+        } else {
+            tracing::warn!(location = id, "a location that is none of this vault's, or was given twice");
+            left.push(location);
         }
     }
-    let slots = record.locations.iter().map(|id| Slot::new(id.clone(), given.remove(id))).collect();
-    Ok(Shelf::new(record.vault, record.shape, slots, *centre.vkey.public_key()))
+    let mut left = left.into_iter().filter(|_| anywhere);
+    let slots = record.locations.iter().map(|id| (id, given.remove(id))).collect::<Vec<_>>().into_iter();
+    let slots = slots.map(|(id, location)| Slot::new(id.clone(), location.or_else(|| left.next()))).collect();
+    Shelf::new(record.vault, record.shape, slots, *centre.vkey.public_key())
 }
 
-/// What names stand where.
-pub(crate) struct Survey {
-    /// Number and term → the locations that list it.
-    pub(crate) segments: BTreeMap<(u64, u64), u64>,
-    /// Locations that answered.
-    pub(crate) answering: usize,
-    /// The highest generation that anyone has claimed or written in.
-    pub(crate) generation: u32,
-}
-
-impl Survey {
-    pub(crate) fn of(shelf: &Shelf) -> Result<Self, VaultError> {
-        let mut survey = Self { segments: BTreeMap::new(), answering: 0, generation: 0 };
-        for (at, slot) in shelf.slots.iter().enumerate() {
-            let Some(location) = &slot.location else { continue };
-            let mut after = None;
-            loop {
-                let page = match location.list(after.as_ref(), LIST_PAGE) {
-                    Ok(page) => page,
-                    Err(error) => {
-                        slot.fail(&error);
-                        break;
-                    }
-                };
-                for listed in &page {
-                    if let Some((number, term, _)) = parse_segment_name(&listed.name) {
-                        *survey.segments.entry((number, term)).or_default() |= 1 << at;
-                        let generation = u32::try_from(term >> 32).unwrap_or(u32::MAX);
-                        survey.generation = survey.generation.max(generation);
-                    } else if let Some(generation) = parse_claim_name(&listed.name) {
-                        survey.generation = survey.generation.max(generation);
-                    }
-                }
-                match page.into_iter().next_back() {
-                    Some(last) => after = Some(last.name),
-                    None => {
-                        survey.answering += 1;
-                        break;
-                    }
-                }
+/// What each location lacks of the log, by the names that it lists: it was down, or was set back.
+fn note_missing(shelf: &Shelf, survey: &Survey, chain: &Chain) {
+    for (at, slot) in shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
+        let mut state = slot.state();
+        state.bare = survey.is_bare(at);
+        for (number, located) in (0..).zip(&chain.segments) {
+            if !survey.lists(at, number, located.term) {
+                state.missing.insert(number);
             }
         }
-        Ok(survey)
+        let (lacks, bare) = (state.missing.len(), state.bare);
+        if lacks > 0 || bare {
+            tracing::warn!(location = slot.id, lacks, bare, "a location lacks something of the log");
+        }
     }
 }
 
@@ -224,6 +221,8 @@ pub(crate) struct Chain {
     pub(crate) abandoned: u64,
     /// What the headers say of earlier segments' acknowledgements, the newest first: kept only for a report of losses.
     pub(crate) promises: HashMap<u64, u8>,
+    /// The last segment whose header no location shows. Nothing is written behind such a gap.
+    pub(crate) gap: Option<u64>,
 }
 
 impl Chain {
@@ -246,9 +245,9 @@ impl Chain {
         let tip = candidates.iter().rev().find_map(|&(number, term, mask)| {
             signed_tip(shelf, number, term, mask, locations).map(|(header, hash)| (number, header, hash))
         });
-        let mut chain = Self { segments: Vec::new(), abandoned: 0, promises: HashMap::new() };
+        let mut chain = Self { segments: Vec::new(), abandoned: 0, promises: HashMap::new(), gap: None };
         if let Some((number, header, hash)) = tip {
-            chain.walk(shelf, number, header, hash)?;
+            chain.walk(shelf, survey, number, header, hash)?;
         }
         let counted = survey.segments.keys().filter(|(number, term)| {
             let at = usize::try_from(*number).ok().and_then(|at| chain.segments.get(at));
@@ -261,10 +260,12 @@ impl Chain {
         Ok(chain)
     }
 
-    /// From the tip down: each header names the hash of the one before.
+    /// From the tip down: each header names the hash of the one before. Where no location shows that one, the walk goes on
+    /// below the gap: a header that the log key signed needs no other one to vouch for it.
     fn walk(
         &mut self,
         shelf: &Shelf,
+        survey: &Survey,
         mut number: u64,
         mut header: Header,
         mut hash: kit::Digest,
@@ -285,8 +286,23 @@ impl Chain {
             }
             let Some(previous) = header.previous else { break };
             number -= 1;
-            header = shelf.header(number, previous.term, previous.hash).ok_or_else(|| broken(number))?;
-            hash = previous.hash;
+            if let Some(below) = shelf.header(number, previous.term, previous.hash) {
+                (header, hash) = (below, previous.hash);
+                continue;
+            }
+            tracing::error!(segment = number, "no location shows its header");
+            let below = below_gap(shelf, survey, number, previous.term, header.first);
+            let end = below.as_ref().map_or(0, |(_, below, hash)| Located::new(below, *hash).end());
+            let lost = number - below.as_ref().map_or(0, |(lowest, ..)| lowest + 1);
+            self.gap.get_or_insert(number);
+            // Which of the lost segments had which entries nobody knows any more: the last one gets them all.
+            self.segments.push(Located::lost(previous.term, end, header.first));
+            self.segments.extend((0..lost).map(|_| Located::lost(previous.term, end, end)));
+            let Some((lower, below, below_hash)) = below else {
+                self.segments.reverse();
+                return Ok(());
+            };
+            (number, header, hash) = (lower, below, below_hash);
         }
         if number != 0 || header.first != 0 {
             return Err(broken(number));
@@ -294,6 +310,19 @@ impl Chain {
         self.segments.reverse();
         Ok(())
     }
+}
+
+/// The last signed header below a gap: of the highest number, and of several with it the one of the highest generation,
+/// since a tail that was abandoned is of an earlier writer than what took its place.
+fn below_gap(shelf: &Shelf, survey: &Survey, gap: u64, term: u64, first: u64) -> Option<(u64, Header, kit::Digest)> {
+    let mut below: Vec<_> =
+        survey.segments.range(..(gap, 0)).map(|(&(number, term), &mask)| (number, term, mask)).collect();
+    below.sort_by_key(|&(number, term, _)| (number, term >> 32));
+    below.into_iter().rev().find_map(|(number, of, mask)| {
+        let (header, hash) = signed_tip(shelf, number, of, mask, 1)?;
+        let fits = of >> 32 <= term >> 32 && Located::new(&header, hash).end() <= first;
+        fits.then_some((number, header, hash))
+    })
 }
 
 /// The header of a candidate for the tip, where enough locations show it, signed.
@@ -335,6 +364,8 @@ struct Grown {
     /// The newest one that is good for this tree.
     checkpoint: Option<(Checkpoint, Vec<u8>)>,
     hashes_remembered: bool,
+    /// The entries that the newest header's checkpoint counts.
+    shown_size: u64,
 }
 
 /// The ledger's tree over the chain's leaves: from the remembered hashes as far as a signed checkpoint vouches for them,
@@ -379,6 +410,10 @@ fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) ->
         if located.end() <= have {
             continue;
         }
+        if located.is_lost() {
+            // Behind the gap the tree can't be grown. What stands there is read all the same.
+            break;
+        }
         let header = shelf.header(number, located.term, located.hash);
         let header = header.ok_or(VaultError::ChainBroken { segment: number })?;
         let known = usize::try_from(have.saturating_sub(located.first)).unwrap_or(usize::MAX);
@@ -389,7 +424,8 @@ fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) ->
         }
     }
     tree.append_all(&leaves)?;
-    for (checkpoint, _) in remembered.iter().chain(&shown) {
+    let grown = |checkpoint: &Checkpoint| chain.gap.is_none() || checkpoint.size <= tree.size();
+    for (checkpoint, _) in remembered.iter().chain(&shown).filter(|(checkpoint, _)| grown(checkpoint)) {
         if checkpoint.size > tree.size() {
             return Err(VaultError::RolledBack { remembered: checkpoint.size, found: tree.size() });
         }
@@ -398,8 +434,9 @@ fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) ->
             return Err(VaultError::Root { size: checkpoint.size, signed: checkpoint.root, found });
         }
     }
-    let checkpoint = newest.cloned();
-    Ok(Grown { tree, checkpoint, hashes_remembered })
+    let checkpoint = newest.filter(|(checkpoint, _)| grown(checkpoint)).cloned();
+    let shown_size = shown.map_or(0, |(checkpoint, _)| checkpoint.size);
+    Ok(Grown { tree, checkpoint, hashes_remembered, shown_size })
 }
 
 /// Brings an adopted tail up to the floor, and signs for it. What stays below is given back: nothing is built on it.

@@ -12,8 +12,9 @@ use kit::{Clock, Entropy, Id16, OperationId, PatientId};
 use ledger::{MemoryStore, Tree, Vkey};
 
 use crate::centre::{self, Centre};
+use crate::claim::SignedClaim;
 use crate::code::Coder;
-use crate::commit::{capacity, put_claim, remake};
+use crate::commit::{capacity, remake};
 use crate::core::{Core, Parts};
 use crate::damage::DamageList;
 use crate::error::VaultError;
@@ -21,9 +22,10 @@ use crate::found::{Drafting, distinct, put_everywhere};
 use crate::gateway::Hashes;
 use crate::header::segment_name;
 use crate::location::{Location, Name, Object};
-use crate::open::{Chain, Mode, Opening, Survey, newest_signed, open, shelve};
+use crate::open::{Chain, Mode, Opening, newest_signed, open, open_unrecorded, shelve};
 use crate::secrets::{Access, Opener};
 use crate::shelf::{Catalogue, Located};
+use crate::survey::Survey;
 use crate::vault::Vault;
 
 /// Lost segments listed one by one.
@@ -72,10 +74,28 @@ pub struct RecoveryReport {
     pub patients: u64,
     /// Erased patients, whose keys were not.
     pub erased_patients: u64,
-    /// Tails that were never acknowledged.
+    /// Tails that were never acknowledged, as far as can be told.
     pub abandoned_segments: u64,
+    /// Of these, what may have been acknowledged all the same.
+    pub unsettled: Option<Unsettled>,
     /// What was damaged at the survivors.
     pub damage: DamageList,
+}
+
+/// A tail behind the newest signed checkpoint that stands on fewer than k locations: its writer ended before any header
+/// said whether it was acknowledged, and it can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsettled {
+    pub segments: u64,
+    /// The highest number that one of its entries has; `None` where it holds pieces of a payload only.
+    pub highest_entry: Option<u64>,
+}
+
+impl fmt::Display for Unsettled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} segments behind the last that can be read may have been acknowledged", self.segments)?;
+        self.highest_entry.map_or(Ok(()), |entry| write!(f, ", highest entry {entry}"))
+    }
 }
 
 /// A segment that can't be put together.
@@ -99,6 +119,8 @@ pub struct LossReport {
     pub lost_segments: u64,
     pub lost_entries: u64,
     pub listed: Vec<Loss>,
+    /// Beside what is lost for certain.
+    pub unsettled: Option<Unsettled>,
     pub locations: usize,
     pub need: usize,
 }
@@ -114,7 +136,7 @@ impl fmt::Display for LossReport {
         if let Some(durable) = self.listed.first().and_then(|loss| loss.durable) {
             write!(f, "; the first of them stood on {durable} when it was acknowledged")?;
         }
-        Ok(())
+        self.unsettled.map_or(Ok(()), |unsettled| write!(f, "; {unsettled}"))
     }
 }
 
@@ -129,53 +151,90 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         return Err(VaultError::LocationCount { found: fresh.len(), n: shape.n() });
     }
     let ids = distinct(&fresh)?;
+    for location in &fresh {
+        if !location.list(None, 1)?.is_empty() {
+            return Err(VaultError::NotEmpty { location: location.id().to_owned() });
+        }
+    }
     let key = Arc::new(centre.custodians.open(&recovery.identities)?);
     let old =
         gather(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
     let Gathered { core, survey, chain, lost } = old;
-    if let Some(lost) = lost {
+    if lost.lost_segments > 0 {
         return Err(VaultError::Lost(Box::new(lost)));
     }
 
     copy(&core, &chain.segments, &fresh)?;
-    put_claim(vault, survey.generation, &fresh)?;
+    // The next writer takes a higher generation than any that a signature vouches for.
+    let claim = SignedClaim::sign(&core.secrets.log, vault, u64::from(survey.generation()) << 32)?;
+    for location in &fresh {
+        claim.put(&core.shelf, &**location)?;
+    }
     let custodians = recovery.custodians.unwrap_or_else(|| core.centre.custodians.clone());
     let draft = Drafting { vault, shape, t: recovery.t, locations: ids, holders: &holders, custodians };
     let renewed = draft.sign(&core.secrets, Some(&core.centre), &*clock, &*entropy)?;
-    put_everywhere(&renewed, &fresh)?;
-    let new = open(Opening {
-        locations: fresh,
+    let opening = Opening {
+        locations: fresh.clone(),
         access: Access::Holders { holders, cache_ms: recovery.cache_ms },
         gateway: recovery.gateway,
         vkey: Some(renewed.vkey.clone()),
         mode: Mode::Write,
         clock,
         entropy,
-    })?;
+    };
+    let new = open_unrecorded(opening, renewed.clone())?;
 
     if core.build_keymap(false)? > 0 {
         // All of it was read a moment ago; who is erased must not be guessed.
         return Err(VaultError::KeyRecord);
     }
     let patients = deal_again(&core, &new)?;
+    // Last: with the record there, the centre is there. A recovery that ends before leaves none that opens for writing and
+    // opens no patient's key; it is begun again, with other empty locations.
+    put_everywhere(&renewed, &fresh)?;
     let erased_patients = core.keymap().erased.len() as u64;
     let damage = crate::core::lock(&core.shelf.damage).clone();
     let report = RecoveryReport {
         vault,
         epoch: renewed.record.epoch,
-        survivors: survey.answering,
+        survivors: survey.responding(),
         custodians: key.opened_by().to_vec(),
         segments: chain.segments.len() as u64,
         entries: chain.segments.last().map_or(0, Located::end),
         patients,
         erased_patients,
         abandoned_segments: chain.abandoned,
+        unsettled: lost.unsettled,
         damage,
     };
     Ok((new, report))
 }
 
-/// Says what can't be put together from these locations, and changes nothing; `None` where all can.
+/// Opens what survived for reading, by the custodians' key: before anything is copied, so that the first question (who is
+/// on treatment?) needn't wait for the last shard. What is noted meanwhile waits in `gateway`, and goes into the ledger
+/// when [`recover`] has opened the new vault over the same folder.
+pub fn preview(
+    survivors: Vec<Arc<dyn Location>>,
+    identities: &[String],
+    vkey: Option<&Vkey>,
+    gateway: PathBuf,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Vault, VaultError> {
+    let centre = centre::newest(survivors.iter().map(|location| &**location), vkey)?;
+    let key = Arc::new(centre.custodians.open(identities)?);
+    open(Opening {
+        locations: survivors,
+        access: Access::Custodians(key),
+        gateway: Some(gateway),
+        vkey: Some(centre.vkey),
+        mode: Mode::Read,
+        clock,
+        entropy,
+    })
+}
+
+/// Says what can't be put together from these locations, or may be missing, and changes nothing; `None` where all is there.
 pub fn assess(
     locations: Vec<Arc<dyn Location>>,
     access: Access,
@@ -184,14 +243,15 @@ pub fn assess(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Option<LossReport>, VaultError> {
     let centre = centre::newest(locations.iter().map(|location| &**location), vkey.as_ref())?;
-    Ok(gather(centre, locations, access, clock, entropy)?.lost)
+    let lost = gather(centre, locations, access, clock, entropy)?.lost;
+    Ok((lost.lost_segments > 0 || lost.unsettled.is_some()).then_some(lost))
 }
 
 struct Gathered {
     core: Core,
     survey: Survey,
     chain: Chain,
-    lost: Option<LossReport>,
+    lost: LossReport,
 }
 
 /// The chain that the survivors show, and what of it can't be read.
@@ -204,13 +264,13 @@ fn gather(
 ) -> Result<Gathered, VaultError> {
     let opener = Opener::new(access, &centre.holders, centre.record.t, Arc::clone(&clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "recovery"))?;
-    let shelf = shelve(&centre, survivors)?;
-    let survey = Survey::of(&shelf)?;
+    let shelf = shelve(&centre, survivors, true);
+    let survey = Survey::of(&shelf, Some(&centre));
     let chain = Chain::find(&shelf, &survey)?;
     // Headers stand in every object: one survivor tells what there was, even where it can't be read any more.
     let known = Chain::find_on(&shelf, &survey, 1)?;
     let signed = newest_signed(&shelf, &survey, &centre.vkey);
-    let mut lost = LossReport { locations: survey.answering, need: shelf.shape.k(), ..LossReport::default() };
+    let mut lost = LossReport { locations: survey.responding(), need: shelf.shape.k(), ..LossReport::default() };
     lost.log_entries = known.segments.last().map_or(0, Located::end);
     for (segment, located) in (0..).zip(&known.segments) {
         // Behind the newest checkpoint, and on fewer than k locations: never acknowledged.
@@ -221,6 +281,11 @@ fn gather(
             Err(error) => return Err(error),
         };
         if beyond {
+            let unsettled = lost.unsettled.get_or_insert(Unsettled { segments: 0, highest_entry: None });
+            unsettled.segments += 1;
+            if located.count > 0 {
+                unsettled.highest_entry = Some(located.end() - 1);
+            }
             continue;
         }
         lost.lost_segments += 1;
@@ -236,11 +301,11 @@ fn gather(
             });
         }
     }
-    let lost = (lost.lost_segments > 0).then_some(lost);
     let core = Core::new(Parts {
         shelf,
         catalogue: Catalogue::new(chain.segments.clone()),
         tree: Tree::empty(Hashes::Memory(MemoryStore::default()))?,
+        claim: survey.claim().cloned(),
         checkpoint: None,
         centre,
         secrets,

@@ -21,25 +21,28 @@ const LOG_SEED: Id16 = Id16(*b"system log seed ");
 
 /// Seals segments and notes, tags the index, seals the centre's own payloads, signs the log.
 pub(crate) struct Secrets {
-    pub(crate) vault: DataKey,
-    pub(crate) index: DataKey,
+    pub(crate) vault: Arc<DataKey>,
+    pub(crate) index: Arc<DataKey>,
     pub(crate) centre: Arc<DataKey>,
     pub(crate) log: LogKey,
-    log_seed: DataKey,
+    log_seed: Arc<DataKey>,
 }
 
 impl Secrets {
     pub(crate) fn random(origin: &str, entropy: &dyn Entropy) -> Result<Self, VaultError> {
-        Self::open(origin, |_| Ok(DataKey::random(entropy)))
+        Self::open(origin, |_| Ok(Arc::new(DataKey::random(entropy))))
     }
 
     /// Each secret as `open` gives it for its subject.
-    pub(crate) fn open(origin: &str, open: impl Fn(Id16) -> Result<DataKey, VaultError>) -> Result<Self, VaultError> {
+    pub(crate) fn open(
+        origin: &str,
+        open: impl Fn(Id16) -> Result<Arc<DataKey>, VaultError>,
+    ) -> Result<Self, VaultError> {
         let log_seed = open(LOG_SEED)?;
         Ok(Self {
             vault: open(VAULT_KEY)?,
             index: open(INDEX_KEY)?,
-            centre: Arc::new(open(CENTRE_KEY)?),
+            centre: open(CENTRE_KEY)?,
             log: LogKey::new(origin, &log_seed)?,
             log_seed,
         })

@@ -8,11 +8,13 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
 use kit::{Digest, Id16};
 
+use crate::body::EMPTY_BODY_BYTES;
 use crate::code;
 use crate::damage::{DamageList, What};
 use crate::error::VaultError;
 use crate::header::{self, HEADER_GUESS_BYTES, Header, SIGNATURE_BYTES, segment_name};
 use crate::location::{Location, LocationError};
+use crate::seal::TAG_BYTES;
 use crate::shape::Shape;
 
 /// How often an object that was altered again after it was healed is written anew beside itself.
@@ -27,10 +29,26 @@ pub(crate) struct Slot {
 
 #[derive(Default)]
 pub(crate) struct SlotState {
+    /// It gave an error, or lets everybody wait: nothing is sent there until it has answered again.
     pub(crate) down: bool,
     pub(crate) last_error: Option<String>,
-    /// Segments that it lacks because it was down.
+    /// It shows no centre record: an empty one in its place, which a scrub has to fill. Nothing is sent there.
+    pub(crate) bare: bool,
+    /// Segments of the log that it lacks. As long as there is one, nothing later counts as durable there: of a survivor
+    /// with a hole, what stands behind the hole is worth less than a receipt says.
     pub(crate) missing: Ranges,
+}
+
+impl SlotState {
+    /// It can be written, and lacks nothing.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.down && !self.bare && self.missing.first().is_none()
+    }
+
+    /// It lacks nothing of the log before this segment.
+    pub(crate) fn has_all_before(&self, segment: u64) -> bool {
+        !self.bare && self.missing.first().is_none_or(|first| first >= segment)
+    }
 }
 
 impl Slot {
@@ -87,6 +105,12 @@ impl Ranges {
         self.0.keys().next().copied()
     }
 
+    /// The first that is `number` or more.
+    pub(crate) fn first_from(&self, number: u64) -> Option<u64> {
+        let inside = self.0.range(..=number).next_back().filter(|(_, end)| **end > number).map(|_| number);
+        inside.or_else(|| self.0.range(number..).next().map(|(start, _)| *start))
+    }
+
     pub(crate) fn len(&self) -> u64 {
         self.0.iter().map(|(start, end)| end - start).sum()
     }
@@ -107,6 +131,21 @@ impl Located {
     pub(crate) fn new(header: &Header, hash: Digest) -> Self {
         let count = u32::try_from(header.leaves.len()).unwrap_or(u32::MAX);
         Self { term: header.term, hash, first: header.first, count, body_len: header.body_len }
+    }
+
+    /// It holds nothing: it was written for what its header says of those before it.
+    pub(crate) fn is_seal(&self) -> bool {
+        self.count == 0 && self.body_len as usize == EMPTY_BODY_BYTES + TAG_BYTES
+    }
+
+    /// A segment whose header no location shows; its entries are those between its neighbours.
+    pub(crate) fn lost(term: u64, first: u64, end: u64) -> Self {
+        let count = u32::try_from(end.saturating_sub(first)).unwrap_or(u32::MAX);
+        Self { term, hash: Digest([0; 32]), first, count, body_len: 0 }
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.hash == Digest([0; 32])
     }
 
     pub(crate) fn end(&self) -> u64 {
@@ -182,13 +221,18 @@ impl Shelf {
         Self { vault, shape, slots, log, damage: Mutex::default() }
     }
 
-    /// Locations that can be written, as far as is known.
-    pub(crate) fn up(&self) -> usize {
-        self.slots.iter().filter(|slot| !slot.state().down).count()
+    /// Locations that can be written, as far as is known, and lack nothing.
+    pub(crate) fn whole(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.state().is_whole()).count()
+    }
+
+    /// The vault's log key signed these bytes.
+    pub(crate) fn has_signed(&self, bytes: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.log).verify(bytes, signature).is_ok()
     }
 
     pub(crate) fn is_signed(&self, header: &[u8], signature: &[u8; SIGNATURE_BYTES]) -> bool {
-        UnparsedPublicKey::new(&ED25519, self.log).verify(&Header::signed_bytes(header), signature).is_ok()
+        self.has_signed(&Header::signed_bytes(header), signature)
     }
 
     /// A header that this vault's log key signed.
@@ -385,6 +429,7 @@ mod tests {
                     set.remove(&number);
                 }
                 prop_assert_eq!(ranges.first(), set.first().copied());
+                prop_assert_eq!(ranges.first_from(number), set.range(number..).next().copied());
                 prop_assert_eq!(ranges.len(), set.len() as u64);
                 let apart = ranges.0.iter().zip(ranges.0.iter().skip(1)).all(|((_, end), (start, _))| end < start);
                 prop_assert!(apart, "stretches that touch are one");

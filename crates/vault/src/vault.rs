@@ -13,7 +13,7 @@ use ledger::{Checkpoint, Vkey};
 use zeroize::Zeroizing;
 
 use crate::body::{Head, Prepared};
-use crate::commit::{Committer, Healer, Inbox, Queue, capacity, workers};
+use crate::commit::{Begin, Committer, Healer, Inbox, Queue, capacity, workers};
 use crate::core::{Core, lock};
 use crate::damage::DamageList;
 use crate::error::{VaultError, gateway};
@@ -34,13 +34,14 @@ const GATEWAY: &str = "gateway";
 pub struct Vault {
     core: Arc<Core>,
     opened: Opened,
+    /// Where the gateway has a folder: who reads is noted, also where nothing else can be written.
+    notes: Option<Arc<Notes>>,
     writer: Option<Writer>,
 }
 
 struct Writer {
     inbox: Arc<Inbox>,
     queues: Vec<Option<Arc<Queue>>>,
-    notes: Option<Arc<Notes>>,
     healing: Arc<(Mutex<bool>, Condvar)>,
     broken: Arc<AtomicBool>,
     committer: Option<JoinHandle<()>>,
@@ -57,8 +58,7 @@ struct Dealing {
 
 /// How a vault begins.
 pub(crate) struct Start {
-    pub(crate) generation: u32,
-    pub(crate) unsettled: Vec<u64>,
+    pub(crate) begin: Begin,
     pub(crate) opened: Opened,
 }
 
@@ -66,8 +66,9 @@ pub(crate) struct Start {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocationHealth {
     pub id: String,
+    /// It can be written, and lacks nothing: what is written there counts on receipts.
     pub up: bool,
-    /// Segments that it lacks because it was down; they are healed when it is back.
+    /// Segments that it lacks; they are healed when it answers.
     pub missing: u64,
     pub last_error: Option<String>,
 }
@@ -79,7 +80,7 @@ pub struct Health {
     pub segments: u64,
     pub shape: Shape,
     pub locations: Vec<LocationHealth>,
-    /// Locations that can be written.
+    /// Locations that can be written and lack nothing.
     pub up: usize,
     /// Open for writing, and not below the floor.
     pub writable: bool,
@@ -118,26 +119,29 @@ pub struct Proof {
 
 impl Vault {
     pub(crate) fn start(core: Core, mode: Mode, start: Start) -> Result<Self, VaultError> {
-        let Start { generation, unsettled, mut opened } = start;
+        let Start { begin, mut opened } = start;
         let core = Arc::new(core);
-        if mode == Mode::Read {
-            return Ok(Self { core, opened, writer: None });
-        }
         let inbox = Arc::new(Inbox::default());
+        let mut notes = None;
+        if let Some(gateway) = &core.gateway {
+            let way = (mode == Mode::Write).then(|| Arc::clone(&inbox));
+            let (open, replayed) = Notes::open(Arc::clone(&core), way, gateway.dir())?;
+            opened.replayed_notes = replayed.notes;
+            opened.torn_note_bytes = replayed.torn_bytes;
+            opened.damaged_notes = replayed.damaged;
+            opened.unsure_notes = replayed.unsure;
+            notes = Some(Arc::new(open));
+        }
+        if mode == Mode::Read {
+            return Ok(Self { core, opened, notes, writer: None });
+        }
         let (queues, workers) = workers(&core, &inbox);
         let broken = Arc::new(AtomicBool::new(false));
-        let committer = Committer::new(
-            Arc::clone(&core),
-            Arc::clone(&inbox),
-            queues.clone(),
-            generation,
-            unsettled,
-            Arc::clone(&broken),
-        );
+        let committer =
+            Committer::new(Arc::clone(&core), Arc::clone(&inbox), queues.clone(), begin, Arc::clone(&broken));
         let mut writer = Writer {
             inbox,
             queues,
-            notes: None,
             healing: Arc::default(),
             broken,
             committer: None,
@@ -151,17 +155,11 @@ impl Vault {
         writer.committer = Some(spawn("vault-commit", move || committer.run())?);
         let healer = Healer::new(Arc::clone(&core), writer.queues.clone(), Arc::clone(&writer.healing));
         writer.threads.push(spawn("vault-heal", move || healer.run())?);
-        if let Some(gateway) = &core.gateway {
-            let (notes, replayed) = Notes::open(Arc::clone(&core), Arc::clone(&writer.inbox), gateway.dir())?;
-            let notes = Arc::new(notes);
-            opened.replayed_notes = replayed.notes;
-            opened.torn_note_bytes = replayed.torn_bytes;
-            opened.damaged_notes = replayed.damaged;
-            let moved = Arc::clone(&notes);
+        if let Some(notes) = &notes {
+            let moved = Arc::clone(notes);
             writer.threads.push(spawn("vault-notes", move || moved.run())?);
-            writer.notes = Some(notes);
         }
-        let vault = Self { core, opened, writer: Some(writer) };
+        let vault = Self { core, opened, notes, writer: Some(writer) };
         vault.refuse_erased();
         Ok(vault)
     }
@@ -185,15 +183,20 @@ impl Vault {
         let writer = self.writer()?;
         let registered = group.new_patients.len();
         let _reserved = self.reserve(writer, &group.new_patients)?;
-        let entries = self.prepare(writer, group)?;
+        let entries = self.prepare(Some(writer), group)?;
         let mut receipts = writer.submit(&self.core, entries)?;
         Ok(receipts.split_off(registered.min(receipts.len())))
     }
 
-    /// Durable in the gateway's write-ahead log on return, in the ledger within a second. Works below the floor.
+    /// Durable in the gateway's write-ahead log on return, in the ledger within a second. Works below the floor, and on a
+    /// vault that is open for reading: what is noted then goes into the ledger when the gateway's folder is next opened
+    /// for writing.
     pub fn note(&self, group: Group) -> Result<(), VaultError> {
-        let writer = self.writer()?;
-        let notes = writer.notes.as_ref().ok_or(VaultError::ReadOnly)?;
+        let writer = match &self.writer {
+            Some(_) => Some(self.writer()?),
+            None => None,
+        };
+        let notes = self.notes.as_ref().ok_or(VaultError::ReadOnly)?;
         let bytes = |parcel: &Parcel| parcel.meta.len() + parcel.payload.as_ref().map_or(0, Vec::len);
         let found = group.parcels.iter().map(bytes).sum();
         let max = crate::notes::NOTE_BYTES_MAX;
@@ -203,9 +206,9 @@ impl Vault {
         notes.note(self.prepare(writer, group)?)
     }
 
-    /// Every note is in the ledger on return.
+    /// Every note is in the ledger on return; on a vault that is open for reading they stay in the write-ahead log.
     pub fn flush_notes(&self) -> Result<(), VaultError> {
-        self.writer()?.notes.as_ref().map_or(Ok(()), |notes| notes.flush())
+        self.notes.as_ref().map_or(Ok(()), |notes| notes.flush())
     }
 
     pub fn entry(&self, index: u64) -> Result<Entry, VaultError> {
@@ -332,11 +335,11 @@ impl Vault {
             .map(|slot| {
                 let state = slot.state();
                 let last_error = state.last_error.clone();
-                LocationHealth { id: slot.id.clone(), up: !state.down, missing: state.missing.len(), last_error }
+                LocationHealth { id: slot.id.clone(), up: state.is_whole(), missing: state.missing.len(), last_error }
             })
             .collect();
         let up = locations.iter().filter(|location| location.up).count();
-        let notes = self.writer.as_ref().and_then(|writer| writer.notes.as_ref());
+        let notes = self.notes.as_ref();
         let (notes_waiting, notes_waiting_bytes) = notes.map_or((0, 0), |notes| notes.waiting());
         let keymap = core.keymap();
         Health {
@@ -376,13 +379,13 @@ impl Vault {
         Ok(reserved)
     }
 
-    fn prepare(&self, writer: &Writer, group: Group) -> Result<Vec<Prepared>, VaultError> {
+    fn prepare(&self, writer: Option<&Writer>, group: Group) -> Result<Vec<Prepared>, VaultError> {
         check(&group)?;
         let Group { operation, permit, new_patients, parcels } = group;
         let mut data_keys: HashMap<Scope, Arc<DataKey>> = HashMap::new();
         let mut entries = Vec::with_capacity(new_patients.len() + parcels.len());
         for patient in new_patients {
-            let dealing = self.dealing(writer)?;
+            let dealing = self.dealing(writer.ok_or(VaultError::ReadOnly)?)?;
             let key = DataKey::random(&*self.core.entropy);
             let record = dealing.dealer.deal(Id16(patient.0), &key, &*self.core.entropy)?;
             let scope = Scope::Patient(patient);
@@ -514,10 +517,10 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<(
 impl Drop for Vault {
     /// Waits for what is on its way. Notes that can't go into the ledger stay in their file.
     fn drop(&mut self) {
-        let Some(mut writer) = self.writer.take() else { return };
-        if let Some(notes) = &writer.notes {
+        if let Some(notes) = &self.notes {
             notes.close();
         }
+        let Some(mut writer) = self.writer.take() else { return };
         writer.close();
         if let Err(error) = self.core.save_keymap() {
             tracing::warn!(%error, "the key map is not remembered: the next start reads the log");

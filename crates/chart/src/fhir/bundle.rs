@@ -1,23 +1,21 @@
-//! Bundles: what a transaction or batch asks for, in the order in which it happens, and the Bundles that answer.
+//! Bundles: what a transaction or batch asks for, in the order in which it happens.
 //! HL7 FHIR R4, http.html#transaction, bundle.html.
 //!
 //! A transaction's life: `Draft::parse` reads and checks it; its `conditions` (ifNoneExist) are looked up by whoever has
 //! the index; `Draft::plan` gives new resources their ids, rewrites the references between entries, and orders it all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::ops::Range;
 
-use kit::Timestamp;
-use kit::limits::GROUP_PARCELS_MAX;
-use serde_json::Value;
+use kit::limits::BUNDLE_ENTRIES_MAX;
 
 use super::check;
 use super::issue::{Code, Issue};
-use super::json::{elements, members, quoted, spliced, tokens};
+use super::json::{elements, members, path_to, quoted, spliced, tokens};
 use super::query::Query;
 use super::reference::{self, Reference};
 use super::resource::{Resource, is_id};
+use super::search::identifiers_of;
 use super::table::table;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,8 @@ pub enum Action {
     Create {
         resource: Resource,
         id: String,
+        /// In a batch: only where this finds none. In a transaction that was found out before.
+        condition: Option<Query>,
     },
     /// An `ifNoneExist` that found one: nothing is created.
     Exists {
@@ -103,18 +103,32 @@ struct Entry {
     full_url: Option<String>,
     resource: Option<Range<usize>>,
     ask: Result<Ask, Vec<Issue>>,
+    /// What it would be found by.
+    identifiers: BTreeSet<String>,
+}
+
+impl Entry {
+    fn is(&self, of: &str) -> bool {
+        matches!(&self.ask, Ok(Ask::Create { kind, .. } | Ask::Update { kind, .. }) if *kind == of)
+    }
 }
 
 /// A Bundle that was read and checked, and is not yet planned.
 pub struct Draft {
     kind: BundleKind,
+    base: String,
     text: String,
     entries: Vec<Entry>,
 }
 
 impl Draft {
     pub fn parse(bytes: &[u8]) -> Result<Self, Vec<Issue>> {
-        let bundle = Resource::opened(bytes).map_err(|issue| vec![issue])?;
+        Self::parse_at("", bytes)
+    }
+
+    /// The same, sent to the server whose address is `base`: addresses below it are this server's own.
+    pub fn parse_at(base: &str, bytes: &[u8]) -> Result<Self, Vec<Issue>> {
+        let bundle = Resource::received(bytes).map_err(|issue| vec![issue])?;
         let kind = match (bundle.kind(), bundle.json().get("type").and_then(fhirkit::Json::as_str)) {
             ("Bundle", Some("transaction")) => BundleKind::Transaction,
             ("Bundle", Some("batch")) => BundleKind::Batch,
@@ -126,10 +140,7 @@ impl Draft {
         let mut found = check::issues(bundle.json());
         if kind == BundleKind::Batch {
             // An entry's own faults are its own answer.
-            found.retain(|issue| {
-                !issue.expression.as_deref().unwrap_or_default().starts_with("Bundle.entry[")
-                    || issue.expression.as_deref().unwrap_or_default().ends_with(".resourceType")
-            });
+            found.retain(|issue| !issue.expression.as_deref().unwrap_or_default().starts_with("Bundle.entry["));
         }
         if !found.is_empty() {
             return Err(found);
@@ -141,8 +152,8 @@ impl Draft {
             .find(|member| member.key == "entry")
             .and_then(|member| elements(&text, member.value.start))
             .unwrap_or_default();
-        if places.len() > GROUP_PARCELS_MAX {
-            let text = format!("{} entries, the maximum is {GROUP_PARCELS_MAX}", places.len());
+        if places.len() > BUNDLE_ENTRIES_MAX {
+            let text = format!("{} entries, the maximum is {BUNDLE_ENTRIES_MAX}", places.len());
             return Err(vec![Issue::error(Code::TooCostly, text).at("Bundle.entry")]);
         }
         let json: Vec<&fhirkit::Json> = super::resource::find(bundle.json(), "entry");
@@ -150,11 +161,11 @@ impl Draft {
             .iter()
             .zip(json)
             .enumerate()
-            .map(|(number, (place, json))| entry(number, &text, place, json))
+            .map(|(number, (place, json))| entry(base, number, &text, place, json))
             .collect();
         let faults = conflicts(kind, &mut entries);
         match faults.is_empty() {
-            true => Ok(Self { kind, text, entries }),
+            true => Ok(Self { kind, base: base.to_owned(), text, entries }),
             false => Err(faults),
         }
     }
@@ -163,8 +174,17 @@ impl Draft {
         self.kind
     }
 
-    /// Searches to be done before planning; `existing` then says, for each that found exactly one, which.
+    /// The address of the server that it was sent to; empty where nobody said.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Searches to be done before a transaction is planned; `existing` then says, for each that found exactly one, which.
+    /// The entries of a batch each look for themselves, when it is their turn.
     pub fn conditions(&self) -> Vec<Condition> {
+        if self.kind == BundleKind::Batch {
+            return Vec::new();
+        }
         let condition = |(entry, found): (usize, &Entry)| match &found.ask {
             Ok(Ask::Create { condition: Some(query), .. }) => Some(Condition { entry, query: query.clone() }),
             _ => None,
@@ -173,7 +193,7 @@ impl Draft {
     }
 
     pub fn plan(
-        self,
+        &self,
         existing: &BTreeMap<usize, String>,
         new_id: &mut dyn FnMut() -> String,
     ) -> Result<Plan, Vec<Issue>> {
@@ -185,19 +205,44 @@ impl Draft {
                 Ok(Ask::Update { kind, id, .. }) => (*kind, id.clone()),
                 _ => ("", String::new()),
             };
-            if let (Some(url), false) = (&entry.full_url, id.is_empty()) {
+            // What a batch's entry may find instead is not known yet: nothing can refer to it.
+            let open =
+                self.kind == BundleKind::Batch && matches!(&entry.ask, Ok(Ask::Create { condition: Some(_), .. }));
+            if let (Some(url), false, false) = (&entry.full_url, id.is_empty(), open) {
                 targets.insert(url, format!("{kind}/{id}"));
             }
             ids.push(id);
         }
+        let changed: BTreeSet<(&str, &str)> = self
+            .entries
+            .iter()
+            .filter_map(|entry| match &entry.ask {
+                Ok(Ask::Update { kind, id, .. } | Ask::Delete { kind, id, .. }) => Some((*kind, id.as_str())),
+                _ => None,
+            })
+            .collect();
         let mut planned = Vec::with_capacity(self.entries.len());
         for (number, (entry, id)) in self.entries.iter().zip(ids).enumerate() {
             let rank = entry.ask.as_ref().map_or(3, Ask::rank);
             let action = match &entry.ask {
                 Err(issues) => Err(issues.clone()),
-                Ok(Ask::Create { kind, .. }) if existing.contains_key(&number) => Ok(Action::Exists { kind, id }),
-                Ok(Ask::Create { kind, .. }) => {
-                    self.resource(number, entry, kind, &targets).map(|resource| Action::Create { resource, id })
+                Ok(Ask::Create { kind, .. }) if existing.contains_key(&number) => {
+                    match changed.contains(&(*kind, id.as_str())) {
+                        false => Ok(Action::Exists { kind, id }),
+                        true => {
+                            let text = "finds what another entry changes";
+                            let place = format!("Bundle.entry[{number}].request.ifNoneExist");
+                            Err(vec![Issue::error(Code::Duplicate, text).at(place)])
+                        }
+                    }
+                }
+                Ok(Ask::Create { kind, condition }) => {
+                    let condition = condition.clone().filter(|_| self.kind == BundleKind::Batch);
+                    self.resource(number, entry, kind, &targets).map(|resource| Action::Create {
+                        resource,
+                        id,
+                        condition,
+                    })
                 }
                 Ok(Ask::Update { kind, if_match, .. }) => self
                     .resource(number, entry, kind, &targets)
@@ -241,11 +286,16 @@ impl Draft {
             return Err(vec![Issue::error(Code::Required, "required element missing").at(place)]);
         };
         let base = entry.full_url.as_deref().and_then(service_base);
-        let text = rewritten(text, base, targets).map_err(|issue| vec![issue.at(place.clone())])?;
-        Resource::parse(text.as_bytes(), Some(kind)).map_err(|issues| {
+        let text = rewritten(text, base, targets)
+            .map_err(|(path, issue)| vec![issue.at(check::printable(&format!("{place}.{path}")))])?;
+        Resource::parse_at(&self.base, text.as_bytes(), Some(kind)).map_err(|issues| {
             let moved = |issue: Issue| {
-                let rest = issue.expression.as_deref().and_then(|path| path.split_once('.')).map(|(_, rest)| rest);
-                let at = rest.map_or_else(|| place.clone(), |rest| format!("{place}.{rest}"));
+                let path = issue.expression.as_deref().unwrap_or_default();
+                let at = match (path, path.split_once('.')) {
+                    ("resourceType", _) => format!("{place}.resourceType"),
+                    (_, Some((_, rest))) => format!("{place}.{rest}"),
+                    _ => place.clone(),
+                };
                 issue.at(at)
             };
             issues.into_iter().map(moved).collect()
@@ -258,13 +308,13 @@ fn same_id(number: usize, resource: Resource, id: &str) -> Result<Resource, Vec<
         return Ok(resource);
     }
     let text = "must be there, and be the id in request.url";
-    Err(vec![Issue::error(Code::Value, text).at(format!("Bundle.entry[{number}].resource.id"))])
+    Err(vec![Issue::error(Code::Mismatch, text).at(format!("Bundle.entry[{number}].resource.id"))])
 }
 
 /// Entries that stand in each other's way.
 fn conflicts(kind: BundleKind, entries: &mut [Entry]) -> Vec<Issue> {
     let (mut urls, mut targets) = (BTreeSet::new(), BTreeSet::new());
-    let mut faults = Vec::new();
+    let mut faults = if kind == BundleKind::Transaction { meeting_conditions(entries) } else { Vec::new() };
     for (number, entry) in entries.iter_mut().enumerate() {
         let mut own = Vec::new();
         if let Some(url) = &entry.full_url
@@ -289,19 +339,56 @@ fn conflicts(kind: BundleKind, entries: &mut [Entry]) -> Vec<Issue> {
     faults
 }
 
-fn entry(number: usize, text: &str, place: &Range<usize>, json: &fhirkit::Json) -> Entry {
+/// What one entry looks for in vain, another one brings: both would be created.
+fn meeting_conditions(entries: &[Entry]) -> Vec<Issue> {
+    let asked = |entry: &Entry| match &entry.ask {
+        Ok(Ask::Create { condition: Some(query), .. }) => Some(query.clone()),
+        _ => None,
+    };
+    let conditions: Vec<(usize, Query)> =
+        entries.iter().enumerate().filter_map(|(number, entry)| Some((number, asked(entry)?))).collect();
+    let mut brought: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (number, entry) in entries.iter().enumerate().filter(|_| !conditions.is_empty()) {
+        for identifier in &entry.identifiers {
+            brought.entry(identifier).or_default().push(number);
+        }
+    }
+    let mut faults = Vec::new();
+    for (at, (number, query)) in conditions.iter().enumerate() {
+        let same = conditions.iter().take(at).any(|(_, earlier)| earlier.same_as(query));
+        let met =
+            query.identifiers().iter().filter_map(|field| brought.get(field.value.as_str())).flatten().any(|other| {
+                let other = entries.get(*other).filter(|_| other != number);
+                other.is_some_and(|other| other.is(query.kind()) && query.finds_identifiers(&other.identifiers))
+            });
+        if same || met {
+            let text = "another entry has the same condition, or creates what this one looks for";
+            let place = format!("Bundle.entry[{number}].request.ifNoneExist");
+            faults.push(Issue::error(Code::Duplicate, text).at(place));
+        }
+    }
+    faults
+}
+
+fn entry(base: &str, number: usize, text: &str, place: &Range<usize>, json: &fhirkit::Json) -> Entry {
     let resource = members(text, place.start)
         .unwrap_or_default()
         .into_iter()
         .find(|member| member.key == "resource")
         .map(|member| member.value);
     let full_url = json.get("fullUrl").and_then(fhirkit::Json::as_str).map(str::to_owned);
-    let ask = ask(json, resource.is_some())
+    let ask = ask(base, json, resource.is_some())
         .map_err(|(element, issue)| vec![issue.at(format!("Bundle.entry[{number}].{element}"))]);
-    Entry { full_url, resource, ask }
+    let identifiers = match &ask {
+        Ok(Ask::Create { kind, .. } | Ask::Update { kind, .. }) => {
+            json.get("resource").map(|resource| identifiers_of(kind, resource)).unwrap_or_default()
+        }
+        _ => BTreeSet::new(),
+    };
+    Entry { full_url, resource, ask, identifiers }
 }
 
-fn ask(json: &fhirkit::Json, has_resource: bool) -> Result<Ask, (&'static str, Issue)> {
+fn ask(base: &str, json: &fhirkit::Json, has_resource: bool) -> Result<Ask, (&'static str, Issue)> {
     let request = |key: &str| json.get("request").and_then(|r| r.get(key)).and_then(fhirkit::Json::as_str);
     let missing = |element| (element, Issue::error(Code::Required, "required element missing"));
     let (Some(method), Some(url)) = (request("method"), request("url")) else { return Err(missing("request")) };
@@ -318,6 +405,17 @@ fn ask(json: &fhirkit::Json, has_resource: bool) -> Result<Ask, (&'static str, I
         Some(Ok(version)) => Some(version),
         None => None,
     };
+    for (key, element, methods) in [
+        ("ifMatch", "request.ifMatch", ["PUT", "DELETE"].as_slice()),
+        ("ifNoneExist", "request.ifNoneExist", ["POST"].as_slice()),
+    ] {
+        if request(key).is_some() && !methods.contains(&method) {
+            return unsupported(element, &format!("goes with {} only", methods.join(" and ")));
+        }
+    }
+    // Relative to this server, or with its address before it.
+    let own = url.strip_prefix(base).filter(|rest| !base.is_empty() && rest.starts_with('/')).unwrap_or(url);
+    let url = own.strip_prefix('/').unwrap_or(own);
     let (path, search) = match url.split_once('?') {
         Some((path, search)) => (path, Some(search)),
         None => (url, None),
@@ -341,7 +439,7 @@ fn ask(json: &fhirkit::Json, has_resource: bool) -> Result<Ask, (&'static str, I
                 None => None,
                 Some(search) => {
                     let search = search.strip_prefix(kind).unwrap_or(search);
-                    let query = Query::parse_encoded(kind, search.strip_prefix('?').unwrap_or(search))
+                    let query = Query::parse_at(base, kind, search.strip_prefix('?').unwrap_or(search))
                         .map_err(|issue| ("request.ifNoneExist", issue))?;
                     if !query.is_by_identifier() {
                         return unsupported("request.ifNoneExist", "only a search by identifier is supported here");
@@ -361,7 +459,7 @@ fn ask(json: &fhirkit::Json, has_resource: bool) -> Result<Ask, (&'static str, I
         ("GET", [_, id, "_history", version], None) if is_id(id) && is_id(version) => {
             Ok(Ask::Read { kind, id: (*id).to_owned(), version: Some((*version).to_owned()) })
         }
-        ("GET", [_], search) => Query::parse_encoded(kind, search.unwrap_or_default())
+        ("GET", [_], search) => Query::parse_at(base, kind, search.unwrap_or_default())
             .map(Ask::Search)
             .map_err(|issue| ("request.url", issue)),
         ("POST" | "PUT" | "DELETE" | "GET", ..) => wrong(),
@@ -389,7 +487,8 @@ fn service_base(full_url: &str) -> Option<&str> {
 /// links in narrative; a system or a number that happens to be a URN stays as it is.
 const ADDRESSES: &[&str] = &["reference", "url", "uri", "valueUri", "valueUrl", "valueUuid", "valueOid"];
 
-fn rewritten(text: &str, base: Option<&str>, targets: &HashMap<&str, String>) -> Result<String, Issue> {
+/// A refusal comes with the path below the resource.
+fn rewritten(text: &str, base: Option<&str>, targets: &HashMap<&str, String>) -> Result<String, (String, Issue)> {
     let all: Vec<super::json::Token> = tokens(text).collect();
     let (mut key, mut edits) = (String::new(), Vec::new());
     for (at, (kind, place)) in all.iter().enumerate() {
@@ -418,149 +517,10 @@ fn rewritten(text: &str, base: Option<&str>, targets: &HashMap<&str, String>) ->
             if let Some(target) = targets.get(value.as_str()).or_else(relative) {
                 edits.push((place.clone(), quoted(target)));
             } else if key == "reference" && reference::parse(&value) == Some(Reference::Urn) {
-                return Err(Issue::error(Code::Value, "a reference by URN names no fullUrl of this Bundle"));
+                let issue = Issue::error(Code::Value, "a reference by URN names no fullUrl of this Bundle");
+                return Err((path_to(text, place.start), issue));
             }
         }
     }
     Ok(spliced(text, &edits))
-}
-
-/// A link of a Bundle: `self`, `next`.
-#[derive(Clone, Debug)]
-pub struct Link<'a> {
-    pub relation: &'a str,
-    pub url: &'a str,
-}
-
-/// One version of a resource in a searchset or a history.
-#[derive(Clone, Debug)]
-pub struct Version<'a> {
-    pub kind: &'a str,
-    pub id: &'a str,
-    pub version: u32,
-    pub updated: Timestamp,
-    /// None: this version deleted it.
-    pub bytes: Option<&'a [u8]>,
-}
-
-/// How one entry of a transaction or batch went.
-#[derive(Clone, Debug, Default)]
-pub struct ResponseEntry {
-    pub status: u16,
-    /// `Type/id/_history/n`.
-    pub location: Option<String>,
-    pub version: Option<u32>,
-    pub updated: Option<Timestamp>,
-    pub resource: Option<Vec<u8>>,
-    pub outcome: Option<Value>,
-}
-
-fn bundle(kind: &str, links: &[Link<'_>], entries: impl Iterator<Item = String>) -> Vec<u8> {
-    let mut out = format!("{{\"resourceType\":\"Bundle\",\"type\":{}", quoted(kind));
-    for (number, link) in links.iter().enumerate() {
-        out.push_str(if number == 0 { ",\"link\":[" } else { "," });
-        let _ = write!(out, "{{\"relation\":{},\"url\":{}}}", quoted(link.relation), quoted(link.url));
-    }
-    if !links.is_empty() {
-        out.push(']');
-    }
-    let mut any = false;
-    for entry in entries {
-        out.push_str(if any { "," } else { ",\"entry\":[" });
-        out.push_str(&entry);
-        any = true;
-    }
-    out.push_str(if any { "]}" } else { "}" });
-    out.into_bytes()
-}
-
-fn resource(bytes: Option<&[u8]>) -> String {
-    match bytes.map(String::from_utf8_lossy) {
-        Some(text) => format!("\"resource\":{text},"),
-        None => String::new(),
-    }
-}
-
-/// A page of what a search found; resources stand in it byte for byte.
-pub fn searchset(base: &str, links: &[Link<'_>], found: &[Version<'_>]) -> Vec<u8> {
-    bundle(
-        "searchset",
-        links,
-        found.iter().map(|v| {
-            let url = quoted(&format!("{base}/{}/{}", v.kind, v.id));
-            format!("{{\"fullUrl\":{url},{}\"search\":{{\"mode\":\"match\"}}}}", resource(v.bytes))
-        }),
-    )
-}
-
-/// Versions of one resource, newest first.
-pub fn history(base: &str, links: &[Link<'_>], versions: &[Version<'_>]) -> Vec<u8> {
-    bundle("history", links, versions.iter().map(|v| {
-        let (method, status) = match (v.bytes, v.version) {
-            (None, _) => ("DELETE", 204),
-            (Some(_), 1) => ("POST", 201),
-            (Some(_), _) => ("PUT", 200),
-        };
-        let url = if method == "POST" { v.kind.to_owned() } else { format!("{}/{}", v.kind, v.id) };
-        format!(
-            "{{\"fullUrl\":{},{}\"request\":{{\"method\":\"{method}\",\"url\":{}}},\"response\":{{\"status\":{},\"etag\":{},\
-             \"lastModified\":\"{}\"}}}}",
-            quoted(&format!("{base}/{}/{}", v.kind, v.id)),
-            resource(v.bytes),
-            quoted(&url),
-            quoted(&status_line(status)),
-            quoted(&format!("W/\"{}\"", v.version)),
-            v.updated,
-        )
-    }))
-}
-
-/// The answer to a transaction or batch, its entries in the order of the question's.
-pub fn response_bundle(kind: BundleKind, entries: &[ResponseEntry]) -> Vec<u8> {
-    let name = match kind {
-        BundleKind::Transaction => "transaction-response",
-        BundleKind::Batch => "batch-response",
-    };
-    bundle(
-        name,
-        &[],
-        entries.iter().map(|entry| {
-            let mut out = format!(
-                "{{{}\"response\":{{\"status\":{}",
-                resource(entry.resource.as_deref()),
-                quoted(&status_line(entry.status))
-            );
-            let mut part = |key: &str, value: Option<String>| {
-                if let Some(value) = value {
-                    let _ = write!(out, ",\"{key}\":{value}");
-                }
-            };
-            part("location", entry.location.as_deref().map(quoted));
-            part("etag", entry.version.map(|version| quoted(&format!("W/\"{version}\""))));
-            part("lastModified", entry.updated.map(|at| quoted(&at.to_string())));
-            part("outcome", entry.outcome.as_ref().map(Value::to_string));
-            out.push_str("}}");
-            out
-        }),
-    )
-}
-
-fn status_line(status: u16) -> String {
-    let reason = match status {
-        200 => "OK",
-        201 => "Created",
-        204 => "No Content",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        409 => "Conflict",
-        410 => "Gone",
-        412 => "Precondition Failed",
-        413 => "Content Too Large",
-        422 => "Unprocessable Content",
-        503 => "Service Unavailable",
-        _ => return status.to_string(),
-    };
-    format!("{status} {reason}")
 }

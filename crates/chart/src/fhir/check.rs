@@ -18,7 +18,7 @@ use super::table::{Element, Kind, table};
 const STRING_CHARS_MAX: usize = 1024 * 1024;
 
 /// A path as it may be shown: its keys come from the client, so anything but an element's name is left out.
-fn printable(path: &str) -> String {
+pub(super) fn printable(path: &str) -> String {
     let plain = |part: &str| {
         let name = part.split('[').next().unwrap_or_default();
         name.len() <= 64 && part.chars().all(|c| c.is_ascii_alphanumeric() || "_-[]".contains(c))
@@ -84,6 +84,30 @@ impl Walk {
             Some(Json::Array(inside)) => inside.iter().filter_map(|c| c.get("id")?.as_str()).collect(),
             _ => Vec::new(),
         };
+        for (number, id) in contained.iter().enumerate() {
+            if contained.iter().take(number).any(|earlier| earlier == id) {
+                self.at(format_args!(".contained"), |walk| {
+                    walk.wrong(Code::Duplicate, "two contained resources have the same id");
+                });
+            }
+        }
+        if container.is_some() {
+            for part in ["versionId", "lastUpdated", "security"] {
+                if json.get("meta").is_some_and(|meta| meta.get(part).is_some()) {
+                    self.at(format_args!(".meta.{part}"), |walk| {
+                        walk.wrong(
+                            Code::Invariant,
+                            "dom-4, dom-5: a contained resource has no version, time or label of its own",
+                        );
+                    });
+                }
+            }
+        }
+        if json.get("implicitRules").is_some() {
+            self.at(format_args!(".implicitRules"), |walk| {
+                walk.wrong(Code::NotSupported, "rules that would change what the resource says are not known here");
+            });
+        }
         if container.is_some() && json.get("contained").is_some() {
             self.at(format_args!(".contained"), |walk| {
                 walk.wrong(Code::Invariant, "dom-2: a contained resource contains no other");
@@ -121,6 +145,11 @@ impl Walk {
                 }
                 choices.push((choice, form));
             }
+        }
+        if of == "Extension"
+            && choices.iter().any(|(choice, _)| *choice == "value[x]") == json.get("extension").is_some()
+        {
+            self.wrong(Code::Invariant, "ext-1: an extension holds a value or other extensions, and not both");
         }
         for (name, least) in table().lineage(of).flat_map(|of| &of.required) {
             let there = |(key, value): &(String, Json)| match key.strip_prefix('_').unwrap_or(key) == *name {
@@ -293,6 +322,17 @@ impl Walk {
 
     fn reference(&mut self, json: &Json, targets: Option<usize>, contained: &[&str]) {
         let Some(Json::String(text)) = json.get("reference") else { return };
+        let said = json.get("type").and_then(Json::as_str).and_then(|said| {
+            table().resource_type(said.strip_prefix("http://hl7.org/fhir/StructureDefinition/").unwrap_or(said))
+        });
+        if let (Some(said), Some(Reference::Local { kind, .. } | Reference::Absolute { kind: Some(kind) })) =
+            (said, reference::parse(text))
+            && said != kind
+        {
+            self.at(format_args!(".type"), |walk| {
+                walk.wrong(Code::Value, format!("says {said}, the reference {kind}"))
+            });
+        }
         self.at(format_args!(".reference"), |walk| match reference::parse(text) {
             None => walk.wrong(Code::Value, "is no reference: Type/id, #id, urn:uuid:… or a URL"),
             Some(Reference::Conditional) => {

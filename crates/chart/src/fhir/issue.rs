@@ -42,6 +42,12 @@ pub enum Code {
     NotFound,
     Deleted,
     Conflict,
+    /// `If-Match` names another version; printed as `conflict`.
+    Precondition,
+    /// A condition that finds more than one.
+    MultipleMatches,
+    /// The address and the body don't agree; printed as `value`.
+    Mismatch,
     TooLong,
     TooCostly,
     Login,
@@ -56,7 +62,7 @@ impl Code {
         match self {
             Self::Syntax | Self::Structure => "structure",
             Self::Required => "required",
-            Self::Value => "value",
+            Self::Value | Self::Mismatch => "value",
             Self::Invariant => "invariant",
             Self::CodeInvalid => "code-invalid",
             Self::Duplicate => "duplicate",
@@ -64,7 +70,8 @@ impl Code {
             Self::NotSupported => "not-supported",
             Self::NotFound => "not-found",
             Self::Deleted => "deleted",
-            Self::Conflict => "conflict",
+            Self::Conflict | Self::Precondition => "conflict",
+            Self::MultipleMatches => "multiple-matches",
             Self::TooLong => "too-long",
             Self::TooCostly => "too-costly",
             Self::Login => "login",
@@ -77,12 +84,13 @@ impl Code {
 
     fn status(self) -> u16 {
         match self {
-            Self::Syntax | Self::NotSupported => 400,
+            Self::Syntax | Self::NotSupported | Self::Mismatch => 400,
             Self::Login => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Deleted => 410,
             Self::Conflict => 409,
+            Self::Precondition | Self::MultipleMatches => 412,
             Self::TooLong | Self::TooCostly => 413,
             Self::Transient => 503,
             Self::Exception => 500,

@@ -101,7 +101,54 @@ pub(crate) fn within_limits(text: &str) -> Result<(), Issue> {
     Ok(())
 }
 
-/// One member of an object: key (without quotes, escapes as written) and the place of its value.
+/// The path of the first key that is written with an escape. No element of FHIR needs one, and a key that two readers
+/// could read differently is no key to look for.
+pub(crate) fn escaped_key(text: &str) -> Option<String> {
+    walk(text, |_, escaped| escaped)
+}
+
+/// The path to the value that begins at byte `at`.
+pub(crate) fn path_to(text: &str, at: usize) -> String {
+    walk(text, |place, _| place.start >= at).unwrap_or_default()
+}
+
+/// The path to the first token that `stop` is true of: told its place, and whether it is a key with an escape in it.
+fn walk(text: &str, stop: impl Fn(&Range<usize>, bool) -> bool) -> Option<String> {
+    // For each array or object that is open: the last key, or the number of the element.
+    let mut open: Vec<(bool, String, usize)> = Vec::new();
+    let mut all = tokens(text).peekable();
+    while let Some((kind, place)) = all.next() {
+        let mut escaped = false;
+        if kind == b'"' && all.peek().is_some_and(|(next, _)| *next == b':') {
+            let key = text.get(place.clone())?.trim_matches('"');
+            escaped = key.contains('\\');
+            if let Some((_, last, _)) = open.last_mut() {
+                last.clear();
+                last.push_str(if escaped { "(no element name)" } else { key });
+            }
+        }
+        if stop(&place, escaped) {
+            let parts = open.iter().map(|(array, key, number)| match array {
+                true => format!("[{number}]"),
+                false => format!(".{key}"),
+            });
+            return Some(parts.collect::<String>().trim_start_matches('.').to_owned());
+        }
+        match kind {
+            b'{' | b'[' => open.push((kind == b'[', String::new(), 0)),
+            b'}' | b']' => drop(open.pop()),
+            b',' => {
+                if let Some((_, _, number)) = open.last_mut() {
+                    *number += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// One member of an object: key (without quotes; escapes in keys were refused) and the place of its value.
 pub(crate) struct Member<'a> {
     pub(crate) key: &'a str,
     pub(crate) value: Range<usize>,
@@ -182,6 +229,17 @@ mod tests {
         assert_eq!(shown, [("a", r#"[1, {"b":"]}"}, []]"#), ("c", "{}"), ("d", "-1.50e3")]);
         let inside: Vec<&str> = elements(text, found[0].value.start).unwrap().into_iter().map(|p| &text[p]).collect();
         assert_eq!(inside, ["1", r#"{"b":"]}"}"#, "[]"]);
+    }
+
+    #[test]
+    fn an_escaped_key_is_found_where_it_is() {
+        for (text, place) in [
+            (r#"{"a":"\u0041","b":["\n",{"c\n":1}]}"#, Some("b[1].(no element name)")),
+            (r#"{"\u0069d":1}"#, Some("(no element name)")),
+            (r#"{"a":[[],[1,{"b":{}}]],"c":"\":{"}"#, None),
+        ] {
+            assert_eq!(escaped_key(text).as_deref(), place, "{text}");
+        }
     }
 
     #[test]

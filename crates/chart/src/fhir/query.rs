@@ -1,12 +1,14 @@
 //! A search as FHIR writes it. Whatever this server can't search on sealed fields is refused by name, never ignored.
 
+use std::collections::BTreeSet;
+
 use kit::Timestamp;
 
 use super::instant::{Span, parse_date_time};
 use super::issue::{Code, Issue};
 use super::reference::{self, Reference};
 use super::resource::{Resource, is_id};
-use super::search::{Field, PREFIX_CHARS, is_name, normalise, prefix, telecom, token};
+use super::search::{Field, PREFIX_CHARS, SYSTEM_END, is_name, normalise, prefix, telecom, token};
 use super::table::table;
 
 /// Entries of a page where the client names no number.
@@ -17,6 +19,9 @@ pub const COUNT_MAX: usize = 100;
 
 /// Parameters and alternatives of one search: each costs a lookup.
 const WANTED_MAX: usize = 50;
+
+/// Facts to look up for one search: a year of birth stands for each of its days and months.
+const FACTS_MAX: usize = 1_000;
 
 /// Characters of one value: nothing that is searched here is longer.
 const VALUE_CHARS_MAX: usize = 1_000;
@@ -47,6 +52,8 @@ pub struct Query {
     updated: Vec<(Order, Span)>,
     count: usize,
     page: Option<String>,
+    /// This server's own address, where it is known: references may begin with it.
+    base: String,
     /// What the client asked, for the links of the answer.
     asked: Vec<(String, String)>,
 }
@@ -65,22 +72,42 @@ fn refused(text: impl Into<String>) -> Issue {
 impl Query {
     /// `name=a&birthdate=b`, percent-encoded, as in an address or a form.
     pub fn parse_encoded(resource_type: &str, encoded: &str) -> Result<Self, Issue> {
-        let pairs: Vec<(String, String)> = form_urlencoded::parse(encoded.as_bytes()).into_owned().collect();
-        Self::parse(resource_type, &pairs)
+        Self::parse_at("", resource_type, encoded)
     }
 
     pub fn parse(resource_type: &str, pairs: &[(String, String)]) -> Result<Self, Issue> {
+        Self::of("", resource_type, pairs)
+    }
+
+    /// The same, on the server whose address is `base`.
+    pub fn parse_at(base: &str, resource_type: &str, encoded: &str) -> Result<Self, Issue> {
+        let pairs: Vec<(String, String)> = form_urlencoded::parse(encoded.as_bytes()).into_owned().collect();
+        Self::of(base, resource_type, &pairs)
+    }
+
+    fn of(base: &str, resource_type: &str, pairs: &[(String, String)]) -> Result<Self, Issue> {
         let Some(kind) = table().resource_type(resource_type) else {
             return Err(Issue::error(Code::NotFound, "no resource type of FHIR R4"));
         };
-        let mut query =
-            Self { kind, groups: Vec::new(), updated: Vec::new(), count: COUNT_DEFAULT, page: None, asked: Vec::new() };
+        let mut query = Self {
+            kind,
+            groups: Vec::new(),
+            updated: Vec::new(),
+            count: COUNT_DEFAULT,
+            page: None,
+            base: base.to_owned(),
+            asked: Vec::new(),
+        };
         for (name, value) in pairs {
             query.take(name, value)?;
         }
         let wanted: usize = query.groups.iter().map(Vec::len).sum();
         if wanted > WANTED_MAX {
             return Err(refused(format!("{wanted} values to search for, the maximum is {WANTED_MAX}")));
+        }
+        let facts: usize = query.groups().iter().map(Vec::len).sum();
+        if facts > FACTS_MAX {
+            return Err(refused(format!("{facts} days and values to look up, the maximum is {FACTS_MAX}")));
         }
         Ok(query)
     }
@@ -156,7 +183,7 @@ impl Query {
             }
         };
         alternatives(value)
-            .map(|value| query_value(param, target, &value).map(|value| Wanted { param, value }))
+            .map(|value| query_value(&self.base, param, target, &value).map(|value| Wanted { param, value }))
             .collect()
     }
 
@@ -176,11 +203,48 @@ impl Query {
     /// What to look up: a candidate stands under one fact of every group. No group at all means every resource of the
     /// type. The index may give too many, never too few; `matches` judges them.
     pub fn groups(&self) -> Vec<Vec<Field>> {
-        let tagged = |wanted: &Wanted| match is_name(wanted.param) {
-            true => Field::new(wanted.param, prefix(&wanted.value, PREFIX_CHARS).unwrap_or(&wanted.value)),
-            false => Field::new(wanted.param, wanted.value.clone()),
+        let tagged = |wanted: &Wanted| match wanted.param {
+            name if is_name(name) => {
+                vec![Field::new(name, prefix(&wanted.value, PREFIX_CHARS).unwrap_or(&wanted.value))]
+            }
+            // A whole year or month has no tag of its own, which so many would share that it would give ages away.
+            "birthdate" => dates_within(&wanted.value).into_iter().map(|date| Field::new("birthdate", date)).collect(),
+            param => vec![Field::new(param, wanted.value.clone())],
         };
-        self.groups.iter().map(|group| group.iter().map(tagged).collect()).collect()
+        self.groups.iter().map(|group| group.iter().flat_map(tagged).collect()).collect()
+    }
+
+    /// Names of the parameters, as decisions are noted: no values.
+    pub fn parameters(&self) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = self.groups.iter().flatten().map(|wanted| wanted.param).collect();
+        names.extend((!self.updated.is_empty()).then_some("_lastUpdated"));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// Ids of the Patients whose records are asked for.
+    pub fn patients(&self) -> Vec<&str> {
+        let of_patient = self.groups.iter().flatten().filter(|w| matches!(w.param, "patient" | "subject"));
+        let mut ids: Vec<&str> = of_patient.filter_map(|w| w.value.strip_prefix("Patient/")).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The identifiers that are asked for, each also as if no system had been named: whoever takes one takes the other.
+    pub(crate) fn identifiers(&self) -> Vec<Field> {
+        let wanted = self.groups.iter().flatten().filter(|w| w.param == "identifier");
+        wanted
+            .flat_map(|w| [w.value.as_str(), w.value.split_once(SYSTEM_END).map_or(w.value.as_str(), |(_, bare)| bare)])
+            .map(|value| Field::new("identifier", value))
+            .collect()
+    }
+
+    /// The index's row after which the page begins.
+    pub(crate) fn after(&self) -> Result<i64, Issue> {
+        let wrong = |_| Issue::error(Code::Value, "_page is no page token of this server; follow the link `next`");
+        self.page().map_or(Ok(0), |token| token.parse().map_err(wrong))
     }
 
     /// Does the time of the current version meet `_lastUpdated`? The index knows that time without opening anything.
@@ -198,7 +262,21 @@ impl Query {
     pub fn matches(&self, resource: &Resource) -> bool {
         resource.kind() == self.kind
             && (self.updated.is_empty() || resource.last_updated().is_some_and(|at| self.allows_time(at)))
-            && self.groups.iter().all(|group| group.iter().any(|wanted| resource.holds(wanted.param, &wanted.value)))
+            && self.met_by(|wanted| resource.holds(wanted.param, &wanted.value))
+    }
+
+    fn met_by(&self, holds: impl Fn(&Wanted) -> bool) -> bool {
+        self.groups.iter().all(|group| group.iter().any(&holds))
+    }
+
+    /// Would a record with these identifiers be found? Of a query by identifier.
+    pub(crate) fn finds_identifiers(&self, identifiers: &BTreeSet<String>) -> bool {
+        self.met_by(|wanted| identifiers.contains(&wanted.value))
+    }
+
+    /// Do two searches ask the same?
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.groups == other.groups && self.updated == other.updated
     }
 
     /// Only identifiers are asked for: what `ifNoneExist` may ask.
@@ -221,11 +299,55 @@ impl Query {
     }
 }
 
-/// A parameter's name in an answer: it came from the client.
+/// A parameter's or modifier's name in an answer: it came from the client, so only what FHIR itself calls so is repeated.
 fn shown(name: &str) -> &str {
-    let plain = name.len() <= 64 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-.".contains(c));
-    if plain && !name.is_empty() { name } else { "this parameter" }
+    const RESULTS: [&str; 20] = [
+        "_content",
+        "_contained",
+        "_containedType",
+        "_elements",
+        "_filter",
+        "_has",
+        "_include",
+        "_list",
+        "_profile",
+        "_query",
+        "_revinclude",
+        "_score",
+        "_security",
+        "_sort",
+        "_source",
+        "_summary",
+        "_tag",
+        "_text",
+        "_total",
+        "_type",
+    ];
+    const MODIFIERS: [&str; 12] = [
+        "above",
+        "below",
+        "code-text",
+        "contains",
+        "exact",
+        "identifier",
+        "in",
+        "iterate",
+        "missing",
+        "not",
+        "of-type",
+        "text",
+    ];
+    let known = |name: &str| {
+        RESULTS.contains(&name) || MODIFIERS.contains(&name) || name.starts_with('_') && OWN.contains(&name)
+    };
+    match known(name) || table().names_parameter(name) || table().resource_type(name).is_some() {
+        true => name,
+        false => "this parameter",
+    }
 }
+
+/// Parameters of every type.
+const OWN: [&str; 4] = ["_id", "_lastUpdated", "_count", "_page"];
 
 /// Values between commas; `\,` is a comma that belongs to a value. HL7 FHIR R4, search.html#escaping.
 fn alternatives(value: &str) -> impl Iterator<Item = String> {
@@ -261,7 +383,7 @@ fn bar(value: &str) -> Option<usize> {
     })
 }
 
-fn query_value(param: &'static str, target: Option<&str>, value: &str) -> Result<String, Issue> {
+fn query_value(base: &str, param: &'static str, target: Option<&str>, value: &str) -> Result<String, Issue> {
     let wrong = |text: &str| Err(Issue::error(Code::Value, format!("{param}: {text}")));
     match param {
         "_id" if is_id(value) => Ok(value.to_owned()),
@@ -273,10 +395,10 @@ fn query_value(param: &'static str, target: Option<&str>, value: &str) -> Result
             None => Ok(unescaped(value)),
         },
         "birthdate" => {
-            let day = value.strip_prefix("eq").unwrap_or(value);
-            match parse_date_time(day) {
-                Some(_) if day.len() == 10 => Ok(day.to_owned()),
-                Some(_) => Err(refused("birthdate: sealed dates are found by the whole day, YYYY-MM-DD")),
+            let date = value.strip_prefix("eq").unwrap_or(value);
+            match parse_date_time(date) {
+                Some(_) if date.len() <= 10 => Ok(date.to_owned()),
+                Some(_) => Err(refused("birthdate: a date of birth has no time of day")),
                 None if value.starts_with(|c: char| c.is_ascii_lowercase())
                     && value.get(2..).and_then(parse_date_time).is_some() =>
                 {
@@ -284,15 +406,25 @@ fn query_value(param: &'static str, target: Option<&str>, value: &str) -> Result
                         "birthdate: sealed dates are found by equality; prefixes other than eq are not supported",
                     ))
                 }
-                None => wrong("no date YYYY-MM-DD"),
+                None => wrong("no date: YYYY, YYYY-MM or YYYY-MM-DD"),
             }
         }
-        "phone" | "email" | "telecom" => match telecom(&unescaped(value)) {
-            none if none.is_empty() => wrong("neither a number nor an address"),
-            found => Ok(found),
-        },
+        "phone" | "email" | "telecom" => {
+            let (system, value) = match bar(value).and_then(|at| Some((value.get(..at)?, value.get(at + 1..)?))) {
+                Some((system, value)) => (Some(system), value),
+                None => (None, value),
+            };
+            match (system, telecom(&unescaped(value))) {
+                (Some(system), _) if !system.is_empty() && system != param => Err(refused(format!(
+                    "{param}: no other system goes with it; search by phone=, email= or telecom= and the value alone"
+                ))),
+                (_, none) if none.is_empty() => wrong("neither a number nor an address"),
+                (_, found) => Ok(found),
+            }
+        }
         "patient" | "subject" => {
             let target = target.or((param == "patient").then_some("Patient"));
+            let value = reference::local(base, value);
             match (reference::parse(value), target) {
                 (Some(Reference::Local { kind, id }), _) if target.is_none_or(|t| t == kind) => {
                     Ok(format!("{kind}/{id}"))
@@ -308,6 +440,27 @@ fn query_value(param: &'static str, target: Option<&str>, value: &str) -> Result
             found => Ok(found),
         },
     }
+}
+
+/// The dates that a date holds: its days, and its months where they are whole. A stored date is found where it lies
+/// within what is asked. HL7 FHIR R4, search.html#prefix, eq.
+fn dates_within(date: &str) -> Vec<String> {
+    let parts = |of: &str, numbers: std::ops::RangeInclusive<u8>| -> Vec<String> {
+        let all = numbers.map(|number| format!("{of}-{number:02}"));
+        all.filter(|date| parse_date_time(date).is_some()).collect()
+    };
+    let days = |month: &str| parts(month, 1..=31);
+    let mut dates = vec![date.to_owned()];
+    match date.len() {
+        4 => {
+            let months = parts(date, 1..=12);
+            dates.extend(months.iter().flat_map(|month| days(month)));
+            dates.extend(months);
+        }
+        7 => dates.extend(days(date)),
+        _ => {}
+    }
+    dates
 }
 
 fn bound(value: &str) -> Result<(Order, Span), Issue> {

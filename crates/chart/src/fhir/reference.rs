@@ -1,5 +1,6 @@
 //! The forms that `Reference.reference` takes. HL7 FHIR R4, references.html#literal.
 
+use super::json::{quoted, spliced, tokens};
 use super::resource::{is_id, is_resource_type};
 use super::table::table;
 
@@ -15,6 +16,34 @@ pub(crate) enum Reference<'a> {
     Urn,
     /// `Type?search`: to be resolved by the server, in transactions only.
     Conditional,
+}
+
+/// `Type/id` of an address below `base`, this server's own; anything else as it is.
+pub(crate) fn local<'a>(base: &str, address: &'a str) -> &'a str {
+    let rest = address.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
+    match rest.filter(|_| !base.is_empty()) {
+        Some(rest) if matches!(parse(rest), Some(Reference::Local { .. })) => rest,
+        _ => address,
+    }
+}
+
+/// `text`, its references to `base` written as `Type/id`.
+pub(crate) fn localised(base: &str, text: &str) -> String {
+    let (mut edits, mut all) = (Vec::new(), tokens(text).peekable());
+    let mut key = false;
+    while let Some((kind, place)) = all.next() {
+        let raw = text.get(place.clone()).unwrap_or_default();
+        if kind == b'"' && all.peek().is_some_and(|(next, _)| *next == b':') {
+            key = raw == "\"reference\"";
+        } else if kind == b'"' && key {
+            let Ok(address) = serde_json::from_str::<String>(raw) else { continue };
+            let found = local(base, &address);
+            if found.len() < address.len() {
+                edits.push((place, quoted(found)));
+            }
+        }
+    }
+    spliced(text, &edits)
 }
 
 pub(crate) fn parse(text: &str) -> Option<Reference<'_>> {
@@ -71,6 +100,19 @@ mod tests {
         );
         assert_eq!(parse("http://a.example/x"), Some(Reference::Absolute { kind: None }));
         assert_eq!(parse("Patient?identifier=1"), Some(Reference::Conditional));
+    }
+
+    #[test]
+    fn this_servers_own_addresses_are_written_as_it_keeps_them() {
+        let base = "http://a.example/fhir";
+        let text = r#"{"subject" : {"reference": "http:\/\/a.example/fhir/Patient/1"}, "url":"http://a.example/fhir/Patient/1",
+            "x":[{"reference":"http://a.example/fhir/Patient/2/_history/3"},{"reference":"http://b.example/fhir/Patient/1"},
+            {"reference":"http://a.example/fhirs/Patient/1"},{"reference":"http://a.example/fhir/Patience/1"}]}"#;
+        let expected = text
+            .replace("http:\\/\\/a.example/fhir/Patient/1\"}, ", "Patient/1\"}, ")
+            .replace("http://a.example/fhir/Patient/2", "Patient/2");
+        assert_eq!(localised(base, text), expected);
+        assert_eq!(localised("", text), text);
     }
 
     #[test]

@@ -4,10 +4,11 @@ use fhirkit::Json;
 use kit::Timestamp;
 use kit::limits::FHIR_BODY_BYTES_MAX;
 
-use super::check;
 use super::issue::{Code, Issue};
-use super::json::{members, quoted, spliced, within_limits};
+use super::json::{escaped_key, members, quoted, spliced, within_limits};
+use super::search::{Field, identifiers_of};
 use super::table::table;
+use super::{check, reference};
 
 /// `[A-Za-z0-9\-\.]{1,64}`: HL7 FHIR R4, datatypes.html#id.
 pub fn is_id(text: &str) -> bool {
@@ -41,7 +42,7 @@ impl std::fmt::Debug for Resource {
 impl Resource {
     /// What a client sent, checked against all of R4 that `check` knows.
     pub fn parse(bytes: &[u8], expected_type: Option<&str>) -> Result<Self, Vec<Issue>> {
-        let resource = Self::opened(bytes).map_err(|issue| vec![issue])?;
+        let resource = Self::received(bytes).map_err(|issue| vec![issue])?;
         if let Some(expected) = expected_type
             && expected != resource.kind
         {
@@ -51,6 +52,28 @@ impl Resource {
         match check::issues(&resource.json) {
             issues if issues.is_empty() => Ok(resource),
             issues => Err(issues),
+        }
+    }
+
+    /// What a client sent, and whose rules are still to be checked.
+    pub(crate) fn received(bytes: &[u8]) -> Result<Self, Issue> {
+        let resource = Self::opened(bytes)?;
+        match escaped_key(&resource.text) {
+            None => Ok(resource),
+            Some(path) => {
+                let place = check::printable(&format!("{}.{path}", resource.kind));
+                Err(Issue::error(Code::Structure, "a key is written with an escape; element names need none").at(place))
+            }
+        }
+    }
+
+    /// With the references to this server's own `base` written as it keeps them, `Type/id`: whose record it is, and what
+    /// finds it, then doesn't hang on the name that the server was called by.
+    pub fn parse_at(base: &str, bytes: &[u8], expected_type: Option<&str>) -> Result<Self, Vec<Issue>> {
+        let Ok(text) = std::str::from_utf8(bytes) else { return Self::parse(bytes, expected_type) };
+        match within_limits(text) {
+            Ok(()) => Self::parse(reference::localised(base, text).as_bytes(), expected_type),
+            Err(issue) => Err(vec![issue]),
         }
     }
 
@@ -115,7 +138,7 @@ impl Resource {
 
     /// The bytes to keep: `id`, `meta.versionId` and `meta.lastUpdated` are the server's, all else is the client's, to
     /// the last digit and blank.
-    pub fn stored(&self, id: &str, version: u32, last_updated: Timestamp) -> Vec<u8> {
+    pub fn stored(&self, id: &str, version: u32, last_updated: Timestamp) -> Result<Vec<u8>, Issue> {
         let meta_parts =
             [("versionId", quoted(&version.to_string())), ("lastUpdated", quoted(&last_updated.to_string()))];
         let own = members(&self.text, 0).unwrap_or_default();
@@ -143,11 +166,25 @@ impl Resource {
                 fresh.push_str(&format!(",\"meta\":{{\"{version}\":{n},\"{updated}\":{at}}}"));
             }
         }
-        if let Some(kind) = own.iter().find(|member| member.key == "resourceType") {
-            edits.push((kind.value.end..kind.value.end, fresh));
-        }
+        let Some(kind) = own.iter().find(|member| member.key == "resourceType") else {
+            return Err(Issue::error(Code::Required, "required element missing").at("resourceType"));
+        };
+        edits.push((kind.value.end..kind.value.end, fresh));
         edits.sort_by_key(|(place, _)| place.start);
-        spliced(&self.text, &edits).into_bytes()
+        Ok(spliced(&self.text, &edits).into_bytes())
+    }
+
+    /// Types of the resources inside it.
+    pub(crate) fn contained_types(&self) -> Vec<&str> {
+        find(&self.json, "contained")
+            .iter()
+            .map(|inside| inside.get("resourceType").and_then(Json::as_str).unwrap_or_default())
+            .collect()
+    }
+
+    /// What it is known by, as searches find it.
+    pub(crate) fn identifiers(&self) -> Vec<Field> {
+        identifiers_of(self.kind, &self.json).into_iter().map(|value| Field::new("identifier", value)).collect()
     }
 }
 

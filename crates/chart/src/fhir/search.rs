@@ -55,6 +55,19 @@ impl Field {
     }
 }
 
+/// What a resource of type `kind` is known by, with and without a system.
+pub(crate) fn identifiers_of(kind: &str, json: &Json) -> BTreeSet<String> {
+    let paths = table().search(kind).iter().filter(|(name, _)| *name == "identifier").flat_map(|(_, paths)| paths);
+    paths
+        .flat_map(|path| find(json, path))
+        .filter_map(|found| {
+            let part = |key: &str| found.get(key).and_then(Json::as_str);
+            Some([part("value")?.to_owned(), token(part("system"), part("value")?)])
+        })
+        .flatten()
+        .collect()
+}
+
 impl Resource {
     /// Every fact that the index should know; an error where there are more than `FIELDS_MAX`.
     pub fn search_fields(&self) -> Result<Vec<Field>, Issue> {
@@ -87,6 +100,10 @@ impl Resource {
         };
         self.values(param, paths).iter().any(|found| match is_name(param) {
             true => word_starts(found).any(|start| start.starts_with(value)),
+            // A date lies within the one that is asked for where it begins with it.
+            false if *param == "birthdate" => {
+                found.strip_prefix(value).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+            }
             false => found == value,
         })
     }
@@ -139,10 +156,13 @@ pub(crate) fn is_name(param: &str) -> bool {
     matches!(param, "name" | "family" | "given")
 }
 
+/// Ends an identifier's system: a control character, which no value holds, so that `a|b` without a system is not `b` of
+/// system `a`.
+pub(crate) const SYSTEM_END: char = '\u{1f}';
+
 /// Identifier with its system; none is told from every system there is.
 pub(crate) fn token(system: Option<&str>, value: &str) -> String {
-    // A control character, which no value holds: `a|b` without a system is then not `b` of system `a`.
-    format!("{}\u{1f}{value}", system.unwrap_or_default())
+    format!("{}{SYSTEM_END}{value}", system.unwrap_or_default())
 }
 
 /// The first `n` characters, where there are so many.
@@ -163,6 +183,12 @@ pub fn normalise(text: &str) -> String {
     for c in text.nfkd().flat_map(char::to_lowercase) {
         match c {
             '\u{300}'..='\u{36f}'
+            | '\u{93c}'
+            | '\u{9bc}'
+            | '\u{a3c}'
+            | '\u{abc}'
+            | '\u{b3c}'
+            | '\u{cbc}'
             | '\u{ad}'
             | '\u{200b}'..='\u{200f}'
             | '\u{2060}'
@@ -179,6 +205,17 @@ pub fn normalise(text: &str) -> String {
             '\u{d54}' => out.push_str("\u{d2e}\u{d4d}"),
             '\u{d55}' => out.push_str("\u{d2f}\u{d4d}"),
             '\u{d56}' => out.push_str("\u{d34}\u{d4d}"),
+            // Unicode, chapter 12, Malayalam: the same vowel sign AU in the old and in the new orthography. NFKD has taken the
+            // old one apart.
+            '\u{d57}' if out.ends_with('\u{d46}') => {
+                out.pop();
+                out.push('\u{d57}');
+            }
+            // Unicode, chapter 12, Tamil: the conjunct Sri is written with either letter.
+            '\u{bb0}' if out.ends_with("\u{bb6}\u{bcd}") => {
+                out.truncate(out.len() - "\u{bb6}\u{bcd}".len());
+                out.push_str("\u{bb8}\u{bcd}\u{bb0}");
+            }
             c if c.is_alphanumeric() || is_combining_mark(c) => out.push(c),
             _ if out.is_empty() || out.ends_with(' ') => {}
             _ => out.push(' '),
@@ -220,6 +257,11 @@ mod tests {
         assert_eq!(normalise("லட்சுமி"), "லட்சுமி");
         assert_eq!(normalise("സാജന്\u{200d}"), normalise("സാജൻ"), "both ways to write a chillu");
         assert_eq!(normalise("\u{958}"), normalise("\u{915}\u{93c}"), "both ways to write a nukta letter");
+        assert_eq!(normalise("ज़ैदी"), normalise("जैदी"), "with and without a nukta");
+        assert_eq!(normalise("ਜ਼ੈਦੀ"), normalise("ਜੈਦੀ"), "with and without a nukta");
+        assert_eq!(normalise("ഗൗരി"), normalise("ഗൌരി"), "both signs of the vowel AU");
+        assert_eq!(normalise("ஸ்ரீ"), normalise("ஶ்ரீ"), "both letters of Sri");
+        assert_ne!(normalise("ஶ"), normalise("ஸ"));
         assert_ne!(normalise("കി"), normalise("ക"));
     }
 

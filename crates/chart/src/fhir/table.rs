@@ -130,6 +130,12 @@ impl Table {
         self.compartments.get(kind).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether any type has a search parameter, or an element, of this name.
+    pub(crate) fn names_parameter(&self, name: &str) -> bool {
+        self.search.values().flatten().any(|(known, _)| *known == name)
+            || self.types.values().any(|of| of.elements.contains_key(name))
+    }
+
     /// Search parameters of a resource type, each with its paths.
     pub(crate) fn search(&self, kind: &str) -> &[(&'static str, Vec<&'static str>)] {
         self.search.get(kind).map(Vec::as_slice).unwrap_or_default()

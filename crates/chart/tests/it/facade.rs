@@ -1,100 +1,10 @@
 //! The façade: records on a real vault of five folders, behind permits.
 
-use std::path::Path;
-use std::sync::Arc;
-
-use chart::fhir::{Draft, Query, Resource};
+use chart::fhir::{Draft, Query};
 use chart::{Chart, ChartError, Context};
 use guard::{Act, Purpose, Role, Sensitivity, Target};
-use keys::{CustodianPackage, Holder, LocalHolder};
-use kit::{Id16, OperationId, OsEntropy, SystemClock};
-use vault::location::{FolderLocation, Location, Marker};
-use vault::{Access, Founding, Mode, Opening, Shape};
 
-const SERVERS: u8 = 5;
-
-struct Site(tempfile::TempDir);
-
-impl Site {
-    fn found() -> (Self, Chart) {
-        let site = Self(tempfile::tempdir().unwrap());
-        let vault = Id16(*b"chart facade 001");
-        let mut locations: Vec<Arc<dyn Location>> = Vec::new();
-        let mut holders: Vec<Arc<dyn Holder>> = Vec::new();
-        for number in 1..=SERVERS {
-            let marker = Marker::new(format!("server-{number}"), vault, number);
-            locations.push(Arc::new(FolderLocation::init(&site.at(&format!("{number}/shards")), marker).unwrap()));
-            let folder = site.at(&format!("{number}/holder"));
-            holders.push(Arc::new(LocalHolder::init(&folder, number, &OsEntropy).unwrap()));
-        }
-        let (_, recipient) = keys::new_identity();
-        let (custodians, _) = CustodianPackage::establish(1, &[recipient], &OsEntropy).unwrap();
-        let founded = vault::found(Founding {
-            vault,
-            origin: "chart.test/facade".into(),
-            shape: Shape::new(3, SERVERS, 3).unwrap(),
-            locations,
-            holders,
-            t: 3,
-            cache_ms: 60_000,
-            custodians,
-            gateway: Some(site.at("gateway")),
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(OsEntropy),
-        })
-        .unwrap();
-        let chart = site.chart(founded, Some(&site.at("gateway/index.sqlite")));
-        (site, chart)
-    }
-
-    fn at(&self, path: &str) -> std::path::PathBuf {
-        let path = self.0.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        path
-    }
-
-    fn chart(&self, vault: vault::Vault, index: Option<&Path>) -> Chart {
-        Chart::open(Arc::new(vault), index, Vec::new(), Arc::new(SystemClock), Arc::new(OsEntropy)).unwrap()
-    }
-
-    /// Opens it again, with an index that is rebuilt from nothing.
-    fn reopen(&self) -> Chart {
-        let mut locations: Vec<Arc<dyn Location>> = Vec::new();
-        let mut holders: Vec<Arc<dyn Holder>> = Vec::new();
-        for number in 1..=SERVERS {
-            let shards = self.at(&format!("{number}/shards"));
-            locations.push(Arc::new(FolderLocation::open(&shards, Id16(*b"chart facade 001")).unwrap()));
-            holders.push(Arc::new(LocalHolder::open(&self.at(&format!("{number}/holder"))).unwrap()));
-        }
-        let vault = vault::open(Opening {
-            locations,
-            access: Access::Holders { holders, cache_ms: 0 },
-            gateway: Some(self.at("gateway")),
-            vkey: None,
-            mode: Mode::Write,
-            clock: Arc::new(SystemClock),
-            entropy: Arc::new(OsEntropy),
-        })
-        .unwrap();
-        self.chart(vault, None)
-    }
-}
-
-fn context(chart: &Chart, role: Role, purpose: Purpose) -> Context {
-    let guard = chart.guard();
-    let console = Context { caller: guard.console(), purpose: Purpose::Operations, operation: operation() };
-    let permit = chart.admit(&console, Act::ManageAccess, Target::Centre, Sensitivity::Clinical).unwrap();
-    let (_, token) = guard.issue_token(&permit, role, "somebody", 60_000).unwrap();
-    Context { caller: guard.authenticate_bearer(&token).unwrap(), purpose, operation: operation() }
-}
-
-fn operation() -> OperationId {
-    OperationId::random(&OsEntropy)
-}
-
-fn resource(text: &str) -> Resource {
-    Resource::parse(text.as_bytes(), None).unwrap()
-}
+use crate::site::{SERVERS, Site, accesses, context, operation, resource};
 
 const PATIENT: &str = r#"{"resourceType":"Patient","id":"p1","identifier":[{"value":"N-77"}],
     "name":[{"family":"ലക്ഷ്മി","given":["മാതൃക"]}],"birthDate":"1961-02-03","telecom":[{"system":"phone","value":"+91 09846 012345"}]}"#;
@@ -139,7 +49,7 @@ fn a_record_lives_through_versions_searches_and_a_rebuilt_index() {
     };
     look(&chart, &who);
 
-    let gone = chart.delete(&who, "Condition", &diagnosis.id, None).unwrap();
+    let gone = chart.delete(&who, "Condition", &diagnosis.id, None).unwrap().unwrap();
     assert!(gone.bytes.is_none() && gone.version == 2);
     assert!(chart.read(&who, "Condition", &diagnosis.id, None).unwrap().version.deleted);
     assert!(!chart.read(&who, "Condition", &diagnosis.id, Some(1)).unwrap().bytes.is_empty());
@@ -172,11 +82,11 @@ fn a_transaction_is_kept_wholly_or_not_at_all() {
         )
     };
     let before = chart.vault().health().patients;
-    let refused = chart.transact(&who, Draft::parse(bundle("Patient/nobody").as_bytes()).unwrap());
+    let refused = chart.transact(&who, &Draft::parse(bundle("Patient/nobody").as_bytes()).unwrap());
     assert!(matches!(refused, Err(ChartError::UnknownPatient { .. })));
     assert_eq!(chart.vault().health().patients, before);
     let urn = "urn:uuid:0b0f9d3e-7f5e-4a39-9b0f-5f7b8f3a2c11";
-    let answers = chart.transact(&who, Draft::parse(bundle(urn).as_bytes()).unwrap()).unwrap();
+    let answers = chart.transact(&who, &Draft::parse(bundle(urn).as_bytes()).unwrap()).unwrap();
     assert!(answers.iter().all(|a| a.status == 201), "{answers:?}");
     assert_eq!(chart.vault().health().patients, before + 1);
 }
@@ -198,9 +108,8 @@ fn who_may_not_gets_nothing_and_stands_on_the_list() {
         assert!(matches!(chart.read(&who, "Condition", "no-such", None), Err(ChartError::Denied(_))), "{role}");
         assert!(matches!(chart.create(&who, resource(&condition("p1"))), Err(ChartError::Denied(_))), "{role}");
     }
-    let auditor = context(&chart, Role::Auditor, Purpose::Audit);
     let patient = chart.find_patient("N-77").unwrap().unwrap();
-    let rows = chart.access(&auditor, patient).unwrap();
+    let rows = accesses(&chart, "N-77");
     let denied = |role: Role| rows.iter().filter(|row| row.outcome == "denied" && row.role == role).count();
     assert!(denied(Role::ItAdministrator) >= 2 && denied(Role::Registrar) >= 2, "{rows:?}");
     // A permit for another patient opens nothing of hers.
@@ -227,4 +136,22 @@ fn an_erased_patient_is_refused_and_the_log_stays_whole() {
     assert_eq!(erased.erasure.refused_by.len(), usize::from(SERVERS));
     assert!(chart.read(&doctor, "Patient", "p1", None).is_err());
     assert!(chart.vault().verify().unwrap().is_clean());
+}
+
+#[test]
+fn a_hospital_number_is_no_fhir_id_and_nobody_guesses() {
+    let (_site, chart) = Site::found();
+    let registrar = context(&chart, Role::Registrar, Purpose::Operations);
+    chart.update(&registrar, resource(PATIENT), "p1", None).unwrap();
+    let hers = chart.patient_by_number("N-77").unwrap();
+    assert!(hers.is_some());
+    // Whoever may write a Patient chooses an id; it takes nobody's number away.
+    let imposter = r#"{"resourceType":"Patient","id":"N-77","name":[{"family":"Imposter"}]}"#;
+    chart.update(&registrar, resource(imposter), "N-77", None).unwrap();
+    assert_eq!(chart.patient_by_number("N-77").unwrap(), hers);
+    assert!(matches!(chart.find_patient("N-77"), Err(ChartError::AmbiguousPatient)));
+    assert_eq!(chart.find_patient("Patient/p1").unwrap(), hers);
+    assert_ne!(chart.find_patient("Patient/N-77").unwrap(), hers);
+    chart.delete(&registrar, "Patient", "N-77", None).unwrap();
+    assert_eq!(chart.find_patient("N-77").unwrap(), hers);
 }

@@ -12,13 +12,23 @@ use crate::tamper::walk;
 pub enum Form {
     Fhir,
     Dicom,
+    /// A person's signature or a verdict of the gate: what the centre made itself, and acknowledged.
+    Fact,
 }
 
 impl Form {
+    fn what(self) -> &'static str {
+        match self {
+            Self::Fhir => "FHIR resource",
+            Self::Dicom => "DICOM object",
+            Self::Fact => "approval or verdict",
+        }
+    }
+
     /// The bytes that must come back.
     fn essence(self, payload: &[u8]) -> &[u8] {
         match self {
-            Self::Fhir => payload,
+            Self::Fhir | Self::Fact => payload,
             Self::Dicom => payload.get(walk::data_set_at(payload)..).unwrap_or_default(),
         }
     }
@@ -62,10 +72,7 @@ impl Manifest {
     /// What is wrong with line `index`, given what the centre returned for its handle.
     pub fn judge(&self, index: usize, returned: Result<&[u8], String>) -> Option<String> {
         let line = self.0.get(index)?;
-        let what = match line.form {
-            Form::Fhir => "FHIR resource",
-            Form::Dicom => "DICOM object",
-        };
+        let what = line.form.what();
         let essence = match returned {
             Err(why) => return Some(format!("{what} {} is lost: {why}", line.handle)),
             Ok(payload) => line.form.essence(payload),
@@ -77,16 +84,20 @@ impl Manifest {
         (blake3::hash(essence) != line.digest).then(|| format!("{what} {} came back altered", line.handle))
     }
 
-    /// Reads every line back, on several threads.
-    pub fn judge_all(
+    /// Reads lines back on several threads: all of them, or as many as `most`, evenly spread.
+    pub fn judge_some(
         &self,
+        most: usize,
         threads: usize,
         read: &(dyn Fn(&str) -> Result<Vec<u8>, String> + Sync),
-        progress: &(dyn Fn(usize) + Sync),
+        progress: &(dyn Fn(usize, usize) + Sync),
     ) -> Findings {
-        let judged = crate::work::spread(threads, self.0.len(), |index| {
+        let (all, count) = (self.0.len(), self.0.len().min(most));
+        let judged = crate::work::spread(threads, count, |piece| {
+            // Product before quotient: the last one is below `all`.
+            let index = piece * all / count.max(1);
             let returned = self.handle(index).map_or(Err(String::new()), read);
-            progress(index);
+            progress(piece + 1, count);
             self.judge(index, returned.as_deref().map_err(Clone::clone))
         });
         let mut findings = Findings::default();

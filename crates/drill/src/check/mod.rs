@@ -1,7 +1,9 @@
 //! The judges. Each looks at what comes out of the centre with its own eyes: none shares code with what it checks, and
 //! each says what it verifies and what it doesn't.
 
+pub mod account;
 pub mod bytes;
+pub mod damage;
 pub mod gate;
 pub mod list;
 pub mod plaintext;

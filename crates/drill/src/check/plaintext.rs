@@ -4,7 +4,7 @@
 //! UTF-8, UTF-16 in both byte orders, ASCII letters in either case, hexadecimal, base64 and base64url at every
 //! alignment, percent-encoded, with JSON or XML escapes, reversed; nor inside a zstd, gzip, zlib or zip stream that
 //! begins anywhere, three deep. None of the given keys either, raw, reversed, hexadecimal or base64. Does not verify:
-//! values under eight bytes; other encodings (base64 with line breaks, encodings of encodings); deflate streams
+//! values under eight bytes (their names are given); other encodings (base64 with line breaks, encodings of encodings); deflate streams
 //! without a header; other compressors; a value cut in pieces; what can be inferred from sizes and times.
 //!
 //! An Aho–Corasick automaton was considered: ten thousand patients make a million needles of thirty million bytes, and
@@ -28,14 +28,26 @@ const NEEDLE_BYTES_MIN: usize = 8;
 /// A larger file is searched piece by piece; pieces overlap by more than the longest needle.
 const PIECE_BYTES: usize = 256 * 1024 * 1024;
 const OVERLAP_BYTES: usize = 64 * 1024;
-/// What one compressed stream may unfold to, and all streams of one piece together.
-const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
-const STREAMS_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Streams inside streams.
 const DEPTH_MAX: usize = 3;
 /// Bits of the filter per needle, at least: one position in a hundred is looked up for nothing, and the filter of a
 /// million needles still fits in a processor's cache.
 const BITS_PER_NEEDLE: usize = 16;
+
+/// How far compressed streams are unfolded. What lies beyond is a finding: not searched is not the same as clean.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// What one stream may unfold to.
+    pub stream_bytes: usize,
+    /// All streams of one piece together.
+    pub streams_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { stream_bytes: 64 * 1024 * 1024, streams_bytes: 1024 * 1024 * 1024 }
+    }
+}
 
 /// Something that must not be readable.
 pub struct Planted {
@@ -107,6 +119,7 @@ pub struct Needles {
     heads: HashMap<u64, usize>,
     filter: Filter,
     too_short: Vec<String>,
+    limits: Limits,
 }
 
 /// How much was searched, and what was found.
@@ -160,7 +173,11 @@ impl Needles {
             needle.next = heads.insert(key, index);
             filter.add(key);
         }
-        Self { what, text, needles, heads, filter, too_short }
+        Self { what, text, needles, heads, filter, too_short, limits: Limits::default() }
+    }
+
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Values that are searched for.
@@ -227,17 +244,28 @@ impl Needles {
         if depth >= DEPTH_MAX {
             return;
         }
-        let mut budget = STREAMS_BYTES_MAX;
+        let mut budget = self.limits.streams_bytes;
         for (offset, kind) in streams(bytes) {
-            let unfolded = kind.unfold(bytes.get(offset..).unwrap_or_default(), budget.min(STREAM_BYTES_MAX));
+            let inside = || format!("{} at byte {} of {place}", kind.name(), at + offset);
+            if budget < NEEDLE_BYTES_MIN {
+                let max = self.limits.streams_bytes;
+                found.findings.add(format!("not searched, since {max} bytes were unfolded before: {}", inside()));
+                return;
+            }
+            let limit = budget.min(self.limits.stream_bytes);
+            // One byte more than is searched shows that there is more.
+            let mut unfolded = kind.unfold(bytes.get(offset..).unwrap_or_default(), limit + 1);
             if unfolded.len() < NEEDLE_BYTES_MIN {
                 continue;
+            }
+            if unfolded.len() > limit {
+                unfolded.truncate(limit);
+                found.findings.add(format!("not searched beyond its first {limit} bytes: {}", inside()));
             }
             budget -= unfolded.len();
             found.streams += 1;
             found.stream_bytes += u64::try_from(unfolded.len()).unwrap_or(0);
-            let inside = format!("{} at byte {} of {place}", kind.name(), at + offset);
-            self.piece(&unfolded, &inside, 0, depth + 1, found);
+            self.piece(&unfolded, &inside(), 0, depth + 1, found);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use drill::attack::{self, Attack, AttackError, DrillRoot};
+use drill::attack::{self, Attack, AttackError, Blow, DrillRoot, Reach};
 
 fn server(root: &DrillRoot, name: &str) -> std::path::PathBuf {
     let folder = root.path().join(name);
@@ -23,13 +23,14 @@ fn each_attack_leaves_nothing_as_it_was() {
     let dir = tempfile::tempdir().unwrap();
     let root = DrillRoot::create(&dir.path().join("drill")).unwrap();
     for attack in Attack::ALL {
-        let folder = server(&root, attack.what());
+        let blow = Blow::thorough(attack);
+        let folder = server(&root, blow.what());
         let older = root.path().join("older");
         attack::copy(&folder, &older).unwrap();
         fs::write(folder.join("volume"), vec![8; 400_000]).unwrap();
         fs::write(folder.join("deep/new"), b"came later").unwrap();
         let before = content(&folder);
-        let damage = attack.strike(&root, &folder, Some(&older), 3).unwrap();
+        let damage = blow.strike(&root, &folder, Some(&older), 3).unwrap();
         assert_eq!(damage.files, 3);
         let after = content(&folder);
         assert_ne!(after.0, before.0, "{attack:?}");
@@ -43,7 +44,8 @@ fn each_attack_leaves_nothing_as_it_was() {
             Attack::BitFlipped => {
                 let differing = after.0.iter().zip(&before.0).filter(|(a, b)| a != b).count();
                 assert!((1..=20).contains(&differing), "{differing}");
-                assert_ne!(after.1, before.1);
+                let bits: u32 = after.1.iter().zip(&before.1).map(|(a, b)| (a ^ b).count_ones()).sum();
+                assert_eq!(bits, 1, "a small file says something wrong that may look right");
             }
             Attack::Truncated => assert!(after.0.len() < before.0.len() && after.1.len() < before.1.len()),
             Attack::RolledBack => {
@@ -52,6 +54,22 @@ fn each_attack_leaves_nothing_as_it_was() {
             }
         }
         fs::remove_dir_all(&older).unwrap();
+    }
+}
+
+#[test]
+fn an_attack_on_large_files_leaves_the_small_ones_and_the_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = DrillRoot::create(&dir.path().join("drill")).unwrap();
+    for attack in [Attack::Wiped, Attack::Encrypted, Attack::BitFlipped, Attack::Truncated] {
+        let blow = Blow { attack, reach: Reach::LargeFiles };
+        let folder = server(&root, blow.what());
+        let before = content(&folder);
+        assert_eq!(blow.strike(&root, &folder, None, 3).unwrap().files, 1);
+        let after = content(&folder);
+        assert_ne!(after.0, before.0, "{attack:?}");
+        assert_eq!(after.1, before.1, "{attack:?}");
+        assert_eq!(folder.join("volume").exists(), attack != Attack::Wiped);
     }
 }
 
@@ -66,22 +84,25 @@ fn nothing_outside_the_drills_root_is_touched() {
     std::os::unix::fs::symlink(&outside, &link).unwrap();
     let through_dots = root.path().join("../hospital");
     for folder in [&outside, &link, &through_dots] {
-        let refused = Attack::Wiped.strike(&root, folder, None, 0);
+        let refused = Blow::thorough(Attack::Wiped).strike(&root, folder, None, 0);
         assert!(matches!(refused, Err(AttackError::Outside { .. })), "{refused:?}");
     }
-    assert!(matches!(Attack::Wiped.strike(&root, root.path(), None, 0), Err(AttackError::Outside { .. })));
+    assert!(matches!(
+        Blow::thorough(Attack::Wiped).strike(&root, root.path(), None, 0),
+        Err(AttackError::Outside { .. })
+    ));
     assert!(matches!(DrillRoot::open(&outside), Err(AttackError::Unmarked(_))));
     assert!(matches!(DrillRoot::create(&outside), Err(AttackError::NotEmpty(_))));
     // A link inside an attacked folder is removed, never followed.
     let folder = server(&root, "a");
     std::os::unix::fs::symlink(&outside, folder.join("deep/link")).unwrap();
-    Attack::Encrypted.strike(&root, &folder, None, 0).unwrap();
-    Attack::Wiped.strike(&root, &folder, None, 0).unwrap();
+    Blow::thorough(Attack::Encrypted).strike(&root, &folder, None, 0).unwrap();
+    Blow::thorough(Attack::Wiped).strike(&root, &folder, None, 0).unwrap();
     assert_eq!(fs::read(outside.join("records")).unwrap(), b"irreplaceable");
     // A root whose marker is gone is nobody's any more.
     let folder = server(&root, "b");
     fs::remove_file(root.path().join("HOLDFAST-DRILL-ROOT")).unwrap();
-    assert!(matches!(Attack::Wiped.strike(&root, &folder, None, 0), Err(AttackError::Unmarked(_))));
+    assert!(matches!(Blow::thorough(Attack::Wiped).strike(&root, &folder, None, 0), Err(AttackError::Unmarked(_))));
 }
 
 #[test]
@@ -92,7 +113,9 @@ fn the_choice_follows_the_seed_and_has_every_kind() {
         assert_eq!(chosen.len(), 11);
         assert!(chosen.windows(2).all(|pair| pair[0].0 < pair[1].0) && chosen[10].0 < 14);
         for attack in Attack::ALL {
-            assert!(chosen.iter().any(|(_, a)| *a == attack), "{attack:?}");
+            for reach in [Reach::Everything, Reach::LargeFiles] {
+                assert!(chosen.iter().any(|(_, blow)| *blow == Blow { attack, reach }), "{attack:?} {reach:?}");
+            }
         }
     }
     assert_ne!(attack::choose(1, 14, 11), attack::choose(2, 14, 11));
@@ -104,5 +127,8 @@ fn a_roll_back_needs_an_older_copy() {
     let dir = tempfile::tempdir().unwrap();
     let root = DrillRoot::create(dir.path()).unwrap();
     let folder = server(&root, "a");
-    assert!(matches!(Attack::RolledBack.strike(&root, &folder, None, 0), Err(AttackError::NoOlderCopy(_))));
+    assert!(matches!(
+        Blow::thorough(Attack::RolledBack).strike(&root, &folder, None, 0),
+        Err(AttackError::NoOlderCopy(_))
+    ));
 }

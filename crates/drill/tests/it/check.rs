@@ -1,15 +1,17 @@
 //! The checkers, each with its twin: what is wrong rings, what is right doesn't.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 
 use base64::Engine;
+use drill::check::account::{self, Noted};
 use drill::check::bytes::{Form, Manifest};
+use drill::check::damage;
 use drill::check::gate::{Trial, judge};
 use drill::check::list::{self, TrueRow};
-use drill::check::plaintext::{Needles, Planted};
-use drill::system::{ListRow, Verdict};
+use drill::check::plaintext::{Limits, Needles, Planted};
+use drill::system::{AccountLine, Blamed, Deed, ListRow, Verdict};
 use kit::{Entropy, SeededEntropy};
 
 use crate::centre;
@@ -161,6 +163,25 @@ fn keys_and_file_names_are_found() {
 }
 
 #[test]
+fn what_is_too_large_to_be_searched_is_a_finding() {
+    let bomb = zstd(&vec![0; 100_000]);
+    let many = [bomb.clone(), bomb.clone(), bomb.clone()].concat();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("bombs"), many).unwrap();
+    let found = |stream_bytes, streams_bytes| {
+        let needles = needles().within(Limits { stream_bytes, streams_bytes });
+        needles.search(&[("server 1".into(), dir.path().into())], 1, &|_, _| {}).unwrap().findings
+    };
+    assert!(found(100_000, 300_000).none(), "all of it is searched");
+    let cut = found(90_000, 300_000);
+    assert_eq!(cut.total, 3, "{cut:?}");
+    assert!(cut.spelled_out[0].contains("not searched beyond its first 90000 bytes: a zstd stream at byte 0"));
+    let used_up = found(100_000, 200_000);
+    assert_eq!(used_up.total, 1, "{used_up:?}");
+    assert!(used_up.spelled_out[0].starts_with("not searched, since 200000 bytes were unfolded before"));
+}
+
+#[test]
 fn short_values_are_named_not_skipped_in_silence() {
     let needles = Needles::new([Planted::text("a code", "C61"), Planted::text("a name", NAME)]);
     assert_eq!(needles.too_short(), ["a code"]);
@@ -178,7 +199,7 @@ fn one_altered_byte_rings() {
         "a" => Ok(b"{\"resourceType\":\"Patient\"}".to_vec()),
         _ => Ok(course.plan.clone()),
     };
-    assert!(manifest.judge_all(2, &read, &|_| {}).none());
+    assert!(manifest.judge_some(9, 2, &read, &|_, _| {}).none());
     // The File Meta Information may be written anew; one bit of the data set may not.
     let mut renamed = drill::tamper::walk::File::read(&course.plan).unwrap();
     renamed.meta.set_text(0x0002_0016, *b"AE", "GATEWAY");
@@ -196,7 +217,7 @@ fn one_altered_byte_rings() {
     assert!(manifest.judge(0, Ok(b"{\"resourceType\":\"Patiens\"}")).unwrap().contains("altered"));
     assert!(manifest.judge(0, Err("gone".into())).unwrap().contains("lost: gone"));
     let broken = |handle: &str| if handle == "a" { read(handle) } else { Err("no shard".into()) };
-    assert_eq!(manifest.judge_all(2, &broken, &|_| {}).total, 1);
+    assert_eq!(manifest.judge_some(9, 2, &broken, &|_, _| {}).total, 1);
 }
 
 #[test]
@@ -257,4 +278,46 @@ fn every_wrong_field_of_the_list_rings() {
     stranger.push(ListRow { number: "MRN-1".into(), ..rows[0].clone() });
     assert_eq!(list::judge(&truth, &stranger, &none).total, 1, "a stranger");
     assert!(list::judge(&truth, &stranger, &BTreeSet::from(["MRN-1".to_owned()])).none());
+}
+
+#[test]
+fn every_gap_in_an_account_rings() {
+    let line = |deed, text: &str| AccountLine { deed, text: text.into() };
+    let before = vec![
+        line(Some(Deed::Stored), "1: stored"),
+        line(Some(Deed::Stored), "2: stored"),
+        line(Some(Deed::Refused), "3: refused"),
+    ];
+    let deeds = BTreeMap::from([(Deed::Stored, 2), (Deed::Refused, 1)]);
+    let noted = Noted { number: "SYN-1".into(), deeds, before: before.clone(), wrong: vec![] };
+    let judge = |after: &[AccountLine]| account::judge(&noted, Ok(after.to_vec()));
+    assert!(judge(&before).none());
+    let mut more = before.clone();
+    more.push(line(None, "4: after the recovery"));
+    assert!(judge(&more).none());
+    assert!(judge(&before[..2]).spelled_out.concat().contains("refused"), "a refusal forgotten");
+    assert_eq!(judge(&[before[1].clone(), before[0].clone(), before[2].clone()]).total, 2, "two lines changed places");
+    let mut rewritten = before.clone();
+    rewritten[1].text = "2: stored by somebody else".into();
+    assert_eq!(judge(&rewritten).total, 1);
+    assert!(account::judge(&noted, Err("no index".into())).spelled_out[0].contains("lost: no index"));
+    // What the centre never put on the account was missing before the attack already.
+    let silent = Noted { before: vec![], ..noted.clone() };
+    assert_eq!(account::judge(&silent, Ok(vec![])).total, 2);
+    assert_eq!(account::judge(&Noted { wrong: vec!["an auditor got in"], ..noted }, Ok(before)).total, 1);
+}
+
+#[test]
+fn a_damaged_server_that_passes_for_sound_rings() {
+    let attacked = BTreeMap::from([(0, "wiped".to_owned()), (4, "every file cut short".to_owned())]);
+    let blamed = |servers: &[usize]| {
+        Ok(servers.iter().map(|&server| Blamed { server, what: "unreachable".into() }).collect::<Vec<_>>())
+    };
+    assert!(damage::judge(&attacked, &blamed(&[0, 4])).none());
+    let missed = damage::judge(&attacked, &blamed(&[0]));
+    assert_eq!(missed.spelled_out, ["server 05 passes for sound: every file cut short"]);
+    let innocent = damage::judge(&attacked, &blamed(&[0, 4, 9]));
+    assert_eq!(innocent.spelled_out.len(), 1);
+    assert!(innocent.spelled_out[0].contains("server 10"), "{innocent:?}");
+    assert!(!damage::judge(&attacked, &Err("no quorum".into())).none());
 }

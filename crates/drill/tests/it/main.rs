@@ -4,6 +4,7 @@
 mod attack;
 mod check;
 mod scenario;
+mod small;
 mod synthetic;
 mod tamper;
 

@@ -14,10 +14,12 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::any;
-use chart::fhir::{Draft, Issue, Query, Resource, ResponseEntry};
+use chart::fhir::{Change, Draft, Issue, Query, Resource, ResponseEntry};
 use kit::{Fault, OperationId, Timestamp};
 
 pub use interaction::Interaction;
+
+use crate::intake::Places;
 
 /// Where FHIR stands on this server.
 pub const ROOT: &str = "/fhir";
@@ -29,6 +31,7 @@ pub struct Record {
     pub id: String,
     pub version: u32,
     pub updated: Timestamp,
+    pub change: Change,
     /// With the id and the version that the server gave it; none where this version deleted it.
     pub bytes: Option<Vec<u8>>,
 }
@@ -44,9 +47,9 @@ pub struct Page {
 pub enum Refusal {
     /// There is no such record, or no such version of it.
     NotFound,
-    /// `If-Match` names another version than the current one.
+    /// `If-Match` names another version than the current one; none where there never was one.
     VersionConflict {
-        current: u32,
+        current: Option<u32>,
     },
     /// What came in breaks a rule.
     Invalid(Vec<Issue>),
@@ -89,7 +92,7 @@ pub trait Records: Send + Sync + 'static {
 
     fn vread(&self, context: &Self::Context, kind: &'static str, id: &str, version: u32) -> Result<Record, Refusal>;
 
-    /// Keeps a next version, or the first one (version 1) under the client's id. The resource's id is `id`.
+    /// Keeps a next version, or the first one under the client's id. The resource's id is `id`.
     fn update(
         &self,
         context: &Self::Context,
@@ -98,7 +101,7 @@ pub trait Records: Send + Sync + 'static {
         if_match: Option<u32>,
     ) -> Result<Record, Refusal>;
 
-    /// Keeps a version without bytes.
+    /// Keeps a version without bytes; or gives the one that there is already. Not found where nothing ever was.
     fn delete(
         &self,
         context: &Self::Context,
@@ -124,9 +127,14 @@ pub trait Records: Send + Sync + 'static {
     fn bundle(&self, context: &Self::Context, draft: Draft) -> Result<Vec<ResponseEntry>, Refusal>;
 }
 
-/// Routes of `/fhir`.
+/// Routes of `/fhir`, with places for bodies of their own.
 pub fn router<R: Records>(records: Arc<R>) -> Router {
-    let service = Arc::new(serve::Service::new(records));
+    router_in(records, Places::default())
+}
+
+/// Routes of `/fhir`.
+pub(crate) fn router_in<R: Records>(records: Arc<R>, places: Places) -> Router {
+    let service = Arc::new(serve::Service::new(records, places));
     // One door for every address and method: a refusal of the framework's own would be no OperationOutcome.
     Router::new()
         .route(ROOT, any(serve::serve::<R>))

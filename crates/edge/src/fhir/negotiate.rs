@@ -90,9 +90,13 @@ pub(super) fn prefer(headers: &HeaderMap) -> Prefer {
     all.flat_map(|value| value.split([',', ';'])).find_map(find).unwrap_or(Prefer::Representation)
 }
 
-/// The version in `If-Match`.
+/// The version in `If-Match`. Of two, either could be the one that is meant.
 pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<u32>, Refused> {
-    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let mut all = headers.get_all(header::IF_MATCH).iter();
+    let Some(value) = all.next() else { return Ok(None) };
+    if all.next().is_some() {
+        return Err((400, Issue::error(Code::Value, "If-Match stands twice; it names one version: W/\"number\"")));
+    }
     let version = value.to_str().ok().and_then(parse_etag);
     version.map(Some).ok_or((400, Issue::error(Code::Value, "If-Match is no version of this server: W/\"number\"")))
 }
@@ -101,6 +105,14 @@ pub(super) fn if_match(headers: &HeaderMap) -> Result<Option<u32>, Refused> {
 pub(super) fn holds(headers: &HeaderMap, version: u32) -> bool {
     let all = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     all.flat_map(|value| value.split(',')).any(|etag| parse_etag(etag) == Some(version))
+}
+
+/// `If-Match` where there is no version that it could be about.
+pub(super) fn matches_nothing(headers: &HeaderMap) -> Result<(), Refused> {
+    match headers.contains_key(header::IF_MATCH) {
+        true => Err(refused(400, "If-Match goes with PUT and DELETE only")),
+        false => Ok(()),
+    }
 }
 
 /// A header that would change what a write does, and that is not supported, is no reason to do it unconditionally.
@@ -113,17 +125,12 @@ pub(super) fn unconditional(headers: &HeaderMap) -> Result<(), Refused> {
     }
 }
 
-/// The token of `Authorization: Bearer …` (RFC 6750).
-pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    Some(token.trim()).filter(|token| scheme.eq_ignore_ascii_case("bearer") && !token.is_empty())
-}
-
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
 
     use super::*;
+    use crate::intake::bearer;
 
     fn with(name: &'static str, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())])
@@ -170,6 +177,9 @@ mod tests {
         for wrong in ["3", "*", "W/\"03\"", "W/\"x\""] {
             assert_eq!(if_match(&with("if-match", wrong)).unwrap_err().0, 400, "{wrong}");
         }
+        let mut twice = with("if-match", "W/\"3\"");
+        twice.append("if-match", HeaderValue::from_static("W/\"3\""));
+        assert_eq!(if_match(&twice).unwrap_err().0, 400);
         assert!(holds(&with("if-none-match", "W/\"1\", W/\"2\""), 2) && !holds(&HeaderMap::new(), 2));
         assert_eq!(bearer(&with("authorization", "bearer abc")), Some("abc"));
         for wrong in ["Basic abc", "Bearer ", "Bearer", ""] {

@@ -58,8 +58,8 @@ impl Reply {
     }
 
     /// A record that was written.
-    pub(super) fn written(record: Record, status: u16, prefer: Prefer, base: &str) -> Self {
-        let (version, updated) = (record.version, record.updated);
+    pub(super) fn written(record: Record, prefer: Prefer, base: &str) -> Self {
+        let (version, updated, status) = (record.version, record.updated, record.change.status());
         let location = format!("{base}/{}/{}/_history/{version}", record.kind, record.id);
         let done = |text: &str| Issue {
             severity: Severity::Information,
@@ -133,9 +133,17 @@ impl From<Refusal> for Reply {
                 Self::issues(404, &[Issue::error(Code::NotFound, "there is no such record or version")])
             }
             Refusal::VersionConflict { current } => {
-                let text =
-                    format!("If-Match names another version than the current one, {current}: read it, then repeat");
-                Self::issues(412, &[Issue::error(Code::Conflict, text)]).header(header::ETAG, etag(current))
+                let text = match current {
+                    Some(current) => {
+                        format!("If-Match names another version than the current one, {current}: read it, then repeat")
+                    }
+                    None => "If-Match names a version, and there is no such record".to_owned(),
+                };
+                let reply = Self::issues(412, &[Issue::error(Code::Precondition, text)]);
+                match current {
+                    Some(current) => reply.header(header::ETAG, etag(current)),
+                    None => reply,
+                }
             }
             Refusal::Invalid(issues) => Self::issues(status_of_issues(&issues), &issues),
             Refusal::Fault(fault) => Self::json(status_of_fault(&fault), fault_outcome(&fault).to_string()),

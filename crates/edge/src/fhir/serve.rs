@@ -1,7 +1,6 @@
 //! From a request to its answer.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -12,36 +11,40 @@ use chart::fhir::{
     COUNT_DEFAULT, COUNT_MAX, Code, Draft, Issue, Link, Query, Resource, Version, capability_statement, history,
     response_bundle, searchset,
 };
-use http_body_util::BodyExt;
 use kit::OperationId;
 use kit::limits::FHIR_BODY_BYTES_MAX;
 use tokio::sync::Semaphore;
 
 use super::interaction::Interaction;
-use super::negotiate::{accepts_json, bearer, holds, if_match, prefer, sends_form, sends_json, unconditional};
+use super::negotiate::{accepts_json, holds, if_match, matches_nothing, prefer, sends_form, sends_json, unconditional};
 use super::reply::{Reply, etag};
 use super::{Page, ROOT, Record, Records, Refusal};
+use crate::intake::{self, BODY_TIME_MAX, Place, Places, Unread, bearer};
 
-/// Requests past authentication at once: each may hold a body of 16 MiB and a parsed form of some times that.
+/// Requests that are worked on at once: each may hold a parsed form of some times 16 MiB.
 const REQUESTS_MAX: usize = 32;
 
 /// A search's form is a few hundred bytes.
 const FORM_BYTES_MAX: usize = 64 * 1024;
 
-/// Of a body that is too long, so much is heard before the connection is closed.
-const BODY_HEARD_MAX: usize = 4 * FHIR_BODY_BYTES_MAX;
-
-/// A body that trickles in holds a place that others wait for.
-const BODY_TIME_MAX: Duration = Duration::from_secs(60);
-
 pub(super) struct Service<R> {
     records: Arc<R>,
-    places: Semaphore,
+    /// For bodies, while they come in and are worked on.
+    places: Places,
+    working: Arc<Semaphore>,
 }
 
 impl<R> Service<R> {
-    pub(super) fn new(records: Arc<R>) -> Self {
-        Self { records, places: Semaphore::new(REQUESTS_MAX) }
+    pub(super) fn new(records: Arc<R>, places: Places) -> Self {
+        Self { records, places, working: Arc::new(Semaphore::new(REQUESTS_MAX)) }
+    }
+
+    /// Who comes without a good token sends no body, and waits for nothing.
+    fn place(&self, headers: &HeaderMap) -> Result<Place, Reply> {
+        let text = "too many bodies are on their way, by this token or in all; send it again in a moment";
+        self.places
+            .take(bearer(headers).unwrap_or_default())
+            .ok_or_else(|| Reply::issues(429, &[Issue::error(Code::Transient, text)]).header(header::RETRY_AFTER, "1"))
     }
 }
 
@@ -124,15 +127,15 @@ async fn answer<R: Records>(
         // Open to everybody: a client learns from it that it needs a token.
         return Ok(capabilities());
     }
-    let _place = service.places.acquire().await.map_err(|_| Reply::broken())?;
     let context = authenticated(service, headers, operation).await?;
-    let records = Arc::clone(&service.records);
+    let (records, working) = (Arc::clone(&service.records), &service.working);
     let query_refused = |issue: Issue| Reply::issues(400, &[issue]);
     match interaction {
         Interaction::Capabilities => Ok(capabilities()),
         Interaction::Search { kind, form } => {
             let encoded = if form {
                 sends_form(headers)?;
+                let _place = service.place(headers)?;
                 let body = read(headers, body, FORM_BYTES_MAX).await?;
                 let text = String::from_utf8(body)
                     .map_err(|_| query_refused(Issue::error(Code::Syntax, "the form is no UTF-8")))?;
@@ -141,8 +144,8 @@ async fn answer<R: Records>(
             } else {
                 encoded
             };
-            let query = Query::parse_encoded(kind, &encoded).map_err(query_refused)?;
-            blocking(move || {
+            let query = Query::parse_at(&base, kind, &encoded).map_err(query_refused)?;
+            blocking(working, move || {
                 let page = records.search(&context, &query)?;
                 let this = query.link(&base, query.page());
                 let next = page.next.as_deref().map(|token| query.link(&base, Some(token)));
@@ -152,7 +155,7 @@ async fn answer<R: Records>(
         }
         Interaction::History { kind, id } => {
             let asked = Asked::of(&encoded, true).map_err(query_refused)?;
-            blocking(move || {
+            blocking(working, move || {
                 let page = records.history(&context, kind, &id, asked.count, asked.page.as_deref())?;
                 let link = |token: Option<&str>| {
                     let token = token.map(|token| format!("&_page={token}")).unwrap_or_default();
@@ -165,7 +168,7 @@ async fn answer<R: Records>(
         }
         Interaction::Read { kind, id } => {
             Asked::of(&encoded, false).map_err(query_refused)?;
-            let record = blocking(move || records.read(&context, kind, &id)).await?;
+            let record = blocking(working, move || records.read(&context, kind, &id)).await?;
             if record.bytes.is_some() && holds(headers, record.version) {
                 return Ok(Reply { status: 304, ..Reply::default() }.header(header::ETAG, etag(record.version)));
             }
@@ -173,42 +176,46 @@ async fn answer<R: Records>(
         }
         Interaction::Vread { kind, id, version } => {
             Asked::of(&encoded, false).map_err(query_refused)?;
-            blocking(move || records.vread(&context, kind, &id, version)).await.map(Reply::record)
+            blocking(working, move || records.vread(&context, kind, &id, version)).await.map(Reply::record)
         }
         Interaction::Create { kind } => {
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
+            matches_nothing(headers)?;
+            let _place = service.place(headers)?;
             let (prefer, body) = (prefer(headers), json_body(headers, body).await?);
-            let record = blocking(move || {
-                let resource = Resource::parse(&body, Some(kind)).map_err(Refusal::Invalid)?;
+            let served_at = base.clone();
+            let record = blocking(working, move || {
+                let resource = Resource::parse_at(&served_at, &body, Some(kind)).map_err(Refusal::Invalid)?;
                 records.create(&context, resource)
             })
             .await?;
-            Ok(Reply::written(record, 201, prefer, &base))
+            Ok(Reply::written(record, prefer, &base))
         }
         Interaction::Update { kind, id } => {
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
             let if_match = if_match(headers)?;
+            let _place = service.place(headers)?;
             let (prefer, body) = (prefer(headers), json_body(headers, body).await?);
-            let record = blocking(move || {
-                let resource = Resource::parse(&body, Some(kind)).map_err(Refusal::Invalid)?;
+            let served_at = base.clone();
+            let record = blocking(working, move || {
+                let resource = Resource::parse_at(&served_at, &body, Some(kind)).map_err(Refusal::Invalid)?;
                 if resource.id() != Some(id.as_str()) {
                     let text = "must be there, and be the id in the address";
-                    return Err(Issue::error(Code::Value, text).at(format!("{kind}.id")).into());
+                    return Err(Issue::error(Code::Mismatch, text).at(format!("{kind}.id")).into());
                 }
                 records.update(&context, resource, &id, if_match)
             })
             .await?;
-            let status = if record.version == 1 { 201 } else { 200 };
-            Ok(Reply::written(record, status, prefer, &base))
+            Ok(Reply::written(record, prefer, &base))
         }
         Interaction::Delete { kind, id } => {
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
             let (if_match, prefer) = (if_match(headers)?, prefer(headers));
             // What isn't there need not be deleted: HL7 FHIR R4, http.html#delete.
-            let done = blocking(move || match records.delete(&context, kind, &id, if_match) {
+            let done = blocking(working, move || match records.delete(&context, kind, &id, if_match) {
                 Ok(record) => Ok(Some(record.version)),
                 Err(Refusal::NotFound) => Ok(None),
                 Err(refusal) => Err(refusal),
@@ -218,9 +225,11 @@ async fn answer<R: Records>(
         Interaction::Bundle => {
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
+            matches_nothing(headers)?;
+            let _place = service.place(headers)?;
             let body = json_body(headers, body).await?;
-            blocking(move || {
-                let draft = Draft::parse(&body).map_err(Refusal::Invalid)?;
+            blocking(working, move || {
+                let draft = Draft::parse_at(&base, &body).map_err(Refusal::Invalid)?;
                 let kind = draft.kind();
                 let entries = records.bundle(&context, draft)?;
                 Ok(Reply::json(200, response_bundle(kind, &entries)))
@@ -242,7 +251,11 @@ async fn authenticated<R: Records>(
     found.map_err(|_| Reply::broken())?.ok_or_else(|| Reply::unauthorized(true))
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Refusal> + Send + 'static) -> Result<T, Reply> {
+async fn blocking<T: Send + 'static>(
+    working: &Arc<Semaphore>,
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Reply> {
+    let _working = working.acquire().await.map_err(|_| Reply::broken())?;
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(Reply::from),
         // It panicked, or the server is stopping.
@@ -255,41 +268,21 @@ async fn json_body(headers: &HeaderMap, body: Body) -> Result<Vec<u8>, Reply> {
     read(headers, body, FHIR_BODY_BYTES_MAX).await
 }
 
-/// The body, within its bound. A longer one is heard out for a while and thrown away: a client that is cut off while it
-/// speaks seldom reads the answer.
 async fn read(headers: &HeaderMap, body: Body, bytes_max: usize) -> Result<Vec<u8>, Reply> {
     if headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
         return Err(Reply::issues(415, &[Issue::error(Code::NotSupported, "a compressed body is not supported")]));
     }
-    match tokio::time::timeout(BODY_TIME_MAX, collected(body, bytes_max)).await {
-        Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => {
+    intake::read(body, bytes_max).await.map_err(|unread| match unread {
+        Unread::TooLong => {
             let text = format!("the body is larger than {bytes_max} bytes");
-            Err(Reply::issues(413, &[Issue::error(Code::TooLong, text)]))
+            Reply::issues(413, &[Issue::error(Code::TooLong, text)])
         }
-        Ok(Err(_)) => Err(Reply::issues(400, &[Issue::error(Code::Syntax, "the body broke off")])),
-        Err(_) => {
+        Unread::BrokeOff => Reply::issues(400, &[Issue::error(Code::Syntax, "the body broke off")]),
+        Unread::TooSlow => {
             let text = format!("the body took longer than {} seconds", BODY_TIME_MAX.as_secs());
-            Err(Reply::issues(408, &[Issue::error(Code::TooCostly, text)]))
+            Reply::issues(408, &[Issue::error(Code::TooCostly, text)])
         }
-    }
-}
-
-async fn collected(mut body: Body, bytes_max: usize) -> Result<Option<Vec<u8>>, axum::Error> {
-    let (mut bytes, mut heard) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        heard += data.len();
-        if heard > bytes_max {
-            bytes = Vec::new();
-            if heard > BODY_HEARD_MAX {
-                break;
-            }
-        } else {
-            bytes.extend_from_slice(&data);
-        }
-    }
-    Ok((heard <= bytes_max).then_some(bytes))
+    })
 }
 
 /// `http://HOST/fhir`, as the client wrote the host; what an address can't hold is refused.
@@ -307,11 +300,12 @@ fn bundle(page: &Page, base: &str, this: &str, next: Option<&str>, build: Build)
     let versions: Vec<Version<'_>> = page
         .records
         .iter()
-        .map(|Record { kind, id, version, updated, bytes }| Version {
+        .map(|Record { kind, id, version, updated, change, bytes }| Version {
             kind,
             id,
             version: *version,
             updated: *updated,
+            change: *change,
             bytes: bytes.as_deref(),
         })
         .collect();

@@ -79,6 +79,11 @@ fn a_record_is_created_read_changed_deleted_and_remembered() {
     outcome(&stale, 412, "conflict");
     assert_eq!(stale.header("etag"), Some("W/\"1\""));
     outcome(&server.send("PUT", &at, &["If-Match: seven"], &changed), 400, "value");
+    outcome(&server.send("PUT", &at, &["If-Match: W/\"1\"", "If-Match: W/\"2\""], &changed), 400, "value");
+    outcome(&server.send("POST", "/Patient", &["If-Match: W/\"1\""], &text), 400, "not-supported");
+    let absent = server.send("PUT", "/Patient/nowhere", &["If-Match: W/\"1\""], &changed.replace(id, "nowhere"));
+    outcome(&absent, 412, "conflict");
+    assert!(absent.header("etag").is_none() && !absent.text().contains('0'), "there is no version 0");
     let second = server.send("PUT", &at, &["If-Match: W/\"1\""], &changed);
     assert_eq!(valid(&second, 200, "Patient")["meta"]["versionId"], "2");
     assert_eq!(server.send("GET", &format!("{at}/_history/1"), &[], "").body, first.body);
@@ -108,7 +113,17 @@ fn a_record_is_created_read_changed_deleted_and_remembered() {
     assert_eq!((methods(&rest), rest["link"].as_array().unwrap().len()), (vec!["POST".to_owned()], 1));
 
     let again = server.send("PUT", &at, &[], &changed);
-    assert_eq!(valid(&again, 200, "Patient")["meta"]["versionId"], "4", "brought back");
+    assert_eq!(valid(&again, 201, "Patient")["meta"]["versionId"], "4", "brought back");
+    assert!(again.header("location").unwrap().ends_with("/_history/4"));
+    let history = valid(&server.send("GET", &format!("{at}/_history"), &[], ""), 200, "Bundle");
+    assert_eq!(methods(&history), ["PUT", "DELETE", "PUT", "POST"]);
+    assert_eq!(history["entry"][0]["response"]["status"], "201 Created");
+
+    let body = json!({ "resourceType": "Patient", "id": "mine" }).to_string();
+    assert_eq!(server.send("PUT", "/Patient/mine", &[], &body).status, 201);
+    let history = valid(&server.send("GET", "/Patient/mine/_history", &[], ""), 200, "Bundle");
+    assert_eq!(methods(&history), ["PUT"], "nobody posted it");
+    assert_eq!(history["entry"][0]["request"]["url"], "Patient/mine");
 }
 
 #[test]
@@ -122,7 +137,7 @@ fn a_client_may_choose_the_id_and_how_much_comes_back() {
     outcome(&server.send("DELETE", "/Patient/chosen", &["Prefer: return=OperationOutcome"], ""), 200, "informational");
     for wrong in [json!({ "resourceType": "Patient", "id": "other" }), json!({ "resourceType": "Patient" })] {
         let answer = server.send("PUT", "/Patient/chosen", &[], &wrong.to_string());
-        outcome(&answer, 422, "value");
+        outcome(&answer, 400, "value");
         assert_eq!(answer.json()["issue"][0]["expression"][0], "Patient.id");
     }
 }
@@ -148,6 +163,12 @@ fn searches_by_address_and_by_form_lead_from_page_to_page() {
     let form = ["Content-Type: application/x-www-form-urlencoded"];
     let posted = server.request(TOKEN, "POST", "/Patient/_search", &form, b"identifier=urn:mrn%7CKL-1&_count=100");
     assert_eq!(valid(&posted, 200, "Bundle")["entry"].as_array().unwrap().len(), 5);
+    let base = format!("http://{}/fhir", server.address);
+    let hers = json!({ "resourceType": "Condition", "subject": { "reference": format!("{base}/Patient/{}", ids[0]) } });
+    let hers = valid(&server.send("POST", "/Condition", &[], &hers.to_string()), 201, "Condition");
+    assert_eq!(hers["subject"]["reference"], format!("Patient/{}", ids[0]), "this server's own address");
+    let by_address = format!("/Condition?patient={base}/Patient/{}", ids[0]);
+    assert_eq!(valid(&server.send("GET", &by_address, &[], ""), 200, "Bundle")["entry"].as_array().unwrap().len(), 1);
     let none = valid(&server.send("GET", "/Patient?identifier=KL-2", &[], ""), 200, "Bundle");
     assert!(none.get("entry").is_none(), "an empty array is no valid FHIR");
     outcome(&server.send("GET", "/Patient?gender=female", &[], ""), 400, "not-supported");

@@ -11,6 +11,7 @@ pub enum V {
     Text(VR, String),
     Floats(Vec<f32>),
     Short(i16),
+    Unsigned(u16),
     Sequence(Vec<Item>),
 }
 
@@ -120,6 +121,7 @@ fn element(tag: Tag, value: &V, layout: Layout, out: &mut Vec<u8>) {
         }
         V::Floats(values) => (VR::FL, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
         V::Short(value) => (VR::SS, value.to_le_bytes().to_vec()),
+        V::Unsigned(value) => (VR::US, value.to_le_bytes().to_vec()),
         V::Sequence(items) => (VR::SQ, sequence(items, layout)),
     };
     put_tag(tag, out);
@@ -206,7 +208,7 @@ fn setup() -> Item {
         )
 }
 
-fn group(metersets: &[(u32, &str)]) -> Item {
+pub fn group(metersets: &[(u32, &str)]) -> Item {
     let beams = metersets.iter().map(|(number, meterset)| {
         Item::new()
             .with(t::BEAM_DOSE, "1.1")
@@ -225,7 +227,7 @@ fn group(metersets: &[(u32, &str)]) -> Item {
         .items(t::REFERENCED_BEAM_SEQUENCE, beams)
 }
 
-fn plan(class: &str) -> Item {
+pub fn plan(class: &str) -> Item {
     object(class, "RTPLAN")
         .with(t::OPERATORS_NAME, "Someone")
         .with(t::RT_PLAN_LABEL, "Breast L")
@@ -235,7 +237,7 @@ fn plan(class: &str) -> Item {
         .items(t::PATIENT_SETUP_SEQUENCE, [setup()])
 }
 
-fn beam(number: u32, name: &str) -> Item {
+pub fn beam(number: u32, name: &str) -> Item {
     Item::new()
         .with(t::MANUFACTURER, "Linac works")
         .with(t::DEVICE_SERIAL_NUMBER, "77")
@@ -255,14 +257,14 @@ fn beam(number: u32, name: &str) -> Item {
         .with(t::REFERENCED_PATIENT_SETUP_NUMBER, "1")
 }
 
-fn jaws(kind: &str) -> Item {
+pub fn jaws(kind: &str) -> Item {
     Item::new()
         .with(t::RT_BEAM_LIMITING_DEVICE_TYPE, kind)
         .with(t::SOURCE_TO_BEAM_LIMITING_DEVICE_DISTANCE, "450")
         .with(t::NUMBER_OF_LEAF_JAW_PAIRS, "1")
 }
 
-fn leaves(pairs: usize) -> Item {
+pub fn leaves(pairs: usize) -> Item {
     let half = i64::try_from(pairs).unwrap() * 5 / 2;
     let boundaries: Vec<String> = (0..=pairs).map(|i| (i64::try_from(i).unwrap() * 5 - half).to_string()).collect();
     Item::new()
@@ -271,7 +273,7 @@ fn leaves(pairs: usize) -> Item {
         .with(t::LEAF_POSITION_BOUNDARIES, boundaries.join("\\"))
 }
 
-fn position(kind: &str, positions: &str) -> Item {
+pub fn position(kind: &str, positions: &str) -> Item {
     Item::new().with(t::RT_BEAM_LIMITING_DEVICE_TYPE, kind).with(t::LEAF_JAW_POSITIONS, positions)
 }
 
@@ -282,7 +284,7 @@ fn leaf_positions(pairs: usize, shift: usize) -> String {
     [bank("-"), bank("")].concat().join("\\")
 }
 
-fn first_point() -> Item {
+pub fn first_point() -> Item {
     Item::new()
         .with(t::CONTROL_POINT_INDEX, "0")
         .with(t::NOMINAL_BEAM_ENERGY, "6")
@@ -307,7 +309,7 @@ fn first_point() -> Item {
         .with(t::TABLE_TOP_ROLL_ROTATION_DIRECTION, "NONE")
 }
 
-fn later_point(index: usize, weight: impl Into<String>) -> Item {
+pub fn later_point(index: usize, weight: impl Into<String>) -> Item {
     Item::new().with(t::CONTROL_POINT_INDEX, index.to_string()).with(t::CUMULATIVE_METERSET_WEIGHT, weight)
 }
 
@@ -591,7 +593,13 @@ pub fn ions(layers: usize, spots: usize) -> Item {
 
 /// The plans that every general test goes over.
 pub fn all() -> Vec<(&'static str, Item)> {
-    vec![("photons", photons()), ("arcs", arcs(5)), ("electrons", electrons()), ("ions", ions(3, 4))]
+    vec![
+        ("photons", photons()),
+        ("arcs", arcs(5)),
+        ("electrons", electrons()),
+        ("ions", ions(3, 4)),
+        ("passive ions", crate::passive::passive_ions()),
+    ]
 }
 
 pub fn beam_at(number: usize) -> Path {

@@ -256,27 +256,3 @@ fn the_text_of_a_small_plan_is_as_documented() {
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()).as_ref().try_into().unwrap();
     assert_eq!(plan.digest().0, sha);
 }
-
-/// Every attribute that the reader knows stands in the document, under what it is there for.
-#[test]
-fn the_document_lists_every_attribute() {
-    use treatment::Attribute;
-    use treatment::schema::{self, Part, Rule};
-    fn each(rules: &[Rule], see: &mut dyn FnMut(&Rule)) {
-        for rule in rules {
-            see(rule);
-            if let Part::Items(_, _, inner) = rule.part {
-                each(inner, see);
-            }
-        }
-    }
-    let documented = include_str!("../../../../docs/formats/delivery-digest.md");
-    for rules in schema::ALL {
-        assert!(rules.len() <= 128, "what was seen is kept in 128 bits");
-        assert!(rules.windows(2).all(|pair| pair[0].tag < pair[1].tag), "the list is searched by bisection");
-        each(rules, &mut |rule| {
-            let number = Attribute(rule.tag).number();
-            assert!(documented.contains(&number), "{number} {} is not in the document", Attribute(rule.tag).keyword());
-        });
-    }
-}

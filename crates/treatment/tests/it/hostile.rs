@@ -116,6 +116,62 @@ fn little_bytes_make_no_large_plan() {
     assert!(matches!(Plan::parse(&file(&plan, IMPLICIT)), Err(PlanError::TooMany { what: "items", .. })));
 }
 
+/// So many private elements, each under a tag of its own.
+fn private(count: u32) -> impl Iterator<Item = (dicom_core::Tag, crate::build::V)> {
+    let tag = |i: u32| {
+        let group = 0x3289 + 2 * (i / 0xF000);
+        dicom_core::Tag(u16::try_from(group).unwrap(), u16::try_from(0x1000 + i % 0xF000).unwrap())
+    };
+    (0..count).map(move |i| (tag(i), crate::build::V::Text(dicom_core::VR::LO, String::new())))
+}
+
+/// A setup that every beam refers to counts once against what may be read of a plan.
+#[test]
+fn what_is_shared_is_read_once() {
+    use dicom_dictionary_std::tags as t;
+    let with = |beams: u32, elements: u32| {
+        let mut plan = crate::build::photons();
+        let (first, reference) = {
+            let first = plan.at(&crate::build::beam_at(0)).clone();
+            let group = plan.at(&[(t::FRACTION_GROUP_SEQUENCE, 0)]);
+            (first, group.at(&[(t::REFERENCED_BEAM_SEQUENCE, 0)]).clone())
+        };
+        for number in 10..10 + beams {
+            let number = number.to_string();
+            plan.sequence(t::BEAM_SEQUENCE).push(first.clone().with(t::BEAM_NUMBER, number.clone()));
+            let group = plan.at(&[(t::FRACTION_GROUP_SEQUENCE, 0)]);
+            group.sequence(t::REFERENCED_BEAM_SEQUENCE).push(reference.clone().with(t::REFERENCED_BEAM_NUMBER, number));
+            group.set(t::NUMBER_OF_BEAMS, (beams + 2).to_string());
+        }
+        for shared in [t::PATIENT_SETUP_SEQUENCE, t::TOLERANCE_TABLE_SEQUENCE] {
+            plan.at(&[(shared, 0)]).0.extend(private(elements));
+        }
+        Plan::parse(&file(&plan, IMPLICIT))
+    };
+    with(200, 3_000).unwrap();
+    let error = with(0, 500_000).unwrap_err();
+    assert_eq!(error.to_string(), "beam 1 setup: more than 500000 elements");
+}
+
+/// Values are counted before any is decoded: here every one is faulty, and the number is what is refused.
+#[test]
+fn values_are_counted_before_they_are_decoded() {
+    use dicom_dictionary_std::tags as t;
+    let refusal = |tag, path: &[(dicom_core::Tag, usize)], values: usize| {
+        let mut plan = crate::build::photons();
+        plan.at(path).set(tag, vec!["x"; values].join("\\"));
+        Plan::parse(&file(&plan, IMPLICIT)).unwrap_err().to_string()
+    };
+    let point = crate::build::point_at(0, 0);
+    let leaves = [&point[..], &[(t::BEAM_LIMITING_DEVICE_POSITION_SEQUENCE, 2)]].concat();
+    assert!(refusal(t::LEAF_JAW_POSITIONS, &leaves, 8).contains("value 1 is not a number"));
+    assert!(refusal(t::LEAF_JAW_POSITIONS, &leaves, 7).contains("it has 7 values, it takes pairs"));
+    let many = refusal(t::LEAF_JAW_POSITIONS, &leaves, 1_000_002);
+    assert!(many.contains("it has 1000002 values, it takes 1000000 at most"), "{many}");
+    assert!(refusal(t::ISOCENTER_POSITION, &point, 4).contains("it has 4 values, it takes 3"));
+    assert!(refusal(t::NUMBER_OF_WEDGES, &crate::build::beam_at(0), 3).contains("it has 3 values, it takes 1"));
+}
+
 #[test]
 fn disorder_is_refused() {
     let element = |tag: [u8; 4]| [&tag[..], &[2, 0, 0, 0], b"A "].concat();
@@ -165,7 +221,7 @@ proptest! {
     }
 
     #[test]
-    fn no_damaged_plan_panics(which in 0..4_usize, explicit: bool, damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+    fn no_damaged_plan_panics(which in 0..5_usize, explicit: bool, damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
         let plan = &all()[which].1;
         let mut bytes = file(plan, if explicit { EXPLICIT } else { IMPLICIT });
         for (at, byte) in damage {

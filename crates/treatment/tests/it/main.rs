@@ -4,9 +4,12 @@
 
 mod approval;
 mod build;
+mod document;
+mod edges;
 mod gate;
 mod harmless;
 mod hostile;
 mod mutation;
 mod object;
+mod passive;
 mod strict;

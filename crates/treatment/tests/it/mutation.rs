@@ -53,6 +53,7 @@ const KEYS: &[Tag] = &[
     t::FRACTION_GROUP_NUMBER,
     t::BEAM_NUMBER,
     t::BLOCK_NUMBER,
+    t::BLOCK_SLAB_NUMBER,
     t::COMPENSATOR_NUMBER,
     t::GENERAL_ACCESSORY_NUMBER,
     t::REFERENCED_ROI_NUMBER,
@@ -106,6 +107,7 @@ fn mutants(plan: &Item) -> Vec<Mutant> {
                 V::Floats(values)
             }
             V::Short(n) => V::Short(n + 1),
+            V::Unsigned(n) => V::Unsigned(n + 7),
             V::Sequence(_) => return,
         };
         all.push((path.clone(), tag, changed));
@@ -140,8 +142,7 @@ fn each_change_of_one_unit_is_noticed_and_named() {
             assert_eq!(difference.same_delivery(), expected == Class::Toleranced, "{what}: {difference:?}");
             if !KEYS.contains(&tag) {
                 for field in &difference.fields {
-                    assert_eq!(field.tag, Attribute(tag).number(), "{what}: {field:?}");
-                    assert_eq!(field.keyword, Attribute(tag).keyword(), "{what}");
+                    assert_eq!(field.attribute, Attribute(tag), "{what}: {field:?}");
                     assert_eq!(field.class, expected, "{what}");
                 }
             }
@@ -218,16 +219,138 @@ fn the_diff_says_where_and_by_how_much() {
         lines,
         [
             "beam 1 point 0 (to point 1): (300A,011E) GantryAngle: 300.50 → 300.60 °",
-            "beam 1 point 0: (300A,0128) TableTopVerticalPosition: -120.50 → -150.50 mm",
             "beam 1 point 0 device ASYMY (to point 1): (300A,011C) LeafJawPositions [2]: 60.00 → 61.00 mm",
             "group 1 beam 2: (300A,0086) BeamMeterset: 87.500 → 88.000 MU",
+            "beam 1 point 0: (300A,0128) TableTopVerticalPosition: -120.50 → -150.50 mm (toleranced, beyond 20 mm)",
         ]
     );
     assert!(!difference.within_tolerance());
     let json = serde_json::to_value(&difference).unwrap();
     assert_eq!(json["fields"][0]["keyword"], "GantryAngle");
+    assert_eq!(json["fields"][0]["tag"], "(300A,011E)");
     assert_eq!(json["fields"][0]["beam"], 1);
     assert_eq!(json["fields"][0]["control_point"], 0);
-    assert_eq!(json["fields"][1]["class"], "toleranced");
+    assert_eq!(json["fields"][3]["class"], "toleranced");
     assert_eq!(serde_json::from_value::<Difference>(json).unwrap(), difference);
+}
+
+/// Every leaf of every point moved, and one meterset: the leaves are counted, what is spelled out is bounded, and the
+/// meterset is named.
+#[test]
+fn a_difference_of_any_size_is_bounded_and_counted() {
+    use treatment::diff::FIELDS_MAX;
+    let points = 178;
+    let mut plan = crate::build::arcs(points);
+    let before = Plan::parse(&file(&plan, IMPLICIT)).unwrap();
+    for beam in 0..2 {
+        for point in 0..points {
+            let mut path = crate::build::point_at(beam, point);
+            path.push((t::BEAM_LIMITING_DEVICE_POSITION_SEQUENCE, if point == 0 { 2 } else { 0 }));
+            let device = plan.at(&path);
+            let shifted: Vec<String> = device
+                .text(t::LEAF_JAW_POSITIONS)
+                .split('\\')
+                .map(|leaf| format!("{:.2}", leaf.parse::<f64>().unwrap() + point as f64 / 100.0 + 1.0))
+                .collect();
+            device.set(t::LEAF_JAW_POSITIONS, shifted.join("\\"));
+        }
+    }
+    plan.at(&[(t::FRACTION_GROUP_SEQUENCE, 0), (t::REFERENCED_BEAM_SEQUENCE, 1)]).set(t::BEAM_METERSET, "250");
+    let after = Plan::parse(&file(&plan, IMPLICIT)).unwrap();
+    let difference = Difference::of(&before.delivery, &after.delivery);
+    assert_eq!((difference.fields.len(), difference.delivery), (FIELDS_MAX, 2 * points * 120 + 1));
+    assert_eq!(difference.more.iter().map(|more| more.fields).sum::<usize>(), difference.delivery - FIELDS_MAX);
+    let left_out: Vec<String> = difference.more.iter().map(ToString::to_string).collect();
+    assert!(left_out.contains(&"group 1 beam 2: (300A,0086) BeamMeterset: 1 more".to_owned()), "{left_out:?}");
+    let few = Difference::spelling_out(&before.delivery, &after.delivery, 20);
+    assert_eq!((few.fields.len(), few.delivery), (20, difference.delivery));
+    assert!(!few.same_delivery());
+}
+
+/// What is taken over differs in one way all along; a leaf that stands while others move is one difference too.
+#[test]
+fn points_that_differ_alike_are_one_difference() {
+    let points = 60;
+    let mut plan = crate::build::photons();
+    let beam = plan.at(&crate::build::beam_at(0));
+    let last = beam.at(&[(t::CONTROL_POINT_SEQUENCE, 1)]).clone();
+    for index in 2..points {
+        beam.sequence(t::CONTROL_POINT_SEQUENCE).push(last.clone().with(t::CONTROL_POINT_INDEX, index.to_string()));
+    }
+    beam.set(t::NUMBER_OF_CONTROL_POINTS, points.to_string());
+    let device = [(t::CONTROL_POINT_SEQUENCE, 0), (t::BEAM_LIMITING_DEVICE_POSITION_SEQUENCE, 2)];
+    let shifted = "-11\\-11\\-12\\-13\\11\\11\\12\\13";
+    let mut moved = plan.clone();
+    plan.at(&crate::build::beam_at(0)).at(&device).set(t::LEAF_JAW_POSITIONS, "-10\\-11\\-12\\-13\\10\\11\\12\\13");
+    moved.at(&crate::build::beam_at(0)).at(&device).set(t::LEAF_JAW_POSITIONS, shifted);
+    // At point 30 one of the two goes back, repeated in full.
+    let mut repeated = plan.at(&crate::build::beam_at(0)).at(&device).clone();
+    repeated.set(t::LEAF_JAW_POSITIONS, "-11\\-11\\-12\\-13\\10\\11\\12\\13");
+    moved
+        .at(&crate::build::point_at(0, 30))
+        .0
+        .insert(t::BEAM_LIMITING_DEVICE_POSITION_SEQUENCE, V::Sequence(vec![repeated]));
+    let [a, b] = [plan, moved].map(|plan| Plan::parse(&file(&plan, IMPLICIT)).unwrap().delivery);
+    let lines: Vec<String> = Difference::of(&a, &b).fields.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "beam 1 point 0 device MLCX (to point 59): (300A,011C) LeafJawPositions [1]: -10.00 → -11.00 mm",
+            "beam 1 point 0 device MLCX (to point 29): (300A,011C) LeafJawPositions [5]: 10.00 → 11.00 mm",
+        ]
+    );
+}
+
+/// A value of another length is shown by its first numbers and its length.
+#[test]
+fn a_long_value_is_not_spelled_out() {
+    let [a, b] = [40, 41].map(|spots| Plan::parse(&file(&crate::build::ions(1, spots), IMPLICIT)).unwrap().delivery);
+    let difference = Difference::of(&a, &b);
+    let map = difference.fields.iter().find(|f| f.attribute.0 == t::SCAN_SPOT_POSITION_MAP).unwrap();
+    assert!(map.a.as_ref().is_some_and(|a| a.ends_with("… (80 values)") && a.len() < 200), "{map:?}");
+}
+
+#[test]
+fn a_toleranced_field_says_so() {
+    let line = |tag: Tag, text: &str| {
+        let mut plan = crate::build::photons();
+        let before = Plan::parse(&file(&plan, IMPLICIT)).unwrap();
+        plan.at(&crate::build::point_at(0, 0)).set(tag, text);
+        plan.at(&[(t::TOLERANCE_TABLE_SEQUENCE, 0)]).set(t::GANTRY_ANGLE_TOLERANCE, "2");
+        let after = Plan::parse(&file(&plan, IMPLICIT)).unwrap();
+        let difference = Difference::of(&before.delivery, &after.delivery);
+        difference.fields.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    };
+    let table = "beam 1 tolerance: (300A,0044) GantryAngleTolerance: 1.00 → 2.00 ° (toleranced)";
+    assert_eq!(
+        line(t::TABLE_TOP_VERTICAL_POSITION, "-121"),
+        format!("{table}; beam 1 point 0: (300A,0128) TableTopVerticalPosition: -120.50 → -121.00 mm (toleranced)")
+    );
+    let far = line(t::SOURCE_TO_SURFACE_DISTANCE, "890");
+    assert!(far.starts_with("beam 1 point 0"), "what is out of tolerance comes first: {far}");
+    assert!(far.contains("912.30 → 890.00 mm (toleranced, beyond 10 mm)"), "{far}");
+}
+
+/// A meterset is counted in what the beam's dosimeter counts.
+#[test]
+fn a_meterset_has_the_unit_of_its_dosimeter() {
+    let delivery = |unit: &str, meterset: &str| {
+        let mut plan = crate::build::photons();
+        plan.at(&crate::build::beam_at(1)).set(t::PRIMARY_DOSIMETER_UNIT, unit);
+        plan.at(&crate::build::point_at(1, 0)).set(t::DOSE_RATE_SET, meterset);
+        plan.at(&[(t::FRACTION_GROUP_SEQUENCE, 0), (t::REFERENCED_BEAM_SEQUENCE, 1)]).set(t::BEAM_METERSET, meterset);
+        Plan::parse(&file(&plan, IMPLICIT)).unwrap().delivery
+    };
+    let lines = |a, b| -> Vec<String> { Difference::of(&a, &b).fields.iter().map(ToString::to_string).collect() };
+    let rate = "beam 2 point 0 (to point 3): (300A,0115) DoseRateSet:";
+    let meterset = "group 1 beam 2: (300A,0086) BeamMeterset:";
+    for (unit, meterset_unit, rate_unit) in [("MU", " MU", " MU/min"), ("NP", " NP", " NP/min"), ("MINUTE", " min", "")]
+    {
+        let expected =
+            [format!("{rate} 87.000 → 88.000{rate_unit}"), format!("{meterset} 87.000 → 88.000{meterset_unit}")];
+        assert_eq!(lines(delivery(unit, "87"), delivery(unit, "88")), expected);
+    }
+    let both = lines(delivery("MU", "87"), delivery("NP", "88"));
+    assert_eq!(both[0], "beam 2: (300A,00B3) PrimaryDosimeterUnit: MU → NP");
+    assert_eq!(both[2], format!("{meterset} 87.000 MU → 88.000 NP"));
 }

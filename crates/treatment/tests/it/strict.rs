@@ -6,12 +6,12 @@ use treatment::{Plan, PlanError};
 
 use crate::build::{EXPLICIT, IMPLICIT, Item, V, arcs, beam_at, file, ions, photons, point_at};
 
-fn parse(plan: &Item) -> Result<Plan, PlanError> {
+pub fn parse(plan: &Item) -> Result<Plan, PlanError> {
     Plan::parse(&file(plan, IMPLICIT))
 }
 
 /// The refusal of a plan that was changed at a path.
-fn refusal(mut plan: Item, path: &[(Tag, usize)], change: impl FnOnce(&mut Item)) -> PlanError {
+pub fn refusal(mut plan: Item, path: &[(Tag, usize)], change: impl FnOnce(&mut Item)) -> PlanError {
     change(plan.at(path));
     parse(&plan).unwrap_err()
 }
@@ -24,8 +24,10 @@ macro_rules! refused {
     }};
 }
 
-const GROUP: [(Tag, usize); 1] = [(t::FRACTION_GROUP_SEQUENCE, 0)];
-const FIRST_REFERENCE: [(Tag, usize); 2] = [(t::FRACTION_GROUP_SEQUENCE, 0), (t::REFERENCED_BEAM_SEQUENCE, 0)];
+pub(crate) use refused;
+
+pub const GROUP: [(Tag, usize); 1] = [(t::FRACTION_GROUP_SEQUENCE, 0)];
+pub const FIRST_REFERENCE: [(Tag, usize); 2] = [(t::FRACTION_GROUP_SEQUENCE, 0), (t::REFERENCED_BEAM_SEQUENCE, 0)];
 
 #[test]
 fn beams_and_groups_must_fit_together() {
@@ -660,8 +662,11 @@ fn a_value_representation_is_not_negotiable() {
 fn other_objects_are_no_plans() {
     let dose = crate::build::object(treatment::Kind::RtDose.sop_class(), "RTDOSE");
     assert!(matches!(parse(&dose), Err(PlanError::NotAPlan { .. })));
-    assert!(Plan::parse(b"").is_err());
-    assert!(Plan::parse(b"not DICOM at all, but long enough to hold something").is_err());
+    for bytes in
+        [&b""[..], b"not DICOM at all, but long enough to hold something", b"\x7fELF\x02\x01\x01\0\0\0", b"\x08"]
+    {
+        assert!(Plan::parse(bytes).unwrap_err().to_string().starts_with("this is not DICOM"));
+    }
 }
 
 /// The promise is 5 ms; a shared test machine and an unoptimised build get some more.

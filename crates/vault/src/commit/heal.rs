@@ -1,5 +1,6 @@
 //! Makes shards again: of one segment at every location that lacks it, and in the background for who was down.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::error::VaultError;
 use crate::header::{self, Header, segment_name};
 use crate::location::{Object, Put};
 use crate::shelf::{Found, Located, REPAIRS_MAX, Shelf};
+use crate::survey::Survey;
 
 /// How often a location that is down is asked again.
 const PROBE: Duration = Duration::from_millis(1_000);
@@ -79,71 +81,119 @@ pub(crate) fn restore(core: &Core, coder: &mut Coder, segment: u64) -> Result<us
         let (prefix, shards) = remake(core, coder, segment, &located)?;
         for at in bad {
             let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
-            good += usize::from(put_shard(&core.shelf, at, segment, &located, [&prefix, shard]).unwrap_or(false));
+            if put_shard(&core.shelf, at, segment, &located, [&prefix, shard]).unwrap_or(false) {
+                core.shelf.slots.get(at).iter().for_each(|slot| slot.state().missing.remove(segment));
+                good += 1;
+            }
         }
     }
     Ok(good)
 }
 
-/// Asks those who are down, and brings them what they missed.
+/// Asks those who are down, and brings everyone what he lacks.
 pub(crate) struct Healer {
     core: Arc<Core>,
     queues: Vec<Option<Arc<Queue>>>,
     closed: Arc<(Mutex<bool>, Condvar)>,
+    coder: Coder,
+    /// What could not be healed, by location: it isn't tried again until a location comes back.
+    passed_over: HashSet<(usize, u64)>,
 }
 
 impl Healer {
     pub(crate) fn new(core: Arc<Core>, queues: Vec<Option<Arc<Queue>>>, closed: Arc<(Mutex<bool>, Condvar)>) -> Self {
-        Self { core, queues, closed }
+        let coder = Coder::new(core.shelf.shape);
+        Self { core, queues, closed, coder, passed_over: HashSet::new() }
     }
 
-    pub(crate) fn run(self) {
-        let mut coder = Coder::new(self.core.shelf.shape);
+    pub(crate) fn run(mut self) {
+        let closed = Arc::clone(&self.closed);
+        let (closed, bell) = &*closed;
+        let mut patience = Duration::ZERO;
         loop {
-            let (closed, bell) = &*self.closed;
-            let waited = bell.wait_timeout_while(lock(closed), PROBE, |closed| !*closed);
+            let waited = bell.wait_timeout_while(lock(closed), patience, |closed| !*closed);
             if *waited.unwrap_or_else(PoisonError::into_inner).0 {
                 return;
             }
+            let mut healed = false;
             for at in 0..self.core.shelf.slots.len() {
                 // A location whose thread still hangs in a write would hang this one, too.
                 if self.queues.get(at).and_then(Option::as_ref).is_some_and(|queue| queue.is_idle()) {
-                    self.heal(&mut coder, at);
+                    healed |= self.heal(at);
                 }
             }
+            // As long as there is something to do, nobody waits.
+            patience = if healed { Duration::ZERO } else { PROBE };
         }
     }
 
-    fn heal(&self, coder: &mut Coder, at: usize) {
-        let Some(slot) = self.core.shelf.slots.get(at) else { return };
+    /// True where something was healed.
+    fn heal(&mut self, at: usize) -> bool {
+        let core = Arc::clone(&self.core);
+        let Some(slot) = core.shelf.slots.get(at) else { return false };
+        let Some(location) = &slot.location else { return false };
         let (down, lacks) = {
             let state = slot.state();
-            (state.down, state.missing.first())
+            (state.down, !state.bare && state.missing.first().is_some())
         };
-        if !down && lacks.is_none() {
-            return;
+        if (!down && !lacks) || location.stats().is_err() || (down && !self.welcome(at)) {
+            return false;
         }
-        let Some(Ok(_)) = slot.location.as_ref().map(|location| location.stats()) else { return };
+        if slot.state().bare {
+            return false;
+        }
+        let (mut healed, mut from) = (false, 0);
         for _ in 0..HEALED_AT_ONCE {
-            let Some(segment) = slot.state().missing.first() else { break };
-            match self.core.catalogue.get(segment) {
-                // It was refused, and so it is nobody's; or it isn't acknowledged yet, and then its writer still cares.
-                None => break,
-                Some(located) => {
-                    let Ok((prefix, shards)) = remake(&self.core, coder, segment, &located) else { return };
-                    let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
-                    if put_shard(&self.core.shelf, at, segment, &located, [&prefix, shard]).is_err() {
-                        return;
-                    }
-                    tracing::info!(location = slot.id, segment, "healed");
-                }
+            let next = slot.state().missing.first_from(from);
+            let Some(segment) = next else { break };
+            from = segment + 1;
+            let Some(located) = core.catalogue.get(segment) else { break };
+            if self.passed_over.contains(&(at, segment)) {
+                continue;
             }
-            slot.state().missing.remove(segment);
+            let made = remake(&core, &mut self.coder, segment, &located);
+            let put = made.and_then(|(prefix, shards)| {
+                let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
+                put_shard(&core.shelf, at, segment, &located, [&prefix, shard])
+            });
+            match put {
+                Ok(true) => {
+                    tracing::info!(location = slot.id, segment, "healed");
+                    slot.state().missing.remove(segment);
+                    healed = true;
+                }
+                Err(VaultError::Location(_)) => return healed,
+                // All its names are taken by what is no shard, or too few are left to make it again.
+                Ok(false) | Err(_) => drop(self.passed_over.insert((at, segment))),
+            }
         }
+        if slot.state().is_whole()
+            && let Some(claim) = lock(&core.claim).clone()
+            && let Err(error) = claim.put(&core.shelf, &**location)
+        {
+            slot.fail(&error);
+        }
+        healed
+    }
+
+    /// A location that was down answers again: what it lacks is asked anew, since it may not be the one that went.
+    fn welcome(&mut self, at: usize) -> bool {
+        let core = &self.core;
+        let Some(slot) = core.shelf.slots.get(at) else { return false };
+        let Some(location) = &slot.location else { return false };
+        let segments = core.catalogue.segments();
+        let mut survey = Survey::empty(&core.shelf);
+        if survey.look(&core.shelf, Some(&core.centre), at, &**location).is_err() {
+            return false;
+        }
+        let lacks: Vec<u64> = (0..segments)
+            .filter(|&segment| core.catalogue.get(segment).is_some_and(|one| !survey.lists(at, segment, one.term)))
+            .collect();
+        self.passed_over.clear();
+        tracing::info!(location = slot.id, lacks = lacks.len(), "a location is back");
         let mut state = slot.state();
-        if state.down {
-            tracing::info!(location = slot.id, "a location is back");
-        }
-        state.down = false;
+        lacks.into_iter().for_each(|segment| state.missing.insert(segment));
+        (state.down, state.bare) = (false, survey.is_bare(at));
+        true
     }
 }

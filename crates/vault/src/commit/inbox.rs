@@ -88,18 +88,26 @@ impl Inbox {
         self.came.notify_one();
     }
 
+    /// Nobody will answer any more: who waits is told so.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        // Their senders go with them, and so each of them hears.
+        lock(&self.state).waiting.clear();
+    }
+
     pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.came.notify_all();
         self.room.notify_all();
     }
 
-    /// Waits for landings, for the end, or for `enough` bytes of groups (`None`: groups are left where they are); not
+    /// Waits for landings, for the end where nothing is on its way, or for `enough` bytes of groups (`None`: groups are left where they are); not
     /// longer than `patience`.
-    pub(crate) fn wait(&self, enough: Option<usize>, patience: Option<Duration>) -> News {
+    pub(crate) fn wait(&self, enough: Option<usize>, patience: Option<Duration>, idle: bool) -> News {
         let mut state = lock(&self.state);
         let ready = |state: &State| {
-            !state.landed.is_empty() || state.closed || enough.is_some_and(|enough| state.bytes >= enough)
+            let group = enough.is_some_and(|enough| state.bytes >= enough || (state.closed && state.bytes > 0));
+            !state.landed.is_empty() || group || (state.closed && idle)
         };
         match patience {
             None => {

@@ -20,18 +20,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kit::{Digest, Id16};
+use kit::Digest;
 use ledger::LeafHash;
 use minicbor::bytes::ByteVec;
 
 use crate::body::{Prepared, assemble};
+use crate::claim::SignedClaim;
 use crate::code::Coder;
 use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::format::Version;
 use crate::header::{self, Acknowledged, Header, Previous, segment_name};
 use crate::keymap::Effect;
-use crate::location::{Location, Name, Object};
 use crate::parcel::Receipt;
 use crate::seal::{self, SALT_BYTES, TAG_BYTES};
 use crate::shape::{SHARD_BYTES_MAX, Shape};
@@ -53,6 +53,10 @@ const STRAGGLER_WAIT: Duration = Duration::from_secs(2);
 
 /// How long it waits for the floor. A disk that needs longer is as good as down.
 const FLOOR_WAIT: Duration = Duration::from_secs(30);
+
+/// How long the log is quiet before a seal is written: a segment that holds nothing, for what its header says of the
+/// ones before it. Until then only the gateway knows that the newest of them were acknowledged.
+const SEAL_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the two are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -88,6 +92,10 @@ impl Marks {
         }
     }
 
+    fn has(&self, slot: usize) -> bool {
+        self.done & (1 << slot) != 0
+    }
+
     fn durable(&self) -> usize {
         self.done.count_ones() as usize
     }
@@ -97,8 +105,16 @@ impl Marks {
 /// writers ever share a generation, and of two tails the later writer's can be told.
 enum Claim {
     None,
-    Asked { term: u64, marks: Marks },
+    Asked { claim: SignedClaim, marks: Marks },
     Held { term: u64 },
+}
+
+/// What a committer goes on from.
+pub(crate) struct Begin {
+    /// The highest generation that anyone has claimed or written in.
+    pub(crate) generation: u32,
+    pub(crate) unsettled: Vec<u64>,
+    pub(crate) unsealed: bool,
 }
 
 pub(crate) struct Committer {
@@ -113,8 +129,8 @@ pub(crate) struct Committer {
     flight: VecDeque<Flight>,
     tip: Option<Previous>,
     acknowledged: Vec<Acknowledged>,
-    /// The least durable of the chunk segments that the next entries' payloads stand in.
-    carried: Option<u8>,
+    /// No header says yet that the newest entries were acknowledged.
+    unsealed: bool,
     /// Adopted segments that stand on fewer locations than the floor; nothing is built on them until they are healed.
     unsettled: Vec<u64>,
     /// The ledger took no leaf: nothing can be acknowledged any more.
@@ -126,8 +142,7 @@ impl Committer {
         core: Arc<Core>,
         inbox: Arc<Inbox>,
         queues: Vec<Option<Arc<Queue>>>,
-        generation: u32,
-        unsettled: Vec<u64>,
+        Begin { generation, unsettled, unsealed }: Begin,
         broken: Arc<AtomicBool>,
     ) -> Self {
         let shape = core.shelf.shape;
@@ -138,7 +153,7 @@ impl Committer {
             claim: Claim::None,
             flight: VecDeque::new(),
             acknowledged: Vec::new(),
-            carried: None,
+            unsealed,
             core,
             inbox,
             queues,
@@ -152,14 +167,21 @@ impl Committer {
 
     /// Until the inbox is closed and everything in it is answered.
     pub(crate) fn run(mut self) {
+        let _last = Last { inbox: Arc::clone(&self.inbox), broken: Arc::clone(&self.broken) };
+        let mut last_seal = false;
         loop {
             let idle = self.flight.is_empty() && !matches!(self.claim, Claim::Asked { .. });
             let take = self.planner.is_empty();
             // A group that isn't a segment's worth waits for what is on its way.
             let enough = if idle { 1 } else { capacity(self.core.shelf.shape) };
             let dispatchable = !take && self.flight.len() < FLIGHT_MAX && !matches!(self.claim, Claim::Asked { .. });
-            let patience = if dispatchable { Some(Duration::ZERO) } else { (!idle).then_some(TICK) };
-            let news = self.inbox.wait(take.then_some(enough), patience);
+            let patience = match (dispatchable, idle) {
+                (true, _) => Some(Duration::ZERO),
+                (false, false) => Some(TICK),
+                (false, true) => self.unsealed.then_some(SEAL_AFTER),
+            };
+            let news = self.inbox.wait(take.then_some(enough), patience, idle);
+            let quiet = idle && take && news.landed.is_empty() && news.submissions.is_empty();
             news.landed.iter().for_each(|landed| self.land(landed));
             self.settle();
             for submission in news.submissions {
@@ -167,6 +189,11 @@ impl Committer {
             }
             if take {
                 self.planner.close();
+            }
+            // The last word, too: whoever comes after the end has to be told. Once: below the floor it isn't kept.
+            if quiet && self.unsealed && !last_seal && self.core.shelf.whole() >= self.core.shelf.shape.floor() {
+                last_seal = news.closed;
+                self.planner.add_seal();
             }
             self.dispatch();
             if news.closed && self.planner.is_empty() && self.flight.is_empty() {
@@ -177,8 +204,8 @@ impl Committer {
 
     fn land(&mut self, landed: &Landed) {
         if landed.number == CLAIM {
-            if let Claim::Asked { term, marks } = &mut self.claim
-                && *term == landed.term
+            if let Claim::Asked { claim, marks } = &mut self.claim
+                && claim.term == landed.term
             {
                 marks.land(landed.slot, landed.ok);
             }
@@ -186,22 +213,35 @@ impl Committer {
             self.flight.iter_mut().find(|flight| (flight.number, flight.located.term) == (landed.number, landed.term))
         {
             flight.marks.land(landed.slot, landed.ok);
+        } else if landed.ok
+            && self.core.catalogue.get(landed.number).is_some_and(|located| located.term == landed.term)
+            && let Some(slot) = self.core.shelf.slots.get(landed.slot)
+        {
+            // A straggler, behind the acknowledgement.
+            slot.state().missing.remove(landed.number);
         }
+    }
+
+    /// Locations that have this segment, and everything before it: what a receipt promises is what any of them gives back.
+    fn holders(&self, flight: &Flight) -> usize {
+        let slots = self.core.shelf.slots.iter().enumerate();
+        slots.filter(|(at, slot)| flight.marks.has(*at) && slot.state().has_all_before(flight.number)).count()
     }
 
     /// Acknowledges, in order, what has reached its locations.
     fn settle(&mut self) {
         let floor = self.core.shelf.shape.floor();
-        if let Claim::Asked { term, marks } = &self.claim {
-            let (term, durable) = (*term, marks.durable());
+        if let Claim::Asked { claim, marks } = &self.claim {
+            let (term, durable) = (claim.term, marks.durable());
             if durable >= floor {
+                *lock(&self.core.claim) = Some(claim.clone());
                 self.claim = Claim::Held { term };
             } else if marks.waiting == 0 || marks.since.elapsed() > FLOOR_WAIT {
                 self.refuse(|| VaultError::NotDurable { durable, floor });
             }
         }
         while let Some(flight) = self.flight.front() {
-            let (durable, waited) = (flight.marks.durable(), flight.marks.since.elapsed());
+            let (durable, waited) = (self.holders(flight), flight.marks.since.elapsed());
             let all = flight.marks.waiting == 0;
             if durable >= floor && (all || waited > STRAGGLER_WAIT) {
                 let Some(flight) = self.flight.pop_front() else { break };
@@ -229,8 +269,13 @@ impl Committer {
     }
 
     fn acknowledge(&mut self, flight: Flight) -> Result<(), VaultError> {
+        let durable = u8::try_from(self.holders(&flight)).unwrap_or(u8::MAX);
         let Flight { number, located, leaves, effects, answers, marks } = flight;
-        let own = u8::try_from(marks.durable()).unwrap_or(u8::MAX);
+        for (at, slot) in self.core.shelf.slots.iter().enumerate() {
+            if slot.location.is_some() && !marks.has(at) {
+                slot.state().missing.insert(number);
+            }
+        }
         let mut tree = lock(&self.core.tree);
         if !leaves.is_empty() {
             tree.append_all(&leaves)?;
@@ -246,13 +291,12 @@ impl Committer {
             }
             keymap.watermark = located.end();
         }
-        self.acknowledged.push(Acknowledged { segment: number, durable: own });
-        let durable = self.carried.map_or(own, |carried| carried.min(own));
+        self.acknowledged.push(Acknowledged { segment: number, durable });
         if leaves.is_empty() {
-            self.carried = Some(durable);
+            self.unsealed &= !located.is_seal();
             return Ok(());
         }
-        self.carried = None;
+        self.unsealed = true;
         let tree_size = tree.size();
         self.core.sign_checkpoint(&tree)?;
         drop(tree);
@@ -283,7 +327,6 @@ impl Committer {
         }
         self.tip = self.core.catalogue.last().map(|(_, located)| Previous { term: located.term, hash: located.hash });
         self.claim = Claim::None;
-        self.carried = None;
     }
 
     fn dispatch(&mut self) {
@@ -292,7 +335,7 @@ impl Committer {
                 return self.refuse(|| VaultError::Closed);
             }
             let floor = self.core.shelf.shape.floor();
-            let up = self.core.shelf.up().min(self.settled());
+            let up = self.core.shelf.whole().min(self.settled());
             if up < floor {
                 return self.refuse(|| VaultError::BelowFloor { up, floor });
             }
@@ -300,7 +343,10 @@ impl Committer {
                 Claim::Held { term } => term,
                 Claim::Asked { .. } => return,
                 Claim::None => {
-                    if let Err(error) = self.ask_claim() {
+                    let Some(generation) = self.generation.checked_add(1) else {
+                        return self.refuse(|| VaultError::Generations { max: u32::MAX });
+                    };
+                    if let Err(error) = self.ask_claim(generation) {
                         tracing::error!(%error, "no claim can be made");
                         self.refuse(|| VaultError::Internal { step: "claiming the log" });
                     }
@@ -333,34 +379,34 @@ impl Committer {
         fewest
     }
 
-    fn ask_claim(&mut self) -> Result<(), VaultError> {
-        self.generation = self.generation.saturating_add(1);
+    fn ask_claim(&mut self, generation: u32) -> Result<(), VaultError> {
+        self.generation = generation;
         let mut random = [0; 4];
         self.core.entropy.fill(&mut random);
-        let term = u64::from(self.generation) << 32 | u64::from(u32::from_be_bytes(random));
-        let body = Bytes::from(claim_body(self.core.shelf.vault, term));
-        let name = claim_name(self.generation)?;
-        let marks = self.send(|_| Job { name: name.clone(), parts: [body.clone(), Bytes::new()], number: CLAIM, term });
-        self.claim = Claim::Asked { term, marks };
+        let term = u64::from(generation) << 32 | u64::from(u32::from_be_bytes(random));
+        let claim = SignedClaim::sign(&self.core.secrets.log, self.core.shelf.vault, term)?;
+        let parts = [claim.body.clone(), Bytes::new()];
+        let marks = self.send(|_| Job { name: claim.name.clone(), parts: parts.clone(), number: CLAIM, term });
+        self.claim = Claim::Asked { claim, marks };
         Ok(())
     }
 
-    /// Hands each location that is up its job.
+    /// Hands each location that is up its job. A claim goes only to those that lack nothing: it says so of them.
     fn send(&self, job: impl Fn(usize) -> Job) -> Marks {
         let mut waiting = 0;
         for (at, slot) in self.core.shelf.slots.iter().enumerate() {
             let Some(Some(queue)) = self.queues.get(at) else { continue };
             let job = job(at);
-            let number = job.number;
-            let sent = !slot.state().down && queue.push(job);
-            if sent {
+            {
+                let state = slot.state();
+                if state.down || state.bare || (job.number == CLAIM && !state.is_whole()) {
+                    continue;
+                }
+            }
+            if queue.push(job) {
                 waiting |= 1 << at;
             } else {
-                let mut state = slot.state();
-                state.down = true;
-                if number != CLAIM {
-                    state.missing.insert(number);
-                }
+                slot.state().down = true;
             }
         }
         Marks { waiting, done: 0, since: Instant::now() }
@@ -448,30 +494,17 @@ impl Committer {
 /// The number under which a claim's landing is told; no segment ever has it.
 const CLAIM: u64 = u64::MAX;
 
-/// Claims are listed under this.
-const CLAIMS: &str = "w/";
-
-fn claim_name(generation: u32) -> Result<Name, VaultError> {
-    Ok(Name::new(format!("{CLAIMS}{generation:08x}"))?)
+/// What happens when the committer ends, be it by a panic: nobody waits for it for ever.
+struct Last {
+    inbox: Arc<Inbox>,
+    broken: Arc<AtomicBool>,
 }
 
-/// Puts a claim of an earlier writer's generation to locations that are new: the next writer takes a higher one.
-pub(crate) fn put_claim(vault: Id16, generation: u32, locations: &[Arc<dyn Location>]) -> Result<(), VaultError> {
-    let (name, body) = (claim_name(generation)?, claim_body(vault, u64::from(generation) << 32));
-    for location in locations {
-        location.put_if_absent(&[Object { name: &name, parts: &[&body] }])?;
+impl Drop for Last {
+    fn drop(&mut self) {
+        self.broken.store(true, Ordering::Release);
+        self.inbox.abandon();
     }
-    Ok(())
-}
-
-fn claim_body(vault: Id16, term: u64) -> Vec<u8> {
-    [vault.0.as_slice(), &term.to_be_bytes()].concat()
-}
-
-/// The generation of a name that [`claim_name`] made.
-pub(crate) fn parse_claim_name(name: &Name) -> Option<u32> {
-    let generation = u32::from_str_radix(name.as_str().strip_prefix(CLAIMS)?, 16).ok()?;
-    (claim_name(generation).ok()? == *name).then_some(generation)
 }
 
 /// Makes one queue and worker for each location that was given.

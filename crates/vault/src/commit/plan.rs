@@ -78,6 +78,12 @@ impl Planner {
         }
     }
 
+    /// A segment that holds nothing.
+    pub(super) fn add_seal(&mut self) {
+        let number = self.number();
+        self.ready.push_back(Plan { number, heads: Vec::new(), pieces: Vec::new(), answers: Vec::new() });
+    }
+
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next - 1

@@ -46,6 +46,7 @@ impl Queue {
         true
     }
 
+    /// Forgets what waits. What of it belongs to segments that are acknowledged is on the list of what the location lacks.
     pub(super) fn clear(&self) {
         lock(&self.state).jobs.clear();
     }
@@ -115,9 +116,6 @@ impl Worker {
                 Some(Put::Exists) => job.number != CLAIM,
                 None => false,
             };
-            if !ok && job.number != CLAIM {
-                slot.state().missing.insert(job.number);
-            }
             Landed { slot: self.at, number: job.number, term: job.term, ok }
         });
         self.inbox.landed(landed);

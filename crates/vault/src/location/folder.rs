@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::ops::{Bound, Range};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kit::Id16;
-use minicbor::{Decode, Encode};
 
+use super::marker::{MARKER, MARKER_DRAFT, Marker};
 use super::record::{self, CHECKSUM_BYTES};
 use super::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Refusal, Stats};
 
@@ -28,94 +28,11 @@ const OPEN_VOLUMES_MAX: usize = 16;
 /// Small records are written together; a shard's body is larger than this and goes past the buffer uncopied.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
-const MARKER: &str = "location.cbor";
-const MARKER_DRAFT: &str = "location.cbor.new";
 const LOCK: &str = "lock";
 const VOLUMES: &str = "volumes";
 
 /// What the file system puts into a new disk.
 const LOST_AND_FOUND: &str = "lost+found";
-
-/// Four short fields; a longer file is none of ours.
-const MARKER_BYTES_MAX: u64 = 256;
-
-const MARKER_FORMAT: u8 = 1;
-
-/// A location's name is a host's name, or a part of one.
-const ID_BYTES_MAX: usize = 63;
-
-/// Whose folder it is.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Marker {
-    #[n(0)]
-    format: u8,
-    #[n(1)]
-    location: String,
-    #[n(2)]
-    vault: Id16,
-    #[n(3)]
-    number: u8,
-}
-
-impl Marker {
-    /// The marker of `vault`'s location number `number`, which people call `location`.
-    pub fn new(location: impl Into<String>, vault: Id16, number: u8) -> Self {
-        Self { format: MARKER_FORMAT, location: location.into(), vault, number }
-    }
-
-    /// What people call the location.
-    pub fn location(&self) -> &str {
-        &self.location
-    }
-
-    pub fn vault(&self) -> Id16 {
-        self.vault
-    }
-
-    /// Which of the vault's locations.
-    pub fn number(&self) -> u8 {
-        self.number
-    }
-
-    /// Reads a folder's marker without opening the folder: recovery asks survivors whose they are.
-    pub fn read(dir: &Path) -> Result<Self, LocationError> {
-        let place = dir.display().to_string();
-        let refused = |reason| LocationError::Refused { location: place.clone(), reason };
-        let io = |source| LocationError::Io { location: place.clone(), operation: "reading the marker", source };
-        let path = dir.join(MARKER);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.len() > MARKER_BYTES_MAX => return Err(refused(Refusal::MarkerDamaged)),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(if dir.is_dir() {
-                    refused(Refusal::NoMarker)
-                } else {
-                    LocationError::Gone { location: place, reason: "there is no such folder".to_owned() }
-                });
-            }
-            Err(error) => return Err(io(error)),
-        }
-        let bytes = fs::read(&path).map_err(io)?;
-        let marker: Self = minicbor::decode(&bytes).map_err(|_| refused(Refusal::MarkerDamaged))?;
-        // Written again it has to be the same bytes: nothing behind it, no other form of a number.
-        if marker.encode() != bytes || !marker.is_sound() {
-            return Err(refused(Refusal::MarkerDamaged));
-        }
-        Ok(marker)
-    }
-
-    fn is_sound(&self) -> bool {
-        let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        self.format == MARKER_FORMAT
-            && (1..=ID_BYTES_MAX).contains(&self.location.len())
-            && self.location.bytes().all(allowed)
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        // Writing into memory doesn't fail; were it to, an empty marker would be refused by every reader.
-        minicbor::to_vec(self).unwrap_or_default()
-    }
-}
 
 /// What opening a folder came upon. More than nothing in the last three is worth a line on the posture page.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,10 +49,11 @@ pub struct Opened {
 }
 
 pub struct FolderLocation {
+    dir: PathBuf,
     marker: Marker,
     volumes: PathBuf,
     /// Held as long as the location is open: two writers would hand out one name twice.
-    _lock: File,
+    lock: File,
     opened: Opened,
     index: RwLock<Index>,
     writer: Mutex<Writer>,
@@ -238,7 +156,13 @@ impl FolderLocation {
         if !marker.is_sound() {
             return Err(refused(Refusal::MarkerDamaged));
         }
+        let existing = dir.ancestors().find(|above| above.is_dir()).unwrap_or(dir);
         fs::create_dir_all(dir).map_err(io("making the folder"))?;
+        // A folder's name is durable when the one above it is synced.
+        for above in dir.ancestors().skip(1).take_while(|above| above.starts_with(existing)) {
+            let above = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+            sync_dir(above).map_err(io("syncing the folder above"))?;
+        }
         for entry in entries(dir).map_err(io("listing the folder"))? {
             let name = entry.file_name();
             let ours = [LOST_AND_FOUND, LOCK, MARKER_DRAFT, VOLUMES].iter().any(|ours| name == *ours);
@@ -251,30 +175,31 @@ impl FolderLocation {
         if !volumes.is_dir() {
             fs::create_dir(&volumes).map_err(io("making the folder of volumes"))?;
         }
-        let draft = dir.join(MARKER_DRAFT);
-        let write = || {
-            let mut file = File::create(&draft)?;
-            file.write_all(&marker.encode())?;
-            file.sync_all()?;
-            fs::rename(&draft, dir.join(MARKER))?;
-            sync_dir(dir)
-        };
-        write().map_err(io("writing the marker"))?;
-        Self::open(dir, marker.vault)
+        marker.write(dir).map_err(io("writing the marker"))?;
+        Self::open_as(dir, marker)
     }
 
     /// Opens `vault`'s location in `dir`, reading the heads of all records.
     pub fn open(dir: &Path, vault: Id16) -> Result<Self, LocationError> {
         let marker = Marker::read(dir)?;
-        let location = marker.location.clone();
+        if marker.vault() != vault {
+            let reason = Refusal::OtherVault { expected: vault, found: marker.vault() };
+            return Err(LocationError::Refused { location: marker.location().to_owned(), reason });
+        }
+        Self::open_as(dir, marker)
+    }
+
+    /// Opens what stands in `dir` as what `marker` says, whatever marker stands there.
+    pub(crate) fn open_as(dir: &Path, marker: Marker) -> Result<Self, LocationError> {
+        let location = marker.location().to_owned();
         let refused = |reason| LocationError::Refused { location: location.clone(), reason };
         let io = |operation| {
             let location = location.clone();
             move |source| LocationError::Io { location, operation, source }
         };
-        if marker.vault != vault {
-            return Err(refused(Refusal::OtherVault { expected: vault, found: marker.vault }));
-        }
+        let volumes = dir.join(VOLUMES);
+        // First of all: nothing is left in a folder that is no location.
+        let inner = entries(&volumes).map_err(io("listing the volumes"))?;
         let lock = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
         let lock = lock.map_err(io("opening the lock file"))?;
         match lock.try_lock() {
@@ -288,9 +213,8 @@ impl FolderLocation {
         let foreign = beside.iter().filter(|entry| ours.iter().all(|ours| entry.file_name() != *ours)).count() as u64;
         let mut opened = Opened { foreign_files: foreign, ..Opened::default() };
 
-        let volumes = dir.join(VOLUMES);
         let mut numbers = BTreeSet::new();
-        for entry in entries(&volumes).map_err(io("listing the volumes"))? {
+        for entry in inner {
             match volume_number(&entry.file_name().to_string_lossy()) {
                 Some(number) => drop(numbers.insert(number)),
                 None => opened.foreign_files += 1,
@@ -318,9 +242,10 @@ impl FolderLocation {
         sync_dir(&volumes).map_err(io("syncing the folder of volumes"))?;
         opened.objects = index.stats.objects;
         Ok(Self {
+            dir: dir.to_owned(),
             marker,
             volumes,
-            _lock: lock,
+            lock,
             opened,
             index: RwLock::new(index),
             writer: Mutex::new(writer),
@@ -332,14 +257,37 @@ impl FolderLocation {
         &self.marker
     }
 
+    /// Gives the folder another marker, and goes by it from now on. The old one stays beside it, as evidence.
+    pub fn mark(mut self, marker: Marker) -> Result<Self, LocationError> {
+        if !marker.is_sound() {
+            let location = self.marker.location().to_owned();
+            return Err(LocationError::Refused { location, reason: Refusal::MarkerDamaged });
+        }
+        marker.replace(&self.dir).map_err(self.io("writing the marker"))?;
+        self.marker = marker;
+        Ok(self)
+    }
+
     /// What opening came upon.
     pub fn opened(&self) -> Opened {
         self.opened
     }
 
     fn io(&self, operation: &'static str) -> impl FnOnce(io::Error) -> LocationError {
-        let location = self.marker.location.clone();
+        let location = self.marker.location().to_owned();
         move |source| LocationError::Io { location, operation, source }
+    }
+
+    /// The folder is still the one that was opened: what is written into one that was removed is nowhere, though no call
+    /// fails.
+    fn check(&self) -> Result<(), LocationError> {
+        let same = is_at(&self.lock, &self.dir.join(LOCK)).map_err(self.io("looking at the folder"))?;
+        if same { Ok(()) } else { Err(self.gone()) }
+    }
+
+    fn gone(&self) -> LocationError {
+        let reason = "its folder was removed, or another one stands in its place".to_owned();
+        LocationError::Gone { location: self.marker.location().to_owned(), reason }
     }
 
     /// The name's records, the one that counts first.
@@ -386,6 +334,9 @@ impl FolderLocation {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let at = readers.iter().position(|(open, _)| *open == number);
         if let Some(reader) = at.and_then(|at| readers.remove(at)) {
+            if !is_at(&reader.1, &self.volumes.join(volume_name(number))).map_err(self.io("looking at a volume"))? {
+                return Ok(None);
+            }
             let file = Arc::clone(&reader.1);
             readers.push_back(reader);
             return Ok(Some(file));
@@ -422,7 +373,7 @@ impl FolderLocation {
             let mut open = match volume.take() {
                 Some(open) if open.len + len <= VOLUME_BYTES_MAX => open,
                 Some(mut full) => {
-                    full.sync()?;
+                    self.sync(&mut full)?;
                     self.new_volume(writer)?
                 }
                 None => self.new_volume(writer)?,
@@ -435,10 +386,17 @@ impl FolderLocation {
             volume = Some(open);
         }
         if let Some(open) = &mut volume {
-            open.sync()?;
+            self.sync(open)?;
         }
         writer.open = volume;
         Ok(places)
+    }
+
+    /// Durable on return, and in the folder.
+    fn sync(&self, volume: &mut Volume) -> io::Result<()> {
+        volume.sync()?;
+        let same = is_at(&volume.file, &self.volumes.join(volume_name(volume.number)))?;
+        if same { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn new_volume(&self, writer: &mut Writer) -> io::Result<Volume> {
@@ -463,7 +421,7 @@ impl FolderLocation {
 
 impl Location for FolderLocation {
     fn id(&self) -> &str {
-        &self.marker.location
+        self.marker.location()
     }
 
     fn put_if_absent(&self, objects: &[Object<'_>]) -> Result<Vec<Put>, LocationError> {
@@ -486,15 +444,17 @@ impl Location for FolderLocation {
             }
         }
         if new.is_empty() {
-            return Ok(results);
+            return self.check().map(|()| results);
         }
         let places = self.append(&mut writer, &new).map_err(|error| match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => LocationError::Full {
-                location: self.marker.location.clone(),
+                location: self.marker.location().to_owned(),
                 bytes: new.iter().map(|object| object.len() as u64).sum(),
             },
+            io::ErrorKind::NotFound => self.gone(),
             _ => self.io("appending")(error),
         })?;
+        self.check()?;
         let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
         for (object, place) in new.iter().zip(places) {
             index.insert(object.name.clone(), place);
@@ -503,8 +463,9 @@ impl Location for FolderLocation {
     }
 
     fn get(&self, name: &Name, range: Option<Range<u64>>) -> Result<Option<Vec<u8>>, LocationError> {
+        self.check()?;
         let places = self.places(name);
-        let damaged = LocationError::Damaged { location: self.marker.location.clone(), name: name.clone() };
+        let damaged = LocationError::Damaged { location: self.marker.location().to_owned(), name: name.clone() };
         match (places.as_slice(), range) {
             ([], _) => Ok(None),
             // A part can't be compared with the whole's checksum; the reader who wants parts has hashes of them.
@@ -524,6 +485,7 @@ impl Location for FolderLocation {
     }
 
     fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Listed>, LocationError> {
+        self.check()?;
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let held = index.held.range::<Name, _>((from, Bound::Unbounded)).take(limit);
@@ -531,6 +493,7 @@ impl Location for FolderLocation {
     }
 
     fn stats(&self) -> Result<Stats, LocationError> {
+        self.check()?;
         Ok(self.index.read().unwrap_or_else(PoisonError::into_inner).stats)
     }
 }
@@ -538,6 +501,16 @@ impl Location for FolderLocation {
 fn clip(mut body: Vec<u8>, range: Range<u64>) -> Vec<u8> {
     body.truncate(usize::try_from(range.end).unwrap_or(usize::MAX));
     body.split_off(usize::try_from(range.start).unwrap_or(usize::MAX).min(body.len()))
+}
+
+/// The open file is what stands at `path`.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let open = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (open.dev(), open.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 fn volume_name(number: u32) -> String {
@@ -553,6 +526,6 @@ fn entries(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
     fs::read_dir(dir)?.collect()
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -5,6 +5,7 @@
 //! object with the digest in the signed segment header.
 
 mod folder;
+mod marker;
 mod record;
 #[cfg(any(test, feature = "location-suite"))]
 pub mod suite;
@@ -17,7 +18,8 @@ use std::ops::Range;
 
 use kit::{Blame, Explain, Id16};
 
-pub use folder::{FolderLocation, Marker, Opened, VOLUME_BYTES_MAX};
+pub use folder::{FolderLocation, Opened, VOLUME_BYTES_MAX};
+pub use marker::Marker;
 
 /// A name has to fit any store's key and any file system's path component.
 pub const NAME_BYTES_MAX: usize = 120;

@@ -1,15 +1,18 @@
 //! A centre to test with: locations in folders that can be made to fail, holders in folders, custodians.
 
+use std::fs;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use keys::{CustodianPackage, Holder, LocalHolder, new_identity};
 use kit::{Digest, Entropy, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
 use tempfile::TempDir;
 use vault::location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
-use vault::{Access, Founding, Group, Mode, Opening, Parcel, Recovery, Scope, Shape, Vault, VaultError};
+use vault::{Access, Folder, Founding, Group, Mode, Opening, Parcel, Recovery, Scope, Shape, Vault, VaultError, Vkey};
 
 /// A real location that fails on demand, and that an attacker can rewrite.
 pub(crate) struct Moody {
@@ -23,6 +26,8 @@ pub(crate) struct Moody {
     released: Condvar,
     /// What an attacker shows instead.
     forged: Mutex<std::collections::BTreeMap<Name, Option<Vec<u8>>>>,
+    /// Names that begin so are taken by what can't be read.
+    blocked: Mutex<Option<String>>,
 }
 
 impl Moody {
@@ -35,6 +40,7 @@ impl Moody {
             hanging: Mutex::new(false),
             released: Condvar::new(),
             forged: Mutex::default(),
+            blocked: Mutex::default(),
         }
     }
 
@@ -56,6 +62,14 @@ impl Moody {
     /// `None` takes the object away.
     pub(crate) fn forge(&self, name: &Name, body: Option<Vec<u8>>) {
         self.forged.lock().unwrap().insert(name.clone(), body);
+    }
+
+    pub(crate) fn block(&self, begins: Option<&Name>) {
+        *self.blocked.lock().unwrap() = begins.map(|name| name.as_str().to_owned());
+    }
+
+    fn is_blocked(&self, name: &Name) -> bool {
+        self.blocked.lock().unwrap().as_ref().is_some_and(|begins| name.as_str().starts_with(begins))
     }
 
     /// Shows everything as it is again.
@@ -93,6 +107,13 @@ impl Location for Moody {
         }
         self.check()?;
         drop(self.released.wait_while(self.hanging.lock().unwrap(), |hanging| *hanging).unwrap());
+        if objects.iter().any(|object| self.is_blocked(object.name)) {
+            let one = |object: &Object<'_>| match self.is_blocked(object.name) {
+                true => Ok(vec![Put::Exists]),
+                false => self.folder.put_if_absent(&[*object]),
+            };
+            return Ok(objects.iter().map(one).collect::<Result<Vec<_>, _>>()?.concat());
+        }
         let mut forged = self.forged.lock().unwrap();
         if forged.is_empty() {
             drop(forged);
@@ -236,7 +257,7 @@ impl Centre {
     /// Fresh locations and holders, in a folder of their own.
     pub(crate) fn recovery(&self, survivors: &[usize], name: &str) -> (Recovery, Vec<Arc<Moody>>) {
         let dir = self.dir.path().join(name);
-        let n = self.locations.len() as u8;
+        let n = self.shape.n() as u8;
         let fresh = make_locations(&dir.join("servers"), self.id, n);
         let recovery = Recovery {
             survivors: survivors.iter().map(|&at| self.locations[at].clone() as Arc<dyn Location>).collect(),
@@ -252,6 +273,15 @@ impl Centre {
             entropy: self.entropy.clone(),
         };
         (recovery, fresh)
+    }
+
+    /// Until every location is up and lacks nothing.
+    pub(crate) fn wait_until_whole(&self, vault: &Vault) {
+        let start = Instant::now();
+        while vault.health().up < self.shape.n() {
+            assert!(start.elapsed() < Duration::from_secs(120), "{:?}", vault.health().locations);
+            sleep(Duration::from_millis(10));
+        }
     }
 
     pub(crate) fn operation(&self) -> OperationId {
@@ -292,6 +322,23 @@ fn open_locations(dir: &Path, vault: Id16, n: u8) -> Vec<Arc<Moody>> {
     (1..=n).map(|number| Arc::new(Moody::new(FolderLocation::open(&server(dir, number), vault).unwrap()))).collect()
 }
 
+/// The folders opened as a gateway opens them that doesn't know whose they are; those that hold shards of ours, and the
+/// places of those whose marker says so.
+pub(crate) fn open_unknown(dirs: &[PathBuf], vkey: Option<&Vkey>) -> (Vec<Arc<Moody>>, Vec<usize>) {
+    let (mut locations, mut ours) = (Vec::new(), Vec::new());
+    for (at, folder) in vault::open_folders(dirs, vkey).unwrap().folders.into_iter().enumerate() {
+        match folder {
+            Folder::Ours(location) => {
+                ours.push(at);
+                locations.push(Arc::new(Moody::new(location)));
+            }
+            Folder::Unmarked(location, _) => locations.push(Arc::new(Moody::new(location))),
+            Folder::Other(_) => {}
+        }
+    }
+    (locations, ours)
+}
+
 pub(crate) fn make_holders(dir: &Path, n: u8, entropy: &dyn Entropy) -> Vec<Arc<dyn Holder>> {
     (1..=n)
         .map(|number| {
@@ -299,6 +346,18 @@ pub(crate) fn make_holders(dir: &Path, n: u8, entropy: &dyn Entropy) -> Vec<Arc<
             Arc::new(holder) as Arc<dyn Holder>
         })
         .collect()
+}
+
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 pub(crate) fn parcel(scope: Scope, kind: &str, payload: Vec<u8>) -> Parcel {

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use vault::location::Name;
-use vault::{Damage, Scope, Vault, VaultError, What};
+use vault::{Damage, Mode, Scope, Vault, VaultError, What};
 
 use crate::centre::{Centre, make_locations, noise, parcel};
 
@@ -78,7 +78,8 @@ fn every_kind_of_damage_is_survived_told_and_healed() {
         centre.locations[0].forge(&name, attack(&centre, &name, &stale));
         let expected = Damage { location: "server-01".to_owned(), segment: Some(3), what };
 
-        let vault = centre.open().unwrap();
+        // For reading: nobody heals while it is looked at.
+        let vault = vault::open(centre.opening(Mode::Read)).unwrap();
         read_all(&vault, &entries);
         assert_eq!(vault.health().damage.listed, from_ref(&expected), "reading: {text}");
         let report = vault.verify().unwrap();
@@ -86,10 +87,17 @@ fn every_kind_of_damage_is_survived_told_and_healed() {
         assert_eq!((report.lost_segments, report.contradictions_total), (0, 0), "{text}");
         assert_eq!((report.shards_good, report.shards_expected), (report.segments * 14 - 1, report.segments * 14));
         assert!(!report.is_clean());
+        drop(vault);
 
-        let report = vault.scrub().unwrap();
-        assert_eq!((report.damage.listed.as_slice(), report.healed), (from_ref(&expected), 1), "scrub: {text}");
-        assert!(report.is_whole(), "{text}");
+        let vault = centre.open().unwrap();
+        if what == What::Missing {
+            // What a location doesn't even list, it is brought without a scrub.
+            centre.wait_until_whole(&vault);
+        } else {
+            let report = vault.scrub().unwrap();
+            assert_eq!((report.damage.listed.as_slice(), report.healed), (from_ref(&expected), 1), "scrub: {text}");
+            assert!(report.is_whole(), "{text}");
+        }
         assert!(vault.verify().unwrap().is_clean(), "{text}");
         drop(vault);
         let vault = centre.open().unwrap();
@@ -208,7 +216,7 @@ fn a_rolled_back_location_is_stale_and_a_flipped_volume_altered() {
     fs::remove_file(volume(5)).unwrap();
     centre.restart();
 
-    let vault = centre.open().unwrap();
+    let vault = vault::open(centre.opening(Mode::Read)).unwrap();
     read_all(&vault, &entries);
     let report = vault.verify().unwrap();
     let by = |n: u8, what: What| {
@@ -221,8 +229,12 @@ fn a_rolled_back_location_is_stale_and_a_flipped_volume_altered() {
     assert_eq!(by(5, What::Missing), report.segments + 1);
     assert_eq!(report.damage.total, 2 * report.segments + 4);
     assert_eq!(report.damage.by_location.len(), 4);
+    drop(vault);
+    let vault = centre.open().unwrap();
+    // What server 2 lacks it is brought meanwhile; the others wait for the scrub.
     let healed = vault.scrub().unwrap();
-    assert!(healed.is_whole() && healed.healed == report.damage.total, "{healed:?}");
+    assert!(healed.is_whole() && healed.healed >= report.damage.total - 1, "{healed:?}");
+    centre.wait_until_whole(&vault);
     assert!(vault.verify().unwrap().is_clean());
     drop(vault);
     centre.restart();
@@ -236,14 +248,15 @@ fn a_fresh_empty_location_is_filled() {
     let entries = fill(&centre, &vault, 0);
     drop(vault);
     let fresh = make_locations(&centre.dir.path().join("fresh"), centre.id, 14);
-    centre.locations[..11].clone_from_slice(&fresh[..11]);
+    // n − quorum of them: with more, nobody could tell what was acknowledged.
+    centre.locations[..8].clone_from_slice(&fresh[..8]);
     let vault = centre.open().unwrap();
     assert!(vault.scrub().unwrap().is_whole());
     assert!(vault.verify().unwrap().is_clean());
     drop(vault);
-    // The eleven new ones alone, now.
+    // The new ones alone, now.
     let key = centre.recovery_key();
-    read_all(&centre.read_by_custodians([1, 5, 10], &key).unwrap(), &entries);
+    read_all(&centre.read_by_custodians([1, 5, 7], &key).unwrap(), &entries);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Keeping and fetching, with every server there.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
-use kit::{Explain, PatientId};
+use kit::{Entropy, Explain, PatientId};
 use ledger::{check_consistency, check_inclusion};
-use vault::{Group, Parcel, SHARD_BYTES_MAX, Scope, VaultError};
+use vault::{Group, Mode, Parcel, SHARD_BYTES_MAX, Scope, VaultError};
 
 use crate::centre::{Centre, noise, parcel};
 
@@ -123,7 +125,7 @@ fn limits_are_typed() {
     let large = Parcel { meta: vec![0; 64 * 1024 + 1], ..empty("a") };
     assert_eq!(code(centre.group(vec![], vec![large])), "vault.too-large");
     assert_eq!(code(centre.group(vec![], vec![])), "vault.group");
-    assert_eq!(code(centre.group(vec![], vec![empty("a"); 1_001])), "vault.group");
+    assert_eq!(code(centre.group(vec![], vec![empty("a"); kit::limits::GROUP_PARCELS_MAX + 1])), "vault.group");
     let heads = vec![Parcel { meta: vec![0; 64 * 1024], ..empty("a") }; SHARD_BYTES_MAX / (64 * 1024)];
     assert_eq!(code(centre.group(vec![], heads)), "vault.group");
     assert_eq!(vault.keep(centre.group(vec![], vec![empty("a"); 1_000])).unwrap().len(), 1_000);
@@ -253,4 +255,49 @@ fn every_fetch_is_counted_by_the_holders() {
     centre.clock.advance_ms(60_001); // What the keyring kept is too old now.
     vault.fetch(index, "a", "b").unwrap();
     assert_eq!(opened(&vault), before + 2);
+}
+
+/// Randomness that fails the committer, and nobody else, from a certain moment on.
+struct Tripwire {
+    entropy: Arc<dyn Entropy>,
+    armed: AtomicBool,
+}
+
+impl Entropy for Tripwire {
+    fn fill(&self, bytes: &mut [u8]) {
+        let committer = thread::current().name() == Some("vault-commit");
+        assert!(!(committer && self.armed.load(Ordering::SeqCst)), "the committer's end, as this test wants it");
+        self.entropy.fill(bytes);
+    }
+}
+
+#[test]
+fn a_committer_that_ends_leaves_nobody_waiting() {
+    let centre = Centre::new(1, 1, 1, 1);
+    drop(centre.found());
+    let tripwire = Arc::new(Tripwire { entropy: centre.entropy.clone(), armed: AtomicBool::new(false) });
+    let mut opening = centre.opening(Mode::Write);
+    opening.entropy = tripwire.clone();
+    let vault = Arc::new(vault::open(opening).unwrap());
+    tripwire.armed.store(true, Ordering::SeqCst);
+    let (told, tell) = mpsc::channel();
+    for seed in 0..3 {
+        let (vault, told) = (Arc::clone(&vault), told.clone());
+        let group = centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(500, seed))]);
+        thread::spawn(move || {
+            let kept = vault.keep(group).map(drop);
+            drop(vault);
+            told.send(kept).unwrap();
+        });
+    }
+    for _ in 0..3 {
+        // Without an end to it this would be for ever.
+        let kept = tell.recv_timeout(Duration::from_secs(60)).expect("a caller waits for ever");
+        assert!(matches!(kept, Err(VaultError::Closed)), "{kept:?}");
+    }
+    thread::spawn(move || {
+        drop(vault);
+        told.send(Ok(())).unwrap();
+    });
+    tell.recv_timeout(Duration::from_secs(60)).expect("closing takes for ever").unwrap();
 }

@@ -2,7 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
 mod centre;
+mod claims;
 mod damage;
+mod folders;
+mod holes;
 mod keep;
 mod loss;
 mod notes;

@@ -202,3 +202,37 @@ fn waiting_notes_are_bounded() {
     }
     vault.note(group).unwrap();
 }
+
+#[test]
+fn a_segment_that_can_not_be_read_keeps_nothing_closed() {
+    let centre = Centre::new(1, 1, 1, 1);
+    let vault = centre.found();
+    centre.locations[0].set_down(true);
+    for text in ["one", "two", "three"] {
+        vault.note(note(&centre, text)).unwrap();
+    }
+    drop(vault);
+    centre.locations[0].set_down(false);
+    let path = files(&centre).remove(0);
+    let left = fs::read(&path).unwrap();
+    let vault = centre.open().unwrap();
+    vault.flush_notes().unwrap();
+    drop(vault);
+    // All three are in the ledger, in a segment that can't be read; and the file is still there.
+    fs::write(&path, &left).unwrap();
+    let name = centre.locations[0].objects("s/").remove(0);
+    let mut altered = centre.locations[0].raw(&name);
+    *altered.last_mut().unwrap() ^= 1;
+    centre.locations[0].forge(&name, Some(altered));
+    let vault = centre.open().unwrap();
+    let opened = vault.health().opened;
+    assert_eq!((opened.replayed_notes, opened.unsure_notes, vault.size()), (0, 3, 3));
+    vault.note(note(&centre, "four")).unwrap();
+    vault.flush_notes().unwrap();
+    drop(vault);
+    assert!(path.exists(), "nobody knows yet that it isn't needed");
+    centre.locations[0].restore();
+    let vault = centre.open().unwrap();
+    assert_eq!((vault.health().opened.unsure_notes, texts(&vault).len()), (0, 4));
+    assert!(!path.exists());
+}

@@ -1,7 +1,12 @@
 //! From three survivors and two custodians onto fresh locations and holders.
 
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use kit::Explain;
-use vault::{Mode, Scope, VaultError};
+use vault::location::Location;
+use vault::{Mode, Scope, Unsettled, VaultError};
 
 use crate::centre::{Centre, noise, parcel};
 
@@ -98,11 +103,89 @@ fn recovery_refuses_what_it_can_not_do() {
     let (recovery, fresh) = centre.recovery(&[5, 6], "two");
     let error = vault::recover(recovery).unwrap_err();
     let VaultError::Lost(report) = &error else { panic!("{error}") };
-    assert_eq!((report.locations, report.lost_entries), (2, 2));
-    assert!(error.to_string().contains("2 of 3 entries"), "{error}");
+    assert_eq!((report.locations, report.lost_entries), (2, 3));
+    assert!(error.to_string().contains("3 of 3 entries"), "{error}");
     assert!(fresh.iter().all(|location| location.objects("").is_empty()), "nothing is begun");
 
     let (mut recovery, _) = centre.recovery(&[5, 6, 7], "one-custodian");
     recovery.identities.truncate(1);
     assert_eq!(vault::recover(recovery).unwrap_err().code(), "keys.custodian-not-enough");
+}
+
+/// The last entry stands on one survivor of three: lost, and with a seal everybody knows it.
+#[test]
+fn the_last_entry_does_not_vanish_without_a_word() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    let keep =
+        |n| vault.keep(centre.group(vec![], vec![parcel(Scope::Centre, "a", noise(5_000, n))])).unwrap().remove(0);
+    for n in 0..3 {
+        keep(n);
+    }
+    centre.locations[..2].iter().for_each(|location| location.set_down(true));
+    let receipt = keep(3);
+    assert_eq!((receipt.durable, receipt.survives), (12, 9));
+    drop(vault);
+    centre.locations.iter().for_each(|location| location.set_down(false));
+    let (recovery, _) = centre.recovery(&[0, 1, 5], "told");
+    let VaultError::Lost(report) = vault::recover(recovery).unwrap_err() else { panic!("it was acknowledged") };
+    let losses: Vec<_> = report.listed.iter().filter(|loss| loss.entries > 0).collect();
+    assert_eq!((report.lost_entries, losses[0].first, losses[0].durable), (1, receipt.index, Some(12)));
+
+    // A writer that died before it could write the seal: nobody can tell, and that is said.
+    let seals = centre.locations[5].objects("s/").split_off(receipt.segment as usize + 1);
+    assert_eq!(seals.len(), 1);
+    centre.locations[5].forge(&seals[0], None);
+    let (recovery, _) = centre.recovery(&[0, 1, 5], "unsettled");
+    let (vault, report) = vault::recover(recovery).unwrap();
+    assert_eq!((vault.size(), report.entries), (3, 3));
+    assert_eq!(report.unsettled, Some(Unsettled { segments: 1, highest_entry: Some(receipt.index) }));
+}
+
+#[test]
+fn a_quiet_log_is_sealed_once() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    vault.keep(centre.group(vec![], vec![parcel(Scope::Centre, "a", vec![1])])).unwrap();
+    let start = Instant::now();
+    while vault.health().segments < 2 {
+        assert!(start.elapsed() < Duration::from_secs(60));
+        sleep(Duration::from_millis(20));
+    }
+    drop(vault);
+    assert_eq!(centre.locations[13].objects("s/").len(), 2, "no other one at the end");
+    drop(centre.open().unwrap());
+    assert_eq!(centre.locations[13].objects("s/").len(), 2, "nor for a session that writes nothing");
+}
+
+/// It ends after the segments were copied, among the patients' keys.
+#[test]
+fn a_recovery_that_ends_early_leaves_no_centre_and_is_begun_again() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    let patient = centre.patient(&vault);
+    let group = centre.group(vec![], vec![parcel(Scope::Patient(patient), "a", vec![1, 2])]);
+    let index = vault.keep(group).unwrap()[0].index;
+    drop(vault);
+    // One batch is the segments, one the claim; then comes this writer's own claim, a batch of keys, and the keys.
+    for batches in 2..5 {
+        let (recovery, fresh) = centre.recovery(&[0, 1, 2], &format!("cut-{batches}"));
+        let (holders, again) = (recovery.holders.clone(), recovery.gateway.clone());
+        fresh[..4].iter().for_each(|location| location.down_after(batches));
+        let error = vault::recover(recovery).unwrap_err();
+        assert!(matches!(error, VaultError::NotDurable { .. } | VaultError::BelowFloor { .. }), "{batches}: {error}");
+        fresh.iter().for_each(|location| location.set_down(false));
+        let mut opening = centre.opening(Mode::Write);
+        opening.locations = fresh.iter().map(|one| one.clone() as Arc<dyn Location>).collect();
+        opening.access = vault::Access::Holders { holders, cache_ms: 0 };
+        opening.gateway = again;
+        let refused = vault::open(opening);
+        assert!(matches!(refused, Err(VaultError::NoCentreRecord)), "{batches}: {refused:?}");
+        let (mut recovery, _) = centre.recovery(&[0, 1, 2], &format!("on-top-{batches}"));
+        recovery.fresh = fresh.iter().map(|one| one.clone() as Arc<dyn Location>).collect();
+        assert!(matches!(vault::recover(recovery), Err(VaultError::NotEmpty { .. })));
+    }
+    let (recovery, _) = centre.recovery(&[0, 1, 2], "again");
+    let (vault, report) = vault::recover(recovery).unwrap();
+    assert_eq!((report.patients, &**vault.fetch(index, "a", "b").unwrap().1), (1, &[1, 2][..]));
 }

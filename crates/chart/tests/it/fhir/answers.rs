@@ -1,8 +1,8 @@
 //! What the server says must itself be valid FHIR.
 
 use chart::fhir::{
-    BundleKind, Code, Issue, Link, Resource, ResponseEntry, Version, capability_statement, fault_outcome, history,
-    operation_outcome, response_bundle, searchset, status_of_fault,
+    BundleKind, Change, Code, Issue, Link, Resource, ResponseEntry, Version, capability_statement, fault_outcome,
+    history, operation_outcome, response_bundle, searchset, status_of_fault,
 };
 use kit::{Blame, Fault, OperationId, Timestamp};
 use serde_json::Value;
@@ -55,8 +55,15 @@ fn outcomes_are_valid_and_faults_keep_their_secrets() {
 #[test]
 fn bundles_are_valid_and_hold_resources_byte_for_byte() {
     let at = Timestamp(1_713_916_799_999);
-    let stored = parse(PATIENT).stored("p-1", 2, at);
-    let version = |version, bytes| Version { kind: "Patient", id: "p-1", version, updated: at, bytes };
+    let stored = parse(PATIENT).stored("p-1", 2, at).unwrap();
+    let version = |version, bytes| {
+        let change = match (version, bytes) {
+            (_, None) => Change::Deleted,
+            (1, _) => Change::Created,
+            _ => Change::Put,
+        };
+        Version { kind: "Patient", id: "p-1", version, updated: at, change, bytes }
+    };
     let links = [
         Link { relation: "self", url: "http://h/fhir/Patient?name=%22" },
         Link { relation: "next", url: "http://h/fhir/Patient?name=%22&_page=2" },

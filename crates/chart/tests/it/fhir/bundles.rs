@@ -91,6 +91,16 @@ fn if_none_exist_keeps_what_is_there() {
     assert!(matches!(&operations[0].action, Action::Exists { kind: "Patient", id } if id == "known"));
     let Action::Create { resource, .. } = &operations[1].action else { panic!() };
     assert!(std::str::from_utf8(resource.bytes()).unwrap().contains("Patient/known"));
+    // What it finds, no other entry may change.
+    let changed = [
+        with(
+            json!({ "request": { "method": "POST", "url": "Patient", "ifNoneExist": "identifier=1" } }),
+            json!({ "resource": { "resourceType": "Patient" } }),
+        ),
+        request("DELETE", "Patient/known"),
+    ];
+    let issues = planned(draft("transaction", &changed).unwrap(), &[(0, "known")]).unwrap_err();
+    assert_eq!(issues[0].expression.as_deref(), Some("Bundle.entry[0].request.ifNoneExist"));
     let by_name = json!({ "request": { "method": "POST", "url": "Patient", "ifNoneExist": "name=x" }, "resource": { "resourceType": "Patient" } });
     assert_eq!(draft("transaction", &[by_name]).err().unwrap()[0].code, Code::NotSupported);
 }
@@ -115,7 +125,7 @@ fn what_collides_or_leads_nowhere_is_refused_at_its_entry() {
         (vec![with(request("GET", "Patient/p"), bare.clone())], "Bundle.entry[0].resource"),
         (vec![request("GET", "Patient?gender=female")], "Bundle.entry[0].request.url"),
         (vec![bare.clone()], "Bundle.entry[0].request"),
-        (vec![with(request("POST", "Condition"), condition(URN))], "Bundle.entry[0].resource"),
+        (vec![with(request("POST", "Condition"), condition(URN))], "Bundle.entry[0].resource.subject.reference"),
         (
             vec![with(request("POST", "Patient"), json!({ "resource": { "resourceType": "Patient", "gender": "x" } }))],
             "Bundle.entry[0].resource.gender",
@@ -127,6 +137,17 @@ fn what_collides_or_leads_nowhere_is_refused_at_its_entry() {
         (
             vec![json!({ "request": { "method": "DELETE", "url": "Patient/p", "ifMatch": "three" } })],
             "Bundle.entry[0].request.ifMatch",
+        ),
+        (
+            vec![with(
+                json!({ "request": { "method": "POST", "url": "Patient", "ifMatch": "W/\"1\"" } }),
+                bare.clone(),
+            )],
+            "Bundle.entry[0].request.ifMatch",
+        ),
+        (
+            vec![json!({ "request": { "method": "DELETE", "url": "Patient/p", "ifNoneExist": "identifier=1" } })],
+            "Bundle.entry[0].request.ifNoneExist",
         ),
     ] {
         let issues = draft("transaction", &entries).and_then(|draft| planned(draft, &[])).expect_err(place);

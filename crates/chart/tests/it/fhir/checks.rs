@@ -158,7 +158,7 @@ fn nothing_of_a_patient_stands_in_a_refusal() {
 #[test]
 fn stored_bytes_differ_only_where_the_server_writes() {
     let at = Timestamp(1_713_916_799_999);
-    let kept = |text: &str| String::from_utf8(parse(text).stored("new", 3, at)).unwrap();
+    let kept = |text: &str| String::from_utf8(parse(text).stored("new", 3, at).unwrap()).unwrap();
     let meta = r#""meta":{"versionId":"3","lastUpdated":"2024-04-23T23:59:59.999Z"}"#;
     assert_eq!(
         kept(r#"{"resourceType":"Patient" , "active" : true }"#),
@@ -181,21 +181,27 @@ fn stored_bytes_differ_only_where_the_server_writes() {
 
 #[test]
 fn a_resource_belongs_to_one_patient() {
-    let of = |text: &str| parse(text).compartment();
+    // Whose it is; where that stands is judged below.
+    let of = |text: &str| {
+        parse(text).compartment().map(|found| match found {
+            Compartment::Patient { id, .. } => Compartment::Patient { id, place: String::new() },
+            Compartment::Elsewhere { .. } => Compartment::Elsewhere { place: String::new() },
+            other => other,
+        })
+    };
     assert_eq!(of(PATIENT), Ok(Compartment::Itself));
-    assert_eq!(of(OBSERVATION), Ok(Compartment::Patient("p-1".into())));
+    let hers = |id: &str| Compartment::Patient { id: id.into(), place: String::new() };
+    let elsewhere = || Compartment::Elsewhere { place: String::new() };
+    assert_eq!(of(OBSERVATION), Ok(hers("p-1")));
     let observation =
         |more: &str| format!(r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},{more}}}"#);
     let cases = [
-        (
-            r#""subject":{"reference":"Patient/1/_history/2"},"performer":[{"reference":"Patient/1"}]"#,
-            Compartment::Patient("1".into()),
-        ),
+        (r#""subject":{"reference":"Patient/1/_history/2"},"performer":[{"reference":"Patient/1"}]"#, hers("1")),
         (r#""subject":{"reference":"Group/1"}"#, Compartment::Centre),
-        (r#""subject":{"reference":"https://a.example/Patient/1"}"#, Compartment::Elsewhere),
-        (r#""subject":{"reference":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520"}"#, Compartment::Elsewhere),
-        (r#""subject":{"display":"somebody"}"#, Compartment::Elsewhere),
-        (r##""contained":[{"resourceType":"Patient","id":"c"}],"subject":{"reference":"#c"}"##, Compartment::Elsewhere),
+        (r#""subject":{"reference":"https://a.example/Patient/1"}"#, elsewhere()),
+        (r#""subject":{"reference":"urn:uuid:c757873d-ec9a-4326-a141-556f43239520"}"#, elsewhere()),
+        (r#""subject":{"display":"somebody"}"#, elsewhere()),
+        (r##""contained":[{"resourceType":"Patient","id":"c"}],"subject":{"reference":"#c"}"##, elsewhere()),
         (r#""performer":[{"display":"a nurse"}]"#, Compartment::Centre),
     ];
     for (more, expected) in cases {
@@ -203,18 +209,93 @@ fn a_resource_belongs_to_one_patient() {
     }
     let two =
         of(&observation(r#""subject":{"reference":"Patient/1"},"performer":[{"reference":"Patient/2"}]"#)).unwrap_err();
-    assert_eq!(two.code, Code::BusinessRule);
+    assert_eq!((two.code, two.expression.as_deref()), (Code::BusinessRule, Some("Observation.performer")));
     assert_eq!(of(r#"{"resourceType":"Organization","name":"x"}"#), Ok(Compartment::Centre));
     assert_eq!(
         of(r#"{"resourceType":"Task","status":"draft","intent":"order","for":{"reference":"Patient/7"}}"#),
-        Ok(Compartment::Patient("7".into()))
+        Ok(hers("7"))
     );
     assert_eq!(
         of(
             r#"{"resourceType":"Binary","contentType":"text/plain","data":"AAAA","securityContext":{"reference":"Patient/7"}}"#
         ),
-        Ok(Compartment::Patient("7".into()))
+        Ok(hers("7"))
     );
     let document = format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{{"resource":{OBSERVATION}}}]}}"#);
-    assert_eq!(of(&document), Ok(Compartment::Patient("p-1".into())));
+    assert_eq!(of(&document), Ok(hers("p-1")));
+    // Where no compartment looks, any reference to her makes it hers.
+    for text in [
+        r#"{"resourceType":"VerificationResult","status":"validated","target":[{"reference":"Patient/7"}]}"#,
+        r#"{"resourceType":"MessageHeader","eventUri":"u:x","source":{"endpoint":"u:x"},"focus":[{"reference":"Patient/7"}]}"#,
+        r#"{"resourceType":"Parameters","parameter":[{"name":"x","valueReference":{"reference":"Patient/7"}}]}"#,
+        r#"{"resourceType":"Linkage","item":[{"type":"source","resource":{"reference":"Patient/7"}}]}"#,
+        r#"{"resourceType":"Organization","name":"x","extension":[{"url":"u:x","valueReference":{"reference":"Patient/7"}}]}"#,
+    ] {
+        assert_eq!(of(text), Ok(hers("7")), "{text}");
+    }
+    let both = r#"{"resourceType":"Linkage","item":[{"type":"source","resource":{"reference":"Patient/7"}},
+        {"type":"alternate","resource":{"reference":"Patient/8"}}]}"#;
+    assert_eq!(of(both).unwrap_err().code, Code::BusinessRule);
+}
+
+#[test]
+fn keys_have_one_spelling() {
+    for (text, place) in [
+        (r#"{"resourceType":"Patient","\u0069d":"evil"}"#, "Patient.(no element name)"),
+        (r#"{"resourceType":"Patient","\u006deta":{"versionId":"7"}}"#, "Patient.(no element name)"),
+        (r#"{"resource\u0054ype":"Patient"}"#, "Patient.(no element name)"),
+        (
+            r#"{"resourceType":"Patient","name":[{"family":"a"},{"f\u0061mily":"b"}]}"#,
+            "Patient.name[1].(no element name)",
+        ),
+    ] {
+        refused_at(text, place);
+    }
+    let bundle = r#"{"resourceType":"Bundle","type":"transaction","entr\u0079":[]}"#;
+    let issues = chart::fhir::Draft::parse(bundle.as_bytes()).err().expect("entries that nobody sees");
+    assert_eq!(issues[0].expression.as_deref(), Some("Bundle.(no element name)"));
+    // What was kept by an older program and can't be given its id must not go out without.
+    let old = Resource::opened(br#"{"resource\u0054ype":"Patient"}"#).unwrap();
+    assert!(old.stored("x", 1, Timestamp(0)).is_err());
+    parse(r#"{"resourceType":"Patient","name":[{"family":"\u0041"}]}"#);
+}
+
+#[test]
+fn more_of_r4_s_own_rules() {
+    for (text, place) in [
+        (r#"{"resourceType":"Patient","extension":[{"url":"u:x"}]}"#, "Patient.extension[0]"),
+        (
+            r#"{"resourceType":"Patient","extension":[{"url":"u:x","valueCode":"a","extension":[{"url":"u:y","valueCode":"b"}]}]}"#,
+            "Patient.extension[0]",
+        ),
+        (
+            r##"{"resourceType":"Patient","contained":[{"resourceType":"Organization","id":"o","name":"x"},
+                {"resourceType":"Organization","id":"o","name":"y"}],"managingOrganization":{"reference":"#o"}}"##,
+            "Patient.contained",
+        ),
+        (
+            r#"{"resourceType":"Patient","contained":[{"resourceType":"Organization","id":"o","name":"x","meta":{"versionId":"1"}}]}"#,
+            "Patient.contained[0].meta.versionId",
+        ),
+        (
+            r#"{"resourceType":"Patient","managingOrganization":{"reference":"Organization/1","type":"Group"}}"#,
+            "Patient.managingOrganization.type",
+        ),
+        (r#"{"resourceType":"Patient","implicitRules":"http://a.example/rules"}"#, "Patient.implicitRules"),
+        (
+            r#"{"resourceType":"Patient","text":{"status":"generated","div":"<div xmlns=\"http://www.w3.org/1999/xhtml\">&bogus;</div>"}}"#,
+            "Patient.text.div",
+        ),
+    ] {
+        refused_at(text, place);
+    }
+    parse(
+        r#"{"resourceType":"Patient","extension":[{"url":"u:x","_valueCode":{"extension":[{"url":"u:y","valueCode":"b"}]}}]}"#,
+    );
+    let typed = "http://hl7.org/fhir/StructureDefinition/Organization";
+    for kind in ["Organization", typed] {
+        parse(&format!(
+            r#"{{"resourceType":"Patient","managingOrganization":{{"reference":"Organization/1","type":"{kind}"}}}}"#
+        ));
+    }
 }

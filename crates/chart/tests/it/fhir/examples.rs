@@ -62,7 +62,7 @@ fn official_examples_pass() {
         match found {
             Ok(resource) => {
                 good += 1;
-                let stored = resource.stored("new-id", 7, kit::Timestamp(1_713_916_799_999));
+                let stored = resource.stored("new-id", 7, kit::Timestamp(1_713_916_799_999)).unwrap();
                 let again = Resource::parse(&stored, Some(resource.kind())).unwrap_or_else(|e| panic!("{name}: {e:?}"));
                 assert_eq!((again.id(), again.version_id()), (Some("new-id"), Some("7")), "{name}");
                 resource.search_fields().unwrap_or_else(|e| panic!("{name}: {e:?}"));

@@ -132,7 +132,7 @@ proptest! {
         let value = serde_json::json!({ "resourceType": "Patient", "name": [{ "family": family }] });
         let text = value.to_string();
         let Ok(resource) = Resource::parse(text.as_bytes(), None) else { return Ok(()) };
-        let stored: Value = serde_json::from_slice(&resource.stored("x", 1, kit::Timestamp(0))).unwrap();
+        let stored: Value = serde_json::from_slice(&resource.stored("x", 1, kit::Timestamp(0)).unwrap()).unwrap();
         prop_assert_eq!(stored["name"][0]["family"].as_str(), Some(family.as_str()));
         let pairs = [("family".to_owned(), family.replace('\\', "\\\\").replace(',', "\\,"))];
         if let Ok(query) = Query::parse("Patient", &pairs) {

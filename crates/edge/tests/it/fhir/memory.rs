@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use chart::fhir::{Action, Draft, Plan, Query, Resource, ResponseEntry};
+use chart::fhir::{Action, Change, Draft, Plan, Query, Resource, ResponseEntry};
 use edge::fhir::{Page, Record, Records, Refusal};
 use kit::{Blame, Fault, OperationId, Timestamp};
 
@@ -29,16 +29,22 @@ impl Memory {
         id: &str,
         resource: Option<&Resource>,
         if_match: Option<u32>,
+        anew: Change,
     ) -> Result<Record, Refusal> {
         let mut all = self.versions.lock().unwrap();
         let versions = all.entry((kind, id.to_owned())).or_default();
         let current = u32::try_from(versions.len()).unwrap();
         if if_match.is_some_and(|wanted| wanted != current) {
-            return Err(Refusal::VersionConflict { current });
+            return Err(Refusal::VersionConflict { current: Some(current).filter(|n| *n > 0) });
         }
         let updated = Timestamp(1_713_916_799_000 + i64::try_from(self.number()).unwrap());
-        let bytes = resource.map(|resource| resource.stored(id, current + 1, updated));
-        let record = Record { kind, id: id.to_owned(), version: current + 1, updated, bytes };
+        let bytes = resource.map(|resource| resource.stored(id, current + 1, updated).unwrap());
+        let change = match (&bytes, versions.last()) {
+            (None, _) => Change::Deleted,
+            (Some(_), Some(Record { bytes: Some(_), .. })) => Change::Put,
+            (Some(_), _) => anew,
+        };
+        let record = Record { kind, id: id.to_owned(), version: current + 1, updated, change, bytes };
         versions.push(record.clone());
         Ok(record)
     }
@@ -69,7 +75,7 @@ impl Records for Memory {
 
     fn create(&self, _context: &String, resource: Resource) -> Result<Record, Refusal> {
         let id = format!("id-{:04}", self.number());
-        self.keep(resource.kind(), &id, Some(&resource), None)
+        self.keep(resource.kind(), &id, Some(&resource), None, Change::Created)
     }
 
     fn read(&self, context: &String, kind: &'static str, id: &str) -> Result<Record, Refusal> {
@@ -91,7 +97,7 @@ impl Records for Memory {
         id: &str,
         if_match: Option<u32>,
     ) -> Result<Record, Refusal> {
-        self.keep(resource.kind(), id, Some(&resource), if_match)
+        self.keep(resource.kind(), id, Some(&resource), if_match, Change::PutAnew)
     }
 
     fn delete(
@@ -105,7 +111,7 @@ impl Records for Memory {
         if current.bytes.is_none() {
             return Ok(current);
         }
-        self.keep(kind, id, None, if_match)
+        self.keep(kind, id, None, if_match, Change::Created)
     }
 
     fn history(
@@ -136,8 +142,8 @@ impl Records for Memory {
         let Plan::Transaction(operations) = plan else { panic!("the tests send transactions only") };
         let mut answers = vec![ResponseEntry::default(); operations.len()];
         for operation in operations {
-            let Action::Create { resource, id } = operation.action else { panic!("the tests create only") };
-            let record = self.keep(resource.kind(), &id, Some(&resource), None)?;
+            let Action::Create { resource, id, .. } = operation.action else { panic!("the tests create only") };
+            let record = self.keep(resource.kind(), &id, Some(&resource), None, Change::Created)?;
             answers[operation.entry] = ResponseEntry {
                 status: 201,
                 location: Some(format!("{}/{id}/_history/1", record.kind)),

@@ -1,0 +1,144 @@
+//! What stands at each location: names, and what of them a signature vouches for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::centre::Centre;
+use crate::claim::{self, SignedClaim, generation};
+use crate::header::{self, parse_segment_name};
+use crate::location::{Location, LocationError, Name};
+use crate::mend::judge_centre;
+use crate::shelf::Shelf;
+
+/// Names asked for at once.
+const LIST_PAGE: usize = 4_096;
+
+/// Claims, and headers, of one location that are tried, from the highest generation down. A name alone proves nothing;
+/// whoever makes up more of them than this hides what else stands at his own location, and nobody else's.
+const TRIED_MAX: usize = 16;
+
+/// What one location shows.
+#[derive(Default)]
+pub(crate) struct Shown {
+    /// The newest claim that the log key signed.
+    pub(crate) claim: Option<SignedClaim>,
+    /// The generation of the newest header that the log key signed.
+    pub(crate) written: Option<u32>,
+    /// The centre record stands there.
+    pub(crate) centre: bool,
+}
+
+pub(crate) struct Survey {
+    /// Number and term → the locations that list it.
+    pub(crate) segments: BTreeMap<(u64, u64), u64>,
+    /// By location; `None` where it gave no answer.
+    pub(crate) shown: Vec<Option<Shown>>,
+}
+
+impl Survey {
+    /// `centre`: the record that has to stand there, where one is expected yet.
+    pub(crate) fn of(shelf: &Shelf, centre: Option<&Centre>) -> Self {
+        let mut survey = Self::empty(shelf);
+        for (at, slot) in shelf.slots.iter().enumerate() {
+            let Some(location) = &slot.location else { continue };
+            if let Err(error) = survey.look(shelf, centre, at, &**location) {
+                slot.fail(&error);
+            }
+        }
+        survey
+    }
+
+    pub(crate) fn empty(shelf: &Shelf) -> Self {
+        Self { segments: BTreeMap::new(), shown: shelf.slots.iter().map(|_| None).collect() }
+    }
+
+    /// Looks at one location.
+    pub(crate) fn look(
+        &mut self,
+        shelf: &Shelf,
+        centre: Option<&Centre>,
+        at: usize,
+        location: &dyn Location,
+    ) -> Result<(), LocationError> {
+        let (mut claims, mut headers) = (BTreeSet::<(u32, Name)>::new(), BTreeSet::<(u32, u64, u64)>::new());
+        let mut after = None;
+        loop {
+            let page = location.list(after.as_ref(), LIST_PAGE)?;
+            for listed in &page {
+                if let Some((number, term, _)) = parse_segment_name(&listed.name) {
+                    *self.segments.entry((number, term)).or_default() |= 1 << at;
+                    headers.insert((generation(term), number, term));
+                } else if let Some(generation) = claim::parse_name(&listed.name) {
+                    claims.insert((generation, listed.name.clone()));
+                }
+                if headers.len() > TRIED_MAX {
+                    headers.pop_first();
+                }
+                if claims.len() > TRIED_MAX {
+                    claims.pop_first();
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(last) => after = Some(last.name),
+                None => break,
+            }
+        }
+        let claim = claims.iter().rev().find_map(|(_, name)| {
+            let body = location.get(name, None).ok()??;
+            SignedClaim::open(shelf, name, &body)
+        });
+        let written = headers.iter().rev().find_map(|&(generation, number, term)| {
+            let bytes = shelf.beginning(at, number, term)?;
+            let header = shelf.signed_header(&header::parts(&bytes)?)?;
+            ((header.number, header.term) == (number, term)).then_some(generation)
+        });
+        let slot = shelf.slots.get(at);
+        let centre = centre.is_none_or(|centre| slot.is_some_and(|slot| judge_centre(slot, centre).is_none()));
+        if let Some(shown) = self.shown.get_mut(at) {
+            *shown = Some(Shown { claim, written, centre });
+        }
+        Ok(())
+    }
+
+    /// Locations that gave an answer.
+    pub(crate) fn responding(&self) -> usize {
+        self.shown.iter().flatten().count()
+    }
+
+    /// The location shows the centre record, and a claim as new as the newest segment that anybody shows. A claim goes only
+    /// to a location that lacks nothing; so an empty or older one in its place doesn't count as an answer: what it lost, it
+    /// would otherwise vouch never to have had.
+    pub(crate) fn answers(&self, at: usize) -> bool {
+        let claimed = |shown: &Shown| shown.claim.as_ref().map_or(0, SignedClaim::generation);
+        let shown = self.shown.get(at).and_then(Option::as_ref);
+        shown.is_some_and(|shown| shown.centre && claimed(shown) >= self.written())
+    }
+
+    pub(crate) fn answering(&self) -> usize {
+        (0..self.shown.len()).filter(|&at| self.answers(at)).count()
+    }
+
+    /// An empty one stands in the location's place, or its centre record is damaged: a scrub has to fill it.
+    pub(crate) fn is_bare(&self, at: usize) -> bool {
+        self.shown.get(at).and_then(Option::as_ref).is_some_and(|shown| !shown.centre)
+    }
+
+    /// The highest generation that anyone has claimed or written in.
+    pub(crate) fn generation(&self) -> u32 {
+        let claimed = self.claim().map_or(0, |claim| claim.generation());
+        self.written().max(claimed)
+    }
+
+    /// The newest claim.
+    pub(crate) fn claim(&self) -> Option<&SignedClaim> {
+        self.shown.iter().flatten().filter_map(|shown| shown.claim.as_ref()).max_by_key(|claim| claim.term)
+    }
+
+    fn written(&self) -> u32 {
+        self.shown.iter().flatten().filter_map(|shown| shown.written).max().unwrap_or(0)
+    }
+
+    /// The location lists this segment.
+    pub(crate) fn lists(&self, at: usize, number: u64, term: u64) -> bool {
+        self.segments.get(&(number, term)).is_some_and(|mask| mask & (1 << at) != 0)
+    }
+}
