@@ -19,8 +19,10 @@ use treatment::{Treatment, TreatmentList};
 use vault::location::{FolderLocation, Location, LocationError, Marker};
 use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
 
+use crate::adopt;
 use crate::config::Config;
 use crate::control::write_private;
+use crate::staging::{Begun, require_finished};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -108,10 +110,14 @@ pub struct Made {
 impl NewCentre {
     /// Lays an empty centre out. An existing centre is left alone.
     pub fn lay_out(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
-        if data.join(crate::config::FILE_NAME).exists() {
-            return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", data.display()))
-                .guidance("nothing was changed; `holdfast serve` runs it"));
-        }
+        let begun = Begun::begin(data, "init")?;
+        let made = self.lay_out_in(data, entropy)?;
+        begun.finish()?;
+        Ok(made)
+    }
+
+    /// As [`Self::lay_out`], in a folder that the caller has begun and finishes.
+    pub fn lay_out_in(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
         let config = Config::new(usize::from(self.shape.servers));
         let (recipients, secrets) = match self.custodians.is_empty() {
             false => (self.custodians, Vec::new()),
@@ -141,13 +147,12 @@ impl NewCentre {
         let config = centre.config.clone();
         drop(centre);
         let custodian_secrets = write_custodians(data, &secrets, &vkey)?;
-        // Last: with the configuration there, the centre is there.
         config.save(data)?;
         Ok(Made { name: self.name, promise: self.shape.promise(), vkey, custodian_secrets })
     }
 }
 
-fn shards(server: &Path) -> PathBuf {
+pub fn shards(server: &Path) -> PathBuf {
     server.join("shards")
 }
 
@@ -172,14 +177,14 @@ fn fresh_servers(folders: &[PathBuf], vault: Id16, entropy: &dyn Entropy) -> Res
 }
 
 #[derive(Default)]
-struct Servers {
-    locations: Vec<Arc<dyn Location>>,
+pub struct Servers {
+    pub locations: Vec<Arc<dyn Location>>,
     holders: Vec<Arc<dyn Holder>>,
 }
 
 /// What servers' folders are opened for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Task {
+pub enum Task {
     Serve,
     /// A server whose shards are gone altogether gets an empty location, and one whose marker is damaged a new marker, for
     /// a scrub to heal: only on an operator's word, since a disk that isn't mounted looks the same.
@@ -190,7 +195,7 @@ enum Task {
 
 /// Opens what is there. What isn't, or isn't ours, is left out and said: the vault and the keyring go on without it as
 /// far as their numbers allow. Whose the folders are is told by the centre record that `vkey` signed.
-fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
+pub fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
     let places: Vec<PathBuf> = folders.iter().map(|folder| shards(folder)).collect();
     let opened = match vault::open_folders(&places, vkey) {
         Err(VaultError::NoCentreRecord) => {
@@ -279,20 +284,25 @@ pub struct Centre {
 impl Centre {
     /// Opens the centre in `data`. One process at a time: another one gets the fault [`BUSY`].
     pub fn open(data: &Path) -> Result<Self, Fault> {
+        require_finished(data)?;
+        Self::open_with(data, Task::Serve)
+    }
+
+    /// As [`Self::open`], in a folder that the caller has begun.
+    pub fn open_begun(data: &Path) -> Result<Self, Fault> {
         Self::open_with(data, Task::Serve)
     }
 
     /// As [`Self::open`], and servers whose shards are gone get empty folders, for a scrub to fill; those whose marker is
     /// damaged get a new one.
     pub fn open_to_mend(data: &Path) -> Result<Self, Fault> {
+        require_finished(data)?;
         Self::open_with(data, Task::Mend)
     }
 
     fn open_with(data: &Path, task: Task) -> Result<Self, Fault> {
-        let config = Config::load(data).map_err(|fault| {
-            let absent = !data.join(crate::config::FILE_NAME).exists();
-            if absent { fault.guidance("`holdfast init` lays a centre out") } else { fault }
-        })?;
+        let config = Config::load(data)
+            .map_err(|fault| if Config::is_there(data) { fault } else { fault.guidance(adopt::guidance(data)) })?;
         let lock = lock(data)?;
         let gateway = data.join("gateway");
         let vkey = vault::remembered_vkey(&gateway)?;
@@ -358,12 +368,10 @@ impl Centre {
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
     ) -> Result<(Self, RecoveryReport), Fault> {
-        if into.join(crate::config::FILE_NAME).exists() {
-            return Err(Fault::new(Blame::Conflict, "centre.exists", format!("{} holds a centre", into.display()))
-                .guidance("nothing was changed; recover into an empty or absent folder"));
-        }
+        let begun = Begun::begin(into, "recover")?;
         let survivors = open_servers(from, vkey, Task::Recover)?.locations;
         let plate = vault::plate(&survivors, vkey)?;
+        enough_custodians(secrets, plate.custodians)?;
         let config = Config::new(plate.shape.n());
         let lock = lock(into)?;
         listed(preview(&survivors, secrets, vkey, into));
@@ -383,6 +391,7 @@ impl Centre {
         })?;
         let centre = Self::around(vault, config, into, lock)?;
         centre.config.save(into)?;
+        begun.finish()?;
         Ok((centre, report))
     }
 
@@ -452,6 +461,17 @@ fn preview(
     Treatment::new(Arc::new(chart), name).list(&context)
 }
 
+/// Said before anything is made: the vault itself finds out late, and in numbers of a package.
+fn enough_custodians(secrets: &[String], (needed, of): (u8, u8)) -> Result<(), Fault> {
+    let different = secrets.iter().collect::<std::collections::BTreeSet<_>>().len();
+    if different >= usize::from(needed) {
+        return Ok(());
+    }
+    let text = format!("secrets of {different} different custodians are given, {needed} of the {of} are needed");
+    Err(Fault::new(Blame::Peer, "keys.custodian-not-enough", text)
+        .guidance("nothing was changed; call in more custodians, each with a secret of her own"))
+}
+
 /// The name that was noted last.
 fn name_of(chart: &Chart) -> Result<String, Fault> {
     let newest = chart.newest(&chart.list_tag(NAME_LIST, &[])).map_err(|e| e.fault())?;
@@ -460,7 +480,7 @@ fn name_of(chart: &Chart) -> Result<String, Fault> {
     Ok(String::from_utf8_lossy(&meta.note).into_owned())
 }
 
-fn lock(data: &Path) -> Result<File, Fault> {
+pub fn lock(data: &Path) -> Result<File, Fault> {
     let folder = data.join("gateway");
     fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
     let file = folder.join("lock");

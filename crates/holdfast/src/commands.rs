@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre, NewCentre};
-use crate::{Data, INTEGRITY, Output, control, drill_system, reports};
+use crate::{Data, INTEGRITY, Output, adopt, control, drill_system, reports};
 
 /// Plans larger than this are none.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
@@ -101,6 +101,10 @@ pub struct Init {
 impl Init {
     pub fn run(self) -> Result<u8, Fault> {
         let shape = centre::Shape::of(self.servers, self.shards_needed, self.keys_needed)?;
+        if let Some(adopted) = adopt::adopt(&self.data.data)? {
+            println!("{adopted}");
+            return Ok(0);
+        }
         let made = NewCentre {
             name: self.name,
             shape,
@@ -140,7 +144,7 @@ pub struct Recover {
     /// not believed. Needed where survivors contradict each other.
     #[arg(long, value_name = "VKEY")]
     vkey: Option<Vkey>,
-    /// An empty or absent folder for the recovered centre.
+    /// An empty or absent folder for the recovered centre; empty disks may be mounted at its servers/server-01 …
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
     #[command(flatten)]

@@ -2,11 +2,14 @@
 //! key is an error: a misspelt safety setting must not be silently ignored.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use kit::{Blame, Fault};
 use serde::{Deserialize, Serialize};
+
+use crate::staging::sync_folder;
 
 /// In the gateway's folder: it is lost and made anew with it.
 pub const FILE_NAME: &str = "gateway/holdfast.toml";
@@ -96,6 +99,14 @@ impl Config {
         }
     }
 
+    /// Whether there is a configuration. A file of nothing but blanks or zeros (a power failure leaves such) is none.
+    pub fn is_there(data: &Path) -> bool {
+        match std::fs::read(data.join(FILE_NAME)) {
+            Ok(bytes) => bytes.iter().any(|byte| *byte != 0 && !byte.is_ascii_whitespace()),
+            Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+        }
+    }
+
     /// Reads `gateway/holdfast.toml` of a data folder, with the environment on top.
     pub fn load(data: &Path) -> Result<Self, Fault> {
         Self::load_with(data, std::env::vars())
@@ -138,15 +149,22 @@ impl Config {
         Ok(config)
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file, whole or not at all, also where the power fails.
     pub fn save(&self, data: &Path) -> Result<(), Fault> {
         let file = data.join(FILE_NAME);
         let failed =
             |why: String| Fault::new(Blame::Configuration, "config.unwritable", format!("{}: {why}", file.display()));
         let text = toml::to_string_pretty(self).map_err(|e| failed(e.to_string()))?;
         let partial = data.join(format!("{FILE_NAME}.partial"));
-        std::fs::write(&partial, text).map_err(|e| failed(e.to_string()))?;
-        std::fs::rename(&partial, &file).map_err(|e| failed(e.to_string()))
+        let write = || {
+            let mut out = std::fs::File::create(&partial)?;
+            out.write_all(text.as_bytes())?;
+            out.sync_all()?;
+            std::fs::rename(&partial, &file)?;
+            sync_folder(&data.join("gateway"))?;
+            sync_folder(data)
+        };
+        write().map_err(|e| failed(e.to_string()))
     }
 
     /// Each server's folder.

@@ -1,7 +1,7 @@
 //! `serve --demo`: a synthetic centre with patients on treatment. Nobody in it exists: see `drill::synthetic`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chart::Context;
 use drill::synthetic;
@@ -9,9 +9,13 @@ use guard::{Purpose, Role, Sensitivity, Target};
 use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock};
 use treatment::{Enrolment, SignerRole, SigningKey};
 
+use crate::adopt::adopt;
 use crate::centre::{Centre, NewCentre, Shape};
 use crate::config::{Config, Patients};
 use crate::control::write_private;
+use crate::staging::{Begun, UNFINISHED};
+
+const NAME: &str = "Demo cancer centre";
 
 const PATIENTS: usize = 60;
 const ON_TREATMENT: usize = 24;
@@ -41,30 +45,45 @@ fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Configuration, "demo.folder", format!("{}: {why}", place.display()))
 }
 
-/// Lays the demo out in `folder`: beside it first, then moved there whole, so that an interrupted start leaves nothing
-/// half made.
-pub fn lay_out(folder: &Path) -> Result<(), Fault> {
-    let mut partial = folder.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    if partial.exists() {
-        fs::remove_dir_all(&partial).map_err(|e| failed(&partial, e))?;
+/// Sees to it that a centre stands in `folder`: the one that is there, or the one that its servers carry, or a new demo.
+pub fn prepare(folder: &Path) -> Result<(), Fault> {
+    if Config::is_there(folder) && !folder.join(UNFINISHED).exists() {
+        return Ok(());
     }
+    match adopt(folder)? {
+        Some(adopted) => eprintln!("{adopted}"),
+        None => lay_out(folder)?,
+    }
+    Ok(())
+}
+
+/// The demo gives out tokens for every role, and prints them.
+pub fn require_demo(centre: &Centre) -> Result<(), Fault> {
+    if centre.name() == NAME {
+        return Ok(());
+    }
+    let text = format!("--demo would print tokens for every role of {:?}, which is no demo", centre.name());
+    Err(Fault::new(Blame::Conflict, "demo.real-centre", text)
+        .guidance("`holdfast serve` without --demo runs it; a demo needs a folder of its own (--data DIR)"))
+}
+
+fn lay_out(folder: &Path) -> Result<(), Fault> {
+    let begun = Begun::begin(folder, "serve --demo")?;
     eprintln!("laying out a synthetic centre: 14 servers, {PATIENTS} patients, {ON_TREATMENT} of them on treatment …");
     NewCentre {
-        name: "Demo cancer centre".to_owned(),
+        name: NAME.to_owned(),
         shape: Shape::of(14, None, None)?,
         custodians: Vec::new(),
         custodians_needed: 2,
     }
-    .lay_out(&partial, &OsEntropy)?;
+    .lay_out_in(folder, &OsEntropy)?;
     let number_system = Some(synthetic::NUMBER_SYSTEM.to_owned());
-    Config { patients: Patients { number_system }, ..Config::new(14) }.save(&partial)?;
-    let centre = Centre::open(&partial)?;
-    fill(&centre, &partial)?;
+    Config { patients: Patients { number_system }, ..Config::new(14) }.save(folder)?;
+    let centre = Centre::open_begun(folder)?;
+    fill(&centre, folder)?;
     centre.settle()?;
     drop(centre);
-    fs::rename(&partial, folder).map_err(|e| failed(folder, e))
+    begun.finish()
 }
 
 fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {

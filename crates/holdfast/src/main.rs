@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)] // in a binary, `pub` says: for the other modules
 
 mod acts;
+mod adopt;
 mod centre;
 mod commands;
 mod config;
@@ -11,6 +12,7 @@ mod demo;
 mod drill_system;
 mod reports;
 mod serve;
+mod staging;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::centre::Centre;
-use crate::{config, control, demo};
+use crate::{control, demo};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
@@ -56,12 +56,15 @@ impl Serve {
     async fn serve(self) -> Result<(), Fault> {
         let fallback = if self.demo { DEMO_DATA } else { "holdfast-data" };
         let data = self.data.clone().unwrap_or_else(|| fallback.into());
-        if self.demo && !data.join(config::FILE_NAME).exists() {
+        if self.demo {
             let folder = data.clone();
-            blocking(move || demo::lay_out(&folder)).await?;
+            blocking(move || demo::prepare(&folder)).await?;
         }
         let folder = data.clone();
         let centre = Arc::new(blocking(move || Centre::open(&folder)).await?);
+        if self.demo {
+            demo::require_demo(&centre)?;
+        }
         let config = centre.config();
 
         let http = listen("http", self.http.unwrap_or(config.http.listen)).await?;

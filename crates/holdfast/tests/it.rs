@@ -1,6 +1,9 @@
 //! The command line, as an operator uses it: every command is the real binary in a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
+#[path = "it/laying_out.rs"]
+mod laying_out;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -93,24 +96,59 @@ fn signed(site: &Site) -> (String, String, String) {
     (plan, wrong, patient.number)
 }
 
+/// A running server; it goes with the test.
+struct Server {
+    process: std::process::Child,
+    /// What it wrote into its ready file.
+    ready: Value,
+    out: PathBuf,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Ends it, as a service manager does, and gives what it printed and logged.
+    fn stop(mut self) -> (String, String) {
+        let id = self.process.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        assert!(self.process.wait().unwrap().success());
+        (fs::read_to_string(&self.out).unwrap(), fs::read_to_string(&self.log).unwrap())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
 impl Site {
-    /// Over the wire, as a planning system does.
-    fn store(&self, plan: &[u8]) {
-        let ready = self.path("ready.json");
-        let mut server = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+    fn serve(&self, more: &[&str]) -> Server {
+        let (ready, out, log) = (self.path("ready.json"), self.0.path().join("out"), self.0.path().join("log"));
+        let _ = fs::remove_file(&ready);
+        let mut process = Command::new(env!("CARGO_BIN_EXE_holdfast"))
             .args(["serve", "--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0", "--operations", "127.0.0.1:0"])
             .args(["--ready-file", &ready])
+            .args(more)
             .env("HOLDFAST_DATA", self.data())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .env_remove("RUST_LOG")
+            .stdout(fs::File::create(&out).unwrap())
+            .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        for _ in 0..600 {
-            if Path::new(&ready).exists() {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+        // The file is renamed to its place, whole. A demo takes minutes on a machine that is busy.
+        while !Path::new(&ready).exists() {
+            let ended = process.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", fs::read_to_string(&log).unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
+        let ready = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
+        Server { process, ready, out, log }
+    }
+
+    /// Over the wire, as a planning system does.
+    fn store(&self, plan: &[u8]) {
+        let server = self.serve(&[]);
         // A token of the running server: commands reach it through its control port.
         let token = self.done(&["token", "new", "--role", "oncologist", "--subject", "t", "--json"]).json();
         assert!(token["token"].as_str().unwrap().starts_with("hf_"));
@@ -118,10 +156,8 @@ impl Site {
         // The gate answers for a patient that nobody knows: a veto, and exit 4.
         let said = self.run(&["gate", "check", "--patient", "nobody", &approve, "--json"]);
         assert_ne!(said.exit, 0);
-        let address: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
-        send(address["dimse"].as_str().unwrap(), plan);
-        server.kill().unwrap();
-        server.wait().unwrap();
+        send(server.ready["dimse"].as_str().unwrap(), plan);
+        drop(server);
     }
 }
 
