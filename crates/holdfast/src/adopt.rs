@@ -45,7 +45,7 @@ pub fn adopt(data: &Path) -> Result<Option<Adopted>, Fault> {
     let gateway = data.join("gateway");
     let vkey = if gateway.is_dir() { remembered_vkey(&gateway)? } else { None };
     let folders = Config::new(last).server_folders(data);
-    let locations = match open_servers(&folders, vkey.as_ref(), Task::Serve) {
+    let locations = match open_servers(&folders, vkey.as_ref(), Task::Recover) {
         Ok(servers) => servers.locations,
         Err(fault) if fault.code == NO_SERVER => return Ok(None),
         Err(fault) if fault.code == "vault.many-centres" => {

@@ -460,17 +460,6 @@ impl Centre {
     }
 }
 
-/// Said before anything is made: the vault itself finds out late, and in numbers of a package.
-fn enough_custodians(secrets: &[String], (needed, of): (u8, u8)) -> Result<(), Fault> {
-    let different = secrets.iter().collect::<std::collections::BTreeSet<_>>().len();
-    if different >= usize::from(needed) {
-        return Ok(());
-    }
-    let text = format!("secrets of {different} different custodians are given, {needed} of the {of} are needed");
-    Err(Fault::new(Blame::Peer, "keys.custodian-not-enough", text)
-        .guidance("nothing was changed; call in more custodians, each with a secret of her own"))
-}
-
 /// The treatment list, read from the survivors by the custodians' key. What is noted of it, and the index that it took, are
 /// the new gateway's: the one goes into its ledger, the other is gone on from.
 fn preview(
@@ -492,6 +481,17 @@ fn preview(
     };
     let name = name_of(&chart)?;
     Treatment::new(Arc::new(chart), name).list(&context)
+}
+
+/// Said before anything is made: the vault itself finds out late, and in numbers of a package.
+fn enough_custodians(secrets: &[String], (needed, of): (u8, u8)) -> Result<(), Fault> {
+    let different = secrets.iter().collect::<std::collections::BTreeSet<_>>().len();
+    if different >= usize::from(needed) {
+        return Ok(());
+    }
+    let text = format!("secrets of {different} different custodians are given, {needed} of the {of} are needed");
+    Err(Fault::new(Blame::Peer, "keys.custodian-not-enough", text)
+        .guidance("nothing was changed; call in more custodians, each with a secret of her own"))
 }
 
 /// The name that was noted last.

@@ -51,17 +51,10 @@ pub fn prepare(folder: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     match adopt(folder)? {
-        Some(adopted) => {
-            config().save(folder)?;
-            eprintln!("{adopted}");
-        }
+        Some(adopted) => eprintln!("{adopted}"),
         None => lay_out(folder)?,
     }
     Ok(())
-}
-
-fn config() -> Config {
-    Config { patients: Patients { number_system: Some(synthetic::NUMBER_SYSTEM.to_owned()) }, ..Config::new(14) }
 }
 
 /// The demo gives out tokens for every role, and prints them.
@@ -84,7 +77,8 @@ fn lay_out(folder: &Path) -> Result<(), Fault> {
         custodians_needed: 2,
     }
     .lay_out_in(folder, &OsEntropy)?;
-    config().save(folder)?;
+    let number_system = Some(synthetic::NUMBER_SYSTEM.to_owned());
+    Config { patients: Patients { number_system }, ..Config::new(14) }.save(folder)?;
     let centre = Centre::open_begun(folder)?;
     fill(&centre, folder)?;
     centre.settle()?;

@@ -106,7 +106,8 @@ impl Reader<'_> {
         place: &Place,
         found: &mut Found,
     ) -> Result<(), PlanError> {
-        let first = place.point.is_none_or(|point| point == 0);
+        // A control point may take a value over; a device that it sets anew says what to.
+        let first = place.point.is_none_or(|point| point == 0) || place.part.is_some();
         let mut seen = 0_u128;
         for element in elements {
             self.spent.element(place)?;

@@ -92,7 +92,7 @@ pub enum Count {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     Optional,
-    /// In control point 0; outside of control points, always.
+    /// In control point 0; outside of control points and in the items of a sequence, always.
     First,
     /// As `First`, but only in a beam that treats: a setup beam may do without.
     Treatment,

@@ -163,6 +163,21 @@ fn what_is_emptied_after_it_had_a_value_is_refused() {
         assert_eq!((place.point, attribute.0), (Some(u32::try_from(point).unwrap()), sequence));
         parse(&plan).unwrap();
     }
+    // An item that sets a device to nothing.
+    for (plan, beams, points, sequence, tag) in [
+        (crate::build::arcs(5), t::BEAM_SEQUENCE, t::CONTROL_POINT_SEQUENCE, shape, t::LEAF_JAW_POSITIONS),
+        (
+            crate::passive::passive_ions(),
+            t::ION_BEAM_SEQUENCE,
+            t::ION_CONTROL_POINT_SEQUENCE,
+            t::RANGE_SHIFTER_SETTINGS_SEQUENCE,
+            t::RANGE_SHIFTER_SETTING,
+        ),
+    ] {
+        let path = [(beams, 0), (points, 1), (sequence, 0)];
+        let error = refusal(plan, &path, |item| drop(item.0.remove(&tag)));
+        assert!(matches!(error, PlanError::Missing { attribute, .. } if attribute.0 == tag), "{error:?}");
+    }
     // There is nothing that an empty sequence could take away.
     let mut plan = photons();
     plan.at(&point_at(0, 1)).0.insert(t::WEDGE_POSITION_SEQUENCE, V::Sequence(vec![]));
