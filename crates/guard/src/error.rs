@@ -115,6 +115,7 @@ impl Explain for GuardError {
         match self {
             Self::Unauthenticated(e) => e.guidance(),
             Self::Permit(e) => e.guidance(),
+            Self::BadSubject { .. } => Some("write it without blanks and accents: dr.rev, or rev@ward-3"),
             Self::TooMany { .. } => Some("revoke tokens that nobody uses, then repeat"),
             Self::NotKept(_) => Some("nothing has changed; mend the vault, then repeat"),
             Self::LockdownNotKept(_) => {

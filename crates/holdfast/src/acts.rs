@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chart::{AccessAsked, Context};
 use guard::{Purpose, Role, Sensitivity, Target};
-use kit::{Blame, Fault, OperationId};
+use kit::{Blame, Fault, OperationId, PatientId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use treatment::{Approval, Enrolment, SignerRole};
@@ -61,8 +61,11 @@ pub enum Act {
         patient: String,
         plan: String,
     },
+    /// `confirm`: the handle that a dry run shows.
     PatientErase {
         patient: String,
+        confirm: Option<String>,
+        dry_run: bool,
     },
 }
 
@@ -94,6 +97,15 @@ fn role(text: &str) -> Result<Role, Fault> {
 
 fn to_json(value: &impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
+}
+
+/// What to call a patient by where a hospital number must not stand.
+fn handle_of(centre: &Centre, patient: PatientId) -> Result<String, Fault> {
+    let chart = centre.chart();
+    let entry = chart.patient_entry(patient).map_err(|e| e.fault())?;
+    let meta = entry.map(|entry| chart.note_of(entry)).transpose().map_err(|e| e.fault())?;
+    let id = meta.and_then(|(_, meta)| meta.version).map(|version| version.id);
+    Ok(format!("Patient/{}", id.unwrap_or_else(|| patient.to_string())))
 }
 
 pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
@@ -216,8 +228,23 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let verdict = centre.treatment().gate(&context(Purpose::Treatment), Some(&text), &decode_file(&plan)?)?;
             Ok(reports::verdict(&verdict))
         }
-        Act::PatientErase { patient: text } => {
+        Act::PatientErase { patient: text, confirm, dry_run } => {
             let patient = patient(&text)?;
+            let handle = handle_of(centre, patient)?;
+            if dry_run {
+                let state = if chart.is_erased(patient) { "is erased already" } else { "is not erased" };
+                let text = format!(
+                    "{handle} {state}. Every holder would refuse this patient's key, and her records could not be opened \
+                     any more.\n  To do it: --confirm {handle}"
+                );
+                return Ok(Answer::done(text, json!({ "patient": handle, "erased": chart.is_erased(patient) })));
+            }
+            if confirm.as_deref() != Some(handle.as_str()) {
+                let text = format!("an erasure must be confirmed; the patient that was named is {handle}");
+                return Err(Fault::new(Blame::Peer, "usage.confirm", text).guidance(format!(
+                    "nothing was done; look whether it is she, then repeat with --confirm {handle}"
+                )));
+            }
             let context = context(Purpose::PatientRequest);
             let permit = chart
                 .admit(&context, guard::Act::ErasePatient, Target::Patient(patient), Sensitivity::Administrative)
@@ -232,7 +259,7 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
                 refused_by.len(),
             );
             let entry = erased.receipt.map(|receipt| receipt.index);
-            let json = json!({ "refused_by": refused_by, "silent": silent, "entry": entry });
+            let json = json!({ "patient": handle, "refused_by": refused_by, "silent": silent, "entry": entry });
             Ok(Answer { exit, text, json })
         }
     }

@@ -38,9 +38,9 @@ fn read(file: &Path) -> Result<Vec<u8>, Fault> {
 
 pub fn print(output: Output, answer: &Answer) -> u8 {
     if output.json {
-        println!("{}", answer.json);
+        say!("{}", answer.json);
     } else if !answer.text.is_empty() {
-        println!("{}", answer.text);
+        say!("{}", answer.text);
     }
     answer.exit
 }
@@ -57,11 +57,11 @@ pub fn access(data: &Data, output: Output, patient: &str) -> Result<u8, Fault> {
         if output.json {
             // One array, whatever the number of pages.
             for row in answer.json.get("rows").and_then(Value::as_array).into_iter().flatten() {
-                println!("{}{row}", if rows == 0 { "[" } else { "," });
+                say!("{}{row}", if rows == 0 { "[" } else { "," });
                 rows += 1;
             }
         } else if !answer.text.is_empty() {
-            println!("{}", answer.text);
+            say!("{}", answer.text);
         }
         match answer.json.get("next").map(AccessAsked::deserialize) {
             Some(Ok(next)) => page = next,
@@ -69,7 +69,7 @@ pub fn access(data: &Data, output: Output, patient: &str) -> Result<u8, Fault> {
         }
     }
     if output.json {
-        println!("{}]", if rows == 0 { "[" } else { "" });
+        say!("{}]", if rows == 0 { "[" } else { "" });
     }
     Ok(0)
 }
@@ -102,7 +102,7 @@ impl Init {
     pub fn run(self) -> Result<u8, Fault> {
         let shape = centre::Shape::of(self.servers, self.shards_needed, self.keys_needed)?;
         if let Some(adopted) = adopt::adopt(&self.data.data)? {
-            println!("{adopted}");
+            say!("{adopted}");
             return Ok(0);
         }
         let made = NewCentre {
@@ -112,18 +112,15 @@ impl Init {
             custodians_needed: self.custodians_needed,
         }
         .lay_out(&self.data.data, &OsEntropy)?;
-        println!("{} is laid out in {}", made.name, self.data.data.display());
-        println!("  {}", made.promise);
-        println!(
+        say!("{} is laid out in {}", made.name, self.data.data.display());
+        say!("  {}", made.promise);
+        say!(
             "  Its log key, to be kept on paper beside the custodians' sheets (public: it tells this centre from a forged"
         );
-        println!("  one, for `holdfast recover --vkey`):\n  {}", made.vkey);
+        say!("  one, for `holdfast recover --vkey`):\n  {}", made.vkey);
         if let Some(folder) = made.custodian_secrets {
-            println!(
-                "  The custodians' secrets are in {}: print them, hand them to people who share",
-                folder.display()
-            );
-            println!(
+            say!("  The custodians' secrets are in {}: print them, hand them to people who share", folder.display());
+            say!(
                 "  no office, and delete the folder. Whoever has {} of them opens everything.",
                 self.custodians_needed
             );
@@ -171,8 +168,8 @@ impl Recover {
                     first = json!({ "seconds": seconds, "as_of": list.as_of.to_string(), "rows": list.rows });
                 }
                 // At once: somebody waits for it, and the rest may take long.
-                Ok(list) => println!("{}\n", reports::treatment_list(&list, seconds)),
-                Err(fault) => eprintln!("holdfast: no treatment list yet: {fault}"),
+                Ok(list) => say!("{}\n", reports::treatment_list(&list, seconds)),
+                Err(fault) => complain!("holdfast: no treatment list yet: {fault}"),
             }
         };
         let (centre, report) = Centre::recover(&self.from, &secrets, self.vkey.as_ref(), &self.into, &mut listed)?;
@@ -196,7 +193,7 @@ pub enum Token {
         /// oncologist, physicist, therapist, registrar, it-administrator, auditor, device.
         #[arg(long)]
         role: String,
-        /// Whose it is.
+        /// Whose it is: ASCII letters, digits and . _ @ -, no blanks.
         #[arg(long)]
         subject: String,
         #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
@@ -237,8 +234,10 @@ impl Token {
 
 #[derive(Args)]
 pub struct SignIn {
+    /// oncologist, physicist, therapist, registrar, it-administrator, auditor, device.
     #[arg(long)]
     role: String,
+    /// Who signs in: ASCII letters, digits and . _ @ -, no blanks.
     #[arg(long)]
     subject: String,
     #[command(flatten)]
@@ -362,19 +361,19 @@ impl Plan {
                 for file in files {
                     match plan(&file) {
                         Ok(plan) if output.json => rows.push(json!({ "file": file, "digest": plan.digest() })),
-                        Ok(plan) => println!("{}  {}", plan.digest(), file.display()),
+                        Ok(plan) => say!("{}  {}", plan.digest(), file.display()),
                         Err(fault) if output.json => {
                             rows.push(json!({ "file": file, "error": fault }));
                             exit = 1;
                         }
                         Err(fault) => {
-                            eprintln!("holdfast: {fault}");
+                            complain!("holdfast: {fault}");
                             exit = 1;
                         }
                     }
                 }
                 if output.json {
-                    println!("{}", serde_json::Value::Array(rows));
+                    say!("{}", serde_json::Value::Array(rows));
                 }
                 Ok(exit)
             }
@@ -382,7 +381,7 @@ impl Plan {
                 let (a, b) = match (plan(&a), plan(&b)) {
                     (Ok(a), Ok(b)) => (a, b),
                     (Err(fault), _) | (_, Err(fault)) if output.json => {
-                        println!("{}", json!({ "error": fault }));
+                        say!("{}", json!({ "error": fault }));
                         return Ok(1);
                     }
                     (Err(fault), _) | (_, Err(fault)) => return Err(fault),
@@ -417,7 +416,7 @@ impl Plan {
                     return Err(Fault::new(Blame::Integrity, "plan.statement", text));
                 }
                 if !output.json {
-                    println!("{}", statement.text());
+                    say!("{}", statement.text());
                 }
                 let approval = encode_file(&statement.sign(&key)?.encode());
                 act(&data, output, Act::PlanApprove { patient, plan, approval })
@@ -453,13 +452,14 @@ impl Gate {
 pub enum Patient {
     /// Make every holder refuse one patient's key from now on. The log stays.
     Erase {
+        /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
-        /// Say what would be done, and do nothing.
+        /// Say who it is and what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
-        /// Type the patient's id once more.
-        #[arg(long, value_name = "ID")]
+        /// Patient/ID with her FHIR id, as --dry-run shows it.
+        #[arg(long, value_name = "Patient/ID")]
         confirm: Option<String>,
         #[command(flatten)]
         data: Data,
@@ -471,15 +471,7 @@ pub enum Patient {
 impl Patient {
     pub fn run(self) -> Result<u8, Fault> {
         let Self::Erase { patient, dry_run, confirm, data, output } = self;
-        if dry_run {
-            println!("every holder would refuse this patient's key; her records could not be opened any more");
-            return Ok(0);
-        }
-        if confirm.as_deref() != Some(patient.as_str()) {
-            return Err(Fault::new(Blame::Peer, "patient.erase", "an erasure must be confirmed")
-                .guidance("repeat the same text after --confirm"));
-        }
-        act(&data, output, Act::PatientErase { patient })
+        act(&data, output, Act::PatientErase { patient, confirm, dry_run })
     }
 }
 

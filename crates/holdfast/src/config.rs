@@ -109,7 +109,7 @@ impl Config {
 
     /// Reads `gateway/holdfast.toml` of a data folder, with the environment on top.
     pub fn load(data: &Path) -> Result<Self, Fault> {
-        Self::load_with(data, std::env::vars())
+        Self::load_with(data, environment()?.into_iter())
     }
 
     fn load_with(data: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Fault> {
@@ -175,6 +175,22 @@ impl Config {
     pub fn guard_peers(&self) -> Result<Vec<guard::Peer>, Fault> {
         self.dimse.peers.iter().map(|p| guard::Peer::new(&p.title, &p.network).map_err(Fault::from)).collect()
     }
+}
+
+/// The variables that are meant for us. Others are nobody's business here, whatever bytes they hold.
+fn environment() -> Result<Vec<(String, String)>, Fault> {
+    let ours = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(ENVIRONMENT_PREFIX))?;
+        Some((name, value))
+    });
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => {
+            let text = format!("the environment variable {name} is no UTF-8");
+            Err(Fault::new(Blame::Configuration, "config.environment", text).guidance("correct it, or unset it"))
+        }
+    })
+    .collect()
 }
 
 /// `over` on top of `under`; tables are merged, everything else is replaced.

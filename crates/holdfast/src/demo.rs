@@ -51,7 +51,7 @@ pub fn prepare(folder: &Path) -> Result<(), Fault> {
         return Ok(());
     }
     match adopt(folder)? {
-        Some(adopted) => eprintln!("{adopted}"),
+        Some(adopted) => complain!("{adopted}"),
         None => lay_out(folder)?,
     }
     Ok(())
@@ -69,7 +69,7 @@ pub fn require_demo(centre: &Centre) -> Result<(), Fault> {
 
 fn lay_out(folder: &Path) -> Result<(), Fault> {
     let begun = Begun::begin(folder, "serve --demo")?;
-    eprintln!("laying out a synthetic centre: 14 servers, {PATIENTS} patients, {ON_TREATMENT} of them on treatment …");
+    complain!("laying out a synthetic centre: 14 servers, {PATIENTS} patients, {ON_TREATMENT} of them on treatment …");
     NewCentre {
         name: NAME.to_owned(),
         shape: Shape::of(14, None, None)?,

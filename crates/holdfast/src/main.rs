@@ -2,6 +2,9 @@
 
 #![allow(unreachable_pub)] // in a binary, `pub` says: for the other modules
 
+#[macro_use]
+mod say;
+
 mod acts;
 mod adopt;
 mod centre;
@@ -25,6 +28,7 @@ use kit::{Blame, Fault};
 use crate::acts::Act;
 
 /// Exit codes: 0 done, 1 failed, 2 usage, 3 degraded, 4 integrity failure or veto.
+pub const USAGE: u8 = 2;
 pub const DEGRADED: u8 = 3;
 pub const INTEGRITY: u8 = 4;
 
@@ -110,14 +114,17 @@ fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match run(cli.command) {
+        Ok(0) if say::failed() => ExitCode::from(1),
         Ok(code) => ExitCode::from(code),
         Err(fault) => {
-            eprintln!("holdfast: {fault}");
+            complain!("holdfast: {fault}");
             if wants_json(&matches) {
-                println!("{}", serde_json::json!({ "error": fault }));
+                say!("{}", serde_json::json!({ "error": fault }));
             }
             ExitCode::from(match fault.blame {
                 Blame::Integrity => INTEGRITY,
+                // The command line can be read, and asks for what can't be: as wrong as one that can't be read.
+                _ if fault.code.starts_with("usage.") => USAGE,
                 _ => 1,
             })
         }

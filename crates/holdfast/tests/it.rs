@@ -5,6 +5,8 @@
 mod laying_out;
 #[path = "it/losses.rs"]
 mod losses;
+#[path = "it/operating.rs"]
+mod operating;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -332,8 +334,17 @@ fn the_gate_holds_until_two_people_have_signed() {
     assert_eq!(site.run(&["verify"]).exit, 0);
 
     // Erased: the gate can't establish anything any more.
-    assert_eq!(site.run(&["patient", "erase", "--patient", &number]).exit, 1, "not without a confirmation");
-    let said = site.run(&["patient", "erase", "--patient", &number, "--confirm", &number]);
+    let erase = |more: &[&str]| site.run(&[&["patient", "erase", "--patient", &number], more].concat());
+    let said = erase(&["--dry-run", "--json"]).json();
+    let handle = said["patient"].as_str().unwrap().to_owned();
+    assert!(handle.starts_with("Patient/") && said["erased"] == false, "{said}");
+    for more in [&[][..], &["--confirm", &number]] {
+        let said = erase(more);
+        assert_eq!(said.exit, 2, "not without a confirmation of who it is: {}", said.err);
+        assert!(said.err.contains(&format!("--confirm {handle}")) && !said.err.contains(&number), "{}", said.err);
+    }
+    assert_eq!(check(&plan).exit, 0, "nothing was done");
+    let said = erase(&["--confirm", &handle]);
     assert!(said.exit == 0 || said.exit == 3, "{} {}", said.out, said.err);
     assert_ne!(check(&plan).exit, 0);
 }
@@ -414,7 +425,7 @@ fn tokens_are_shown_once_and_end() {
     assert!(listed.contains(&id) && !listed.contains(&token));
     site.done(&["token", "revoke", &id]);
     assert!(site.done(&["token", "list"]).out.contains("revoked"));
-    assert_eq!(site.run(&["token", "new", "--role", "king", "--subject", "x"]).exit, 1);
+    assert_eq!(site.run(&["token", "new", "--role", "king", "--subject", "x"]).exit, 2);
 }
 
 #[test]
