@@ -13,16 +13,39 @@ pub mod records;
 
 use std::sync::Arc;
 
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
 use axum::{Router, middleware};
 use treatment::Treatment;
 
 /// Everything that the gateway answers over HTTP, under one set of security headers.
 pub fn router(treatment: &Arc<Treatment>) -> Router {
+    router_at(treatment, None)
+}
+
+/// As [`router`], where the outside reaches it at `public_url` (`https://records.hospital.example`): something stands
+/// before it that speaks TLS or has another name.
+pub fn router_at(treatment: &Arc<Treatment>, public_url: Option<&str>) -> Router {
     let places = intake::Places::default();
-    let records = records::ChartRecords::new(Arc::clone(treatment.chart()));
+    let records = records::ChartRecords::new(Arc::clone(treatment.chart())).at(public_url);
+    let over_tls = public_url.is_some_and(|url| url.starts_with("https://"));
+    let cookies = move |response| std::future::ready(if over_tls { secure_cookies(response) } else { response });
     console::router(Arc::clone(treatment))
         .merge(gate::router(Arc::clone(treatment), places.clone()))
         .merge(fhir::router_in(Arc::new(records), places))
         .fallback(console::absent)
         .layer(middleware::map_response(console::secure))
+        .layer(middleware::map_response(cookies))
+}
+
+/// A browser sends such a cookie over TLS only.
+fn secure_cookies(mut response: Response) -> Response {
+    for (name, value) in response.headers_mut() {
+        if *name == header::SET_COOKIE
+            && let Ok(secure) = HeaderValue::from_bytes(&[value.as_bytes(), b"; Secure"].concat())
+        {
+            *value = secure;
+        }
+    }
+    response
 }

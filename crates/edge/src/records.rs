@@ -7,14 +7,19 @@ use chart::{Chart, ChartError, Context, Kept, Released};
 use guard::{Purpose, Role};
 use kit::OperationId;
 
-use crate::fhir::{Page, Record, Records, Refusal};
+use crate::fhir::{Page, ROOT, Record, Records, Refusal};
 
 /// [`Records`] over the chart.
-pub struct ChartRecords(Arc<Chart>);
+pub struct ChartRecords(Arc<Chart>, Option<String>);
 
 impl ChartRecords {
     pub fn new(chart: Arc<Chart>) -> Self {
-        Self(chart)
+        Self(chart, None)
+    }
+
+    /// As they are reached from outside: `https://records.hospital.example`.
+    pub fn at(self, public_url: Option<&str>) -> Self {
+        Self(self.0, public_url.map(|url| format!("{url}{ROOT}")))
     }
 }
 
@@ -57,6 +62,10 @@ impl Records for ChartRecords {
 
     fn operation(&self) -> OperationId {
         OperationId::random(self.0.entropy())
+    }
+
+    fn base(&self) -> Option<String> {
+        self.1.clone()
     }
 
     fn authenticate(&self, token: &str, operation: OperationId) -> Option<Context> {

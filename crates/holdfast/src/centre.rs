@@ -450,8 +450,13 @@ impl Centre {
     }
 
     pub fn sign_in_url(&self, code: &str) -> String {
-        let address = self.pages.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(self.config.http.listen);
-        format!("http://{address}/sign-in?code={code}")
+        format!("{}/sign-in?code={code}", self.public_url())
+    }
+
+    /// Where people reach the pages.
+    pub fn public_url(&self) -> String {
+        let address = || self.pages.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(self.config.http.listen);
+        self.config.http.public_url.clone().unwrap_or_else(|| format!("http://{}", address()))
     }
 
     /// Brings what waits into the ledger.

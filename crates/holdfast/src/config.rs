@@ -33,6 +33,10 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct Http {
     pub listen: SocketAddr,
+    /// How the outside reaches this listener, as `https://records.hospital.example`: for links and FHIR addresses. Without
+    /// one, `http://` and whatever the client calls us.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,7 +89,7 @@ impl Config {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Self {
             servers: (1..=servers).map(|n| PathBuf::from(format!("servers/server-{n:02}"))).collect(),
-            http: Http { listen: local(8080) },
+            http: Http { listen: local(8080), public_url: None },
             dimse: Dimse {
                 listen: local(11112),
                 // ANY-SCP is what dcmtk and pynetdicom call by default.
@@ -146,6 +150,9 @@ impl Config {
             let (found, maximum) = (config.servers.len(), kit::limits::SERVERS_MAX);
             return Err(wrong(format!("servers: {found} folders, at least 1 and at most {maximum} are needed")));
         }
+        if config.http.public_url.as_deref().is_some_and(|url| !is_origin(url)) {
+            return Err(wrong("http.public_url: http:// or https://, a host, and a port where needed; no path".into()));
+        }
         Ok(config)
     }
 
@@ -175,6 +182,14 @@ impl Config {
     pub fn guard_peers(&self) -> Result<Vec<guard::Peer>, Fault> {
         self.dimse.peers.iter().map(|p| guard::Peer::new(&p.title, &p.network).map_err(Fault::from)).collect()
     }
+}
+
+/// Scheme, host, port: pages and FHIR stand at fixed paths, so a path before them would lead nowhere.
+fn is_origin(url: &str) -> bool {
+    let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
+    })
 }
 
 /// The variables that are meant for us. Others are nobody's business here, whatever bytes they hold.
@@ -235,6 +250,17 @@ mod tests {
         assert!(load("servers = ['a']\n[http]\nlissen = '127.0.0.1:1'\n", &[]).unwrap_err().message.contains("lissen"));
         assert!(load("servers = ['a']\n", &[("HOLDFAST__KEYS__CASH", "1")]).unwrap_err().message.contains("cash"));
         assert!(load("servers = []\n", &[]).is_err());
+    }
+
+    #[test]
+    fn a_public_url_is_an_origin() {
+        let load = |url: &str| load(&format!("servers = ['a']\n[http]\npublic_url = '{url}'\n"), &[]);
+        for good in ["https://records.example", "http://10.1.2.3:8080", "https://[2001:db8::1]:8443"] {
+            assert_eq!(load(good).unwrap().http.public_url.as_deref(), Some(good));
+        }
+        for bad in ["records.example", "https://", "https://a.example/", "https://a.example/fhir", "ftp://a.example"] {
+            assert!(load(bad).unwrap_err().message.contains("public_url"), "{bad}");
+        }
     }
 
     #[test]

@@ -15,12 +15,17 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::acts::{self, Act, Answer};
 use crate::centre::Centre;
 use crate::standing::Standing;
 use crate::{control, demo};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
+/// `edge` and `guard` write the lines that an operation id finds. No line of theirs names a patient.
+const DEFAULT_LOG: &str = "warn,holdfast=info,vault=info,edge=info,guard=info";
+/// Who signs in by the link that each start prints.
+const FIRST_SIGN_IN: &str = "first-sign-in";
 /// A probe waits no longer for the servers' disks; monitors give up after 5 to 10 seconds.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -41,7 +46,7 @@ pub struct Serve {
     /// Where /healthz, /readyz and /metrics listen.
     #[arg(long, value_name = "ADDR")]
     operations: Option<SocketAddr>,
-    /// Write the addresses as JSON to this file once everything listens; with --demo also tokens.
+    /// Write the addresses as JSON to this file once everything listens; with a sign-in link, and with --demo also tokens.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
 }
@@ -91,7 +96,7 @@ impl Serve {
         centre.set_pages_address(addresses.http);
         control::listen(&centre, &data, &OsEntropy)?;
 
-        let pages = edge::router(centre.treatment());
+        let pages = edge::router_at(centre.treatment(), config.http.public_url.as_deref());
         let recorder = PrometheusBuilder::new()
             .install_recorder()
             .map_err(|e| Fault::new(Blame::Ours, "serve.metrics", e.to_string()))?;
@@ -112,23 +117,27 @@ impl Serve {
 
     /// Says where everything is, and what this centre survives.
     fn announce(&self, centre: &Centre, data: &std::path::Path, at: &Addresses) -> Result<(), Fault> {
-        println!("{}", centre.name());
-        println!("  data        {}", data.display());
-        println!("  pages       http://{}/", at.http);
-        println!("  FHIR R4     http://{}/fhir", at.http);
-        println!(
+        say!("{}", centre.name());
+        say!("  data        {}", data.display());
+        let url = centre.public_url();
+        say!("  pages       {url}/");
+        say!("  FHIR R4     {url}/fhir");
+        if centre.config().http.public_url.is_some() {
+            say!("  behind it   http://{}", at.http);
+        }
+        say!(
             "  DICOM       {} (called AE titles {}; {} asks the fraction gate)",
             at.dimse,
             centre.config().dimse.archive_titles.join(", "),
             centre.config().dimse.gate_title
         );
-        println!("  operations  http://{}/healthz, /readyz, /metrics", at.operations);
+        say!("  operations  http://{}/healthz, /readyz, /metrics", at.operations);
         let standing = centre.standing();
         for line in standing.lines() {
-            println!("  {line}");
+            say!("  {line}");
         }
         if standing.is_whole() {
-            println!("  {}", centre.promise());
+            say!("  {}", centre.promise());
         }
         let mut ready = vec![
             ("http", json!(format!("http://{}", at.http))),
@@ -138,17 +147,29 @@ impl Serve {
         ];
         if self.demo {
             let welcome = demo::welcome(centre)?;
-            println!("  sign in     {}", welcome.sign_in);
-            println!("  tokens      shown this once, 30 days:");
+            say!("  sign in     {}", welcome.sign_in);
+            say!("  tokens      shown this once, 30 days:");
             for (role, token) in &welcome.tokens {
-                println!("    {role:<17} {token}");
+                say!("    {role:<17} {token}");
             }
             let tokens: serde_json::Map<_, _> =
                 welcome.tokens.iter().map(|(role, token)| (role.to_string(), json!(token))).collect();
             ready.push(("sign_in", json!(welcome.sign_in)));
             ready.push(("tokens", json!(tokens)));
         } else {
-            println!("  sign in     `holdfast sign-in --role therapist --subject NAME` prints a one-time link");
+            // Serving doesn't depend on it: a link is an entry, and a centre below its floor takes none.
+            let sign_in = Act::SignIn { role: "therapist".to_owned(), subject: FIRST_SIGN_IN.to_owned() };
+            match acts::perform(centre, sign_in) {
+                Ok(Answer { json, .. }) => {
+                    let link = json.get("sign_in").cloned().unwrap_or_default();
+                    say!("  sign in     {}", link.as_str().unwrap_or_default());
+                    ready.push(("sign_in", link));
+                }
+                Err(fault) => say!("  sign in     no link was made: {}", fault.message),
+            }
+            say!(
+                "              as a therapist: one use, 15 minutes; `holdfast sign-in --role ROLE --subject NAME` makes others"
+            );
         }
         let ready: serde_json::Value = ready.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         if let Some(file) = &self.ready_file {
@@ -167,7 +188,7 @@ struct Addresses {
 
 fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn,holdfast=info,vault=info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(DEFAULT_LOG));
     // A second subscriber in one process is a test's; the first stays.
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }

@@ -1,11 +1,11 @@
-//! What surrounds a command: pipes, the environment, usage.
+//! What surrounds a command: pipes, the environment, usage, links, the log.
 
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
-use super::Site;
+use super::{Site, courses, get, send};
 
 #[test]
 fn a_reader_that_has_gone_is_no_failure() {
@@ -60,5 +60,89 @@ fn what_cannot_be_meant_is_usage() {
     for more in [&["--dry-run"][..], &["--confirm", "Patient/nobody"]] {
         let said = site.run(&[&["patient", "erase", "--patient", "Patient/nobody", "--json"], more].concat());
         assert_eq!((said.exit, said.json()["error"]["code"].as_str()), (1, Some("patient.unknown")));
+    }
+}
+
+/// POSTs a sign-in code, and gives the answer's headers.
+fn sign_in(address: &str, link: &str) -> String {
+    use std::io::{Read, Write};
+    let (host, form) = (address.trim_start_matches("http://"), link.split_once('?').unwrap().1);
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    let head = "Content-Type: application/x-www-form-urlencoded\r\nConnection: close";
+    write!(stream, "POST /sign-in HTTP/1.1\r\nHost: {host}\r\n{head}\r\nContent-Length: {}\r\n\r\n{form}", form.len())
+        .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().0.to_lowercase()
+}
+
+#[test]
+fn each_start_prints_a_link_that_signs_in_once() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let mut links = Vec::new();
+    for _ in 0..2 {
+        let server = site.serve(&[]);
+        let link = server.ready["sign_in"].as_str().unwrap().to_owned();
+        let http = server.ready["http"].as_str().unwrap().to_owned();
+        assert!(link.starts_with(&format!("{http}/sign-in?code=")), "{link}");
+        let headers = sign_in(&http, &link);
+        assert!(headers.starts_with("http/1.1 303") && headers.contains("httponly"), "{headers}");
+        assert!(!headers.contains("secure"), "a browser would not send it back over http: {headers}");
+        assert!(sign_in(&http, &link).starts_with("http/1.1 401"), "once");
+        let (out, log) = server.stop();
+        assert!(out.contains(&link) && out.contains("holdfast sign-in --role ROLE --subject NAME"), "{out}");
+        assert!(!log.contains(link.split_once('=').unwrap().1), "the log holds no secret");
+        links.push(link);
+    }
+    assert_ne!(links[0], links[1]);
+}
+
+#[test]
+fn links_are_made_with_the_public_url() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let file = site.data().join("gateway/holdfast.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[http]\n", "[http]\npublic_url = \"https://records.example\"\n")).unwrap();
+    let server = site.serve(&[]);
+    let http = server.ready["http"].as_str().unwrap();
+    let link = server.ready["sign_in"].as_str().unwrap();
+    assert!(link.starts_with("https://records.example/sign-in?code="), "{link}");
+    assert!(sign_in(http, link).contains("; secure"), "its cookie goes over TLS only");
+    let token = site.done(&["token", "new", "--role", "registrar", "--subject", "t", "--json"]).json();
+    let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap());
+    let (status, _, bundle) = get(http, "/fhir/Patient?identifier=x", &bearer);
+    assert_eq!(status, 200, "{bundle}");
+    assert!(bundle.contains("https://records.example/fhir/Patient"), "{bundle}");
+    assert!(!bundle.contains("http://127.0.0.1"), "{bundle}");
+}
+
+#[test]
+fn an_answers_id_finds_its_line_and_no_line_names_a_patient() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let patient = courses(1).remove(0);
+    let plan = patient.course.unwrap().plan;
+    let server = site.serve(&[]);
+    send(server.ready["dimse"].as_str().unwrap(), &plan);
+    let mut ids = Vec::new();
+    for (role, path) in [("registrar", "Patient"), ("auditor", "Patient"), ("registrar", "Observation")] {
+        let token = site.done(&["token", "new", "--role", role, "--subject", "t", "--json"]).json();
+        let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap());
+        let path = format!("/fhir/{path}?identifier={}", patient.number);
+        let (_, head, _) = get(server.ready["http"].as_str().unwrap(), &path, &bearer);
+        let line = head.lines().find(|line| line.to_lowercase().starts_with("x-request-id:")).unwrap();
+        ids.push(line.split_once(':').unwrap().1.trim().to_owned());
+    }
+    let (_, log) = server.stop();
+    for id in &ids {
+        assert!(log.contains(id), "{id} in {log}");
+    }
+    assert!(log.contains("denied"), "guard's lines, too: {log}");
+    let name = patient.fhir.iter().map(|resource| serde_json::from_slice::<serde_json::Value>(resource).unwrap());
+    let name = name.filter_map(|resource| Some(resource["name"][0]["family"].as_str()?.to_owned())).next().unwrap();
+    for private in [&patient.number, &name] {
+        assert!(!log.contains(private.as_str()), "{private} in {log}");
     }
 }
