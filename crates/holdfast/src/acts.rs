@@ -116,7 +116,7 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().verify()?;
             let index_is_true = chart.index_is_true().map_err(|e| e.fault())?;
-            Ok(reports::verify(&report).and_index(index_is_true))
+            Ok(reports::verify(&report, &centre.standing()).and_index(index_is_true))
         }
         Act::Scrub => {
             let _permit = administrative(guard::Act::VerifyVault)?;
@@ -125,7 +125,7 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             if !index_was_true {
                 chart.rebuild_index().map_err(|e| e.fault())?;
             }
-            Ok(reports::scrub(&report).and_mended_index(!index_was_true))
+            Ok(reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true))
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;

@@ -22,7 +22,9 @@ use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, V
 use crate::adopt;
 use crate::config::Config;
 use crate::control::write_private;
+use crate::diagnose::explained;
 use crate::staging::{Begun, require_finished};
+use crate::standing::{self, Seen, Standing};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -156,7 +158,7 @@ pub fn shards(server: &Path) -> PathBuf {
     server.join("shards")
 }
 
-fn holder(server: &Path) -> PathBuf {
+pub fn holder(server: &Path) -> PathBuf {
     server.join("holder")
 }
 
@@ -275,6 +277,9 @@ pub struct Centre {
     config: Config,
     name: String,
     promise: String,
+    servers: Vec<PathBuf>,
+    /// What the holders' folders showed when this centre was opened.
+    holders_at_start: Seen,
     treatment: Arc<Treatment>,
     pages: Mutex<Option<SocketAddr>>,
     /// Held for as long as the centre is open.
@@ -306,7 +311,8 @@ impl Centre {
         let lock = lock(data)?;
         let gateway = data.join("gateway");
         let vkey = vault::remembered_vkey(&gateway)?;
-        let servers = open_servers(&config.server_folders(data), vkey.as_ref(), task)?;
+        let folders = config.server_folders(data);
+        let servers = open_servers(&folders, vkey.as_ref(), task).map_err(|fault| explained(fault, &folders))?;
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
         let vault = vault::open(Opening {
             locations: servers.locations,
@@ -316,7 +322,8 @@ impl Centre {
             mode: Mode::Write,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
-        })?;
+        })
+        .map_err(|error| explained(error.into(), &folders))?;
         Self::around(vault, config, data, lock)
     }
 
@@ -338,7 +345,9 @@ impl Centre {
         .with_number_system(config.patients.number_system.clone());
         let name = name_of(&chart)?;
         let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
-        Ok(Self { config, name, promise, treatment, pages: Mutex::new(None), _lock: lock })
+        let servers = config.server_folders(data);
+        let holders_at_start = standing::look(&servers);
+        Ok(Self { config, name, promise, servers, holders_at_start, treatment, pages: Mutex::new(None), _lock: lock })
     }
 
     /// Notes the centre's name in the ledger, so that a recovered centre knows it.
@@ -417,7 +426,18 @@ impl Centre {
         &self.name
     }
 
-    /// In one sentence, what this centre survives.
+    /// What answers now, by what the servers' disks show.
+    pub fn standing(&self) -> Standing {
+        let now = standing::look(&self.servers);
+        Standing::of(self.chart().vault(), &self.servers, &self.holders_at_start, Some(&now))
+    }
+
+    /// As [`Self::standing`], without looking at any disk: one may hang.
+    pub fn standing_in_memory(&self) -> Standing {
+        Standing::of(self.chart().vault(), &self.servers, &self.holders_at_start, None)
+    }
+
+    /// In one sentence, what this centre survives when all of it is there.
     pub fn promise(&self) -> &str {
         &self.promise
     }

@@ -9,15 +9,17 @@ mod commands;
 mod config;
 mod control;
 mod demo;
+mod diagnose;
 mod drill_system;
 mod reports;
 mod serve;
 mod staging;
+mod standing;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use kit::{Blame, Fault};
 
 use crate::acts::Act;
@@ -105,16 +107,28 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match run(cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(fault) => {
             eprintln!("holdfast: {fault}");
+            if wants_json(&matches) {
+                println!("{}", serde_json::json!({ "error": fault }));
+            }
             ExitCode::from(match fault.blame {
                 Blame::Integrity => INTEGRITY,
                 _ => 1,
             })
         }
+    }
+}
+
+/// Whether the command that was given takes `--json`, and got it.
+fn wants_json(matches: &ArgMatches) -> bool {
+    match matches.subcommand() {
+        Some((_, inner)) => wants_json(inner),
+        None => matches.try_get_one::<bool>("json").ok().flatten().is_some_and(|json| *json),
     }
 }
 

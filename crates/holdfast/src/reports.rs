@@ -5,6 +5,7 @@ use treatment::{Outcome, TreatmentList, Verdict};
 use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport};
 
 use crate::acts::Answer;
+use crate::standing::Standing;
 use crate::{DEGRADED, INTEGRITY};
 
 /// Lines of damage that a person reads; JSON has more.
@@ -34,9 +35,22 @@ fn damage_lines(damage: &DamageList) -> String {
     text
 }
 
-/// Exit 4 on any damage.
-pub fn verify(report: &VerifyReport) -> Answer {
-    let clean = report.is_clean();
+/// What is to be done about holders: nothing that a scrub could.
+const MEND_HOLDERS: &str = "a scrub can't make a holder again. Bring its disk or its folder back; where that is lost, \
+                            `holdfast recover` into a new folder deals every key anew, with the custodians";
+
+fn holder_lines(standing: &Standing) -> String {
+    let mut text = format!("\n  {}", standing.holders_line());
+    if !standing.unusable.is_empty() {
+        standing.unusable.iter().for_each(|one| text.push_str(&format!("\n    {one}")));
+        text.push_str(&format!("\n  {MEND_HOLDERS}"));
+    }
+    text
+}
+
+/// Exit 4 on any damage, a holder's included.
+pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
+    let clean = report.is_clean() && standing.unusable.is_empty();
     let mut text = format!(
         "{} of {} shards good; {} segments, {} entries, {} sealed payloads, {} signed checkpoints",
         report.shards_good,
@@ -60,6 +74,7 @@ pub fn verify(report: &VerifyReport) -> Answer {
             text.push_str(&format!("\n  contradiction: {line}"));
         }
     }
+    text.push_str(&holder_lines(standing));
     let json = json!({
         "clean": clean,
         "segments": report.segments,
@@ -71,6 +86,7 @@ pub fn verify(report: &VerifyReport) -> Answer {
         "lost_segments": report.lost_segments,
         "abandoned_segments": report.abandoned_segments,
         "contradictions": report.contradictions,
+        "holders": standing.holders_json(),
         "damage": damage_json(&report.damage),
     });
     Answer { exit: if clean { 0 } else { INTEGRITY }, text, json }
@@ -102,8 +118,9 @@ impl Answer {
     }
 }
 
-/// Exit 3 where something stays damaged, 4 where something is lost.
-pub fn scrub(report: &ScrubReport) -> Answer {
+/// Exit 3 where something stays damaged or a holder is missing, 4 where something is lost.
+pub fn scrub(report: &ScrubReport, standing: &Standing) -> Answer {
+    let is_whole = report.is_whole() && standing.unusable.is_empty();
     let mut text = format!("{} segments looked at, {} objects made again", report.segments, report.healed);
     for (location, count) in &report.healed_by_location {
         text.push_str(&format!("\n  {location}: {count}"));
@@ -115,13 +132,15 @@ pub fn scrub(report: &ScrubReport) -> Answer {
     if report.lost_segments > 0 {
         text.push_str(&format!("\n  {} segments can't be put together", report.lost_segments));
     }
-    let exit = match (report.lost_segments, report.is_whole()) {
+    text.push_str(&holder_lines(standing));
+    let exit = match (report.lost_segments, is_whole) {
         (0, true) => 0,
         (0, false) => DEGRADED,
         _ => INTEGRITY,
     };
     let json = json!({
-        "whole": report.is_whole(),
+        "whole": is_whole,
+        "holders": standing.holders_json(),
         "segments": report.segments,
         "healed": report.healed,
         "healed_by_location": report.healed_by_location,

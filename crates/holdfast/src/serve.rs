@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -15,10 +16,13 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use crate::centre::Centre;
+use crate::standing::Standing;
 use crate::{control, demo};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
+/// A probe waits no longer for the servers' disks; monitors give up after 5 to 10 seconds.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
 
 #[derive(clap::Args)]
 pub struct Serve {
@@ -119,7 +123,13 @@ impl Serve {
             centre.config().dimse.gate_title
         );
         println!("  operations  http://{}/healthz, /readyz, /metrics", at.operations);
-        println!("  {}", centre.promise());
+        let standing = centre.standing();
+        for line in standing.lines() {
+            println!("  {line}");
+        }
+        if standing.is_whole() {
+            println!("  {}", centre.promise());
+        }
         let mut ready = vec![
             ("http", json!(format!("http://{}", at.http))),
             ("fhir", json!(format!("http://{}/fhir", at.http))),
@@ -195,16 +205,54 @@ async fn stop() {
     }
 }
 
-/// Health and metrics; nothing here names a patient.
-fn health(centre: Arc<Centre>, recorder: PrometheusHandle) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready).with_state(centre))
-        .route("/metrics", get(move || async move { recorder.render() }))
+/// What the operations listener knows.
+#[derive(Clone)]
+struct Watch {
+    centre: Arc<Centre>,
+    recorder: PrometheusHandle,
+    /// Held by whoever looks at the servers' disks, so that one that hangs holds one thread and not one for each probe.
+    looking: Arc<tokio::sync::Mutex<()>>,
 }
 
-async fn ready(State(centre): State<Arc<Centre>>) -> (StatusCode, String) {
-    let health = centre.chart().vault().health();
-    let status = if health.writable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, format!("{} of {} locations up; {}\n", health.up, health.locations.len(), centre.promise()))
+impl Watch {
+    /// By the disks, or from memory where a disk takes too long.
+    async fn standing(&self) -> Standing {
+        let centre = Arc::clone(&self.centre);
+        let look = async {
+            let held = Arc::clone(&self.looking).lock_owned().await;
+            let look = move || {
+                let standing = centre.standing();
+                drop(held);
+                standing
+            };
+            tokio::task::spawn_blocking(look).await.ok()
+        };
+        let looked = tokio::time::timeout(LOOK_TIME_MAX, look).await.ok().flatten();
+        looked.unwrap_or_else(|| self.centre.standing_in_memory())
+    }
+}
+
+/// Health and metrics; nothing here names a patient.
+fn health(centre: Arc<Centre>, recorder: PrometheusHandle) -> Router {
+    let watch = Watch { centre, recorder, looking: Arc::default() };
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(numbers))
+        .with_state(watch)
+}
+
+/// 200 while records can be written and opened, and in words how far it is from that.
+async fn ready(State(watch): State<Watch>) -> (StatusCode, String) {
+    let standing = watch.standing().await;
+    // A holder whose disk is gone still opens keys from memory: that is a word, not a status.
+    let in_memory = watch.centre.standing_in_memory();
+    let is_ready = standing.health.writable && in_memory.holders_up() >= in_memory.holders_needed;
+    let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, standing.lines().join("\n") + "\n")
+}
+
+async fn numbers(State(watch): State<Watch>) -> String {
+    watch.standing().await.gauge();
+    watch.recorder.render()
 }

@@ -3,6 +3,8 @@
 
 #[path = "it/laying_out.rs"]
 mod laying_out;
+#[path = "it/losses.rs"]
+mod losses;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -161,6 +163,18 @@ impl Site {
     }
 }
 
+/// One GET: status, headers, body.
+fn get(address: &str, path: &str, headers: &str) -> (u16, String, String) {
+    use std::io::{Read, Write};
+    let host = address.trim_start_matches("http://");
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
+}
+
 /// One C-STORE, by dicom-rs' own client.
 fn send(address: &str, file: &[u8]) {
     use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
@@ -310,8 +324,8 @@ fn the_gate_holds_until_two_people_have_signed() {
     let later = site.done(&["access", "--patient", &number, "--json"]).json();
     assert!(later.as_array().unwrap().len() > rows.as_array().unwrap().len());
 
-    // A server's disk is gone: all goes on, verify says so, and scrub fills the new disk.
-    fs::remove_dir_all(site.data().join("servers/server-02")).unwrap();
+    // A server's shards are gone: all goes on, verify says so, and scrub fills the new disk.
+    fs::remove_dir_all(site.data().join("servers/server-02/shards")).unwrap();
     assert_eq!(site.run(&["verify"]).exit, 4);
     assert_eq!(check(&plan).exit, 0, "one server down changes nothing");
     assert_eq!(site.run(&["scrub"]).exit, 0);

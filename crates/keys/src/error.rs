@@ -1,10 +1,28 @@
 //! What can go wrong, by whose fault it is. No error names a patient; subjects are not in them either.
 
+use std::fmt::Display;
 use std::io;
 
 use kit::{Blame, Explain};
 
 use crate::format::FormatError;
+
+/// "holders 1, 2 and 5"; of none, nothing.
+fn numbered(noun: &str, numbers: &[impl Display]) -> String {
+    let words: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    match words.split_last() {
+        None => String::new(),
+        Some((one, [])) => format!("{noun} {one}"),
+        Some((last, first)) => format!("{noun}s {} and {last}", first.join(", ")),
+    }
+}
+
+/// ": no answer from holder 1; a wrong share from holders 2 and 3", without those of whom there are none.
+fn said(parts: &[(&str, String)]) -> String {
+    let parts: Vec<String> =
+        parts.iter().filter(|(_, who)| !who.is_empty()).map(|(what, who)| format!("{what} {who}")).collect();
+    if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) }
+}
 
 /// The keyring's and the dealer's errors.
 #[derive(Debug, thiserror::Error)]
@@ -16,19 +34,29 @@ pub enum KeysError {
     Numbering { place: usize, found: u8 },
     #[error("holder {number} is in key epoch {found}, the dealer in {wanted}")]
     Epoch { number: u8, found: u32, wanted: u32 },
-    #[error("{have} of the {need} shares needed (erased at {erased:?}, silent {silent:?}, lying {lying:?})")]
+    #[error(
+        "{have} of the {need} shares needed to open a key{}",
+        said(&[
+            ("no answer from", numbered("holder", silent)),
+            ("refused as erased by", numbered("holder", erased)),
+            ("a wrong share from", numbered("holder", lying)),
+        ])
+    )]
     NotEnoughHolders { have: usize, need: usize, erased: Vec<u8>, silent: Vec<u8>, lying: Vec<u8> },
-    #[error("{have} holders refuse, {need} are needed to close the key (silent {silent:?})")]
+    #[error(
+        "{have} holders refuse, {need} are needed to close the key{}",
+        said(&[("no answer from", numbered("holder", silent))])
+    )]
     NotErased { have: usize, need: usize, refused_by: Vec<u8>, silent: Vec<u8> },
 
     // Nobody's: this is what was asked for.
-    #[error("the key is erased: holders {by:?} refuse it")]
+    #[error("the key is erased: {} refused it", numbered("holder", by))]
     Refused { by: Vec<u8> },
 
     // What is stored is not what was dealt.
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error("the shares of holders {by:?} match their digests, but not the record's key commitment")]
+    #[error("the shares of {} match their digests, but not the record's key commitment", numbered("holder", by))]
     Commitment { by: Vec<u8> },
     #[error("the key sealed for the recovery party does not open, or is not the one committed to")]
     Recovery,
@@ -183,15 +211,19 @@ pub enum CustodianError {
     #[error("{found} identities, the maximum is {max}")]
     TooManyIdentities { found: usize, max: usize },
     #[error(
-        "{have} of the {need} custodians needed (opened {opened:?}; identities {strangers:?} are of no custodian here; \
-         altered {altered:?})"
+        "{have} of the {need} custodians needed{}",
+        said(&[
+            ("opened by", numbered("custodian", opened)),
+            ("an altered share of", numbered("custodian", altered)),
+            ("of no custodian here:", numbered("given secret", strangers)),
+        ])
     )]
     NotEnough { have: usize, need: usize, opened: Vec<u8>, strangers: Vec<usize>, altered: Vec<u8> },
 
     // What is stored.
     #[error(transparent)]
     Format(#[from] FormatError),
-    #[error("the shares of custodians {opened:?} do not give the private key of the package's public key")]
+    #[error("the shares of {} do not give the private key of the package's public key", numbered("custodian", opened))]
     Altered { opened: Vec<u8> },
 
     // Ours.

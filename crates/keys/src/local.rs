@@ -118,6 +118,17 @@ impl LocalHolder {
         Ok(Self { number, epoch, private, public, contexts: Contexts::default(), log, count, state })
     }
 
+    /// Reads what a start would read, and changes nothing: so that a holder which is open is known to open again. Gives
+    /// its public key.
+    pub fn look(dir: &Path) -> Result<HolderPublicKey, HolderError> {
+        let log = File::open(dir.join(REFUSED)).map_err(storage(REFUSED))?;
+        let KeyFile { number, epoch, seed, .. } = read_key(dir)?;
+        let private = seal::private_key(&seed).ok_or(FormatError::Invalid { place: KEY, what: "the seed" })?;
+        read_log(&log, number)?;
+        read_count(&File::open(dir.join(OPENED)).map_err(storage(OPENED))?, number)?;
+        Ok(HolderPublicKey::new(number, epoch, &seal::public_key(&private)))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

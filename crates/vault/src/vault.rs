@@ -303,6 +303,11 @@ impl Vault {
         (centre.record.t, u8::try_from(centre.holders.len()).unwrap_or(u8::MAX))
     }
 
+    /// The holders that keys are dealt to, by number.
+    pub fn holder_keys(&self) -> &[keys::HolderPublicKey] {
+        &self.core.centre.holders
+    }
+
     /// Custodians needed, and custodians that there are.
     pub fn custodians(&self) -> (u8, u8) {
         (self.core.centre.custodians.m(), self.core.centre.custodians.n())

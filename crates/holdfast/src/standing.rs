@@ -1,0 +1,183 @@
+//! How a centre stands now: which locations and holders answer, and how many more may be lost.
+//!
+//! A holder counts where it answered since the start and its files would open again. A disk that is gone is thus said
+//! while the holder still answers from memory, and not when the next start needs the custodians.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use keys::{HolderHealth, HolderPublicKey, LocalHolder};
+use serde_json::{Value, json};
+use vault::{Health, Vault};
+
+use crate::centre::holder;
+
+/// What each server's folder shows of its holder: its public key, or why it can't be used.
+pub type Seen = Vec<Result<HolderPublicKey, String>>;
+
+/// Reads the servers' disks.
+pub fn look(servers: &[PathBuf]) -> Seen {
+    servers.iter().map(|server| LocalHolder::look(&holder(server)).map_err(|e| e.to_string())).collect()
+}
+
+/// One holder that can't be used.
+pub struct Unusable {
+    pub number: u8,
+    pub server: String,
+    pub why: String,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: its holder can't be used: {}", self.server, self.why)
+    }
+}
+
+pub struct Standing {
+    pub health: Health,
+    pub holders: u8,
+    pub holders_needed: u8,
+    pub unusable: Vec<Unusable>,
+}
+
+impl Standing {
+    /// `at_start`: what was seen when the vault was opened; `now`: what the disks show, where they were looked at.
+    pub fn of(vault: &Vault, servers: &[PathBuf], at_start: &Seen, now: Option<&Seen>) -> Self {
+        let health = vault.health();
+        let (holders_needed, holders) = vault.quorum_of_holders();
+        let name = |place: usize| {
+            let folder = servers.get(place).and_then(|server: &PathBuf| Path::new(server).file_name());
+            folder.map_or_else(|| format!("server {}", place + 1), |name| name.to_string_lossy().into_owned())
+        };
+        let unusable = vault
+            .holder_keys()
+            .iter()
+            .zip(&health.holders)
+            .filter_map(|(key, health)| {
+                let place = usize::from(key.number()).saturating_sub(1);
+                let why = why_unusable(key, place, health, at_start, now)?;
+                Some(Unusable { number: key.number(), server: name(place), why })
+            })
+            .collect();
+        Self { health, holders, holders_needed, unusable }
+    }
+
+    pub fn holders_up(&self) -> u8 {
+        self.holders.saturating_sub(u8::try_from(self.unusable.len()).unwrap_or(u8::MAX))
+    }
+
+    /// Holders that may be lost until only the custodians open anything.
+    pub fn holders_to_lose(&self) -> u8 {
+        self.holders_up().saturating_sub(self.holders_needed)
+    }
+
+    /// Segments that some location lacks.
+    pub fn missing(&self) -> u64 {
+        self.health.locations.iter().map(|location| location.missing).sum()
+    }
+
+    /// Locations that may be lost and every record is still there: those that lack segments don't count yet.
+    pub fn locations_to_lose(&self) -> usize {
+        let whole = self.health.locations.iter().filter(|location| location.up && location.missing == 0).count();
+        usize::from(self.health.survives).min(whole.saturating_sub(self.health.shape.k()))
+    }
+
+    /// Everything is there.
+    pub fn is_whole(&self) -> bool {
+        self.unusable.is_empty() && self.missing() == 0 && self.health.up == self.health.locations.len()
+    }
+
+    /// In one line.
+    pub fn holders_line(&self) -> String {
+        let (up, of, need) = (self.holders_up(), self.holders, self.holders_needed);
+        if up < need {
+            return format!(
+                "ONLY {up} of {of} holders answer, {need} open a key: mend them before this process stops; after that \
+                 only the custodians open this centre"
+            );
+        }
+        format!("{up} of {of} holders answer; {} more may be lost before custodians are needed", self.holders_to_lose())
+    }
+
+    /// One line for locations, one for holders, one for each trouble.
+    pub fn lines(&self) -> Vec<String> {
+        let Health { up, locations, writable, shape, .. } = &self.health;
+        let mut line =
+            format!("{up} of {} locations up; {} more may be lost", locations.len(), self.locations_to_lose());
+        if !writable {
+            line.push_str(&format!("; NOT WRITABLE, {} locations are needed for that", shape.floor()));
+        }
+        if self.missing() > 0 {
+            line.push_str(&format!("; {} segments wait to be healed", self.missing()));
+        }
+        let down = locations.iter().filter(|location| !location.up).map(|location| {
+            let why = location.last_error.as_deref().unwrap_or("not there at the start");
+            format!("{}: its shards can't be used: {why}", location.id)
+        });
+        let lines = [line, self.holders_line()].into_iter().chain(down);
+        lines.chain(self.unusable.iter().map(ToString::to_string)).collect()
+    }
+
+    pub fn holders_json(&self) -> Value {
+        let unusable: Vec<Value> = self
+            .unusable
+            .iter()
+            .map(|one| json!({ "number": one.number, "server": one.server, "why": one.why }))
+            .collect();
+        json!({
+            "total": self.holders, "up": self.holders_up(), "needed": self.holders_needed,
+            "may_be_lost": self.holders_to_lose(), "unusable": unusable,
+        })
+    }
+
+    /// The numbers for /metrics.
+    pub fn gauge(&self) {
+        // Counts of a centre are far below 2^52, where a f64 becomes inexact.
+        let numbers = [
+            ("holdfast_locations", self.health.locations.len() as f64),
+            ("holdfast_locations_up", self.health.up as f64),
+            ("holdfast_locations_may_be_lost", self.locations_to_lose() as f64),
+            ("holdfast_holders", f64::from(self.holders)),
+            ("holdfast_holders_up", f64::from(self.holders_up())),
+            ("holdfast_holders_may_be_lost", f64::from(self.holders_to_lose())),
+            ("holdfast_receipt_survives", f64::from(self.health.survives)),
+            ("holdfast_segments_missing", self.missing() as f64),
+            ("holdfast_notes_waiting", self.health.notes_waiting as f64),
+            ("holdfast_entries", self.health.entries as f64),
+            ("holdfast_writable", f64::from(u8::from(self.health.writable))),
+        ];
+        for (name, value) in numbers {
+            metrics::gauge!(name).set(value);
+        }
+    }
+}
+
+fn why_unusable(
+    key: &HolderPublicKey,
+    place: usize,
+    health: &HolderHealth,
+    at_start: &Seen,
+    now: Option<&Seen>,
+) -> Option<String> {
+    let shown = |seen: &Seen| seen.iter().any(|one| one.as_ref() == Ok(key));
+    let reason = |seen: &Seen| match seen.get(place) {
+        Some(Err(why)) => why.clone(),
+        Some(Ok(_)) => "it is another centre's, or was made anew: no key was dealt to it".to_owned(),
+        None => "its server is not in the configuration".to_owned(),
+    };
+    match now {
+        Some(now) if !shown(now) => return Some(reason(now)),
+        Some(_) if !shown(at_start) => {
+            return Some("it is back on its disk, and is asked from the next start on".to_owned());
+        }
+        None if !shown(at_start) => return Some(reason(at_start)),
+        _ => {}
+    }
+    match health {
+        HolderHealth { lies: 1.., .. } => Some(format!("it gave {} wrong shares", health.lies)),
+        HolderHealth { silent: 1.., good: 0, last_error, .. } => {
+            Some(format!("it doesn't answer ({})", last_error.unwrap_or("no reason")))
+        }
+        _ => None,
+    }
+}

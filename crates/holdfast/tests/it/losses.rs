@@ -1,0 +1,159 @@
+//! What is said where servers are lost: how far it is to the custodians, and why a centre doesn't open.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{Site, get};
+
+fn server(site: &Site, number: u8) -> PathBuf {
+    site.data().join(format!("servers/server-{number:02}"))
+}
+
+/// Every file in a folder, of the same length and nothing but zeros.
+fn fill_with_zeros(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            fill_with_zeros(&path);
+        } else {
+            fs::write(&path, vec![0; usize::try_from(fs::metadata(&path).unwrap().len()).unwrap()]).unwrap();
+        }
+    }
+}
+
+#[test]
+fn lost_holders_are_counted_wherever_an_operator_looks() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "14"]);
+    site.done(&["person", "new", "--name", "C", "--role", "physicist", "--key", &site.path("c.pem")]);
+    assert!(site.done(&["verify"]).out.contains("14 of 14 holders answer; 2 more may be lost"));
+    for number in [1, 2] {
+        fs::remove_dir_all(server(&site, number)).unwrap();
+    }
+    let said = site.run(&["scrub"]);
+    assert_eq!(said.exit, 3, "{}", said.out);
+    let line = "12 of 14 holders answer; 0 more may be lost before custodians are needed";
+    assert!(said.out.contains(line) && said.out.contains("holdfast recover"), "{}", said.out);
+    let said = site.run(&["verify", "--json"]);
+    assert_eq!(said.exit, 4, "the shards are back, the holders aren't");
+    let said = said.json();
+    assert_eq!((&said["clean"], &said["damage"]["total"]), (&json!(false), &json!(0)), "{said}");
+    assert_eq!((&said["holders"]["up"], &said["holders"]["may_be_lost"]), (&json!(12), &json!(0)), "{said}");
+    assert_eq!(said["holders"]["unusable"][1]["server"], "server-02");
+
+    let running = site.serve(&[]);
+    let operations = running.ready["operations"].as_str().unwrap();
+    let (status, _, ready) = get(operations, "/readyz", "");
+    assert_eq!(status, 200, "{ready}");
+    assert!(ready.contains("14 of 14 locations up; 11 more may be lost"), "{ready}");
+    assert!(ready.contains(line) && ready.contains("server-01: its holder can't be used"), "{ready}");
+    let (_, _, numbers) = get(operations, "/metrics", "");
+    for number in [
+        "holdfast_holders_up 12",
+        "holdfast_holders_may_be_lost 0",
+        "holdfast_locations_up 14",
+        "holdfast_locations_may_be_lost 11",
+        "holdfast_segments_missing 0",
+        "holdfast_receipt_survives 11",
+    ] {
+        assert!(numbers.lines().any(|line| line == number), "{number} in {numbers}");
+    }
+    assert!(numbers.contains("\nholdfast_entries ") && numbers.contains("\nholdfast_notes_waiting "), "{numbers}");
+
+    // While it runs, the third one's disk goes: it answers from memory, and the next start would fail.
+    fs::remove_dir_all(server(&site, 3).join("holder")).unwrap();
+    let (status, _, ready) = get(operations, "/readyz", "");
+    assert_eq!(status, 200, "{ready}");
+    assert!(ready.contains("ONLY 11 of 14 holders answer, 12 open a key"), "{ready}");
+    let (out, _) = running.stop();
+    assert!(out.contains(line), "{out}");
+
+    // And it does fail, by integrity, with every reason.
+    let said = site.run(&["verify", "--json"]);
+    assert_eq!(said.exit, 4, "{}", said.err);
+    let error = &said.json()["error"];
+    assert_eq!((&error["code"], &error["blame"]), (&json!("keys.not-enough-holders"), &json!("integrity")), "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("no answer from holders 1, 2 and 3"), "{message}");
+    for number in 1..=3 {
+        assert!(message.contains(&format!("holder of {}: ", server(&site, number).display())), "{message}");
+    }
+}
+
+#[test]
+fn every_kind_of_damage_to_a_holder_is_damage() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5"]);
+    let (place, neighbour) = (server(&site, 2).join("holder"), server(&site, 3).join("holder"));
+    let whole = |name: &str| fs::read(place.join(name)).unwrap();
+    let flipped = |name: &str, at: usize| {
+        let mut bytes = whole(name);
+        bytes[at] ^= 1;
+        bytes
+    };
+    let key_length = whole("holder.key").len();
+    let kinds: [(&str, Option<Vec<u8>>); 9] = [
+        ("holder.key", None),
+        ("holder.key", Some(Vec::new())),
+        ("holder.key", Some(vec![0; key_length])),
+        ("holder.key", Some(whole("holder.key")[..key_length - 1].to_vec())),
+        // Another seed: a sound key, to which nothing was dealt.
+        ("holder.key", Some(flipped("holder.key", key_length - 1))),
+        ("holder.key", Some(fs::read(neighbour.join("holder.key")).unwrap())),
+        ("refused.log", None),
+        ("refused.log", Some(flipped("refused.log", 0))),
+        ("opened.count", Some(vec![0; 1024])),
+    ];
+    for (name, damaged) in kinds {
+        let before = whole(name);
+        match &damaged {
+            Some(bytes) => fs::write(place.join(name), bytes).unwrap(),
+            None => fs::remove_file(place.join(name)).unwrap(),
+        }
+        let said = site.run(&["verify"]);
+        assert_eq!(said.exit, 4, "{name} {damaged:?}: {}", said.out);
+        assert!(said.out.starts_with("DAMAGED") && said.out.contains("server-02: its holder"), "{}", said.out);
+        fs::write(place.join(name), before).unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(place.join(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+}
+
+#[test]
+fn a_centre_that_cannot_open_says_why_at_each_server() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5"]);
+    for number in 1..=3 {
+        fill_with_zeros(&server(&site, number));
+    }
+    fs::remove_dir_all(server(&site, 4)).unwrap();
+    for command in [["verify", "--json"], ["scrub", "--json"]] {
+        let said = site.run(&command);
+        assert_eq!(said.exit, 4, "{}", said.err);
+        let message = said.json()["error"]["message"].as_str().unwrap().to_owned();
+        for number in 1..=4 {
+            for part in ["shards", "holder"] {
+                let place = server(&site, number).display().to_string();
+                assert!(message.contains(&format!("{part} of {place}: ")), "{message}");
+            }
+        }
+        assert!(!message.contains('['), "plain words: {message}");
+    }
+
+    let site = Site::new();
+    site.done(&["init"]);
+    fs::remove_file(server(&site, 1).join("holder/holder.key")).unwrap();
+    let said = site.run(&["verify"]);
+    assert_eq!(said.exit, 4);
+    assert!(said.err.contains("0 of the 1 shares needed to open a key: no answer from holder 1"), "{}", said.err);
+    assert!(said.err.contains("holder.key") && said.out.is_empty(), "{}", said.err);
+
+    // A command that reports without a centre answers in JSON as well.
+    let text = site.file("text.dcm", b"this is no plan");
+    let said = site.run(&["plan", "diff", &text, &text, "--json"]);
+    assert_eq!(said.exit, 1);
+    assert!(said.json()["error"]["code"].is_string());
+}
