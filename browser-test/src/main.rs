@@ -130,10 +130,22 @@ async fn closed_door(browser: &WebDriver, setting: &Setting) -> Result<()> {
     Ok(())
 }
 
+/// Ten seconds in all: a machine that builds meanwhile is slow.
+const ANSWER_TRIES: usize = 50;
+const ANSWER_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
 async fn sign_in(browser: &WebDriver, setting: &Setting) -> Result<()> {
     browser.goto(text(setting, "sign_in")?).await?;
     browser.find(By::Css("form button[type=submit]")).await?.click().await?;
-    let address = browser.current_url().await?;
+    // A click returns before the answer is there: the form's redirect and the list, whose reading is noted, take a moment.
+    let mut address = browser.current_url().await?;
+    for _ in 0..ANSWER_TRIES {
+        if address.path() == "/" {
+            break;
+        }
+        tokio::time::sleep(ANSWER_PAUSE).await;
+        address = browser.current_url().await?;
+    }
     ensure!(address.path() == "/", "signing in led to {}", address.path());
     ensure!(address.query().is_none(), "the code stays in the address");
     ensure!(row_count(browser).await? > 0, "the list is empty");
