@@ -1,8 +1,9 @@
-//! What every room shares: ids, time, randomness, limits, units and the error envelope. Knows no other room.
+//! What every room shares: ids, time, randomness, limits, strict CBOR and the error envelope. Knows no other room.
 
 pub mod clock;
 pub mod entropy;
 pub mod fault;
+pub mod format;
 pub mod id;
 pub mod limits;
 

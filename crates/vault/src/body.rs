@@ -6,8 +6,8 @@ use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
-use crate::format::{self, FormatError, Version, within};
 use crate::parcel::{Entry, Scope};
+use kit::format::{self, FormatError, Version, within};
 
 /// Heads in one segment: their leaf hashes stand in its header, at every location.
 pub(crate) const SEGMENT_ENTRIES_MAX: usize = 2_048;

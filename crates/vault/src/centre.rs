@@ -11,11 +11,11 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::VaultError;
-use crate::format::{self, FormatError, Version, within};
 use crate::header::SIGNATURE_BYTES;
 use crate::location::{Location, LocationError, Name};
 use crate::secrets::Secrets;
 use crate::shape::Shape;
+use kit::format::{self, FormatError, Version, within};
 
 /// 64 holders' keys, a package of 32 custodians, a batch and four key records take less than 400 KiB.
 const RECORD_BYTES_MAX: usize = 512 * 1024;

@@ -4,9 +4,9 @@ use std::io;
 
 use kit::{Blame, Digest, Explain, Id16};
 
-use crate::format::FormatError;
 use crate::location::LocationError;
 use crate::recover::LossReport;
+use kit::format::FormatError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {

@@ -9,10 +9,10 @@ use minicbor::{Decode, Encode};
 use crate::body::SEGMENT_ENTRIES_MAX;
 use crate::code::shard_len;
 use crate::error::VaultError;
-use crate::format::{self, FormatError, Version, within};
 use crate::location::Name;
 use crate::seal::{SALT_BYTES, TAG_BYTES};
 use crate::shape::{SHARD_BYTES_MAX, Shape};
+use kit::format::{self, FormatError, Version, within};
 
 /// 2,048 leaf hashes, 64 shard hashes and a signed note take less than 110 KiB.
 pub(crate) const HEADER_BYTES_MAX: usize = 128 * 1024;

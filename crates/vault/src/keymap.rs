@@ -7,8 +7,8 @@ use kit::{Digest, Entropy, Id16, PatientId};
 use minicbor::{Decode, Encode};
 
 use crate::error::VaultError;
-use crate::format::{self, Version};
 use crate::seal::{self, SALT_BYTES};
+use kit::format::{self, Version};
 
 pub(crate) const KEY: &str = "vault.key";
 pub(crate) const KEY_BATCH: &str = "vault.key-batch";

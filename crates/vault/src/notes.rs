@@ -19,8 +19,8 @@ use crate::body::{Head, Prepared, Sealed};
 use crate::commit::{Inbox, capacity};
 use crate::core::{Core, lock};
 use crate::error::{VaultError, gateway};
-use crate::format::{self, Version};
 use crate::seal::{Counted, SALT_BYTES};
+use kit::format::{self, Version};
 
 /// One note: it shares a segment's entry block with others.
 pub const NOTE_BYTES_MAX: usize = 256 * 1024;

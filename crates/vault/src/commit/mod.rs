@@ -29,13 +29,13 @@ use crate::claim::SignedClaim;
 use crate::code::Coder;
 use crate::core::{Core, lock};
 use crate::error::VaultError;
-use crate::format::Version;
 use crate::header::{self, Acknowledged, Header, Previous, segment_name};
 use crate::keymap::Effect;
 use crate::parcel::Receipt;
 use crate::seal::{self, SALT_BYTES, TAG_BYTES};
 use crate::shape::{SHARD_BYTES_MAX, Shape};
 use crate::shelf::Located;
+use kit::format::Version;
 
 pub(crate) use heal::{Healer, put_shard, remake, restore};
 pub(crate) use inbox::Inbox;

@@ -1,8 +1,9 @@
-//! Strict CBOR for what this room stores: one version, one spelling, no byte more.
+//! Strict CBOR for what a room stores: one version, one spelling, no byte more.
 
 use minicbor::decode::Error as DecodeError;
 use minicbor::encode::{Error as EncodeError, Write};
 use minicbor::{Decode, Decoder, Encode, Encoder};
+use zeroize::Zeroizing;
 
 /// Bytes that are not the stored thing that they should be.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum FormatError {
 
 /// The version of a stored form. It encodes as the number `V`, and nothing else decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(crate) struct Version<const V: u8>;
+pub struct Version<const V: u8>;
 
 impl<C, const V: u8> Encode<C> for Version<V> {
     fn encode<W: Write>(&self, e: &mut Encoder<W>, _: &mut C) -> Result<(), EncodeError<W::Error>> {
@@ -38,7 +39,9 @@ impl<'b, C, const V: u8> Decode<'b, C> for Version<V> {
     }
 }
 
-pub(crate) fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
+/// The one spelling of a value.
+pub fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
+    // Room for any stored secret at once: a growing `Vec` would leave copies of it behind.
     let mut out = Vec::with_capacity(512);
     // Writing to a `Vec` cannot fail: its error type is `Infallible`, and no type here refuses to be encoded.
     let _ = minicbor::encode(value, &mut out);
@@ -46,7 +49,7 @@ pub(crate) fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
 }
 
 /// Decodes `bytes` where they are exactly what [`encode`] makes of the value.
-pub(crate) fn decode<'b, T>(place: &'static str, bytes: &'b [u8], max: usize) -> Result<T, FormatError>
+pub fn decode<'b, T>(place: &'static str, bytes: &'b [u8], max: usize) -> Result<T, FormatError>
 where
     T: Encode<()> + Decode<'b, ()>,
 {
@@ -54,15 +57,12 @@ where
         return Err(FormatError::TooLong { place, found: bytes.len(), max });
     }
     let value: T = minicbor::decode(bytes).map_err(|source| FormatError::Cbor { place, source })?;
-    if encode(&value) == bytes { Ok(value) } else { Err(FormatError::NotCanonical { place }) }
+    // The value may be a secret; its second spelling is one, too.
+    let again = Zeroizing::new(encode(&value));
+    if again.as_slice() == bytes { Ok(value) } else { Err(FormatError::NotCanonical { place }) }
 }
 
-pub(crate) fn within(
-    place: &'static str,
-    what: &'static str,
-    found: u64,
-    min: u64,
-    max: u64,
-) -> Result<(), FormatError> {
+/// Whether a number of `what` lies within its bounds.
+pub fn within(place: &'static str, what: &'static str, found: u64, min: u64, max: u64) -> Result<(), FormatError> {
     if (min..=max).contains(&found) { Ok(()) } else { Err(FormatError::Range { place, what, found, min, max }) }
 }
