@@ -286,7 +286,8 @@ impl Treatment {
         Ok(kept.verdict)
     }
 
-    /// Who is on treatment, and how each stands: everybody with a plan that isn't given in full.
+    /// Who is on treatment, and how each stands: everybody of whom a plan or a treatment record came in lately, those whose
+    /// course is complete among them.
     pub fn list(&self, context: &Context) -> Result<TreatmentList> {
         let permit = self
             .chart
