@@ -11,6 +11,7 @@ use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
 use crate::VaultError;
+use crate::hash::hash;
 use crate::header::SIGNATURE_BYTES;
 use crate::location::{Location, LocationError, Name};
 use crate::secrets::Secrets;
@@ -149,7 +150,7 @@ impl Centre {
     }
 
     pub(crate) fn hash(&self) -> Digest {
-        Digest(*blake3::hash(&self.object).as_bytes())
+        hash(&self.object)
     }
 
     pub(crate) fn name(&self, repair: u8) -> Result<Name, VaultError> {

@@ -14,6 +14,7 @@ use crate::centre::Centre;
 use crate::claim::SignedClaim;
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
+use crate::hash::hash;
 use crate::header::Header;
 use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap};
 use crate::parcel::{Entry, Parcel, Scope};
@@ -231,7 +232,7 @@ impl Core {
     ) -> Result<(), VaultError> {
         match payload.extents.as_slice() {
             [extent] if extent.segment == segment => {
-                let digest = opened.piece(extent).map(|piece| Digest(*blake3::hash(piece).as_bytes()));
+                let digest = opened.piece(extent).map(hash);
                 let wrong = VaultError::Payload { index, what: "its digest" };
                 if digest == Some(payload.digest) { Ok(()) } else { Err(wrong) }
             }
@@ -271,7 +272,7 @@ impl Core {
                 })
             })?,
         }
-        if Digest(*blake3::hash(&stored).as_bytes()) != payload.digest {
+        if hash(&stored) != payload.digest {
             return Err(wrong("its digest"));
         }
         Ok(stored)
@@ -290,7 +291,7 @@ impl Core {
         let key = self.data_key(head.scope(), person, purpose)?;
         let stored = self.stored(index, payload)?;
         let binding = seal::payload_binding(head.scope(), &head.kind, head.operation, payload.compressed);
-        let opened = seal::open_payload(key.bytes(), &binding, stored)?.ok_or_else(|| wrong("it does not open"))?;
+        let opened = seal::open_payload(key.bytes(), &binding, &stored)?.ok_or_else(|| wrong("it does not open"))?;
         let len = usize::try_from(payload.len).map_err(|_| wrong("its length"))?;
         let plain = if payload.compressed {
             seal::decompress(&opened, len).ok_or_else(|| wrong("it does not decompress to its length"))?
@@ -320,7 +321,7 @@ impl Core {
                 let binding = seal::payload_binding(scope, &kind, operation, compressed);
                 let inner = squeezed.as_ref().unwrap_or(&plain);
                 let sealed = seal::seal_payload(key.bytes(), &binding, inner, &*self.entropy)?;
-                let digest = Digest(*blake3::hash(&sealed).as_bytes());
+                let digest = hash(&sealed);
                 Some(Sealed { len: plain.len() as u64, compressed, digest, bytes: sealed.into() })
             }
         };

@@ -9,6 +9,7 @@ use minicbor::{Decode, Encode};
 use crate::body::SEGMENT_ENTRIES_MAX;
 use crate::code::shard_len;
 use crate::error::VaultError;
+use crate::hash::hash;
 use crate::location::Name;
 use crate::seal::{SALT_BYTES, TAG_BYTES};
 use crate::shape::{SHARD_BYTES_MAX, Shape};
@@ -121,7 +122,7 @@ impl Header {
     }
 
     pub(crate) fn hash(header: &[u8]) -> Digest {
-        Digest(*blake3::hash(header).as_bytes())
+        hash(header)
     }
 
     pub(crate) fn shard_len(&self) -> usize {
@@ -134,7 +135,7 @@ impl Header {
 
     /// The number of the shard that these bytes are; `expected` where several are equal.
     pub(crate) fn shard_number(&self, shard: &[u8], expected: usize) -> Option<usize> {
-        let hash = Digest(*blake3::hash(shard).as_bytes());
+        let hash = hash(shard);
         if self.shards.get(expected) == Some(&hash) {
             return Some(expected);
         }

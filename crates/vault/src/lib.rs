@@ -27,6 +27,7 @@ mod examine;
 mod folders;
 mod found;
 mod gateway;
+mod hash;
 mod header;
 mod keymap;
 pub mod location;

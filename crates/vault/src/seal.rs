@@ -9,6 +9,7 @@
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
 use kit::{Entropy, Id16, OperationId};
+use rayon::prelude::*;
 use zeroize::Zeroizing;
 
 use crate::error::VaultError;
@@ -19,6 +20,8 @@ pub(crate) const SALT_BYTES: usize = 32;
 
 /// Plaintext of one chunk of a payload: a reader opens it before it believes it, so it has to fit in memory.
 const CHUNK_BYTES: usize = 1024 * 1024;
+
+const SEALING: VaultError = VaultError::Internal { step: "sealing" };
 
 struct KeyLength;
 
@@ -59,10 +62,9 @@ fn nonce(counter: u32, last: bool) -> Nonce {
 
 /// Seals `buffer` from byte `from` on, and puts the tag behind it.
 fn seal_from(key: &LessSafeKey, nonce: Nonce, aad: &[u8], buffer: &mut Vec<u8>, from: usize) -> Result<(), VaultError> {
-    let step = "sealing";
-    let body = buffer.get_mut(from..).ok_or(VaultError::Internal { step })?;
+    let body = buffer.get_mut(from..).ok_or(SEALING)?;
     let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), body);
-    buffer.extend_from_slice(tag.map_err(|_| VaultError::Internal { step })?.as_ref());
+    buffer.extend_from_slice(tag.map_err(|_| SEALING)?.as_ref());
     Ok(())
 }
 
@@ -148,44 +150,53 @@ pub(crate) fn seal_payload(
     entropy.fill(&mut salt);
     let cipher = cipher(key, &salt, binding)?;
     let chunks = plain.len().div_ceil(CHUNK_BYTES).max(1);
-    let mut sealed = Vec::with_capacity(SALT_BYTES + plain.len() + chunks * TAG_BYTES);
-    sealed.extend_from_slice(&salt);
-    let mut rest = plain;
-    for counter in 0.. {
-        let (chunk, behind) = rest.split_at(rest.len().min(CHUNK_BYTES));
-        let from = sealed.len();
-        sealed.extend_from_slice(chunk);
-        seal_from(&cipher, nonce(counter, behind.is_empty()), binding, &mut sealed, from)?;
-        if behind.is_empty() {
-            break;
-        }
-        rest = behind;
-    }
+    let mut sealed = vec![0; SALT_BYTES + plain.len() + chunks * TAG_BYTES];
+    let (head, places) = sealed.split_at_mut(SALT_BYTES);
+    head.copy_from_slice(&salt);
+    let seal = |number: usize, place: &mut [u8]| {
+        let (body, tag) = place.split_at_mut(place.len() - TAG_BYTES);
+        let from = number * CHUNK_BYTES;
+        body.copy_from_slice(plain.get(from..from + body.len()).ok_or(SEALING)?);
+        let nonce = nonce(u32::try_from(number).map_err(|_| SEALING)?, number + 1 == chunks);
+        let made = cipher.seal_in_place_separate_tag(nonce, Aad::from(binding), body).map_err(|_| SEALING)?;
+        tag.copy_from_slice(made.as_ref());
+        Ok::<_, VaultError>(())
+    };
+    each_chunk(places.chunks_mut(CHUNK_BYTES + TAG_BYTES).collect(), seal)?;
     Ok(sealed)
+}
+
+/// On all cores where there are several: they don't depend on one another.
+fn each_chunk<T: Send, E: Send>(chunks: Vec<T>, work: impl Fn(usize, T) -> Result<(), E> + Sync) -> Result<(), E> {
+    match chunks.len() {
+        0 | 1 => chunks.into_iter().try_for_each(|chunk| work(0, chunk)),
+        _ => chunks.into_par_iter().enumerate().try_for_each(|(number, chunk)| work(number, chunk)),
+    }
 }
 
 /// What [`seal_payload`] sealed; `None` where it isn't that.
 pub(crate) fn open_payload(
     key: &[u8; 32],
     binding: &[u8],
-    mut sealed: Zeroizing<Vec<u8>>,
+    sealed: &[u8],
 ) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
-    let Some((salt, mut rest)) = sealed.split_first_chunk_mut::<SALT_BYTES>() else { return Ok(None) };
-    let cipher = cipher(key, &*salt, binding)?;
-    let mut plain = Zeroizing::new(Vec::with_capacity(rest.len()));
-    for counter in 0.. {
-        let (chunk, behind) = rest.split_at_mut(rest.len().min(CHUNK_BYTES + TAG_BYTES));
-        let last = behind.is_empty();
-        match cipher.open_in_place(nonce(counter, last), Aad::from(binding), chunk) {
-            Ok(opened) => plain.extend_from_slice(opened),
-            Err(_) => return Ok(None),
-        }
-        if last {
-            break;
-        }
-        rest = behind;
+    let Some((salt, rest)) = sealed.split_first_chunk::<SALT_BYTES>() else { return Ok(None) };
+    let cipher = cipher(key, salt, binding)?;
+    let chunks = rest.len().div_ceil(CHUNK_BYTES + TAG_BYTES);
+    let mut plain = Zeroizing::new(vec![0; rest.len().saturating_sub(chunks * TAG_BYTES)]);
+    let (mut pieces, mut free) = (Vec::with_capacity(chunks), plain.as_mut_slice());
+    for chunk in rest.chunks(CHUNK_BYTES + TAG_BYTES) {
+        let Some((body, tag)) = chunk.split_last_chunk::<TAG_BYTES>() else { return Ok(None) };
+        let Some((place, behind)) = free.split_at_mut_checked(body.len()) else { return Ok(None) };
+        pieces.push((body, tag, place));
+        free = behind;
     }
-    Ok(Some(plain))
+    let open = |number: usize, (body, tag, place): (&[u8], &[u8; TAG_BYTES], &mut [u8])| {
+        let nonce = nonce(u32::try_from(number).map_err(drop)?, number + 1 == chunks);
+        cipher.open_separate_gather(nonce, Aad::from(binding), body, tag, place).map_err(drop)
+    };
+    let opened = chunks > 0 && each_chunk(pieces, open).is_ok();
+    Ok(opened.then_some(plain))
 }
 
 /// Records are written at the disks' speed and read for decades: the fastest level keeps up, and loses a tenth or so.
@@ -236,7 +247,7 @@ mod tests {
             let sealed = seal_payload(&KEY, &binding, &plain[..len], &entropy).unwrap();
             let chunks = len.div_ceil(CHUNK_BYTES).max(1);
             assert_eq!(sealed.len(), SALT_BYTES + len + chunks * TAG_BYTES);
-            let open = |sealed: Vec<u8>| open_payload(&KEY, &binding, Zeroizing::new(sealed)).unwrap();
+            let open = |sealed: Vec<u8>| open_payload(&KEY, &binding, &sealed).unwrap();
             assert_eq!(**open(sealed.clone()).unwrap(), plain[..len]);
             let chunk = CHUNK_BYTES + TAG_BYTES;
             let mut others = vec![vec![], sealed[..20].to_vec(), sealed[..sealed.len() - 1].to_vec()];
@@ -264,9 +275,7 @@ mod tests {
             payload_binding(Scope::Patient(PatientId([patient; 16])), kind, OperationId([operation; 16]), compressed)
         };
         let sealed = seal_payload(&KEY, &bind(1, "ab", 1, false), b"plain", &entropy).unwrap();
-        let opens = |key: [u8; 32], binding: Vec<u8>| {
-            open_payload(&key, &binding, Zeroizing::new(sealed.clone())).unwrap().is_some()
-        };
+        let opens = |key: [u8; 32], binding: Vec<u8>| open_payload(&key, &binding, &sealed).unwrap().is_some();
         assert!(opens(KEY, bind(1, "ab", 1, false)));
         assert!(!opens([8; 32], bind(1, "ab", 1, false)));
         for other in [bind(2, "ab", 1, false), bind(1, "a", 1, false), bind(1, "ab", 2, false), bind(1, "ab", 1, true)]

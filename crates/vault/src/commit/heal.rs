@@ -10,6 +10,7 @@ use super::worker::Queue;
 use crate::code::Coder;
 use crate::core::{Core, lock};
 use crate::error::VaultError;
+use crate::hash::hash_each;
 use crate::header::{self, Header, segment_name};
 use crate::location::{Object, Put};
 use crate::shelf::{Found, Located, REPAIRS_MAX, Shelf};
@@ -30,8 +31,7 @@ pub(crate) fn remake(
 ) -> Result<(Bytes, Vec<Bytes>), VaultError> {
     let (header, body) = core.shelf.read(segment, located)?;
     let shards = coder.encode(body)?;
-    let hashes = shards.iter().map(|shard| kit::Digest(*blake3::hash(shard).as_bytes()));
-    if !hashes.eq(header.shards.iter().copied()) {
+    if hash_each(&shards) != header.shards {
         return Err(VaultError::Segment { segment, what: "its shards, made again" });
     }
     let bytes = header.to_bytes();

@@ -29,6 +29,7 @@ use crate::claim::SignedClaim;
 use crate::code::Coder;
 use crate::core::{Core, lock};
 use crate::error::VaultError;
+use crate::hash::hash_each;
 use crate::header::{self, Acknowledged, Header, Previous, segment_name};
 use crate::keymap::Effect;
 use crate::parcel::Receipt;
@@ -476,7 +477,7 @@ impl Committer {
             n: narrow(shape.n()),
             body_len,
             salt: salt.into(),
-            shards: shards.iter().map(|shard| Digest(*blake3::hash(shard).as_bytes())).collect(),
+            shards: hash_each(&shards),
             first,
             leaves: leaves.iter().map(|leaf| Digest::from(*leaf)).collect(),
             acknowledged: std::mem::take(&mut self.acknowledged),
