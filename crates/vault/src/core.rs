@@ -291,7 +291,7 @@ impl Core {
         let key = self.data_key(head.scope(), person, purpose)?;
         let stored = self.stored(index, payload)?;
         let binding = seal::payload_binding(head.scope(), &head.kind, head.operation, payload.compressed);
-        let opened = seal::open_payload(key.bytes(), &binding, &stored)?.ok_or_else(|| wrong("it does not open"))?;
+        let opened = seal::open_payload(key.bytes(), &binding, stored)?.ok_or_else(|| wrong("it does not open"))?;
         let len = usize::try_from(payload.len).map_err(|_| wrong("its length"))?;
         let plain = if payload.compressed {
             seal::decompress(&opened, len).ok_or_else(|| wrong("it does not decompress to its length"))?
