@@ -1,8 +1,13 @@
 //! Reed-Solomon: k shards of a body, and n − k more, any k of which give the body back.
 
-use bytes::Bytes;
-use reed_solomon_simd::{ReedSolomonDecoder, ReedSolomonEncoder};
+use std::sync::{Arc, LazyLock, Mutex};
 
+use bytes::Bytes;
+use reed_solomon_simd::ReedSolomonEncoder;
+use reed_solomon_simd::engine::{DefaultEngine, Engine, GF_ORDER, GfElement, ShardsRefMut};
+use reed_solomon_simd::rate::{DefaultRateDecoder, RateDecoder};
+
+use crate::core::{Recent, lock};
 use crate::error::VaultError;
 use crate::shape::Shape;
 
@@ -51,6 +56,44 @@ impl Coder {
     }
 }
 
+/// Patterns of lost shards that are remembered, at 256 KiB each: survivors are the same from segment to segment.
+const PATTERNS_MAX: usize = 16;
+
+type Pattern = (usize, Vec<GfElement>);
+
+static PATTERNS: LazyLock<Mutex<Recent<Pattern, Arc<Vec<GfElement>>>>> =
+    LazyLock::new(|| Mutex::new(Recent::new(PATTERNS_MAX)));
+
+/// The default engine, with a memory for what a pattern of lost shards evaluates to. That is a transform of 65,536 points
+/// for each decoding, however short: a hundred times what the shards of one record cost, and most of a recovery.
+#[derive(Default)]
+struct Remembering(DefaultEngine);
+
+impl Engine for Remembering {
+    fn fft(&self, data: &mut ShardsRefMut<'_>, pos: usize, size: usize, truncated: usize, skew_delta: usize) {
+        self.0.fft(data, pos, size, truncated, skew_delta);
+    }
+
+    fn ifft(&self, data: &mut ShardsRefMut<'_>, pos: usize, size: usize, truncated: usize, skew_delta: usize) {
+        self.0.ifft(data, pos, size, truncated, skew_delta);
+    }
+
+    fn mul(&self, x: &mut [[u8; 64]], log_m: GfElement) {
+        self.0.mul(x, log_m);
+    }
+
+    fn eval_poly(erasures: &mut [GfElement; GF_ORDER], truncated: usize) {
+        let pattern = (truncated, erasures.to_vec());
+        let known = lock(&PATTERNS).get(&pattern);
+        if let Some(known) = known {
+            erasures.copy_from_slice(&known);
+            return;
+        }
+        DefaultEngine::eval_poly(erasures, truncated);
+        lock(&PATTERNS).put(pattern, Arc::new(erasures.to_vec()), 1);
+    }
+}
+
 /// The body of `body_len` bytes from k different good shards.
 pub(crate) fn decode(shape: Shape, body_len: usize, shards: &[(usize, Bytes)]) -> Result<Vec<u8>, VaultError> {
     let (k, n) = (shape.k(), shape.n());
@@ -60,7 +103,7 @@ pub(crate) fn decode(shape: Shape, body_len: usize, shards: &[(usize, Bytes)]) -
     if (0..k).all(|i| given(i).is_some()) {
         (0..k).filter_map(given).for_each(|shard| body.extend_from_slice(shard));
     } else {
-        let mut decoder = ReedSolomonDecoder::new(k, n - k, len).map_err(failed)?;
+        let mut decoder = DefaultRateDecoder::new(k, n - k, len, Remembering::default(), None).map_err(failed)?;
         for (i, shard) in shards.iter().take(k) {
             if *i < k { decoder.add_original_shard(*i, shard) } else { decoder.add_recovery_shard(*i - k, shard) }
                 .map_err(failed)?;
