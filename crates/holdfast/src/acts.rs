@@ -8,7 +8,7 @@ use guard::{Purpose, Role, Sensitivity, Target};
 use kit::{Blame, Fault, OperationId, PatientId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use treatment::{Approval, Enrolment, SignerRole};
+use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole};
 
 use crate::centre::Centre;
 use crate::{DEGRADED, reports};
@@ -37,6 +37,10 @@ pub enum Act {
         name: String,
         role: SignerRole,
         key: String,
+    },
+    PersonEnd {
+        key: String,
+        compromised: bool,
     },
     PersonList,
     /// A page of the list: the answer's JSON is a [`chart::AccessPage`].
@@ -185,14 +189,38 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let text = format!("{name} is enrolled as {role}; what key {key} signs counts from now on");
             Ok(Answer::done(text, json!({ "name": name, "role": role, "key": key })))
         }
+        Act::PersonEnd { key, compromised } => {
+            let reach = if compromised { Reach::All } else { Reach::Later };
+            centre.treatment().end_key(&context(Purpose::Operations), key.parse()?, reach)?;
+            let text = if compromised {
+                format!("nothing that key {key} signed counts any more: what it approved is to be approved anew")
+            } else {
+                format!("what key {key} signs from now on doesn't count; what it approved before still does")
+            };
+            Ok(Answer::done(text, json!({ "key": key, "compromised": compromised })))
+        }
         Act::PersonList => {
             let _permit = administrative(guard::Act::ManageAccess)?;
             let people = centre.treatment().people()?;
-            let lines: Vec<String> =
-                people.iter().map(|p| format!("{:<12} {:<32} {}  since {}", p.role, p.signer, p.key, p.at)).collect();
+            let ended = |person: &Person| match &person.ended {
+                None => String::new(),
+                Some(Ending { reach: Reach::Later, at, .. }) => format!(", ended {at}"),
+                Some(Ending { reach: Reach::All, at, .. }) => format!(", ended {at} with all that it signed"),
+            };
+            let lines: Vec<String> = people
+                .all()
+                .map(|person| {
+                    let p = &person.enrolment;
+                    format!("{:<12} {:<32} {}  since {}{}", p.role, p.signer, p.key, p.at, ended(&person))
+                })
+                .collect();
             let json = people
-                .iter()
-                .map(|p| json!({ "name": p.signer, "role": p.role, "key": p.key.to_string(), "since": p.at.to_string() }))
+                .all()
+                .map(|Person { enrolment: p, ended }| {
+                    json!({ "name": p.signer, "role": p.role, "key": p.key.to_string(), "since": p.at.to_string(),
+                            "ended": ended.as_ref().map(|e| e.at.to_string()),
+                            "compromised": ended.is_some_and(|e| e.reach == Reach::All) })
+                })
                 .collect();
             Ok(Answer::done(lines.join("\n"), json))
         }

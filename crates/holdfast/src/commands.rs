@@ -276,6 +276,21 @@ pub enum Person {
         #[command(flatten)]
         output: Output,
     },
+    /// End a key: she has left, or it was lost. What it approved before still counts, unless --compromised.
+    End {
+        /// The public key, as `person list` shows it.
+        #[arg(long, allow_hyphen_values = true)]
+        key: String,
+        /// Somebody else may have signed with it: nothing that it ever signed counts, and what it approved has to be
+        /// approved anew.
+        #[arg(long)]
+        compromised: bool,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Everybody whose signature counts, or did.
     List {
         #[command(flatten)]
         data: Data,
@@ -298,6 +313,7 @@ impl Person {
                 let key = signing.public_key()?.to_string();
                 act(&data, output, Act::PersonNew { name, role, key })
             }
+            Self::End { key, compromised, data, output } => act(&data, output, Act::PersonEnd { key, compromised }),
             Self::List { data, output } => act(&data, output, Act::PersonList),
         }
     }

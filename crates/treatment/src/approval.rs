@@ -243,13 +243,17 @@ impl Approval {
     }
 
     /// The proof that a person enrolled at this centre, in this role, signed this statement.
-    pub fn verify(&self, centre: &str, people: &[Enrolment]) -> Result<VerifiedApproval, ApprovalError> {
+    pub fn verify<'p>(
+        &self,
+        centre: &str,
+        people: impl IntoIterator<Item = &'p Enrolment>,
+    ) -> Result<VerifiedApproval, ApprovalError> {
         let Statement { centre: signed_for, role, signer, .. } = &self.statement;
         if signed_for != centre {
             return Err(ApprovalError::OtherCentre);
         }
         let text = self.statement.text();
-        let mut enrolled = people.iter().filter(|p| p.signer == *signer && p.role == *role).peekable();
+        let mut enrolled = people.into_iter().filter(|p| p.signer == *signer && p.role == *role).peekable();
         if enrolled.peek().is_none() {
             return Err(ApprovalError::NotEnrolled { role: *role });
         }
@@ -280,7 +284,10 @@ impl VerifiedApproval {
 }
 
 /// Decodes what encodes to the very same bytes: nothing trailing, no other form.
-fn strict<T: for<'b> Decode<'b, ()> + Encode<()>>(bytes: &[u8], what: &'static str) -> Result<T, ApprovalError> {
+pub(crate) fn strict<T: for<'b> Decode<'b, ()> + Encode<()>>(
+    bytes: &[u8],
+    what: &'static str,
+) -> Result<T, ApprovalError> {
     let malformed = |why: String| ApprovalError::Malformed { what, why };
     let value: T = minicbor::decode(bytes).map_err(|e| malformed(e.to_string()))?;
     if minicbor::to_vec(&value).ok().as_deref() == Some(bytes) {
@@ -290,7 +297,7 @@ fn strict<T: for<'b> Decode<'b, ()> + Encode<()>>(bytes: &[u8], what: &'static s
     }
 }
 
-fn check_version(version: u8, what: &'static str) -> Result<(), ApprovalError> {
+pub(crate) fn check_version(version: u8, what: &'static str) -> Result<(), ApprovalError> {
     match version {
         1 => Ok(()),
         other => Err(ApprovalError::Malformed { what, why: format!("version {other}, this reads version 1") }),

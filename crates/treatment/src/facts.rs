@@ -8,10 +8,11 @@ use kit::{Blame, Digest, Fault, PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::approval::{Approval, ApprovalError, Enrolment, VerifiedApproval};
+use crate::approval::{Approval, ApprovalError, VerifiedApproval};
 use crate::course::{Course, Given, TreatmentRecord, Unknown};
 use crate::error::PlanError;
 use crate::gate::Verdict;
+use crate::people::People;
 use crate::plan::Plan;
 
 /// Lists of one patient.
@@ -92,7 +93,7 @@ pub(crate) fn verdicts_of_plan(chart: &Chart, patient: PatientId, plan: &str) ->
 #[derive(Clone, Copy)]
 pub(crate) struct Signers<'a> {
     pub(crate) origin: &'a str,
-    pub(crate) people: &'a [Enrolment],
+    pub(crate) people: &'a People,
 }
 
 /// The facts of each patient, in their order. What can't be read of one patient doesn't keep the others from being read.
@@ -160,10 +161,10 @@ impl Facts {
             places.record.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()).unwrap_or_default();
         let text = |v: &Value| v.as_str().map(str::to_owned);
         let number_system = chart.number_system();
-        let verified = |bytes: &&[u8]| {
+        let verified = |entry: &u64| {
             // An approval that doesn't verify counts as none: the gate then holds.
-            Approval::decode(bytes)
-                .and_then(|approval| approval.verify(signers.origin, signers.people))
+            Approval::decode(bytes(entry)?)
+                .and_then(|approval| approval.verify(signers.origin, signers.people.counting(*entry)))
                 .inspect_err(|error: &ApprovalError| tracing::warn!(%error, "an approval"))
                 .ok()
         };
@@ -190,7 +191,7 @@ impl Facts {
             },
             record,
             plans: all(&places.plans).into_iter().filter_map(|bytes| Plan::parse(bytes).ok()).collect(),
-            approvals: all(&places.approvals).iter().filter_map(verified).collect(),
+            approvals: places.approvals.iter().filter_map(verified).collect(),
             records: all(&places.records).into_iter().map(TreatmentRecord::parse).collect(),
             seen: BTreeMap::new(),
             last: places.last.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()),

@@ -11,18 +11,20 @@ use kit::{Blame, Digest, Fault, PatientId, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::approval::{Approval, Enrolment, SignerRole, Statement, VerifiedApproval};
+use crate::approval::{Approval, ApprovalError, Enrolment, PublicKey, SignerRole, Statement, VerifiedApproval};
 use crate::course::Given;
 use crate::delivery::Delivery;
 use crate::error::PlanError;
 use crate::facts::{self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, Signers, VERDICTS, verdicts_of_plan};
 use crate::gate::{Expected, Finding, GateInput, Outcome, Verdict, approval_gap, decide};
 use crate::object::Instance;
+use crate::people::{Ending, People, Reach};
 use crate::plan::Plan;
 
 /// Lists of the centre.
 const PLANNED: &str = "planned";
 const PEOPLE: &str = "people";
+const ENDINGS: &str = "people-ended";
 
 /// A signer's name.
 const NAME_BYTES_MAX: usize = 128;
@@ -107,7 +109,7 @@ impl Treatment {
         &self.chart
     }
 
-    fn signers<'a>(&'a self, people: &'a [Enrolment]) -> Signers<'a> {
+    fn signers<'a>(&'a self, people: &'a People) -> Signers<'a> {
         Signers { origin: &self.origin, people }
     }
 
@@ -168,7 +170,11 @@ impl Treatment {
             return wrong("treatment.person.name", &why);
         }
         let folded = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
-        for known in self.people()? {
+        let people = self.people()?;
+        if people.ended(enrolment.key).is_some() {
+            return wrong("treatment.person.ended", "this key's signatures were ended; a new key is needed");
+        }
+        for known in people.enrolments() {
             if known.signer != name && folded(&known.signer) == folded(name) {
                 return wrong("treatment.person.spelling", "somebody is enrolled whose name differs in spelling only");
             }
@@ -185,16 +191,40 @@ impl Treatment {
         Ok(())
     }
 
-    /// Everybody whose signature counts.
-    pub fn people(&self) -> Result<Vec<Enrolment>> {
-        let read = || {
-            let entries = self.chart.listed(&self.chart.list_tag(PEOPLE, &[]), PEOPLE_MAX)?;
-            entries
-                .into_iter()
-                .map(|entry| Ok(Enrolment::decode(&self.chart.note_of(entry)?.1.note).map_err(Fault::from)?))
-                .collect::<std::result::Result<Vec<_>, ChartError>>()
+    /// Ends a key: what it signs from now on counts no longer, or nothing that it ever signed.
+    pub fn end_key(&self, context: &Context, key: PublicKey, reach: Reach) -> Result<()> {
+        let people = self.people()?;
+        if !people.enrolments().iter().any(|known| known.key == key) {
+            return Err(Fault::new(Blame::Peer, "treatment.person.unknown", "nobody is enrolled with this key")
+                .guidance("`holdfast person list` shows everybody's keys"));
+        }
+        let permit = self
+            .chart
+            .admit(context, Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
+            .map_err(|e| e.fault())?;
+        if people.ended(key).is_some_and(|ended| ended.reach >= reach) {
+            return Ok(());
+        }
+        let list = self.chart.list_tag(ENDINGS, &[]);
+        let ending = Ending::new(key, reach, self.chart.now());
+        self.chart.append_note(&permit, "treatment.person-ended", list, ending.encode()).map_err(|e| e.fault())?;
+        Ok(())
+    }
+
+    /// Everybody whose signature counts, or did.
+    pub fn people(&self) -> Result<People> {
+        let read = |list| {
+            let entries = self.chart.listed(&self.chart.list_tag(list, &[]), PEOPLE_MAX)?;
+            let notes = entries.into_iter().map(|entry| Ok((entry, self.chart.note_of(entry)?.1.note.to_vec())));
+            notes.collect::<std::result::Result<Vec<_>, ChartError>>()
         };
-        read().map_err(|e| e.fault())
+        let enrolments = read(PEOPLE).map_err(|e| e.fault())?.into_iter().map(|(_, note)| Enrolment::decode(&note));
+        let endings = read(ENDINGS).map_err(|e| e.fault())?;
+        let endings = endings.into_iter().map(|(entry, note)| Ok((entry, Ending::decode(&note)?)));
+        Ok(People::new(
+            enrolments.collect::<std::result::Result<_, _>>()?,
+            endings.collect::<std::result::Result<_, ApprovalError>>()?,
+        ))
     }
 
     /// What a person is about to sign; the file is only read.
@@ -220,7 +250,7 @@ impl Treatment {
             return Err(Fault::new(Blame::Peer, "treatment.approval.mismatch", text));
         }
         let people = self.people()?;
-        approval.verify(&self.origin, &people)?;
+        approval.verify(&self.origin, people.counting(u64::MAX))?;
         let owner = plan.instance.patient_id.as_deref().map(|id| self.chart.patient_by_number(id)).transpose();
         if owner.map_err(|e| e.fault())?.flatten() != Some(patient) {
             let text = "the plan's Patient ID is not one of this patient's identifiers";

@@ -1,0 +1,117 @@
+//! The gate, where what it must know came by another way than the plan that it is shown.
+
+use serde_json::Value;
+
+use super::{Said, Site, send, signed};
+use drill::synthetic;
+use kit::Timestamp;
+
+fn codes(said: &Said) -> Vec<String> {
+    let findings = said.json()["findings"].clone();
+    findings.as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect()
+}
+
+fn approve(site: &Site, number: &str, plan: &str, signers: &[(&str, &str)]) {
+    for (name, role) in signers {
+        let key = site.path(&format!("{role}.pem"));
+        let who = ["--patient", number, "--name", name, "--role", role, "--key", &key];
+        site.done(&[&["plan", "approve"], &who[..], &[plan]].concat());
+    }
+}
+
+const SIGNERS: [(&str, &str); 2] = [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")];
+
+#[test]
+fn an_ended_key_approves_nothing_more_and_a_compromised_one_nothing_at_all() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    let key_of = |name: &str| {
+        let people = site.done(&["person", "list", "--json"]).json();
+        let her = people.as_array().unwrap().iter().find(|person| person["name"] == name && person["ended"].is_null());
+        her.unwrap()["key"].as_str().unwrap().to_owned()
+    };
+    approve(&site, &number, &plan, &SIGNERS);
+    assert_eq!(check().exit, 0);
+
+    // The physicist leaves: what she approved before counts, what she signs now doesn't, and her key is never taken again.
+    let (key, file) = (key_of("B. Physicist"), site.path("physicist.pem"));
+    site.done(&["person", "end", "--key", &key]);
+    assert_eq!(check().exit, 0);
+    let hers = ["--name", "B. Physicist", "--role", "physicist", "--key", &file];
+    let said = site.run(&[&["plan", "approve", "--patient", &number], &hers[..], &[&plan, "--json"]].concat());
+    assert_eq!((said.exit, said.json()["error"]["code"].as_str()), (1, Some("treatment.approval.not-enrolled")));
+    let said = site.run(&[&["person", "new"], &hers[..], &["--json"]].concat());
+    assert_eq!(said.json()["error"]["code"], "treatment.person.ended", "{}", said.err);
+
+    // Then it turns out that somebody else had it. Another physicist signs, and the patient is treated.
+    site.done(&["person", "end", "--key", &key, "--compromised"]);
+    let said = check();
+    assert_eq!((said.exit, codes(&said)), (4, vec!["approved-by-one".to_owned()]));
+    let list = site.done(&["person", "list"]).out;
+    assert!(list.contains("with all that it signed"), "{list}");
+    std::fs::remove_file(&file).unwrap();
+    site.done(&["person", "new", "--name", "D. Physicist", "--role", "physicist", "--key", &file]);
+    approve(&site, &number, &plan, &[("D. Physicist", "physicist")]);
+    assert_eq!(check().exit, 0);
+
+    let said = site.run(&["person", "end", "--key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "--json"]);
+    assert_eq!(said.json()["error"]["code"], "treatment.person.unknown");
+}
+
+/// A plan is treated under one SOP Instance UID and shown to the gate again under another.
+#[test]
+fn fractions_are_counted_by_delivery_not_by_uid() {
+    let today = Timestamp(1_795_392_000_000); // 2026-11-23
+    let centre = synthetic::Centre { seed: 5, today, patients: 60, on_treatment: 60 };
+    let treated = |complete: bool| {
+        let fits = |p: &synthetic::SyntheticPatient| {
+            p.course.as_ref().is_some_and(|c| c.fractions_given > 1 && c.fraction_next().is_none() == complete)
+        };
+        centre.generate().find(fits).unwrap()
+    };
+    for complete in [false, true] {
+        let site = Site::new();
+        site.done(&["init", "--servers", "5", "--name", "Test centre"]);
+        for (name, role) in SIGNERS {
+            let key = site.path(&format!("{role}.pem"));
+            site.done(&["person", "new", "--name", name, "--role", role, "--key", &key]);
+        }
+        let patient = treated(complete);
+        let (number, course) = (patient.number, patient.course.unwrap());
+        let server = site.serve(&[]);
+        course.records.iter().for_each(|record| send(server.ready["dimse"].as_str().unwrap(), record));
+        server.stop();
+
+        let first = site.file("first.dcm", &course.plan);
+        let second = site.file("second.dcm", &under_another_uid(&course.plan));
+        approve(&site, &number, &second, &SIGNERS);
+        let check = |file: &str| site.run(&["gate", "check", "--patient", &number, file, "--json"]);
+        // The records name a plan that nobody here has seen: it may be the same one.
+        let said = check(&second);
+        assert_eq!((said.exit, codes(&said)), (4, vec!["fractions-unknown".to_owned()]), "{}", said.out);
+        // Shown to the gate once, though stored nowhere, it is known.
+        check(&first);
+        let said = check(&second);
+        if complete {
+            assert_eq!((said.exit, codes(&said)), (4, vec!["all-fractions-given".to_owned()]), "{}", said.out);
+        } else {
+            assert_eq!((said.exit, codes(&said)), (0, vec![]), "{}", said.out);
+            assert_eq!(said.json()["fractions_given"], Value::from(course.fractions_given), "{}", said.out);
+        }
+    }
+}
+
+fn under_another_uid(plan: &[u8]) -> Vec<u8> {
+    let uid = treatment::Instance::parse(plan).unwrap().sop_instance;
+    let last = uid.len() - 1;
+    let other = format!("{}{}", &uid[..last], if uid.ends_with('7') { '8' } else { '7' });
+    let mut bytes = plan.to_vec();
+    for at in 0..bytes.len() - uid.len() {
+        if bytes[at..].starts_with(uid.as_bytes()) {
+            bytes[at..at + uid.len()].copy_from_slice(other.as_bytes());
+        }
+    }
+    assert_ne!(bytes, plan);
+    bytes
+}
