@@ -26,7 +26,8 @@ impl std::fmt::Display for Adopted {
         writeln!(f, "  log key   {vkey}: compare it with the one on paper")?;
         write!(
             f,
-            "  addresses, AE titles, peers and the number's system are the defaults again: edit {}",
+            "  addresses, AE titles, peers and the number's system are the defaults again: edit {}; `serve` names each \
+             setting that was another before",
             crate::config::FILE_NAME
         )
     }

@@ -19,12 +19,12 @@ use treatment::{Treatment, TreatmentList};
 use vault::location::{FolderLocation, Location, LocationError, Marker};
 use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
 
-use crate::adopt;
 use crate::config::Config;
 use crate::control::write_private;
 use crate::diagnose::explained;
 use crate::staging::{Begun, require_finished};
 use crate::standing::{self, Seen, Standing};
+use crate::{adopt, settings};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -400,7 +400,8 @@ impl Centre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
-        let centre = Self::around(vault, config, into, lock)?;
+        let mut centre = Self::around(vault, config, into, lock)?;
+        centre.config = settings::restored(centre.chart(), &centre.config)?;
         centre.config.save(into)?;
         begun.finish()?;
         Ok((centre, report))

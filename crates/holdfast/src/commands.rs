@@ -178,9 +178,11 @@ impl Recover {
             fields.insert("treatment_list".to_owned(), first);
         }
         answer.text.push_str(&format!(
-            "\n  {} stands in {}; `holdfast serve` runs it",
+            "\n  {} stands in {}; `holdfast serve` runs it\n  settings are those of the lost gateway, but for the addresses \
+             where it listens: {}",
             centre.name(),
-            self.into.display()
+            self.into.display(),
+            self.into.join(crate::config::FILE_NAME).display()
         ));
         Ok(print(self.output, &answer))
     }

@@ -209,7 +209,7 @@ fn environment() -> Result<Vec<(String, String)>, Fault> {
 }
 
 /// `over` on top of `under`; tables are merged, everything else is replaced.
-fn merge(mut under: toml::Table, over: toml::Table) -> toml::Table {
+pub fn merge(mut under: toml::Table, over: toml::Table) -> toml::Table {
     let mut rest = BTreeMap::from_iter(over);
     for (key, value) in std::mem::take(&mut rest) {
         let value = match (under.remove(&key), value) {

@@ -16,6 +16,7 @@ mod diagnose;
 mod drill_system;
 mod reports;
 mod serve;
+mod settings;
 mod staging;
 mod standing;
 

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::acts::{self, Act, Answer};
 use crate::centre::Centre;
 use crate::standing::Standing;
-use crate::{control, demo};
+use crate::{control, demo, settings};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
@@ -75,6 +75,14 @@ impl Serve {
             demo::require_demo(&centre)?;
         }
         let config = centre.config();
+        let noted = Arc::clone(&centre);
+        // Too few servers to write is no reason to serve nobody.
+        match blocking(move || settings::note(noted.chart(), noted.config())).await {
+            Ok(changes) => changes
+                .iter()
+                .for_each(|change| complain!("holdfast: a setting is not what it was at the last start: {change}")),
+            Err(fault) => complain!("holdfast: the settings are not noted in the ledger: {fault}"),
+        }
 
         let http = listen("http", self.http.unwrap_or(config.http.listen)).await?;
         let operations = listen("operations", self.operations.unwrap_or(config.operations.listen)).await?;

@@ -213,3 +213,38 @@ fn the_demo_gives_no_tokens_of_a_real_centre() {
     assert!(said.err.contains("no demo"), "{}", said.err);
     assert_eq!(site.done(&["token", "list"]).out.trim(), "no tokens");
 }
+
+#[test]
+fn a_changed_setting_is_named_and_a_recovered_centre_has_it() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5", "--name", "Test centre"]);
+    let file = site.data().join("gateway/holdfast.toml");
+    let set = |text: &str| {
+        let config = fs::read_to_string(&file).unwrap();
+        let kept: String =
+            config.lines().filter(|line| !line.contains("number_system")).map(|l| format!("{l}\n")).collect();
+        let (before, after) = kept.split_once("[patients]").unwrap();
+        fs::write(&file, format!("{before}[patients]\n{text}{after}")).unwrap();
+    };
+    let complaints = || site.serve(&[]).stop().1;
+    assert!(!complaints().contains("a setting is not"));
+    set("number_system = 'https://hospital.example/number'\n");
+    let said = complaints();
+    let named = "patients.number_system: \"https://hospital.example/number\", was none";
+    assert!(said.contains(named), "{said}");
+    assert!(!complaints().contains("a setting is not"), "it is said once");
+
+    let mut arguments = vec!["recover".to_owned(), "--into".to_owned(), site.path("new")];
+    for n in [2, 4, 5] {
+        let server = site.data().join(format!("servers/server-0{n}"));
+        arguments.extend(["--from".to_owned(), server.display().to_string()]);
+    }
+    for n in [1, 3] {
+        let sheet = site.data().join(format!("custodians-MOVE-OFFLINE/custodian-{n}.txt"));
+        arguments.extend(["--custodian".to_owned(), sheet.display().to_string()]);
+    }
+    site.done(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let recovered = fs::read_to_string(Path::new(&site.path("new")).join("gateway/holdfast.toml")).unwrap();
+    assert!(recovered.contains("number_system = \"https://hospital.example/number\""), "{recovered}");
+    assert!(recovered.contains("server-05"), "{recovered}");
+}
