@@ -40,7 +40,7 @@ impl Archive {
             Ok(parsed) => parsed.part10(&instance.data_set),
             Err(error) => return refusal(&Fault::of(&error)),
         };
-        match self.0.gate(context, None, &plan) {
+        match self.0.gate(context, None, &plan, None) {
             Ok(verdict) if verdict.outcome == Decision::Release => Outcome::stored(),
             Ok(verdict) => {
                 let codes: Vec<&str> = verdict.findings.iter().map(treatment::Finding::code).collect();

@@ -26,6 +26,9 @@ const PLAN_BYTES_MAX: usize = 40 * 1024 * 1024;
 struct Asked {
     /// Hospital number or FHIR id; without it, she is whom the plan names.
     patient: Option<String>,
+    /// Fraction Group Number that is due, where the plan has several.
+    #[serde(rename = "fraction-group")]
+    fraction_group: Option<u32>,
 }
 
 #[derive(Clone)]
@@ -73,7 +76,7 @@ async fn check(
     };
     let work = move || {
         let context = Context { caller, purpose: Purpose::Treatment, operation };
-        treatment.gate(&context, asked.patient.as_deref(), &body)
+        treatment.gate(&context, asked.patient.as_deref(), &body, asked.fraction_group)
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(verdict)) => {

@@ -64,6 +64,7 @@ pub enum Act {
     GateCheck {
         patient: String,
         plan: String,
+        fraction_group: Option<u32>,
     },
     /// `confirm`: the handle that a dry run shows.
     PatientErase {
@@ -252,8 +253,9 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let text = format!("delivery {}\n  signed by {}; {state}", approved.digest, approved.signers.join(", "));
             Ok(Answer::done(text, to_json(&approved)))
         }
-        Act::GateCheck { patient: text, plan } => {
-            let verdict = centre.treatment().gate(&context(Purpose::Treatment), Some(&text), &decode_file(&plan)?)?;
+        Act::GateCheck { patient: text, plan, fraction_group } => {
+            let (context, plan) = (context(Purpose::Treatment), decode_file(&plan)?);
+            let verdict = centre.treatment().gate(&context, Some(&text), &plan, fraction_group)?;
             Ok(reports::verdict(&verdict))
         }
         Act::PatientErase { patient: text, confirm, dry_run } => {

@@ -450,6 +450,9 @@ pub enum Gate {
         /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
+        /// Fraction Group Number that is due: needed only where the plan has several.
+        #[arg(long, value_name = "N")]
+        fraction_group: Option<u32>,
         file: PathBuf,
         #[command(flatten)]
         data: Data,
@@ -460,9 +463,9 @@ pub enum Gate {
 
 impl Gate {
     pub fn run(self) -> Result<u8, Fault> {
-        let Self::Check { patient, file, data, output } = self;
+        let Self::Check { patient, fraction_group, file, data, output } = self;
         let plan = encode_file(&read(&file)?);
-        act(&data, output, Act::GateCheck { patient, plan })
+        act(&data, output, Act::GateCheck { patient, plan, fraction_group })
     }
 }
 

@@ -284,7 +284,7 @@ impl System for Running {
     }
 
     fn gate(&self, number: &str, plan: &[u8]) -> Result<Verdict, Fault> {
-        let verdict = self.centre.treatment().gate(&self.context(), Some(number), plan)?;
+        let verdict = self.centre.treatment().gate(&self.context(), Some(number), plan, None)?;
         Ok(Verdict {
             released: verdict.outcome == Outcome::Release,
             reasons: verdict.findings.iter().map(ToString::to_string).collect(),

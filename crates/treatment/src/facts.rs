@@ -205,10 +205,11 @@ impl Facts {
         named.filter(|uid| !stored(uid)).cloned().collect()
     }
 
-    /// What was given of this plan's delivery, under whatever SOP Instance UID. A record of a plan that nobody here has
+    /// What was given of one fraction group of this plan's delivery (of the only one, where none is said), under whatever
+    /// SOP Instance UID. A record of a plan that nobody here has
     /// seen may be one of it: then the count isn't known.
-    pub(crate) fn given(&self, plan: &Plan) -> Given {
-        let [group] = plan.groups.as_slice() else { return Given::NONE };
+    pub(crate) fn given(&self, plan: &Plan, group: Option<u32>) -> Given {
+        let Some(group) = plan.group(group) else { return Given::NONE };
         let mut known: BTreeMap<&str, bool> = BTreeMap::new();
         let digest = plan.digest();
         let stored = self.plans.iter().chain(std::iter::once(plan));
@@ -220,7 +221,7 @@ impl Facts {
         }
         let same: BTreeSet<String> =
             known.iter().filter(|(_, same)| **same).map(|(uid, _)| (*uid).to_owned()).collect();
-        let mut course = Course::new(&same, group.number, true);
+        let mut course = Course::new(&same, group.number, plan.groups.len() == 1);
         for record in &self.records {
             let uid = record.as_ref().ok().and_then(|record| record.plan.as_deref());
             match record {

@@ -11,7 +11,7 @@ use crate::course::{Given, Unknown};
 use crate::delivery::Delivery;
 use crate::diff::{Difference, Field};
 use crate::error::PlanError;
-use crate::plan::{FractionGroup, Plan};
+use crate::plan::Plan;
 
 /// Differences that a verdict spells out: what fits on a console. The diff has them all.
 pub const FIELDS_MAX: usize = 20;
@@ -60,6 +60,9 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// What a person should know, and what holds nothing up.
     pub notes: Vec<Note>,
+    /// The one that the fractions are counted for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fraction_group: Option<u32>,
     pub fractions_planned: Option<u32>,
     pub fractions_given: Option<u32>,
 }
@@ -155,7 +158,7 @@ impl fmt::Display for Finding {
                 list(f, fields, *more)
             }
             Self::FractionGroupUnclear => {
-                f.write_str("the plan has several fraction groups, and which one is due isn't said")
+                f.write_str("the plan has several fraction groups, and which of them is due isn't said")
             }
             Self::AllFractionsGiven { given, planned } => {
                 write!(f, "all fractions have been given: {given} of {planned}")
@@ -189,6 +192,7 @@ pub fn decide(input: &GateInput<'_>) -> Verdict {
         digest: None,
         findings: Vec::new(),
         notes: Vec::new(),
+        fraction_group: None,
         fractions_planned: None,
         fractions_given: input.given.fractions(),
     };
@@ -290,15 +294,11 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
 }
 
 fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
-    let group: Option<&FractionGroup> = match (input.fraction_group, plan.groups.as_slice()) {
-        (None, [only]) => Some(only),
-        (None, _) => None,
-        (Some(number), groups) => groups.iter().find(|group| group.number == number),
-    };
-    let Some(group) = group else {
+    let Some(group) = plan.group(input.fraction_group) else {
         verdict.findings.push(Finding::FractionGroupUnclear);
         return;
     };
+    verdict.fraction_group = Some(group.number);
     verdict.fractions_planned = Some(group.fractions_planned);
     match input.given {
         Given::Unknown { why } => verdict.findings.push(Finding::FractionsUnknown { why: why.clone() }),

@@ -59,6 +59,15 @@ pub struct Beam {
 }
 
 impl Plan {
+    /// The fraction group with this number; the only one, where none is said.
+    pub fn group(&self, number: Option<u32>) -> Option<&FractionGroup> {
+        match (number, self.groups.as_slice()) {
+            (None, [only]) => Some(only),
+            (None, _) => None,
+            (Some(number), groups) => groups.iter().find(|group| group.number == number),
+        }
+    }
+
     /// A file, with or without a Part 10 header.
     pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
         Self::of_tree(&Tree::of_file(bytes)?)

@@ -279,7 +279,9 @@ impl Treatment {
 
     /// The check before a fraction. `patient` is what the caller knows her by (hospital number or FHIR id); without it,
     /// she is whom the plan's Patient ID names. The verdict is an entry before it is an answer.
-    pub fn gate(&self, context: &Context, patient: Option<&str>, file: &[u8]) -> Result<Verdict> {
+    ///
+    /// `group` is the fraction group that is due: needed only where the plan has several.
+    pub fn gate(&self, context: &Context, patient: Option<&str>, file: &[u8], group: Option<u32>) -> Result<Verdict> {
         let plan = Plan::parse(file);
         let by_number =
             || plan.as_ref().ok()?.instance.patient_id.as_deref().map(|id| self.chart.patient_by_number(id));
@@ -295,7 +297,7 @@ impl Treatment {
         let verdict = match patient {
             Some(patient) => {
                 let people = self.people()?;
-                judge(&facts::read_one(&self.chart, &permit, patient, self.signers(&people))?, plan.as_ref())
+                judge(&facts::read_one(&self.chart, &permit, patient, self.signers(&people))?, plan.as_ref(), group)
             }
             None => nobody(plan.as_ref(), unknown),
         };
@@ -370,10 +372,10 @@ impl Treatment {
     }
 }
 
-fn judge(facts: &Facts, plan: std::result::Result<&Plan, &PlanError>) -> Verdict {
+fn judge(facts: &Facts, plan: std::result::Result<&Plan, &PlanError>, group: Option<u32>) -> Verdict {
     let approved: Vec<&Delivery> = facts.plans.iter().map(|p| &p.delivery).collect();
     // A re-export has another UID; what was given of the same delivery counts all the same.
-    let given = plan.ok().map_or(Given::NONE, |plan| facts.given(plan));
+    let given = plan.ok().map_or(Given::NONE, |plan| facts.given(plan, group));
     decide(&GateInput {
         expected: Expected {
             patient: facts.patient,
@@ -384,7 +386,7 @@ fn judge(facts: &Facts, plan: std::result::Result<&Plan, &PlanError>) -> Verdict
         plan,
         approvals: &facts.approvals,
         approved: &approved,
-        fraction_group: None,
+        fraction_group: group,
         given: &given,
     })
 }
@@ -408,7 +410,7 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
 fn row(facts: &Facts, last: Option<Verdict>) -> Option<TreatmentRow> {
     let signed = |plan: &&Plan| facts.approvals.iter().any(|a| a.statement().delivery == plan.digest());
     let plan = facts.plans.iter().rev().find(signed).or(facts.plans.last())?;
-    let verdict = judge(facts, Ok(plan));
+    let verdict = judge(facts, Ok(plan), None);
     let is_complete = |f: &Finding| matches!(f, Finding::AllFractionsGiven { .. });
     let (standing, why) = match (&verdict.findings.as_slice(), last) {
         (findings, _) if findings.iter().any(is_complete) => (Standing::Complete, String::new()),

@@ -115,3 +115,35 @@ fn under_another_uid(plan: &[u8]) -> Vec<u8> {
     assert_ne!(bytes, plan);
     bytes
 }
+
+#[test]
+fn of_several_fraction_groups_the_one_that_is_due_is_said() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    let two = site.file("two.dcm", &with_a_boost(&std::fs::read(&plan).unwrap()));
+    approve(&site, &number, &two, &SIGNERS);
+    let check = |group: &[&str]| site.run(&[&["gate", "check", "--patient", &number, &two, "--json"], group].concat());
+    assert_eq!(codes(&check(&[])), ["fraction-group-unclear"]);
+    assert_eq!(codes(&check(&["--fraction-group", "3"])), ["fraction-group-unclear"]);
+    let said = check(&["--fraction-group", "2"]);
+    assert_eq!((said.exit, codes(&said)), (0, vec![]), "{}", said.out);
+    assert_eq!((said.json()["fraction_group"].as_u64(), said.json()["fractions_planned"].as_u64()), (Some(2), Some(5)));
+}
+
+/// The plan with a second fraction group of five fractions, of the same beams.
+fn with_a_boost(plan: &[u8]) -> Vec<u8> {
+    use dicom_core::value::DataSetSequence;
+    use dicom_core::{DataElement, Tag, VR};
+    let mut object = dicom_object::from_reader(plan).unwrap();
+    let groups = Tag(0x300A, 0x0070);
+    let mut items = object.element(groups).unwrap().items().unwrap().to_vec();
+    let mut boost = items[0].clone();
+    for (tag, value) in [(Tag(0x300A, 0x0071), "2"), (Tag(0x300A, 0x0078), "5")] {
+        boost.put(DataElement::new(tag, VR::IS, value));
+    }
+    items.push(boost);
+    object.put(DataElement::new(groups, VR::SQ, DataSetSequence::from(items)));
+    let mut bytes = Vec::new();
+    object.write_all(&mut bytes).unwrap();
+    bytes
+}
