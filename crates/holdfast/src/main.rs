@@ -111,11 +111,6 @@ enum Command {
     Drill(commands::Drill),
 }
 
-/// Segments and objects are buffers of megabytes, made and dropped all day: the system's allocator maps and clears each one
-/// anew, which costs as much as ciphering it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

@@ -20,10 +20,6 @@ use reed_solomon_simd::ReedSolomonEncoder;
 use vault::location::{FolderLocation, Location, Marker};
 use vault::{Founding, Group, Parcel, Scope, Shape, Vault};
 
-/// As in `holdfast`.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 type Failure = Box<dyn Error + Send + Sync>;
 
 const K: u8 = 3;

@@ -375,3 +375,16 @@ proptest! {
         }
     }
 }
+
+/// XXH3 of 128 bits with seed 0: of nothing, and of 100,000 bytes, as the reference implementation (xxHash 0.8.4) gives them.
+#[test]
+fn the_checksum_is_xxh3() {
+    let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 31 % 251) as u8).collect();
+    assert_eq!(record::checksum(&[], &[]), 0x99aa_06d3_0147_98d8_6001_c324_468d_497f_u128.to_be_bytes());
+    let expected = 0x2868_4b2a_d44c_d4a4_02df_1e98_5a77_6b74_u128.to_be_bytes();
+    for cut in [0, 1, 240, 241, 1_024, 99_999] {
+        let (head, rest) = bytes.split_at(cut);
+        let (first, second) = rest.split_at(rest.len() / 3);
+        assert_eq!(record::checksum(head, &[first, second]), expected, "cut at {cut}");
+    }
+}
