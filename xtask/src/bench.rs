@@ -6,6 +6,7 @@
 //! syncs what it stores and answers all the same; we sync before we answer. Its nodes speak HTTP, as it comes, or with
 //! `--foolscap` its older protocol, which was the faster of the two for small records, and no slower for large objects.
 
+mod digest;
 mod tahoe;
 mod vault;
 
@@ -73,6 +74,11 @@ impl Row {
             "ratio": self.ratio(), "aim": self.aim, "met": self.ratio() >= self.aim,
         })
     }
+}
+
+/// `cargo xtask bench digest`
+pub(crate) fn digest() -> Result<()> {
+    digest::run()
 }
 
 pub(crate) fn run(words: &[&str]) -> Result<()> {

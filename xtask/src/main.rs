@@ -22,7 +22,8 @@ const USAGE: &str = "cargo xtask TASK
   fuzz TARGET [--seconds N]  one target of fuzz/, 60 seconds unless told
   fhir-bindings              make crates/chart/src/fhir/bindings.txt again, from FHIR R4's own definitions
   bench vault [--json] [--rounds N] [--foolscap]
-                             the vault beside Tahoe-LAFS and beside the machine's own limits, in one run";
+                             the vault beside Tahoe-LAFS and beside the machine's own limits, in one run
+  bench digest               from a plan's bytes to its delivery digest, beside pydicom reading the same file";
 
 /// What FHIR R4 says about elements, codes and search parameters, as `chart` holds it.
 const BINDINGS: &str = "crates/chart/src/fhir/bindings.txt";
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ["fhir-bindings"] => {
             peers::data().and_then(|data| fhir_bindings::run(&data.join("fhir"), &shell::root().join(BINDINGS)))
         }
+        ["bench", "digest"] => bench::digest(),
         ["bench", "vault", rest @ ..] => bench::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");

@@ -63,6 +63,11 @@ fn lock() -> Result<File> {
     Ok(file)
 }
 
+/// The Python that the scripts run under; there once [`data`] is.
+pub(crate) fn interpreter() -> PathBuf {
+    install::interpreter(&folder())
+}
+
 /// The folder of real files, fetched where it isn't there yet.
 pub(crate) fn data() -> Result<PathBuf> {
     install::programs()?;
