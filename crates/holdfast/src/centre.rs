@@ -114,6 +114,11 @@ pub struct Made {
 impl NewCentre {
     /// Lays an empty centre out. An existing centre is left alone.
     pub fn lay_out(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
+        let of = if self.custodians.is_empty() { CUSTODIANS } else { self.custodians.len() };
+        if !(1..=of).contains(&usize::from(self.custodians_needed)) {
+            let text = format!("custodians needed: {}, it must be 1 to {of}, their number", self.custodians_needed);
+            return Err(Fault::new(Blame::Peer, "usage.custodians", text));
+        }
         let begun = Begun::begin(data, "init")?;
         let made = self.lay_out_in(data, entropy)?;
         begun.finish()?;

@@ -50,6 +50,7 @@ fn what_cannot_be_meant_is_usage() {
     let site = Site::new();
     assert_eq!(site.run(&["init", "--servers", "5", "--shards-needed", "9"]).exit, 2);
     assert_eq!(site.run(&["init", "--servers", "5", "--keys-needed", "0"]).exit, 2);
+    assert_eq!(site.run(&["init", "--custodians-needed", "4"]).exit, 2);
     site.done(&["init"]);
     let said = site.run(&["token", "new", "--role", "king", "--subject", "x", "--json"]);
     assert_eq!(said.exit, 2);
