@@ -147,6 +147,11 @@ impl Chart {
         Ok(ObjectKept { patient, entry, version, receipt, registered: known.is_none() })
     }
 
+    /// Whose object this is, where it is here.
+    pub fn object_patient(&self, collection: &str, id: &str) -> Result<Option<PatientId>> {
+        Ok(self.index.locate(&self.key(collection, id))?.and_then(|found| found.patient))
+    }
+
     /// A Patient resource out of what an object says, marked as made from it.
     fn registration(&self, patient: PatientId, from: &Demographics) -> Result<Draft> {
         let mut name = serde_json::Map::new();

@@ -23,6 +23,7 @@ use crate::intake::{self, BODY_TIME_MAX, Places, Unread, bearer};
 const PLAN_BYTES_MAX: usize = 40 * 1024 * 1024;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Asked {
     /// Hospital number or FHIR id; without it, she is whom the plan names.
     patient: Option<String>,

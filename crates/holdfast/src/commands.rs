@@ -405,17 +405,22 @@ impl Plan {
                     (Err(fault), _) | (_, Err(fault)) => return Err(fault),
                 };
                 let difference = Difference::of(&a.delivery, &b.delivery);
-                let exit = if difference.same_delivery() { 0 } else { INTEGRITY };
+                let same = difference.same_delivery() && difference.within_tolerance();
+                let exit = if same { 0 } else { INTEGRITY };
                 let text = if difference.fields.is_empty() {
                     format!("the delivery is the same: {}", a.digest())
                 } else {
                     let fields = difference.fields.iter().map(ToString::to_string);
                     let lines: Vec<String> = fields.chain(difference.more.iter().map(ToString::to_string)).collect();
-                    let word = if exit == 0 { "the delivery is the same" } else { "the delivery differs" };
+                    let word = match (difference.same_delivery(), difference.within_tolerance()) {
+                        (true, true) => "the delivery is the same",
+                        (true, false) => "the delivery is the same, and the setup is out of tolerance",
+                        (false, _) => "the delivery differs",
+                    };
                     format!("{word} (first → second):\n  {}", lines.join("\n  "))
                 };
                 let json = json!({
-                    "same": difference.same_delivery(), "a": a.digest(), "b": b.digest(), "fields": difference.fields,
+                    "same": difference.same_delivery(), "within_tolerance": difference.within_tolerance(), "a": a.digest(), "b": b.digest(), "fields": difference.fields,
                     "more": difference.more,
                 });
                 Ok(print(output, &Answer { exit, text, json }))

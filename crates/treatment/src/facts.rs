@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::approval::{Approval, ApprovalError, VerifiedApproval};
 use crate::course::{Course, Given, TreatmentRecord, Unknown};
+use crate::delivery::Delivery;
 use crate::error::PlanError;
 use crate::gate::Verdict;
 use crate::people::People;
@@ -20,6 +21,8 @@ pub(crate) const PLANS: &str = "plans";
 pub(crate) const RECORDS: &str = "records";
 pub(crate) const APPROVALS: &str = "approvals";
 pub(crate) const VERDICTS: &str = "verdicts";
+/// Of one plan's entry.
+const APPROVALS_OF_FILE: &str = "approvals-of-file";
 /// Of one patient and one plan's SOP Instance UID: verdicts on what came under it.
 const VERDICTS_OF_PLAN: &str = "verdicts-of-plan";
 
@@ -47,6 +50,8 @@ pub(crate) struct Facts {
     pub(crate) sex: Option<&'static str>,
     /// In the order in which they came.
     pub(crate) plans: Vec<Plan>,
+    /// Those of them whose very file was handed in with a signature.
+    signed: BTreeSet<usize>,
     pub(crate) approvals: Vec<VerifiedApproval>,
     pub(crate) records: Vec<Result<TreatmentRecord, PlanError>>,
     /// Deliveries that came under an SOP Instance UID without being stored: to the gate only.
@@ -60,6 +65,8 @@ struct Places {
     patient: PatientId,
     record: Option<u64>,
     plans: Vec<u64>,
+    /// For each of the plans.
+    approvals_of_plans: Vec<Vec<u64>>,
     approvals: Vec<u64>,
     records: Vec<u64>,
     last: Option<u64>,
@@ -68,10 +75,13 @@ struct Places {
 impl Places {
     fn of(chart: &Chart, patient: PatientId) -> Result<Self, ChartError> {
         let list = |name| chart.listed(&chart.list_tag(name, &patient.0), LIST_MAX);
+        let plans = list(PLANS)?;
+        let approvals_of = |plan: &u64| chart.listed(&approvals_of_file(chart, *plan), LIST_MAX);
         Ok(Self {
             patient,
             record: chart.patient_entry(patient)?,
-            plans: list(PLANS)?,
+            approvals_of_plans: plans.iter().map(approvals_of).collect::<Result<_, _>>()?,
+            plans,
             approvals: list(APPROVALS)?,
             records: list(RECORDS)?,
             last: chart.newest(&chart.list_tag(VERDICTS, &patient.0))?,
@@ -82,6 +92,11 @@ impl Places {
         let lists = [&self.plans, &self.approvals, &self.records].into_iter().flatten();
         lists.chain(&self.record).chain(&self.last).copied()
     }
+}
+
+/// The list of approvals that were handed in with the plan in `entry`: what is toleranced is compared with that file.
+pub(crate) fn approvals_of_file(chart: &Chart, entry: u64) -> chart::Tag {
+    chart.list_tag(APPROVALS_OF_FILE, &entry.to_be_bytes())
 }
 
 /// The list of verdicts on what came under one SOP Instance UID.
@@ -168,6 +183,16 @@ impl Facts {
                 .inspect_err(|error: &ApprovalError| tracing::warn!(%error, "an approval"))
                 .ok()
         };
+        let approvals: BTreeMap<u64, VerifiedApproval> =
+            places.approvals.iter().filter_map(|entry| Some((*entry, verified(entry)?))).collect();
+        let (mut plans, mut signed) = (Vec::with_capacity(places.plans.len()), BTreeSet::new());
+        for (entry, approvals_of) in places.plans.iter().zip(&places.approvals_of_plans) {
+            let Some(plan) = bytes(entry).and_then(|bytes| Plan::parse(bytes).ok()) else { continue };
+            if approvals_of.iter().any(|approval| approvals.contains_key(approval)) {
+                signed.insert(plans.len());
+            }
+            plans.push(plan);
+        }
         Self {
             patient: places.patient,
             identifiers: record
@@ -190,12 +215,18 @@ impl Facts {
                 _ => None,
             },
             record,
-            plans: all(&places.plans).into_iter().filter_map(|bytes| Plan::parse(bytes).ok()).collect(),
-            approvals: places.approvals.iter().filter_map(verified).collect(),
+            plans,
+            signed,
+            approvals: approvals.into_values().collect(),
             records: all(&places.records).into_iter().map(TreatmentRecord::parse).collect(),
             seen: BTreeMap::new(),
             last: places.last.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()),
         }
+    }
+
+    /// Deliveries as they were signed, with the setup that was signed.
+    pub(crate) fn signed(&self) -> impl Iterator<Item = &Delivery> {
+        self.signed.iter().filter_map(|at| self.plans.get(*at)).map(|plan| &plan.delivery)
     }
 
     /// Plans that her records name and that aren't stored.
@@ -221,7 +252,7 @@ impl Facts {
         }
         let same: BTreeSet<String> =
             known.iter().filter(|(_, same)| **same).map(|(uid, _)| (*uid).to_owned()).collect();
-        let mut course = Course::new(&same, group.number, plan.groups.len() == 1);
+        let mut course = Course::new(&same, plan, group);
         for record in &self.records {
             let uid = record.as_ref().ok().and_then(|record| record.plan.as_deref());
             match record {

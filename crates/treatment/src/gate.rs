@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::approval::{SignerRole, VerifiedApproval};
 use crate::course::{Given, Unknown};
-use crate::delivery::Delivery;
+use crate::delivery::{Class, Delivery};
 use crate::diff::{Difference, Field};
 use crate::error::PlanError;
 use crate::plan::Plan;
@@ -71,7 +71,10 @@ pub struct Verdict {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "code")]
 pub enum Finding {
-    NotAPlan { error: String, message: String },
+    NotAPlan {
+        error: String,
+        message: String,
+    },
     PatientUnknown,
     PatientAmbiguous,
     NoPatientId,
@@ -80,13 +83,32 @@ pub enum Finding {
     SexDiffers,
     Rejected,
     NotApproved,
-    ApprovedByOne { missing: SignerRole },
+    ApprovedByOne {
+        missing: SignerRole,
+    },
     SamePersonTwice,
-    DeliveryDiffers { approved: Digest, fields: Vec<Field>, more: usize },
-    OutOfTolerance { fields: Vec<Field>, more: usize },
+    DeliveryDiffers {
+        approved: Digest,
+        fields: Vec<Field>,
+        more: usize,
+    },
+    OutOfTolerance {
+        fields: Vec<Field>,
+        more: usize,
+    },
     FractionGroupUnclear,
-    AllFractionsGiven { given: u32, planned: u32 },
-    FractionsUnknown { why: Vec<Unknown> },
+    AllFractionsGiven {
+        given: u32,
+        planned: u32,
+    },
+    /// The last one was begun and not finished: what is due is its rest, which this plan isn't.
+    FractionUnfinished {
+        fraction: u32,
+        planned: u32,
+    },
+    FractionsUnknown {
+        why: Vec<Unknown>,
+    },
 }
 
 /// Something worth knowing.
@@ -97,8 +119,12 @@ pub enum Note {
     NotApprovedInPlanningSystem,
     /// Fewer records than fractions.
     RecordsMissing { distinct: u32, highest: u32 },
+    /// A beam of the newest fraction on record has not delivered all that it should.
+    FractionUnfinished { fraction: u32 },
     /// Signed, but the signed plan is not at hand, so table-top positions and skin distances were not compared.
     TolerancesNotCompared,
+    /// A table-top position or a distance to the skin of the signed plan isn't in this one.
+    SetupNotSaid,
 }
 
 impl Finding {
@@ -120,6 +146,7 @@ impl Finding {
             Self::OutOfTolerance { .. } => "out-of-tolerance",
             Self::FractionGroupUnclear => "fraction-group-unclear",
             Self::AllFractionsGiven { .. } => "all-fractions-given",
+            Self::FractionUnfinished { .. } => "fraction-unfinished",
             Self::FractionsUnknown { .. } => "fractions-unknown",
         }
     }
@@ -163,6 +190,11 @@ impl fmt::Display for Finding {
             Self::AllFractionsGiven { given, planned } => {
                 write!(f, "all fractions have been given: {given} of {planned}")
             }
+            Self::FractionUnfinished { fraction, planned } => write!(
+                f,
+                "fraction {fraction} of {planned}, the last, was begun and not finished: its rest is due, and this plan gives \
+                 a whole one"
+            ),
             Self::FractionsUnknown { why } => {
                 f.write_str("how many fractions were given isn't known")?;
                 why.iter().try_for_each(|reason| write!(f, "; {reason}"))
@@ -178,6 +210,15 @@ impl fmt::Display for Note {
             Self::RecordsMissing { distinct, highest } => {
                 write!(f, "the last fraction on record is number {highest}, but only {distinct} are on record")
             }
+            Self::FractionUnfinished { fraction } => {
+                write!(
+                    f,
+                    "fraction {fraction} was begun and not finished: ask whether its rest is due before a whole one"
+                )
+            }
+            Self::SetupNotSaid => f.write_str(
+                "the plan doesn't say a table-top position or a distance to the skin that the approved one says",
+            ),
             Self::TolerancesNotCompared => f.write_str(
                 "table-top positions and skin distances were not compared: the approved plan is not at hand",
             ),
@@ -268,6 +309,9 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
         .min_by_key(|(_, difference)| (difference.delivery, difference.exceeded));
     match (gap, nearest) {
         (None, Some((_, difference))) if difference.same_delivery() => {
+            if difference.fields.iter().any(|f| f.class == Class::Toleranced && f.a.is_some() && f.b.is_none()) {
+                verdict.notes.push(Note::SetupNotSaid);
+            }
             let count = difference.exceeded;
             let fields: Vec<Field> = difference.fields.into_iter().filter(|field| field.exceeded).collect();
             if count > 0 {
@@ -279,7 +323,7 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
         (Some(gap), nearest) => {
             let differs = nearest.map(|(delivery, difference)| {
                 let count = difference.delivery;
-                let moved = difference.fields.into_iter().filter(|f| f.class == crate::delivery::Class::Delivery);
+                let moved = difference.fields.into_iter().filter(|f| f.class == Class::Delivery);
                 let fields: Vec<Field> = moved.collect();
                 let more = count.saturating_sub(fields.len());
                 Finding::DeliveryDiffers { approved: delivery.digest(), fields, more }
@@ -302,10 +346,15 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
     verdict.fractions_planned = Some(group.fractions_planned);
     match input.given {
         Given::Unknown { why } => verdict.findings.push(Finding::FractionsUnknown { why: why.clone() }),
-        Given::Known { distinct, highest } => {
-            let given = *distinct.max(highest);
-            if given >= group.fractions_planned {
-                verdict.findings.push(Finding::AllFractionsGiven { given, planned: group.fractions_planned });
+        Given::Known { distinct, highest, unfinished } => {
+            let (given, planned) = (*distinct.max(highest), group.fractions_planned);
+            match *unfinished {
+                Some(fraction) if given == planned && fraction == planned => {
+                    verdict.findings.push(Finding::FractionUnfinished { fraction, planned });
+                }
+                _ if given >= planned => verdict.findings.push(Finding::AllFractionsGiven { given, planned }),
+                Some(fraction) => verdict.notes.push(Note::FractionUnfinished { fraction }),
+                None => {}
             }
             if highest > distinct {
                 verdict.notes.push(Note::RecordsMissing { distinct: *distinct, highest: *highest });

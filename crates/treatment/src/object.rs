@@ -61,9 +61,9 @@ impl Kind {
         matches!(self, Self::RtPlan | Self::RtIonPlan)
     }
 
-    /// Whether it tells of beams that were delivered.
+    /// Whether it tells of fractions that were delivered.
     pub fn is_record(self) -> bool {
-        matches!(self, Self::RtBeamsRecord | Self::RtIonBeamsRecord)
+        matches!(self, Self::RtBeamsRecord | Self::RtIonBeamsRecord | Self::RtTreatmentSummary)
     }
 }
 

@@ -47,6 +47,8 @@ pub struct FractionGroup {
     pub fractions_planned: u32,
     /// Beams of the group, rising.
     pub beams: Vec<u32>,
+    /// What each treating beam delivers in one fraction, in thousandths of the dosimeter unit.
+    pub metersets: BTreeMap<u32, i64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -282,6 +284,7 @@ fn fraction_group(
     let references = sequence(set, t::REFERENCED_BEAM_SEQUENCE, &place)?;
     check_announced(set, t::NUMBER_OF_BEAMS, references.len(), &place)?;
     let references = by_number(references, t::REFERENCED_BEAM_NUMBER, &place)?;
+    let mut metersets = BTreeMap::new();
     for (beam_number, reference) in &references {
         let place = Place { beam: Some(*beam_number), ..place.clone() };
         let Some(beam) = beams.binary_search_by_key(beam_number, |beam| beam.number).ok().and_then(|i| beams.get(i))
@@ -290,15 +293,16 @@ fn fraction_group(
         };
         let reader = Reader { treats: beam.treats, ..reader };
         reader.read(reference.elements(), schema::REFERENCED_BEAM, &place, &mut found)?;
-        let meterset = number(*reference, t::BEAM_METERSET, &place)?;
-        if beam.treats && meterset.is_some_and(|meterset| meterset.fixed(Kind::Meterset.places()) == Some(0)) {
+        let meterset = number(*reference, t::BEAM_METERSET, &place)?.and_then(|m| m.fixed(Kind::Meterset.places()));
+        metersets.extend(meterset.filter(|_| beam.treats).map(|meterset| (*beam_number, meterset)));
+        if beam.treats && meterset == Some(0) {
             let what = "a treatment beam delivers nothing";
             return Err(PlanError::Contradiction { place, attribute: Attribute(t::BEAM_METERSET), what });
         }
         found.rows.push(Row::number(place, t::REFERENCED_BEAM_NUMBER, i64::from(*beam_number)));
     }
     rows.append(&mut found.rows);
-    Ok(FractionGroup { number: group, fractions_planned, beams: references.into_keys().collect() })
+    Ok(FractionGroup { number: group, fractions_planned, beams: references.into_keys().collect(), metersets })
 }
 
 /// Weeks of a pattern's cycle, and its digits a day: two fractions a day for two weeks are much.

@@ -12,10 +12,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::approval::{Approval, ApprovalError, Enrolment, PublicKey, SignerRole, Statement, VerifiedApproval};
-use crate::course::Given;
+use crate::course::{Given, TreatmentRecord};
 use crate::delivery::Delivery;
 use crate::error::PlanError;
-use crate::facts::{self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, Signers, VERDICTS, verdicts_of_plan};
+use crate::facts::{
+    self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, Signers, VERDICTS, approvals_of_file, verdicts_of_plan,
+};
 use crate::gate::{Expected, Finding, GateInput, Outcome, Verdict, approval_gap, decide};
 use crate::object::Instance;
 use crate::people::{Ending, People, Reach};
@@ -23,6 +25,8 @@ use crate::plan::Plan;
 
 /// Lists of the centre.
 const PLANNED: &str = "planned";
+/// The collection of DICOM objects.
+const OBJECTS: &str = "dicom";
 const PEOPLE: &str = "people";
 const ENDINGS: &str = "people-ended";
 
@@ -134,6 +138,9 @@ impl Treatment {
             Fault::new(Blame::Peer, "treatment.no-patient", "PatientID (0010,0020) is empty: nobody knows whose it is")
         };
         let identifier = instance.patient_id.clone().ok_or_else(no_patient)?;
+        if instance.kind.is_record() {
+            self.check_owner(&identifier, &bytes)?;
+        }
         let (family, given) = name(instance.patient_name.as_deref().unwrap_or_default());
         let birth_date = instance.birth_date.as_deref().and_then(fhir_date);
         let gender = match instance.sex.as_deref() {
@@ -148,7 +155,7 @@ impl Treatment {
             _ => (vec!["images"], vec![]),
         };
         let draft = ObjectDraft {
-            collection: "dicom",
+            collection: OBJECTS,
             id: instance.sop_instance.clone(),
             patient: Demographics { identifier, family, given, birth_date, gender },
             lists,
@@ -156,6 +163,19 @@ impl Treatment {
             bytes,
         };
         self.chart.keep_object(context, act, draft).map_err(|e| e.fault())
+    }
+
+    /// A treatment record of a plan that is another patient's would be missing from that one's count.
+    fn check_owner(&self, identifier: &str, record: &[u8]) -> Result<()> {
+        let Some(plan) = TreatmentRecord::parse(record).ok().and_then(|record| record.plan) else { return Ok(()) };
+        let owner = self.chart.object_patient(OBJECTS, &plan).map_err(|e| e.fault())?;
+        let patient = self.chart.patient_by_number(identifier).map_err(|e| e.fault())?;
+        if owner.is_some() && owner != patient {
+            let text =
+                "the treatment record is of a plan that is another patient's: its Patient ID or its reference is wrong";
+            return Err(Fault::new(Blame::Peer, "treatment.record.another-patient", text));
+        }
+        Ok(())
     }
 
     /// Lets a person's signature count from now on.
@@ -256,14 +276,14 @@ impl Treatment {
             let text = "the plan's Patient ID is not one of this patient's identifiers";
             return Err(Fault::new(Blame::Peer, "treatment.approval.another-patient", text));
         }
-        self.keep(context, Act::ApprovePlan, &plan.instance, file)?;
+        let kept = self.keep(context, Act::ApprovePlan, &plan.instance, file)?;
         let permit = self
             .chart
             .admit(context, Act::ApprovePlan, Target::Patient(patient), Sensitivity::Clinical)
             .map_err(|e| e.fault())?;
-        let list = self.chart.list_tag(APPROVALS, &patient.0);
+        let lists = [self.chart.list_tag(APPROVALS, &patient.0), approvals_of_file(&self.chart, kept.entry)];
         self.chart
-            .append(&permit, Some(patient), "treatment.approval", &[list], approval.encode())
+            .append(&permit, Some(patient), "treatment.approval", &lists, approval.encode())
             .map_err(|e| e.fault())?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         let digest = plan.digest();
@@ -373,7 +393,7 @@ impl Treatment {
 }
 
 fn judge(facts: &Facts, plan: std::result::Result<&Plan, &PlanError>, group: Option<u32>) -> Verdict {
-    let approved: Vec<&Delivery> = facts.plans.iter().map(|p| &p.delivery).collect();
+    let approved: Vec<&Delivery> = facts.signed().collect();
     // A re-export has another UID; what was given of the same delivery counts all the same.
     let given = plan.ok().map_or(Given::NONE, |plan| facts.given(plan, group));
     decide(&GateInput {

@@ -11,7 +11,7 @@ use treatment::{
 };
 
 use crate::approval::{enrolled, statement};
-use crate::build::{IMPLICIT, Item, file, object, photons, point_at};
+use crate::build::{IMPLICIT, Item, electrons, file, group, object, photons, point_at};
 
 const HER: PatientId = PatientId([7; 16]);
 
@@ -50,7 +50,7 @@ impl Case {
             approvals: both(approved.digest()),
             approved: vec![approved.delivery],
             group: None,
-            given: Given::Known { distinct: 6, highest: 6 },
+            given: Given::Known { distinct: 6, highest: 6, unfinished: None },
         }
     }
 
@@ -109,8 +109,14 @@ fn each_reason_to_hold_has_its_finding() {
     assert_eq!(with(|c| c.identifiers = vec!["MRN-8".into()]), ["another-patient"]);
     assert_eq!(with(|c| c.identifiers.clear()), ["patient-unknown"]);
     assert_eq!(with(|c| c.birth_date = Some("19610302")), ["birth-date-differs"]);
-    assert_eq!(with(|c| c.given = Given::Known { distinct: 25, highest: 25 }), ["all-fractions-given"]);
-    assert_eq!(with(|c| c.given = Given::Known { distinct: 3, highest: 25 }), ["all-fractions-given"]);
+    assert_eq!(
+        with(|c| c.given = Given::Known { distinct: 25, highest: 25, unfinished: None }),
+        ["all-fractions-given"]
+    );
+    assert_eq!(
+        with(|c| c.given = Given::Known { distinct: 3, highest: 25, unfinished: None }),
+        ["all-fractions-given"]
+    );
     assert_eq!(with(|c| c.given = Given::Unknown { why: vec![Unknown::NoFractionNumber] }), ["fractions-unknown"]);
     assert_eq!(with(|c| c.group = Some(2)), ["fraction-group-unclear"]);
     assert_eq!(with(|c| c.plan = Err(PlanError::Brachytherapy)), ["not-a-plan"]);
@@ -204,40 +210,136 @@ fn record(instance: &str, plan: Option<&str>, fraction: &str, delivered: &str) -
     }
 }
 
-fn count(records: &[Item], only_group: bool) -> Given {
+/// Of the first fraction group; the plan's beam 1 delivers 212 MU.
+fn count_of(plan: &Item, records: &[Item]) -> Given {
     let plans = BTreeSet::from(["1.2.3.4".to_owned(), "1.2.3.5".to_owned()]);
-    let mut course = Course::new(&plans, 1, only_group);
+    let plan = Plan::parse(&file(plan, IMPLICIT)).unwrap();
+    let mut course = Course::new(&plans, &plan, &plan.groups[0]);
     for item in records {
         course.add(&TreatmentRecord::parse(&file(item, IMPLICIT)));
     }
     course.given()
 }
 
+fn count(records: &[Item]) -> Given {
+    count_of(&electrons(), records)
+}
+
+fn known(distinct: u32, highest: u32) -> Given {
+    Given::Known { distinct, highest, unfinished: None }
+}
+
+fn unknown(why: Unknown) -> Given {
+    Given::Unknown { why: vec![why] }
+}
+
+const PLAN: Option<&str> = Some("1.2.3.4");
+
 #[test]
 fn fractions_are_counted_once() {
-    let known = |distinct, highest| Given::Known { distinct, highest };
-    assert_eq!(count(&[], true), Given::NONE);
+    assert_eq!(count(&[]), Given::NONE);
     // Two partial records of fraction 1, one of them sent twice; fraction 2 under another export of the plan.
     let records = [
-        record("1.1", Some("1.2.3.4"), "1", "18"),
-        record("1.2", Some("1.2.3.4"), "1", "32"),
-        record("1.2", Some("1.2.3.4"), "1", "32"),
-        record("1.3", Some("1.2.3.5"), "2", "50"),
+        record("1.1", PLAN, "1", "70"),
+        record("1.2", PLAN, "1", "142"),
+        record("1.2", PLAN, "1", "142"),
+        record("1.3", Some("1.2.3.5"), "2", "212"),
     ];
-    assert_eq!(count(&records, true), known(2, 2));
+    assert_eq!(count(&records), known(2, 2));
     // Another plan's record, and a beam that gave nothing.
-    assert_eq!(
-        count(&[record("1.1", Some("9.9"), "1", "50"), record("1.2", Some("1.2.3.4"), "4", "0")], true),
-        Given::NONE
-    );
-    assert_eq!(count(&[record("1.1", Some("1.2.3.4"), "5", "50")], true), known(1, 5));
+    assert_eq!(count(&[record("1.1", Some("9.9"), "1", "212"), record("1.2", PLAN, "4", "0")]), Given::NONE);
+    assert_eq!(count(&[record("1.1", PLAN, "5", "212")]), known(1, 5));
     assert_eq!(known(1, 5).fractions(), Some(5));
-    let unknown = |why| Given::Unknown { why: vec![why] };
-    assert_eq!(count(&[record("1.1", Some("1.2.3.4"), "", "50")], true), unknown(Unknown::NoFractionNumber));
-    assert_eq!(count(&[record("1.1", None, "1", "50")], true), unknown(Unknown::NoPlan));
-    assert_eq!(count(&[record("1.1", Some("1.2.3.4"), "1", "50")], false), unknown(Unknown::NoFractionGroup));
-    let in_group =
-        |group: &str| record("1.1", Some("1.2.3.4"), "1", "50").with(t::REFERENCED_FRACTION_GROUP_NUMBER, group);
-    assert_eq!(count(&[in_group("1"), in_group("2")], false), known(1, 1));
-    assert_eq!(count(&[photons()], true), unknown(Unknown::UnreadableRecord));
+    assert_eq!(count(&[record("1.1", PLAN, "", "212")]), unknown(Unknown::NoFractionNumber));
+    assert_eq!(count(&[record("1.1", None, "1", "212")]), unknown(Unknown::NoPlan));
+    assert_eq!(count(&[photons()]), unknown(Unknown::UnreadableRecord));
+
+    let mut two_groups = electrons();
+    two_groups.sequence(t::FRACTION_GROUP_SEQUENCE).push(group(&[(1, "212")]).with(t::FRACTION_GROUP_NUMBER, "2"));
+    let in_group = |group: &str| record("1.1", PLAN, "1", "212").with(t::REFERENCED_FRACTION_GROUP_NUMBER, group);
+    assert_eq!(count_of(&two_groups, &[record("1.1", PLAN, "1", "212")]), unknown(Unknown::NoFractionGroup));
+    assert_eq!(count_of(&two_groups, &[in_group("1"), in_group("2")]), known(1, 1));
+    assert_eq!(count_of(&two_groups, &[in_group("1"), in_group("3")]), unknown(Unknown::UnknownFractionGroup));
+    assert_eq!(count(&[in_group("2")]), unknown(Unknown::UnknownFractionGroup));
+}
+
+/// Numbers begin again after a second import, and some machines write the same one every day: it is dose that counts.
+#[test]
+fn what_was_delivered_counts_whatever_number_it_has() {
+    let again = Some("1.2.3.5");
+    let first = (1..=3).map(|n| record(&format!("1.{n}"), PLAN, &n.to_string(), "212"));
+    let second = (1..=4).map(|n| record(&format!("2.{n}"), again, &n.to_string(), "212"));
+    assert_eq!(count(&first.chain(second).collect::<Vec<_>>()), known(7, 4));
+    let on = |day: u32, delivered: &str| {
+        let of_day = record(&format!("1.{day}"), PLAN, "1", delivered).with(t::TREATMENT_TIME, "1015");
+        of_day.with(t::TREATMENT_DATE, format!("202404{day:02}"))
+    };
+    assert_eq!(count(&(1..=8).map(|day| on(day, "212")).collect::<Vec<_>>()), known(8, 1));
+    // Where nothing is said of the meterset, each session is one.
+    assert_eq!(count(&(1..=8).map(|day| on(day, "")).collect::<Vec<_>>()), known(8, 1));
+    // The same session under another SOP Instance UID, as an archive writes it again.
+    let copied = on(1, "212").with(t::SOP_INSTANCE_UID, "9.9");
+    assert_eq!(count(&[on(1, "212"), copied]), known(1, 1));
+}
+
+#[test]
+fn a_fraction_that_was_begun_and_not_finished_is_known() {
+    let begun = |distinct, highest| Given::Known { distinct, highest, unfinished: Some(highest) };
+    assert_eq!(count(&[record("1.1", PLAN, "1", "212"), record("1.2", PLAN, "2", "70")]), begun(2, 2));
+    // Whoever went on with the next one has decided about the rest.
+    assert_eq!(count(&[record("1.1", PLAN, "1", "70"), record("1.2", PLAN, "2", "212")]), known(2, 2));
+    // Of two beams, one.
+    assert_eq!(count_of(&photons(), &[record("1.1", PLAN, "3", "101.25")]), begun(1, 3));
+
+    let mut case = Case::of(&photons());
+    case.given = begun(25, 25);
+    assert_eq!(case.codes(), ["fraction-unfinished"]);
+    case.given = begun(26, 25);
+    assert_eq!(case.codes(), ["all-fractions-given"]);
+    case.given = begun(7, 7);
+    let verdict = case.decide();
+    assert_eq!((verdict.outcome, verdict.notes), (Outcome::Release, vec![Note::FractionUnfinished { fraction: 7 }]));
+}
+
+#[test]
+fn what_contradicts_itself_is_not_known() {
+    let beam = |change: &dyn Fn(Item) -> Item| {
+        let mut item = record("1.1", PLAN, "1", "0");
+        let beams = item.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE);
+        beams[1] = change(beams[1].clone());
+        item
+    };
+    let points = |metersets: &[&str]| -> Vec<Item> {
+        metersets.iter().map(|meterset| Item::new().with(t::DELIVERED_METERSET, *meterset)).collect()
+    };
+    let silent = beam(&|beam| beam.items(t::CONTROL_POINT_DELIVERY_SEQUENCE, points(&["0", "212"])));
+    assert_eq!(count(&[silent]), unknown(Unknown::Contradiction));
+    // A resumed beam that stopped at once: it stands where it began.
+    let stopped = beam(&|beam| beam.items(t::CONTROL_POINT_DELIVERY_SEQUENCE, points(&["70", "70"])));
+    assert_eq!(count(&[stopped]), Given::NONE);
+    assert_eq!(count(&[record("1.1", PLAN, "1", "-3")]), unknown(Unknown::Contradiction));
+    // An image by a treatment beam takes a few units; a whole meterset is a treatment, whatever it is called.
+    let imaged = |delivered: &str| {
+        let image = |beam: Item| beam.with(t::DELIVERED_PRIMARY_METERSET, delivered);
+        beam(&|beam| image(beam).with(t::TREATMENT_DELIVERY_TYPE, "TRMT_PORTFILM"))
+    };
+    assert_eq!(count(&[imaged("3")]), Given::NONE);
+    assert_eq!(count(&[imaged("212")]), known(1, 1));
+}
+
+#[test]
+fn a_summary_is_heard() {
+    let summary = |group: &str, delivered: &str| {
+        let of_group = Item::new()
+            .with(t::REFERENCED_FRACTION_GROUP_NUMBER, group)
+            .with(t::NUMBER_OF_FRACTIONS_DELIVERED, delivered);
+        object(Kind::RtTreatmentSummary.sop_class(), "RTRECORD")
+            .with(t::SOP_INSTANCE_UID, "1.9")
+            .items(t::FRACTION_GROUP_SUMMARY_SEQUENCE, [of_group])
+            .items(t::REFERENCED_RT_PLAN_SEQUENCE, [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, "1.2.3.4")])
+    };
+    assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "5")]), known(1, 5));
+    assert_eq!(count(&[summary("1", "0")]), Given::NONE);
+    assert_eq!(count(&[summary("1", "")]), unknown(Unknown::NoFractionNumber));
+    assert_eq!(count(&[summary("2", "5")]), unknown(Unknown::UnknownFractionGroup));
 }
