@@ -5,6 +5,9 @@
 use kit::Timestamp;
 use minicbor::{Decode, Encode};
 
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_security::confusable_detection::skeleton;
+
 use crate::approval::{ApprovalError, Enrolment, PublicKey, check_version, strict};
 
 /// Which of a key's signatures an ending takes back.
@@ -91,5 +94,47 @@ impl People {
         self.enrolments
             .iter()
             .map(|enrolment| Person { enrolment: enrolment.clone(), ended: self.ended(enrolment.key).cloned() })
+    }
+}
+
+/// What a name looks like: equal for two that a reader can't tell apart (Unicode TR 39, skeletons), whatever their case,
+/// their blanks and the characters in them that nobody sees.
+pub(crate) fn looks_as(name: &str) -> String {
+    let seen: String = name.nfkc().filter(|c| !is_invisible(*c)).flat_map(char::to_lowercase).collect();
+    let seen: String = skeleton(&seen).filter(|c| !is_invisible(*c)).collect();
+    seen.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Joiners (which names in Malayalam and Tamil have good use for), marks of direction, selectors of variants, tags.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_look_the_same_are_the_same() {
+        for twin in [
+            "Asha Kumar\u{200b}",
+            "asha  kumar",
+            "A\u{2060}sha Kumar",
+            "\u{202e}Asha Kumar",
+            "\u{410}sha Kumar",
+            "Ａsha Kumar",
+        ] {
+            assert_eq!(looks_as(twin), looks_as("Asha Kumar"), "{twin:?}");
+        }
+        for other in ["Asha Kumari", "Usha Kumar", "Asha"] {
+            assert_ne!(looks_as(other), looks_as("Asha Kumar"));
+        }
+        // With and without the joiner: one name, spelt in two ways.
+        assert_eq!(looks_as("ന്\u{200d}റെ"), looks_as("ന്റെ"));
+        assert_ne!(looks_as("രാധ"), looks_as("രാജ"));
     }
 }

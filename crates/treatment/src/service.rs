@@ -20,7 +20,7 @@ use crate::facts::{
 };
 use crate::gate::{Expected, Finding, GateInput, Outcome, Verdict, approval_gap, decide};
 use crate::object::Instance;
-use crate::people::{Ending, People, Reach};
+use crate::people::{Ending, People, Reach, looks_as};
 use crate::plan::Plan;
 
 /// Lists of the centre.
@@ -189,14 +189,13 @@ impl Treatment {
             let why = format!("a name has 1 to {NAME_BYTES_MAX} bytes, no control character, no space at either end");
             return wrong("treatment.person.name", &why);
         }
-        let folded = |name: &str| name.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         let people = self.people()?;
         if people.ended(enrolment.key).is_some() {
             return wrong("treatment.person.ended", "this key's signatures were ended; a new key is needed");
         }
         for known in people.enrolments() {
-            if known.signer != name && folded(&known.signer) == folded(name) {
-                return wrong("treatment.person.spelling", "somebody is enrolled whose name differs in spelling only");
+            if known.signer != name && looks_as(&known.signer) == looks_as(name) {
+                return wrong("treatment.person.spelling", "somebody is enrolled whose name looks the same");
             }
             if known.signer != name && known.key == enrolment.key {
                 return wrong("treatment.person.key", "this key is enrolled under another name");

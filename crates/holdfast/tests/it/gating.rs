@@ -59,6 +59,39 @@ fn an_ended_key_approves_nothing_more_and_a_compromised_one_nothing_at_all() {
     assert_eq!(said.json()["error"]["code"], "treatment.person.unknown");
 }
 
+/// What is toleranced is compared with the file that was signed, not with whatever was stored since.
+#[test]
+fn a_table_top_that_stands_elsewhere_is_held_though_its_plan_is_stored() {
+    use dicom_core::Tag;
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let mut object = dicom_object::from_reader(&std::fs::read(&plan).unwrap()[..]).unwrap();
+    let mut moved = false;
+    object.update_value(Tag(0x300A, 0x00B0), |beams| {
+        for beam in beams.items_mut().unwrap() {
+            beam.update_value(Tag(0x300A, 0x0111), |points| {
+                for point in points.items_mut().unwrap() {
+                    moved |= point.update_value(Tag(0x300A, 0x0129), |value| *value = "-777".into());
+                }
+            });
+        }
+    });
+    assert!(moved, "the synthetic plan says where the table top stands");
+    let mut bytes = Vec::new();
+    object.write_all(&mut bytes).unwrap();
+    let elsewhere = site.file("elsewhere.dcm", &under_another_uid(&bytes));
+    let said = site.run(&["plan", "diff", &plan, &elsewhere]);
+    assert!(said.exit == 4 && said.out.contains("out of tolerance"), "{}", said.out);
+    let check = |file: &str| site.run(&["gate", "check", "--patient", &number, file, "--json"]);
+    assert_eq!(codes(&check(&elsewhere)), ["out-of-tolerance"]);
+    let server = site.serve(&[]);
+    send(server.ready["dimse"].as_str().unwrap(), &std::fs::read(&elsewhere).unwrap());
+    server.stop();
+    assert_eq!(codes(&check(&elsewhere)), ["out-of-tolerance"]);
+    assert_eq!(check(&plan).exit, 0);
+}
+
 /// A plan is treated under one SOP Instance UID and shown to the gate again under another.
 #[test]
 fn fractions_are_counted_by_delivery_not_by_uid() {
