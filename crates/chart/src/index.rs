@@ -2,7 +2,7 @@
 //! It holds opaque ids, keyed hashes and entry numbers; no plaintext and no key. An attacker who rewrites it gains
 //! nothing that lasts: what it points to is verified when it is opened.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kit::{Blame, Digest, Explain, PatientId, Timestamp};
@@ -79,7 +79,12 @@ pub struct Scanned {
 /// Takes entries in, one after the other.
 pub type Feed<'a> = &'a mut dyn FnMut(Applied<'_>) -> Result<()>;
 
-pub struct Index(Mutex<Connection>);
+pub struct Index {
+    connection: Mutex<Connection>,
+    vault: Vec<u8>,
+    /// None in memory.
+    file: Option<PathBuf>,
+}
 
 impl Index {
     /// Opens the index of vault `vault_id` in `file`, or makes an empty one: also where it belongs to another
@@ -88,24 +93,51 @@ impl Index {
         match Self::try_open(file, vault_id) {
             Ok(Some(index)) => Ok(index),
             Ok(None) | Err(_) => {
-                for suffix in ["", "-wal", "-shm"] {
-                    let mut name = file.as_os_str().to_owned();
-                    name.push(suffix);
-                    match std::fs::remove_file(&name) {
-                        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(IndexError::Io { place: "gateway/index.sqlite".into(), source });
-                        }
-                        _ => {}
-                    }
-                }
-                Self::create(Connection::open(file)?, vault_id)
+                remove(file)?;
+                Ok(Self::new(create(Connection::open(file)?, vault_id)?, vault_id, Some(file.to_owned())))
             }
         }
     }
 
+    /// Whether what stands in `file` is a database all through; also where nothing does.
+    pub fn file_is_sound(file: &Path) -> bool {
+        let check = || Connection::open(file)?.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        !file.exists() || check().is_ok_and(|answer| answer == "ok")
+    }
+
+    /// Takes it away: the next opening makes it anew.
+    pub fn forget(file: &Path) -> Result<()> {
+        remove(file)
+    }
+
+    fn new(connection: Connection, vault_id: &[u8], file: Option<PathBuf>) -> Self {
+        Self { connection: Mutex::new(connection), vault: vault_id.to_vec(), file }
+    }
+
+    /// Whether it is a database all through. What its rows say is another question.
+    pub fn is_sound(&self) -> bool {
+        let answer = self.lock().query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+        answer.is_ok_and(|answer| answer == "ok")
+    }
+
+    /// An empty one in its place.
+    pub fn make_anew(&self) -> Result<()> {
+        let mut connection = self.lock();
+        *connection = Connection::open_in_memory()?;
+        let fresh = match &self.file {
+            Some(file) => {
+                remove(file)?;
+                Connection::open(file)?
+            }
+            None => Connection::open_in_memory()?,
+        };
+        *connection = create(fresh, &self.vault)?;
+        Ok(())
+    }
+
     /// An index in memory, for tests and for reading a recovered centre.
     pub fn in_memory(vault_id: &[u8]) -> Result<Self> {
-        Self::create(Connection::open_in_memory()?, vault_id)
+        Ok(Self::new(create(Connection::open_in_memory()?, vault_id)?, vault_id, None))
     }
 
     fn try_open(file: &Path, vault_id: &[u8]) -> Result<Option<Self>> {
@@ -113,45 +145,25 @@ impl Index {
             return Ok(None);
         }
         let connection = Connection::open(file)?;
-        Self::settings(&connection)?;
+        settings(&connection)?;
+        let parts: i64 = connection.query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name IN
+                 ('head', 'record', 'record_patient', 'version', 'posting', 'posting_record', 'listed')",
+            [],
+            |row| row.get(0),
+        )?;
+        if parts != 7 {
+            return Ok(None);
+        }
         let found: Option<(i64, Vec<u8>)> = connection
             .query_row("SELECT schema, vault FROM head", [], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        Ok((found == Some((SCHEMA, vault_id.to_vec()))).then(|| Self(Mutex::new(connection))))
-    }
-
-    fn settings(connection: &Connection) -> Result<()> {
-        // Losing the last transactions in a crash is harmless: they are applied again from the ledger. Tags are as good as
-        // random, so each row of a new index goes to another page: with the usual 2 MB in memory most of them are read.
-        connection.execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF;
-             PRAGMA temp_store = MEMORY; PRAGMA cache_size = -131072;",
-        )?;
-        Ok(())
-    }
-
-    fn create(connection: Connection, vault_id: &[u8]) -> Result<Self> {
-        Self::settings(&connection)?;
-        connection.execute_batch(
-            "CREATE TABLE head (schema INTEGER NOT NULL, vault BLOB NOT NULL, applied INTEGER NOT NULL);
-             CREATE TABLE record (
-                 row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, patient BLOB,
-                 version INTEGER NOT NULL, entry INTEGER NOT NULL, deleted INTEGER NOT NULL, updated INTEGER NOT NULL);
-             CREATE INDEX record_patient ON record (patient) WHERE deleted = 0;
-             CREATE TABLE version (
-                 record INTEGER NOT NULL, version INTEGER NOT NULL, entry INTEGER NOT NULL,
-                 PRIMARY KEY (record, version)) WITHOUT ROWID;
-             CREATE TABLE posting (
-                 tag BLOB NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (tag, record)) WITHOUT ROWID;
-             CREATE INDEX posting_record ON posting (record);
-             CREATE TABLE listed (tag BLOB NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (tag, entry)) WITHOUT ROWID;",
-        )?;
-        connection.execute("INSERT INTO head VALUES (?1, ?2, 0)", params![SCHEMA, vault_id])?;
-        Ok(Self(Mutex::new(connection)))
+        let ours = found == Some((SCHEMA, vault_id.to_vec()));
+        Ok(ours.then(|| Self::new(connection, vault_id, Some(file.to_owned()))))
     }
 
     fn lock(&self) -> MutexGuard<'_, Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Number of the first entry that isn't applied yet.
@@ -400,6 +412,50 @@ fn located(row: &rusqlite::Row<'_>) -> rusqlite::Result<Located> {
         patient: row.get::<_, Option<[u8; 16]>>(4)?.map(PatientId),
         updated: Timestamp(row.get(5)?),
     })
+}
+
+fn remove(file: &Path) -> Result<()> {
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(&name) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(IndexError::Io { place: "gateway/index.sqlite".into(), source });
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn settings(connection: &Connection) -> Result<()> {
+    // Losing the last transactions in a crash is harmless: they are applied again from the ledger. Tags are as good as
+    // random, so each row of a new index goes to another page: with the usual 2 MB in memory most of them are read.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF;
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -131072;",
+    )?;
+    Ok(())
+}
+
+fn create(connection: Connection, vault_id: &[u8]) -> Result<Connection> {
+    settings(&connection)?;
+    connection.execute_batch(
+        "CREATE TABLE head (schema INTEGER NOT NULL, vault BLOB NOT NULL, applied INTEGER NOT NULL);
+         CREATE TABLE record (
+             row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, patient BLOB,
+             version INTEGER NOT NULL, entry INTEGER NOT NULL, deleted INTEGER NOT NULL, updated INTEGER NOT NULL);
+         CREATE INDEX record_patient ON record (patient) WHERE deleted = 0;
+         CREATE TABLE version (
+             record INTEGER NOT NULL, version INTEGER NOT NULL, entry INTEGER NOT NULL,
+             PRIMARY KEY (record, version)) WITHOUT ROWID;
+         CREATE TABLE posting (
+             tag BLOB NOT NULL, record INTEGER NOT NULL, PRIMARY KEY (tag, record)) WITHOUT ROWID;
+         CREATE INDEX posting_record ON posting (record);
+         CREATE TABLE listed (tag BLOB NOT NULL, entry INTEGER NOT NULL, PRIMARY KEY (tag, entry)) WITHOUT ROWID;",
+    )?;
+    connection.execute("INSERT INTO head VALUES (?1, ?2, 0)", params![SCHEMA, vault_id])?;
+    Ok(connection)
 }
 
 fn apply_one(transaction: &Transaction<'_>, applied: &Applied<'_>) -> Result<()> {

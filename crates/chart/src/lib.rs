@@ -109,8 +109,14 @@ impl Chart {
             locks: Locks::default(),
             number_system: None,
         };
-        chart.catch_up()?;
-        chart.replay_guard()?;
+        match chart.catch_up().and_then(|_| chart.replay_guard()) {
+            Err(ChartError::Index(error)) => {
+                tracing::error!(%error, "the index is damaged: it is made anew from the ledger");
+                chart.index.make_anew()?;
+                chart.rebuild_index()?;
+            }
+            other => other?,
+        }
         Ok(chart)
     }
 
@@ -167,6 +173,9 @@ impl Chart {
     /// Whether the index says what the ledger does: one is made anew beside it, and the two are compared. Whoever can
     /// write the gateway's disk can write the index.
     pub fn index_is_true(&self) -> Result<bool> {
+        if !self.index.is_sound() {
+            return Ok(false);
+        }
         self.catch_up()?;
         let (applied, content) = self.index.content()?;
         if applied > self.vault.size() {
@@ -179,6 +188,9 @@ impl Chart {
 
     /// Makes the index anew from the ledger, and reads again what guard had read by it.
     pub fn rebuild_index(&self) -> Result<()> {
+        if !self.index.is_sound() {
+            self.index.make_anew()?;
+        }
         self.index.rebuild(|from, apply| self.feed(from, u64::MAX, apply))?;
         self.replay_guard()
     }

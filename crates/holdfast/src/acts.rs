@@ -132,16 +132,17 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
         Act::Verify => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().verify()?;
-            let index_is_true = chart.index_is_true().map_err(|e| e.fault())?;
+            let index_is_true = centre.index_was_sound() && chart.index_is_true().map_err(|e| e.fault())?;
             Ok(reports::verify(&report, &centre.standing()).and_index(index_is_true))
         }
         Act::Scrub => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().scrub()?;
-            let index_was_true = chart.index_is_true().map_err(|e| e.fault())?;
-            if !index_was_true {
+            let index_is_true = chart.index_is_true().map_err(|e| e.fault())?;
+            if !index_is_true {
                 chart.rebuild_index().map_err(|e| e.fault())?;
             }
+            let index_was_true = index_is_true && centre.index_was_sound();
             Ok(reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true))
         }
         Act::TokenNew { role: name, subject, days } => {

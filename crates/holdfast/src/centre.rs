@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chart::{Chart, Context};
+use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
@@ -151,7 +151,7 @@ impl NewCentre {
             entropy: Arc::new(OsEntropy),
         })?;
         let vkey = vault.vkey();
-        let centre = Centre::around(vault, config, data, lock(data)?)?;
+        let centre = Centre::around(vault, config, data, lock(data)?, Task::Serve)?;
         centre.set_name(&self.name)?;
         let config = centre.config.clone();
         drop(centre);
@@ -195,6 +195,8 @@ pub struct Servers {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     Serve,
+    /// As to serve; nothing is changed.
+    Look,
     /// A server whose shards are gone altogether gets an empty location, and one whose marker is damaged a new marker, for
     /// a scrub to heal: only on an operator's word, since a disk that isn't mounted looks the same.
     Mend,
@@ -206,6 +208,9 @@ pub enum Task {
 /// far as their numbers allow. Whose the folders are is told by the centre record that `vkey` signed.
 pub fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
     let places: Vec<PathBuf> = folders.iter().map(|folder| shards(folder)).collect();
+    if task == Task::Mend {
+        places.iter().try_for_each(|place| FolderLocation::make_volumes(place))?;
+    }
     let opened = match vault::open_folders(&places, vkey) {
         Err(VaultError::NoCentreRecord) => {
             let text = format!("none of the {} server folders holds shards", folders.len());
@@ -238,7 +243,7 @@ pub fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Res
             }
             (Folder::Ours(location), _) => Ok(location),
             (Folder::Unmarked(location, _), Task::Mend) => location.mark(marker),
-            (Folder::Unmarked(_, error), Task::Serve) => Err(error),
+            (Folder::Unmarked(_, error), Task::Serve | Task::Look) => Err(error),
             (Folder::Other(_), Task::Mend) if is_gone => {
                 fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
                 FolderLocation::init(place, marker)
@@ -287,6 +292,7 @@ pub struct Centre {
     servers: Vec<PathBuf>,
     /// What the holders' folders showed when this centre was opened.
     holders_at_start: Seen,
+    index_is_sound: bool,
     treatment: Arc<Treatment>,
     pages: Mutex<Option<SocketAddr>>,
     /// Held for as long as the centre is open.
@@ -309,7 +315,15 @@ impl Centre {
     /// damaged get a new one.
     pub fn open_to_mend(data: &Path) -> Result<Self, Fault> {
         require_finished(data)?;
+        // The log itself has them, and a scrub reads all of it: a flipped bit in the gateway's copy would stay for ever.
+        vault::forget_hashes(&data.join("gateway"))?;
         Self::open_with(data, Task::Mend)
+    }
+
+    /// As [`Self::open`], for looking only: nothing is healed before it was seen, and k servers are enough.
+    pub fn open_to_look(data: &Path) -> Result<Self, Fault> {
+        require_finished(data)?;
+        Self::open_with(data, Task::Look)
     }
 
     fn open_with(data: &Path, task: Task) -> Result<Self, Fault> {
@@ -326,24 +340,29 @@ impl Centre {
             access: Access::Holders { holders: servers.holders, cache_ms },
             gateway: Some(gateway),
             vkey: None,
-            mode: Mode::Write,
+            mode: if task == Task::Look { Mode::Read } else { Mode::Write },
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })
         .map_err(|error| explained(error.into(), &folders))?;
-        Self::around(vault, config, data, lock)
+        Self::around(vault, config, data, lock, task)
     }
 
-    fn around(vault: Vault, config: Config, data: &Path, lock: File) -> Result<Self, Fault> {
+    fn around(vault: Vault, config: Config, data: &Path, lock: File, task: Task) -> Result<Self, Fault> {
         let (shape, (keys_needed, _)) = (vault.shape(), vault.quorum_of_holders());
         let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
         let promise =
             Shape { servers: byte(shape.n()), shards_needed: byte(shape.k()), keys_needed, floor: byte(shape.floor()) }
                 .promise();
         let index = data.join("gateway").join(INDEX);
+        // All of it is read only where somebody asks: a large one takes minutes.
+        let index_is_sound = task == Task::Serve || chart::Index::file_is_sound(&index);
+        if !index_is_sound && task == Task::Mend {
+            chart::Index::forget(&index).map_err(|e| ChartError::from(e).fault())?;
+        }
         let chart = Chart::open(
             Arc::new(vault),
-            Some(&index),
+            (index_is_sound || task == Task::Mend).then_some(&*index),
             config.guard_peers()?,
             Arc::new(SystemClock),
             Arc::new(OsEntropy),
@@ -354,7 +373,8 @@ impl Centre {
         let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
         let servers = config.server_folders(data);
         let holders_at_start = standing::look(&servers);
-        Ok(Self { config, name, promise, servers, holders_at_start, treatment, pages: Mutex::new(None), _lock: lock })
+        let pages = Mutex::new(None);
+        Ok(Self { config, name, promise, servers, holders_at_start, index_is_sound, treatment, pages, _lock: lock })
     }
 
     /// Notes the centre's name in the ledger, so that a recovered centre knows it.
@@ -405,7 +425,7 @@ impl Centre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
-        let mut centre = Self::around(vault, config, into, lock)?;
+        let mut centre = Self::around(vault, config, into, lock, Task::Serve)?;
         centre.config = settings::restored(centre.chart(), &centre.config)?;
         centre.config.save(into)?;
         begun.finish()?;
@@ -420,6 +440,11 @@ impl Centre {
 
     pub fn chart(&self) -> &Arc<Chart> {
         self.treatment.chart()
+    }
+
+    /// False where the index's file was no database when it was opened, to look or to mend.
+    pub fn index_was_sound(&self) -> bool {
+        self.index_is_sound
     }
 
     pub fn treatment(&self) -> &Arc<Treatment> {

@@ -50,6 +50,7 @@ fn failed(place: &str, why: impl std::fmt::Display) -> Fault {
 pub fn perform(data: &Path, act: Act) -> Result<Answer, Fault> {
     let opened = match act {
         Act::Scrub => Centre::open_to_mend(data),
+        Act::Verify => Centre::open_to_look(data),
         _ => Centre::open(data),
     };
     match opened {

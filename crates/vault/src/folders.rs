@@ -51,6 +51,11 @@ pub fn open_folders(dirs: &[PathBuf], vkey: Option<&Vkey>) -> Result<Folders, Va
     Ok(Folders { vault, folders: folders.collect() })
 }
 
+/// Has the next opening take the ledger's hashes from the log, not from the gateway's copy of them.
+pub fn forget_hashes(gateway: &Path) -> Result<(), VaultError> {
+    Gateway::forget_hashes(gateway)
+}
+
 /// The log key that a gateway's folder remembers.
 pub fn remembered_vkey(gateway: &Path) -> Result<Option<Vkey>, VaultError> {
     Gateway::open(gateway)?.vkey()

@@ -81,6 +81,13 @@ impl Gateway {
         }
     }
 
+    pub(crate) fn forget_hashes(dir: &Path) -> Result<(), VaultError> {
+        match fs::remove_file(dir.join(HASHES)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(gateway("removing the hashes")(error)),
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn hashes(&self) -> Result<Hashes, VaultError> {
         Ok(Hashes::File(FileStore::open(&self.dir.join(HASHES))?))
     }

@@ -48,7 +48,7 @@ pub use damage::{DAMAGE_LISTED_MAX, Damage, DamageList, What};
 pub use danger::DangerSecret;
 pub use error::VaultError;
 pub use examine::examine;
-pub use folders::{Folder, Folders, open_folders, remembered_vkey};
+pub use folders::{Folder, Folders, forget_hashes, open_folders, remembered_vkey};
 pub use found::{Founding, found};
 pub use keys::{CustodianPackage, Erasure, Holder, HolderHealth, RecoveryKey};
 pub use kit::format::FormatError;

@@ -157,3 +157,84 @@ fn a_centre_that_cannot_open_says_why_at_each_server() {
     assert_eq!(said.exit, 1);
     assert!(said.json()["error"]["code"].is_string());
 }
+
+/// A centre of 14 with something on its disks.
+fn filled() -> Site {
+    let site = Site::new();
+    site.done(&["init", "--servers", "14"]);
+    for number in 0..12 {
+        let (name, key) = (format!("P. Physicist {number}"), site.path(&format!("{number}.pem")));
+        site.done(&["person", "new", "--name", &name, "--role", "physicist", "--key", &key]);
+    }
+    site
+}
+
+fn cut_short(site: &Site, server: u32, keep: f64) {
+    let volume = site.data().join(format!("servers/server-{server:02}/shards/volumes/000001.vol"));
+    let file = std::fs::File::options().write(true).open(volume).unwrap();
+    let len = file.metadata().unwrap().len();
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)] // a few kilobytes
+    file.set_len((len as f64 * keep) as u64).unwrap();
+}
+
+/// Looking heals nothing: what is damaged is found as often as it is asked for, on however many servers.
+#[test]
+fn a_verify_changes_nothing_and_names_each_server() {
+    let site = filled();
+    cut_short(&site, 3, 0.5);
+    for _ in 0..3 {
+        let said = site.run(&["verify", "--json"]);
+        assert_eq!(said.exit, 4);
+        let damaged = said.json()["damage"]["by_location"].clone();
+        assert!(damaged["server-03"].as_u64().unwrap() > 1 && damaged.as_object().unwrap().len() == 1, "{damaged}");
+    }
+    // Half of the log is gone on eleven servers: too few answer to write, and enough to look.
+    for server in 4..=13 {
+        cut_short(&site, server, 0.5);
+    }
+    let said = site.run(&["verify", "--json"]);
+    assert_eq!(said.exit, 4, "{} {}", said.out, said.err);
+    let damaged = said.json()["damage"]["by_location"].clone();
+    assert_eq!(damaged.as_object().unwrap().len(), 11, "{damaged}");
+}
+
+#[test]
+fn an_emptied_disk_a_flipped_hash_and_a_broken_index_are_healed() {
+    let site = filled();
+    let gateway = site.data().join("gateway");
+    let harm: [(&str, &dyn Fn()); 4] = [
+        ("volumes", &|| std::fs::remove_dir_all(site.data().join("servers/server-03/shards/volumes")).unwrap()),
+        ("a hash", &|| {
+            let mut bytes = std::fs::read(gateway.join("hashes")).unwrap();
+            let at = bytes.len() / 3;
+            bytes[at] ^= 1;
+            std::fs::write(gateway.join("hashes"), bytes).unwrap();
+        }),
+        ("pages", &|| {
+            // All that the write-ahead log holds goes into the file first.
+            let path = gateway.join("index.sqlite");
+            let mut bytes = std::fs::read(&path).unwrap();
+            let whole = bytes.len();
+            bytes[whole / 2..].fill(0);
+            std::fs::write(&path, bytes).unwrap();
+        }),
+        ("a table", &|| {
+            let path = gateway.join("index.sqlite");
+            let bytes = std::fs::read(&path).unwrap();
+            let text = b"CREATE TABLE listed";
+            let at = bytes.windows(text.len()).position(|window| window == text).unwrap();
+            let mut renamed = bytes.clone();
+            renamed[at + 13..at + 19].copy_from_slice(b"lissed");
+            std::fs::write(&path, renamed).unwrap();
+        }),
+    ];
+    for (what, harm) in harm {
+        harm();
+        let found = site.run(&["verify"]);
+        assert!([0, 4].contains(&found.exit), "{what}: {} {}", found.out, found.err);
+        assert!(found.exit == 4 || what.contains("a table") || what == "pages", "{what}: {}", found.out);
+        site.done(&["scrub"]);
+        site.done(&["verify"]);
+        assert!(site.done(&["person", "list"]).out.contains("P. Physicist 11"), "{what}");
+    }
+}

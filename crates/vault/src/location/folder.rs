@@ -253,6 +253,17 @@ impl FolderLocation {
         })
     }
 
+    /// Makes the folder of volumes again where the marker stands and that folder doesn't: whoever emptied a disk may have
+    /// left the one and taken the other.
+    pub fn make_volumes(dir: &Path) -> Result<(), LocationError> {
+        if !dir.join(MARKER).exists() || dir.join(VOLUMES).exists() {
+            return Ok(());
+        }
+        let location = dir.display().to_string();
+        let made = fs::create_dir(dir.join(VOLUMES)).and_then(|()| sync_dir(dir));
+        made.map_err(|source| LocationError::Io { location, operation: "making the folder of volumes", source })
+    }
+
     pub fn marker(&self) -> &Marker {
         &self.marker
     }
