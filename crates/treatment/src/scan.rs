@@ -28,6 +28,8 @@ pub const DEPTH_MAX: usize = 16;
 pub const ELEMENTS_MAX: usize = 2_000_000;
 
 const ITEM: Tag = Tag(0xFFFE, 0xE000);
+/// Data Set Trailing Padding, which dcmtk puts behind items, too: bytes without a meaning (PS3.10 7.2).
+const PADDING: Tag = Tag(0xFFFC, 0xFFFC);
 const ITEM_END: Tag = Tag(0xFFFE, 0xE00D);
 const SEQUENCE_END: Tag = Tag(0xFFFE, 0xE0DD);
 const PIXEL_DATA: Tag = Tag(0x7FE0, 0x0010);
@@ -453,6 +455,10 @@ impl Walk<'_> {
         }
         frame.previous = Some(tag);
         let (vr, length) = self.header(tag, frame)?;
+        if tag == PADDING && length != UNDEFINED {
+            self.at = self.skip(tag, length, frame.limit)?;
+            return Ok(Step::On);
+        }
         let node = self.node(tag, vr, length)?;
         let end = if length == UNDEFINED { None } else { Some(self.skip(tag, length, frame.limit)?) };
         let inner = |kind, encoding| {

@@ -139,6 +139,8 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// Associations at one time. A department has some twenty sources, each with one to four.
     pub associations_max: usize,
+    /// Of these, from one address.
+    pub peer_associations_max: usize,
     /// Connections that have not asked for an association yet. One more closes the oldest of them, so that a crowd that
     /// says nothing keeps nobody out.
     pub silent_max: usize,
@@ -161,6 +163,7 @@ impl Default for Settings {
             write_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(20),
             associations_max: 64,
+            peer_associations_max: 24,
             silent_max: 128,
             bytes_in_flight_max: 4 * kit::limits::OBJECT_BYTES_MAX,
             object_bytes_max: kit::limits::OBJECT_BYTES_MAX,

@@ -41,6 +41,8 @@ struct Connections {
 struct Connection {
     socket: TcpStream,
     standing: Standing,
+    /// None where the system doesn't say; such are one peer.
+    peer: Option<IpAddr>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -62,7 +64,12 @@ impl Slot<'_> {
     /// Takes one of the associations; false where all are taken.
     pub(super) fn open(&mut self) -> bool {
         let mut connections = self.shared.lock();
-        if connections.count(Standing::Associated) >= self.shared.settings.associations_max {
+        let settings = &self.shared.settings;
+        let Some(peer) = connections.open.get(&self.number).map(|connection| connection.peer) else { return false };
+        let associated = || connections.open.values().filter(|c| c.standing == Standing::Associated);
+        // No machine takes the places of all others.
+        let of_the_peer = associated().filter(|connection| connection.peer == peer).count();
+        if associated().count() >= settings.associations_max || of_the_peer >= settings.peer_associations_max {
             return false;
         }
         match connections.open.get_mut(&self.number) {
@@ -96,6 +103,7 @@ impl Shared {
     /// Enters a connection into the table. Where too many have said nothing yet, the oldest of them goes.
     fn enter(&self, stream: &TcpStream) -> Option<u64> {
         let socket = stream.try_clone().ok()?;
+        let peer = stream.peer_addr().ok().map(|address| address.ip());
         let mut connections = self.lock();
         if connections.count(Standing::Silent) >= self.settings.silent_max
             && let Some(oldest) = connections.open.values_mut().find(|c| c.standing == Standing::Silent)
@@ -110,7 +118,7 @@ impl Shared {
         }
         let number = connections.next;
         connections.next += 1;
-        connections.open.insert(number, Connection { socket, standing: Standing::Silent });
+        connections.open.insert(number, Connection { socket, standing: Standing::Silent, peer });
         Some(number)
     }
 

@@ -395,6 +395,15 @@ fn associations_are_bounded() {
 }
 
 #[test]
+fn one_machine_does_not_take_the_places_of_all() {
+    let (server, _) = start(Settings { associations_max: 3, peer_associations_max: 2, ..Settings::default() });
+    let classes = [uids::VERIFICATION];
+    let _open: Vec<Modality> = (0..2).map(|_| associate(&server, "HOLDFAST", &classes)).collect();
+    let limit = AssociationRJSource::ServiceProviderPresentation(Presentation::LocalLimitExceeded);
+    assert_eq!(rejected(options("HOLDFAST", &classes), &server), limit);
+}
+
+#[test]
 fn a_crowd_that_says_nothing_keeps_nobody_out() {
     let (server, _) = start(Settings { silent_max: 10, ..Settings::default() });
     let crowd: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(server.address()).unwrap()).collect();

@@ -5,7 +5,7 @@ use dicom_dictionary_std::tags as t;
 use proptest::prelude::*;
 use treatment::{Difference, Plan};
 
-use crate::build::{EXPLICIT, IMPLICIT, Item, Layout, V, all, file};
+use crate::build::{EXPLICIT, IMPLICIT, Item, Layout, V, all, beam_at, file, photons};
 
 /// Random choices that replay from a seed (SplitMix64).
 struct Dice(u64);
@@ -255,4 +255,16 @@ fn the_text_of_a_small_plan_is_as_documented() {
     let sha: [u8; 32] =
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, canonical.as_bytes()).as_ref().try_into().unwrap();
     assert_eq!(plan.digest().0, sha);
+}
+
+/// dcmtk pads data sets and their items (`dcmconv +p`).
+#[test]
+fn padding_says_nothing() {
+    let padding = Tag(0xFFFC, 0xFFFC);
+    let digest = |item: &Item, layout| Plan::parse(&file(item, layout)).unwrap().digest();
+    let mut padded = photons().with(padding, "\0\0\0\0\0\0");
+    padded.at(&beam_at(0)).set(padding, "\0\0");
+    for layout in [IMPLICIT, EXPLICIT] {
+        assert_eq!(digest(&padded, layout), digest(&photons(), layout));
+    }
 }
