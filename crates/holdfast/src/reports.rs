@@ -60,8 +60,8 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
         report.payloads,
         report.checkpoints
     );
-    if clean {
-        text.insert_str(0, "whole: ");
+    if report.is_clean() {
+        text.insert_str(0, if clean { "whole: " } else { "DAMAGED holders, and no shards: " });
     } else {
         text.insert_str(0, "DAMAGED: ");
         text.push_str(&damage_lines(&report.damage));

@@ -121,8 +121,8 @@ impl Vault {
         for segment in 0..report.segments {
             let located = core.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
             let (mut header, mut shards) = (None, Vec::new());
+            report.shards_expected += core.shelf.slots.len() as u64;
             for (at, slot) in core.shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
-                report.shards_expected += 1;
                 match core.shelf.examine(at, segment, &located, &mut header, true) {
                     Found::Good { number, shard, what } => {
                         if shards.iter().all(|(have, _): &(usize, Bytes)| *have != number) {
