@@ -74,6 +74,13 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
             text.push_str(&format!("\n  contradiction: {line}"));
         }
     }
+    if report.unsettled_segments > 0 {
+        text.push_str(&format!(
+            "\n  {} segments at the end were on their way when the gateway ended: nobody was told that they are kept, and the \
+             next start settles them",
+            report.unsettled_segments
+        ));
+    }
     text.push_str(&holder_lines(standing));
     let json = json!({
         "clean": clean,
@@ -85,6 +92,7 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
         "shards_expected": report.shards_expected,
         "lost_segments": report.lost_segments,
         "abandoned_segments": report.abandoned_segments,
+        "unsettled_segments": report.unsettled_segments,
         "contradictions": report.contradictions,
         "holders": standing.holders_json(),
         "damage": damage_json(&report.damage),

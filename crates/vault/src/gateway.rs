@@ -13,6 +13,7 @@ use crate::error::{VaultError, gateway};
 
 const VKEY: &str = "log.vkey";
 const CHECKPOINT: &str = "checkpoint";
+const SETTLED: &str = "settled";
 const HASHES: &str = "hashes";
 const KEYMAP: &str = "keymap";
 
@@ -25,6 +26,7 @@ const VKEY_BYTES_MAX: u64 = 1_024;
 pub(crate) struct Gateway {
     dir: PathBuf,
     checkpoints: File,
+    settled: File,
     turn: AtomicU64,
 }
 
@@ -32,9 +34,10 @@ impl Gateway {
     pub(crate) fn open(dir: &Path) -> Result<Self, VaultError> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(gateway("making the folder"))?;
         let mut options = File::options();
-        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
         let checkpoints = options.open(dir.join(CHECKPOINT)).map_err(gateway("opening the checkpoint"))?;
-        Ok(Self { dir: dir.to_owned(), checkpoints, turn: AtomicU64::new(0) })
+        let settled = options.open(dir.join(SETTLED)).map_err(gateway("opening the count of segments"))?;
+        Ok(Self { dir: dir.to_owned(), checkpoints, settled, turn: AtomicU64::new(0) })
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -78,6 +81,24 @@ impl Gateway {
         let at = self.turn.fetch_add(1, Ordering::Relaxed) % 2;
         if note.len() > SLOT_BYTES || self.checkpoints.write_all_at(&slot, at * SLOT_BYTES as u64).is_err() {
             tracing::warn!("the gateway can't remember a checkpoint: a rollback up to here would not be noticed");
+        }
+    }
+
+    /// Segments that were acknowledged, seals among them, as far as is remembered: not synced.
+    pub(crate) fn settled(&self) -> u64 {
+        let mut bytes = [0; 16];
+        let read = self.settled.read_exact_at(&mut bytes, 0).is_ok();
+        let [count, check] =
+            [0, 8].map(|at| bytes.get(at..at + 8).and_then(|half| half.try_into().ok()).map_or(0, u64::from_be_bytes));
+        if read && check == !count { count } else { 0 }
+    }
+
+    pub(crate) fn remember_settled(&self, segments: u64) {
+        let bytes = [segments.to_be_bytes(), (!segments).to_be_bytes()].concat();
+        if self.settled.write_all_at(&bytes, 0).is_err() {
+            tracing::warn!(
+                "the gateway can't remember what is settled: a tail that is damaged would pass for a new one"
+            );
         }
     }
 

@@ -14,6 +14,7 @@ use crate::commit::{put_shard, remake};
 use crate::core::{Core, lock};
 use crate::damage::{DAMAGE_LISTED_MAX, DamageList, What};
 use crate::error::VaultError;
+use crate::gateway::Gateway;
 use crate::header::Header;
 use crate::location::{Object, Put};
 use crate::shelf::{Found, Located, REPAIRS_MAX, Slot};
@@ -40,6 +41,8 @@ pub struct VerifyReport {
     /// What contradicts itself although its shards are good; listed up to a bound.
     pub contradictions: Vec<String>,
     pub contradictions_total: u64,
+    /// Segments at the end that some locations lack, and that nobody was told of: on their way when the gateway ended.
+    pub unsettled_segments: u64,
     /// Objects of abandoned tails, healed ones' old forms aside.
     pub abandoned_segments: u64,
 }
@@ -118,9 +121,13 @@ impl Vault {
             }
         }
         let mut before: Option<(u64, Digest)> = None;
+        let settled = core.gateway.as_ref().map_or(0, Gateway::settled);
+        let signed = lock(&core.checkpoint).as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
         for segment in 0..report.segments {
             let located = core.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
             let (mut header, mut shards) = (None, Vec::new());
+            // What a killed gateway had not yet put everywhere is no damage: nobody was told that it is kept.
+            let (is_tail, mut lacks) = (segment >= settled && located.first >= signed, false);
             report.shards_expected += core.shelf.slots.len() as u64;
             for (at, slot) in core.shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
                 match core.shelf.examine(at, segment, &located, &mut header, true) {
@@ -133,11 +140,13 @@ impl Vault {
                             None => report.shards_good += 1,
                         }
                     }
+                    Found::Bad(What::Missing | What::Truncated) if is_tail => lacks = true,
                     Found::Bad(what) => {
                         report.damage.push(&slot.id, Some(segment), newest.judge(at, segment, what));
                     }
                 }
             }
+            report.unsettled_segments += u64::from(lacks);
             match header {
                 Some(header) if shards.len() >= core.shelf.shape.k() => {
                     if header.previous.map(|previous| (previous.term, previous.hash)) != before {
@@ -145,6 +154,7 @@ impl Vault {
                     }
                     self.verify_segment(segment, &located, &header, &shards, &mut report);
                 }
+                _ if lacks => {}
                 _ => report.lost_segments += 1,
             }
             before = Some((located.term, located.hash));

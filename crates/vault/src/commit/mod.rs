@@ -293,6 +293,9 @@ impl Committer {
             keymap.watermark = located.end();
         }
         self.acknowledged.push(Acknowledged { segment: number, durable });
+        if let Some(gateway) = &self.core.gateway {
+            gateway.remember_settled(number + 1);
+        }
         if leaves.is_empty() {
             self.unsealed &= !located.is_seal();
             return Ok(());
