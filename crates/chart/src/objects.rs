@@ -37,6 +37,8 @@ pub struct ObjectDraft {
     pub lists: Vec<&'static str>,
     /// Names of lists of the whole centre.
     pub centre_lists: Vec<&'static str>,
+    /// Lists of something else.
+    pub tags: Vec<Tag>,
     pub bytes: Vec<u8>,
 }
 
@@ -134,6 +136,7 @@ impl Chart {
         }));
         meta.lists = draft.lists.iter().map(|name| self.list_tag(name, &patient.0)).collect();
         meta.lists.extend(draft.centre_lists.iter().map(|name| self.list_tag(name, &[])));
+        meta.lists.extend(draft.tags);
         let object =
             Draft { scope: Scope::Patient(patient), kind: draft.collection.into(), meta, payload: Some(draft.bytes) };
         let (new_patients, drafts) = if known.is_none() {

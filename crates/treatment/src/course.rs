@@ -20,10 +20,11 @@ use crate::value::{Number, code, trimmed, uid};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreatmentRecord {
     pub instance: Instance,
-    /// SOP Instance UID of the plan that was delivered; none where the record doesn't say.
-    pub plan: Option<String>,
+    /// SOP Instance UID of the plan that was delivered: none where the record doesn't say, several where it contradicts
+    /// the standard.
+    pub plans: Vec<String>,
     pub fraction_group: Option<u32>,
-    /// Treatment Date and Time, as they stand there; none where one of them is missing.
+    /// Treatment Date and Time, to the second; none where one of them is missing.
     pub treated_at: Option<String>,
     pub beams: Vec<RecordedBeam>,
     /// Of a summary: what it counts in each fraction group.
@@ -36,10 +37,8 @@ pub struct RecordedBeam {
     pub fraction: Option<u32>,
     /// It says that it set up or took an image.
     pub imaging: bool,
-    /// Thousandths of the dosimeter unit; none where it isn't said.
+    /// Thousandths of the dosimeter unit, by the beam or by its control points, whichever is more; none where neither says.
     pub delivered: Option<i64>,
-    /// Less than nothing was delivered, or nothing where a control point says otherwise.
-    pub contradicts: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +47,17 @@ pub struct GroupSummary {
     pub fractions_delivered: Option<u32>,
 }
 
+/// 20 MU: a portal image takes some.
+const IMAGE_MAX: i64 = 20_000;
+
 impl RecordedBeam {
-    /// What isn't said to be imaging treated, and what isn't said to be nothing was something.
+    /// What isn't said to be imaging treated, and what isn't said to be nothing was something. Nobody images with as much
+    /// as a small fraction's beam delivers.
     fn gave_dose(&self) -> bool {
-        self.contradicts || (!self.imaging && self.delivered != Some(0))
+        match self.delivered {
+            Some(delivered) if self.imaging => delivered >= IMAGE_MAX,
+            delivered => !self.imaging && delivered != Some(0),
+        }
     }
 }
 
@@ -59,7 +65,7 @@ impl TreatmentRecord {
     /// Whether any of its beams gave dose, as far as it tells.
     pub fn gave_dose(&self) -> bool {
         self.beams.iter().any(RecordedBeam::gave_dose)
-            || self.summaries.iter().any(|s| s.fractions_delivered != Some(0))
+            || self.summaries.iter().any(|s| s.fractions_delivered.is_some_and(|n| n > 0))
     }
 
     /// A file, with or without a Part 10 header.
@@ -77,9 +83,11 @@ impl TreatmentRecord {
             }
             Ok::<_, PlanError>(())
         };
+        let mut needed = t::TREATMENT_SESSION_BEAM_SEQUENCE;
         match instance.kind {
             Kind::RtBeamsRecord => session(t::TREATMENT_SESSION_BEAM_SEQUENCE, t::CONTROL_POINT_DELIVERY_SEQUENCE)?,
             Kind::RtIonBeamsRecord => {
+                needed = t::TREATMENT_SESSION_ION_BEAM_SEQUENCE;
                 session(t::TREATMENT_SESSION_ION_BEAM_SEQUENCE, t::ION_CONTROL_POINT_DELIVERY_SEQUENCE)?;
             }
             Kind::RtTreatmentSummary => {
@@ -93,26 +101,30 @@ impl TreatmentRecord {
             }
             kind => return Err(ObjectError::Class { uid: kind.sop_class().to_owned() }.into()),
         }
-        let plan = match sequence(root, t::REFERENCED_RT_PLAN_SEQUENCE, &place)?.first() {
-            None => None,
-            Some(plan) => match plan.get(t::REFERENCED_SOP_INSTANCE_UID) {
-                None => None,
-                Some(element) => Some(uid(element.bytes()).map_err(|fault| PlanError::Value {
-                    place: place.clone(),
-                    attribute: Attribute(t::REFERENCED_SOP_INSTANCE_UID),
-                    fault,
-                })?),
-            },
-        };
-        let text = |tag| {
-            let text = root.get(tag).map(|e| String::from_utf8_lossy(trimmed(e.bytes())).into_owned());
-            text.filter(|text| text.bytes().any(|byte| byte.is_ascii_digit()))
+        let mut plans = Vec::new();
+        for plan in sequence(root, t::REFERENCED_RT_PLAN_SEQUENCE, &place)? {
+            let Some(element) = plan.get(t::REFERENCED_SOP_INSTANCE_UID) else { continue };
+            plans.push(uid(element.bytes()).map_err(|fault| PlanError::Value {
+                place: place.clone(),
+                attribute: Attribute(t::REFERENCED_SOP_INSTANCE_UID),
+                fault,
+            })?);
+        }
+        if beams.is_empty() && summaries.is_empty() && instance.kind != Kind::RtTreatmentSummary {
+            return Err(PlanError::Missing { place, attribute: Attribute(needed) });
+        }
+        // Hours, minutes, seconds: an archive may write fractions of a second, or leave them.
+        let digits = |tag, many: usize| {
+            let text = root.get(tag).map(|e| String::from_utf8_lossy(trimmed(e.bytes())).into_owned())?;
+            let digits: String =
+                text.chars().take_while(|c| *c != '.').filter(char::is_ascii_digit).take(many).collect();
+            (!digits.is_empty()).then(|| format!("{digits:0<many$}"))
         };
         Ok(Self {
-            plan,
+            plans,
             fraction_group: positive(root, t::REFERENCED_FRACTION_GROUP_NUMBER, &place)?,
-            treated_at: text(t::TREATMENT_DATE)
-                .zip(text(t::TREATMENT_TIME))
+            treated_at: digits(t::TREATMENT_DATE, 8)
+                .zip(digits(t::TREATMENT_TIME, 6))
                 .map(|(date, time)| format!("{date} {time}")),
             beams,
             summaries,
@@ -123,19 +135,19 @@ impl TreatmentRecord {
 
 fn recorded(beam: Set<'_>, points: Tag, place: &Place) -> Result<RecordedBeam, PlanError> {
     let kind = beam.get(t::TREATMENT_DELIVERY_TYPE).and_then(|e| code(e.bytes()).ok()).unwrap_or_default();
-    let said = number(beam, t::DELIVERED_PRIMARY_METERSET, place)?;
+    let said = thousandths(number(beam, t::DELIVERED_PRIMARY_METERSET, place)?);
     // From the meterset where it began (a resumed beam's isn't zero) to the one where it ended.
     let mut reached = BTreeSet::new();
     for point in sequence(beam, points, place)? {
         reached.extend(thousandths(number(point, t::DELIVERED_METERSET, place)?));
     }
-    let moved = reached.len() > 1;
+    let moved = reached.first().zip(reached.last()).map(|(first, last)| last.saturating_sub(*first));
     Ok(RecordedBeam {
         number: positive(beam, t::REFERENCED_BEAM_NUMBER, place)?,
         fraction: positive(beam, t::CURRENT_FRACTION_NUMBER, place)?,
         imaging: matches!(kind.as_str(), "SETUP" | "OPEN_PORTFILM" | "TRMT_PORTFILM"),
-        delivered: thousandths(said),
-        contradicts: said.is_some_and(|said| said.is_negative() || (said.is_zero() && moved)),
+        // Less than nothing is as good as unsaid; control points alone say nothing of a beam that says nothing.
+        delivered: said.filter(|said| *said >= 0).map(|said| said.max(moved.unwrap_or(0))),
     })
 }
 
@@ -187,7 +199,8 @@ pub enum Unknown {
     NoFractionGroup,
     UnknownFractionGroup,
     NoFractionNumber,
-    Contradiction,
+    Implausible,
+    AnothersRecord,
     UnknownPlan,
 }
 
@@ -198,7 +211,8 @@ impl fmt::Display for Unknown {
             Self::NoPlan => "a treatment record doesn't say which plan it is of",
             Self::NoFractionGroup => "a treatment record doesn't say which fraction group it is of",
             Self::UnknownFractionGroup => "a treatment record names a fraction group that the plan doesn't have",
-            Self::Contradiction => "a treatment record contradicts itself about what was delivered",
+            Self::Implausible => "a treatment record says that a beam delivered several times its meterset",
+            Self::AnothersRecord => "a treatment record of this plan is filed under another patient",
             Self::NoFractionNumber => "a treatment record doesn't say which fraction it is of",
             Self::UnknownPlan => {
                 "a treatment record is of a plan that isn't here: store that plan, and it is known what it gave"
@@ -212,8 +226,13 @@ type Share = u64;
 const WHOLE: Share = 1_000_000;
 /// What a fraction may be over or under and still be one.
 const SLACK: Share = WHOLE / 20;
-/// A beam that is said to have taken an image has treated where it delivered that much.
+/// A beam that is said to have taken images has treated where they add up to that much.
 const NO_IMAGE: Share = WHOLE / 2;
+/// More in one session is a wrong number, not a treatment.
+const SESSION_MAX: Share = 3 * WHOLE;
+
+/// A beam, and whether it is said to have taken an image.
+type Exposure = (Option<u32>, bool);
 
 /// What one beam delivered, by session: a record that came again is the same session.
 type Sessions = BTreeMap<String, Share>;
@@ -227,8 +246,7 @@ pub struct Course<'a> {
     plans: &'a BTreeSet<String>,
     plan: &'a Plan,
     group: &'a FractionGroup,
-    /// By fraction number and beam.
-    fractions: BTreeMap<u32, BTreeMap<Option<u32>, Sessions>>,
+    fractions: BTreeMap<u32, BTreeMap<Exposure, Sessions>>,
     summary: u32,
     unknown: BTreeSet<Unknown>,
 }
@@ -249,43 +267,49 @@ impl<'a> Course<'a> {
             self.unknown.insert(Unknown::UnreadableRecord);
             return;
         };
-        match &record.plan {
-            None => {
-                self.unknown.insert(Unknown::NoPlan);
-                return;
-            }
-            Some(plan) if !self.plans.contains(plan) => return,
-            Some(_) => {}
+        if record.plans.is_empty() {
+            self.unknown.insert(Unknown::NoPlan);
+            return;
         }
-        for summary in record.summaries.iter().filter(|summary| summary.fractions_delivered != Some(0)) {
-            match (self.concerns(summary.group), summary.fractions_delivered) {
-                (Ok(false), _) => {}
-                (Ok(true), Some(delivered)) => self.summary = self.summary.max(delivered),
-                (Ok(true), None) => self.doubt(Unknown::NoFractionNumber),
-                (Err(why), _) => self.doubt(why),
+        if !record.plans.iter().any(|plan| self.plans.contains(plan)) {
+            return;
+        }
+        for summary in &record.summaries {
+            // An empty count says nothing; the other records do.
+            let Some(delivered) = summary.fractions_delivered.filter(|delivered| *delivered > 0) else { continue };
+            match self.concerns(summary.group) {
+                Ok(false) => {}
+                Ok(true) => self.summary = self.summary.max(delivered),
+                Err(why) => self.doubt(why),
             }
         }
         self.add_beams(record);
     }
 
     fn add_beams(&mut self, record: &TreatmentRecord) {
-        let mut shares: BTreeMap<(u32, Option<u32>), Share> = BTreeMap::new();
+        let mut shares: BTreeMap<(u32, Exposure), Share> = BTreeMap::new();
         for beam in &record.beams {
             let share = self.share(beam);
-            if !beam.contradicts && share == 0 {
+            if share == 0 {
                 continue;
             }
             match (self.concerns(record.fraction_group), beam.fraction) {
                 (Ok(false), _) => {}
+                // An image may belong to no fraction.
+                (Err(_), _) | (_, None) if beam.imaging && share < NO_IMAGE => {}
                 (Err(why), _) => self.doubt(why),
-                _ if beam.contradicts => self.doubt(Unknown::Contradiction),
                 (Ok(true), None) => self.doubt(Unknown::NoFractionNumber),
-                (Ok(true), Some(fraction)) => *shares.entry((fraction, beam.number)).or_default() += share,
+                (Ok(true), Some(fraction)) => {
+                    *shares.entry((fraction, (beam.number, beam.imaging))).or_default() += share;
+                }
             }
         }
         let session = record.treated_at.as_ref().unwrap_or(&record.instance.sop_instance);
-        for ((fraction, beam), share) in shares {
-            let sessions = self.fractions.entry(fraction).or_default().entry(beam).or_default();
+        for ((fraction, exposure), share) in shares {
+            if share > SESSION_MAX {
+                self.doubt(Unknown::Implausible);
+            }
+            let sessions = self.fractions.entry(fraction).or_default().entry(exposure).or_default();
             let known = sessions.entry(session.clone()).or_default();
             *known = share.max(*known);
         }
@@ -306,36 +330,45 @@ impl<'a> Course<'a> {
     /// What it delivered of what its beam should: all of it, where either isn't said.
     fn share(&self, beam: &RecordedBeam) -> Share {
         let planned = beam.number.and_then(|number| self.group.metersets.get(&number));
-        let share = match (beam.delivered, planned) {
+        match (beam.delivered, planned) {
             (Some(0), _) => 0,
             (Some(delivered), Some(planned)) if *planned > 0 => {
                 let millionths = i128::from(delivered) * i128::from(WHOLE) / i128::from(*planned);
                 Share::try_from(millionths.max(1)).unwrap_or(Share::MAX / 1_000)
             }
-            // An image by a beam that treats nobody.
-            (_, None) if beam.imaging => 0,
+            // An image by a beam that treats nobody, or of which nothing more is said.
+            (_, None) | (None, _) if beam.imaging => 0,
             _ => WHOLE,
-        };
-        if beam.imaging && share < NO_IMAGE { 0 } else { share }
+        }
     }
 
     pub fn given(&self) -> Given {
         if !self.unknown.is_empty() {
             return Given::Unknown { why: self.unknown.iter().copied().collect() };
         }
-        let delivered = |sessions: &Sessions| sessions.values().fold(0, |sum: Share, share| sum.saturating_add(*share));
-        let whole = |beams: &BTreeMap<Option<u32>, Sessions>| {
-            let most = beams.values().map(delivered).max().unwrap_or(0);
+        let delivered = |(exposure, sessions): (&Exposure, &Sessions)| {
+            let sum = sessions.values().fold(0, |sum: Share, share| sum.saturating_add(*share));
+            if exposure.1 && sum < NO_IMAGE { 0 } else { sum }
+        };
+        let treated = |beams: &BTreeMap<Exposure, Sessions>| beams.iter().any(|one| delivered(one) > 0);
+        let whole = |beams: &BTreeMap<Exposure, Sessions>| {
+            let most = beams.iter().map(delivered).max().unwrap_or(0);
             u32::try_from(most.saturating_sub(SLACK).div_ceil(WHOLE).max(1)).unwrap_or(u32::MAX)
         };
-        let unfinished = self.fractions.last_key_value().filter(|(_, beams)| {
-            let lacks = |number: &u32| beams.get(&Some(*number)).map_or(0, delivered) < WHOLE - SLACK;
-            let told_apart = beams.keys().all(|beam| beam.is_some_and(|beam| self.group.beams.contains(&beam)));
-            told_apart && self.group.metersets.keys().any(lacks)
+        let fractions: BTreeMap<u32, &BTreeMap<Exposure, Sessions>> =
+            self.fractions.iter().filter(|(_, beams)| treated(beams)).map(|(number, beams)| (*number, beams)).collect();
+        let newest = fractions.last_key_value();
+        let unfinished = newest.filter(|(_, beams)| {
+            let of = |number: u32| -> Share {
+                let exposures = [false, true].map(|imaging| (Some(number), imaging));
+                exposures.iter().filter_map(|exposure| beams.get_key_value(exposure)).map(delivered).sum()
+            };
+            let told_apart = beams.keys().all(|(beam, _)| beam.is_some_and(|beam| self.group.beams.contains(&beam)));
+            told_apart && self.group.metersets.keys().any(|number| of(*number) < WHOLE - SLACK)
         });
         Given::Known {
-            distinct: self.fractions.values().map(whole).fold(0, u32::saturating_add),
-            highest: self.fractions.last_key_value().map_or(0, |(number, _)| *number).max(self.summary),
+            distinct: fractions.values().map(|beams| whole(beams)).fold(0, u32::saturating_add),
+            highest: newest.map_or(0, |(number, _)| *number).max(self.summary),
             unfinished: unfinished.map(|(number, _)| *number),
         }
     }

@@ -10,9 +10,8 @@ use serde_json::Value;
 
 use crate::approval::{Approval, ApprovalError, VerifiedApproval};
 use crate::course::{Course, Given, TreatmentRecord, Unknown};
-use crate::delivery::Delivery;
 use crate::error::PlanError;
-use crate::gate::Verdict;
+use crate::gate::{Signed, Verdict};
 use crate::people::People;
 use crate::plan::Plan;
 
@@ -21,6 +20,8 @@ pub(crate) const PLANS: &str = "plans";
 pub(crate) const RECORDS: &str = "records";
 pub(crate) const APPROVALS: &str = "approvals";
 pub(crate) const VERDICTS: &str = "verdicts";
+/// Of one plan's SOP Instance UID.
+const RECORDS_OF_PLAN: &str = "records-of-plan";
 /// Of one plan's entry.
 const APPROVALS_OF_FILE: &str = "approvals-of-file";
 /// Of one patient and one plan's SOP Instance UID: verdicts on what came under it.
@@ -50,8 +51,10 @@ pub(crate) struct Facts {
     pub(crate) sex: Option<&'static str>,
     /// In the order in which they came.
     pub(crate) plans: Vec<Plan>,
-    /// Those of them whose very file was handed in with a signature.
-    signed: BTreeSet<usize>,
+    /// Of each of them, the approvals that its very file was handed in with.
+    signed: Vec<Vec<VerifiedApproval>>,
+    /// Where her treatment records stand.
+    record_entries: BTreeSet<u64>,
     pub(crate) approvals: Vec<VerifiedApproval>,
     pub(crate) records: Vec<Result<TreatmentRecord, PlanError>>,
     /// Deliveries that came under an SOP Instance UID without being stored: to the gate only.
@@ -97,6 +100,11 @@ impl Places {
 /// The list of approvals that were handed in with the plan in `entry`: what is toleranced is compared with that file.
 pub(crate) fn approvals_of_file(chart: &Chart, entry: u64) -> chart::Tag {
     chart.list_tag(APPROVALS_OF_FILE, &entry.to_be_bytes())
+}
+
+/// The list of treatment records that name a plan, whoever's they are.
+pub(crate) fn records_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
+    chart.list_tag(RECORDS_OF_PLAN, plan.as_bytes())
 }
 
 /// The list of verdicts on what came under one SOP Instance UID.
@@ -151,7 +159,7 @@ fn read_all(
     // A plan that was exported again and shown to the gate only is stored nowhere, but a verdict tells what it delivers.
     let mut unstored: Vec<(usize, String, u64)> = Vec::new();
     for (at, facts) in all.iter().enumerate() {
-        for uid in facts.unstored() {
+        for uid in facts.named() {
             let list = verdicts_of_plan(chart, facts.patient, &uid);
             let verdicts = chart.listed_back(&list, u64::MAX, VERDICTS_OF_PLAN_MAX)?;
             unstored.extend(verdicts.into_iter().map(|entry| (at, uid.clone(), entry)));
@@ -185,12 +193,10 @@ impl Facts {
         };
         let approvals: BTreeMap<u64, VerifiedApproval> =
             places.approvals.iter().filter_map(|entry| Some((*entry, verified(entry)?))).collect();
-        let (mut plans, mut signed) = (Vec::with_capacity(places.plans.len()), BTreeSet::new());
+        let (mut plans, mut signed) = (Vec::with_capacity(places.plans.len()), Vec::new());
         for (entry, approvals_of) in places.plans.iter().zip(&places.approvals_of_plans) {
             let Some(plan) = bytes(entry).and_then(|bytes| Plan::parse(bytes).ok()) else { continue };
-            if approvals_of.iter().any(|approval| approvals.contains_key(approval)) {
-                signed.insert(plans.len());
-            }
+            signed.push(approvals_of.iter().filter_map(|approval| approvals.get(approval).cloned()).collect());
             plans.push(plan);
         }
         Self {
@@ -217,6 +223,7 @@ impl Facts {
             record,
             plans,
             signed,
+            record_entries: places.records.iter().copied().collect(),
             approvals: approvals.into_values().collect(),
             records: all(&places.records).into_iter().map(TreatmentRecord::parse).collect(),
             seen: BTreeMap::new(),
@@ -224,23 +231,22 @@ impl Facts {
         }
     }
 
-    /// Deliveries as they were signed, with the setup that was signed.
-    pub(crate) fn signed(&self) -> impl Iterator<Item = &Delivery> {
-        self.signed.iter().filter_map(|at| self.plans.get(*at)).map(|plan| &plan.delivery)
+    /// Deliveries as they were signed, with the setup that was signed, and by whom.
+    pub(crate) fn signed(&self) -> impl Iterator<Item = Signed<'_>> {
+        let files = self.plans.iter().zip(&self.signed).filter(|(_, approvals)| !approvals.is_empty());
+        files.map(|(plan, approvals)| Signed { delivery: &plan.delivery, approvals })
     }
 
-    /// Plans that her records name and that aren't stored.
-    fn unstored(&self) -> BTreeSet<String> {
-        let stored = |uid: &&String| self.plans.iter().any(|plan| plan.instance.sop_instance == **uid);
-        let named = self.records.iter().filter_map(|record| record.as_ref().ok()?.plan.as_ref());
-        named.filter(|uid| !stored(uid)).cloned().collect()
+    /// Plans that her records name: what is stored under such a UID need not be what was shown to the gate under it.
+    fn named(&self) -> BTreeSet<String> {
+        self.records.iter().filter_map(|record| record.as_ref().ok()).flat_map(|record| record.plans.clone()).collect()
     }
 
     /// What was given of one fraction group of this plan's delivery (of the only one, where none is said), under whatever
-    /// SOP Instance UID. A record of a plan that nobody here has
-    /// seen may be one of it: then the count isn't known.
-    pub(crate) fn given(&self, plan: &Plan, group: Option<u32>) -> Given {
-        let Some(group) = plan.group(group) else { return Given::NONE };
+    /// SOP Instance UID. A record of a plan that nobody here has seen may be one of it, and one that is filed under another
+    /// patient may be hers: then the count isn't known.
+    pub(crate) fn given(&self, chart: &Chart, plan: &Plan, group: Option<u32>) -> Result<Given, ChartError> {
+        let Some(group) = plan.group(group) else { return Ok(Given::NONE) };
         let mut known: BTreeMap<&str, bool> = BTreeMap::new();
         let digest = plan.digest();
         let stored = self.plans.iter().chain(std::iter::once(plan));
@@ -254,14 +260,20 @@ impl Facts {
             known.iter().filter(|(_, same)| **same).map(|(uid, _)| (*uid).to_owned()).collect();
         let mut course = Course::new(&same, plan, group);
         for record in &self.records {
-            let uid = record.as_ref().ok().and_then(|record| record.plan.as_deref());
+            let nobody_knows = |uid: &String| !known.contains_key(uid.as_str());
             match record {
-                Ok(record) if record.gave_dose() && uid.is_some_and(|uid| !known.contains_key(uid)) => {
+                Ok(record) if record.gave_dose() && record.plans.iter().any(nobody_knows) => {
                     course.doubt(Unknown::UnknownPlan);
                 }
                 record => course.add(record),
             }
         }
-        course.given()
+        for uid in same.iter().chain(std::iter::once(&plan.instance.sop_instance)) {
+            let records = chart.listed(&records_of_plan(chart, uid), LIST_MAX)?;
+            if records.iter().any(|entry| !self.record_entries.contains(entry)) {
+                course.doubt(Unknown::AnothersRecord);
+            }
+        }
+        Ok(course.given())
     }
 }

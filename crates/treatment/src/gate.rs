@@ -28,6 +28,19 @@ pub struct Expected<'a> {
     pub sex: Option<&'a str>,
 }
 
+/// A plan's file that was handed in with approvals.
+#[derive(Clone, Copy)]
+pub struct Signed<'a> {
+    pub delivery: &'a Delivery,
+    pub approvals: &'a [VerifiedApproval],
+}
+
+impl Signed<'_> {
+    fn by(&self, role: SignerRole) -> bool {
+        self.approvals.iter().any(|approval| approval.statement().role == role)
+    }
+}
+
 /// Everything that the gate looks at.
 #[derive(Clone, Copy)]
 pub struct GateInput<'a> {
@@ -35,8 +48,8 @@ pub struct GateInput<'a> {
     pub plan: Result<&'a Plan, &'a PlanError>,
     /// Approvals of any plan of hers.
     pub approvals: &'a [VerifiedApproval],
-    /// Deliveries that approvals stand for, read again from the stored plans, to say what differs.
-    pub approved: &'a [&'a Delivery],
+    /// What was handed in with approvals, to say what differs.
+    pub approved: &'a [Signed<'a>],
     /// Needed only where the plan has several fraction groups.
     pub fraction_group: Option<u32>,
     /// For that fraction group.
@@ -303,30 +316,29 @@ pub(crate) fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, d
 fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
     let patient = input.expected.patient;
     let gap = approval_gap(input.approvals, patient, plan.digest());
-    let signed = input.approved.iter().filter(|d| approval_gap(input.approvals, patient, d.digest()).is_none());
-    let nearest = signed
-        .map(|delivery| (delivery, Difference::spelling_out(delivery, &plan.delivery, FIELDS_MAX)))
-        .min_by_key(|(_, difference)| (difference.delivery, difference.exceeded));
-    match (gap, nearest) {
+    let signed =
+        input.approved.iter().filter(|one| approval_gap(input.approvals, patient, one.delivery.digest()).is_none());
+    let compared: Vec<(&Signed<'_>, Difference)> =
+        signed.map(|signed| (signed, Difference::spelling_out(signed.delivery, &plan.delivery, FIELDS_MAX))).collect();
+    let nearest = |role: Option<SignerRole>| {
+        let by = compared.iter().filter(move |(signed, _)| role.is_none_or(|role| signed.by(role)));
+        by.min_by_key(|(_, difference)| (difference.delivery, difference.exceeded))
+    };
+    match (gap, nearest(None)) {
         (None, Some((_, difference))) if difference.same_delivery() => {
-            if difference.fields.iter().any(|f| f.class == Class::Toleranced && f.a.is_some() && f.b.is_none()) {
-                verdict.notes.push(Note::SetupNotSaid);
-            }
-            let count = difference.exceeded;
-            let fields: Vec<Field> = difference.fields.into_iter().filter(|field| field.exceeded).collect();
-            if count > 0 {
-                let more = count.saturating_sub(fields.len());
-                verdict.findings.push(Finding::OutOfTolerance { fields, more });
+            // Two people have looked at a setup, be it in two files: it has to be what either of them saw.
+            for role in [SignerRole::Oncologist, SignerRole::Physicist] {
+                check_setup(nearest(Some(role)).map(|(_, difference)| difference), verdict);
             }
         }
         (None, _) => verdict.notes.push(Note::TolerancesNotCompared),
         (Some(gap), nearest) => {
-            let differs = nearest.map(|(delivery, difference)| {
+            let differs = nearest.map(|(signed, difference)| {
                 let count = difference.delivery;
-                let moved = difference.fields.into_iter().filter(|f| f.class == Class::Delivery);
+                let moved = difference.fields.iter().cloned().filter(|f| f.class == Class::Delivery);
                 let fields: Vec<Field> = moved.collect();
                 let more = count.saturating_sub(fields.len());
-                Finding::DeliveryDiffers { approved: delivery.digest(), fields, more }
+                Finding::DeliveryDiffers { approved: signed.delivery.digest(), fields, more }
             });
             // Where another delivery is approved, "differs" says it better than "not approved".
             if differs.is_none() || gap != Finding::NotApproved {
@@ -334,6 +346,29 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
             }
             verdict.findings.extend(differs);
         }
+    }
+}
+
+/// The setup beside the nearest one that somebody in a role has signed.
+fn check_setup(signed: Option<&Difference>, verdict: &mut Verdict) {
+    let Some(difference) = signed.filter(|difference| difference.same_delivery()) else {
+        note(verdict, Note::TolerancesNotCompared);
+        return;
+    };
+    if difference.fields.iter().any(|f| f.class == Class::Toleranced && f.a.is_some() && f.b.is_none()) {
+        note(verdict, Note::SetupNotSaid);
+    }
+    if difference.exceeded > 0 && !verdict.findings.iter().any(|f| matches!(f, Finding::OutOfTolerance { .. })) {
+        let fields: Vec<Field> = difference.fields.iter().filter(|field| field.exceeded).cloned().collect();
+        let more = difference.exceeded.saturating_sub(fields.len());
+        verdict.findings.push(Finding::OutOfTolerance { fields, more });
+    }
+}
+
+/// Says it once.
+fn note(verdict: &mut Verdict, note: Note) {
+    if !verdict.notes.contains(&note) {
+        verdict.notes.push(note);
     }
 }
 

@@ -28,7 +28,7 @@ pub use course::{Course, Given, TreatmentRecord};
 pub use delivery::{Class, Delivery, Place, Row};
 pub use diff::{Difference, Field};
 pub use error::PlanError;
-pub use gate::{Expected, Finding, GateInput, Note, Outcome, Verdict, decide};
+pub use gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, decide};
 pub use object::{Instance, Kind, ObjectError};
 pub use people::{Ending, People, Person, Reach};
 pub use plan::{Beam, FractionGroup, Plan};

@@ -13,14 +13,14 @@ use serde_json::Value;
 
 use crate::approval::{Approval, ApprovalError, Enrolment, PublicKey, SignerRole, Statement, VerifiedApproval};
 use crate::course::{Given, TreatmentRecord};
-use crate::delivery::Delivery;
 use crate::error::PlanError;
 use crate::facts::{
-    self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, Signers, VERDICTS, approvals_of_file, verdicts_of_plan,
+    self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, Signers, VERDICTS, approvals_of_file, records_of_plan,
+    verdicts_of_plan,
 };
-use crate::gate::{Expected, Finding, GateInput, Outcome, Verdict, approval_gap, decide};
+use crate::gate::{Expected, Finding, GateInput, Outcome, Signed, Verdict, approval_gap, decide};
 use crate::object::Instance;
-use crate::people::{Ending, People, Reach, looks_as};
+use crate::people::{Ending, People, Reach, look_alike};
 use crate::plan::Plan;
 
 /// Lists of the centre.
@@ -138,9 +138,13 @@ impl Treatment {
             Fault::new(Blame::Peer, "treatment.no-patient", "PatientID (0010,0020) is empty: nobody knows whose it is")
         };
         let identifier = instance.patient_id.clone().ok_or_else(no_patient)?;
-        if instance.kind.is_record() {
-            self.check_owner(&identifier, &bytes)?;
-        }
+        // One that can't be read is kept all the same, and makes the count unknown.
+        let named = if instance.kind.is_record() {
+            TreatmentRecord::parse(&bytes).map(|record| record.plans).unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        self.check_owner(&identifier, &named)?;
         let (family, given) = name(instance.patient_name.as_deref().unwrap_or_default());
         let birth_date = instance.birth_date.as_deref().and_then(fhir_date);
         let gender = match instance.sex.as_deref() {
@@ -160,20 +164,21 @@ impl Treatment {
             patient: Demographics { identifier, family, given, birth_date, gender },
             lists,
             centre_lists,
+            tags: named.iter().map(|plan| records_of_plan(&self.chart, plan)).collect(),
             bytes,
         };
         self.chart.keep_object(context, act, draft).map_err(|e| e.fault())
     }
 
     /// A treatment record of a plan that is another patient's would be missing from that one's count.
-    fn check_owner(&self, identifier: &str, record: &[u8]) -> Result<()> {
-        let Some(plan) = TreatmentRecord::parse(record).ok().and_then(|record| record.plan) else { return Ok(()) };
-        let owner = self.chart.object_patient(OBJECTS, &plan).map_err(|e| e.fault())?;
+    fn check_owner(&self, identifier: &str, plans: &[String]) -> Result<()> {
         let patient = self.chart.patient_by_number(identifier).map_err(|e| e.fault())?;
-        if owner.is_some() && owner != patient {
-            let text =
-                "the treatment record is of a plan that is another patient's: its Patient ID or its reference is wrong";
-            return Err(Fault::new(Blame::Peer, "treatment.record.another-patient", text));
+        for plan in plans {
+            let owner = self.chart.object_patient(OBJECTS, plan).map_err(|e| e.fault())?;
+            if owner.is_some() && owner != patient {
+                let text = "the treatment record is of a plan that is another patient's: its Patient ID or its reference is wrong";
+                return Err(Fault::new(Blame::Peer, "treatment.record.another-patient", text));
+            }
         }
         Ok(())
     }
@@ -194,7 +199,7 @@ impl Treatment {
             return wrong("treatment.person.ended", "this key's signatures were ended; a new key is needed");
         }
         for known in people.enrolments() {
-            if known.signer != name && looks_as(&known.signer) == looks_as(name) {
+            if known.signer != name && look_alike(&known.signer, name) {
                 return wrong("treatment.person.spelling", "somebody is enrolled whose name looks the same");
             }
             if known.signer != name && known.key == enrolment.key {
@@ -316,7 +321,8 @@ impl Treatment {
         let verdict = match patient {
             Some(patient) => {
                 let people = self.people()?;
-                judge(&facts::read_one(&self.chart, &permit, patient, self.signers(&people))?, plan.as_ref(), group)
+                let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+                judge(&self.chart, &facts, plan.as_ref(), group)?
             }
             None => nobody(plan.as_ref(), unknown),
         };
@@ -354,7 +360,7 @@ impl Treatment {
             match facts {
                 Ok(mut facts) => {
                     let last = facts.last.take().filter(today).map(|kept| kept.verdict);
-                    rows.extend(row(&facts, last));
+                    rows.extend(row(&self.chart, &facts, last)?);
                 }
                 // One patient's damaged records hide nobody else, and not her either.
                 Err(fault) if fault.blame == Blame::Integrity => rows.push(unreadable(&fault)),
@@ -391,11 +397,17 @@ impl Treatment {
     }
 }
 
-fn judge(facts: &Facts, plan: std::result::Result<&Plan, &PlanError>, group: Option<u32>) -> Verdict {
-    let approved: Vec<&Delivery> = facts.signed().collect();
+fn judge(
+    chart: &Chart,
+    facts: &Facts,
+    plan: std::result::Result<&Plan, &PlanError>,
+    group: Option<u32>,
+) -> Result<Verdict> {
+    let approved: Vec<Signed<'_>> = facts.signed().collect();
     // A re-export has another UID; what was given of the same delivery counts all the same.
-    let given = plan.ok().map_or(Given::NONE, |plan| facts.given(plan, group));
-    decide(&GateInput {
+    let given = plan.ok().map(|plan| facts.given(chart, plan, group)).transpose().map_err(|e| e.fault())?;
+    let given = given.unwrap_or(Given::NONE);
+    Ok(decide(&GateInput {
         expected: Expected {
             patient: facts.patient,
             identifiers: &facts.identifiers,
@@ -407,7 +419,7 @@ fn judge(facts: &Facts, plan: std::result::Result<&Plan, &PlanError>, group: Opt
         approved: &approved,
         fraction_group: group,
         given: &given,
-    })
+    }))
 }
 
 /// The verdict where nobody here, or more than one, is known by what the caller or the plan says.
@@ -426,10 +438,10 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
     verdict
 }
 
-fn row(facts: &Facts, last: Option<Verdict>) -> Option<TreatmentRow> {
+fn row(chart: &Chart, facts: &Facts, last: Option<Verdict>) -> Result<Option<TreatmentRow>> {
     let signed = |plan: &&Plan| facts.approvals.iter().any(|a| a.statement().delivery == plan.digest());
-    let plan = facts.plans.iter().rev().find(signed).or(facts.plans.last())?;
-    let verdict = judge(facts, Ok(plan), None);
+    let Some(plan) = facts.plans.iter().rev().find(signed).or(facts.plans.last()) else { return Ok(None) };
+    let verdict = judge(chart, facts, Ok(plan), None)?;
     let is_complete = |f: &Finding| matches!(f, Finding::AllFractionsGiven { .. });
     let (standing, why) = match (&verdict.findings.as_slice(), last) {
         (findings, _) if findings.iter().any(is_complete) => (Standing::Complete, String::new()),
@@ -441,7 +453,7 @@ fn row(facts: &Facts, last: Option<Verdict>) -> Option<TreatmentRow> {
         ([first, ..], _) => (Standing::Hold, headline(first)),
     };
     let machines: BTreeSet<&str> = plan.beams.iter().filter(|b| b.treats).map(|b| b.machine.as_str()).collect();
-    Some(TreatmentRow {
+    Ok(Some(TreatmentRow {
         patient: Some(facts.patient),
         name: display_name(&facts.record),
         number: plan.instance.patient_id.clone().unwrap_or_default(),
@@ -455,7 +467,7 @@ fn row(facts: &Facts, last: Option<Verdict>) -> Option<TreatmentRow> {
         fractions_planned: verdict.fractions_planned,
         standing,
         why,
-    })
+    }))
 }
 
 /// Somebody is on treatment, and nobody can read who.

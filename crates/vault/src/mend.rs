@@ -273,12 +273,38 @@ impl Vault {
         for slot in core.shelf.slots.iter().filter(|slot| slot.state().bare) {
             slot.state().bare = judge_centre(slot, &core.centre).is_some();
         }
+        self.catch_up_slots(&mut coder, &mut report);
         self.vouch();
         Ok(report)
     }
 }
 
 impl Vault {
+    /// What was written meanwhile went past the locations that were empty until now.
+    fn catch_up_slots(&self, coder: &mut Coder, report: &mut ScrubReport) {
+        let core = self.core();
+        for (at, slot) in core.shelf.slots.iter().enumerate() {
+            let mut from = report.segments;
+            loop {
+                let next = { slot.state() }.missing.first_from(from);
+                let Some((segment, located)) = next.and_then(|next| Some((next, core.catalogue.get(next)?))) else {
+                    break;
+                };
+                from = segment + 1;
+                if slot.state().bare || slot.location.is_none() {
+                    break;
+                }
+                let put = remake(core, coder, segment, &located).and_then(|(prefix, shards)| {
+                    let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
+                    put_shard(&core.shelf, at, segment, &located, [&prefix, shard])
+                });
+                if matches!(put, Ok(true)) {
+                    slot.state().missing.remove(segment);
+                }
+            }
+        }
+    }
+
     /// Puts the newest claim to every location that lacks nothing any more: from now on it counts as one that answers.
     fn vouch(&self) {
         let core = self.core();

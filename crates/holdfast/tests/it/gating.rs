@@ -90,6 +90,11 @@ fn a_table_top_that_stands_elsewhere_is_held_though_its_plan_is_stored() {
     server.stop();
     assert_eq!(codes(&check(&elsewhere)), ["out-of-tolerance"]);
     assert_eq!(check(&plan).exit, 0);
+    // One of the two has looked at it; then the other, too.
+    approve(&site, &number, &elsewhere, &SIGNERS[..1]);
+    assert_eq!(codes(&check(&elsewhere)), ["out-of-tolerance"]);
+    approve(&site, &number, &elsewhere, &SIGNERS[1..]);
+    assert_eq!(check(&elsewhere).exit, 0);
 }
 
 /// A plan is treated under one SOP Instance UID and shown to the gate again under another.
@@ -179,4 +184,70 @@ fn with_a_boost(plan: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     object.write_all(&mut bytes).unwrap();
     bytes
+}
+
+/// A record filed under somebody else, before or after the plan came, makes the count unknown; and what the gate has seen
+/// under a UID isn't forgotten when something else is stored under it.
+#[test]
+fn no_record_of_a_plan_is_overlooked() {
+    let site = Site::new();
+    let (plan, wrong, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = |file: &str| site.run(&["gate", "check", "--patient", &number, file, "--json"]);
+    let exported = site.file("exported.dcm", &under_another_uid(&std::fs::read(&plan).unwrap()));
+    assert_eq!(check(&exported).exit, 0);
+    let before = check(&plan).json()["fractions_given"].as_u64().unwrap();
+
+    let uid = |file: &str| treatment::Instance::parse(&std::fs::read(file).unwrap()).unwrap().sop_instance;
+    let course = super::courses(1).remove(0).course.unwrap();
+    let Some(record) = course.records.last() else { panic!("a course that has begun") };
+    let record = |of: &str, patient: Option<&str>, instance: &str| {
+        use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+        let mut object = dicom_object::from_reader(&record[..]).unwrap();
+        object.update_value(Tag(0x300C, 0x0002), |plans| {
+            for plan in plans.items_mut().unwrap() {
+                plan.put(DataElement::new(Tag(0x0008, 0x1155), VR::UI, PrimitiveValue::from(of)));
+            }
+        });
+        object.update_value(Tag(0x3008, 0x0020), |beams| {
+            for beam in beams.items_mut().unwrap() {
+                beam.put(DataElement::new(Tag(0x3008, 0x0022), VR::IS, PrimitiveValue::from("1")));
+            }
+        });
+        object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
+        object.put(DataElement::new(Tag(0x3008, 0x0250), VR::DA, PrimitiveValue::from("20261122")));
+        if let Some(patient) = patient {
+            object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(patient)));
+        }
+        object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
+        object.meta_mut().update_information_group_length();
+        let mut bytes = Vec::new();
+        object.write_all(&mut bytes).unwrap();
+        bytes
+    };
+    let store = |bytes: &[u8]| {
+        let server = site.serve(&[]);
+        send(server.ready["dimse"].as_str().unwrap(), bytes);
+        server.stop();
+    };
+    // Given under the exported one's UID, which the gate alone has seen; then another plan is stored under it.
+    store(&record(&uid(&exported), None, "1.2.826.0.1.1"));
+    assert_eq!(check(&plan).json()["fractions_given"], before + 1);
+    let other = std::fs::read(&wrong).unwrap();
+    let (from, to) = (uid(&wrong), uid(&exported));
+    assert_eq!(from.len(), to.len());
+    let mut other_under = other.clone();
+    for at in 0..other.len() - from.len() {
+        if other[at..].starts_with(from.as_bytes()) {
+            other_under[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    }
+    store(&other_under);
+    assert_eq!(check(&plan).json()["fractions_given"], before + 1);
+
+    // Of a plan that only the gate has seen, under another patient's number.
+    let third = site.file("third.dcm", &under_another_uid(&std::fs::read(&exported).unwrap()));
+    let third_uid = uid(&third);
+    store(&record(&third_uid, Some("SOMEBODY-ELSE"), "1.2.826.0.1.2"));
+    assert_eq!(codes(&check(&third)), ["fractions-unknown"]);
 }

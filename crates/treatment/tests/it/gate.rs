@@ -6,7 +6,7 @@ use dicom_dictionary_std::tags as t;
 use kit::{Digest, PatientId, SeededEntropy};
 use treatment::course::Unknown;
 use treatment::{
-    Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, Outcome, Plan, PlanError, SignerRole,
+    Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, Outcome, Plan, PlanError, Signed, SignerRole,
     SigningKey, TreatmentRecord, Verdict, VerifiedApproval, decide,
 };
 
@@ -55,7 +55,9 @@ impl Case {
     }
 
     fn decide(&self) -> Verdict {
-        let approved: Vec<&Delivery> = self.approved.iter().collect();
+        // Each file was handed in by both.
+        let approved: Vec<Signed<'_>> =
+            self.approved.iter().map(|delivery| Signed { delivery, approvals: &self.approvals }).collect();
         let verdict = decide(&GateInput {
             expected: Expected {
                 patient: HER,
@@ -233,6 +235,10 @@ fn unknown(why: Unknown) -> Given {
     Given::Unknown { why: vec![why] }
 }
 
+fn begun(distinct: u32, highest: u32) -> Given {
+    Given::Known { distinct, highest, unfinished: Some(highest) }
+}
+
 const PLAN: Option<&str> = Some("1.2.3.4");
 
 #[test]
@@ -278,13 +284,12 @@ fn what_was_delivered_counts_whatever_number_it_has() {
     // Where nothing is said of the meterset, each session is one.
     assert_eq!(count(&(1..=8).map(|day| on(day, "")).collect::<Vec<_>>()), known(8, 1));
     // The same session under another SOP Instance UID, as an archive writes it again.
-    let copied = on(1, "212").with(t::SOP_INSTANCE_UID, "9.9");
+    let copied = on(1, "212").with(t::SOP_INSTANCE_UID, "9.9").with(t::TREATMENT_TIME, "101500.000");
     assert_eq!(count(&[on(1, "212"), copied]), known(1, 1));
 }
 
 #[test]
 fn a_fraction_that_was_begun_and_not_finished_is_known() {
-    let begun = |distinct, highest| Given::Known { distinct, highest, unfinished: Some(highest) };
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), record("1.2", PLAN, "2", "70")]), begun(2, 2));
     // Whoever went on with the next one has decided about the rest.
     assert_eq!(count(&[record("1.1", PLAN, "1", "70"), record("1.2", PLAN, "2", "212")]), known(2, 2));
@@ -312,12 +317,14 @@ fn what_contradicts_itself_is_not_known() {
     let points = |metersets: &[&str]| -> Vec<Item> {
         metersets.iter().map(|meterset| Item::new().with(t::DELIVERED_METERSET, *meterset)).collect()
     };
+    // What its control points went through was delivered, whatever is said beside.
     let silent = beam(&|beam| beam.items(t::CONTROL_POINT_DELIVERY_SEQUENCE, points(&["0", "212"])));
-    assert_eq!(count(&[silent]), unknown(Unknown::Contradiction));
+    assert_eq!(count(&[silent]), known(1, 1));
     // A resumed beam that stopped at once: it stands where it began.
     let stopped = beam(&|beam| beam.items(t::CONTROL_POINT_DELIVERY_SEQUENCE, points(&["70", "70"])));
     assert_eq!(count(&[stopped]), Given::NONE);
-    assert_eq!(count(&[record("1.1", PLAN, "1", "-3")]), unknown(Unknown::Contradiction));
+    assert_eq!(count(&[record("1.1", PLAN, "1", "-3")]), known(1, 1));
+    assert_eq!(count(&[record("1.1", PLAN, "1", "1000000")]), unknown(Unknown::Implausible));
     // An image by a treatment beam takes a few units; a whole meterset is a treatment, whatever it is called.
     let imaged = |delivered: &str| {
         let image = |beam: Item| beam.with(t::DELIVERED_PRIMARY_METERSET, delivered);
@@ -325,6 +332,8 @@ fn what_contradicts_itself_is_not_known() {
     };
     assert_eq!(count(&[imaged("3")]), Given::NONE);
     assert_eq!(count(&[imaged("212")]), known(1, 1));
+    let part = |instance: &str| imaged("104").with(t::SOP_INSTANCE_UID, instance);
+    assert_eq!(count(&[part("1.1"), part("1.2")]), known(1, 1));
 }
 
 #[test]
@@ -340,6 +349,6 @@ fn a_summary_is_heard() {
     };
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "5")]), known(1, 5));
     assert_eq!(count(&[summary("1", "0")]), Given::NONE);
-    assert_eq!(count(&[summary("1", "")]), unknown(Unknown::NoFractionNumber));
+    assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "")]), known(1, 1));
     assert_eq!(count(&[summary("2", "5")]), unknown(Unknown::UnknownFractionGroup));
 }

@@ -137,6 +137,10 @@ impl Volume {
         Ok(())
     }
 
+    fn is_as_long_as_written(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.len() + self.buffer.len() as u64 == self.len)
+    }
+
     fn sync(&mut self) -> io::Result<()> {
         self.flush()?;
         self.file.sync_data()
@@ -377,7 +381,9 @@ impl FolderLocation {
     /// left as it is, for good.
     fn append(&self, writer: &mut Writer, objects: &[&Object<'_>]) -> Result<Vec<Place>, io::Error> {
         let mut places = Vec::with_capacity(objects.len());
-        let mut volume = writer.open.take();
+        // A volume that somebody cut short is left as it is, like any torn one: what is written behind it would be looked
+        // for where it doesn't stand.
+        let mut volume = writer.open.take().filter(Volume::is_as_long_as_written);
         for object in objects {
             let body_len = u32::try_from(object.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
             let len = record::record_len(object.name, body_len);
@@ -407,7 +413,11 @@ impl FolderLocation {
     fn sync(&self, volume: &mut Volume) -> io::Result<()> {
         volume.sync()?;
         let same = is_at(&volume.file, &self.volumes.join(volume_name(volume.number)))?;
-        if same { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+        match (same, volume.is_as_long_as_written()) {
+            (true, true) => Ok(()),
+            (true, false) => Err(io::Error::other("the volume's length was changed by somebody else")),
+            (false, _) => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 
     fn new_volume(&self, writer: &mut Writer) -> io::Result<Volume> {
@@ -426,7 +436,8 @@ impl FolderLocation {
     /// Puts a file that can't be written in the place of the open volume.
     #[cfg(test)]
     pub(super) fn fail_next_append(&self, file: File) {
-        self.writer().open = Some(Volume::new(0, file, 0));
+        let len = file.metadata().map_or(0, |file| file.len());
+        self.writer().open = Some(Volume::new(0, file, len));
     }
 }
 

@@ -388,3 +388,18 @@ fn the_checksum_is_xxh3() {
         assert_eq!(record::checksum(head, &[first, second]), expected, "cut at {cut}");
     }
 }
+
+/// Somebody cuts the volume that is being written: what comes after stands where it is looked for, now and after a start.
+#[test]
+fn what_is_written_behind_a_cut_is_not_lost() {
+    let dir = TempDir::new().unwrap();
+    let location = init(dir.path());
+    assert_eq!(put(&location, "a", b"first"), Put::Created);
+    let file = File::options().write(true).open(volume(dir.path(), 1)).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    assert_eq!(put(&location, "b", b"second"), Put::Created);
+    assert_eq!(get(&location, "b").unwrap().as_deref(), Some(&b"second"[..]));
+    drop(location);
+    let location = open(dir.path());
+    assert_eq!(get(&location, "b").unwrap().as_deref(), Some(&b"second"[..]));
+}
