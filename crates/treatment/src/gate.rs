@@ -335,7 +335,7 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
         (Some(gap), nearest) => {
             let differs = nearest.map(|(signed, difference)| {
                 let count = difference.delivery;
-                let moved = difference.fields.iter().cloned().filter(|f| f.class == Class::Delivery);
+                let moved = difference.fields.iter().filter(|f| f.class == Class::Delivery).cloned();
                 let fields: Vec<Field> = moved.collect();
                 let more = count.saturating_sub(fields.len());
                 Finding::DeliveryDiffers { approved: signed.delivery.digest(), fields, more }
