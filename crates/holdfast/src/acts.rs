@@ -133,7 +133,9 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().verify()?;
             let index_is_true = centre.index_was_sound() && chart.index_is_true().map_err(|e| e.fault())?;
-            Ok(reports::verify(&report, &centre.standing()).and_index(index_is_true))
+            Ok(reports::verify(&report, &centre.standing())
+                .and_markers(&centre.damaged_markers())
+                .and_index(index_is_true))
         }
         Act::Scrub => {
             let _permit = administrative(guard::Act::VerifyVault)?;

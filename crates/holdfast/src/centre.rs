@@ -213,9 +213,10 @@ pub fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Res
     }
     let opened = match vault::open_folders(&places, vkey) {
         Err(VaultError::NoCentreRecord) => {
-            let text = format!("none of the {} server folders holds shards", folders.len());
+            let text = format!("none of the {} server folders holds shards that nobody else has open", folders.len());
             return Err(Fault::new(Blame::Configuration, NO_SERVER, text).guidance(
-                "mount the servers' disks; where they are lost, `holdfast recover` rebuilds from three survivors",
+                "stop a gateway that has them open, or mount the servers' disks; where they are lost, `holdfast recover` \
+                 rebuilds from three survivors",
             ));
         }
         opened => opened?,
@@ -468,6 +469,14 @@ impl Centre {
     /// As [`Self::standing`], without looking at any disk: one may hang.
     pub fn standing_in_memory(&self) -> Standing {
         Standing::of(self.chart().vault(), &self.servers, &self.holders_at_start, None)
+    }
+
+    /// Servers that are open, and whose marker on the disk can't be read any more.
+    pub fn damaged_markers(&self) -> Vec<String> {
+        let health = self.chart().vault().health();
+        let is_open = |id: &String| health.locations.iter().any(|location| location.up && location.id == *id);
+        let damaged = (1..).zip(&self.servers).filter(|(_, folder)| Marker::read(&shards(folder)).is_err());
+        damaged.map(|(number, _)| location_id(number)).filter(is_open).collect()
     }
 
     /// In one sentence, what this centre survives when all of it is there.

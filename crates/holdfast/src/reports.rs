@@ -1,5 +1,6 @@
 //! Reports in words and in JSON.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use treatment::{Outcome, TreatmentList, Verdict};
 use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport};
@@ -73,6 +74,11 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
         for line in report.contradictions.iter().take(LINES_MAX) {
             text.push_str(&format!("\n  contradiction: {line}"));
         }
+        if report.contradictions_total > 0 {
+            text.push_str(
+                "\n  `holdfast scrub` while the gateway is stopped takes its copy of the ledger's hashes from the log again",
+            );
+        }
     }
     if report.unsettled_segments > 0 {
         text.push_str(&format!(
@@ -101,6 +107,17 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
 }
 
 impl Answer {
+    /// Markers that say no more whose a folder is: the next start would leave their servers out.
+    pub fn and_markers(mut self, damaged: &[String]) -> Self {
+        for server in damaged {
+            self.exit = INTEGRITY;
+            self.text.push_str(&format!(
+                "\n  {server}: its marker is damaged; `holdfast scrub` with the gateway stopped makes it anew"
+            ));
+        }
+        self.with("damaged_markers", damaged)
+    }
+
     /// The gateway's index beside the ledger.
     pub fn and_index(mut self, is_true: bool) -> Self {
         if !is_true {
@@ -118,7 +135,7 @@ impl Answer {
         self.with("index_made_anew", mended)
     }
 
-    fn with(mut self, key: &str, value: bool) -> Self {
+    fn with(mut self, key: &str, value: impl Serialize) -> Self {
         if let Some(fields) = self.json.as_object_mut() {
             fields.insert(key.to_owned(), json!(value));
         }

@@ -238,3 +238,16 @@ fn an_emptied_disk_a_flipped_hash_and_a_broken_index_are_healed() {
         assert!(site.done(&["person", "list"]).out.contains("P. Physicist 11"), "{what}");
     }
 }
+
+#[test]
+fn a_running_server_says_which_marker_is_damaged() {
+    let site = filled();
+    let running = site.serve(&[]);
+    assert_eq!(site.run(&["verify"]).exit, 0);
+    fs::write(server(&site, 9).join("shards/location.cbor"), b"paid").unwrap();
+    let said = site.run(&["verify", "--json"]);
+    assert_eq!((said.exit, &said.json()["damaged_markers"]), (4, &json!(["server-09"])), "{}", said.out);
+    running.stop();
+    site.done(&["scrub"]);
+    site.done(&["verify"]);
+}
