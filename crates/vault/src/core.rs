@@ -25,8 +25,8 @@ use crate::shelf::{Catalogue, Located, Shelf};
 /// Opened segments kept: ten full ones of the 3-of-14 code. More would be plaintext of entries' heads lying about.
 const OPENED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Threads that read one large payload: enough to hash and decipher while another waits for a disk.
-const READERS: usize = 4;
+/// Threads that read one large payload, one for each core: more push each other's segments out of the caches.
+const READERS_MAX: usize = 8;
 
 /// Key records kept decoded: a day's patients, at about 2 KiB each.
 const KEY_RECORDS_MAX: usize = 1_024;
@@ -254,7 +254,8 @@ impl Core {
             [(extent, place)] => copy_piece(&*self.segment(extent.segment)?, extent, place, index)?,
             // A large payload's segments are read past the cache, by several threads.
             several => thread::scope(|scope| {
-                let share = several.len().div_ceil(READERS).max(1);
+                let readers = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, READERS_MAX));
+                let share = several.len().div_ceil(readers).max(1);
                 let readers: Vec<_> = several
                     .chunks_mut(share)
                     .map(|share| {
