@@ -48,8 +48,12 @@ impl Coder {
             };
             shards.iter().try_for_each(|shard| encoder.add_original_shard(shard)).map_err(failed)?;
             let result = encoder.encode().map_err(failed)?;
-            shards.extend(result.recovery_iter().map(Bytes::copy_from_slice));
+            // In one piece: eleven of a megabyte would be mapped and cleared anew for each segment.
+            let mut made = Vec::with_capacity((n - k) * len);
+            result.recovery_iter().for_each(|shard| made.extend_from_slice(shard));
             drop(result);
+            let made = Bytes::from(made);
+            shards.extend((0..n - k).map(|i| made.slice(i * len..(i + 1) * len)));
             self.encoder = Some(encoder);
         }
         Ok(shards)

@@ -10,8 +10,9 @@ use super::{CLAIM, FLIGHT_MAX};
 use crate::core::{Core, lock};
 use crate::location::{Name, Object, Put};
 
-/// What waits for one location. A location that lags so far behind the others is taken for down, and healed later.
-const QUEUE_MAX: usize = 4 * FLIGHT_MAX;
+/// What waits for one location. A location that lags so far behind the others is taken for down, and healed later. Each
+/// shard that waits holds its whole segment: 14 MiB of a full one with the 3-of-14 code, 224 MiB in all.
+const QUEUE_MAX: usize = 2 * FLIGHT_MAX;
 
 pub(crate) struct Job {
     pub(super) name: Name,
