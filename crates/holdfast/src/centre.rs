@@ -152,7 +152,8 @@ impl NewCentre {
         })?;
         let vkey = vault.vkey();
         let centre = Centre::around(vault, config, data, lock(data)?, Task::Serve)?;
-        centre.set_name(&self.name)?;
+        // So that a recovered centre knows it.
+        note(centre.chart(), "centre.name", NAME_LIST, self.name.as_bytes())?;
         let config = centre.config.clone();
         drop(centre);
         let custodian_secrets = write_custodians(data, &secrets, &vkey)?;
@@ -378,22 +379,6 @@ impl Centre {
         Ok(Self { config, name, promise, servers, holders_at_start, index_is_sound, treatment, pages, _lock: lock })
     }
 
-    /// Notes the centre's name in the ledger, so that a recovered centre knows it.
-    fn set_name(&self, name: &str) -> Result<(), Fault> {
-        let chart = self.chart();
-        let context = Context {
-            caller: chart.guard().console(),
-            purpose: Purpose::Operations,
-            operation: OperationId::random(chart.entropy()),
-        };
-        let permit = chart
-            .admit(&context, guard::Act::ManageAccess, Target::Centre, Sensitivity::Administrative)
-            .map_err(|e| e.fault())?;
-        let list = chart.list_tag(NAME_LIST, &[]);
-        chart.append_note(&permit, "centre.name", list, name.as_bytes().to_vec()).map_err(|e| e.fault())?;
-        Ok(())
-    }
-
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
     /// holders, new keys for every living patient's key. `vkey` is the log key from the custodians' sheets: survivors that
     /// show another one are not believed. Patients don't wait for all of that: `listed` gets the treatment list as soon
@@ -537,6 +522,20 @@ fn enough_custodians(secrets: &[String], (needed, of): (u8, u8)) -> Result<(), F
     let text = format!("secrets of {different} different custodians are given, {needed} of the {of} are needed");
     Err(Fault::new(Blame::Peer, "keys.custodian-not-enough", text)
         .guidance("nothing was changed; call in more custodians, each with a secret of her own"))
+}
+
+/// Notes something of the whole centre in the ledger, as the gateway's own console.
+pub fn note(chart: &Chart, kind: &str, list: &str, bytes: &[u8]) -> Result<(), Fault> {
+    let context = Context {
+        caller: chart.guard().console(),
+        purpose: Purpose::Operations,
+        operation: OperationId::random(chart.entropy()),
+    };
+    let permit = chart
+        .admit(&context, guard::Act::ManageAccess, Target::Centre, Sensitivity::Administrative)
+        .map_err(|e| e.fault())?;
+    chart.append_note(&permit, kind, chart.list_tag(list, &[]), bytes.to_vec()).map_err(|e| e.fault())?;
+    Ok(())
 }
 
 /// The name that was noted last.

@@ -2,9 +2,8 @@
 //!
 //! Not all of the configuration: where the servers are and who listens where belongs to one machine.
 
-use chart::{Chart, Context};
-use guard::{Purpose, Sensitivity, Target};
-use kit::{Blame, Fault, OperationId};
+use chart::Chart;
+use kit::{Blame, Fault};
 
 use crate::config::{Config, merge};
 
@@ -52,16 +51,7 @@ pub fn note(chart: &Chart, config: &Config) -> Result<Vec<String>, Fault> {
     if before.as_ref() == Some(&now) {
         return Ok(Vec::new());
     }
-    let context = Context {
-        caller: chart.guard().console(),
-        purpose: Purpose::Operations,
-        operation: OperationId::random(chart.entropy()),
-    };
-    let permit = chart
-        .admit(&context, guard::Act::ManageAccess, Target::Centre, Sensitivity::Administrative)
-        .map_err(|e| e.fault())?;
-    let text = toml::to_string(&now).map_err(invalid)?;
-    chart.append_note(&permit, KIND, chart.list_tag(LIST, &[]), text.into_bytes()).map_err(|e| e.fault())?;
+    crate::centre::note(chart, KIND, LIST, toml::to_string(&now).map_err(invalid)?.as_bytes())?;
     Ok(before.map_or_else(Vec::new, |before| changes(&before, &now)))
 }
 
