@@ -10,7 +10,7 @@ use ledger::SignedCheckpoint;
 use crate::body::Head;
 use crate::centre::Centre;
 use crate::code::{self, Coder};
-use crate::commit::{put_shard, remake};
+use crate::commit::{bring, put_shard, remake};
 use crate::core::{Core, lock};
 use crate::damage::{DAMAGE_LISTED_MAX, DamageList, What};
 use crate::error::VaultError;
@@ -273,7 +273,7 @@ impl Vault {
         for slot in core.shelf.slots.iter().filter(|slot| slot.state().bare) {
             slot.state().bare = judge_centre(slot, &core.centre).is_some();
         }
-        self.catch_up_slots(&mut coder, &mut report);
+        self.catch_up_slots(&mut coder, report.segments);
         self.vouch();
         Ok(report)
     }
@@ -281,10 +281,10 @@ impl Vault {
 
 impl Vault {
     /// What was written meanwhile went past the locations that were empty until now.
-    fn catch_up_slots(&self, coder: &mut Coder, report: &mut ScrubReport) {
+    fn catch_up_slots(&self, coder: &mut Coder, behind: u64) {
         let core = self.core();
         for (at, slot) in core.shelf.slots.iter().enumerate() {
-            let mut from = report.segments;
+            let mut from = behind;
             loop {
                 let next = { slot.state() }.missing.first_from(from);
                 let Some((segment, located)) = next.and_then(|next| Some((next, core.catalogue.get(next)?))) else {
@@ -294,11 +294,7 @@ impl Vault {
                 if slot.state().bare || slot.location.is_none() {
                     break;
                 }
-                let put = remake(core, coder, segment, &located).and_then(|(prefix, shards)| {
-                    let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
-                    put_shard(&core.shelf, at, segment, &located, [&prefix, shard])
-                });
-                if matches!(put, Ok(true)) {
+                if matches!(bring(core, coder, at, segment, &located), Ok(true)) {
                     slot.state().missing.remove(segment);
                 }
             }

@@ -60,11 +60,10 @@ fn nonce(counter: u32, last: bool) -> Nonce {
     Nonce::assume_unique_for_key(bytes)
 }
 
-/// Seals `buffer` from byte `from` on, and puts the tag behind it.
-fn seal_from(key: &LessSafeKey, nonce: Nonce, aad: &[u8], buffer: &mut Vec<u8>, from: usize) -> Result<(), VaultError> {
-    let body = buffer.get_mut(from..).ok_or(SEALING)?;
-    let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), body);
-    buffer.extend_from_slice(tag.map_err(|_| SEALING)?.as_ref());
+/// Seals `buffer`, and puts the tag behind it.
+fn seal_in_place(key: &LessSafeKey, nonce: Nonce, aad: &[u8], buffer: &mut Vec<u8>) -> Result<(), VaultError> {
+    let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), buffer).map_err(|_| SEALING)?;
+    buffer.extend_from_slice(tag.as_ref());
     Ok(())
 }
 
@@ -75,7 +74,7 @@ pub(crate) fn seal_whole(
     binding: &[u8],
     plain: &mut Vec<u8>,
 ) -> Result<(), VaultError> {
-    seal_from(&cipher(key, salt, binding)?, nonce(0, true), binding, plain, 0)
+    seal_in_place(&cipher(key, salt, binding)?, nonce(0, true), binding, plain)
 }
 
 /// What [`seal_whole`] sealed; `None` where it isn't that.
@@ -107,7 +106,7 @@ impl Counted {
 
     /// Each number once.
     pub(crate) fn seal(&self, number: u32, plain: &mut Vec<u8>) -> Result<(), VaultError> {
-        seal_from(&self.cipher, nonce(number, false), &self.binding, plain, 0)
+        seal_in_place(&self.cipher, nonce(number, false), &self.binding, plain)
     }
 
     pub(crate) fn open(&self, number: u32, mut sealed: Vec<u8>) -> Option<Zeroizing<Vec<u8>>> {

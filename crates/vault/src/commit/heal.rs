@@ -40,6 +40,19 @@ pub(crate) fn remake(
     Ok((header::prefix(&bytes, &signature), shards))
 }
 
+/// Makes one location's shard again, and puts it there. True where a good one stands there afterwards.
+pub(crate) fn bring(
+    core: &Core,
+    coder: &mut Coder,
+    at: usize,
+    segment: u64,
+    located: &Located,
+) -> Result<bool, VaultError> {
+    let (prefix, shards) = remake(core, coder, segment, located)?;
+    let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
+    put_shard(&core.shelf, at, segment, located, [&prefix, shard])
+}
+
 /// Puts one object where a good one is missing: under its own name where that is free, else beside it. True where a good
 /// one stands there afterwards.
 pub(crate) fn put_shard(
@@ -151,12 +164,7 @@ impl Healer {
             if self.passed_over.contains(&(at, segment)) {
                 continue;
             }
-            let made = remake(&core, &mut self.coder, segment, &located);
-            let put = made.and_then(|(prefix, shards)| {
-                let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
-                put_shard(&core.shelf, at, segment, &located, [&prefix, shard])
-            });
-            match put {
+            match bring(&core, &mut self.coder, at, segment, &located) {
                 Ok(true) => {
                     tracing::info!(location = slot.id, segment, "healed");
                     slot.state().missing.remove(segment);

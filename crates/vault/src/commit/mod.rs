@@ -38,7 +38,7 @@ use crate::shape::{SHARD_BYTES_MAX, Shape};
 use crate::shelf::Located;
 use kit::format::Version;
 
-pub(crate) use heal::{Healer, put_shard, remake, restore};
+pub(crate) use heal::{Healer, bring, put_shard, remake, restore};
 pub(crate) use inbox::Inbox;
 use inbox::Landed;
 use plan::{Answer, Plan, Planner};
