@@ -101,8 +101,7 @@ impl Index {
 
     /// Whether what stands in `file` is a database all through; also where nothing does.
     pub fn file_is_sound(file: &Path) -> bool {
-        let check = || Connection::open(file)?.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-        !file.exists() || check().is_ok_and(|answer| answer == "ok")
+        !file.exists() || Connection::open(file).is_ok_and(|connection| is_sound(&connection))
     }
 
     /// Takes it away: the next opening makes it anew.
@@ -116,8 +115,7 @@ impl Index {
 
     /// Whether it is a database all through. What its rows say is another question.
     pub fn is_sound(&self) -> bool {
-        let answer = self.lock().query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-        answer.is_ok_and(|answer| answer == "ok")
+        is_sound(&self.lock())
     }
 
     /// An empty one in its place.
@@ -412,6 +410,11 @@ fn located(row: &rusqlite::Row<'_>) -> rusqlite::Result<Located> {
         patient: row.get::<_, Option<[u8; 16]>>(4)?.map(PatientId),
         updated: Timestamp(row.get(5)?),
     })
+}
+
+fn is_sound(connection: &Connection) -> bool {
+    let answer = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    answer.is_ok_and(|answer| answer == "ok")
 }
 
 fn remove(file: &Path) -> Result<()> {

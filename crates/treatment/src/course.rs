@@ -37,7 +37,8 @@ pub struct RecordedBeam {
     pub fraction: Option<u32>,
     /// It says that it set up or took an image.
     pub imaging: bool,
-    /// Thousandths of the dosimeter unit, by the beam or by its control points, whichever is more; none where neither says.
+    /// Thousandths of the dosimeter unit, as the beam says, or what its control points went through where that is more;
+    /// none where the beam doesn't say.
     pub delivered: Option<i64>,
 }
 

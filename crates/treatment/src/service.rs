@@ -139,12 +139,11 @@ impl Treatment {
         };
         let identifier = instance.patient_id.clone().ok_or_else(no_patient)?;
         // One that can't be read is kept all the same, and makes the count unknown.
-        let named = if instance.kind.is_record() {
-            TreatmentRecord::parse(&bytes).map(|record| record.plans).unwrap_or_default()
-        } else {
-            Vec::new()
-        };
-        self.check_owner(&identifier, &named)?;
+        let record = instance.kind.is_record().then(|| TreatmentRecord::parse(&bytes).ok()).flatten();
+        let named = record.map_or_else(Vec::new, |record| record.plans);
+        if !named.is_empty() {
+            self.check_owner(&identifier, &named)?;
+        }
         let (family, given) = name(instance.patient_name.as_deref().unwrap_or_default());
         let birth_date = instance.birth_date.as_deref().and_then(fhir_date);
         let gender = match instance.sex.as_deref() {
