@@ -44,8 +44,14 @@ const ROOMS: &[Room] = &[
         never: &["zstd", "reed-solomon-simd", "rusqlite", "dicom-*", "fhirkit", "cedar-policy"],
     },
     Room {
+        name: "location",
+        may_use: These(&["kit"]),
+        why: "a server's daemon keeps shards with it, and needs nothing else of the vault",
+        never: &["reed-solomon-simd", "zstd", "hpke", "rusqlite", "dicom-*", "fhirkit"],
+    },
+    Room {
         name: "vault",
-        may_use: These(&["kit", "ledger", "keys"]),
+        may_use: These(&["kit", "ledger", "keys", "location"]),
         why: "it knows neither FHIR nor DICOM, so a format's fault can't reach the store",
         never: &["dicom-*", "fhirkit", "cedar-policy", "rusqlite", "axum"],
     },
@@ -81,7 +87,7 @@ const ROOMS: &[Room] = &[
     },
     Room {
         name: "holder",
-        may_use: These(&["kit", "ledger", "keys", "vault"]),
+        may_use: These(&["kit", "ledger", "keys", "location"]),
         why: "the daemon on each server is small enough to audit",
         never: &["fhirkit", "dicom-*", "rusqlite", "cedar-policy"],
     },

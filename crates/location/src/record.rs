@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use twox_hash::xxhash3_128::Hasher as Xxh3;
 
-use super::{NAME_BYTES_MAX, Name, OBJECT_BYTES_MAX};
+use crate::{NAME_BYTES_MAX, Name, OBJECT_BYTES_MAX};
 
 /// Begins every record. The first byte is no ASCII and no UTF-8 start, and the line ends notice a transfer that
 /// changes them (as PNG's signature does).
@@ -17,19 +17,19 @@ const MAGIC: [u8; 8] = *b"\x89HFOBJ\r\n";
 const FORMAT: u16 = 2;
 
 /// Magic, format, name length, body length, head check.
-pub(super) const HEAD_BYTES: usize = 24;
+pub(crate) const HEAD_BYTES: usize = 24;
 
 const CHECKED_BYTES: usize = 16;
 
 /// XXH3 of 128 bits over everything before it in the record: it finds accidents, at the speed of memory. Against the
 /// rest, who reads an object compares it with the hash in a signed header.
-pub(super) const CHECKSUM_BYTES: usize = 16;
+pub(crate) const CHECKSUM_BYTES: usize = 16;
 
 /// Big enough for many heads of small records at once, small enough to waste little where a body follows.
 const WINDOW_BYTES: usize = 16 * 1024;
 
 /// The bytes of a record before its body.
-pub(super) fn head(name: &Name, body_len: u32) -> Vec<u8> {
+pub(crate) fn head(name: &Name, body_len: u32) -> Vec<u8> {
     let name = name.as_str().as_bytes();
     let name_len = u16::try_from(name.len()).unwrap_or(u16::MAX);
     let mut head = Vec::with_capacity(HEAD_BYTES + name.len());
@@ -68,7 +68,7 @@ fn head_check(fields: &[u8], name: &[u8]) -> [u8; 8] {
     check
 }
 
-pub(super) fn checksum(head: &[u8], parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
+pub(crate) fn checksum(head: &[u8], parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
     let mut hasher = Xxh3::new();
     hasher.write(head);
     parts.iter().for_each(|part| hasher.write(part));
@@ -76,24 +76,24 @@ pub(super) fn checksum(head: &[u8], parts: &[&[u8]]) -> [u8; CHECKSUM_BYTES] {
 }
 
 /// The length of the whole record.
-pub(super) fn record_len(name: &Name, body_len: u32) -> u64 {
+pub(crate) fn record_len(name: &Name, body_len: u32) -> u64 {
     (HEAD_BYTES + name.as_str().len() + CHECKSUM_BYTES) as u64 + u64::from(body_len)
 }
 
 /// What a scan passed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Scan {
+pub(crate) struct Scan {
     /// The volume's length.
-    pub(super) len: u64,
+    pub(crate) len: u64,
     /// Between records: heads that were damaged, with what stood behind them.
-    pub(super) skipped: u64,
+    pub(crate) skipped: u64,
     /// Behind the last record: the rest of an append that a crash or a full disk cut short.
-    pub(super) torn: u64,
+    pub(crate) torn: u64,
 }
 
 /// Hands each record's name, position and body length to `found`, reading heads only. A damaged head costs its own
 /// record, not the rest: the scan goes on at the next head that is whole.
-pub(super) fn scan(file: &File, mut found: impl FnMut(Name, u64, u32)) -> io::Result<Scan> {
+pub(crate) fn scan(file: &File, mut found: impl FnMut(Name, u64, u32)) -> io::Result<Scan> {
     let mut scan = Scan { len: file.metadata()?.len(), ..Scan::default() };
     let mut window = Window { file, bytes: Vec::new(), start: 0, end: scan.len };
     let mut at = 0;

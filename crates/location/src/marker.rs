@@ -8,11 +8,11 @@ use std::path::Path;
 use kit::Id16;
 use minicbor::{Decode, Encode};
 
-use super::folder::sync_dir;
-use super::{LocationError, Refusal};
+use crate::folder::sync_dir;
+use crate::{LocationError, Refusal};
 
-pub(super) const MARKER: &str = "location.cbor";
-pub(super) const MARKER_DRAFT: &str = "location.cbor.new";
+pub(crate) const MARKER: &str = "location.cbor";
+pub(crate) const MARKER_DRAFT: &str = "location.cbor.new";
 
 /// Where a marker goes that another one takes the place of.
 const MARKER_REPLACED: &str = "location.cbor.replaced";
@@ -89,7 +89,7 @@ impl Marker {
         (marker.to_bytes() == bytes && marker.is_sound()).then_some(marker)
     }
 
-    pub(super) fn is_sound(&self) -> bool {
+    pub(crate) fn is_sound(&self) -> bool {
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
         self.format == MARKER_FORMAT
             && (1..=ID_BYTES_MAX).contains(&self.location.len())
@@ -103,7 +103,7 @@ impl Marker {
         bytes
     }
 
-    pub(super) fn write(&self, dir: &Path) -> io::Result<()> {
+    pub(crate) fn write(&self, dir: &Path) -> io::Result<()> {
         let draft = dir.join(MARKER_DRAFT);
         let mut file = File::create(&draft)?;
         file.write_all(&self.to_bytes())?;
@@ -113,7 +113,7 @@ impl Marker {
     }
 
     /// As `write`; what stood there is kept beside it.
-    pub(super) fn replace(&self, dir: &Path) -> io::Result<()> {
+    pub(crate) fn replace(&self, dir: &Path) -> io::Result<()> {
         match fs::rename(dir.join(MARKER), dir.join(MARKER_REPLACED)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => self.write(dir),

@@ -4,7 +4,7 @@
 use std::sync::Barrier;
 use std::thread;
 
-use super::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, NAME_BYTES_MAX, Name, OBJECT_BYTES_MAX, Object, Put};
+use crate::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, NAME_BYTES_MAX, Name, OBJECT_BYTES_MAX, Object, Put};
 
 /// Opens one location: the first time empty, then as the last drop left it. Nobody else has it open meanwhile.
 pub type Open<'a> = Box<dyn Fn() -> Box<dyn Location> + 'a>;

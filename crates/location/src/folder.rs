@@ -14,9 +14,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kit::Id16;
 
-use super::marker::{MARKER, MARKER_DRAFT, Marker};
-use super::record::{self, CHECKSUM_BYTES};
-use super::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Refusal, Stats};
+use crate::marker::{MARKER, MARKER_DRAFT, Marker};
+use crate::record::{self, CHECKSUM_BYTES};
+use crate::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Refusal, Stats};
 
 /// A volume that would grow past this is left as it is, and the next one begun: small enough to copy and to lose
 /// alone, large enough that a terabyte is four thousand files.
@@ -194,7 +194,7 @@ impl FolderLocation {
     }
 
     /// Opens what stands in `dir` as what `marker` says, whatever marker stands there.
-    pub(crate) fn open_as(dir: &Path, marker: Marker) -> Result<Self, LocationError> {
+    pub fn open_as(dir: &Path, marker: Marker) -> Result<Self, LocationError> {
         let location = marker.location().to_owned();
         let refused = |reason| LocationError::Refused { location: location.clone(), reason };
         let io = |operation| {
@@ -435,7 +435,7 @@ impl FolderLocation {
 
     /// Puts a file that can't be written in the place of the open volume.
     #[cfg(test)]
-    pub(super) fn fail_next_append(&self, file: File) {
+    pub(crate) fn fail_next_append(&self, file: File) {
         let len = file.metadata().map_or(0, |file| file.len());
         self.writer().open = Some(Volume::new(0, file, len));
     }
@@ -548,6 +548,6 @@ fn entries(dir: &Path) -> io::Result<Vec<fs::DirEntry>> {
     fs::read_dir(dir)?.collect()
 }
 
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

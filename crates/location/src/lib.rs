@@ -7,7 +7,7 @@
 mod folder;
 mod marker;
 mod record;
-#[cfg(any(test, feature = "location-suite"))]
+#[cfg(any(test, feature = "suite"))]
 pub mod suite;
 #[cfg(test)]
 mod tests;
