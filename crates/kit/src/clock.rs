@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -64,6 +64,28 @@ impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
         Timestamp(i64::try_from(since).unwrap_or(i64::MAX))
+    }
+}
+
+/// The machine's clock as it was at the start, and from then on what has truly gone by: somebody who sets the machine's
+/// clock doesn't move it. For windows in which something is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct SteadyClock {
+    start: Timestamp,
+    since: Instant,
+}
+
+impl SteadyClock {
+    /// `not_before`: a time that is known to be over; where the machine's clock says less, it was set back meanwhile.
+    #[allow(clippy::disallowed_methods)] // as above
+    pub fn start(not_before: Timestamp) -> Self {
+        Self { start: SystemClock.now().max(not_before), since: Instant::now() }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now(&self) -> Timestamp {
+        self.start.plus_ms(i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 }
 

@@ -1,0 +1,107 @@
+//! `holder.toml`: what a server's administrator sets. An unknown key is an error.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use kit::{Blame, Fault, Id16};
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{Pin, parse_hex, write_private};
+
+pub const FILE_NAME: &str = "holder.toml";
+/// A page of text.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The centre's vault: 32 hexadecimal digits.
+    pub vault: String,
+    /// This server's, from 1.
+    pub number: u8,
+    pub listen: SocketAddr,
+    /// The officer's public key: 64 hexadecimal digits. What she signed counts here, and nothing else does.
+    pub officer: String,
+    /// Pins of the gateways, until the first list of members that the officer signed.
+    pub gateways: Vec<String>,
+    /// The centre's secret for this server's card: 64 hexadecimal digits. Of no use once the centre is founded.
+    pub join_code: String,
+    #[serde(default)]
+    pub shards: Shards,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Shards {
+    /// The most bytes of objects; 0 for as many as the disk takes.
+    pub quota_bytes: u64,
+    /// Left free on the disk, so that refusals and counts can still be written.
+    pub reserve_bytes: u64,
+    /// How fast the holder reads its own objects over for bit rot; 0 for not at all.
+    pub scrub_bytes_per_second: u64,
+}
+
+impl Default for Shards {
+    fn default() -> Self {
+        Self { quota_bytes: 0, reserve_bytes: 1024 * 1024 * 1024, scrub_bytes_per_second: 8 * 1024 * 1024 }
+    }
+}
+
+/// A configuration whose texts were read.
+pub(crate) struct Checked {
+    pub(crate) vault: Id16,
+    pub(crate) officer: [u8; 32],
+    pub(crate) gateways: Vec<Pin>,
+    pub(crate) join_code: [u8; 32],
+}
+
+fn wrong(file: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "holder.config", format!("{}: {why}", file.display()))
+}
+
+impl Config {
+    pub fn load(dir: &Path) -> Result<Self, Fault> {
+        let file = dir.join(FILE_NAME);
+        let mut text = String::new();
+        let opened = File::open(&file).map_err(|e| wrong(&file, e))?;
+        opened.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| wrong(&file, e))?;
+        if text.len() as u64 > FILE_BYTES_MAX {
+            return Err(wrong(&file, format!("more than {FILE_BYTES_MAX} bytes")));
+        }
+        let config: Self = toml::from_str(&text).map_err(|e| wrong(&file, e))?;
+        config.checked().map_err(|why| wrong(&file, why))?;
+        Ok(config)
+    }
+
+    pub fn save(&self, dir: &Path) -> Result<(), Fault> {
+        let file = dir.join(FILE_NAME);
+        let text = toml::to_string_pretty(self).map_err(|e| wrong(&file, e))?;
+        fs::create_dir_all(dir).and_then(|()| write_private(&file, text.as_bytes())).map_err(|e| wrong(&file, e))
+    }
+
+    pub(crate) fn checked(&self) -> Result<Checked, String> {
+        let hex = |what: &str, digits: usize| format!("{what}: it must be {digits} hexadecimal digits in lower case");
+        let number = usize::from(self.number);
+        if !(1..=kit::limits::SERVERS_MAX).contains(&number) {
+            return Err(format!("number: {number}, it must be 1 to {}", kit::limits::SERVERS_MAX));
+        }
+        Ok(Checked {
+            vault: Id16(parse_hex(&self.vault).ok_or_else(|| hex("vault", 32))?),
+            officer: parse_hex(&self.officer).ok_or_else(|| hex("officer", 64))?,
+            gateways: self
+                .gateways
+                .iter()
+                .map(|pin| pin.parse())
+                .collect::<Result<_, _>>()
+                .map_err(|_| hex("gateways", 64))?,
+            join_code: parse_hex(&self.join_code).ok_or_else(|| hex("join_code", 64))?,
+        })
+    }
+}
+
+/// What people call a server: `server-05`.
+pub fn server_name(number: u8) -> String {
+    format!("server-{number:02}")
+}

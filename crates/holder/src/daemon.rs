@@ -1,0 +1,186 @@
+//! The door of a [`Node`]: HTTP/2 over mutual TLS, with a bound on everything that a peer can make us hold.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::CONTENT_TYPE;
+use hyper::server::conn::http2::Builder;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use crate::identity::{Identity, Pin};
+use crate::node::{Node, Peer};
+use crate::refused::Refused;
+use crate::wire::Message;
+
+/// Some gateways, the other servers, and as many again that are just coming.
+const CONNECTIONS_MAX: usize = 256;
+/// Connections of certificates that nobody knows.
+const STRANGERS_MAX: usize = 16;
+const STREAMS_MAX: u32 = 128;
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// A put of 16 MiB at 1 MiB/s.
+const BODY_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a call waits for room before it is told to come again.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// Bodies in memory at once, in KiB: 128 MiB.
+const BODIES_KIB_MAX: usize = 128 * 1024;
+/// Calls that read or write the disk at once.
+const CALLS_MAX: usize = 32;
+const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+struct Door {
+    node: Arc<Node>,
+    tls: TlsAcceptor,
+    connections: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
+}
+
+/// A listening holder.
+pub struct Daemon {
+    listener: TcpListener,
+    door: Arc<Door>,
+}
+
+impl Daemon {
+    pub async fn bind(node: Arc<Node>, identity: &Identity, listen: SocketAddr) -> io::Result<Self> {
+        let tls = TlsAcceptor::from(identity.server().map_err(io::Error::other)?);
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        let door = Door {
+            node,
+            tls,
+            connections: semaphore(CONNECTIONS_MAX),
+            strangers: semaphore(STRANGERS_MAX),
+            bodies: semaphore(BODIES_KIB_MAX),
+            calls: semaphore(CALLS_MAX),
+        };
+        Ok(Self { listener: TcpListener::bind(listen).await?, door: Arc::new(door) })
+    }
+
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers until it is dropped.
+    pub async fn run(self) {
+        loop {
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Too many open files, and the like: it passes, and spinning wouldn't make it pass sooner.
+                    tracing::warn!(%error, "accepting a connection failed");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let Ok(room) = Arc::clone(&self.door.connections).try_acquire_owned() else {
+                tracing::warn!(max = CONNECTIONS_MAX, "too many connections: one is dropped");
+                continue;
+            };
+            let door = Arc::clone(&self.door);
+            tokio::spawn(async move {
+                if let Err(error) = door.serve(stream).await {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                drop(room);
+            });
+        }
+    }
+}
+
+impl Door {
+    async fn serve(self: Arc<Self>, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        stream.set_nodelay(true)?;
+        let stream = timeout(HANDSHAKE_PATIENCE, self.tls.accept(stream)).await??;
+        let pin = Pin::of_peer(stream.get_ref().1).ok_or("no certificate")?;
+        let _room = match self.node.peer(pin) {
+            Peer::Stranger => Some(Arc::clone(&self.strangers).try_acquire_owned()?),
+            _ => None,
+        };
+        let door = &self;
+        let service = service_fn(move |request| {
+            let door = Arc::clone(door);
+            async move { Ok::<_, std::convert::Infallible>(door.answer(pin, request).await) }
+        });
+        Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(STREAMS_MAX)
+            .max_header_list_size(8 * 1024)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .serve_connection(TokioIo::new(stream), service)
+            .await?;
+        Ok(())
+    }
+
+    async fn answer(&self, pin: Pin, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let answered = self.call(pin, request).await;
+        let (status, body) = match answered {
+            Ok(body) => (StatusCode::OK, body),
+            Err(refused) => {
+                let status = StatusCode::from_u16(refused.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                (status, refused.refusal.to_bytes().into())
+            }
+        };
+        let mut response = Response::new(Full::new(body));
+        *response.status_mut() = status;
+        response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/cbor"));
+        response
+    }
+
+    async fn call(&self, pin: Pin, request: Request<Incoming>) -> Result<Bytes, Refused> {
+        let path = request.uri().path().to_owned();
+        let Some(max) = Node::body_max(&path) else {
+            return Err(Refused::new(404, "holder.no-such-call", "there is no such call"));
+        };
+        if request.method() != Method::POST {
+            return Err(Refused::new(405, "holder.method", "every call is a POST"));
+        }
+        // Asked for anew at each call: a list of members may have come since the handshake.
+        let peer = self.node.peer(pin);
+        let announced = request.body().size_hint().exact();
+        let Some(length) = announced else {
+            return Err(Refused::new(411, "holder.length", "a call announces its length"));
+        };
+        if length > max as u64 {
+            let text = format!("a body of {length} bytes, the maximum is {max}");
+            return Err(Refused::new(413, "holder.too-large", text).number(max as u64));
+        }
+        let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).max(1);
+        let _body_room = self.room(Arc::clone(&self.bodies), kib).await?;
+        let body = match timeout(BODY_PATIENCE, Limited::new(request.into_body(), max).collect()).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) => return Err(Refused::new(400, "holder.body", "the body ended before its length")),
+            Err(_) => return Err(Refused::new(408, "holder.slow", "the body did not come in time")),
+        };
+        let call_room = self.room(Arc::clone(&self.calls), 1).await?;
+        let node = Arc::clone(&self.node);
+        let work = tokio::task::spawn_blocking(move || {
+            let answer = node.call(peer, &path, body);
+            drop(call_room);
+            answer
+        });
+        work.await.unwrap_or_else(|_| Err(Refused::new(500, "holder.internal", "this call failed within the holder")))
+    }
+
+    async fn room(&self, semaphore: Arc<Semaphore>, permits: u32) -> Result<OwnedSemaphorePermit, Refused> {
+        match timeout(ROOM_PATIENCE, semaphore.acquire_many_owned(permits)).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(Refused::new(503, "holder.busy", "too much at once: come again in a second").number(1)),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The daemon on each server, and the gateway's end of it.
+//!
+//! A [`Node`] keeps shards (put if absent, get, list: nothing overwrites, nothing deletes), opens its share of one
+//! patient's key at a time and counts, and witnesses the log. [`Daemon`] is its door: HTTP/2 over mutual TLS, where
+//! machines know each other by their certificates' hashes. [`RemoteLocation`] and [`RemoteHolder`] are what the vault
+//! and the keyring of a gateway see of it.
+//!
+//! ```text
+//!  vault ── RemoteLocation ─┐                                 ┌─ FolderLocation
+//!                           ├─ Link ══ TLS ══ Daemon ── Node ─┤
+//!  keyring ── RemoteHolder ─┘                                 └─ LocalHolder, Meter, Witness
+//! ```
+//!
+//! What is absent: no FHIR, no DICOM, no index, no policy; no plaintext of a record ever passes through here.
+
+mod call;
+mod config;
+mod daemon;
+mod identity;
+mod journal;
+mod node;
+mod refused;
+mod remote;
+pub mod wire;
+
+pub use call::{CallError, Link};
+pub use config::{Config, FILE_NAME, Shards, server_name};
+pub use daemon::Daemon;
+pub use identity::{BadPin, Identity, IdentityError, Pin, parse_hex};
+pub use node::{Node, Peer};
+pub use refused::Refused;
+pub use remote::{Network, RemoteHolder, RemoteLocation};

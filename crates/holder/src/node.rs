@@ -1,0 +1,409 @@
+//! One server's holder: every call that it answers, from bytes to bytes. No network here; `daemon` is its door.
+//!
+//! ```text
+//! DIR/holder.toml     what its administrator sets        DIR/shards/      the location
+//! DIR/tls.cert .key   who it is                          DIR/holder/      its share key, refusals, count
+//! DIR/members.cbor    the others, signed by the officer  DIR/witness/     its witness key, the log's head as it saw it
+//! DIR/meter/          who opened what                    DIR/journal.log  what it refused and noticed
+//! ```
+//!
+//! What is absent: no call deletes or overwrites an object, none opens keys in bulk, none sets a budget or a clock.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use bytes::Bytes;
+use keys::{Batch, Holder, KeyRecord, LocalHolder, OpenRequest};
+use kit::format::Version;
+use kit::{Blame, Clock, Entropy, Fault, Id16, SteadyClock, Timestamp};
+use location::{FolderLocation, Location, Marker, Name, Object, Put};
+use minicbor::bytes::ByteVec;
+
+use crate::config::{Config, server_name};
+use crate::identity::{Identity, Pin, write_private};
+use crate::journal::Journal;
+use crate::refused::Refused;
+use crate::wire::{self, *};
+
+const MEMBERS_FILE: &str = "members.cbor";
+const STANDING_FILE: &str = "starts.count";
+/// Alarms kept in memory for a status; the journal has all.
+const ALARMS_MAX: usize = 64;
+
+/// What the officer's signature over a list of members is of.
+const MEMBERS_CONTEXT: &[u8] = b"holdfast members v1\n";
+const CARD_CONTEXT: &[u8] = b"holdfast card v1\n";
+
+/// Who calls, by the certificate that it showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    Gateway(Pin),
+    Server(u8),
+    /// Nobody we know: may read the card, and bring a list that the officer signed.
+    Stranger,
+}
+
+pub struct Node {
+    dir: PathBuf,
+    config: Config,
+    vault: Id16,
+    officer: [u8; 32],
+    founders: Vec<Pin>,
+    join_code: [u8; 32],
+    pin: Pin,
+    shards: FolderLocation,
+    holder: LocalHolder,
+    members: RwLock<Option<Members>>,
+    alarms: Mutex<VecDeque<Heard>>,
+    journal: Journal,
+    starts: u64,
+    rotten: std::sync::atomic::AtomicU64,
+    clock: Arc<dyn Clock>,
+}
+
+fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "holder.folder", format!("{}: {why}", place.display()))
+}
+
+impl Node {
+    /// Makes this server's identity, keys and empty location in a folder that holds a configuration. Cut short, it may be
+    /// repeated: what was made is kept.
+    pub fn init(dir: &Path, entropy: &dyn Entropy) -> Result<Card, Fault> {
+        let config = Config::load(dir)?;
+        let checked = config.checked().map_err(|why| failed(dir, why))?;
+        if !has_identity(dir) {
+            Identity::init(dir).map_err(|e| failed(dir, e))?;
+        }
+        if !dir.join("holder/holder.key").exists() {
+            drop(LocalHolder::init(&dir.join("holder"), config.number, entropy)?);
+        }
+        let shards = dir.join("shards");
+        if Marker::read(&shards).is_err() {
+            let marker = Marker::new(server_name(config.number), checked.vault, config.number);
+            drop(FolderLocation::init(&shards, marker)?);
+        }
+        Self::open(dir)?.card_of_us()
+    }
+
+    pub fn open(dir: &Path) -> Result<Self, Fault> {
+        let config = Config::load(dir)?;
+        let checked = config.checked().map_err(|why| failed(dir, why))?;
+        let identity = Identity::open(dir).map_err(|e| failed(dir, e))?;
+        let shards = FolderLocation::open(&dir.join("shards"), checked.vault)?;
+        let holder = LocalHolder::open(&dir.join("holder"))?;
+        if holder.number() != config.number {
+            return Err(failed(dir, format!("its key is of holder {}, not {}", holder.number(), config.number)));
+        }
+        let journal = Journal::open(dir).map_err(|e| failed(dir, e))?;
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(journal.last_time()));
+        let starts = next_start(dir).map_err(|e| failed(dir, e))?;
+        let node = Self {
+            dir: dir.to_owned(),
+            vault: checked.vault,
+            officer: checked.officer,
+            founders: checked.gateways,
+            join_code: checked.join_code,
+            pin: identity.pin(),
+            shards,
+            holder,
+            members: RwLock::default(),
+            alarms: Mutex::default(),
+            journal,
+            starts,
+            rotten: 0.into(),
+            clock,
+            config,
+        };
+        match fs::read(dir.join(MEMBERS_FILE)) {
+            Ok(bytes) => {
+                let members = node.checked_members(&bytes).map_err(|e| failed(&dir.join(MEMBERS_FILE), e))?;
+                *node.members.write().unwrap_or_else(PoisonError::into_inner) = Some(members);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(&dir.join(MEMBERS_FILE), error)),
+        }
+        Ok(node)
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    pub(crate) fn shards(&self) -> &FolderLocation {
+        &self.shards
+    }
+
+    pub fn members(&self) -> Option<Members> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who shows this certificate.
+    pub fn peer(&self, pin: Pin) -> Peer {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(members) = members.as_ref() else {
+            return if self.founders.contains(&pin) { Peer::Gateway(pin) } else { Peer::Stranger };
+        };
+        if members.gateways.contains(&pin) {
+            return Peer::Gateway(pin);
+        }
+        members.servers.iter().find(|server| server.pin == pin).map_or(Peer::Stranger, |one| Peer::Server(one.number))
+    }
+
+    /// The most bytes that a call's body may have; `None` where there is no such call.
+    pub fn body_max(path: &str) -> Option<usize> {
+        match path {
+            wire::PUT => Some(PUT_BYTES_MAX),
+            wire::MEMBERS => Some(Signed::MAX),
+            wire::CARD | wire::STATUS | wire::GET | wire::LIST | wire::STATS | wire::OPEN => Some(REQUEST_BYTES_MAX),
+            wire::REFUSE | wire::ADD_CHECKPOINT | wire::ALARM => Some(REQUEST_BYTES_MAX),
+            _ => None,
+        }
+    }
+
+    /// Answers a call. It may read and write the disk; it is never called from an executor's own thread.
+    pub fn call(&self, peer: Peer, path: &str, body: Bytes) -> Result<Bytes, Refused> {
+        let answer = self.answer(peer, path, body);
+        if let Err(refused) = &answer
+            && refused.refusal.code != wire::ABSENT
+        {
+            self.journal.note(self.clock.now(), &refused.refusal.code, &format!("{peer:?} {path}: {refused}"));
+            tracing::info!(?peer, path, %refused, "refused");
+        }
+        answer
+    }
+
+    fn answer(&self, peer: Peer, path: &str, body: Bytes) -> Result<Bytes, Refused> {
+        let gateway = || match peer {
+            Peer::Gateway(pin) => Ok(pin),
+            _ => Err(Refused::new(403, "holder.not-a-gateway", "this is for the centre's gateways")),
+        };
+        match path {
+            wire::CARD => Ok(self.card_of_us()?.with_mac(&self.join_code).into()),
+            wire::MEMBERS => self.take_members(&body),
+            wire::STATUS if peer != Peer::Stranger => Ok(self.status()?.to_bytes().into()),
+            wire::ALARM => match peer {
+                Peer::Server(number) => self.hear(number, Alarm::from_bytes(&body)?),
+                _ => Err(Refused::new(403, "holder.not-a-server", "alarms come from the centre's servers")),
+            },
+            wire::PUT => gateway().and_then(|_| self.put(body)),
+            wire::GET => gateway().and_then(|_| self.get(&GetRequest::from_bytes(&body)?)),
+            wire::LIST => gateway().and_then(|_| self.list(&ListRequest::from_bytes(&body)?)),
+            wire::STATS => gateway().and_then(|_| self.stats()),
+            wire::OPEN => gateway().and_then(|pin| self.open_share(pin, &OpenShare::from_bytes(&body)?)),
+            wire::REFUSE => gateway().and_then(|_| self.refuse(&RefuseSubject::from_bytes(&body)?)),
+            _ => Err(Refused::new(403, "holder.stranger", "this certificate is not of this centre")),
+        }
+    }
+
+    // ---- Who belongs to the centre
+
+    fn card_of_us(&self) -> Result<Card, Fault> {
+        Ok(Card {
+            format: Version,
+            vault: self.vault,
+            number: self.config.number,
+            pin: self.pin,
+            witness: String::new(),
+            key: self.holder.public_key().to_bytes().into(),
+        })
+    }
+
+    fn checked_members(&self, bytes: &[u8]) -> Result<Members, Refused> {
+        let members = Members::open(bytes, &self.officer)?;
+        if members.vault != self.vault {
+            return Err(Refused::new(403, "holder.other-centre", "this list is of another centre"));
+        }
+        let us = members.servers.iter().find(|server| server.number == self.config.number);
+        if us.is_none_or(|us| us.pin != self.pin) {
+            return Err(Refused::new(403, "holder.not-listed", "this list does not have this server in its place"));
+        }
+        Ok(members)
+    }
+
+    fn take_members(&self, bytes: &[u8]) -> Result<Bytes, Refused> {
+        let members = self.checked_members(bytes)?;
+        let mut held = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        let have = held.as_ref().map_or(0, |held| held.version);
+        if held.as_ref() == Some(&members) {
+            return Ok(Bytes::new());
+        }
+        if members.version <= have {
+            let text = format!("version {} of the list of members, {have} is here", members.version);
+            return Err(Refused::new(409, "holder.old-list", text).number(have));
+        }
+        write_private(&self.dir.join(MEMBERS_FILE), bytes).map_err(|e| failed(&self.dir.join(MEMBERS_FILE), e))?;
+        self.journal.note(self.clock.now(), "holder.members", &format!("version {}", members.version));
+        *held = Some(members);
+        Ok(Bytes::new())
+    }
+
+    // ---- Shards: put if absent, get, list. Nothing else.
+
+    fn put(&self, body: Bytes) -> Result<Bytes, Refused> {
+        let len = body.len() as u64;
+        let objects = put_objects(body)?;
+        let config = &self.config.shards;
+        let stats = self.shards.stats()?;
+        if config.quota_bytes > 0 && stats.bytes.saturating_add(len) > config.quota_bytes {
+            let text = format!("{len} bytes more than {} of a quota of {}", stats.bytes, config.quota_bytes);
+            return Err(Refused::new(507, FULL, text).number(len));
+        }
+        let free = self.free_bytes()?;
+        if free < config.reserve_bytes.saturating_add(len) {
+            let text = format!("{len} bytes, of {free} free ones {} are kept free", config.reserve_bytes);
+            return Err(Refused::new(507, FULL, text).number(len));
+        }
+        let parts: Vec<[&[u8]; 1]> = objects.iter().map(|object| [object.body.as_ref()]).collect();
+        let batch: Vec<Object<'_>> =
+            objects.iter().zip(&parts).map(|(object, parts)| Object { name: &object.name, parts }).collect();
+        let put = self.shards.put_if_absent(&batch)?;
+        let created = put.iter().map(|put| *put == Put::Created).collect();
+        Ok(PutDone { created }.to_bytes().into())
+    }
+
+    fn get(&self, request: &GetRequest) -> Result<Bytes, Refused> {
+        let name = Name::new(request.name.as_str())?;
+        let range = request.range.map(|(from, to)| from..to);
+        let object = self.shards.get(&name, range)?;
+        object.map(Bytes::from).ok_or_else(|| Refused::new(404, wire::ABSENT, "nothing stands under this name"))
+    }
+
+    fn list(&self, request: &ListRequest) -> Result<Bytes, Refused> {
+        let after = request.after.as_deref().map(Name::new).transpose()?;
+        let limit = usize::try_from(request.limit).unwrap_or(usize::MAX).min(LIST_LINES_MAX);
+        let listed = self.shards.list(after.as_ref(), limit)?;
+        let lines = listed.into_iter().map(|one| (one.name.as_str().to_owned(), one.len)).collect();
+        Ok(Listing { lines }.to_bytes().into())
+    }
+
+    fn stats(&self) -> Result<Bytes, Refused> {
+        let stats = self.shards.stats()?;
+        Ok(StatsAnswer { objects: stats.objects, bytes: stats.bytes }.to_bytes().into())
+    }
+
+    fn free_bytes(&self) -> Result<u64, Fault> {
+        let stat = rustix::fs::statvfs(&self.dir).map_err(|e| failed(&self.dir, e))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    // ---- Key shares
+
+    fn open_share(&self, _gateway: Pin, request: &OpenShare) -> Result<Bytes, Refused> {
+        let record = KeyRecord::from_bytes(&request.record)?;
+        let batch = Batch::from_bytes(&request.batch)?;
+        let asked = OpenRequest {
+            record: &record,
+            batch: &batch,
+            person: &request.person,
+            purpose: &request.purpose,
+            at: request.at,
+        };
+        let share = self.holder.open_share(&asked)?;
+        Ok(Bytes::copy_from_slice(share.bytes()))
+    }
+
+    fn refuse(&self, request: &RefuseSubject) -> Result<Bytes, Refused> {
+        self.holder.refuse(request.subject)?;
+        Ok(Bytes::new())
+    }
+
+    // ---- What the others are told, and tell
+
+    fn status(&self) -> Result<Status, Fault> {
+        let stats = self.shards.stats()?;
+        Ok(Status {
+            number: self.config.number,
+            opened: self.holder.opened(),
+            refused_subjects: 0,
+            objects: stats.objects,
+            bytes: stats.bytes,
+            witnessed: 0,
+            starts: self.starts,
+            free_bytes: self.free_bytes()?,
+            rotten: self.rotten.load(std::sync::atomic::Ordering::Relaxed),
+            alarms: self.heard().iter().cloned().collect(),
+        })
+    }
+
+    fn heard(&self) -> MutexGuard<'_, VecDeque<Heard>> {
+        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, from: u8, alarm: Alarm) -> Result<Bytes, Refused> {
+        self.journal.note(self.clock.now(), "holder.heard", &format!("from {from}: {}: {}", alarm.code, alarm.text));
+        self.remember(Heard { from, alarm });
+        Ok(Bytes::new())
+    }
+
+    fn remember(&self, heard: Heard) {
+        let mut alarms = self.heard();
+        if alarms.len() == ALARMS_MAX {
+            alarms.pop_front();
+        }
+        alarms.push_back(heard);
+    }
+}
+
+fn has_identity(dir: &Path) -> bool {
+    dir.join("tls.cert").exists()
+}
+
+/// Counts the starts on this disk.
+fn next_start(dir: &Path) -> std::io::Result<u64> {
+    let path = dir.join(STANDING_FILE);
+    let starts = match fs::read_to_string(&path) {
+        Ok(text) => text.trim().parse::<u64>().map_err(|_| std::io::Error::other("the count of starts is no number"))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error),
+    };
+    let starts = starts.saturating_add(1);
+    write_private(&path, format!("{starts}\n").as_bytes())?;
+    Ok(starts)
+}
+
+impl Card {
+    fn with_mac(&self, join_code: &[u8; 32]) -> Vec<u8> {
+        let body = self.to_bytes();
+        let mac = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, join_code), &[CARD_CONTEXT, &body].concat());
+        Signed { body: body.into(), signature: mac.as_ref().to_vec().into() }.to_bytes()
+    }
+
+    /// The card, where it was made with this code: by the machine that the code was brought to.
+    pub fn open(bytes: &[u8], join_code: &[u8; 32]) -> Result<Self, Refused> {
+        let signed = Signed::from_bytes(bytes)?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, join_code);
+        hmac::verify(&key, &[CARD_CONTEXT, &signed.body].concat(), &signed.signature)
+            .map_err(|_| Refused::new(403, "holder.join-code", "the card was not made with this server's join code"))?;
+        Ok(Self::from_bytes(&signed.body)?)
+    }
+}
+
+impl Members {
+    /// Signed by the officer's key (Ed25519).
+    pub fn sign(&self, sign: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+        let body = self.to_bytes();
+        let signature = sign(&[MEMBERS_CONTEXT, &body].concat());
+        Signed { body: body.into(), signature: ByteVec::from(signature) }.to_bytes()
+    }
+
+    /// The list, where the officer signed it.
+    pub fn open(bytes: &[u8], officer: &[u8; 32]) -> Result<Self, Refused> {
+        let signed = Signed::from_bytes(bytes)?;
+        UnparsedPublicKey::new(&ED25519, officer)
+            .verify(&[MEMBERS_CONTEXT, &signed.body].concat(), &signed.signature)
+            .map_err(|_| Refused::new(403, "holder.unsigned", "the centre's officer did not sign this list"))?;
+        Ok(Self::from_bytes(&signed.body)?)
+    }
+}
+
+pub(crate) fn now_of(clock: &Arc<dyn Clock>) -> Timestamp {
+    clock.now()
+}

@@ -1,0 +1,220 @@
+//! A holder on another server, as the gateway's rooms see it: a location, and a holder of key shares.
+//!
+//! Those rooms wait; the network doesn't. One small runtime serves all links of a process.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use keys::{Holder, HolderError, HolderPublicKey, OpenRequest, Share};
+use kit::Id16;
+use kit::format::Version;
+use location::{
+    BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Stats,
+};
+use tokio::runtime::{Builder, Runtime};
+use zeroize::Zeroizing;
+
+use crate::call::{CallError, Link};
+use crate::wire::{self, *};
+
+/// For a disk that syncs a batch while fourteen processes share it.
+const PUT_PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The runtime that links run on.
+#[derive(Clone)]
+pub struct Network(Arc<Runtime>);
+
+impl Network {
+    pub fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("holders").enable_all().build()?;
+        Ok(Self(Arc::new(runtime)))
+    }
+
+    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.0.block_on(work)
+    }
+}
+
+/// The shards of one server.
+pub struct RemoteLocation {
+    id: String,
+    network: Network,
+    link: Arc<Link>,
+}
+
+impl RemoteLocation {
+    pub fn new(id: String, network: Network, link: Arc<Link>) -> Self {
+        Self { id, network, link }
+    }
+
+    fn io(&self, operation: &'static str, why: String) -> LocationError {
+        LocationError::Io { location: self.id.clone(), operation, source: io::Error::other(why) }
+    }
+
+    fn error(&self, operation: &'static str, name: Option<&Name>, error: CallError) -> LocationError {
+        let location = self.id.clone();
+        match error {
+            CallError::Refused(refused) => match (refused.refusal.code.as_str(), name) {
+                (FULL, _) => LocationError::Full { location, bytes: refused.refusal.number.unwrap_or(0) },
+                ("vault.location.damaged", Some(name)) => LocationError::Damaged { location, name: name.clone() },
+                _ => self.io(operation, refused.to_string()),
+            },
+            gone => LocationError::Gone { location, reason: gone.to_string() },
+        }
+    }
+
+    /// Puts some objects with one call.
+    fn put(&self, objects: &[Object<'_>]) -> Result<Vec<Put>, LocationError> {
+        let mut body = Vec::with_capacity(2 * objects.len());
+        for object in objects {
+            body.push(Bytes::from(put_head(object.name, object.len())));
+            body.extend(object.parts.iter().filter(|part| !part.is_empty()).map(|part| Bytes::copy_from_slice(part)));
+        }
+        let answer = self.network.wait(self.link.call(wire::PUT, body, PUT_PATIENCE, PutDone::MAX));
+        let answer = answer.map_err(|error| self.error("putting", None, error))?.unwrap_or_default();
+        let done = PutDone::from_bytes(&answer).map_err(|error| self.io("putting", error.to_string()))?;
+        if done.created.len() != objects.len() {
+            let text = format!("an answer for {} objects of {}", done.created.len(), objects.len());
+            return Err(self.io("putting", text));
+        }
+        Ok(done.created.iter().map(|created| if *created { Put::Created } else { Put::Exists }).collect())
+    }
+}
+
+impl Location for RemoteLocation {
+    fn id(&self) -> &str {
+        &self.id
+    }
+
+    fn put_if_absent(&self, objects: &[Object<'_>]) -> Result<Vec<Put>, LocationError> {
+        if objects.len() > BATCH_OBJECTS_MAX {
+            return Err(LocationError::BatchTooLarge { found: objects.len(), max: BATCH_OBJECTS_MAX });
+        }
+        if let Some(large) = objects.iter().find(|object| object.len() > OBJECT_BYTES_MAX) {
+            let (name, found) = (large.name.clone(), large.len() as u64);
+            return Err(LocationError::TooLarge { name, found, max: OBJECT_BYTES_MAX as u64 });
+        }
+        let mut out = Vec::with_capacity(objects.len());
+        let mut rest = objects;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take_while(|object| {
+                bytes += put_len(object.name, object.len());
+                bytes <= PUT_BYTES_MAX
+            });
+            let (now, later) = rest.split_at(fits.count().max(1));
+            out.extend(self.put(now)?);
+            rest = later;
+        }
+        Ok(out)
+    }
+
+    fn get(&self, name: &Name, range: Option<Range<u64>>) -> Result<Option<Vec<u8>>, LocationError> {
+        let request = GetRequest { name: name.as_str().to_owned(), range: range.map(|range| (range.start, range.end)) };
+        let call = self.link.call(wire::GET, vec![request.to_bytes().into()], PATIENCE, OBJECT_BYTES_MAX);
+        let answer = self.network.wait(call).map_err(|error| self.error("getting", Some(name), error))?;
+        Ok(answer.map(Vec::from))
+    }
+
+    fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Listed>, LocationError> {
+        let mut out: Vec<Listed> = Vec::new();
+        let mut after = after.cloned();
+        while out.len() < limit {
+            let wanted = (limit - out.len()).min(LIST_LINES_MAX);
+            let request = ListRequest {
+                after: after.as_ref().map(|name| name.as_str().to_owned()),
+                limit: u32::try_from(wanted).unwrap_or(u32::MAX),
+            };
+            let answer = self.network.wait(self.link.ask::<Listing>(wire::LIST, request.to_bytes(), PATIENCE));
+            let lines = answer.map_err(|error| self.error("listing", None, error))?.lines;
+            let is_last = lines.len() < wanted;
+            for (name, len) in lines {
+                let name = Name::new(name)?;
+                // A server that goes round in circles would keep us here for ever.
+                if after.as_ref().is_some_and(|after| name <= *after) {
+                    return Err(self.io("listing", format!("{name} comes after a name that it precedes")));
+                }
+                after = Some(name.clone());
+                out.push(Listed { name, len });
+            }
+            if is_last {
+                break;
+            }
+        }
+        out.truncate(limit);
+        Ok(out)
+    }
+
+    fn stats(&self) -> Result<Stats, LocationError> {
+        let answer = self.network.wait(self.link.ask::<StatsAnswer>(wire::STATS, Vec::new(), PATIENCE));
+        let StatsAnswer { objects, bytes } = answer.map_err(|error| self.error("counting", None, error))?;
+        Ok(Stats { objects, bytes })
+    }
+}
+
+/// The key shares of one server.
+pub struct RemoteHolder {
+    key: HolderPublicKey,
+    network: Network,
+    link: Arc<Link>,
+}
+
+impl RemoteHolder {
+    pub fn new(key: HolderPublicKey, network: Network, link: Arc<Link>) -> Self {
+        Self { key, network, link }
+    }
+
+    fn error(&self, error: CallError) -> HolderError {
+        let number = self.key.number();
+        match error {
+            CallError::Refused(refused) if refused.refusal.code == "keys.holder-erased" => {
+                HolderError::Erased { number }
+            }
+            CallError::Refused(refused) if refused.refusal.code == "keys.holder-sealed" => {
+                HolderError::Sealed { number }
+            }
+            _ => HolderError::Unreachable { number },
+        }
+    }
+}
+
+impl Holder for RemoteHolder {
+    fn number(&self) -> u8 {
+        self.key.number()
+    }
+
+    fn public_key(&self) -> HolderPublicKey {
+        self.key.clone()
+    }
+
+    fn open_share(&self, request: &OpenRequest<'_>) -> Result<Share, HolderError> {
+        let message = OpenShare {
+            version: Version,
+            record: request.record.to_bytes().into(),
+            batch: request.batch.to_bytes().into(),
+            person: request.person.to_owned(),
+            purpose: request.purpose.to_owned(),
+            at: request.at,
+            proof: None,
+        };
+        let call = self.link.call(wire::OPEN, vec![message.to_bytes().into()], PATIENCE, 64);
+        let answer = self.network.wait(call).map_err(|error| self.error(error))?.unwrap_or_default();
+        let number = self.key.number();
+        let share: &[u8; 32] = answer.as_ref().try_into().map_err(|_| HolderError::Sealed { number })?;
+        Ok(Share::new(number, Zeroizing::new(*share)))
+    }
+
+    fn refuse(&self, subject: Id16) -> Result<(), HolderError> {
+        let call = self.link.call(wire::REFUSE, vec![RefuseSubject { subject }.to_bytes().into()], PATIENCE, 64);
+        self.network.wait(call).map(drop).map_err(|error| self.error(error))
+    }
+
+    fn opened(&self) -> u64 {
+        let status = self.network.wait(self.link.ask::<Status>(wire::STATUS, Vec::new(), PATIENCE));
+        status.map_or(0, |status| status.opened)
+    }
+}

@@ -1,0 +1,62 @@
+//! Who is let in, and what a caller that isn't of the centre gets.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use holder::wire::{self, *};
+use holder::{CallError, Identity, Network, RemoteLocation, Shards};
+use location::{Location, LocationError, Name};
+
+use crate::support::{JOIN_CODE, Server};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn refused(network: &Network, link: &holder::Link, path: &str, body: Vec<u8>) -> (u16, String) {
+    match network.wait(link.call(path, vec![Bytes::from(body)], PATIENCE, 1 << 20)) {
+        Err(CallError::Refused(refused)) => (refused.status, refused.refusal.code),
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_stranger_reads_the_card_and_nothing_else() {
+    let server = Server::new(3, Shards::default());
+    let running = server.start(3);
+    let stranger = Identity::init(&server.dir.path().join("stranger")).unwrap();
+    let link = server.link(&running, &stranger, None);
+    for path in [wire::PUT, wire::GET, wire::LIST, wire::STATS, wire::OPEN, wire::REFUSE] {
+        assert_eq!(refused(&server.network, &link, path, Vec::new()).0, 403, "{path}");
+    }
+    for path in [wire::STATUS, wire::ALARM] {
+        assert_eq!(refused(&server.network, &link, path, Vec::new()).0, 403, "{path}");
+    }
+    let card = server.network.wait(link.call(wire::CARD, vec![], PATIENCE, 1 << 16)).unwrap().unwrap();
+    let read = Card::open(&card, &JOIN_CODE).unwrap();
+    assert_eq!((read.number, read.pin), (3, running.pin));
+    assert_eq!(Card::open(&card, &[8; 32]).unwrap_err().refusal.code, "holder.join-code");
+}
+
+#[test]
+fn a_server_with_another_certificate_is_not_believed() {
+    let server = Server::new(3, Shards::default());
+    let running = server.start(3);
+    let link = server.link(&running, &server.gateway, Some(server.gateway.pin()));
+    let location = RemoteLocation::new("server-03".into(), server.network.clone(), link);
+    let error = location.get(&Name::new("a").unwrap(), None).unwrap_err();
+    assert!(matches!(error, LocationError::Gone { .. }), "{error}");
+}
+
+#[test]
+fn a_malformed_or_oversized_call_is_refused_by_its_number() {
+    let server = Server::new(3, Shards::default());
+    let running = server.start(3);
+    let link = server.link(&running, &server.gateway, Some(running.pin));
+    let refused = |path, body| refused(&server.network, &link, path, body);
+    assert_eq!(refused("/v1/nothing", Vec::new()), (404, "holder.no-such-call".into()));
+    assert_eq!(refused(wire::GET, vec![0xff; 10]), (400, "holder.malformed".into()));
+    assert_eq!(refused(wire::PUT, vec![0, 1, 0]), (400, "holder.malformed".into()));
+    assert_eq!(refused(wire::LIST, vec![0; REQUEST_BYTES_MAX + 1]), (413, "holder.too-large".into()));
+    assert_eq!(refused(wire::OPEN, vec![0x80]), (400, "holder.malformed".into()));
+    let journal = std::fs::read_to_string(server.folder(3).join("journal.log")).unwrap();
+    assert!(journal.lines().count() >= 3 && journal.contains("holder.malformed"), "{journal}");
+}
