@@ -360,7 +360,9 @@ fn has_identity(dir: &Path) -> bool {
 fn next_start(dir: &Path) -> std::io::Result<u64> {
     let path = dir.join(STANDING_FILE);
     let starts = match fs::read_to_string(&path) {
-        Ok(text) => text.trim().parse::<u64>().map_err(|_| std::io::Error::other("the count of starts is no number"))?,
+        Ok(text) => {
+            text.trim().parse::<u64>().map_err(|_| std::io::Error::other("the count of starts is no number"))?
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
         Err(error) => return Err(error),
     };

@@ -11,9 +11,7 @@ use bytes::Bytes;
 use keys::{Holder, HolderError, HolderPublicKey, OpenRequest, Share};
 use kit::Id16;
 use kit::format::Version;
-use location::{
-    BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Stats,
-};
+use location::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Stats};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
 

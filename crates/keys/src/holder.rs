@@ -24,6 +24,9 @@ pub struct OpenRequest<'a> {
     pub at: Timestamp,
 }
 
+/// Where a holder's answer goes: called once, from any thread.
+pub type Answer = Box<dyn FnOnce(Result<Share, HolderError>) + Send>;
+
 pub trait Holder: Send + Sync {
     /// From 1 to n.
     fn number(&self) -> u8;
@@ -32,6 +35,11 @@ pub trait Holder: Send + Sync {
 
     /// Opens this holder's share and counts it, unless the subject is erased.
     fn open_share(&self, request: &OpenRequest<'_>) -> Result<Share, HolderError>;
+
+    /// As [`Self::open_share`], perhaps without waiting for it: one on another server is asked while the others are.
+    fn ask_share(&self, request: &OpenRequest<'_>, answer: Answer) {
+        answer(self.open_share(request));
+    }
 
     /// From the moment that this returns `Ok`, the holder opens nothing of `subject`, and a restart doesn't change that.
     /// Refusing twice is no error.

@@ -1,7 +1,9 @@
 //! The keyring: opens data keys by asking t of n holders, and drops those who lie.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use kit::limits::SERVERS_MAX;
 use kit::{Clock, Digest, Explain, Id16, Timestamp};
@@ -76,8 +78,22 @@ fn is_fresh(since: Timestamp, now: Timestamp, keep_ms: i64) -> bool {
     since <= now && now < since.plus_ms(keep_ms)
 }
 
-/// Opens data keys, asking holders one after the other: in one process an answer takes microseconds, and every holder
-/// beyond t that were asked would count an opening that nobody needed.
+/// What the holders said to one request, by their numbers.
+#[derive(Default)]
+struct Said {
+    good: Vec<Share>,
+    erased: Vec<u8>,
+    silent: Vec<u8>,
+    lying: Vec<u8>,
+    /// Asked, and of no help so far: for each of them one more is asked.
+    given_up: usize,
+}
+
+/// A holder that takes longer than this gets company: on a hospital's own network an answer takes milliseconds.
+const LATE: Duration = Duration::from_millis(300);
+
+/// Opens data keys, asking t holders at once and no more than are needed: every holder beyond t that were asked would
+/// count an opening that nobody needed.
 pub struct Keyring {
     /// By number, from 1.
     holders: Vec<Arc<dyn Holder>>,
@@ -154,60 +170,112 @@ impl Keyring {
     fn ask(&self, request: &OpenRequest<'_>) -> Result<DataKey, KeysError> {
         let record = request.record;
         let (t, n) = (usize::from(record.t), usize::from(record.n));
-        let mut good: Vec<Share> = Vec::with_capacity(t);
-        let (mut erased, mut silent, mut lying) = (Vec::new(), Vec::new(), Vec::new());
+        let mut said = Said { good: Vec::with_capacity(t), ..Said::default() };
         // Each subject starts at another holder, so that all of them share the work.
         let start = record.subject.0.iter().fold(0, |sum, &byte| sum + usize::from(byte)) % n;
-        for place in (0..n).map(|step| (start + step) % n) {
-            // More refuse than the key can do without: nobody need open another share of it.
-            if good.len() == t || erased.len() > n - t {
+        let mut places = (0..n).map(|step| (start + step) % n);
+        let (give, answers) = mpsc::channel();
+        let mut give = Some(give);
+        let mut waiting = Vec::with_capacity(n);
+        // True while there was one more to ask.
+        let mut ask_next = |waiting: &mut Vec<usize>| {
+            let place = places.next();
+            match (place, &give) {
+                (Some(place), Some(give)) => {
+                    let give = give.clone();
+                    waiting.push(place);
+                    // Whoever stopped listening has enough.
+                    let answer = Box::new(move |answer| drop(give.send((place, answer))));
+                    let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
+                    match self.holders.get(place) {
+                        Some(holder) => holder.ask_share(request, answer),
+                        None => answer(Err(HolderError::Unreachable { number })),
+                    }
+                }
+                // The last one: from now on an answer that never comes ends the wait.
+                _ => give = None,
+            }
+            place.is_some()
+        };
+        let (mut asked, mut late) = (0, Vec::new());
+        // More refuse than the key can do without: nobody need open another share of it.
+        while said.good.len() < t && said.erased.len() <= n - t {
+            // As many are under way as are missing.
+            let mut is_more = true;
+            while is_more && asked < said.given_up + t {
+                is_more = ask_next(&mut waiting);
+                asked += usize::from(is_more);
+            }
+            match answers.recv_timeout(LATE) {
+                Ok((place, answer)) => {
+                    waiting.retain(|&waits| waits != place);
+                    let is_good = self.hear(record, place, answer, &mut said);
+                    said.given_up += usize::from(!is_good);
+                }
+                // Slow, or cut off: another one may be faster.
+                Err(RecvTimeoutError::Timeout) => {
+                    said.given_up += 1;
+                    late.clone_from(&waiting);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if waiting.is_empty() && asked == n {
                 break;
             }
-            let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
-            let answer = match self.holders.get(place) {
-                Some(holder) => holder.open_share(request),
-                None => Err(HolderError::Unreachable { number }),
-            };
-            let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-            let health = health.get_mut(place);
-            match answer {
-                Ok(share)
-                    if share.number() == number
-                        && record.digests.get(place) == Some(&share_digest(&record.salt, number, share.bytes())) =>
-                {
-                    good.push(share);
-                    health.into_iter().for_each(|holder| holder.good += 1);
-                }
-                Ok(_) => {
-                    lying.push(number);
-                    health.into_iter().for_each(|holder| holder.lies += 1);
-                }
-                Err(error) => {
-                    let is_erased = matches!(error, HolderError::Erased { .. });
-                    if is_erased {
-                        erased.push(number)
-                    } else {
-                        silent.push(number)
-                    }
-                    health.into_iter().for_each(|holder| {
-                        *(if is_erased { &mut holder.erased } else { &mut holder.silent }) += 1;
-                        holder.last_error = Some(error.code());
-                    });
-                }
-            }
         }
+        late.retain(|place| waiting.contains(place));
+        for place in late {
+            let late = HolderError::Unreachable { number: u8::try_from(place + 1).unwrap_or(u8::MAX) };
+            self.hear(record, place, Err(late), &mut said);
+        }
+        let Said { good, erased, silent, lying, .. } = said;
         if erased.len() > n - t {
             return Err(KeysError::Refused { by: erased });
         }
         if good.len() < t {
             return Err(KeysError::NotEnoughHolders { have: good.len(), need: t, erased, silent, lying });
         }
-        let shares: Vec<_> = good.iter().map(|share| (share.number(), share.bytes())).collect();
+        let shares: Vec<_> = good.iter().take(t).map(|share| (share.number(), share.bytes())).collect();
         let key = shamir::combine(&shares).ok_or(KeysError::Crypto { step: "combining" })?;
         if commitment(&record.salt, record.subject, &key) != record.commitment {
             return Err(KeysError::Commitment { by: good.iter().map(Share::number).collect() });
         }
         Ok(DataKey::from_secret(key))
+    }
+
+    /// Judges one holder's answer; true where it helps.
+    fn hear(&self, record: &KeyRecord, place: usize, answer: Result<Share, HolderError>, said: &mut Said) -> bool {
+        let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        let health = health.get_mut(place);
+        match answer {
+            Ok(share)
+                if share.number() == number
+                    && record.digests.get(place) == Some(&share_digest(&record.salt, number, share.bytes())) =>
+            {
+                said.good.push(share);
+                health.into_iter().for_each(|holder| holder.good += 1);
+                true
+            }
+            Ok(_) => {
+                said.lying.push(number);
+                health.into_iter().for_each(|holder| holder.lies += 1);
+                false
+            }
+            Err(error) => {
+                let is_erased = matches!(error, HolderError::Erased { .. });
+                if is_erased {
+                    said.erased.push(number)
+                } else {
+                    said.silent.push(number)
+                }
+                health.into_iter().for_each(|holder| {
+                    *(if is_erased { &mut holder.erased } else { &mut holder.silent }) += 1;
+                    holder.last_error = Some(error.code());
+                });
+                false
+            }
+        }
     }
 
     /// Asks every holder to refuse `subject`. `Ok` means that so many do that the others can't open her any more, in
