@@ -14,6 +14,7 @@
 //! What is absent: no FHIR, no DICOM, no index, no policy; no plaintext of a record ever passes through here.
 
 mod call;
+mod cli;
 mod config;
 mod daemon;
 mod identity;
@@ -21,9 +22,11 @@ mod journal;
 mod node;
 mod refused;
 mod remote;
+mod watch;
 pub mod wire;
 
 pub use call::{CallError, Link};
+pub use cli::{Command, Place};
 pub use config::{Config, FILE_NAME, Shards, server_name};
 pub use daemon::Daemon;
 pub use identity::{BadPin, Identity, IdentityError, Pin, parse_hex};

@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
@@ -19,8 +20,8 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
 use keys::{Batch, Holder, KeyRecord, LocalHolder, OpenRequest};
 use kit::format::Version;
-use kit::{Blame, Clock, Entropy, Fault, Id16, SteadyClock, Timestamp};
-use location::{FolderLocation, Location, Marker, Name, Object, Put};
+use kit::{Blame, Clock, Entropy, Fault, Id16, SteadyClock};
+use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put};
 use minicbor::bytes::ByteVec;
 
 use crate::config::{Config, server_name};
@@ -61,7 +62,9 @@ pub struct Node {
     alarms: Mutex<VecDeque<Heard>>,
     journal: Journal,
     starts: u64,
-    rotten: std::sync::atomic::AtomicU64,
+    rotten: AtomicU64,
+    /// Alarms that the other servers are still to be told.
+    outbox: Mutex<Vec<Alarm>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -114,7 +117,8 @@ impl Node {
             alarms: Mutex::default(),
             journal,
             starts,
-            rotten: 0.into(),
+            rotten: AtomicU64::new(0),
+            outbox: Mutex::default(),
             clock,
             config,
         };
@@ -135,10 +139,6 @@ impl Node {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
-    }
-
-    pub(crate) fn shards(&self) -> &FolderLocation {
-        &self.shards
     }
 
     pub fn members(&self) -> Option<Members> {
@@ -328,7 +328,7 @@ impl Node {
             witnessed: 0,
             starts: self.starts,
             free_bytes: self.free_bytes()?,
-            rotten: self.rotten.load(std::sync::atomic::Ordering::Relaxed),
+            rotten: self.rotten.load(Ordering::Relaxed),
             alarms: self.heard().iter().cloned().collect(),
         })
     }
@@ -341,6 +341,40 @@ impl Node {
         self.journal.note(self.clock.now(), "holder.heard", &format!("from {from}: {}: {}", alarm.code, alarm.text));
         self.remember(Heard { from, alarm });
         Ok(Bytes::new())
+    }
+
+    /// Something that a person has to look at: into the journal, onto the status page, and to the other servers. The same
+    /// one is not raised twice while it is among the newest.
+    pub(crate) fn raise(&self, code: &str, text: String) {
+        let number = self.config.number;
+        let is_known = |heard: &Heard| heard.from == number && heard.alarm.code == code && heard.alarm.text == text;
+        if self.heard().iter().any(is_known) {
+            return;
+        }
+        tracing::error!(code, text, "alarm");
+        self.journal.note(self.clock.now(), code, &text);
+        let alarm = Alarm { code: code.to_owned(), text, at: self.clock.now() };
+        self.remember(Heard { from: number, alarm: alarm.clone() });
+        let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        if outbox.len() < ALARMS_MAX {
+            outbox.push(alarm);
+        }
+    }
+
+    pub(crate) fn take_outbox(&self) -> Vec<Alarm> {
+        std::mem::take(&mut *self.outbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads one object over; its number of rotten ones is what the status shows.
+    pub(crate) fn scrub(&self, name: &Name) {
+        if let Err(LocationError::Damaged { .. }) = self.shards.get(name, None) {
+            self.rotten.fetch_add(1, Ordering::Relaxed);
+            self.raise("holder.rotten", format!("object {name} is not as it was put: heal it from the gateway"));
+        }
+    }
+
+    pub(crate) fn page(&self, after: Option<&Name>, limit: usize) -> Vec<Listed> {
+        self.shards.list(after, limit).unwrap_or_default()
     }
 
     fn remember(&self, heard: Heard) {
@@ -404,8 +438,4 @@ impl Members {
             .map_err(|_| Refused::new(403, "holder.unsigned", "the centre's officer did not sign this list"))?;
         Ok(Self::from_bytes(&signed.body)?)
     }
-}
-
-pub(crate) fn now_of(clock: &Arc<dyn Clock>) -> Timestamp {
-    clock.now()
 }

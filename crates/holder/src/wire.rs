@@ -245,6 +245,9 @@ pub struct Members {
     /// Serials of certificates that were ended before their time.
     #[n(5)]
     pub ended: Vec<Id16>,
+    /// The verifier key of the log that the servers witness.
+    #[n(6)]
+    pub log: String,
 }
 
 impl Message for Members {
@@ -310,6 +313,26 @@ pub struct Status {
     /// The newest alarms, its own and those of others that it heard of.
     #[n(9)]
     pub alarms: Vec<Heard>,
+}
+
+impl Status {
+    /// What only ever grows, with what it is.
+    fn growing(&self) -> [(&'static str, u64); 6] {
+        [
+            ("starts", self.starts),
+            ("shares opened", self.opened),
+            ("subjects refused", self.refused_subjects),
+            ("objects", self.objects),
+            ("bytes", self.bytes),
+            ("leaves witnessed", self.witnessed),
+        ]
+    }
+
+    /// The first number that is smaller than it was: this disk was set back, or another one stands in its place.
+    pub fn fell_since(&self, before: &Self) -> Option<(&'static str, u64, u64)> {
+        let pairs = before.growing().into_iter().zip(self.growing());
+        pairs.into_iter().find(|((_, was), (_, is))| is < was).map(|((what, was), (_, is))| (what, was, is))
+    }
 }
 
 impl Message for Status {

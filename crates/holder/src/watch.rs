@@ -1,0 +1,167 @@
+//! What a holder does of itself: looks at the other servers, tells them its alarms, and reads its own objects over.
+//!
+//! A disk that was set back shows the past and believes it. Its own daemon can't know; the others remember.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use minicbor::{Decode, Encode};
+
+use crate::call::Link;
+use crate::identity::{Identity, write_private};
+use crate::node::Node;
+use crate::wire::{self, Member, Message, Status};
+
+const PEERS_FILE: &str = "peers.cbor";
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at the others.
+const EVERY: Duration = Duration::from_secs(10);
+/// Between two readings of all objects, where there are few.
+const SCRUB_PAUSE: Duration = Duration::from_secs(60);
+const PAGE: usize = 256;
+
+/// What each of the others said last.
+#[derive(Default, Encode, Decode)]
+struct Peers {
+    #[n(0)]
+    seen: BTreeMap<u8, Status>,
+}
+
+impl Message for Peers {
+    const PLACE: &'static str = PEERS_FILE;
+    const MAX: usize = 16 * 1024 * 1024;
+}
+
+pub(crate) struct Watch {
+    node: Arc<Node>,
+    identity: Identity,
+    file: PathBuf,
+    peers: Peers,
+    links: BTreeMap<u8, (Member, Arc<Link>)>,
+}
+
+impl Watch {
+    pub(crate) fn new(node: Arc<Node>, identity: Identity, dir: &std::path::Path) -> Self {
+        let file = dir.join(PEERS_FILE);
+        // A damaged memory of the others is no reason to stand still: what it would have shown is said.
+        let peers = match fs::read(&file).map(|bytes| Peers::from_bytes(&bytes)) {
+            Ok(Ok(peers)) => peers,
+            Ok(Err(error)) => {
+                node.raise("holder.peers-damaged", error.to_string());
+                Peers::default()
+            }
+            Err(_) => Peers::default(),
+        };
+        Self { node, identity, file, peers, links: BTreeMap::new() }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            self.look().await;
+            // An alarm doesn't wait for the next look.
+            for _ in 0..EVERY.as_millis() / 200 {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                self.tell().await;
+            }
+        }
+    }
+
+    /// Links to all the others, as the newest list of members has them.
+    fn relink(&mut self) {
+        let Some(members) = self.node.members() else { return };
+        let own = self.node.config().number;
+        self.links.retain(|_, (member, _)| members.servers.contains(member));
+        for member in members.servers.into_iter().filter(|member| member.number != own) {
+            if self.links.contains_key(&member.number) {
+                continue;
+            }
+            let link = member.address.parse().ok().and_then(|address| {
+                Link::new(address, &self.identity, Some(member.pin), Arc::clone(self.node.clock())).ok()
+            });
+            match link {
+                Some(link) => drop(self.links.insert(member.number, (member, Arc::new(link)))),
+                None => self.node.raise("holder.address", format!("server {}: no address", member.number)),
+            }
+        }
+    }
+
+    async fn look(&mut self) {
+        self.relink();
+        let asked: Vec<_> = self
+            .links
+            .iter()
+            .map(|(&number, (_, link))| {
+                let link = Arc::clone(link);
+                (number, tokio::spawn(async move { link.ask::<Status>(wire::STATUS, Vec::new(), PATIENCE).await }))
+            })
+            .collect();
+        let mut is_new = false;
+        for (number, asked) in asked {
+            let Ok(Ok(mut status)) = asked.await else { continue };
+            status.alarms.clear();
+            let before = self.peers.seen.get(&number);
+            if let Some((what, was, is)) = before.and_then(|before| status.fell_since(before)) {
+                let text = format!("server {number} was set back: {what} fell from {was} to {is}");
+                self.node.raise("holder.rolled-back", text);
+                // The higher numbers are remembered: the alarm stays until the server has been replaced.
+                continue;
+            }
+            is_new |= before != Some(&status);
+            self.peers.seen.insert(number, status);
+        }
+        if is_new && let Err(error) = write_private(&self.file, &self.peers.to_bytes()) {
+            tracing::warn!(%error, "what the other servers said can't be remembered");
+        }
+    }
+
+    async fn tell(&mut self) {
+        let alarms = self.node.take_outbox();
+        if alarms.is_empty() {
+            return;
+        }
+        self.relink();
+        for alarm in alarms {
+            let body = Bytes::from(alarm.to_bytes());
+            let told: Vec<_> = self
+                .links
+                .values()
+                .map(|(_, link)| {
+                    let (link, body) = (Arc::clone(link), body.clone());
+                    tokio::spawn(async move { link.call(wire::ALARM, vec![body], PATIENCE, 1024).await })
+                })
+                .collect();
+            for told in told {
+                if let Ok(Err(error)) = told.await {
+                    tracing::warn!(%error, "a server was not told of an alarm");
+                }
+            }
+        }
+    }
+}
+
+/// Reads all objects over, again and again, no faster than configured. Ends with the process.
+pub(crate) fn scrub_forever(node: &Node) {
+    let speed = node.config().shards.scrub_bytes_per_second;
+    if speed == 0 {
+        return;
+    }
+    loop {
+        let mut after = None;
+        loop {
+            let page = node.page(after.as_ref(), PAGE);
+            let Some(last) = page.last() else { break };
+            for listed in &page {
+                node.scrub(&listed.name);
+                let pause_us = listed.len.saturating_mul(1_000_000).checked_div(speed).unwrap_or(0);
+                thread::sleep(Duration::from_micros(pause_us.max(100)));
+            }
+            after = Some(last.name.clone());
+        }
+        thread::sleep(SCRUB_PAUSE);
+    }
+}
