@@ -27,6 +27,7 @@ use minicbor::bytes::ByteVec;
 use crate::config::{Config, server_name};
 use crate::identity::{Identity, Pin, write_private};
 use crate::journal::Journal;
+use crate::officer::Officer;
 use crate::refused::Refused;
 use crate::wire::{self, *};
 
@@ -423,10 +424,9 @@ impl Card {
 }
 
 impl Members {
-    /// Signed by the officer's key (Ed25519).
-    pub fn sign(&self, sign: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
+    pub fn sign(&self, officer: &Officer) -> Vec<u8> {
         let body = self.to_bytes();
-        let signature = sign(&[MEMBERS_CONTEXT, &body].concat());
+        let signature = officer.sign(&[MEMBERS_CONTEXT, &body].concat());
         Signed { body: body.into(), signature: ByteVec::from(signature) }.to_bytes()
     }
 

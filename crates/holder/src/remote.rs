@@ -4,11 +4,15 @@
 
 use std::io;
 use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keys::{Holder, HolderError, HolderPublicKey, OpenRequest, Share};
+use keys::{Answer, Holder, HolderError, HolderPublicKey, OpenRequest, Share};
 use kit::Id16;
 use kit::format::Version;
 use location::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Stats};
@@ -32,8 +36,32 @@ impl Network {
         Ok(Self(Arc::new(runtime)))
     }
 
+    /// Does `work` on this runtime's network and clock, and waits for it in the calling thread, which may itself be one of
+    /// another runtime's.
     pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        self.0.block_on(work)
+        let _entered = self.0.enter();
+        let waker = Waker::from(Arc::new(Parked(thread::current())));
+        let mut work = pin!(work);
+        loop {
+            match work.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(done) => return done,
+                Poll::Pending => thread::park(),
+            }
+        }
+    }
+
+    /// Goes on by itself.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        drop(self.0.spawn(work));
+    }
+}
+
+/// A thread that waits.
+struct Parked(Thread);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -159,25 +187,47 @@ pub struct RemoteHolder {
     key: HolderPublicKey,
     network: Network,
     link: Arc<Link>,
+    /// What it said last.
+    opened: Arc<AtomicU64>,
 }
 
 impl RemoteHolder {
-    pub fn new(key: HolderPublicKey, network: Network, link: Arc<Link>) -> Self {
-        Self { key, network, link }
+    /// `opened` is kept up to date by whoever asks the holder how it is.
+    pub fn new(key: HolderPublicKey, network: Network, link: Arc<Link>, opened: Arc<AtomicU64>) -> Self {
+        Self { key, network, link, opened }
     }
+}
 
-    fn error(&self, error: CallError) -> HolderError {
-        let number = self.key.number();
-        match error {
-            CallError::Refused(refused) if refused.refusal.code == "keys.holder-erased" => {
-                HolderError::Erased { number }
-            }
-            CallError::Refused(refused) if refused.refusal.code == "keys.holder-sealed" => {
-                HolderError::Sealed { number }
-            }
+fn error(number: u8, error: CallError) -> HolderError {
+    match error {
+        CallError::Refused(refused) => match refused.refusal.code.as_str() {
+            "keys.holder-erased" => HolderError::Erased { number },
+            "keys.holder-sealed" => HolderError::Sealed { number },
             _ => HolderError::Unreachable { number },
-        }
+        },
+        _ => HolderError::Unreachable { number },
     }
+}
+
+fn message(request: &OpenRequest<'_>) -> Bytes {
+    OpenShare {
+        version: Version,
+        record: request.record.to_bytes().into(),
+        batch: request.batch.to_bytes().into(),
+        person: request.person.to_owned(),
+        purpose: request.purpose.to_owned(),
+        at: request.at,
+        proof: None,
+    }
+    .to_bytes()
+    .into()
+}
+
+async fn open(link: &Link, number: u8, message: Bytes) -> Result<Share, HolderError> {
+    let answer = link.call(wire::OPEN, vec![message], PATIENCE, ANSWER_BYTES_MAX).await;
+    let answer = answer.map_err(|refused| error(number, refused))?.unwrap_or_default();
+    let share: &[u8; 32] = answer.as_ref().try_into().map_err(|_| HolderError::Sealed { number })?;
+    Ok(Share::new(number, Zeroizing::new(*share)))
 }
 
 impl Holder for RemoteHolder {
@@ -190,29 +240,21 @@ impl Holder for RemoteHolder {
     }
 
     fn open_share(&self, request: &OpenRequest<'_>) -> Result<Share, HolderError> {
-        let message = OpenShare {
-            version: Version,
-            record: request.record.to_bytes().into(),
-            batch: request.batch.to_bytes().into(),
-            person: request.person.to_owned(),
-            purpose: request.purpose.to_owned(),
-            at: request.at,
-            proof: None,
-        };
-        let call = self.link.call(wire::OPEN, vec![message.to_bytes().into()], PATIENCE, 64);
-        let answer = self.network.wait(call).map_err(|error| self.error(error))?.unwrap_or_default();
-        let number = self.key.number();
-        let share: &[u8; 32] = answer.as_ref().try_into().map_err(|_| HolderError::Sealed { number })?;
-        Ok(Share::new(number, Zeroizing::new(*share)))
+        self.network.wait(open(&self.link, self.number(), message(request)))
+    }
+
+    fn ask_share(&self, request: &OpenRequest<'_>, answer: Answer) {
+        let (link, number, message) = (Arc::clone(&self.link), self.number(), message(request));
+        self.network.spawn(async move { answer(open(&link, number, message).await) });
     }
 
     fn refuse(&self, subject: Id16) -> Result<(), HolderError> {
-        let call = self.link.call(wire::REFUSE, vec![RefuseSubject { subject }.to_bytes().into()], PATIENCE, 64);
-        self.network.wait(call).map(drop).map_err(|error| self.error(error))
+        let body = vec![RefuseSubject { subject }.to_bytes().into()];
+        let refused = self.network.wait(self.link.call(wire::REFUSE, body, PATIENCE, ANSWER_BYTES_MAX));
+        refused.map(drop).map_err(|refused| error(self.number(), refused))
     }
 
     fn opened(&self) -> u64 {
-        let status = self.network.wait(self.link.ask::<Status>(wire::STATUS, Vec::new(), PATIENCE));
-        status.map_or(0, |status| status.opened)
+        self.opened.load(Ordering::Relaxed)
     }
 }

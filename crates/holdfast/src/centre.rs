@@ -22,6 +22,7 @@ use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, V
 use crate::config::Config;
 use crate::control::write_private;
 use crate::diagnose::explained;
+use crate::fleet::Fleet;
 use crate::staging::{Begun, require_finished};
 use crate::standing::{self, Seen, Standing};
 use crate::{adopt, settings};
@@ -114,32 +115,50 @@ pub struct Made {
 impl NewCentre {
     /// Lays an empty centre out. An existing centre is left alone.
     pub fn lay_out(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
-        let of = if self.custodians.is_empty() { CUSTODIANS } else { self.custodians.len() };
-        if !(1..=of).contains(&usize::from(self.custodians_needed)) {
-            let text = format!("custodians needed: {}, it must be 1 to {of}, their number", self.custodians_needed);
-            return Err(Fault::new(Blame::Peer, "usage.custodians", text));
-        }
+        self.check_custodians()?;
         let begun = Begun::begin(data, "init")?;
         let made = self.lay_out_in(data, entropy)?;
         begun.finish()?;
         Ok(made)
     }
 
+    pub fn check_custodians(&self) -> Result<(), Fault> {
+        let of = if self.custodians.is_empty() { CUSTODIANS } else { self.custodians.len() };
+        if (1..=of).contains(&usize::from(self.custodians_needed)) {
+            return Ok(());
+        }
+        let text = format!("custodians needed: {}, it must be 1 to {of}, their number", self.custodians_needed);
+        Err(Fault::new(Blame::Peer, "usage.custodians", text))
+    }
+
     /// As [`Self::lay_out`], in a folder that the caller has begun and finishes.
     pub fn lay_out_in(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
         let config = Config::new(usize::from(self.shape.servers));
+        let vault = Id16(entropy.id());
+        let folders = config.server_folders(data);
+        let servers = fresh_servers(&folders, vault, entropy)?;
+        self.found(data, vault, servers, config, |_| Ok(Site::Folders(folders)), entropy)
+    }
+
+    /// Founds the vault on servers that are there; `site` is asked for once the log key is known.
+    pub fn found(
+        self,
+        data: &Path,
+        vault: Id16,
+        servers: Servers,
+        config: Config,
+        site: impl FnOnce(&Vkey) -> Result<Site, Fault>,
+        entropy: &dyn Entropy,
+    ) -> Result<Made, Fault> {
         let (recipients, secrets) = match self.custodians.is_empty() {
             false => (self.custodians, Vec::new()),
             true => (0..CUSTODIANS).map(|_| keys::new_identity()).map(|(s, r)| (r, s)).unzip(),
         };
         let (package, _recovery) = CustodianPackage::establish(self.custodians_needed, &recipients, entropy)?;
-        let vault_id = Id16(entropy.id());
-        let folders = config.server_folders(data);
-        let servers = fresh_servers(&folders, vault_id, entropy)?;
         let shape = vault::Shape::new(self.shape.shards_needed, self.shape.servers, self.shape.floor)?;
         let vault = vault::found(Founding {
-            vault: vault_id,
-            origin: format!("holdfast/{vault_id}"),
+            vault,
+            origin: format!("holdfast/{vault}"),
             shape,
             locations: servers.locations,
             holders: servers.holders,
@@ -151,7 +170,8 @@ impl NewCentre {
             entropy: Arc::new(OsEntropy),
         })?;
         let vkey = vault.vkey();
-        let centre = Centre::around(vault, config, data, lock(data)?, Task::Serve)?;
+        let site = site(&vkey)?;
+        let centre = Centre::around(vault, config, site, data, lock(data)?, Task::Serve)?;
         // So that a recovered centre knows it.
         note(centre.chart(), "centre.name", NAME_LIST, self.name.as_bytes())?;
         let config = centre.config.clone();
@@ -170,7 +190,7 @@ pub fn holder(server: &Path) -> PathBuf {
     server.join("holder")
 }
 
-fn location_id(number: u8) -> String {
+pub fn location_id(number: u8) -> String {
     format!("server-{number:02}")
 }
 
@@ -189,7 +209,72 @@ fn fresh_servers(folders: &[PathBuf], vault: Id16, entropy: &dyn Entropy) -> Res
 #[derive(Default)]
 pub struct Servers {
     pub locations: Vec<Arc<dyn Location>>,
-    holders: Vec<Arc<dyn Holder>>,
+    pub holders: Vec<Arc<dyn Holder>>,
+}
+
+/// Where a centre's servers are.
+pub enum Site {
+    /// Folders, with their holders in this process.
+    Folders(Vec<PathBuf>),
+    /// Machines of their own.
+    Fleet(Fleet),
+}
+
+impl Site {
+    fn of(config: &Config, data: &Path) -> Result<Self, Fault> {
+        match config.officer_key() {
+            Some(officer) => {
+                let officer = officer.map_err(|why| failed(data, why))?;
+                Ok(Self::Fleet(Fleet::open(&data.join("gateway"), &officer)?))
+            }
+            None => Ok(Self::Folders(config.server_folders(data))),
+        }
+    }
+
+    fn servers(&self, vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
+        match self {
+            Self::Folders(folders) => open_servers(folders, vkey, task).map_err(|fault| self.explained(fault)),
+            Self::Fleet(fleet) => Ok(fleet.servers()),
+        }
+    }
+
+    /// A fault of opening, with what is wrong at each server.
+    fn explained(&self, fault: Fault) -> Fault {
+        match self {
+            Self::Folders(folders) => explained(fault, folders),
+            Self::Fleet(fleet) => {
+                let silent = (1..).zip(fleet.look()).filter_map(|(number, seen)| Some((number, seen.err()?)));
+                let message = silent
+                    .fold(fault.message, |text, (number, why)| format!("{text}\n  {}: {why}", location_id(number)));
+                Fault { message, ..fault }
+            }
+        }
+    }
+
+    /// What each server shows of its holder now.
+    fn look(&self) -> Seen {
+        match self {
+            Self::Folders(folders) => standing::look(folders),
+            Self::Fleet(fleet) => fleet.look(),
+        }
+    }
+
+    /// What each server showed at the start. A machine that is down then is asked again whenever it is needed.
+    fn at_start(&self) -> Seen {
+        match self {
+            Self::Folders(folders) => standing::look(folders),
+            Self::Fleet(fleet) => fleet.keys(),
+        }
+    }
+
+    fn name(&self, place: usize) -> String {
+        let named = match self {
+            Self::Folders(folders) => folders.get(place).and_then(|folder| folder.file_name()),
+            Self::Fleet(_) => None,
+        };
+        let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
+        named.map_or_else(|| location_id(number), |name| name.to_string_lossy().into_owned())
+    }
 }
 
 /// What servers' folders are opened for.
@@ -291,7 +376,7 @@ pub struct Centre {
     config: Config,
     name: String,
     promise: String,
-    servers: Vec<PathBuf>,
+    site: Site,
     /// What the holders' folders showed when this centre was opened.
     holders_at_start: Seen,
     index_is_sound: bool,
@@ -334,8 +419,8 @@ impl Centre {
         let lock = lock(data)?;
         let gateway = data.join("gateway");
         let vkey = vault::remembered_vkey(&gateway)?;
-        let folders = config.server_folders(data);
-        let servers = open_servers(&folders, vkey.as_ref(), task).map_err(|fault| explained(fault, &folders))?;
+        let site = Site::of(&config, data)?;
+        let servers = site.servers(vkey.as_ref(), task)?;
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
         let vault = vault::open(Opening {
             locations: servers.locations,
@@ -346,11 +431,11 @@ impl Centre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })
-        .map_err(|error| explained(error.into(), &folders))?;
-        Self::around(vault, config, data, lock, task)
+        .map_err(|error| site.explained(error.into()))?;
+        Self::around(vault, config, site, data, lock, task)
     }
 
-    fn around(vault: Vault, config: Config, data: &Path, lock: File, task: Task) -> Result<Self, Fault> {
+    fn around(vault: Vault, config: Config, site: Site, data: &Path, lock: File, task: Task) -> Result<Self, Fault> {
         let (shape, (keys_needed, _)) = (vault.shape(), vault.quorum_of_holders());
         let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
         let promise =
@@ -373,10 +458,9 @@ impl Centre {
         .with_number_system(config.patients.number_system.clone());
         let name = name_of(&chart)?;
         let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
-        let servers = config.server_folders(data);
-        let holders_at_start = standing::look(&servers);
+        let holders_at_start = site.at_start();
         let pages = Mutex::new(None);
-        Ok(Self { config, name, promise, servers, holders_at_start, index_is_sound, treatment, pages, _lock: lock })
+        Ok(Self { config, name, promise, site, holders_at_start, index_is_sound, treatment, pages, _lock: lock })
     }
 
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
@@ -411,7 +495,8 @@ impl Centre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
-        let mut centre = Self::around(vault, config, into, lock, Task::Serve)?;
+        let site = Site::of(&config, into)?;
+        let mut centre = Self::around(vault, config, site, into, lock, Task::Serve)?;
         centre.config = settings::restored(centre.chart(), &centre.config)?;
         centre.config.save(into)?;
         begun.finish()?;
@@ -447,20 +532,21 @@ impl Centre {
 
     /// What answers now, by what the servers' disks show.
     pub fn standing(&self) -> Standing {
-        let now = standing::look(&self.servers);
-        Standing::of(self.chart().vault(), &self.servers, &self.holders_at_start, Some(&now))
+        let now = self.site.look();
+        Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.holders_at_start, Some(&now))
     }
 
     /// As [`Self::standing`], without looking at any disk: one may hang.
     pub fn standing_in_memory(&self) -> Standing {
-        Standing::of(self.chart().vault(), &self.servers, &self.holders_at_start, None)
+        Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.holders_at_start, None)
     }
 
     /// Servers that are open, and whose marker on the disk can't be read any more.
     pub fn damaged_markers(&self) -> Vec<String> {
+        let Site::Folders(folders) = &self.site else { return Vec::new() };
         let health = self.chart().vault().health();
         let is_open = |id: &String| health.locations.iter().any(|location| location.up && location.id == *id);
-        let damaged = (1..).zip(&self.servers).filter(|(_, folder)| Marker::read(&shards(folder)).is_err());
+        let damaged = (1..).zip(folders).filter(|(_, folder)| Marker::read(&shards(folder)).is_err());
         damaged.map(|(number, _)| location_id(number)).filter(is_open).collect()
     }
 

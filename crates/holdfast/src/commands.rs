@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre, NewCentre};
-use crate::{Data, INTEGRITY, Output, adopt, control, drill_system, reports};
+use crate::{Data, INTEGRITY, Output, adopt, control, drill_system, plan, reports};
 
 /// Plans larger than this are none.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
@@ -96,10 +96,18 @@ pub struct Init {
     /// Custodians that are needed to recover.
     #[arg(long, default_value_t = 2)]
     custodians_needed: u8,
+    /// Servers that are machines of their own, where `holdfast holder run` answers: the folder that `holdfast centre plan`
+    /// made. Name, servers, shards and keys are the plan's.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["servers", "shards_needed", "keys_needed", "name"])]
+    plan: Option<PathBuf>,
 }
 
 impl Init {
     pub fn run(self) -> Result<u8, Fault> {
+        if let Some(plan) = &self.plan {
+            let made = plan::found(plan, &self.data.data, self.custodians, self.custodians_needed, &OsEntropy)?;
+            return Ok(said(&made, &self.data.data, self.custodians_needed));
+        }
         let shape = centre::Shape::of(self.servers, self.shards_needed, self.keys_needed)?;
         if let Some(adopted) = adopt::adopt(&self.data.data)? {
             say!("{adopted}");
@@ -112,21 +120,23 @@ impl Init {
             custodians_needed: self.custodians_needed,
         }
         .lay_out(&self.data.data, &OsEntropy)?;
-        say!("{} is laid out in {}", made.name, self.data.data.display());
-        say!("  {}", made.promise);
-        say!(
-            "  Its log key, to be kept on paper beside the custodians' sheets (public: it tells this centre from a forged"
-        );
-        say!("  one, for `holdfast recover --vkey`):\n  {}", made.vkey);
-        if let Some(folder) = made.custodian_secrets {
-            say!("  The custodians' secrets are in {}: print them, hand them to people who share", folder.display());
-            say!(
-                "  no office, and delete the folder. Whoever has {} of them opens everything.",
-                self.custodians_needed
-            );
-        }
-        Ok(0)
+        Ok(said(&made, &self.data.data, self.custodians_needed))
     }
+}
+
+/// Says what was laid out.
+fn said(made: &centre::Made, data: &Path, custodians_needed: u8) -> u8 {
+    say!("{} is laid out in {}", made.name, data.display());
+    say!("  {}", made.promise);
+    say!(
+        "  Its log key, to be kept on paper beside the custodians' sheets (public: it tells this centre from a forged"
+    );
+    say!("  one, for `holdfast recover --vkey`):\n  {}", made.vkey);
+    if let Some(folder) = &made.custodian_secrets {
+        say!("  The custodians' secrets are in {}: print them, hand them to people who share", folder.display());
+        say!("  no office, and delete the folder. Whoever has {custodians_needed} of them opens everything.");
+    }
+    0
 }
 
 #[derive(Args)]

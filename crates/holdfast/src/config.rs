@@ -20,8 +20,13 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// One folder per server, relative to the data folder or absolute: shards, and that server's holder.
+    /// One folder per server, relative to the data folder or absolute: shards, and that server's holder. Empty where the
+    /// servers are machines of their own.
     pub servers: Vec<PathBuf>,
+    /// The officer's public key, 64 hexadecimal digits: the servers are machines, those on the list of members that she
+    /// signed, `gateway/members.cbor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub officer: Option<String>,
     pub http: Http,
     pub dimse: Dimse,
     pub operations: Operations,
@@ -89,6 +94,7 @@ impl Config {
         let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         Self {
             servers: (1..=servers).map(|n| PathBuf::from(format!("servers/server-{n:02}"))).collect(),
+            officer: None,
             http: Http { listen: local(8080), public_url: None },
             dimse: Dimse {
                 listen: local(11112),
@@ -146,7 +152,12 @@ impl Config {
             }
         }
         let config: Self = merged.try_into().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
-        if config.servers.is_empty() || config.servers.len() > kit::limits::SERVERS_MAX {
+        if let Some(officer) = config.officer_key() {
+            officer.map_err(wrong)?;
+            if !config.servers.is_empty() {
+                return Err(wrong("servers: folders beside an officer, whose list has the servers".into()));
+            }
+        } else if config.servers.is_empty() || config.servers.len() > kit::limits::SERVERS_MAX {
             let (found, maximum) = (config.servers.len(), kit::limits::SERVERS_MAX);
             return Err(wrong(format!("servers: {found} folders, at least 1 and at most {maximum} are needed")));
         }
@@ -172,6 +183,12 @@ impl Config {
             sync_folder(data)
         };
         write().map_err(|e| failed(e.to_string()))
+    }
+
+    /// Where the servers are machines of their own.
+    pub fn officer_key(&self) -> Option<Result<[u8; 32], String>> {
+        let officer = self.officer.as_deref()?;
+        Some(holder::parse_hex(officer).ok_or_else(|| "officer: it must be 64 hexadecimal digits in lower case".into()))
     }
 
     /// Each server's folder.

@@ -14,6 +14,8 @@ mod control;
 mod demo;
 mod diagnose;
 mod drill_system;
+mod fleet;
+mod plan;
 mod reports;
 mod serve;
 mod settings;
@@ -106,6 +108,12 @@ enum Command {
     /// One patient's keys.
     #[command(subcommand)]
     Patient(commands::Patient),
+    /// A centre on servers of its own: what each of them needs.
+    #[command(subcommand)]
+    Centre(plan::Command),
+    /// The daemon on each server.
+    #[command(subcommand)]
+    Holder(holder::Command),
     /// Attacks on the drill's own folders, judged by independent checkers.
     #[command(subcommand)]
     Drill(commands::Drill),
@@ -154,6 +162,11 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Plan(plan) => plan.run(),
         Command::Gate(gate) => gate.run(),
         Command::Patient(patient) => patient.run(),
+        Command::Centre(centre) => centre.run(),
+        Command::Holder(holder) => {
+            serve::logging();
+            holder.run(&mut |line| say!("{line}"))
+        }
         Command::Drill(drill) => drill.run(),
     }
 }

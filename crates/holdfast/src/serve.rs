@@ -23,7 +23,7 @@ use crate::{control, demo, settings};
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
 /// `edge` and `guard` write the lines that an operation id finds. No line of theirs names a patient.
-const DEFAULT_LOG: &str = "warn,holdfast=info,vault=info,edge=info,guard=info";
+const DEFAULT_LOG: &str = "warn,holdfast=info,vault=info,edge=info,guard=info,holder=info";
 /// Who signs in by the link that each start prints.
 const FIRST_SIGN_IN: &str = "first-sign-in";
 /// A probe waits no longer for the servers' disks; monitors give up after 5 to 10 seconds.
@@ -194,7 +194,7 @@ struct Addresses {
     dimse: SocketAddr,
 }
 
-fn logging() {
+pub fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(DEFAULT_LOG));
     // A second subscriber in one process is a test's; the first stays.

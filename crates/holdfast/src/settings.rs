@@ -22,6 +22,7 @@ fn invalid(why: impl ToString) -> Fault {
 fn of(config: &Config) -> Result<toml::Table, Fault> {
     let mut table = toml::Table::try_from(config).map_err(invalid)?;
     table.remove("servers");
+    table.remove("officer");
     for (section, key) in OF_THE_MACHINE {
         if let Some(section) = table.get_mut(section).and_then(toml::Value::as_table_mut) {
             section.remove(key);

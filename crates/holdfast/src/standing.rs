@@ -4,7 +4,7 @@
 //! while the holder still answers from memory, and not when the next start needs the custodians.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use keys::{HolderHealth, HolderPublicKey, LocalHolder};
 use serde_json::{Value, json};
@@ -42,13 +42,9 @@ pub struct Standing {
 
 impl Standing {
     /// `at_start`: what was seen when the vault was opened; `now`: what the disks show, where they were looked at.
-    pub fn of(vault: &Vault, servers: &[PathBuf], at_start: &Seen, now: Option<&Seen>) -> Self {
+    pub fn of(vault: &Vault, name: &dyn Fn(usize) -> String, at_start: &Seen, now: Option<&Seen>) -> Self {
         let health = vault.health();
         let (holders_needed, holders) = vault.quorum_of_holders();
-        let name = |place: usize| {
-            let folder = servers.get(place).and_then(|server: &PathBuf| Path::new(server).file_name());
-            folder.map_or_else(|| format!("server {}", place + 1), |name| name.to_string_lossy().into_owned())
-        };
         let unusable = vault
             .holder_keys()
             .iter()

@@ -1,0 +1,131 @@
+//! The servers as machines of their own: links to their holders, as the list of members has them.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use holder::wire::{self, Member, Members, Status};
+use holder::{Identity, Link, Network, RemoteHolder, RemoteLocation, server_name};
+use keys::{Holder, HolderPublicKey};
+use kit::{Blame, Fault, SystemClock};
+use vault::location::Location;
+
+use crate::centre::Servers;
+use crate::standing::Seen;
+
+/// How long the page that says how the servers are waits for one of them.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// In the gateway's folder.
+pub const MEMBERS: &str = "members.cbor";
+
+fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "fleet.members", format!("{}: {why}", place.display()))
+}
+
+/// One server.
+struct Server {
+    number: u8,
+    key: HolderPublicKey,
+    link: Arc<Link>,
+    opened: Arc<AtomicU64>,
+    /// What it said last, or why it said nothing.
+    last: Mutex<Result<Status, String>>,
+}
+
+/// All of them.
+pub struct Fleet {
+    network: Network,
+    servers: Vec<Server>,
+}
+
+impl Fleet {
+    /// By the list that stands in the gateway's folder, which `officer` signed.
+    pub fn open(gateway: &Path, officer: &[u8; 32]) -> Result<Self, Fault> {
+        let file = gateway.join(MEMBERS);
+        let bytes = fs::read(&file).map_err(|e| failed(&file, e))?;
+        let members = Members::open(&bytes, officer).map_err(|e| failed(&file, e))?;
+        let identity = Identity::open(gateway).map_err(|e| failed(gateway, e))?;
+        Self::of(&members, &identity)
+    }
+
+    pub fn of(members: &Members, identity: &Identity) -> Result<Self, Fault> {
+        let wrong = |member: &Member, why: String| {
+            let text = format!("{}: {why}", server_name(member.number));
+            Fault::new(Blame::Configuration, "fleet.members", text)
+        };
+        let server = |member: &Member| {
+            let address: SocketAddr = member.address.parse().map_err(|e| wrong(member, format!("its address: {e}")))?;
+            let key = HolderPublicKey::from_bytes(&member.key).map_err(|e| wrong(member, e.to_string()))?;
+            if key.number() != member.number {
+                return Err(wrong(member, format!("its key is of holder {}", key.number())));
+            }
+            let link = Link::new(address, identity, Some(member.pin), Arc::new(SystemClock))
+                .map_err(|e| wrong(member, e.to_string()))?;
+            let last = Mutex::new(Err("not asked yet".to_owned()));
+            Ok(Server { number: member.number, key, link: Arc::new(link), opened: Arc::default(), last })
+        };
+        let network = Network::start().map_err(|e| failed(Path::new("the network"), e))?;
+        Ok(Self { network, servers: members.servers.iter().map(server).collect::<Result<_, Fault>>()? })
+    }
+
+    pub fn servers(&self) -> Servers {
+        let location = |server: &Server| -> Arc<dyn Location> {
+            let (id, network) = (server_name(server.number), self.network.clone());
+            Arc::new(RemoteLocation::new(id, network, Arc::clone(&server.link)))
+        };
+        let holder = |server: &Server| -> Arc<dyn Holder> {
+            let (key, link, opened) = (server.key.clone(), Arc::clone(&server.link), Arc::clone(&server.opened));
+            Arc::new(RemoteHolder::new(key, self.network.clone(), link, opened))
+        };
+        Servers {
+            locations: self.servers.iter().map(location).collect(),
+            holders: self.servers.iter().map(holder).collect(),
+        }
+    }
+
+    /// Asks all of them at once how they are.
+    pub fn look(&self) -> Seen {
+        let asked: Vec<_> = self
+            .servers
+            .iter()
+            .map(|server| {
+                let (link, (give, answer)) = (Arc::clone(&server.link), tokio::sync::oneshot::channel());
+                self.network.spawn(async move {
+                    drop(give.send(link.ask::<Status>(wire::STATUS, Vec::new(), LOOK_PATIENCE).await));
+                });
+                answer
+            })
+            .collect();
+        self.servers
+            .iter()
+            .zip(asked)
+            .map(|(server, answer)| {
+                let answer = match self.network.wait(answer) {
+                    Ok(answer) => answer.map_err(|error| error.to_string()),
+                    Err(_) => Err("this process is ending".to_owned()),
+                };
+                if let Ok(status) = &answer {
+                    server.opened.store(status.opened, Ordering::Relaxed);
+                }
+                let seen = answer.as_ref().map(|_| server.key.clone()).map_err(Clone::clone);
+                *server.last.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+                seen
+            })
+            .collect()
+    }
+
+    /// As they were when they were asked last.
+    pub fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
+        let last = |server: &Server| server.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.servers.iter().map(|server| (server.number, last(server))).collect()
+    }
+
+    /// The public keys that the list of members has.
+    pub fn keys(&self) -> Seen {
+        self.servers.iter().map(|server| Ok(server.key.clone())).collect()
+    }
+}

@@ -1,0 +1,401 @@
+//! A centre on servers of its own: `holdfast centre plan` writes what each machine needs, `holdfast init --plan` founds the
+//! centre once their holders answer.
+//!
+//! ```text
+//! PLAN/plan.toml                     servers, addresses, join codes
+//! PLAN/officer-MOVE-OFFLINE/         the officer's key: lets servers, gateways and people in
+//! PLAN/server-01 … server-14         to each server: holder.toml, a systemd unit, a page of instructions
+//! PLAN/gateway/                      to the gateway: its certificate and key, a systemd unit, a page of instructions
+//! ```
+//!
+//! No server's key is made here: each makes its own, and shows the card of it under a code that came with its folder.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Subcommand;
+use holder::wire::{self, Card, Member, Members, Message as _, Signed};
+use holder::{Identity, Link, Network, Officer, Pin, parse_hex, server_name};
+use keys::HolderPublicKey;
+use kit::format::Version;
+use kit::{Blame, Entropy, Fault, Id16, OsEntropy, SystemClock};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use crate::centre::{Made, NewCentre, Shape, Site};
+use crate::config::Config;
+use crate::control::write_private;
+use crate::fleet::{Fleet, MEMBERS};
+use crate::staging::Begun;
+
+const PLAN: &str = "plan.toml";
+const OFFICER_FOLDER: &str = "officer-MOVE-OFFLINE";
+const OFFICER_KEY: &str = "officer.key";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Write the configuration, the units and the instructions for each server of a new centre.
+    Plan {
+        /// The centre's name, as approvals and checkpoints carry it.
+        #[arg(long, default_value = "Cancer centre")]
+        name: String,
+        #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u8).range(1..=64))]
+        servers: u8,
+        /// The servers' addresses in the order of their numbers: `10.1.2.1,10.1.2.2` or `10.1.2.1:7414,…`. Numbers, not
+        /// names: in the night of an attack nobody may be there to answer for names.
+        #[arg(long, value_delimiter = ',', required = true, value_name = "ADDR,…")]
+        addresses: Vec<String>,
+        /// The port of those that are given without one.
+        #[arg(long, default_value_t = 7414)]
+        port: u16,
+        /// Servers that are enough to put every record together again [default: 3, or fewer with few servers].
+        #[arg(long)]
+        shards_needed: Option<u8>,
+        /// Holders that are needed to open a key [default: 12 of 14; else all but two].
+        #[arg(long)]
+        keys_needed: Option<u8>,
+        /// An empty or absent folder.
+        #[arg(long, default_value = "holdfast-plan", value_name = "DIR")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plan {
+    name: String,
+    vault: String,
+    officer: String,
+    shards_needed: u8,
+    keys_needed: u8,
+    servers: Vec<Server>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Server {
+    address: SocketAddr,
+    join_code: String,
+}
+
+fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "plan.folder", format!("{}: {why}", place.display()))
+}
+
+fn usage(text: String) -> Fault {
+    Fault::new(Blame::Peer, "usage.plan", text)
+}
+
+fn hex(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl Command {
+    pub fn run(self) -> Result<u8, Fault> {
+        let Self::Plan { name, servers, addresses, port, shards_needed, keys_needed, out } = self;
+        let addresses = socket_addresses(&addresses, port, servers)?;
+        let shape = Shape::of(servers, shards_needed, keys_needed)?;
+        write(&name, shape, &addresses, &out, &OsEntropy)?;
+        say!("{name}: {servers} servers are planned in {}", out.display());
+        say!("  1. copy server-01 … to the servers, one folder to each, and follow its RUNBOOK.md (two commands);");
+        say!("  2. copy the whole folder to the gateway: holdfast init --plan {}", out.display());
+        say!("  3. put {OFFICER_FOLDER} on two offline media and delete it here: it lets servers and gateways in.");
+        say!("  {}", shape.promise());
+        Ok(0)
+    }
+}
+
+fn socket_addresses(texts: &[String], port: u16, servers: u8) -> Result<Vec<SocketAddr>, Fault> {
+    let parse = |text: &String| {
+        let with_port = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
+        text.parse::<SocketAddr>().or_else(|_| with_port()).map_err(|_| usage(format!("{text}: no IP address")))
+    };
+    let addresses = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    if addresses.len() != usize::from(servers) {
+        return Err(usage(format!("{} addresses for {servers} servers", addresses.len())));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    match addresses.iter().find(|address| !seen.insert(**address)) {
+        Some(twice) => Err(usage(format!("{twice} is the address of two servers"))),
+        None => Ok(addresses),
+    }
+}
+
+fn write(name: &str, shape: Shape, addresses: &[SocketAddr], out: &Path, entropy: &dyn Entropy) -> Result<(), Fault> {
+    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(failed(out, "not empty").guidance("nothing was changed; name an empty or absent folder"));
+    }
+    let random = || {
+        let mut bytes = Zeroizing::new([0; 32]);
+        entropy.fill(bytes.as_mut());
+        bytes
+    };
+    let seed = random();
+    let officer = Officer::from_seed(&seed).ok_or_else(|| failed(out, "no seed"))?;
+    let vault = Id16(entropy.id());
+    let gateway = out.join("gateway");
+    let identity = Identity::init(&gateway).map_err(|e| failed(&gateway, e))?;
+    let officer_folder = out.join(OFFICER_FOLDER);
+    let text = Zeroizing::new(format!(
+        "# The officer's key of {name}. Whoever has it lets servers, gateways and people in. Keep it offline.\n{}\n",
+        hex(seed.as_ref()).as_str()
+    ));
+    private(&officer_folder, OFFICER_KEY, text.as_bytes())?;
+    let plan = Plan {
+        name: name.to_owned(),
+        vault: vault.to_string(),
+        officer: officer.public(),
+        shards_needed: shape.shards_needed,
+        keys_needed: shape.keys_needed,
+        servers: addresses
+            .iter()
+            .map(|address| Server { address: *address, join_code: hex(random().as_ref()).to_string() })
+            .collect(),
+    };
+    for (number, server) in (1..).zip(&plan.servers) {
+        let folder = out.join(server_name(number));
+        holder::Config {
+            vault: plan.vault.clone(),
+            number,
+            listen: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), server.address.port()),
+            officer: plan.officer.clone(),
+            gateways: vec![identity.pin().to_string()],
+            join_code: server.join_code.clone(),
+            shards: holder::Shards::default(),
+        }
+        .save(&folder)?;
+        private(&folder, "RUNBOOK.md", server_runbook(name, number, server.address).as_bytes())?;
+        private(&folder, "holdfast-holder.service", HOLDER_UNIT.as_bytes())?;
+    }
+    private(&gateway, "RUNBOOK.md", gateway_runbook(name, addresses).as_bytes())?;
+    private(&gateway, "holdfast.service", GATEWAY_UNIT.as_bytes())?;
+    let text = toml::to_string_pretty(&plan).map_err(|e| failed(out, e))?;
+    private(out, PLAN, text.as_bytes())
+}
+
+fn private(folder: &Path, file: &str, bytes: &[u8]) -> Result<(), Fault> {
+    let path = folder.join(file);
+    fs::create_dir_all(folder).and_then(|()| write_private(&path, bytes)).map_err(|e| failed(&path, e))
+}
+
+/// The officer's key from a file: its first line that is no comment.
+pub fn officer_key(file: &Path) -> Result<Officer, Fault> {
+    let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| failed(file, e))?);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let seed = line.and_then(parse_hex).ok_or_else(|| failed(file, "no line is 64 hexadecimal digits"))?;
+    Officer::from_seed(&Zeroizing::new(seed)).ok_or_else(|| failed(file, "no key"))
+}
+
+/// Founds the centre of a plan whose holders answer.
+pub fn found(
+    folder: &Path,
+    data: &Path,
+    custodians: Vec<String>,
+    custodians_needed: u8,
+    entropy: &dyn Entropy,
+) -> Result<Made, Fault> {
+    let file = folder.join(PLAN);
+    let text = Zeroizing::new(fs::read_to_string(&file).map_err(|e| failed(&file, e))?);
+    let plan: Plan = toml::from_str(&text).map_err(|e| failed(&file, e))?;
+    let vault = Id16(parse_hex(&plan.vault).ok_or_else(|| failed(&file, "vault: no 32 hexadecimal digits"))?);
+    let officer = officer_key(&folder.join(OFFICER_FOLDER).join(OFFICER_KEY))?;
+    let servers = u8::try_from(plan.servers.len()).unwrap_or(u8::MAX);
+    let new = NewCentre {
+        name: plan.name.clone(),
+        shape: Shape::of(servers, Some(plan.shards_needed), Some(plan.keys_needed))?,
+        custodians,
+        custodians_needed,
+    };
+    new.check_custodians()?;
+    let begun = Begun::begin(data, "init")?;
+    let gateway = data.join("gateway");
+    for name in ["tls.key", "tls.cert"] {
+        let bytes = Zeroizing::new(fs::read(folder.join("gateway").join(name)).map_err(|e| failed(folder, e))?);
+        private(&gateway, name, &bytes)?;
+    }
+    let identity = Identity::open(&gateway).map_err(|e| failed(&gateway, e))?;
+    let network = Network::start().map_err(|e| failed(folder, e))?;
+    let mut list = Members {
+        format: Version,
+        vault,
+        version: 1,
+        servers: members(&plan, vault, &identity, &network)?,
+        gateways: vec![identity.pin()],
+        ended: Vec::new(),
+        log: String::new(),
+    };
+    let config = Config { officer: Some(plan.officer.clone()), ..Config::new(0) };
+    let fleet = Fleet::of(&list, &identity)?;
+    let made = new.found(
+        data,
+        vault,
+        fleet.servers(),
+        config,
+        |vkey| {
+            list.log = vkey.to_string();
+            let signed = list.sign(&officer);
+            private(&gateway, MEMBERS, &signed)?;
+            bring(&list, &signed, &identity, &network)?;
+            Ok(Site::Fleet(Fleet::of(&list, &identity)?))
+        },
+        entropy,
+    )?;
+    begun.finish()?;
+    Ok(made)
+}
+
+/// Reads all servers' cards, and believes those that were made with the code that was brought there.
+fn members(plan: &Plan, vault: Id16, identity: &Identity, network: &Network) -> Result<Vec<Member>, Fault> {
+    let mut troubles = Vec::new();
+    let mut members = Vec::new();
+    for (number, server) in (1..).zip(&plan.servers) {
+        match card(server, number, vault, identity, network) {
+            Ok(member) => members.push(member),
+            Err(why) => troubles.push(format!("{} at {}: {why}", server_name(number), server.address)),
+        }
+    }
+    if troubles.is_empty() {
+        return Ok(members);
+    }
+    let text = format!("{} of {} servers don't answer as planned", troubles.len(), plan.servers.len());
+    let message = troubles.iter().fold(text, |text, trouble| format!("{text}\n  {trouble}"));
+    Err(Fault::new(Blame::Configuration, "plan.servers", message)
+        .guidance("nothing was founded; follow RUNBOOK.md there, then repeat: all servers are needed this once"))
+}
+
+fn card(server: &Server, number: u8, vault: Id16, identity: &Identity, network: &Network) -> Result<Member, String> {
+    let code = parse_hex(&server.join_code).ok_or("join_code: no 64 hexadecimal digits")?;
+    let read = |pin: Option<Pin>| {
+        let link = Link::new(server.address, identity, pin, Arc::new(SystemClock)).map_err(|e| e.to_string())?;
+        let answer = network.wait(link.call(wire::CARD, Vec::new(), PATIENCE, Signed::MAX));
+        let bytes = answer.map_err(|e| e.to_string())?.unwrap_or_default();
+        Card::open(&bytes, &code).map_err(|e| e.to_string())
+    };
+    // Whoever passed another's card on doesn't have its key: the second time it has to.
+    let card = read(None).and_then(|card| read(Some(card.pin)))?;
+    if (card.number, card.vault) != (number, vault) {
+        return Err(format!("it is {} of vault {}", server_name(card.number), card.vault));
+    }
+    HolderPublicKey::from_bytes(&card.key).map_err(|e| e.to_string())?;
+    let Card { pin, witness, key, .. } = card;
+    Ok(Member { number, address: server.address.to_string(), pin, witness, key })
+}
+
+/// Brings the list of members to all servers.
+pub fn bring(list: &Members, signed: &[u8], identity: &Identity, network: &Network) -> Result<(), Fault> {
+    for member in &list.servers {
+        let wrong = |why: String| {
+            Fault::new(Blame::Configuration, "plan.members", format!("{}: {why}", server_name(member.number)))
+        };
+        let address = member.address.parse().map_err(|_| wrong("no address".to_owned()))?;
+        let link =
+            Link::new(address, identity, Some(member.pin), Arc::new(SystemClock)).map_err(|e| wrong(e.to_string()))?;
+        let body = vec![bytes::Bytes::copy_from_slice(signed)];
+        network.wait(link.call(wire::MEMBERS, body, PATIENCE, 1024)).map_err(|e| wrong(e.to_string()))?;
+    }
+    Ok(())
+}
+
+fn server_runbook(name: &str, number: u8, address: SocketAddr) -> String {
+    let server = server_name(number);
+    format!(
+        "# {name}: {server}, {address}\n\n\
+         This machine keeps one of the shards of every record, one share of every key, and an eye on the log. It opens \
+         nothing by itself.\n\n\
+         1. Install the program `holdfast-holder` to /usr/local/bin, and make its account:\n   \
+            `useradd --system --home-dir /var/lib/holdfast-holder --create-home holdfast`\n\
+         2. Copy this folder to /var/lib/holdfast-holder (mode 700, owned by holdfast), on a disk of this machine.\n\
+         3. As holdfast: `holdfast-holder init --dir /var/lib/holdfast-holder`. It makes this machine's own keys; they \
+            never leave it, and no copy of them is needed.\n\
+         4. `cp /var/lib/holdfast-holder/holdfast-holder.service /etc/systemd/system/ && systemctl enable --now \
+            holdfast-holder`\n\
+         5. Open the firewall for TCP port {port} from the gateway and the other servers, and for nobody else.\n\n\
+         The administrator of this machine should not be the administrator of more than two others: one who has all \
+         of them is one server.\n\n\
+         **When it is lost**: don't restore its disk from a copy (the others would notice and refuse it). Set up a new \
+         machine.\n\n\
+         **What it refused and noticed**: journal.log in its folder.\n",
+        port = address.port()
+    )
+}
+
+fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
+    let servers = (1..)
+        .zip(addresses)
+        .fold(String::new(), |text, (number, address)| format!("{text}- {} at {address}\n", server_name(number)));
+    format!(
+        "# {name}: the gateway\n\n\
+         It can be lost: whoever has the plan and the officer's key makes another one. It keeps no record and opens \
+         nothing without the servers.\n\n\
+         1. Install the program `holdfast` to /usr/local/bin, and make its account:\n   \
+            `useradd --system --home-dir /var/lib/holdfast --create-home holdfast`\n\
+         2. When all servers run: `holdfast init --plan PLAN --data /var/lib/holdfast/data` as holdfast, with the whole \
+            folder of the plan, the officer's key in it.\n\
+         3. Hand the custodians' sheets out and delete them here; take the officer's key away; delete the plan here.\n\
+         4. `cp PLAN/gateway/holdfast.service /etc/systemd/system/ && systemctl enable --now holdfast`\n\
+         5. Addresses, AE titles and peers stand in /var/lib/holdfast/data/gateway/holdfast.toml.\n\n\
+         Its servers:\n\n{servers}"
+    )
+}
+
+const HOLDER_UNIT: &str = "\
+[Unit]
+Description=Holdfast holder
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+User=holdfast
+ExecStart=/usr/local/bin/holdfast-holder run --dir /var/lib/holdfast-holder
+Restart=always
+RestartSec=2
+LimitNOFILE=4096
+LimitCORE=0
+ReadWritePaths=/var/lib/holdfast-holder
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+RestrictAddressFamilies=AF_INET AF_INET6
+MemoryDenyWriteExecute=yes
+SystemCallFilter=@system-service
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target
+";
+
+const GATEWAY_UNIT: &str = "\
+[Unit]
+Description=Holdfast gateway
+After=network-online.target
+Wants=network-online.target
+
+[Service]
+User=holdfast
+ExecStart=/usr/local/bin/holdfast serve --data /var/lib/holdfast/data
+Restart=always
+RestartSec=2
+LimitNOFILE=16384
+LimitCORE=0
+ReadWritePaths=/var/lib/holdfast
+ProtectSystem=strict
+ProtectHome=yes
+PrivateTmp=yes
+PrivateDevices=yes
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+RestrictAddressFamilies=AF_INET AF_INET6
+MemoryDenyWriteExecute=yes
+SystemCallFilter=@system-service
+UMask=0077
+
+[Install]
+WantedBy=multi-user.target
+";
