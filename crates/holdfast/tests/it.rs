@@ -1,6 +1,8 @@
 //! The command line, as an operator uses it: every command is the real binary in a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
+#[path = "it/fleet.rs"]
+mod fleet;
 #[path = "it/gating.rs"]
 mod gating;
 #[path = "it/laying_out.rs"]
@@ -169,10 +171,17 @@ impl Site {
 
 /// One GET: status, headers, body.
 fn get(address: &str, path: &str, headers: &str) -> (u16, String, String) {
+    exchange("GET", address, path, headers, "")
+}
+
+/// One request: status, headers, body.
+fn exchange(method: &str, address: &str, path: &str, headers: &str, body: &str) -> (u16, String, String) {
     use std::io::{Read, Write};
     let host = address.trim_start_matches("http://");
     let mut stream = std::net::TcpStream::connect(host).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n").unwrap();
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{length}{headers}\r\n");
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();

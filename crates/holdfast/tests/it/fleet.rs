@@ -1,0 +1,259 @@
+//! A centre on fourteen holders, each a process of its own: founded by the plan, and what it bears.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Server, Site, exchange, get};
+
+const SERVERS: usize = 14;
+const JSON: &str = "Content-Type: application/fhir+json\r\n";
+
+/// The holders' processes; they go with the test.
+struct Fleet {
+    site: Site,
+    addresses: Vec<String>,
+    processes: Mutex<Vec<Option<Child>>>,
+}
+
+impl Fleet {
+    /// Planned, each holder initialised and running, the centre founded.
+    fn found() -> Self {
+        let site = Site::new();
+        // Free now; nobody else asks for these numbers within the next second.
+        let free: Vec<TcpListener> = (0..SERVERS).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let addresses: Vec<String> = free.iter().map(|one| one.local_addr().unwrap().to_string()).collect();
+        drop(free);
+        let plan = site.path("plan");
+        let arguments =
+            ["centre", "plan", "--name", "Test centre", "--addresses", &addresses.join(","), "--out", &plan];
+        site.done(&arguments);
+        let fleet = Self { site, addresses, processes: Mutex::new((0..SERVERS).map(|_| None).collect()) };
+        for at in 0..SERVERS {
+            fleet.site.done(&["holder", "init", "--dir", &fleet.folder(at).display().to_string()]);
+            fleet.start(at);
+        }
+        fleet.wait_for_all();
+        let said = fleet.site.done(&["init", "--plan", &plan]);
+        assert!(said.out.contains("any 11 may be lost"), "{}", said.out);
+        fleet
+    }
+
+    fn folder(&self, at: usize) -> PathBuf {
+        self.site.0.path().join("plan").join(format!("server-{:02}", at + 1))
+    }
+
+    fn start(&self, at: usize) {
+        let (folder, name) = (self.folder(at), |what: &str| self.site.path(&format!("holder-{at}.{what}")));
+        let process = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+            .args(["holder", "run", "--dir"])
+            .arg(folder)
+            .args(["--listen", &self.addresses[at]])
+            .stdout(File::create(name("out")).unwrap())
+            .stderr(File::options().create(true).append(true).open(name("err")).unwrap())
+            .spawn()
+            .unwrap();
+        self.processes.lock().unwrap()[at] = Some(process);
+    }
+
+    fn kill(&self, at: usize) {
+        if let Some(mut process) = self.processes.lock().unwrap()[at].take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    fn signal(&self, at: usize, signal: &str) {
+        let id = self.processes.lock().unwrap()[at].as_ref().map(Child::id);
+        if let Some(id) = id {
+            assert!(Command::new("kill").args([signal, &id.to_string()]).status().unwrap().success());
+        }
+    }
+
+    fn wait_for_all(&self) {
+        for address in &self.addresses {
+            let begun = Instant::now();
+            while std::net::TcpStream::connect(address).is_err() {
+                assert!(begun.elapsed() < Duration::from_secs(60), "{address} does not answer");
+                thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+
+    fn token(&self) -> String {
+        let said = self.site.done(&["token", "new", "--role", "oncologist", "--subject", "t", "--json"]).json();
+        format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap())
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for at in 0..SERVERS {
+            self.kill(at);
+        }
+    }
+}
+
+fn patient(number: usize) -> String {
+    format!(
+        r#"{{"resourceType":"Patient","identifier":[{{"system":"urn:example:number","value":"F-{number}"}}],"birthDate":"1961-04-{:02}"}}"#,
+        number % 28 + 1
+    )
+}
+
+/// Keeps one patient; her address where it was acknowledged.
+fn keep(server: &Server, token: &str, number: usize) -> Option<String> {
+    let headers = format!("{JSON}{token}");
+    let (status, _, body) =
+        exchange("POST", server.ready["http"].as_str().unwrap(), "/fhir/Patient", &headers, &patient(number));
+    if status != 201 {
+        return None;
+    }
+    let kept: Value = serde_json::from_str(&body).unwrap();
+    Some(format!("/fhir/Patient/{}", kept["id"].as_str().unwrap()))
+}
+
+fn is_there(server: &Server, token: &str, address: &str, number: usize) -> bool {
+    let (status, _, body) = get(server.ready["http"].as_str().unwrap(), address, token);
+    status == 200 && body.contains(&format!("\"F-{number}\"")) && body.contains(&format!("-{:02}\"", number % 28 + 1))
+}
+
+#[test]
+fn two_servers_may_be_down_for_everything_and_five_for_writing() {
+    let fleet = Fleet::found();
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    let first = keep(&server, &token, 1).unwrap();
+    for at in [3, 9] {
+        fleet.kill(at);
+    }
+    let second = keep(&server, &token, 2).unwrap();
+    assert!(is_there(&server, &token, &first, 1) && is_there(&server, &token, &second, 2));
+    let (status, _, ready) = get(server.ready["operations"].as_str().unwrap(), "/readyz", "");
+    assert_eq!(status, 200, "{ready}");
+    for line in
+        ["12 of 14 locations up; 9 more may be lost", "12 of 14 holders answer; 0 more", "server-04: its shards"]
+    {
+        assert!(ready.contains(line), "{line}: {ready}");
+    }
+    for at in [0, 1, 2] {
+        fleet.kill(at);
+    }
+    // Keys are opened by twelve, and nine are left; a new patient's key is dealt with public keys alone.
+    assert!(keep(&server, &token, 3).is_some(), "nine locations are the floor");
+    fleet.kill(4);
+    assert!(keep(&server, &token, 4).is_none(), "eight are below it");
+    drop(server);
+    let said =
+        fleet.site.run(&["serve", "--http", "127.0.0.1:0", "--dimse", "127.0.0.1:0", "--operations", "127.0.0.1:0"]);
+    assert_eq!(said.exit, 1, "{}", said.out);
+    assert!(said.err.contains("server-01: "), "who is missing is said: {}", said.err);
+
+    for at in [0, 1, 2, 3, 4, 9] {
+        fleet.start(at);
+    }
+    fleet.wait_for_all();
+    let server = fleet.site.serve(&[]);
+    let begun = Instant::now();
+    loop {
+        let (_, _, ready) = get(server.ready["operations"].as_str().unwrap(), "/readyz", "");
+        if ready.starts_with("14 of 14 locations up; 11 more may be lost\n14 of 14 holders answer; 2 more") {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(120), "what was missed is healed when they are back: {ready}");
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert!(is_there(&server, &token, &first, 1) && is_there(&server, &token, &second, 2));
+    drop(server);
+    assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
+}
+
+/// Holders are killed, paused and started again at random, two at a time, while records are kept and read.
+#[test]
+fn holders_come_and_go_under_load() {
+    const SECONDS: u64 = 20;
+    let fleet = Fleet::found();
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    let (is_over, kept) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let mut disturbed = 0;
+    thread::scope(|scope| {
+        for writer in 0..3 {
+            let (fleet_is_over, kept, server, token) = (&is_over, &kept, &server, &token);
+            scope.spawn(move || {
+                for step in 0.. {
+                    if fleet_is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let number = writer * 100_000 + step;
+                    if let Some(address) = keep(server, token, number) {
+                        kept.lock().unwrap().push((number, address));
+                    }
+                }
+            });
+        }
+        // A linear congruential generator (D. Knuth, MMIX) is random enough to choose servers by.
+        let mut random = 7u64;
+        let mut next = |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % below
+        };
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(SECONDS) {
+            let (killed, paused) = (next(SERVERS), next(SERVERS));
+            fleet.kill(killed);
+            if paused != killed {
+                fleet.signal(paused, "-STOP");
+            }
+            thread::sleep(Duration::from_millis(300 + 50 * next(20) as u64));
+            fleet.signal(paused, "-CONT");
+            fleet.start(killed);
+            disturbed += 1;
+            thread::sleep(Duration::from_millis(100 * next(8) as u64));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+    let kept = kept.into_inner().unwrap();
+    println!("{} records acknowledged, while {disturbed} pairs of servers were disturbed", kept.len());
+    assert!(kept.len() > 20 && disturbed > 5, "{} records, {disturbed} disturbances", kept.len());
+    fleet.wait_for_all();
+    let begun = Instant::now();
+    while !get(server.ready["operations"].as_str().unwrap(), "/readyz", "").2.starts_with("14 of 14 locations up; 11") {
+        assert!(begun.elapsed() < Duration::from_secs(120), "everything is healed");
+        thread::sleep(Duration::from_millis(200));
+    }
+    // By a gateway that remembers nothing of it.
+    server.stop();
+    let server = fleet.site.serve(&[]);
+    for (number, address) in &kept {
+        assert!(is_there(&server, &token, address, *number), "{address} was acknowledged");
+    }
+    drop(server);
+    let said = fleet.site.done(&["verify"]);
+    assert!(said.out.starts_with("whole"), "{}", said.out);
+}
+
+#[test]
+fn a_plan_is_founded_once_all_servers_answer_and_not_by_a_foreign_one() {
+    let site = Site::new();
+    let plan = site.path("plan");
+    let said =
+        site.run(&["centre", "plan", "--servers", "3", "--addresses", "127.0.0.1,127.0.0.1,10.0.0.1", "--out", &plan]);
+    assert_eq!(said.exit, 2, "{}", said.err);
+    assert!(said.err.contains("127.0.0.1:7414 is the address of two servers"), "{}", said.err);
+    let said = site.run(&["centre", "plan", "--servers", "3", "--addresses", "127.0.0.1", "--out", &plan]);
+    assert!(said.exit == 2 && said.err.contains("1 addresses for 3 servers"), "{}", said.err);
+    assert!(!fs::exists(&plan).unwrap(), "nothing was written");
+    site.done(&["centre", "plan", "--servers", "1", "--addresses", "127.0.0.1:1", "--out", &plan]);
+    let said = site.run(&["init", "--plan", &plan]);
+    assert_eq!(said.exit, 1);
+    assert!(said.err.contains("server-01 at 127.0.0.1:1") && said.err.contains("nothing was founded"), "{}", said.err);
+    assert!(!fs::exists(site.data()).unwrap(), "nothing is left");
+}
