@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
@@ -45,7 +46,7 @@ pub(crate) fn router(treatment: Arc<Treatment>, places: Places) -> Router {
 
 async fn check(
     State(Gate { treatment, places }): State<Gate>,
-    Query(asked): Query<Asked>,
+    asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -53,13 +54,17 @@ async fn check(
     let operation = OperationId::random(treatment.chart().entropy());
     let refuse = |status, blame, code, why: &str| answer(status, Fault::new(blame, code, why).during(operation));
     let token = bearer(&headers).unwrap_or_default();
+    let Ok(Query(asked)) = asked else {
+        let why = "the parameters are patient=ID and fraction-group=N, each at most once";
+        return refuse(StatusCode::BAD_REQUEST, Blame::Peer, "gate.parameter", why);
+    };
     // Before a byte of the body is read: who sends no good token sends no 40 MiB either.
     let Ok(caller) = guard.authenticate_bearer(token) else {
         let why = "a bearer token of this centre is needed";
         let refusal = refuse(StatusCode::UNAUTHORIZED, Blame::Forbidden, "gate.unauthenticated", why);
         return ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response();
     };
-    let Some(_place) = places.take(token) else {
+    let Some(_place) = places.take(token).await else {
         let why = "too many plans are on their way, by this token or in all; ask again in a moment";
         return refuse(StatusCode::TOO_MANY_REQUESTS, Blame::Peer, "gate.busy", why);
     };
@@ -98,6 +103,8 @@ async fn check(
     }
 }
 
+/// A refusal, as everywhere over HTTP: an OperationOutcome.
 fn answer(status: StatusCode, fault: Fault) -> Response {
-    (status, Json(fault)).into_response()
+    let body = chart::fhir::fault_outcome(&fault).to_string();
+    (status, [(header::CONTENT_TYPE, "application/fhir+json")], body).into_response()
 }

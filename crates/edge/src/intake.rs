@@ -2,7 +2,7 @@
 //! number.
 //!
 //! A place for a body is taken by token, so that one client that trickles keeps the others neither from reading nor
-//! from writing.
+//! from writing. Who comes while his are taken waits a while, unread: a client that sends fifty at once is served.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -19,6 +19,12 @@ const BODIES_MAX: usize = 32;
 
 /// Of these, one token's: the interface of a hospital's system sends some in parallel, a stolen one no more than that.
 const BODIES_OF_ONE_MAX: usize = 8;
+
+/// One token's requests that wait for a place; each costs a connection and no more.
+const WAITING_OF_ONE_MAX: usize = 256;
+
+/// How long one waits: clients give up after 30 seconds, and should hear why before.
+const PLACE_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A body that trickles in holds a place that others wait for.
 pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
@@ -39,16 +45,28 @@ pub(crate) struct Places(Arc<Shared>);
 
 struct Shared {
     all: Arc<Semaphore>,
-    of_one: Mutex<HashMap<u64, usize>>,
+    of_one: Mutex<HashMap<u64, OfOne>>,
     /// Keyed, so that nobody can choose a token that shares another's count.
     hasher: RandomState,
 }
 
+/// One token's places, and who has one or waits for it.
+struct OfOne {
+    places: Arc<Semaphore>,
+    here: usize,
+}
+
 /// One body's place, until it is dropped.
 pub(crate) struct Place {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+    _here: Here,
+}
+
+/// That somebody is here with a token.
+struct Here {
     shared: Arc<Shared>,
     token: u64,
-    _all: OwnedSemaphorePermit,
 }
 
 impl Default for Places {
@@ -59,26 +77,37 @@ impl Default for Places {
 }
 
 impl Places {
-    /// A place for a body of this token's; none where it has its share, or all are taken: the client may try again.
-    pub(crate) fn take(&self, token: &str) -> Option<Place> {
-        let all = Arc::clone(&self.0.all).try_acquire_owned().ok()?;
-        let token = self.0.hasher.hash_one(token);
+    /// A place for a body of this token's, once there is one; none where too many wait already, or for too long: the
+    /// client may try again.
+    pub(crate) async fn take(&self, token: &str) -> Option<Place> {
+        let (here, own) = self.come(self.0.hasher.hash_one(token))?;
+        let wait = async {
+            // His own first: one token's crowd waits among itself.
+            let own = own.acquire_owned().await.ok()?;
+            Some((own, Arc::clone(&self.0.all).acquire_owned().await.ok()?))
+        };
+        let (own, all) = tokio::time::timeout(PLACE_TIME_MAX, wait).await.ok()??;
+        Some(Place { _own: own, _all: all, _here: here })
+    }
+
+    fn come(&self, token: u64) -> Option<(Here, Arc<Semaphore>)> {
         let mut of_one = self.0.of_one.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = of_one.entry(token).or_default();
-        if *taken >= BODIES_OF_ONE_MAX {
+        let new = || OfOne { places: Arc::new(Semaphore::new(BODIES_OF_ONE_MAX)), here: 0 };
+        let one = of_one.entry(token).or_insert_with(new);
+        if one.here >= BODIES_OF_ONE_MAX + WAITING_OF_ONE_MAX {
             return None;
         }
-        *taken += 1;
-        Some(Place { shared: Arc::clone(&self.0), token, _all: all })
+        one.here += 1;
+        Some((Here { shared: Arc::clone(&self.0), token }, Arc::clone(&one.places)))
     }
 }
 
-impl Drop for Place {
+impl Drop for Here {
     fn drop(&mut self) {
         let mut of_one = self.shared.of_one.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = of_one.get_mut(&self.token) {
-            *taken -= 1;
-            if *taken == 0 {
+        if let Some(one) = of_one.get_mut(&self.token) {
+            one.here -= 1;
+            if one.here == 0 {
                 of_one.remove(&self.token);
             }
         }
@@ -119,16 +148,39 @@ async fn collected(mut body: Body, bytes_max: usize) -> Result<Option<Vec<u8>>, 
 mod tests {
     use super::*;
 
-    #[test]
-    fn one_token_takes_its_share_and_no_more() {
+    #[tokio::test(start_paused = true)]
+    async fn one_token_takes_its_share_and_the_rest_waits() {
         let places = Places::default();
-        let of_one: Vec<Place> = std::iter::from_fn(|| places.take("a")).collect();
-        assert_eq!(of_one.len(), BODIES_OF_ONE_MAX);
-        let others: Vec<Place> = (0..100).filter_map(|n| places.take(&n.to_string())).collect();
-        assert_eq!(others.len(), BODIES_MAX - BODIES_OF_ONE_MAX);
+        let mut of_one = Vec::new();
+        for _ in 0..BODIES_OF_ONE_MAX {
+            of_one.push(places.take("a").await.unwrap());
+        }
+        let waiting: Vec<_> = (0..WAITING_OF_ONE_MAX)
+            .map(|_| {
+                let places = places.clone();
+                tokio::spawn(async move { places.take("a").await.map(drop).is_some() })
+            })
+            .collect();
+        while places.0.of_one.lock().unwrap().values().map(|one| one.here).sum::<usize>()
+            < BODIES_OF_ONE_MAX + WAITING_OF_ONE_MAX
+        {
+            tokio::task::yield_now().await;
+        }
+        assert!(places.take("a").await.is_none(), "the crowd is bounded");
+        assert!(places.take("b").await.is_some(), "nobody else waits for it");
         drop(of_one);
-        assert!(places.take("a").is_some());
-        drop(others);
+        for waiting in waiting {
+            assert!(waiting.await.unwrap());
+        }
+        let _all: Vec<Place> = {
+            let mut all = Vec::new();
+            for number in 0..BODIES_MAX {
+                all.push(places.take(&number.to_string()).await.unwrap());
+            }
+            all
+        };
+        assert!(places.take("late").await.is_none(), "who waits too long hears so");
+        drop(_all);
         assert!(places.0.of_one.lock().unwrap().is_empty());
     }
 }

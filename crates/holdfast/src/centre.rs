@@ -457,7 +457,7 @@ impl Centre {
         .map_err(|e| e.fault())?
         .with_number_system(config.patients.number_system.clone());
         let name = name_of(&chart)?;
-        let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()));
+        let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()).with_utc_offset(config.utc_offset()));
         let holders_at_start = site.at_start();
         let pages = Mutex::new(None);
         Ok(Self { config, name, promise, site, holders_at_start, index_is_sound, treatment, pages, _lock: lock })

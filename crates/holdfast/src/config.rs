@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use kit::{Blame, Fault};
+use kit::{Blame, Fault, UtcOffset};
 use serde::{Deserialize, Serialize};
 
 use crate::staging::sync_folder;
@@ -32,6 +32,8 @@ pub struct Config {
     pub operations: Operations,
     pub keys: Keys,
     pub patients: Patients,
+    #[serde(default)]
+    pub pages: Pages,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,6 +81,19 @@ pub struct Keys {
     pub cache_seconds: u32,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pages {
+    /// How far the centre's clocks are ahead of UTC: `+05:30`. By them a day begins, and pages say the time.
+    pub utc_offset: String,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { utc_offset: UtcOffset::default().to_string() }
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patients {
@@ -106,6 +121,7 @@ impl Config {
             operations: Operations { listen: local(8081) },
             keys: Keys { cache_seconds: 300 },
             patients: Patients::default(),
+            pages: Pages::default(),
         }
     }
 
@@ -161,6 +177,9 @@ impl Config {
             let (found, maximum) = (config.servers.len(), kit::limits::SERVERS_MAX);
             return Err(wrong(format!("servers: {found} folders, at least 1 and at most {maximum} are needed")));
         }
+        if let Err(error) = config.pages.utc_offset.parse::<UtcOffset>() {
+            return Err(wrong(format!("pages.utc_offset: {error}")));
+        }
         if config.http.public_url.as_deref().is_some_and(|url| !is_origin(url)) {
             return Err(wrong("http.public_url: http:// or https://, a host, and a port where needed; no path".into()));
         }
@@ -194,6 +213,11 @@ impl Config {
     /// Each server's folder.
     pub fn server_folders(&self, data: &Path) -> Vec<PathBuf> {
         self.servers.iter().map(|server| data.join(server)).collect()
+    }
+
+    /// Checked when it was loaded.
+    pub fn utc_offset(&self) -> UtcOffset {
+        self.pages.utc_offset.parse().unwrap_or_default()
     }
 
     pub fn guard_peers(&self) -> Result<Vec<guard::Peer>, Fault> {

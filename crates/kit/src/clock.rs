@@ -1,6 +1,7 @@
 //! Time as an argument, so that a test can own it.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -38,6 +39,52 @@ impl Timestamp {
     pub fn time_of_day(self) -> (u32, u32, u32, u32) {
         let ms = u32::try_from(self.0.rem_euclid(86_400_000)).unwrap_or(0);
         (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000)
+    }
+}
+
+/// How far a place's clocks are ahead of UTC: `+05:30`, `-03:00`, `+00:00` (RFC 3339, time-numoffset). A centre stands in
+/// one place; where its clocks change in summer, somebody sets it twice a year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct UtcOffset {
+    minutes: i16,
+}
+
+impl UtcOffset {
+    /// What a clock there shows at `at`, as if it were UTC.
+    pub fn local(self, at: Timestamp) -> Timestamp {
+        at.plus_ms(i64::from(self.minutes) * 60_000)
+    }
+}
+
+/// An offset from UTC that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an offset from UTC is +HH:MM or -HH:MM, at most 14 hours")]
+pub struct BadUtcOffset;
+
+impl FromStr for UtcOffset {
+    type Err = BadUtcOffset;
+
+    fn from_str(text: &str) -> Result<Self, BadUtcOffset> {
+        let (sign, rest) = match text.split_at_checked(1) {
+            Some(("+", rest)) => (1, rest),
+            Some(("-", rest)) => (-1, rest),
+            _ => return Err(BadUtcOffset),
+        };
+        let number = |digits: &str| {
+            let is_number = digits.len() == 2 && digits.bytes().all(|digit| digit.is_ascii_digit());
+            digits.parse::<i16>().ok().filter(|_| is_number).ok_or(BadUtcOffset)
+        };
+        let (hours, minutes) = rest.split_once(':').ok_or(BadUtcOffset)?;
+        let (hours, minutes) = (number(hours)?, number(minutes)?);
+        let ahead = 60 * hours + minutes;
+        if minutes < 60 && ahead <= 14 * 60 { Ok(Self { minutes: sign * ahead }) } else { Err(BadUtcOffset) }
+    }
+}
+
+impl fmt::Display for UtcOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (sign, minutes) = (if self.minutes < 0 { '-' } else { '+' }, self.minutes.unsigned_abs());
+        write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
     }
 }
 
@@ -119,5 +166,18 @@ mod tests {
         assert_eq!(Timestamp(951_782_400_000).to_string(), "2000-02-29T00:00:00.000Z");
         assert_eq!(Timestamp(1_713_916_799_999).to_string(), "2024-04-23T23:59:59.999Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn local_time_is_what_the_wall_clock_shows() {
+        let at = Timestamp(1_713_897_000_000); // 2024-04-23T18:30:00Z
+        assert_eq!("+05:30".parse::<UtcOffset>().unwrap().local(at).to_string(), "2024-04-24T00:00:00.000Z");
+        assert_eq!("-03:00".parse::<UtcOffset>().unwrap().local(at).to_string(), "2024-04-23T15:30:00.000Z");
+        for text in ["+00:00", "+05:30", "-09:30", "+14:00"] {
+            assert_eq!(text.parse::<UtcOffset>().unwrap().to_string(), text);
+        }
+        for bad in ["", "Z", "5:30", "+5:30", "+05:60", "+14:01", "+0530", "++5:30", "+05:3é"] {
+            assert_eq!(bad.parse::<UtcOffset>(), Err(BadUtcOffset), "{bad}");
+        }
     }
 }

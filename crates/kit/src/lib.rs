@@ -7,7 +7,7 @@ pub mod format;
 pub mod id;
 pub mod limits;
 
-pub use clock::{Clock, ManualClock, SteadyClock, SystemClock, Timestamp};
+pub use clock::{BadUtcOffset, Clock, ManualClock, SteadyClock, SystemClock, Timestamp, UtcOffset};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use fault::{Blame, Explain, Fault};
 pub use id::{Digest, Id16, OperationId, PatientId};

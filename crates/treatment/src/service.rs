@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chart::{Chart, ChartError, Context, Demographics, ObjectDraft, ObjectKept};
 use guard::{Act, Sensitivity, Target};
-use kit::{Blame, Digest, Fault, PatientId, Timestamp};
+use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -90,7 +90,14 @@ pub struct TreatmentRow {
 #[derive(Clone, Debug, Serialize)]
 pub struct TreatmentList {
     pub as_of: Timestamp,
+    /// Where the centre's clocks are.
+    #[serde(serialize_with = "as_text")]
+    pub utc_offset: UtcOffset,
     pub rows: Vec<TreatmentRow>,
+}
+
+fn as_text<S: serde::Serializer>(offset: &UtcOffset, to: S) -> std::result::Result<S::Ok, S::Error> {
+    to.collect_str(offset)
 }
 
 /// The room's façade.
@@ -100,13 +107,20 @@ pub struct Treatment {
     origin: String,
     /// The centre's name on pages.
     centre: String,
+    utc_offset: UtcOffset,
 }
 
 impl Treatment {
     /// `centre` is the name that pages show; approvals are signed for the log's own name.
     pub fn new(chart: Arc<Chart>, centre: impl Into<String>) -> Self {
         let origin = chart.vault().vkey().name().to_owned();
-        Self { chart, origin, centre: centre.into() }
+        Self { chart, origin, centre: centre.into(), utc_offset: UtcOffset::default() }
+    }
+
+    /// Where the centre's clocks are: by them a day begins.
+    pub fn with_utc_offset(mut self, offset: UtcOffset) -> Self {
+        self.utc_offset = offset;
+        self
     }
 
     pub fn chart(&self) -> &Arc<Chart> {
@@ -353,7 +367,8 @@ impl Treatment {
         let patients = self.on_treatment(as_of).map_err(|e| e.fault())?;
         let people = self.people()?;
         let living: Vec<PatientId> = patients.into_iter().filter(|patient| !self.chart.is_erased(*patient)).collect();
-        let today = |kept: &KeptVerdict| kept.at.civil_date() == as_of.civil_date();
+        let day = |at: Timestamp| self.utc_offset.local(at).civil_date();
+        let today = |kept: &KeptVerdict| day(kept.at) == day(as_of);
         let mut rows = Vec::with_capacity(living.len());
         for facts in facts::read(&self.chart, &permit, &living, self.signers(&people)) {
             match facts {
@@ -367,7 +382,7 @@ impl Treatment {
             }
         }
         rows.sort_by(|a, b| (&a.machine, &a.name, &a.number).cmp(&(&b.machine, &b.name, &b.number)));
-        Ok(TreatmentList { as_of, rows })
+        Ok(TreatmentList { as_of, utc_offset: self.utc_offset, rows })
     }
 
     /// Whoever had a plan or a treatment record come in lately.

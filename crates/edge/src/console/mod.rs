@@ -150,7 +150,7 @@ async fn list(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Re
     .await
     {
         Ok((centre, list)) => {
-            let at = list.as_of.to_string();
+            let at = list.utc_offset.local(list.as_of).to_string();
             let rows: Vec<Row> = list.rows.into_iter().map(row).collect();
             let totals = [("release", "ready"), ("hold", "on hold"), ("veto", "vetoed"), ("done", "complete")]
                 .into_iter()
@@ -161,7 +161,7 @@ async fn list(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Re
                 &ListPage {
                     centre,
                     as_of: at.get(11..16).unwrap_or_default().to_owned(),
-                    date: at.get(..10).unwrap_or_default().to_owned(),
+                    date: format!("{} UTC{}", at.get(..10).unwrap_or_default(), list.utc_offset),
                     who: shown.subject().to_owned(),
                     role: shown.role().to_string(),
                     totals,

@@ -40,10 +40,11 @@ impl<R> Service<R> {
     }
 
     /// Who comes without a good token sends no body, and waits for nothing.
-    fn place(&self, headers: &HeaderMap) -> Result<Place, Reply> {
+    async fn place(&self, headers: &HeaderMap) -> Result<Place, Reply> {
         let text = "too many bodies are on their way, by this token or in all; send it again in a moment";
         self.places
             .take(bearer(headers).unwrap_or_default())
+            .await
             .ok_or_else(|| Reply::issues(429, &[Issue::error(Code::Transient, text)]).header(header::RETRY_AFTER, "1"))
     }
 }
@@ -135,7 +136,7 @@ async fn answer<R: Records>(
         Interaction::Search { kind, form } => {
             let encoded = if form {
                 sends_form(headers)?;
-                let _place = service.place(headers)?;
+                let _place = service.place(headers).await?;
                 let body = read(headers, body, FORM_BYTES_MAX).await?;
                 let text = String::from_utf8(body)
                     .map_err(|_| query_refused(Issue::error(Code::Syntax, "the form is no UTF-8")))?;
@@ -182,7 +183,7 @@ async fn answer<R: Records>(
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
             matches_nothing(headers)?;
-            let _place = service.place(headers)?;
+            let _place = service.place(headers).await?;
             let (prefer, body) = (prefer(headers), json_body(headers, body).await?);
             let served_at = base.clone();
             let record = blocking(working, move || {
@@ -196,7 +197,7 @@ async fn answer<R: Records>(
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
             let if_match = if_match(headers)?;
-            let _place = service.place(headers)?;
+            let _place = service.place(headers).await?;
             let (prefer, body) = (prefer(headers), json_body(headers, body).await?);
             let served_at = base.clone();
             let record = blocking(working, move || {
@@ -226,7 +227,7 @@ async fn answer<R: Records>(
             Asked::of(&encoded, false).map_err(query_refused)?;
             unconditional(headers)?;
             matches_nothing(headers)?;
-            let _place = service.place(headers)?;
+            let _place = service.place(headers).await?;
             let body = json_body(headers, body).await?;
             blocking(working, move || {
                 let draft = Draft::parse_at(&base, &body).map_err(Refusal::Invalid)?;
