@@ -39,8 +39,26 @@ const BODIES_KIB_MAX: usize = 128 * 1024;
 const CALLS_MAX: usize = 32;
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
+/// What stands behind the door.
+pub trait Serve: Send + Sync + 'static {
+    fn peer(&self, pin: Pin) -> Peer;
+
+    /// Answers a call, in a thread that may wait.
+    fn call(&self, peer: Peer, path: &str, body: Bytes) -> Result<Bytes, Refused>;
+}
+
+impl Serve for Node {
+    fn peer(&self, pin: Pin) -> Peer {
+        Self::peer(self, pin)
+    }
+
+    fn call(&self, peer: Peer, path: &str, body: Bytes) -> Result<Bytes, Refused> {
+        Self::call(self, peer, path, body)
+    }
+}
+
 struct Door {
-    node: Arc<Node>,
+    node: Arc<dyn Serve>,
     tls: TlsAcceptor,
     connections: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
@@ -55,7 +73,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub async fn bind(node: Arc<Node>, identity: &Identity, listen: SocketAddr) -> io::Result<Self> {
+    pub async fn bind(node: Arc<dyn Serve>, identity: &Identity, listen: SocketAddr) -> io::Result<Self> {
         let tls = TlsAcceptor::from(identity.server().map_err(io::Error::other)?);
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         let door = Door {

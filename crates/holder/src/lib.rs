@@ -29,7 +29,7 @@ pub mod wire;
 pub use call::{CallError, Link};
 pub use cli::{Command, Place};
 pub use config::{Config, FILE_NAME, Shards, server_name};
-pub use daemon::Daemon;
+pub use daemon::{Daemon, Serve};
 pub use identity::{BadPin, Identity, IdentityError, Pin, parse_hex};
 pub use node::{Node, Peer};
 pub use officer::Officer;

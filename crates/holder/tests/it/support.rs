@@ -70,7 +70,7 @@ impl Running {
         let node = Arc::new(Node::open(folder).unwrap());
         let listen = node.config().listen;
         let (address, task) = network.wait(async {
-            let daemon = Daemon::bind(Arc::clone(&node), &identity, listen).await.unwrap();
+            let daemon = Daemon::bind(Arc::clone(&node) as _, &identity, listen).await.unwrap();
             let address = daemon.address().unwrap();
             (address, tokio::spawn(daemon.run()))
         });
