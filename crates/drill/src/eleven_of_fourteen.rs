@@ -4,9 +4,9 @@
 //! Nothing here decides what is right: the truth comes from the generator, from the tampering's own catalogue and from
 //! the drill's own list of acknowledgements (`load`); the judges stand in `check`, and `judges` puts the questions.
 
-mod judges;
-mod load;
-mod planted;
+pub(crate) mod judges;
+pub(crate) mod load;
+pub(crate) mod planted;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -105,20 +105,35 @@ fn run_in(root: &DrillRoot, options: &Options, builder: &dyn Builder, watch: Wat
     checks.sort_by_key(|check| check.promise);
     seconds.whole_drill = begun.elapsed().as_secs_f64();
     let Scene { kept, own, victims, .. } = scene;
+    let centre = report::Centre {
+        servers: options.servers,
+        servers_lost: victims.len(),
+        patients: options.patients,
+        on_treatment: kept.truth.len(),
+        acknowledged: kept.manifest.len(),
+        acknowledged_bytes: kept.manifest.bytes(),
+        own_files: own.kept,
+    };
+    let list = match seconds.to_treatment_list {
+        Some(seconds) => format!("{seconds:.1} seconds after recovery began, the treatment list was back"),
+        None => "The treatment list did not come back".to_owned(),
+    };
+    let story = format!(
+        "{} {} servers and the gateway, which clinicians work with, were attacked at once. What was left: {} servers, and \
+         the custodians, whose keys stood on none of them. {list}.",
+        centre.sentence(),
+        centre.servers_lost,
+        centre.servers.saturating_sub(centre.servers_lost),
+    );
     Ok(Report {
         drill: "eleven-of-fourteen",
+        title: format!("{} of {} servers lost", centre.servers_lost, centre.servers),
+        story,
         seed: options.seed,
         held: checks.iter().all(|check| check.held),
-        centre: report::Centre {
-            servers: options.servers,
-            servers_lost: victims.len(),
-            patients: options.patients,
-            on_treatment: kept.truth.len(),
-            acknowledged: kept.manifest.len(),
-            acknowledged_bytes: kept.manifest.bytes(),
-            own_files: own.kept,
-        },
+        centre,
         attacks,
+        deeds: Vec::new(),
         checks,
         seconds,
         refused: own.refused,

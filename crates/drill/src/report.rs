@@ -19,11 +19,17 @@ const FINDINGS_TOLD: usize = 10;
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub drill: &'static str,
+    /// In a few words, for the head of the page.
+    pub title: String,
+    /// What happened, in sentences.
+    pub story: String,
     /// The same seed makes the same centre and the same attack.
     pub seed: u64,
     pub held: bool,
     pub centre: Centre,
     pub attacks: Vec<Struck>,
+    /// What else was done to it, a line each.
+    pub deeds: Vec<String>,
     pub checks: Vec<Check>,
     pub seconds: Seconds,
     /// Files of the user's own that the centre did not take, each with its reason.
@@ -42,6 +48,19 @@ pub struct Centre {
     pub acknowledged_bytes: u64,
     /// Of the user's own files.
     pub own_files: usize,
+}
+
+impl Centre {
+    pub(crate) fn sentence(&self) -> String {
+        format!(
+            "A synthetic centre of {} patients, {} of them on radiotherapy, kept {} entries ({}) on {} servers.",
+            grouped(self.patients),
+            grouped(self.on_treatment),
+            grouped(self.acknowledged),
+            size(self.acknowledged_bytes),
+            self.servers,
+        )
+    }
 }
 
 /// One server, or the gateway.
@@ -150,7 +169,7 @@ impl Report {
 }
 
 /// 1234567 as 1,234,567.
-fn grouped(number: usize) -> String {
+pub(crate) fn grouped(number: usize) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -202,7 +221,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = String::new();
         let centre = &self.centre;
-        writeln!(out, "ATTACK DRILL: {} of {} servers lost", centre.servers_lost, centre.servers)?;
+        writeln!(out, "ATTACK DRILL: {}", self.title)?;
         writeln!(out)?;
         let verdict = if self.held {
             "Every promise held.".to_owned()
@@ -213,29 +232,16 @@ impl fmt::Display for Report {
         };
         writeln!(out, "RESULT: {verdict}")?;
         writeln!(out)?;
-        let list = match self.seconds.to_treatment_list {
-            Some(seconds) => format!("{seconds:.1} seconds after recovery began, the treatment list was back"),
-            None => "The treatment list did not come back".to_owned(),
-        };
-        let story = format!(
-            "A synthetic centre of {} patients, {} of them on radiotherapy, kept {} entries ({}) on {} servers. {} \
-             servers and the gateway, which clinicians work with, were attacked at once. What was left: {} servers, \
-             and the custodians, whose keys stood on none of them. {list}.",
-            grouped(centre.patients),
-            grouped(centre.on_treatment),
-            grouped(centre.acknowledged),
-            size(centre.acknowledged_bytes),
-            centre.servers,
-            centre.servers_lost,
-            centre.servers - centre.servers_lost.min(centre.servers),
-        );
-        wrapped(&mut out, "", &story)?;
+        wrapped(&mut out, "", &self.story)?;
         writeln!(out)?;
         writeln!(out, "WHAT WAS DONE")?;
         for struck in &self.attacks {
             let what = struck.blow.what();
             let (files, bytes) = (counted(struck.files, "file", "files"), size(struck.bytes));
             writeln!(out, "  {:<12} {what} ({files}, {bytes})", struck.place)?;
+        }
+        for deed in &self.deeds {
+            wrapped(&mut out, "  ", deed)?;
         }
         writeln!(out)?;
         writeln!(out, "WHAT WAS FOUND")?;
@@ -260,9 +266,10 @@ impl fmt::Display for Report {
         }
         writeln!(out)?;
         let Seconds { loading, recovering, reading_back, whole_drill, .. } = self.seconds;
+        let recovering = if recovering > 0.0 { format!(" recovering {recovering:.0} s,") } else { String::new() };
         writeln!(
             out,
-            "Seed {}. Loading {loading:.0} s, recovering {recovering:.0} s, reading everything back {reading_back:.0} s, the whole drill {whole_drill:.0} s.",
+            "Seed {}. Loading {loading:.0} s,{recovering} reading everything back {reading_back:.0} s, the whole drill {whole_drill:.0} s.",
             self.seed
         )?;
         f.write_str(&out)

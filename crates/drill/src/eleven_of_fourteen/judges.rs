@@ -31,10 +31,10 @@ const LIST_SECONDS_MAX: f64 = 60.0;
 const NO_CENTRE: &str = "there is no centre to ask";
 
 /// A recovered centre, or why there is none.
-pub(super) type Recovered<'a> = Result<&'a dyn System, &'a String>;
+pub(crate) type Recovered<'a> = Result<&'a dyn System, &'a String>;
 
 /// A fault in a director's report: what happened, without the code that a log line is found by.
-pub(super) fn said(fault: Fault) -> String {
+pub(crate) fn said(fault: Fault) -> String {
     fault.message.trim_end_matches('.').to_owned()
 }
 
@@ -44,7 +44,7 @@ fn finding(text: String) -> Findings {
     findings
 }
 
-pub(super) fn nothing_readable(
+pub(crate) fn nothing_readable(
     planted: impl Iterator<Item = Planted>,
     stolen: &[(String, PathBuf)],
     watch: Watch<'_>,
@@ -72,7 +72,7 @@ pub(super) fn nothing_readable(
 
 /// The centre's own software in a thief's hands: it must open nothing, and for the one reason that doesn't depend on
 /// chance.
-pub(super) fn thief(stolen: usize, attempt: Result<Box<dyn Loot>, Locked>, manifest: &Manifest) -> Check {
+pub(crate) fn thief(stolen: usize, attempt: Result<Box<dyn Loot>, Locked>, manifest: &Manifest) -> Check {
     let mut findings = Findings::default();
     let outcome = match attempt {
         Ok(loot) => {
@@ -108,7 +108,7 @@ pub(super) fn thief(stolen: usize, attempt: Result<Box<dyn Loot>, Locked>, manif
     Check::new("P2", "Do the stolen servers open nothing by themselves?", looked_at, findings, limits)
 }
 
-pub(super) fn nothing_lost(manifest: &Manifest, recovered: Recovered<'_>, readers: usize, watch: Watch<'_>) -> Check {
+pub(crate) fn nothing_lost(manifest: &Manifest, recovered: Recovered<'_>, readers: usize, watch: Watch<'_>) -> Check {
     let findings = read_back(manifest, usize::MAX, recovered, readers, watch, "reading everything back");
     let looked_at = format!(
         "{} ({}), approvals and verdicts among them, each compared with the drill's own note of it.",
@@ -120,7 +120,7 @@ pub(super) fn nothing_lost(manifest: &Manifest, recovered: Recovered<'_>, reader
 }
 
 /// The same, after a recovery that was given the damaged servers as well.
-pub(super) fn nothing_wrong_from_damaged(
+pub(crate) fn nothing_wrong_from_damaged(
     manifest: &Manifest,
     servers: usize,
     recovered: Recovered<'_>,
@@ -157,7 +157,7 @@ fn read_back(
     }
 }
 
-pub(super) fn damage_named(attacked: &BTreeMap<usize, String>, blamed: &Result<Vec<Blamed>, String>) -> Check {
+pub(crate) fn damage_named(attacked: &BTreeMap<usize, String>, blamed: &Result<Vec<Blamed>, String>) -> Check {
     let named: BTreeSet<usize> = blamed.iter().flatten().map(|one| one.server).collect();
     let looked_at = format!(
         "The centre's own verification of all servers' folders names {}; the drill attacked {}.",
@@ -169,7 +169,7 @@ pub(super) fn damage_named(attacked: &BTreeMap<usize, String>, blamed: &Result<V
     Check::new("P1", question, looked_at, damage::judge(attacked, blamed), limits)
 }
 
-pub(super) fn accounted_for(kept: &Kept, recovered: Recovered<'_>) -> Check {
+pub(crate) fn accounted_for(kept: &Kept, recovered: Recovered<'_>) -> Check {
     let mut findings = Findings::default();
     let mut lines = 0;
     for noted in kept.accounts.values() {
@@ -191,7 +191,7 @@ pub(super) fn accounted_for(kept: &Kept, recovered: Recovered<'_>) -> Check {
 }
 
 /// The catalogue of tampering on one plan of each technique, and a course that has had its last fraction.
-pub(super) fn tampered_plans(
+pub(crate) fn tampered_plans(
     centre: &synthetic::Centre,
     recovered: Recovered<'_>,
     threads: usize,
@@ -237,7 +237,7 @@ pub(super) fn tampered_plans(
     }
 }
 
-pub(super) fn no_wrong_dose(tally: Tally) -> Check {
+pub(crate) fn no_wrong_dose(tally: Tally) -> Check {
     let looked_at = format!(
         "{} that must be vetoed (tampered with, unsigned, made out to somebody else, or complete) and {} that must be \
          released (signed, also after a harmless second export).",
@@ -248,7 +248,7 @@ pub(super) fn no_wrong_dose(tally: Tally) -> Check {
     Check::new("P3", "Does the gate hold every wrong dose, and nothing else?", looked_at, tally.findings, limits)
 }
 
-pub(super) fn treatment_goes_on(
+pub(crate) fn treatment_goes_on(
     truth: &[TrueRow],
     lists: [Result<Vec<ListRow>, String>; 2],
     strangers: &BTreeSet<String>,

@@ -25,11 +25,11 @@ const LOADED_TOGETHER_BYTES_MAX: u64 = 1024 * 1024;
 
 /// What the centre acknowledged, as the drill noted it.
 #[derive(Default)]
-pub(super) struct Kept {
-    pub(super) manifest: Manifest,
-    pub(super) truth: Vec<TrueRow>,
+pub(crate) struct Kept {
+    pub(crate) manifest: Manifest,
+    pub(crate) truth: Vec<TrueRow>,
     /// By patient.
-    pub(super) accounts: BTreeMap<usize, Noted>,
+    pub(crate) accounts: BTreeMap<usize, Noted>,
     /// Handles of the plans that the gate is asked about before they are signed; by patient.
     unsigned: BTreeMap<usize, String>,
     loaded: usize,
@@ -49,14 +49,14 @@ impl Kept {
 
 /// What became of the user's own files.
 #[derive(Default)]
-pub(super) struct OwnFiles {
-    pub(super) kept: usize,
-    pub(super) refused: Vec<Refused>,
+pub(crate) struct OwnFiles {
+    pub(crate) kept: usize,
+    pub(crate) refused: Vec<Refused>,
     /// Hospital numbers that they brought onto the treatment list. The drill knows no truth about them.
-    pub(super) strangers: BTreeSet<String>,
+    pub(crate) strangers: BTreeSet<String>,
 }
 
-pub(super) struct Load<'a> {
+pub(crate) struct Load<'a> {
     centre: synthetic::Centre,
     system: &'a dyn System,
     writers: usize,
@@ -65,7 +65,7 @@ pub(super) struct Load<'a> {
 }
 
 impl<'a> Load<'a> {
-    pub(super) fn new(centre: synthetic::Centre, system: &'a dyn System, writers: usize, watch: Watch<'a>) -> Self {
+    pub(crate) fn new(centre: synthetic::Centre, system: &'a dyn System, writers: usize, watch: Watch<'a>) -> Self {
         let watched = (0..centre.patients).filter(|index| *index < ACCOUNTS || index + ACCOUNTS >= centre.patients);
         let accounts = watched.map(|index| (index, Noted::default())).collect();
         Self { centre, system, writers, watch, kept: Mutex::new(Kept { accounts, ..Kept::default() }) }
@@ -75,12 +75,12 @@ impl<'a> Load<'a> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn done(self) -> Kept {
+    pub(crate) fn done(self) -> Kept {
         self.kept.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Synthetic patients: all that they have is valid, so the first refusal ends the drill.
-    pub(super) fn patients(&self, range: std::ops::Range<usize>) -> Result<(), Fault> {
+    pub(crate) fn patients(&self, range: std::ops::Range<usize>) -> Result<(), Fault> {
         let first = range.start;
         let kept = spread(self.writers, range.len(), |index| self.patient(&self.centre.patient(first + index)));
         kept.into_iter().collect()
@@ -128,7 +128,7 @@ impl<'a> Load<'a> {
     }
 
     /// The first plans of each technique, signed step by step: the gate must hold until both people have.
-    pub(super) fn unsigned_plans(&self, tally: &mut Tally) -> Result<(), Fault> {
+    pub(crate) fn unsigned_plans(&self, tally: &mut Tally) -> Result<(), Fault> {
         let unsigned = std::mem::take(&mut self.kept().unsigned);
         for (index, plan) in unsigned {
             let patient = self.centre.patient(index);
@@ -164,7 +164,7 @@ impl<'a> Load<'a> {
     }
 
     /// Opens the watched patients' charts, as somebody who may and as somebody who may not, and notes their accounts.
-    pub(super) fn accounts(&self) -> Result<(), Fault> {
+    pub(crate) fn accounts(&self) -> Result<(), Fault> {
         let watched: Vec<usize> = self.kept().accounts.keys().copied().collect();
         for index in watched {
             let patient = self.centre.patient(index);
@@ -185,7 +185,7 @@ impl<'a> Load<'a> {
     }
 
     /// The user's own files. Each is kept or refused, and none ends the drill.
-    pub(super) fn own(&self, folder: Option<&Path>) -> Result<OwnFiles, Fault> {
+    pub(crate) fn own(&self, folder: Option<&Path>) -> Result<OwnFiles, Fault> {
         let Some(folder) = folder else { return Ok(OwnFiles::default()) };
         let (files, mut refused) = input::files(folder)?;
         let total = files.len();

@@ -16,7 +16,7 @@ use crate::system::Secret;
 const IDENTITY_BYTES: usize = 32;
 
 /// Everything about the synthetic patients that identifies one, each value once.
-pub(super) fn patients(centre: &synthetic::Centre) -> impl Iterator<Item = Planted> {
+pub(crate) fn patients(centre: &synthetic::Centre) -> impl Iterator<Item = Planted> {
     let mut values = BTreeMap::new();
     for patient in centre.generate() {
         let number = &patient.number;
@@ -38,12 +38,12 @@ pub(super) fn patients(centre: &synthetic::Centre) -> impl Iterator<Item = Plant
     values.into_iter().map(|(value, what)| Planted::text(what, &value))
 }
 
-pub(super) fn secrets(secrets: &[Secret]) -> impl Iterator<Item = Planted> {
+pub(crate) fn secrets(secrets: &[Secret]) -> impl Iterator<Item = Planted> {
     secrets.iter().map(|secret| Planted::secret(&secret.what, &secret.bytes))
 }
 
 /// Each custodian's identity, as she types it, and as the 32 bytes that it stands for.
-pub(super) fn identities(custodians: &[Zeroizing<String>]) -> impl Iterator<Item = Planted> {
+pub(crate) fn identities(custodians: &[Zeroizing<String>]) -> impl Iterator<Item = Planted> {
     (1..).zip(custodians).flat_map(|(number, identity)| {
         let what = format!("custodian {number}'s identity");
         let bytes = from_bech32(identity).filter(|bytes| bytes.len() == IDENTITY_BYTES);
@@ -72,7 +72,7 @@ fn from_bech32(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 }
 
 /// For the twin that must fail: a patient's name, in the clear, on a server.
-pub(super) fn plant(centre: &synthetic::Centre, server: &Path) -> Result<(), Fault> {
+pub(crate) fn plant(centre: &synthetic::Centre, server: &Path) -> Result<(), Fault> {
     let patient = centre.patient(0);
     let text: Vec<u8> = patient.name.text().encode_utf16().flat_map(u16::to_le_bytes).collect();
     let failed = |e| Fault::new(Blame::Configuration, "drill.io", format!("{}: {e}", server.display()));
