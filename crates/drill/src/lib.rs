@@ -1,12 +1,14 @@
 //! Attacks run end to end, with independent checkers.
 //!
 //! `synthetic` makes a centre that never was, `tamper` edits plans, `attack` destroys servers, `check` judges, `report`
-//! tells; `eleven_of_fourteen` puts them together over the seam in `system`, behind which the real centre stands.
+//! tells; `eleven_of_fourteen` and `machines` put them together over the seam in `system`, behind which the real centre
+//! stands.
 
 pub mod attack;
 pub mod check;
 pub mod eleven_of_fourteen;
 mod input;
+pub mod machines;
 pub mod report;
 pub mod synthetic;
 pub mod system;

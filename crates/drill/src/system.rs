@@ -60,6 +60,7 @@ pub struct Blamed {
 
 /// A new centre.
 pub struct Founded {
+    /// Open.
     pub system: Box<dyn System>,
     /// One folder a server: its shards and its holder's secret. In order of the servers' numbers.
     pub servers: Vec<PathBuf>,
@@ -176,4 +177,64 @@ pub struct ListRow {
 pub struct Secret {
     pub what: String,
     pub bytes: Zeroizing<Vec<u8>>,
+}
+
+/// Builds centres whose servers are processes of their own.
+pub trait MachineBuilder: Builder {
+    /// As [`Builder::found`]; the servers answer over the network until the machines are dropped.
+    fn found_machines(&self, site: &Path, servers: usize) -> Result<(Founded, Box<dyn Machines>), Fault>;
+}
+
+/// The servers' processes, from 0.
+pub trait Machines: Sync {
+    /// Writes what stands in a server's memory into a file.
+    fn memory(&self, server: usize, into: &Path) -> Result<(), Fault>;
+
+    /// From now on this server lies to the gateway; its disk stays as it is.
+    fn turn(&self, server: usize, lie: Lie) -> Result<(), Fault>;
+
+    /// Honest again.
+    fn mend(&self, server: usize) -> Result<(), Fault>;
+
+    /// Does whatever the servers' own protocol lets somebody do who has the gateway's folder and the officer's key:
+    /// everything but the custodians. Gives what he tried, and what became of it.
+    fn rampage(&self) -> Result<Vec<Tried>, Fault>;
+
+    /// Ends all of them: what is on their disks stays.
+    fn stop(&self);
+}
+
+/// How a server lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Gives random bytes for an object.
+    Garbage,
+    /// Gives another object, which was right once.
+    OldShard,
+    /// Gives a share of a key that is none.
+    WrongShare,
+    /// All of it.
+    Everything,
+}
+
+impl Lie {
+    pub const ALL: [Self; 4] = [Self::Garbage, Self::OldShard, Self::WrongShare, Self::Everything];
+
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::Garbage => "random bytes for every object",
+            Self::OldShard => "an older object in each one's place",
+            Self::WrongShare => "wrong shares of keys",
+            Self::Everything => "garbage, old objects and wrong shares by turns",
+        }
+    }
+}
+
+/// One thing that a captured administrator tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    pub what: &'static str,
+    pub times: usize,
+    /// How often a server did it.
+    pub done: usize,
 }

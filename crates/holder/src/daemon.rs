@@ -15,6 +15,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
@@ -91,10 +92,15 @@ impl Daemon {
         self.listener.local_addr()
     }
 
-    /// Answers until it is dropped.
+    /// Answers until it is dropped, and its connections with it.
     pub async fn run(self) {
+        let mut connections = JoinSet::new();
         loop {
-            let stream = match self.listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            let stream = match accepted {
                 Ok((stream, _)) => stream,
                 Err(error) => {
                     // Too many open files, and the like: it passes, and spinning wouldn't make it pass sooner.
@@ -108,7 +114,7 @@ impl Daemon {
                 continue;
             };
             let door = Arc::clone(&self.door);
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 if let Err(error) = door.serve(stream).await {
                     tracing::debug!(%error, "a connection ended");
                 }

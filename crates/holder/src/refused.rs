@@ -56,7 +56,10 @@ impl From<HolderError> for Refused {
     fn from(error: HolderError) -> Self {
         let status = match &error {
             HolderError::Erased { .. } => 410,
-            HolderError::NotMine { .. } | HolderError::Epoch { .. } | HolderError::Sealed { .. } => 409,
+            HolderError::NoPatient { .. }
+            | HolderError::NotMine { .. }
+            | HolderError::Epoch { .. }
+            | HolderError::Sealed { .. } => 409,
             HolderError::TooLong { .. } | HolderError::Format(_) => 400,
             _ => 500,
         };

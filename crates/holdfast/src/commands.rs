@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use chart::AccessAsked;
 use clap::{Args, Subcommand};
+use drill::machines::Scenario;
 use kit::{Blame, Fault, OsEntropy};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -515,12 +516,21 @@ impl Patient {
 pub enum Drill {
     /// Lose 11 of 14 servers and the gateway; recover from three and two custodians; let independent checkers judge.
     ElevenOfFourteen(drill_system::ElevenOfFourteen),
+    /// Disks and memories of 11 of 14 running servers are stolen: nothing in them can be read.
+    StolenServer(drill_system::OnMachines),
+    /// Up to 11 of 14 running servers lie: what is read is right or refused, never wrong.
+    LyingHolders(drill_system::OnMachines),
+    /// An administrator with every credential but no custodian deletes all he can: nothing is lost.
+    CapturedAdmin(drill_system::OnMachines),
 }
 
 impl Drill {
     pub fn run(self) -> Result<u8, Fault> {
         match self {
             Self::ElevenOfFourteen(options) => options.run(),
+            Self::StolenServer(options) => options.run(Scenario::StolenServer),
+            Self::LyingHolders(options) => options.run(Scenario::LyingHolders),
+            Self::CapturedAdmin(options) => options.run(Scenario::CapturedAdmin),
         }
     }
 }

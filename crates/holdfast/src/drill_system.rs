@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chart::{AccessAsked, AccessRow, ChartError, Context};
 use drill::eleven_of_fourteen::{Options, Progress, run};
+use drill::machines::{self, Scenario};
 use drill::system::{
     AccountLine, Blamed, Builder, Deed, Founded, ListRow, Locked, Loot, Reader, Receipt, Remains, Secret, Signer,
     System, Verdict,
@@ -22,8 +23,8 @@ use crate::acts::Answer;
 use crate::centre::{Centre, NewCentre, Shape};
 use crate::{Output, commands};
 
-const CUSTODIANS: usize = 3;
-const CUSTODIANS_NEEDED: u8 = 2;
+pub const CUSTODIANS: usize = 3;
+pub const CUSTODIANS_NEEDED: u8 = 2;
 /// Patients in one drill; at some 100 KB each on 14 servers, a million fill a large disk.
 const PATIENTS_MAX: usize = 1_000_000;
 /// Patients whose data keys are searched for on the stolen disks.
@@ -33,9 +34,9 @@ const FACTS_MAX: usize = 10_000;
 const TOKEN_MS: i64 = 86_400_000;
 
 /// Drills on the real rooms.
-struct Real;
+pub struct Real;
 
-struct Running {
+pub struct Running {
     centre: Centre,
     /// An oncologist, who may do everything that a load does.
     loader: Caller,
@@ -54,7 +55,7 @@ fn context(centre: &Centre, caller: &Caller, purpose: Purpose) -> Context {
 }
 
 impl Running {
-    fn start(centre: Centre, custodians: Vec<Zeroizing<String>>) -> Result<Self, Fault> {
+    pub fn start(centre: Centre, custodians: Vec<Zeroizing<String>>) -> Result<Self, Fault> {
         let guard = Arc::clone(centre.chart().guard());
         let console = context(&centre, &guard.console(), Purpose::Operations);
         let mut tokens = Vec::new();
@@ -367,40 +368,88 @@ pub struct ElevenOfFourteen {
 
 impl ElevenOfFourteen {
     pub fn run(self) -> Result<u8, Fault> {
-        if self.patients == 0 || self.patients > PATIENTS_MAX {
-            let text = format!("{} patients, at least 1 and at most {PATIENTS_MAX} are possible", self.patients);
-            return Err(Fault::new(Blame::Peer, "usage.patients", text));
-        }
-        let today = SystemClock.now();
-        // Short enough to be typed again.
-        let seed = self.seed.unwrap_or_else(|| {
-            let id = OsEntropy.id();
-            u64::from(u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
-        });
-        let root = self
-            .root
-            .unwrap_or_else(|| std::env::temp_dir().join(format!("holdfast-drill-{seed}-{}", std::process::id())));
-        let mut options = Options::new(seed, today, self.patients, root);
+        check_patients(self.patients)?;
+        let seed = self.seed.unwrap_or_else(short_seed);
+        let root = self.root.unwrap_or_else(|| own_root(seed));
+        let mut options = Options::new(seed, SystemClock.now(), self.patients, root);
         options.input = self.input;
         options.servers_lost = usize::from(self.servers_lost);
         options.plant_plaintext = self.plant_plaintext;
         options.keep = self.keep;
-        // indicatif draws on a terminal only.
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{msg:<28} {bar:40} {pos}/{len} {elapsed}") {
-            bar.set_style(style);
-        }
-        let watch = |progress: Progress| {
-            bar.set_message(progress.stage);
-            bar.set_length(progress.total as u64);
-            bar.set_position(progress.done as u64);
-        };
-        let report = run(&options, &Real, &watch);
-        bar.finish_and_clear();
-        let report = report?;
-        let json = serde_json::to_value(&report).unwrap_or_default();
-        Ok(commands::print(self.output, &Answer { exit: report.exit_code(), text: report.to_string(), json }))
+        told(self.output, |watch| run(&options, &Real, watch))
     }
+}
+
+/// The drills on servers that are processes of their own.
+#[derive(clap::Args)]
+pub struct OnMachines {
+    /// Chooses the servers and the patients; the same seed is the same drill.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Synthetic patients.
+    #[arg(long, default_value_t = 40)]
+    patients: usize,
+    /// Where the drill builds its centre [default: a folder of its own under the system's temporary folder].
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Leave the drill's folders behind, to look at.
+    #[arg(long)]
+    keep: bool,
+    /// The twin that must fail.
+    #[arg(long)]
+    must_fail: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl OnMachines {
+    pub fn run(self, scenario: Scenario) -> Result<u8, Fault> {
+        check_patients(self.patients)?;
+        let seed = self.seed.unwrap_or_else(short_seed);
+        let mut options =
+            machines::Options::new(seed, SystemClock.now(), self.patients, self.root.unwrap_or_else(|| own_root(seed)));
+        (options.keep, options.twin) = (self.keep, self.must_fail);
+        told(self.output, |watch| machines::run(scenario, &options, &Real, watch))
+    }
+}
+
+fn check_patients(patients: usize) -> Result<(), Fault> {
+    if patients == 0 || patients > PATIENTS_MAX {
+        let text = format!("{patients} patients, at least 1 and at most {PATIENTS_MAX} are possible");
+        return Err(Fault::new(Blame::Peer, "usage.patients", text));
+    }
+    Ok(())
+}
+
+/// Short enough to be typed again.
+fn short_seed() -> u64 {
+    let id = OsEntropy.id();
+    u64::from(u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
+}
+
+fn own_root(seed: u64) -> PathBuf {
+    std::env::temp_dir().join(format!("holdfast-drill-{seed}-{}", std::process::id()))
+}
+
+/// Runs a drill behind a progress bar, and prints its report.
+fn told(
+    output: Output,
+    run: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> Result<drill::report::Report, Fault>,
+) -> Result<u8, Fault> {
+    // indicatif draws on a terminal only.
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("{msg:<28} {bar:40} {pos}/{len} {elapsed}") {
+        bar.set_style(style);
+    }
+    let report = run(&|progress: Progress| {
+        bar.set_message(progress.stage);
+        bar.set_length(progress.total as u64);
+        bar.set_position(progress.done as u64);
+    });
+    bar.finish_and_clear();
+    let report = report?;
+    let json = serde_json::to_value(&report).unwrap_or_default();
+    Ok(commands::print(output, &Answer { exit: report.exit_code(), text: report.to_string(), json }))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ mod config;
 mod control;
 mod demo;
 mod diagnose;
+mod drill_machines;
 mod drill_system;
 mod fleet;
 mod plan;

@@ -125,7 +125,13 @@ fn socket_addresses(texts: &[String], port: u16, servers: u8) -> Result<Vec<Sock
     }
 }
 
-fn write(name: &str, shape: Shape, addresses: &[SocketAddr], out: &Path, entropy: &dyn Entropy) -> Result<(), Fault> {
+pub fn write(
+    name: &str,
+    shape: Shape,
+    addresses: &[SocketAddr],
+    out: &Path,
+    entropy: &dyn Entropy,
+) -> Result<(), Fault> {
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failed(out, "not empty").guidance("nothing was changed; name an empty or absent folder"));
     }

@@ -119,6 +119,8 @@ pub enum HolderError {
     // What was asked.
     #[error("holder {number} refuses: the subject is erased")]
     Erased { number: u8 },
+    #[error("holder {number} refuses no secret of the centre's own: only a patient is erased")]
+    NoPatient { number: u8 },
     #[error("holder {number} is not among the {n} holders of this record")]
     NotMine { number: u8, n: u8 },
     #[error("holder {number} has no key of epoch {wanted}, its own is {own}")]
@@ -155,7 +157,7 @@ impl Explain for HolderError {
     fn blame(&self) -> Blame {
         match self {
             Self::Erased { .. } => Blame::Absent,
-            Self::NotMine { .. } | Self::Epoch { .. } | Self::TooLong { .. } => Blame::Peer,
+            Self::NoPatient { .. } | Self::NotMine { .. } | Self::Epoch { .. } | Self::TooLong { .. } => Blame::Peer,
             Self::Format(_) | Self::Sealed { .. } | Self::Damaged { .. } => Blame::Integrity,
             Self::Unreachable { .. }
             | Self::Exists { .. }
@@ -169,6 +171,7 @@ impl Explain for HolderError {
     fn code(&self) -> &'static str {
         match self {
             Self::Erased { .. } => "keys.holder-erased",
+            Self::NoPatient { .. } => "keys.holder-no-patient",
             Self::NotMine { .. } => "keys.holder-not-mine",
             Self::Epoch { .. } => "keys.holder-epoch",
             Self::TooLong { .. } => "keys.holder-too-long",

@@ -24,7 +24,7 @@ pub use custodian::{CUSTODIANS_MAX, CustodianPackage, RecoveryKey, RecoveryPubli
 pub use dealer::Dealer;
 pub use error::{CustodianError, HolderError, KeysError};
 pub use format::FormatError;
-pub use holder::{AbsentHolder, Answer, Holder, HolderPublicKey, OpenRequest};
+pub use holder::{AbsentHolder, Answer, Holder, HolderPublicKey, OpenRequest, SYSTEM_SUBJECT};
 pub use keyring::{Erasure, HolderHealth, Keyring};
 pub use local::{FIRST_EPOCH, LocalHolder};
 pub use record::{Batch, KeyRecord};

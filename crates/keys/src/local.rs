@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::error::HolderError;
 use crate::format::{self, FormatError, Version, within};
-use crate::holder::{Holder, HolderPublicKey, OpenRequest};
+use crate::holder::{Holder, HolderPublicKey, OpenRequest, SYSTEM_SUBJECT};
 use crate::record::share_digest;
 use crate::seal::{self, Binding, Contexts, PrivateKey, Seat, digest};
 use crate::secret::{SECRET_BYTES, Share};
@@ -193,6 +193,9 @@ impl Holder for LocalHolder {
     }
 
     fn refuse(&self, subject: Id16) -> Result<(), HolderError> {
+        if subject.0.starts_with(SYSTEM_SUBJECT) {
+            return Err(HolderError::NoPatient { number: self.number });
+        }
         let mut state = self.state();
         if state.refused.contains(&subject) {
             return Ok(());

@@ -81,15 +81,13 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.task.abort();
-        // Its connections hold the node, and the node its folder's lock.
+        // Calls that are under way in a thread hold the node, and the node its folder's lock.
         let node = Arc::clone(&self.node);
-        self.network.wait(async {
-            for _ in 0..500 {
-                if Arc::strong_count(&node) <= 2 {
-                    return;
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        for _ in 0..500 {
+            if Arc::strong_count(&node) <= 2 {
+                return;
             }
-        });
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
     }
 }

@@ -257,3 +257,22 @@ fn a_plan_is_founded_once_all_servers_answer_and_not_by_a_foreign_one() {
     assert!(said.err.contains("server-01 at 127.0.0.1:1") && said.err.contains("nothing was founded"), "{}", said.err);
     assert!(!fs::exists(site.data()).unwrap(), "nothing is left");
 }
+
+/// Each drill on machines of their own holds, and rings where it was built to fail.
+#[test]
+fn drills_on_machines_hold_and_their_twins_ring() {
+    let site = Site::new();
+    for (drill, broken) in [("stolen-server", "P2"), ("lying-holders", "P1"), ("captured-admin", "P1")] {
+        let root = site.path(drill);
+        let arguments = ["drill", drill, "--patients", "6", "--seed", "11", "--json", "--root", &root];
+        let said = site.run(&arguments);
+        assert_eq!(said.exit, 0, "{drill}: {} {}", said.out, said.err);
+        let checks = said.json()["checks"].as_array().unwrap().len();
+        assert!(checks >= 2 && !fs::exists(&root).unwrap(), "{drill}: {checks} checks");
+        let said = site.run(&[arguments.as_slice(), &["--must-fail"]].concat());
+        assert_eq!(said.exit, 4, "{drill}: {} {}", said.out, said.err);
+        let checks = said.json()["checks"].as_array().unwrap().clone();
+        let rang = checks.iter().filter(|check| check["held"] == false).map(|check| check["promise"].clone());
+        assert!(rang.clone().count() > 0 && rang.clone().all(|promise| promise == broken), "{drill}: {rang:?}");
+    }
+}

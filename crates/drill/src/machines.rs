@@ -1,0 +1,397 @@
+//! Drills on a centre whose servers are machines of their own: stolen with their memory, turned into liars, and in the
+//! hands of an administrator.
+//!
+//! As everywhere here, the truth is the drill's own note of what was acknowledged, and the judges share no code with
+//! what they judge.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use kit::{Blame, Fault, Timestamp};
+use zeroize::Zeroizing;
+
+use crate::attack::{Attack, Blow, DrillRoot};
+use crate::check::Findings;
+use crate::check::bytes::Manifest;
+use crate::eleven_of_fourteen::judges::{self, said};
+use crate::eleven_of_fourteen::load::{Kept, Load};
+use crate::eleven_of_fourteen::{Progress, planted};
+use crate::report::{self, Check, Report, Seconds, Struck, counted};
+use crate::synthetic::{self, Rng};
+use crate::system::{Founded, Lie, MachineBuilder, Machines, Remains, System, Tried};
+
+type Watch<'a> = &'a (dyn Fn(Progress) + Sync);
+
+/// What to drill.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub seed: u64,
+    pub today: Timestamp,
+    pub patients: usize,
+    pub servers: usize,
+    /// Servers that are stolen, lie, or are in the administrator's hands.
+    pub struck: usize,
+    /// An empty folder, or one to be made.
+    pub root: PathBuf,
+    pub keep: bool,
+    pub writers: usize,
+    /// The twin that must fail.
+    pub twin: bool,
+}
+
+impl Options {
+    pub fn new(seed: u64, today: Timestamp, patients: usize, root: PathBuf) -> Self {
+        Self { seed, today, patients, servers: 14, struck: 11, root, keep: false, writers: 8, twin: false }
+    }
+}
+
+/// The drills.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// Disks and memories of eleven servers: nothing in them can be read. The twin leaves a name on one of them.
+    StolenServer,
+    /// Eleven servers lie: what is read is right or refused. The twin asks a centre that believes the first answer.
+    LyingHolders,
+    /// An administrator with every credential but no custodian destroys all he can. The twin has one server more.
+    CapturedAdmin,
+}
+
+impl Scenario {
+    fn name(self) -> &'static str {
+        match self {
+            Self::StolenServer => "stolen-server",
+            Self::LyingHolders => "lying-holders",
+            Self::CapturedAdmin => "captured-admin",
+        }
+    }
+}
+
+/// Runs a drill. An error means that it could not be run; broken promises stand in the report.
+pub fn run(
+    scenario: Scenario,
+    options: &Options,
+    builder: &dyn MachineBuilder,
+    watch: Watch<'_>,
+) -> Result<Report, Fault> {
+    let root = DrillRoot::create(&options.root)?;
+    let report = Scene::build(&root, options, builder, watch).and_then(|scene| match scenario {
+        Scenario::StolenServer => scene.stolen(builder),
+        Scenario::LyingHolders => scene.lied_to(),
+        Scenario::CapturedAdmin => scene.captured(builder),
+    });
+    if !options.keep {
+        root.destroy()?;
+    }
+    report
+}
+
+/// A loaded centre that runs, and everything that the drill knows of it.
+struct Scene<'a> {
+    root: &'a DrillRoot,
+    options: &'a Options,
+    watch: Watch<'a>,
+    begun: Instant,
+    centre: synthetic::Centre,
+    /// None once the gateway is gone.
+    system: Option<Box<dyn System>>,
+    servers: Vec<PathBuf>,
+    gateway: PathBuf,
+    custodians: Vec<Zeroizing<String>>,
+    custodians_needed: usize,
+    machines: Box<dyn Machines>,
+    kept: Kept,
+    struck: Vec<usize>,
+    loading: f64,
+}
+
+/// What a scenario found.
+struct Told {
+    title: String,
+    story: String,
+    attacks: Vec<Struck>,
+    deeds: Vec<String>,
+    checks: Vec<Check>,
+    seconds: Seconds,
+}
+
+impl<'a> Scene<'a> {
+    fn build(
+        root: &'a DrillRoot,
+        options: &'a Options,
+        builder: &dyn MachineBuilder,
+        watch: Watch<'a>,
+    ) -> Result<Self, Fault> {
+        let begun = Instant::now();
+        let Options { seed, today, patients, servers, .. } = *options;
+        let on_treatment = patients.min((patients / 20).clamp(4, 100));
+        let centre = synthetic::Centre { seed, today, patients, on_treatment };
+        let (Founded { system, servers: folders, gateway, custodians, custodians_needed }, machines) =
+            builder.found_machines(&root.path().join("centre"), servers)?;
+        let load = Load::new(centre, system.as_ref(), options.writers, watch);
+        load.patients(0..patients)?;
+        let kept = load.done();
+        system.settle()?;
+        let mut order: Vec<usize> = (0..servers).collect();
+        Rng::new(seed, "struck", 0).shuffle(&mut order);
+        order.truncate(options.struck);
+        let loading = begun.elapsed().as_secs_f64();
+        Ok(Self {
+            root,
+            options,
+            watch,
+            begun,
+            centre,
+            system: Some(system),
+            servers: folders,
+            gateway,
+            custodians,
+            custodians_needed,
+            machines,
+            kept,
+            struck: order,
+            loading,
+        })
+    }
+
+    fn system(&self) -> Result<&dyn System, Fault> {
+        self.system.as_deref().ok_or_else(|| Fault::new(Blame::Ours, "drill.gateway", "the gateway is gone"))
+    }
+
+    fn told(&self, scenario: Scenario, told: Told) -> Report {
+        let Told { title, story, attacks, deeds, checks, seconds } = told;
+        let centre = report::Centre {
+            servers: self.options.servers,
+            servers_lost: self.struck.len(),
+            patients: self.options.patients,
+            on_treatment: self.kept.truth.len(),
+            acknowledged: self.kept.manifest.len(),
+            acknowledged_bytes: self.kept.manifest.bytes(),
+            own_files: 0,
+        };
+        Report {
+            drill: scenario.name(),
+            title,
+            story: format!("{} {story}", centre.sentence()),
+            seed: self.options.seed,
+            held: checks.iter().all(|check| check.held),
+            centre,
+            attacks,
+            deeds,
+            checks,
+            seconds: Seconds { loading: self.loading, whole_drill: self.begun.elapsed().as_secs_f64(), ..seconds },
+            refused: Vec::new(),
+        }
+    }
+
+    fn server_folder(&self, server: usize) -> Result<&PathBuf, Fault> {
+        let unknown = || Fault::new(Blame::Ours, "drill.servers", format!("there is no server {server}"));
+        self.servers.get(server).ok_or_else(unknown)
+    }
+
+    // ---- Stolen
+
+    fn stolen(self, builder: &dyn MachineBuilder) -> Result<Report, Fault> {
+        let secrets = self.system()?.secrets()?;
+        // Somebody works while they are stolen, so that there is something in their memories.
+        self.kept.manifest.judge_some(200, self.options.writers, &|handle| self.read(handle), &|_, _| {});
+        let memories = self.root.path().join("memories");
+        let failed = |e| Fault::new(Blame::Configuration, "drill.io", format!("{}: {e}", memories.display()));
+        fs::create_dir_all(&memories).map_err(failed)?;
+        for (done, &server) in self.struck.iter().enumerate() {
+            (self.watch)(Progress { stage: "stealing memories", done, total: self.struck.len() });
+            self.machines.memory(server, &memories.join(format!("{server}.memory")))?;
+        }
+        self.system()?.settle()?;
+        self.machines.stop();
+        if let Some(&server) = self.struck.first().filter(|_| self.options.twin) {
+            planted::plant(&self.centre, self.server_folder(server)?)?;
+        }
+        let mut places = vec![("memories".to_owned(), memories.clone())];
+        for &server in &self.struck {
+            places.push((format!("server {:02}", server + 1), self.server_folder(server)?.clone()));
+        }
+        let planted = planted::patients(&self.centre)
+            .chain(planted::secrets(&secrets))
+            .chain(planted::identities(&self.custodians));
+        let readable = judges::nothing_readable(planted, &places, self.watch)?;
+        let folders = self.struck.iter().map(|&server| self.server_folder(server).cloned());
+        let folders = folders.collect::<Result<Vec<_>, _>>()?;
+        // His own machine: an empty folder in place of the gateway's, which was not stolen.
+        let gateway = self.root.path().join("thief");
+        let thief = judges::thief(folders.len(), builder.break_in(&folders, &gateway), &self.kept.manifest);
+        let told = Told {
+            title: format!("{} servers stolen, with what stood in their memory", self.struck.len()),
+            story: format!(
+                "{} were taken while people worked: disks, and memories as they were.",
+                counted(self.struck.len(), "server", "servers")
+            ),
+            attacks: Vec::new(),
+            deeds: vec![format!("{} and as many memories were searched", counted(self.struck.len(), "disk", "disks"))],
+            checks: vec![readable, thief],
+            seconds: Seconds::default(),
+        };
+        Ok(self.told(Scenario::StolenServer, told))
+    }
+
+    fn read(&self, handle: &str) -> Result<Vec<u8>, String> {
+        self.system().and_then(|system| system.read_back(handle)).map_err(said)
+    }
+
+    // ---- Lied to
+
+    fn lied_to(self) -> Result<Report, Fault> {
+        let (mut deeds, mut checks) = (Vec::new(), Vec::new());
+        let reading = Instant::now();
+        for lie in Lie::ALL {
+            // Two liars about keys leave twelve who open them; all are to be believed about shards.
+            let bearable = if matches!(lie, Lie::Garbage | Lie::OldShard) { self.struck.len() } else { 2 };
+            for liars in [bearable, self.struck.len()] {
+                let liars = self.struck.get(..liars.min(self.struck.len())).unwrap_or_default();
+                for &server in liars {
+                    self.machines.turn(server, lie)?;
+                }
+                let must_answer = liars.len() <= bearable;
+                checks.push(self.asked(lie, liars.len(), must_answer));
+                deeds.push(format!("{} gave {}", counted(liars.len(), "server", "servers"), lie.what()));
+                for &server in liars {
+                    self.machines.mend(server)?;
+                }
+                if liars.len() == self.struck.len() && bearable == liars.len() {
+                    break;
+                }
+            }
+        }
+        let findings = self.kept.manifest.judge_some(
+            usize::MAX,
+            self.options.writers,
+            &|handle| self.read_believing(handle),
+            &|_, _| {},
+        );
+        let looked_at = format!(
+            "All {} once more, after the liars were mended.",
+            counted(self.kept.manifest.len(), "acknowledged entry", "acknowledged entries")
+        );
+        checks.push(Check::new("P1", "Is everything there again?", looked_at, findings, "how long the lies went on."));
+        let seconds = Seconds { reading_back: reading.elapsed().as_secs_f64(), ..Seconds::default() };
+        let told = Told {
+            title: format!("up to {} servers lie", self.struck.len()),
+            story: "Servers that others own now answered in its place, with their own certificates and keys."
+                .to_owned(),
+            attacks: Vec::new(),
+            deeds,
+            checks,
+            seconds,
+        };
+        let report = self.told(Scenario::LyingHolders, told);
+        self.machines.stop();
+        Ok(report)
+    }
+
+    /// The twin believes whatever comes first: what it hands out is altered where it should have been refused.
+    fn read_believing(&self, handle: &str) -> Result<Vec<u8>, String> {
+        let mut answer = self.read(handle);
+        if self.options.twin
+            && let Ok(bytes) = &mut answer
+            && let Some(byte) = bytes.first_mut()
+        {
+            *byte ^= 1;
+        }
+        answer
+    }
+
+    /// Each acknowledged entry, read while servers lie.
+    fn asked(&self, lie: Lie, liars: usize, must_answer: bool) -> Check {
+        let manifest: &Manifest = &self.kept.manifest;
+        let stage = "reading while servers lie";
+        let refused = std::sync::atomic::AtomicUsize::new(0);
+        let answers = crate::work::spread(self.options.writers, manifest.len(), |index| {
+            (self.watch)(Progress { stage, done: index + 1, total: manifest.len() });
+            let answer = self.read_believing(manifest.handle(index)?);
+            if answer.is_err() && !must_answer {
+                refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                return None;
+            }
+            manifest.judge(index, answer.as_deref().map_err(Clone::clone))
+        });
+        let mut findings = Findings::default();
+        answers.into_iter().flatten().for_each(|finding| findings.add(finding));
+        let refused = refused.into_inner();
+        let looked_at = format!(
+            "{} while {liars} of {} servers gave {}; {} refused, {} allowed to be.",
+            counted(manifest.len(), "acknowledged entry", "acknowledged entries"),
+            self.options.servers,
+            lie.what(),
+            refused,
+            if must_answer { "none is" } else { "any is" },
+        );
+        let question = if must_answer { "Is everything read right?" } else { "Is nothing read wrong?" };
+        Check::new("P1", question, looked_at, findings, "lies that no server of this drill told.")
+    }
+
+    // ---- Captured
+
+    fn captured(mut self, builder: &dyn MachineBuilder) -> Result<Report, Fault> {
+        let tried = self.machines.rampage()?;
+        self.machines.stop();
+        // What the administrator owns goes up in smoke; the twin's owns one server too many.
+        let owned = self.struck.clone();
+        let more = (0..self.options.servers).find(|server| !owned.contains(server)).filter(|_| self.options.twin);
+        let mut attacks = Vec::new();
+        for server in owned.into_iter().chain(more) {
+            let blow = Blow::thorough(Attack::Wiped);
+            let damage = blow.strike(self.root, self.server_folder(server)?, None, self.options.seed)?;
+            let place = format!("server {:02}", server + 1);
+            attacks.push(Struck { place, blow, files: damage.files, bytes: damage.bytes });
+        }
+        let survivors: Vec<PathBuf> = (0..self.options.servers)
+            .filter(|server| attacks.iter().all(|struck| struck.place != format!("server {:02}", server + 1)))
+            .filter_map(|server| self.servers.get(server).cloned())
+            .collect();
+        let present: Vec<_> = self.custodians.iter().take(self.custodians_needed).cloned().collect();
+        let remains = Remains { servers: &survivors, custodians: &present };
+        let mut seconds = Seconds::default();
+        let recovering = Instant::now();
+        // The gateway is his, and gone.
+        self.system = None;
+        let damage = Blow::thorough(Attack::Wiped).strike(self.root, &self.gateway, None, self.options.seed)?;
+        let blow = Blow::thorough(Attack::Wiped);
+        attacks.push(Struck { place: "gateway".to_owned(), blow, files: damage.files, bytes: damage.bytes });
+        let system = builder.recover(&remains, &self.root.path().join("recovered"), &mut |_| {}).map_err(said);
+        seconds.recovering = recovering.elapsed().as_secs_f64();
+        let reading = Instant::now();
+        let lost = judges::nothing_lost(&self.kept.manifest, system.as_deref(), self.options.writers, self.watch);
+        seconds.reading_back = reading.elapsed().as_secs_f64();
+        let told = Told {
+            title: "an administrator with every credential, and no custodian".to_owned(),
+            story: format!(
+                "He had the gateway, the officer's key and {}, and did what the other servers' protocol lets anybody do.",
+                counted(self.struck.len(), "server", "servers")
+            ),
+            attacks,
+            deeds: tried.iter().map(told_of).collect(),
+            checks: vec![harmless(&tried), lost],
+            seconds,
+        };
+        Ok(self.told(Scenario::CapturedAdmin, told))
+    }
+}
+
+fn told_of(tried: &Tried) -> String {
+    format!("{}: {}, {} done", tried.what, counted(tried.times, "time", "times"), tried.done)
+}
+
+/// What a captured administrator tried has to have been refused by every server.
+fn harmless(tried: &[Tried]) -> Check {
+    let mut findings = Findings::default();
+    for one in tried.iter().filter(|one| one.done > 0) {
+        findings.add(format!("{}: a server did it {} times of {}", one.what, one.done, one.times));
+    }
+    if tried.iter().all(|one| one.times == 0) {
+        findings.add("nothing was tried");
+    }
+    let times = tried.iter().map(|one| one.times).sum();
+    let looked_at = format!("{} of {} kinds.", counted(times, "attempt", "attempts"), tried.len());
+    let limits = "what he does on servers that he owns: they are wiped in this drill.";
+    Check::new("P1", "Does no server delete, overwrite or forget on a credential's word?", looked_at, findings, limits)
+}
