@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kit::{Blame, Fault, Timestamp};
 use zeroize::Zeroizing;
@@ -20,6 +20,10 @@ use crate::eleven_of_fourteen::{Progress, planted};
 use crate::report::{self, Check, Report, Seconds, Struck, counted};
 use crate::synthetic::{self, Rng};
 use crate::system::{Founded, Lie, MachineBuilder, Machines, Remains, System, Tried};
+
+/// A record that has to be read may be asked for again, so often, so much later.
+const RETRIES: usize = 3;
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 type Watch<'a> = &'a (dyn Fn(Progress) + Sync);
 
@@ -307,7 +311,16 @@ impl<'a> Scene<'a> {
         let refused = std::sync::atomic::AtomicUsize::new(0);
         let answers = crate::work::spread(self.options.writers, manifest.len(), |index| {
             (self.watch)(Progress { stage, done: index + 1, total: manifest.len() });
-            let answer = self.read_believing(manifest.handle(index)?);
+            let handle = manifest.handle(index)?;
+            let mut answer = self.read_believing(handle);
+            // Who has just become honest again, or a liar, is noticed within moments.
+            for _ in 0..RETRIES {
+                if answer.is_ok() || !must_answer {
+                    break;
+                }
+                std::thread::sleep(RETRY_PAUSE);
+                answer = self.read_believing(handle);
+            }
             if answer.is_err() && !must_answer {
                 refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 return None;

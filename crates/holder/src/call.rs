@@ -29,8 +29,10 @@ use crate::wire::{self, Message, Refusal};
 
 /// Connecting and the handshake, on a hospital's own network.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
-/// How long a holder is left alone: from, and at most.
+/// How long a holder that let somebody wait is left alone: from, and at most.
 const PAUSE_MS: (i64, i64) = (500, 15_000);
+/// One that said at once that it isn't there costs nothing to ask again.
+const SHORT_PAUSE_MS: i64 = 200;
 /// A batch of shards in flight; without it a put would stop for an answer at every 64 KiB.
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
@@ -53,7 +55,7 @@ pub enum CallError {
 #[derive(Default)]
 struct State {
     sender: Option<SendRequest<Body>>,
-    /// Failures in a row.
+    /// How often in a row it let somebody wait.
     failures: u32,
     /// Until then nobody tries.
     paused_until: Timestamp,
@@ -101,11 +103,11 @@ impl Link {
                 self.judge(status, bytes)
             }
             Ok(Err(why)) => {
-                self.failed(why.to_string()).await;
+                self.failed(why.to_string(), false).await;
                 Err(CallError::Unreachable { address, why: why.to_string() })
             }
             Err(_) => {
-                self.failed(late().to_string()).await;
+                self.failed(late().to_string(), true).await;
                 Err(late())
             }
         }
@@ -130,10 +132,10 @@ impl Link {
         }
     }
 
-    async fn failed(&self, why: String) {
+    async fn failed(&self, why: String, was_late: bool) {
         let mut state = self.state.lock().await;
         state.sender = None;
-        state.pause(self.clock.now(), why);
+        state.pause(self.clock.now(), why, was_late);
     }
 
     async fn sender(&self) -> Result<SendRequest<Body>, CallError> {
@@ -152,13 +154,13 @@ impl Link {
                 state.sender = Some(sender.clone());
                 Ok(sender)
             }
-            Ok(Err(why)) => Err(self.unreachable(&mut state, why.to_string())),
-            Err(_) => Err(self.unreachable(&mut state, format!("no connection within {CONNECT_PATIENCE:?}"))),
+            Ok(Err(why)) => Err(self.unreachable(&mut state, why.to_string(), false)),
+            Err(_) => Err(self.unreachable(&mut state, format!("no connection within {CONNECT_PATIENCE:?}"), true)),
         }
     }
 
-    fn unreachable(&self, state: &mut State, why: String) -> CallError {
-        state.pause(self.clock.now(), why.clone());
+    fn unreachable(&self, state: &mut State, why: String, was_late: bool) -> CallError {
+        state.pause(self.clock.now(), why.clone(), was_late);
         CallError::Unreachable { address: self.address, why }
     }
 
@@ -185,10 +187,14 @@ impl Link {
 }
 
 impl State {
-    fn pause(&mut self, now: Timestamp, why: String) {
+    fn pause(&mut self, now: Timestamp, why: String, was_late: bool) {
         let (from, most) = PAUSE_MS;
-        let pause = from.saturating_mul(1 << self.failures.min(10)).min(most);
-        self.failures = self.failures.saturating_add(1);
+        let pause = if was_late {
+            self.failures = self.failures.saturating_add(1);
+            from.saturating_mul(1 << self.failures.min(10)).min(most)
+        } else {
+            SHORT_PAUSE_MS
+        };
         self.paused_until = now.plus_ms(pause);
         self.why = why;
     }
