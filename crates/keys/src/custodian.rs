@@ -239,6 +239,36 @@ impl CustodianPackage {
             .ok_or(CustodianError::Altered { opened })
     }
 
+    /// The number of the custodian with this identity, where her share is there, opens, and is the one that was dealt.
+    pub fn check_share(&self, identity: &str) -> Result<u8, CustodianError> {
+        self.check()?;
+        let identity: Identity = identity.trim().parse().map_err(|_| CustodianError::Identity { position: 1 })?;
+        let recipient = identity.to_public().to_string();
+        let own = (1..).zip(&self.members).find(|(_, member)| member.recipient == recipient);
+        let Some((number, member)) = own else {
+            let (need, strangers) = (usize::from(self.m), vec![1]);
+            return Err(CustodianError::NotEnough {
+                have: 0,
+                need,
+                opened: Vec::new(),
+                strangers,
+                altered: Vec::new(),
+            });
+        };
+        match self.read(number, member, &identity) {
+            Some(_) => Ok(number),
+            None => Err(CustodianError::Altered { opened: vec![number] }),
+        }
+    }
+
+    /// A secret that only the custodian with this number can read: by giving it back she shows that her identity works.
+    pub fn challenge(&self, number: u8, secret: &[u8; 32]) -> Result<Vec<u8>, CustodianError> {
+        let unknown = || CustodianError::Recipient { number: usize::from(number) };
+        let member = usize::from(number).checked_sub(1).and_then(|at| self.members.get(at)).ok_or_else(unknown)?;
+        let recipient: Recipient = member.recipient.parse().map_err(|_| unknown())?;
+        age::encrypt(&recipient, secret).map_err(|_| CustodianError::Crypto { step: "writing an age file" })
+    }
+
     /// One custodian's share, where her file is the one that was written for this package.
     fn read(&self, number: u8, member: &Member, identity: &Identity) -> Option<Secret> {
         let decryptor = age::Decryptor::new_buffered(member.file.as_slice()).ok()?;
@@ -306,6 +336,19 @@ impl fmt::Debug for CustodianPackage {
 /// As a record's share digests: the share is uniformly random, so that its digest gives nothing away.
 fn sheet_digest(package: &Id16, number: u8, share: &[u8; SECRET_BYTES]) -> Digest {
     digest("holdfast custodian share v1", &[&package.0, &[number], share])
+}
+
+/// What a challenge holds, read with the identity that it was made for.
+pub fn answer_challenge(identity: &str, challenge: &[u8]) -> Result<Zeroizing<[u8; 32]>, CustodianError> {
+    let identity: Identity = identity.trim().parse().map_err(|_| CustodianError::Identity { position: 1 })?;
+    let read = || {
+        let decryptor = age::Decryptor::new_buffered(challenge).ok()?;
+        let file = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).ok()?;
+        let mut plain = Zeroizing::new(Vec::with_capacity(33));
+        file.take(33).read_to_end(&mut plain).ok()?;
+        Some(Zeroizing::new(<[u8; 32]>::try_from(plain.as_slice()).ok()?))
+    };
+    read().ok_or(CustodianError::Challenge)
 }
 
 /// A fresh age X25519 identity: the secret for one custodian alone, and the recipient to establish a package with.

@@ -213,6 +213,10 @@ pub enum CustodianError {
     Identity { position: usize },
     #[error("{found} identities, the maximum is {max}")]
     TooManyIdentities { found: usize, max: usize },
+    #[error("this challenge was not made for this identity")]
+    Challenge,
+    #[error("no 24 words of the BIP 39 list, their checksum among them")]
+    Words,
     #[error(
         "{have} of the {need} custodians needed{}",
         said(&[
@@ -242,6 +246,8 @@ impl Explain for CustodianError {
             | Self::SameRecipient { .. }
             | Self::Identity { .. }
             | Self::TooManyIdentities { .. }
+            | Self::Challenge
+            | Self::Words
             | Self::NotEnough { .. } => Blame::Peer,
             Self::Format(_) | Self::Altered { .. } => Blame::Integrity,
             Self::Crypto { .. } => Blame::Ours,
@@ -255,6 +261,8 @@ impl Explain for CustodianError {
             Self::SameRecipient { .. } => "keys.custodian-same-recipient",
             Self::Identity { .. } => "keys.custodian-identity",
             Self::TooManyIdentities { .. } => "keys.custodian-too-many-identities",
+            Self::Challenge => "keys.custodian-challenge",
+            Self::Words => "keys.custodian-words",
             Self::NotEnough { .. } => "keys.custodian-not-enough",
             Self::Format(_) => "keys.custodian-format",
             Self::Altered { .. } => "keys.custodian-altered",

@@ -19,8 +19,9 @@ mod record;
 mod seal;
 mod secret;
 mod shamir;
+mod words;
 
-pub use custodian::{CUSTODIANS_MAX, CustodianPackage, RecoveryKey, RecoveryPublicKey, new_identity};
+pub use custodian::{CUSTODIANS_MAX, CustodianPackage, RecoveryKey, RecoveryPublicKey, answer_challenge, new_identity};
 pub use dealer::Dealer;
 pub use error::{CustodianError, HolderError, KeysError};
 pub use format::FormatError;
@@ -29,3 +30,4 @@ pub use keyring::{Erasure, HolderHealth, Keyring};
 pub use local::{FIRST_EPOCH, LocalHolder};
 pub use record::{Batch, KeyRecord};
 pub use secret::{DataKey, Share};
+pub use words::{identity_of_words, words_of_identity};
