@@ -301,6 +301,11 @@ impl Chart {
         Ok(self.index.listed_back(list, before, limit)?)
     }
 
+    /// The oldest entry on a list.
+    pub fn listed_first(&self, list: &Tag) -> Result<Option<u64>> {
+        Ok(self.index.listed(list, 0, 1)?.pop())
+    }
+
     /// The newest entry on a list.
     pub fn newest(&self, list: &Tag) -> Result<Option<u64>> {
         Ok(self.index.listed_back(list, u64::MAX, 1)?.pop())

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole};
 
 use crate::centre::Centre;
-use crate::{DEGRADED, reports};
+use crate::{DEGRADED, custodians, reports};
 
 /// One command, as it crosses the control port.
 #[derive(Serialize, Deserialize)]
@@ -66,6 +66,14 @@ pub enum Act {
         plan: String,
         fraction_group: Option<u32>,
     },
+    CustodianChallenge {
+        number: u8,
+    },
+    CustodianConfirm {
+        number: u8,
+        answer: String,
+    },
+    CustodianList,
     /// `confirm`: the handle that a dry run shows.
     PatientErase {
         patient: String,
@@ -83,7 +91,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn done(text: impl Into<String>, json: Value) -> Self {
+    pub fn done(text: impl Into<String>, json: Value) -> Self {
         Self { exit: 0, text: text.into(), json }
     }
 }
@@ -146,6 +154,18 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             }
             let index_was_true = index_is_true && centre.index_was_sound();
             Ok(reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true))
+        }
+        Act::CustodianChallenge { number } => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            custodians::challenge(centre, number)
+        }
+        Act::CustodianConfirm { number, answer } => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            custodians::confirm(centre, number, &answer)
+        }
+        Act::CustodianList => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            custodians::list(centre)
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use keys::{CustodianPackage, Holder, LocalHolder};
-use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock};
+use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp};
 use treatment::{Treatment, TreatmentList};
 use vault::location::{FolderLocation, Location, LocationError, Marker};
 use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
@@ -528,6 +528,14 @@ impl Centre {
 
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// When its name was first noted, or thereabouts: the time of its first entry.
+    pub fn founded_at(&self) -> Result<Timestamp, Fault> {
+        let chart = self.chart();
+        let first = chart.listed_first(&chart.list_tag(NAME_LIST, &[])).map_err(|e| e.fault())?;
+        let Some(first) = first else { return Ok(chart.now()) };
+        Ok(chart.note_of(first).map_err(|e| e.fault())?.0.time)
     }
 
     /// What answers now, by what the servers' disks show.

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre, NewCentre};
-use crate::{Data, INTEGRITY, Output, adopt, control, drill_system, plan, reports};
+use crate::{Data, INTEGRITY, Output, adopt, control, custodians, drill_system, plan, reports};
 
 /// Plans larger than this are none.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
@@ -145,7 +145,7 @@ pub struct Recover {
     /// A surviving server's folder; at least as many as records need.
     #[arg(long = "from", value_name = "DIR", required = true)]
     from: Vec<PathBuf>,
-    /// A custodian's secret (AGE-SECRET-KEY-1…) in a file.
+    /// A custodian's secret (AGE-SECRET-KEY-1…), or its 24 words, in a file.
     #[arg(long = "custodian", value_name = "FILE", required = true)]
     custodians: Vec<PathBuf>,
     /// The centre's log key, as `init` printed it and the custodians' sheets have it: survivors that show another one are
@@ -164,11 +164,7 @@ impl Recover {
         let secrets = self
             .custodians
             .iter()
-            .map(|file| {
-                let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| unreadable(file, e))?);
-                let line = text.lines().map(str::trim).find(|l| l.starts_with("AGE-SECRET-KEY-"));
-                line.map(str::to_owned).ok_or_else(|| unreadable(file, "no line begins with AGE-SECRET-KEY-"))
-            })
+            .map(|file| custodians::secret_of(file).map(|secret| secret.to_string()))
             .collect::<Result<Vec<_>, _>>()?;
         let begun = Instant::now();
         let mut first = serde_json::Value::Null;

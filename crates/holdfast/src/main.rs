@@ -11,6 +11,7 @@ mod centre;
 mod commands;
 mod config;
 mod control;
+mod custodians;
 mod demo;
 mod diagnose;
 mod drill_machines;
@@ -109,6 +110,9 @@ enum Command {
     /// One patient's keys.
     #[command(subcommand)]
     Patient(commands::Patient),
+    /// The people whose sheets rebuild a centre when its servers are gone.
+    #[command(subcommand)]
+    Custodian(custodians::Command),
     /// A centre on servers of its own: what each of them needs.
     #[command(subcommand)]
     Centre(plan::Command),
@@ -163,6 +167,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Plan(plan) => plan.run(),
         Command::Gate(gate) => gate.run(),
         Command::Patient(patient) => patient.run(),
+        Command::Custodian(custodian) => custodian.run(),
         Command::Centre(centre) => centre.run(),
         Command::Holder(holder) => {
             serve::logging();

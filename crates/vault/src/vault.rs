@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 
-use keys::{DataKey, Dealer, Erasure, HolderHealth};
+use keys::{CustodianPackage, DataKey, Dealer, Erasure, HolderHealth};
 use kit::limits::{GROUP_PARCELS_MAX, OBJECT_BYTES_MAX};
 use kit::{Digest, Fault, Id16, OperationId, PatientId};
 use ledger::{Checkpoint, Vkey};
@@ -311,6 +311,11 @@ impl Vault {
     /// Custodians needed, and custodians that there are.
     pub fn custodians(&self) -> (u8, u8) {
         (self.core.centre.custodians.m(), self.core.centre.custodians.n())
+    }
+
+    /// The recovery key's shares, each sealed to its custodian.
+    pub fn custodian_package(&self) -> &CustodianPackage {
+        &self.core.centre.custodians
     }
 
     /// The centre's log key: write it on paper.
