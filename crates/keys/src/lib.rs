@@ -15,6 +15,7 @@ mod format;
 mod holder;
 mod keyring;
 mod local;
+mod proof;
 mod record;
 mod seal;
 mod secret;
@@ -28,6 +29,10 @@ pub use format::FormatError;
 pub use holder::{AbsentHolder, Answer, Holder, HolderPublicKey, OpenRequest, SYSTEM_SUBJECT};
 pub use keyring::{Erasure, HolderHealth, Keyring};
 pub use local::{FIRST_EPOCH, LocalHolder};
+pub use proof::{
+    Authority, Certificate, Officer, PROOF_BYTES_MAX, PROOF_WINDOW_MS, PersonKey, Proof, ProofError, Proven, Prover,
+    Replays, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement,
+};
 pub use record::{Batch, KeyRecord};
 pub use secret::{DataKey, Share};
 pub use words::{identity_of_words, words_of_identity};

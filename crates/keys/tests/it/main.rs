@@ -7,4 +7,5 @@ mod custodians;
 mod hpke_vectors;
 mod keyring;
 mod local_holder;
+mod proof;
 mod records;
