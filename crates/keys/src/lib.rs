@@ -15,6 +15,7 @@ mod format;
 mod holder;
 mod keyring;
 mod local;
+mod meter;
 mod proof;
 mod record;
 mod seal;
@@ -29,6 +30,7 @@ pub use format::FormatError;
 pub use holder::{AbsentHolder, Answer, Holder, HolderPublicKey, OpenRequest, SYSTEM_SUBJECT};
 pub use keyring::{Erasure, HolderHealth, Keyring};
 pub use local::{FIRST_EPOCH, LocalHolder};
+pub use meter::{Account, Budgets, Counts, Meter, MeterError, OverBudget};
 pub use proof::{
     Authority, Certificate, Officer, PROOF_BYTES_MAX, PROOF_WINDOW_MS, PersonKey, Proof, ProofError, Proven, Prover,
     Replays, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement,

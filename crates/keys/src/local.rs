@@ -42,7 +42,7 @@ const OPENINGS_UNSYNCED_MAX: u64 = 256;
 /// there.
 const LINE_BYTES: usize = 32;
 type Line = [u8; LINE_BYTES];
-type Check = [u8; 16];
+pub(crate) type Check = [u8; 16];
 
 /// The stored private key.
 #[derive(Encode, Decode)]
@@ -225,7 +225,7 @@ impl Drop for LocalHolder {
     }
 }
 
-fn private_file() -> OpenOptions {
+pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
@@ -286,7 +286,7 @@ fn line(before: &Check, subject: Id16) -> (Line, Check) {
     (line, check)
 }
 
-fn first_half([a @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32]) -> Check {
+pub(crate) fn first_half([a @ .., _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _]: [u8; 32]) -> Check {
     a
 }
 

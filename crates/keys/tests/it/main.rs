@@ -7,5 +7,6 @@ mod custodians;
 mod hpke_vectors;
 mod keyring;
 mod local_holder;
+mod meter;
 mod proof;
 mod records;
