@@ -3,6 +3,7 @@
 mod fake;
 mod hostile;
 mod lacking;
+mod real;
 
 use std::sync::Arc;
 use std::time::Duration;
