@@ -18,7 +18,7 @@ const USAGE: &str = "cargo xtask TASK
   tidy                       what rustfmt and clippy don't look at: first lines, lengths, links, paths
   test                       everything: format, lints, layers, tidy, cargo test, then the real peers
   peers                      fetch real FHIR and DICOM files into target/peers/data, for `holdfast drill … --input`
-  peers test                 only the peers: dcmtk, pynetdicom, fhirpy, hostile input, kill -9, a browser
+  peers test                 only the peers: SeaweedFS, dcmtk, pynetdicom, fhirpy, hostile input, kill -9, a browser
   fuzz TARGET [--seconds N]  one target of fuzz/, 60 seconds unless told
   fhir-bindings              make crates/chart/src/fhir/bindings.txt again, from FHIR R4's own definitions
   bench vault [--json] [--rounds N] [--foolscap]

@@ -93,6 +93,11 @@ pub(crate) fn all(report: &mut Report) {
         shell::run(shell::cargo().args(arguments).env("HOLDFAST_FHIR_EXAMPLES", folder().join("data/fhir")))
     });
 
+    report.step("S3: SeaweedFS", || {
+        let arguments = ["test", "--workspace", "--quiet", "--lib", "a_real_store"];
+        shell::run(shell::cargo().args(arguments).env("HOLDFAST_WEED", install::weed(&folder())))
+    });
+
     let data = work.join("demo");
     let mut demo = None;
     report.step("peers: the demo starts", || {

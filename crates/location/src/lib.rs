@@ -163,6 +163,12 @@ pub enum Refusal {
     OtherVault { expected: Id16, found: Id16 },
     #[error("another process has it open")]
     InUse,
+    #[error("it fails the probe {probe}: {found}")]
+    Probe { probe: &'static str, found: String, guidance: &'static str },
+    #[error("it denies the request: {code}")]
+    Denied { code: String },
+    #[error("its configuration does not say where it is: {field} {why}")]
+    Configuration { field: &'static str, why: String },
 }
 
 impl Explain for LocationError {
@@ -194,6 +200,11 @@ impl Explain for LocationError {
             Self::Gone { .. } => Some("bring the location back; what it misses is healed by a scrub"),
             Self::Full { .. } => Some("give the location more room; what it misses is healed by a scrub"),
             Self::Refused { reason: Refusal::InUse, .. } => Some("stop the other process that has it open"),
+            Self::Refused { reason: Refusal::Probe { guidance, .. }, .. } => Some(guidance),
+            Self::Refused { reason: Refusal::Denied { .. }, .. } => {
+                Some("look at the location's credentials, at what they may do there, and at both clocks")
+            }
+            Self::Refused { reason: Refusal::Configuration { .. }, .. } => Some("mend the location's configuration"),
             Self::Refused { .. } => Some("point the configuration at the folder that belongs to this vault"),
             Self::Damaged { .. } => Some("run a scrub: it heals from the other locations what can be healed"),
             Self::Io { .. } => Some("look at the location's disk and its permissions"),

@@ -66,6 +66,11 @@ pub(crate) fn interpreter(peers: &Path) -> PathBuf {
     peers.join("venv/bin/python")
 }
 
+/// SeaweedFS: a whole S3 store in one program.
+pub(crate) fn weed(peers: &Path) -> PathBuf {
+    peers.join("venv/bin/weed")
+}
+
 /// A virtual environment with xtask/peers/requirements.txt; made again when that file changes.
 pub(crate) fn python(peers: &Path) -> Result<()> {
     let wanted = root().join("xtask/peers/requirements.txt");
