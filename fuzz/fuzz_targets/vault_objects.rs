@@ -131,7 +131,7 @@ fn reopened(locations: Vec<Objects>) -> Vault {
         locations: numbered
             .map(|(n, held): (u8, _)| Arc::new(Memory(format!("server-{n}"), Mutex::new(held))) as Arc<dyn Location>)
             .collect(),
-        access: Access::Holders { holders: standing.holders.clone(), cache_ms: 60_000 },
+        access: Access::Holders { holders: standing.holders.clone(), cache_ms: 60_000, prover: None },
         gateway: None,
         vkey: Some(standing.vkey.clone()),
         mode: Mode::Read,

@@ -19,7 +19,7 @@ mod vocabulary;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use kit::{Clock, Entropy, Id16, Timestamp};
 use zeroize::Zeroizing;
@@ -52,6 +52,15 @@ pub struct Token {
     pub revoked: Option<Timestamp>,
 }
 
+/// Who wants to hear that somebody has shown a secret: whoever makes a person's signing key of it. The secret is not kept.
+pub trait Witness: Send + Sync {
+    /// A token or a sign-in link that counts, with its text; `as_id` is the credential that goes on from it.
+    fn shown(&self, subject: &str, secret: &str, as_id: Id16);
+
+    /// A credential that counts no more.
+    fn ended(&self, id: Id16);
+}
+
 /// The door.
 pub struct Guard {
     clock: Arc<dyn Clock>,
@@ -64,6 +73,7 @@ pub struct Guard {
     /// Held while an event is kept and applied, so that a link is used once; readers go on meanwhile.
     change: Mutex<()>,
     epoch: AtomicU64,
+    witness: OnceLock<Arc<dyn Witness>>,
 }
 
 impl Guard {
@@ -77,7 +87,8 @@ impl Guard {
     ) -> Result<Self> {
         let policy = Policy::embedded()?;
         let (credentials, change, epoch) = (RwLock::default(), Mutex::default(), AtomicU64::new(0));
-        Ok(Self { clock, entropy, decisions, events, peers, policy, credentials, change, epoch })
+        let witness = OnceLock::new();
+        Ok(Self { clock, entropy, decisions, events, peers, policy, credentials, change, epoch, witness })
     }
 
     /// Takes in an event that was kept earlier; in the order in which they were kept.
@@ -85,6 +96,11 @@ impl Guard {
         let _held = self.hold();
         self.apply(event);
         Ok(())
+    }
+
+    /// Tells `witness` from now on. The first one stays.
+    pub fn tell(&self, witness: Arc<dyn Witness>) {
+        let _ = self.witness.set(witness);
     }
 
     // ---- Who is it
@@ -107,6 +123,9 @@ impl Guard {
     ) -> std::result::Result<Caller, Unauthenticated> {
         let credentials = self.read();
         let Issue { id, role, subject, .. } = &credentials.find(kind, text, self.clock.now())?.issue;
+        if let Some(witness) = self.witness.get().filter(|_| kind == Kind::Token) {
+            witness.shown(subject, text, *id);
+        }
         Ok(Caller { subject: subject.clone(), role: *role, via: via(*id) })
     }
 
@@ -289,7 +308,11 @@ impl Guard {
         let link = self.read().find(Kind::Link, code, self.clock.now())?.issue.clone();
         let (session, cookie) =
             self.new_issue(Kind::Session, link.role, link.subject.clone(), SESSION_LIFE_MS, &link.subject)?;
+        let id = session.id;
         self.keep(&Event::LinkUsed { link: link.id, session })?;
+        if let Some(witness) = self.witness.get() {
+            witness.shown(&link.subject, code, id);
+        }
         Ok(cookie)
     }
 
@@ -333,6 +356,9 @@ impl Guard {
     fn apply(&self, event: &Event) {
         if let Event::Lockdown { epoch, .. } = event {
             self.epoch.fetch_max(*epoch, Ordering::SeqCst);
+        }
+        if let (Event::Ended { id, .. }, Some(witness)) = (event, self.witness.get()) {
+            witness.ended(*id);
         }
         self.credentials.write().unwrap_or_else(PoisonError::into_inner).apply(event, self.clock.now());
     }

@@ -30,6 +30,9 @@ pub struct Config {
     pub join_code: String,
     #[serde(default)]
     pub shards: Shards,
+    /// Charts that this holder opens. Each holder counts by itself.
+    #[serde(default)]
+    pub budgets: keys::Budgets,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

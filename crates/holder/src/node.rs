@@ -18,16 +18,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
-use keys::{Batch, Holder, KeyRecord, LocalHolder, OpenRequest};
+use keys::{
+    Account, Authority, Batch, Holder, KeyRecord, LocalHolder, Meter, MeterError, Officer, OpenRequest, Proof, Replays,
+    SYSTEM_SUBJECT, Statement,
+};
 use kit::format::Version;
-use kit::{Blame, Clock, Entropy, Fault, Id16, SteadyClock};
+use kit::{Blame, Clock, Entropy, Fault, Id16, SteadyClock, Timestamp};
 use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put};
 use minicbor::bytes::ByteVec;
 
 use crate::config::{Config, server_name};
 use crate::identity::{Identity, Pin, write_private};
 use crate::journal::Journal;
-use crate::officer::Officer;
 use crate::refused::Refused;
 use crate::wire::{self, *};
 
@@ -59,6 +61,10 @@ pub struct Node {
     pin: Pin,
     shards: FolderLocation,
     holder: LocalHolder,
+    meter: Meter,
+    replays: Mutex<Replays>,
+    /// Openings of the centre's own secrets since the start: gateways' starts.
+    gateway_starts: AtomicU64,
     members: RwLock<Option<Members>>,
     alarms: Mutex<VecDeque<Heard>>,
     journal: Journal,
@@ -103,7 +109,8 @@ impl Node {
             return Err(failed(dir, format!("its key is of holder {}, not {}", holder.number(), config.number)));
         }
         let journal = Journal::open(dir).map_err(|e| failed(dir, e))?;
-        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(journal.last_time()));
+        let meter = Meter::open(&dir.join("meter"), config.budgets, SteadyClock::start(journal.last_time()).now())?;
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(journal.last_time().max(meter.last_time())));
         let starts = next_start(dir).map_err(|e| failed(dir, e))?;
         let node = Self {
             dir: dir.to_owned(),
@@ -114,6 +121,9 @@ impl Node {
             pin: identity.pin(),
             shards,
             holder,
+            meter,
+            replays: Mutex::default(),
+            gateway_starts: AtomicU64::new(0),
             members: RwLock::default(),
             alarms: Mutex::default(),
             journal,
@@ -199,7 +209,7 @@ impl Node {
             wire::LIST => gateway().and_then(|_| self.list(&ListRequest::from_bytes(&body)?)),
             wire::STATS => gateway().and_then(|_| self.stats()),
             wire::OPEN => gateway().and_then(|pin| self.open_share(pin, &OpenShare::from_bytes(&body)?)),
-            wire::REFUSE => gateway().and_then(|_| self.refuse(&RefuseSubject::from_bytes(&body)?)),
+            wire::REFUSE => gateway().and_then(|pin| self.refuse(pin, &RefuseSubject::from_bytes(&body)?)),
             _ => Err(Refused::new(403, "holder.stranger", "this certificate is not of this centre")),
         }
     }
@@ -297,21 +307,67 @@ impl Node {
 
     // ---- Key shares
 
-    fn open_share(&self, _gateway: Pin, request: &OpenShare) -> Result<Bytes, Refused> {
+    fn open_share(&self, gateway: Pin, request: &OpenShare) -> Result<Bytes, Refused> {
         let record = KeyRecord::from_bytes(&request.record)?;
         let batch = Batch::from_bytes(&request.batch)?;
-        let asked = OpenRequest {
-            record: &record,
-            batch: &batch,
-            person: &request.person,
-            purpose: &request.purpose,
-            at: request.at,
-        };
+        let (person, purpose, at) = (request.person.as_str(), request.purpose.as_str(), request.at);
+        let proof = request.proof.as_ref().map(|bytes| Proof::from_bytes(bytes)).transpose()?;
+        if record.subject.0.starts_with(SYSTEM_SUBJECT) {
+            self.gateway_starts.fetch_add(1, Ordering::Relaxed);
+            self.journal.note(self.clock.now(), "holder.gateway-start", &format!("{gateway}"));
+        } else {
+            self.admit(gateway, &record, proof.as_ref(), (person, purpose, at))?;
+        }
+        let asked = OpenRequest { record: &record, batch: &batch, person, purpose, at, proof: proof.as_ref() };
         let share = self.holder.open_share(&asked)?;
         Ok(Bytes::copy_from_slice(share.bytes()))
     }
 
-    fn refuse(&self, request: &RefuseSubject) -> Result<Bytes, Refused> {
+    /// That the person asks herself, for the first time with this proof, and that her budget, the gateway's and all
+    /// gateways' have room. It is counted before anything is opened.
+    fn admit(
+        &self,
+        gateway: Pin,
+        record: &KeyRecord,
+        proof: Option<&Proof>,
+        (person, purpose, at): (&str, &str, Timestamp),
+    ) -> Result<(), Refused> {
+        let now = self.clock.now();
+        let unproven = |why: String| Refused::new(403, UNPROVEN, why);
+        let proof = proof.ok_or_else(|| unproven("the person's own proof is missing".to_owned()))?;
+        let statement = Statement { patient: record.subject, commitment: record.commitment, person, purpose, at };
+        let proven = {
+            let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+            let ended = members.as_ref().map_or(&[][..], |members| &members.ended);
+            let authority = Authority { vault: self.vault, officer: self.officer, ended };
+            proof.check(&authority, &statement, now).map_err(|error| unproven(error.to_string()))?
+        };
+        let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
+        replays.take(&proven, now).map_err(|error| unproven(error.to_string()))?;
+        drop(replays);
+        let account = Account { person, is_delegated: proven.is_delegated, gateway: &gateway.0 };
+        self.meter.admit(now, account, record.subject).map_err(|error| self.over(error))
+    }
+
+    /// A budget that is used up is an alarm: the other servers hear of it.
+    fn over(&self, error: MeterError) -> Refused {
+        match error {
+            MeterError::OverBudget(over) => {
+                // The same words until the window has moved on, so that a thief at work is one alarm and not a thousand.
+                let text =
+                    format!("{}: the budget of {} charts within {} is used up", over.whose, over.limit, over.window);
+                self.raise(OVER_BUDGET, text);
+                Refused::new(429, OVER_BUDGET, over.to_string()).number(u64::from(over.limit))
+            }
+            other => Refused::new(507, "holder.meter", other.to_string()),
+        }
+    }
+
+    fn refuse(&self, gateway: Pin, request: &RefuseSubject) -> Result<Bytes, Refused> {
+        if !request.subject.0.starts_with(SYSTEM_SUBJECT) {
+            let admitted = self.meter.admit_erasure(self.clock.now(), &gateway.0, request.subject);
+            admitted.map_err(|error| self.over(error))?;
+        }
         self.holder.refuse(request.subject)?;
         Ok(Bytes::new())
     }
@@ -320,6 +376,7 @@ impl Node {
 
     fn status(&self) -> Result<Status, Fault> {
         let stats = self.shards.stats()?;
+        let counts = self.meter.counts(self.clock.now());
         Ok(Status {
             number: self.config.number,
             opened: self.holder.opened(),
@@ -331,6 +388,9 @@ impl Node {
             free_bytes: self.free_bytes()?,
             rotten: self.rotten.load(Ordering::Relaxed),
             alarms: self.heard().iter().cloned().collect(),
+            charts_hour: counts.hour as u64,
+            charts_day: counts.day as u64,
+            highest: counts.persons.into_iter().map(|(name, count)| (name, count as u64)).collect(),
         })
     }
 
@@ -427,7 +487,7 @@ impl Members {
     pub fn sign(&self, officer: &Officer) -> Vec<u8> {
         let body = self.to_bytes();
         let signature = officer.sign(&[MEMBERS_CONTEXT, &body].concat());
-        Signed { body: body.into(), signature: ByteVec::from(signature) }.to_bytes()
+        Signed { body: body.into(), signature: ByteVec::from(signature.to_vec()) }.to_bytes()
     }
 
     /// The list, where the officer signed it.

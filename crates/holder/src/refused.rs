@@ -56,6 +56,7 @@ impl From<HolderError> for Refused {
     fn from(error: HolderError) -> Self {
         let status = match &error {
             HolderError::Erased { .. } => 410,
+            HolderError::OverBudget { .. } | HolderError::Unproven { .. } => 403,
             HolderError::NoPatient { .. }
             | HolderError::NotMine { .. }
             | HolderError::Epoch { .. }

@@ -203,6 +203,8 @@ fn error(number: u8, error: CallError) -> HolderError {
         CallError::Refused(refused) => match refused.refusal.code.as_str() {
             "keys.holder-erased" => HolderError::Erased { number },
             "keys.holder-sealed" => HolderError::Sealed { number },
+            OVER_BUDGET => HolderError::OverBudget { number },
+            UNPROVEN => HolderError::Unproven { number },
             _ => HolderError::Unreachable { number },
         },
         _ => HolderError::Unreachable { number },
@@ -217,7 +219,7 @@ fn message(request: &OpenRequest<'_>) -> Bytes {
         person: request.person.to_owned(),
         purpose: request.purpose.to_owned(),
         at: request.at,
-        proof: None,
+        proof: request.proof.map(|proof| proof.to_bytes().into()),
     }
     .to_bytes()
     .into()

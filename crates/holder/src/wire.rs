@@ -22,6 +22,10 @@ pub const REFUSE: &str = "/v1/keys/refuse";
 pub const ADD_CHECKPOINT: &str = "/v1/witness/add-checkpoint";
 pub const ALARM: &str = "/v1/alarm";
 
+/// The code of the refusal that says: a budget is used up.
+pub const OVER_BUDGET: &str = "holder.over-budget";
+/// The code of the refusal that says: nobody has proven that she asks herself.
+pub const UNPROVEN: &str = "holder.unproven";
 /// The code of the refusal that says: no room.
 pub const FULL: &str = "vault.location.full";
 /// The code of the refusal that says: nothing stands under that name.
@@ -313,6 +317,13 @@ pub struct Status {
     /// The newest alarms, its own and those of others that it heard of.
     #[n(9)]
     pub alarms: Vec<Heard>,
+    /// Not growing: charts opened within an hour and a day, and by whom most.
+    #[n(10)]
+    pub charts_hour: u64,
+    #[n(11)]
+    pub charts_day: u64,
+    #[n(12)]
+    pub highest: Vec<(String, u64)>,
 }
 
 impl Status {

@@ -24,6 +24,10 @@ pub enum Act {
         subject: String,
         days: u32,
     },
+    /// The officer's word for the key of a person or machine: CBOR in base64.
+    Certify {
+        certificate: String,
+    },
     TokenList,
     TokenRevoke {
         id: String,
@@ -175,7 +179,19 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
                 "{}\n  id {id}, role {role}, for {subject}, {days} days. It is shown this once; only its hash is kept.",
                 secret.as_str(),
             );
-            Ok(Answer::done(text, json!({ "token": secret.as_str(), "id": id, "role": role, "days": days })))
+            Ok(Answer::done(
+                text,
+                json!({ "token": secret.as_str(), "id": id, "role": role, "days": days, "log": chart.vault().vkey().name() }),
+            ))
+        }
+        Act::Certify { certificate } => {
+            let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
+            let Some(signers) = centre.signers() else {
+                let text = "this centre's holders are folders: they ask for no certificate";
+                return Err(Fault::new(Blame::Peer, "usage.certificate", text));
+            };
+            signers.certify(chart, &decode_file(&certificate)?)?;
+            Ok(Answer::done("", json!({})))
         }
         Act::TokenList => {
             let tokens = guard.tokens(&administrative(guard::Act::ManageAccess)?)?;
@@ -205,7 +221,8 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let permit = admit(guard::Act::ManageAccess, role.reaches())?;
             let code = guard.sign_in_link(&permit, role, &subject)?;
             let link = centre.sign_in_url(code.as_str());
-            Ok(Answer::done(format!("{link}\n  one use, 15 minutes"), json!({ "sign_in": link })))
+            let json = json!({ "sign_in": link, "code": code.as_str(), "log": chart.vault().vkey().name() });
+            Ok(Answer::done(format!("{link}\n  one use, 15 minutes"), json))
         }
         Act::PersonNew { name, role, key } => {
             let enrolment = Enrolment::new(&name, role, key.parse()?, chart.now());

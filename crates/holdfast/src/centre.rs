@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::control::write_private;
 use crate::diagnose::explained;
 use crate::fleet::Fleet;
+use crate::signers::Signers;
 use crate::staging::{Begun, require_finished};
 use crate::standing::{self, Seen, Standing};
 use crate::{adopt, settings};
@@ -216,8 +217,8 @@ pub struct Servers {
 pub enum Site {
     /// Folders, with their holders in this process.
     Folders(Vec<PathBuf>),
-    /// Machines of their own.
-    Fleet(Fleet),
+    /// Machines of their own, and who signs towards them.
+    Fleet(Fleet, Arc<Signers>),
 }
 
 impl Site {
@@ -225,16 +226,26 @@ impl Site {
         match config.officer_key() {
             Some(officer) => {
                 let officer = officer.map_err(|why| failed(data, why))?;
-                Ok(Self::Fleet(Fleet::open(&data.join("gateway"), &officer)?))
+                let gateway = data.join("gateway");
+                let fleet = Fleet::open(&gateway, &officer)?;
+                let signers = Signers::open(&gateway, fleet.vault())?;
+                Ok(Self::Fleet(fleet, signers))
             }
             None => Ok(Self::Folders(config.server_folders(data))),
+        }
+    }
+
+    fn signers(&self) -> Option<&Arc<Signers>> {
+        match self {
+            Self::Folders(_) => None,
+            Self::Fleet(_, signers) => Some(signers),
         }
     }
 
     fn servers(&self, vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
         match self {
             Self::Folders(folders) => open_servers(folders, vkey, task).map_err(|fault| self.explained(fault)),
-            Self::Fleet(fleet) => Ok(fleet.servers()),
+            Self::Fleet(fleet, _) => Ok(fleet.servers()),
         }
     }
 
@@ -242,7 +253,7 @@ impl Site {
     fn explained(&self, fault: Fault) -> Fault {
         match self {
             Self::Folders(folders) => explained(fault, folders),
-            Self::Fleet(fleet) => {
+            Self::Fleet(fleet, _) => {
                 let silent = (1..).zip(fleet.look()).filter_map(|(number, seen)| Some((number, seen.err()?)));
                 let message = silent
                     .fold(fault.message, |text, (number, why)| format!("{text}\n  {}: {why}", location_id(number)));
@@ -255,7 +266,7 @@ impl Site {
     fn look(&self) -> Seen {
         match self {
             Self::Folders(folders) => standing::look(folders),
-            Self::Fleet(fleet) => fleet.look(),
+            Self::Fleet(fleet, _) => fleet.look(),
         }
     }
 
@@ -263,14 +274,14 @@ impl Site {
     fn at_start(&self) -> Seen {
         match self {
             Self::Folders(folders) => standing::look(folders),
-            Self::Fleet(fleet) => fleet.keys(),
+            Self::Fleet(fleet, _) => fleet.keys(),
         }
     }
 
     fn name(&self, place: usize) -> String {
         let named = match self {
             Self::Folders(folders) => folders.get(place).and_then(|folder| folder.file_name()),
-            Self::Fleet(_) => None,
+            Self::Fleet(..) => None,
         };
         let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
         named.map_or_else(|| location_id(number), |name| name.to_string_lossy().into_owned())
@@ -424,7 +435,11 @@ impl Centre {
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
         let vault = vault::open(Opening {
             locations: servers.locations,
-            access: Access::Holders { holders: servers.holders, cache_ms },
+            access: Access::Holders {
+                holders: servers.holders,
+                cache_ms,
+                prover: site.signers().map(|signers| Arc::clone(signers) as _),
+            },
             gateway: Some(gateway),
             vkey: None,
             mode: if task == Task::Look { Mode::Read } else { Mode::Write },
@@ -456,8 +471,12 @@ impl Centre {
         )
         .map_err(|e| e.fault())?
         .with_number_system(config.patients.number_system.clone());
-        let name = name_of(&chart)?;
-        let treatment = Arc::new(Treatment::new(Arc::new(chart), name.clone()).with_utc_offset(config.utc_offset()));
+        let (name, chart) = (name_of(&chart)?, Arc::new(chart));
+        if let Some(signers) = site.signers() {
+            signers.listen(&chart)?;
+        }
+        let treatment = Treatment::new(chart, name.clone()).with_utc_offset(config.utc_offset());
+        let treatment = Arc::new(treatment);
         let holders_at_start = site.at_start();
         let pages = Mutex::new(None);
         Ok(Self { config, name, promise, site, holders_at_start, index_is_sound, treatment, pages, _lock: lock })
@@ -520,6 +539,11 @@ impl Centre {
 
     pub fn treatment(&self) -> &Arc<Treatment> {
         &self.treatment
+    }
+
+    /// Who signs towards holders on servers of their own.
+    pub fn signers(&self) -> Option<&Arc<Signers>> {
+        self.site.signers()
     }
 
     pub fn config(&self) -> &Config {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use chart::AccessAsked;
 use clap::{Args, Subcommand};
 use drill::machines::Scenario;
-use kit::{Blame, Fault, OsEntropy};
+use kit::{Blame, Clock as _, Fault, OsEntropy, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement, TreatmentList};
@@ -208,6 +208,8 @@ pub enum Token {
         #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=366))]
         days: u32,
         #[command(flatten)]
+        officer: OfficerKey,
+        #[command(flatten)]
         data: Data,
         #[command(flatten)]
         output: Output,
@@ -232,12 +234,47 @@ pub enum Token {
 impl Token {
     pub fn run(self) -> Result<u8, Fault> {
         match self {
-            Self::New { role, subject, days, data, output } => {
-                act(&data, output, Act::TokenNew { role, subject, days })
+            Self::New { role, subject, days, officer, data, output } => {
+                let act = Act::TokenNew { role, subject: subject.clone(), days };
+                let answer = control::perform(&data.data, act)?;
+                officer.certify(&data, &answer, "token", &subject, i64::from(days) * DAY_MS)?;
+                Ok(print(output, &answer))
             }
             Self::List { data, output } => act(&data, output, Act::TokenList),
             Self::Revoke { id, data, output } => act(&data, output, Act::TokenRevoke { id }),
         }
+    }
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// The officer's word for a key, where the servers are machines of their own: their holders open nothing for somebody whom
+/// only a gateway knows.
+#[derive(Args, Clone)]
+pub struct OfficerKey {
+    /// The officer's key: a person opens charts only with a secret that she has certified. Take the medium out again.
+    #[arg(long, value_name = "FILE")]
+    officer_key: Option<PathBuf>,
+}
+
+impl OfficerKey {
+    /// Certifies the key of the secret that stands in `field` of an answer.
+    fn certify(&self, data: &Data, answer: &Answer, field: &str, subject: &str, life_ms: i64) -> Result<(), Fault> {
+        let Some(file) = &self.officer_key else { return Ok(()) };
+        let officer = plan::officer_key(file)?;
+        let text = |field: &str| answer.json.get(field).and_then(Value::as_str).unwrap_or_default();
+        let wrong = |why: &str| Fault::new(Blame::Ours, "officer.certificate", why.to_owned());
+        let vault = text("log").rsplit('/').next().and_then(holder::parse_hex).map(kit::Id16);
+        let vault = vault.ok_or_else(|| wrong("the log's name has no vault"))?;
+        let key = keys::PersonKey::derive(text(field).as_bytes()).ok_or_else(|| wrong("no key"))?;
+        let now = SystemClock.now();
+        // A clock that is a little behind on a server is no reason to refuse.
+        let life = (now.plus_ms(-DAY_MS), now.plus_ms(life_ms));
+        let certificate = officer
+            .enrol(vault, subject, keys::Speaks::Person, key.public(), life, &OsEntropy)
+            .map_err(|e| wrong(&e.to_string()))?;
+        let act = Act::Certify { certificate: encode_file(&certificate.to_bytes()) };
+        control::perform(&data.data, act).map(drop)
     }
 }
 
@@ -250,6 +287,8 @@ pub struct SignIn {
     #[arg(long)]
     subject: String,
     #[command(flatten)]
+    officer: OfficerKey,
+    #[command(flatten)]
     data: Data,
     #[command(flatten)]
     output: Output,
@@ -257,7 +296,10 @@ pub struct SignIn {
 
 impl SignIn {
     pub fn run(self) -> Result<u8, Fault> {
-        act(&self.data, self.output, Act::SignIn { role: self.role, subject: self.subject })
+        let act = Act::SignIn { role: self.role, subject: self.subject.clone() };
+        let answer = control::perform(&self.data.data, act)?;
+        self.officer.certify(&self.data, &answer, "code", &self.subject, DAY_MS)?;
+        Ok(print(self.output, &answer))
     }
 }
 

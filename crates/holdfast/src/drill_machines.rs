@@ -340,7 +340,7 @@ impl<'a> Rampage<'a> {
 
     /// Lists of members that the officer did not sign, or that leave a server out.
     fn forges_lists(&self) -> Tried {
-        let stranger = holder::Officer::from_seed(&[1; 32]);
+        let stranger = keys::Officer::from_seed(&[1; 32]);
         let list = Members { version: u64::MAX, gateways: Vec::new(), ..self.members.clone() };
         let Some(forged) = stranger.map(|officer| list.sign(&officer)) else {
             return Tried { what: "brought a forged list of members", times: 0, done: 0 };

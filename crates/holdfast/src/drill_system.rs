@@ -31,6 +31,8 @@ const PATIENTS_MAX: usize = 1_000_000;
 const PATIENT_KEYS: usize = 25;
 /// Approvals or verdicts of one patient; the drill makes fewer than ten.
 const FACTS_MAX: usize = 10_000;
+/// As whom the drill reads behind the front door; a gateway may speak for names with a colon.
+const DRILL: &str = "local:drill";
 const TOKEN_MS: i64 = 86_400_000;
 
 /// Drills on the real rooms.
@@ -209,7 +211,7 @@ fn rob(stolen: &[PathBuf], gateway: &Path) -> Result<Vault, VaultError> {
     }
     vault::open(Opening {
         locations,
-        access: Access::Holders { holders, cache_ms: 0 },
+        access: Access::Holders { holders, cache_ms: 0, prover: None },
         gateway: Some(gateway.to_owned()),
         vkey: None,
         mode: Mode::Read,
@@ -265,12 +267,12 @@ impl System for Running {
     }
 
     fn read_back(&self, handle: &str) -> Result<Vec<u8>, Fault> {
-        let (_, bytes) = self.vault().fetch(entry(handle)?, "drill", "audit")?;
+        let (_, bytes) = self.vault().fetch(entry(handle)?, DRILL, "audit")?;
         Ok(bytes.to_vec())
     }
 
     fn approve(&self, plan: &str, signer: Signer) -> Result<Receipt, Fault> {
-        let (kept, bytes) = self.vault().fetch(entry(plan)?, "drill", "treatment")?;
+        let (kept, bytes) = self.vault().fetch(entry(plan)?, DRILL, "treatment")?;
         let Scope::Patient(patient) = kept.scope else {
             return Err(Fault::new(Blame::Ours, "drill.plan", "the plan is no patient's"));
         };

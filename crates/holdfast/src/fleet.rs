@@ -10,7 +10,7 @@ use std::time::Duration;
 use holder::wire::{self, Member, Members, Status};
 use holder::{Identity, Link, Network, RemoteHolder, RemoteLocation, server_name};
 use keys::{Holder, HolderPublicKey};
-use kit::{Blame, Fault, SystemClock};
+use kit::{Blame, Fault, Id16, SystemClock};
 use vault::location::Location;
 
 use crate::centre::Servers;
@@ -38,6 +38,7 @@ struct Server {
 
 /// All of them.
 pub struct Fleet {
+    vault: Id16,
     network: Network,
     servers: Vec<Server>,
 }
@@ -69,7 +70,15 @@ impl Fleet {
             Ok(Server { number: member.number, key, link: Arc::new(link), opened: Arc::default(), last })
         };
         let network = Network::start().map_err(|e| failed(Path::new("the network"), e))?;
-        Ok(Self { network, servers: members.servers.iter().map(server).collect::<Result<_, Fault>>()? })
+        Ok(Self {
+            vault: members.vault,
+            network,
+            servers: members.servers.iter().map(server).collect::<Result<_, Fault>>()?,
+        })
+    }
+
+    pub fn vault(&self) -> Id16 {
+        self.vault
     }
 
     pub fn servers(&self) -> Servers {

@@ -21,6 +21,7 @@ mod plan;
 mod reports;
 mod serve;
 mod settings;
+mod signers;
 mod staging;
 mod standing;
 

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use holder::wire::{self, Card, Member, Members, Message as _, Signed};
-use holder::{Identity, Link, Network, Officer, Pin, parse_hex, server_name};
-use keys::HolderPublicKey;
+use holder::{Identity, Link, Network, Pin, parse_hex, server_name};
+use keys::{HolderPublicKey, Officer};
 use kit::format::Version;
 use kit::{Blame, Entropy, Fault, Id16, OsEntropy, SystemClock};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,7 @@ use crate::centre::{Made, NewCentre, Shape, Site};
 use crate::config::Config;
 use crate::control::write_private;
 use crate::fleet::{Fleet, MEMBERS};
+use crate::signers::{self, Signers};
 use crate::staging::Begun;
 
 const PLAN: &str = "plan.toml";
@@ -154,7 +155,7 @@ pub fn write(
     let plan = Plan {
         name: name.to_owned(),
         vault: vault.to_string(),
-        officer: officer.public(),
+        officer: hex(&officer.public()).to_string(),
         shards_needed: shape.shards_needed,
         keys_needed: shape.keys_needed,
         servers: addresses
@@ -172,6 +173,7 @@ pub fn write(
             gateways: vec![identity.pin().to_string()],
             join_code: server.join_code.clone(),
             shards: holder::Shards::default(),
+            budgets: keys::Budgets::default(),
         }
         .save(&folder)?;
         private(&folder, "RUNBOOK.md", server_runbook(name, number, server.address).as_bytes())?;
@@ -224,6 +226,7 @@ pub fn found(
         private(&gateway, name, &bytes)?;
     }
     let identity = Identity::open(&gateway).map_err(|e| failed(&gateway, e))?;
+    signers::enrol_gateway(&gateway, &officer, vault)?;
     let network = Network::start().map_err(|e| failed(folder, e))?;
     let mut list = Members {
         format: Version,
@@ -246,7 +249,7 @@ pub fn found(
             let signed = list.sign(&officer);
             private(&gateway, MEMBERS, &signed)?;
             bring(&list, &signed, &identity, &network)?;
-            Ok(Site::Fleet(Fleet::of(&list, &identity)?))
+            Ok(Site::Fleet(Fleet::of(&list, &identity)?, Signers::open(&gateway, vault)?))
         },
         entropy,
     )?;

@@ -164,6 +164,8 @@ impl Serve {
                 welcome.tokens.iter().map(|(role, token)| (role.to_string(), json!(token))).collect();
             ready.push(("sign_in", json!(welcome.sign_in)));
             ready.push(("tokens", json!(tokens)));
+        } else if centre.signers().is_some() {
+            say!("  sign in     holdfast sign-in --role ROLE --subject NAME --officer-key FILE makes a link");
         } else {
             // Serving doesn't depend on it: a link is an entry, and a centre below its floor takes none.
             let sign_in = Act::SignIn { role: "therapist".to_owned(), subject: FIRST_SIGN_IN.to_owned() };

@@ -52,6 +52,10 @@ pub enum KeysError {
     // Nobody's: this is what was asked for.
     #[error("the key is erased: {} refused it", numbered("holder", by))]
     Refused { by: Vec<u8> },
+    #[error("the budget of charts is used up: {} refused to open another", numbered("holder", by))]
+    OverBudget { by: Vec<u8> },
+    #[error("nobody has proven that she asks herself: {} refused to open the key", numbered("holder", by))]
+    Unproven { by: Vec<u8> },
 
     // What is stored is not what was dealt.
     #[error(transparent)]
@@ -75,6 +79,7 @@ impl Explain for KeysError {
             | Self::NotEnoughHolders { .. }
             | Self::NotErased { .. } => Blame::Configuration,
             Self::Refused { .. } => Blame::Absent,
+            Self::OverBudget { .. } | Self::Unproven { .. } => Blame::Forbidden,
             Self::Format(_) | Self::Commitment { .. } | Self::Recovery => Blame::Integrity,
             Self::Crypto { .. } => Blame::Ours,
         }
@@ -88,6 +93,8 @@ impl Explain for KeysError {
             Self::NotEnoughHolders { .. } => "keys.not-enough-holders",
             Self::NotErased { .. } => "keys.not-erased",
             Self::Refused { .. } => "keys.refused",
+            Self::OverBudget { .. } => "keys.over-budget",
+            Self::Unproven { .. } => "keys.unproven",
             Self::Format(_) => "keys.format",
             Self::Commitment { .. } => "keys.commitment",
             Self::Recovery => "keys.recovery",
@@ -104,6 +111,12 @@ impl Explain for KeysError {
                 "She can still be opened: bring silent holders back and erase again; it may be repeated."
             }
             Self::Refused { .. } => "She has been erased; this cannot be undone by asking again.",
+            Self::OverBudget { .. } => {
+                "Wait until the budget frees up, or have the servers' administrators raise it; and ask whether this is a theft."
+            }
+            Self::Unproven { .. } => {
+                "Sign in anew; a token needs the officer's certificate (`holdfast token new --officer-key`)."
+            }
             Self::Format(_) | Self::Commitment { .. } | Self::Recovery => {
                 "Run a verify: what is stored is not what was dealt."
             }
@@ -119,6 +132,10 @@ pub enum HolderError {
     // What was asked.
     #[error("holder {number} refuses: the subject is erased")]
     Erased { number: u8 },
+    #[error("holder {number} refuses: a budget of charts is used up")]
+    OverBudget { number: u8 },
+    #[error("holder {number} refuses: the person's own proof is missing or doesn't count")]
+    Unproven { number: u8 },
     #[error("holder {number} refuses no secret of the centre's own: only a patient is erased")]
     NoPatient { number: u8 },
     #[error("holder {number} is not among the {n} holders of this record")]
@@ -157,6 +174,7 @@ impl Explain for HolderError {
     fn blame(&self) -> Blame {
         match self {
             Self::Erased { .. } => Blame::Absent,
+            Self::OverBudget { .. } | Self::Unproven { .. } => Blame::Forbidden,
             Self::NoPatient { .. } | Self::NotMine { .. } | Self::Epoch { .. } | Self::TooLong { .. } => Blame::Peer,
             Self::Format(_) | Self::Sealed { .. } | Self::Damaged { .. } => Blame::Integrity,
             Self::Unreachable { .. }
@@ -171,6 +189,8 @@ impl Explain for HolderError {
     fn code(&self) -> &'static str {
         match self {
             Self::Erased { .. } => "keys.holder-erased",
+            Self::OverBudget { .. } => "keys.holder-over-budget",
+            Self::Unproven { .. } => "keys.holder-unproven",
             Self::NoPatient { .. } => "keys.holder-no-patient",
             Self::NotMine { .. } => "keys.holder-not-mine",
             Self::Epoch { .. } => "keys.holder-epoch",

@@ -10,6 +10,7 @@ use minicbor::{Decode, Encode};
 
 use crate::error::HolderError;
 use crate::format::{self, FormatError, Version, within};
+use crate::proof::Proof;
 use crate::record::{Batch, KeyRecord};
 use crate::seal::{self, PUBLIC_KEY_BYTES};
 use crate::secret::Share;
@@ -22,6 +23,8 @@ pub struct OpenRequest<'a> {
     pub person: &'a str,
     pub purpose: &'a str,
     pub at: Timestamp,
+    /// The person's own signature over all of this; one on another server opens no patient's key without.
+    pub proof: Option<&'a Proof>,
 }
 
 /// Subjects that begin so are the centre's own secrets: a holder opens them for a gateway's start, and never refuses them.

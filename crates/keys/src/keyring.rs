@@ -10,6 +10,7 @@ use kit::{Clock, Digest, Explain, Id16, Timestamp};
 
 use crate::error::{HolderError, KeysError};
 use crate::holder::{Holder, OpenRequest};
+use crate::proof::{Prover, Statement};
 use crate::record::{Batch, KeyRecord, commitment, share_digest};
 use crate::secret::{DataKey, Share};
 use crate::shamir;
@@ -32,6 +33,8 @@ pub struct HolderHealth {
     pub good: u64,
     /// Requests that it refused because the subject is erased.
     pub erased: u64,
+    /// Requests that it refused over a budget, or for want of a proof.
+    pub refused: u64,
     /// Requests that it did not answer, or answered with another error.
     pub silent: u64,
     /// Shares that it gave and that did not match: it is damaged or hostile.
@@ -83,6 +86,10 @@ fn is_fresh(since: Timestamp, now: Timestamp, keep_ms: i64) -> bool {
 struct Said {
     good: Vec<Share>,
     erased: Vec<u8>,
+    /// Refused, since a budget is used up.
+    over: Vec<u8>,
+    /// Refused, since the person's proof is missing or doesn't count.
+    unproven: Vec<u8>,
     silent: Vec<u8>,
     lying: Vec<u8>,
     /// Asked, and of no help so far: for each of them one more is asked.
@@ -101,6 +108,7 @@ pub struct Keyring {
     n: u8,
     cache_ms: i64,
     clock: Arc<dyn Clock>,
+    prover: Option<Arc<dyn Prover>>,
     cache: Mutex<Cache>,
     health: Mutex<Vec<HolderHealth>>,
 }
@@ -130,9 +138,16 @@ impl Keyring {
             n,
             cache_ms: i64::try_from(cache_ms).unwrap_or(i64::MAX),
             clock,
+            prover: None,
             cache: Mutex::default(),
             health: Mutex::new(health),
         })
+    }
+
+    /// With whoever signs for the people who ask: holders on other servers want to see it.
+    pub fn with_prover(mut self, prover: Option<Arc<dyn Prover>>) -> Self {
+        self.prover = prover;
+        self
     }
 
     /// Opens the record's data key for `person` and `purpose`, which the holders are told.
@@ -156,7 +171,11 @@ impl Keyring {
             }
             cache.erasures
         };
-        let key = Arc::new(self.ask(&OpenRequest { record, batch, person, purpose, at: now })?);
+        let (patient, commitment) = (record.subject, record.commitment);
+        let statement = Statement { patient, commitment, person, purpose, at: now };
+        let proof = self.prover.as_ref().and_then(|prover| prover.prove(&statement));
+        let request = OpenRequest { record, batch, person, purpose, at: now, proof: proof.as_ref() };
+        let key = Arc::new(self.ask(&request)?);
         let mut cache = self.cache();
         if self.cache_ms > 0 && cache.erasures == erasures {
             let (batch, commitment) = (record.batch, record.commitment);
@@ -199,7 +218,7 @@ impl Keyring {
         };
         let (mut asked, mut late) = (0, Vec::new());
         // More refuse than the key can do without: nobody need open another share of it.
-        while said.good.len() < t && said.erased.len() <= n - t {
+        while said.good.len() < t && [&said.erased, &said.over, &said.unproven].iter().all(|by| by.len() <= n - t) {
             // As many are under way as are missing.
             let mut is_more = true;
             while is_more && asked < said.given_up + t {
@@ -228,10 +247,17 @@ impl Keyring {
             let late = HolderError::Unreachable { number: u8::try_from(place + 1).unwrap_or(u8::MAX) };
             self.hear(record, place, Err(late), &mut said);
         }
-        let Said { good, erased, silent, lying, .. } = said;
+        let Said { good, erased, over, unproven, mut silent, lying, .. } = said;
         if erased.len() > n - t {
             return Err(KeysError::Refused { by: erased });
         }
+        if good.len() < t && !over.is_empty() {
+            return Err(KeysError::OverBudget { by: over });
+        }
+        if good.len() < t && unproven.len() > n - t {
+            return Err(KeysError::Unproven { by: unproven });
+        }
+        silent.extend(unproven);
         if good.len() < t {
             return Err(KeysError::NotEnoughHolders { have: good.len(), need: t, erased, silent, lying });
         }
@@ -263,14 +289,20 @@ impl Keyring {
                 false
             }
             Err(error) => {
-                let is_erased = matches!(error, HolderError::Erased { .. });
-                if is_erased {
-                    said.erased.push(number)
-                } else {
-                    said.silent.push(number)
+                match error {
+                    HolderError::Erased { .. } => &mut said.erased,
+                    HolderError::OverBudget { .. } => &mut said.over,
+                    HolderError::Unproven { .. } => &mut said.unproven,
+                    _ => &mut said.silent,
                 }
+                .push(number);
                 health.into_iter().for_each(|holder| {
-                    *(if is_erased { &mut holder.erased } else { &mut holder.silent }) += 1;
+                    match error {
+                        HolderError::Erased { .. } => holder.erased += 1,
+                        // It does what it is there for.
+                        HolderError::OverBudget { .. } | HolderError::Unproven { .. } => holder.refused += 1,
+                        _ => holder.silent += 1,
+                    }
                     holder.last_error = Some(error.code());
                 });
                 false

@@ -94,6 +94,11 @@ impl Certificate {
         self
     }
 
+    /// The public key that speaks.
+    pub fn key(&self) -> [u8; 32] {
+        *self.key
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         format::encode(self)
     }

@@ -28,7 +28,7 @@ impl Vault {
         known.sort_unstable();
         let step = known.len().div_ceil(patients.max(1)).max(1);
         for (_, patient) in known.into_iter().step_by(step) {
-            let key = core.data_key(Scope::Patient(patient), "drill", "drill")?;
+            let key = core.data_key(Scope::Patient(patient), "local:drill", "drill")?;
             out.push((format!("data key of patient {patient}"), copied(key.bytes())));
         }
         Ok(out)

@@ -56,7 +56,7 @@ pub fn found(founding: Founding) -> Result<Vault, VaultError> {
     }
     open(Opening {
         locations,
-        access: Access::Holders { holders, cache_ms: founding.cache_ms },
+        access: Access::Holders { holders, cache_ms: founding.cache_ms, prover: None },
         gateway: founding.gateway,
         vkey: Some(centre.vkey),
         mode: Mode::Write,

@@ -175,7 +175,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     let renewed = draft.sign(&core.secrets, Some(&core.centre), &*clock, &*entropy)?;
     let opening = Opening {
         locations: fresh.clone(),
-        access: Access::Holders { holders, cache_ms: recovery.cache_ms },
+        access: Access::Holders { holders, cache_ms: recovery.cache_ms, prover: None },
         gateway: recovery.gateway,
         vkey: Some(renewed.vkey.clone()),
         mode: Mode::Write,

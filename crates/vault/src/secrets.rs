@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use keys::{
-    AbsentHolder, Batch, DataKey, Erasure, Holder, HolderHealth, HolderPublicKey, KeyRecord, Keyring, RecoveryKey,
+    AbsentHolder, Batch, DataKey, Erasure, Holder, HolderHealth, HolderPublicKey, KeyRecord, Keyring, Prover,
+    RecoveryKey,
 };
 use kit::{Clock, Entropy, Id16};
 use ledger::{NoteSigner, Vkey};
@@ -100,7 +101,8 @@ impl NoteSigner for LogKey {
 /// Who opens the keys.
 pub enum Access {
     /// The holders, as many as answer; those missing are taken for down. Opened keys are kept for `cache_ms`.
-    Holders { holders: Vec<Arc<dyn Holder>>, cache_ms: u64 },
+    /// `prover` signs for the people who ask, where holders want to see that.
+    Holders { holders: Vec<Arc<dyn Holder>>, cache_ms: u64, prover: Option<Arc<dyn Prover>> },
     /// The custodians, gathered: no holder is asked, and none counts. An erased patient stays refused.
     Custodians(Arc<RecoveryKey>),
 }
@@ -129,7 +131,7 @@ impl Opener {
     ) -> Result<Self, VaultError> {
         Ok(match access {
             Access::Custodians(key) => Self::Custodians(key),
-            Access::Holders { mut holders, cache_ms } => {
+            Access::Holders { mut holders, cache_ms, prover } => {
                 // Another centre's holder, or one made anew, opens nothing dealt to the old one: it counts as absent.
                 holders.retain(|holder| public.contains(&holder.public_key()));
                 for key in public {
@@ -137,7 +139,7 @@ impl Opener {
                         holders.push(Arc::new(AbsentHolder::new(key.clone())));
                     }
                 }
-                Self::Holders(Keyring::new(holders, t, cache_ms, clock)?)
+                Self::Holders(Keyring::new(holders, t, cache_ms, clock)?.with_prover(prover))
             }
         })
     }

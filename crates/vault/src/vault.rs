@@ -28,7 +28,7 @@ use crate::shape::Shape;
 const DEALT_MAX: u32 = 4_096;
 
 /// As whom the holders are asked when a patient's record is kept.
-const GATEWAY: &str = "gateway";
+const GATEWAY: &str = "gateway:keep";
 
 /// An open vault. Share it by `Arc`; dropping it finishes what was begun.
 pub struct Vault {

@@ -69,7 +69,7 @@ impl Site {
         }
         let vault = vault::open(Opening {
             locations,
-            access: Access::Holders { holders, cache_ms: 0 },
+            access: Access::Holders { holders, cache_ms: 0, prover: None },
             gateway: Some(self.at("gateway")),
             vkey: None,
             mode: Mode::Write,

@@ -35,6 +35,7 @@ impl Server {
             gateways: vec![gateway.pin().to_string()],
             join_code: hex(&JOIN_CODE),
             shards,
+            budgets: keys::Budgets::default(),
         };
         let server = dir.path().join(server_name(number));
         config.save(&server).unwrap();
@@ -61,7 +62,6 @@ pub(crate) struct Running {
     pub(crate) pin: Pin,
     pub(crate) node: Arc<Node>,
     task: JoinHandle<()>,
-    network: Network,
 }
 
 impl Running {
@@ -74,7 +74,7 @@ impl Running {
             let address = daemon.address().unwrap();
             (address, tokio::spawn(daemon.run()))
         });
-        Self { address, pin: identity.pin(), node, task, network: network.clone() }
+        Self { address, pin: identity.pin(), node, task }
     }
 }
 

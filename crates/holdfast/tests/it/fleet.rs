@@ -88,7 +88,9 @@ impl Fleet {
     }
 
     fn token(&self) -> String {
-        let said = self.site.done(&["token", "new", "--role", "oncologist", "--subject", "t", "--json"]).json();
+        let officer = self.site.path("plan/officer-MOVE-OFFLINE/officer.key");
+        let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json", "--officer-key", &officer];
+        let said = self.site.done(&new).json();
         format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap())
     }
 }
@@ -173,6 +175,58 @@ fn two_servers_may_be_down_for_everything_and_five_for_writing() {
     assert!(is_there(&server, &token, &first, 1) && is_there(&server, &token, &second, 2));
     drop(server);
     assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
+}
+
+/// Its holders open nothing for somebody whom only the gateway knows, and no more charts than a budget has.
+#[test]
+fn a_chart_takes_the_persons_own_proof_and_a_budget() {
+    let fleet = Fleet::found();
+    for at in 0..SERVERS {
+        fleet.kill(at);
+        let file = fleet.folder(at).join("holder.toml");
+        let text = fs::read_to_string(&file).unwrap().replace("person_hour = 600", "person_hour = 5");
+        fs::write(&file, text).unwrap();
+        fleet.start(at);
+    }
+    fleet.wait_for_all();
+    let token = fleet.token();
+    let invented = fleet.site.done(&["token", "new", "--role", "oncologist", "--subject", "nobody", "--json"]).json();
+    let invented = format!("Authorization: Bearer {}\r\n", invented["token"].as_str().unwrap());
+    let kept: Vec<String> = {
+        let server = fleet.site.serve(&[]);
+        (0..8).map(|number| keep(&server, &token, number).unwrap()).collect()
+    };
+    // Another process: no key is remembered.
+    let server = fleet.site.serve(&[]);
+    let http = server.ready["http"].as_str().unwrap();
+    let (status, _, body) = get(http, &kept[0], &invented);
+    assert!(status == 403 && body.contains("keys.unproven"), "{status} {body}");
+    for (number, address) in kept.iter().enumerate().take(5) {
+        assert!(is_there(&server, &token, address, number), "{number}");
+    }
+    let (status, _, body) = get(http, &kept[5], &token);
+    assert!(status == 403 && body.contains("keys.over-budget"), "{status} {body}");
+    assert!(is_there(&server, &token, &kept[2], 2), "who was seen is seen");
+    // A start gives nothing back: neither the gateway's nor a holder's.
+    drop(server);
+    for at in 0..SERVERS {
+        fleet.kill(at);
+        fleet.start(at);
+    }
+    fleet.wait_for_all();
+    let server = fleet.site.serve(&[]);
+    let http = server.ready["http"].as_str().unwrap();
+    let (status, _, body) = get(http, &kept[6], &token);
+    assert!(status == 403 && body.contains("keys.over-budget"), "{status} {body}");
+    // Each holder noted it, and told the others.
+    let journal = |at: usize| fs::read_to_string(fleet.folder(at).join("journal.log")).unwrap();
+    let begun = Instant::now();
+    while !(0..SERVERS)
+        .all(|at| journal(at).contains("holder.heard") && journal(at).contains("t: the budget of 5 charts"))
+    {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{}", journal(0));
+        thread::sleep(Duration::from_millis(100));
+    }
 }
 
 /// Holders are killed, paused and started again at random, two at a time, while records are kept and read.

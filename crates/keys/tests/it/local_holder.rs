@@ -56,7 +56,14 @@ fn subject() -> Id16 {
 }
 
 fn ask(holder: &LocalHolder, record: &KeyRecord, batch: &Batch) -> Result<keys::Share, HolderError> {
-    holder.open_share(&OpenRequest { record, batch, person: "dr-a", purpose: "treatment", at: Timestamp(0) })
+    holder.open_share(&OpenRequest {
+        record,
+        batch,
+        person: "dr-a",
+        purpose: "treatment",
+        at: Timestamp(0),
+        proof: None,
+    })
 }
 
 #[test]
@@ -129,7 +136,8 @@ fn a_request_that_is_not_for_it_is_refused_with_the_reason() {
     let folder = Folder::new();
     let holder = folder.init();
     let (batch, record, _) = deal(&holder);
-    let request = OpenRequest { record: &record, batch: &batch, person: "p", purpose: "q", at: Timestamp(0) };
+    let request =
+        OpenRequest { record: &record, batch: &batch, person: "p", purpose: "q", at: Timestamp(0), proof: None };
     let long = "x".repeat(257);
     assert!(matches!(
         holder.open_share(&OpenRequest { person: &long, ..request }),

@@ -222,7 +222,7 @@ impl Centre {
     pub(crate) fn opening(&self, mode: Mode) -> Opening {
         Opening {
             locations: self.given(),
-            access: Access::Holders { holders: self.holders.clone(), cache_ms: 60_000 },
+            access: Access::Holders { holders: self.holders.clone(), cache_ms: 60_000, prover: None },
             gateway: Some(self.gateway()),
             vkey: None,
             mode,

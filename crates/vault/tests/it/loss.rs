@@ -86,11 +86,11 @@ fn opening_for_writing_needs_the_quorum() {
 fn holders_lost_are_a_matter_for_custodians() {
     let (centre, kept) = filled();
     let mut opening = centre.opening(Mode::Write);
-    opening.access = Access::Holders { holders: centre.holders[3..].to_vec(), cache_ms: 0 };
+    opening.access = Access::Holders { holders: centre.holders[3..].to_vec(), cache_ms: 0, prover: None };
     let refused = vault::open(opening).unwrap_err();
     assert_eq!(kit::Explain::code(&refused), "keys.not-enough-holders");
     let mut opening = centre.opening(Mode::Write);
-    opening.access = Access::Holders { holders: centre.holders[2..].to_vec(), cache_ms: 0 };
+    opening.access = Access::Holders { holders: centre.holders[2..].to_vec(), cache_ms: 0, prover: None };
     let vault = vault::open(opening).unwrap();
     assert!(*vault.fetch(kept[2].0, "a", "b").unwrap().1 == kept[2].1);
     drop(vault);

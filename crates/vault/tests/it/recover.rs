@@ -59,7 +59,7 @@ fn a_centre_comes_back_from_three_survivors_and_goes_on() {
 
     let mut opening = centre.opening(Mode::Write);
     opening.locations = fresh.iter().map(|one| one.clone() as std::sync::Arc<dyn vault::location::Location>).collect();
-    opening.access = vault::Access::Holders { holders, cache_ms: 0 };
+    opening.access = vault::Access::Holders { holders, cache_ms: 0, prover: None };
     opening.gateway = gateway;
     let vault = vault::open(opening).unwrap();
     check(&vault);
@@ -180,7 +180,7 @@ fn a_recovery_that_ends_early_leaves_no_centre_and_is_begun_again() {
         fresh.iter().for_each(|location| location.set_down(false));
         let mut opening = centre.opening(Mode::Write);
         opening.locations = fresh.iter().map(|one| one.clone() as Arc<dyn Location>).collect();
-        opening.access = vault::Access::Holders { holders, cache_ms: 0 };
+        opening.access = vault::Access::Holders { holders, cache_ms: 0, prover: None };
         opening.gateway = again;
         match vault::open(opening) {
             Err(VaultError::NoCentreRecord) => {}

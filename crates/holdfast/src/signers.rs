@@ -1,0 +1,153 @@
+//! Signs for the people who are signed in, towards the holders: with keys that come of the secrets that they showed, and
+//! that stand on no disk.
+//!
+//! ```text
+//!  token or link ── HKDF ──► person's key ── signs ──► this session's key ── signs ──► each opening
+//!        ▲ the officer's certificate of that key is in the ledger
+//! ```
+//! A gateway that is stolen has the sessions of that moment, until they end; it can't make up another person.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use chart::Chart;
+use keys::{Certificate, PersonKey, Proof, Prover, SESSION_LIFE_MS_MAX, Signer, Statement};
+use kit::{Blame, Clock, Entropy, Fault, Id16, OsEntropy, SystemClock};
+use zeroize::Zeroizing;
+
+use crate::centre;
+use crate::control::write_private;
+
+const LIST: &str = "person-certificates";
+const KIND: &str = "centre.certificate";
+/// Certificates that are looked at: ten thousand people and machines, renewed once.
+const CERTIFICATES_MAX: usize = 20_000;
+/// In the gateway's folder: its own key as a delegate, and the officer's word for it.
+const DELEGATE_KEY: &str = "delegate.key";
+const DELEGATE_CERTIFICATE: &str = "delegate.cert";
+
+/// One credential's signer.
+struct Held {
+    id: Id16,
+    signer: Signer,
+}
+
+pub struct Signers {
+    vault: Id16,
+    delegate: Signer,
+    /// By public key.
+    certificates: RwLock<HashMap<[u8; 32], Certificate>>,
+    /// By subject.
+    people: RwLock<HashMap<String, Vec<Held>>>,
+}
+
+fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "signers.delegate", format!("{}: {why}", place.display()))
+}
+
+/// Makes the gateway's own key, and has the officer speak for it.
+pub fn enrol_gateway(gateway: &Path, officer: &keys::Officer, vault: Id16) -> Result<(), Fault> {
+    /// Its end is the officer's word (a new list of members), not a date in the middle of a bad night.
+    const LIFE_MS: i64 = 10 * 365 * 86_400_000;
+    let mut seed = Zeroizing::new([0; 32]);
+    OsEntropy.fill(seed.as_mut());
+    let key = PersonKey::from_seed(&seed).ok_or_else(|| failed(gateway, "no key"))?;
+    let now = SystemClock.now();
+    let life = (now.plus_ms(-86_400_000), now.plus_ms(LIFE_MS));
+    let certificate = officer
+        .enrol(vault, "gateway", keys::Speaks::Delegate, key.public(), life, &OsEntropy)
+        .map_err(|e| failed(gateway, e))?;
+    write_private(&gateway.join(DELEGATE_KEY), seed.as_ref()).map_err(|e| failed(gateway, e))?;
+    write_private(&gateway.join(DELEGATE_CERTIFICATE), &certificate.to_bytes()).map_err(|e| failed(gateway, e))
+}
+
+impl Signers {
+    /// The gateway's own; people are known once the ledger is open.
+    pub fn open(gateway: &Path, vault: Id16) -> Result<Arc<Self>, Fault> {
+        let place = gateway.join(DELEGATE_KEY);
+        let seed = Zeroizing::new(std::fs::read(&place).map_err(|e| failed(&place, e))?);
+        let seed: &[u8; 32] = seed.as_slice().try_into().map_err(|_| failed(&place, "it needs 32 bytes"))?;
+        let key = PersonKey::from_seed(&Zeroizing::new(*seed)).ok_or_else(|| failed(&place, "no key"))?;
+        let place = gateway.join(DELEGATE_CERTIFICATE);
+        let bytes = std::fs::read(&place).map_err(|e| failed(&place, e))?;
+        let certificate = Certificate::from_bytes(&bytes).map_err(|e| failed(&place, e))?;
+        Ok(Arc::new(Self {
+            vault,
+            delegate: Signer::new(vec![certificate], key),
+            certificates: RwLock::default(),
+            people: RwLock::default(),
+        }))
+    }
+
+    /// Reads whom the officer has enrolled, and listens to guard from now on.
+    pub fn listen(self: &Arc<Self>, chart: &Arc<Chart>) -> Result<(), Fault> {
+        for entry in chart.listed(&chart.list_tag(LIST, &[]), CERTIFICATES_MAX).map_err(|e| e.fault())? {
+            let (_, meta) = chart.note_of(entry).map_err(|e| e.fault())?;
+            self.take(&meta.note)?;
+        }
+        chart.guard().tell(Arc::clone(self) as _);
+        Ok(())
+    }
+
+    fn take(&self, bytes: &[u8]) -> Result<(), Fault> {
+        let certificate = Certificate::from_bytes(bytes)
+            .map_err(|e| Fault::new(Blame::Integrity, "signers.certificate", e.to_string()))?;
+        let mut certificates = self.certificates.write().unwrap_or_else(PoisonError::into_inner);
+        certificates.insert(certificate.key(), certificate);
+        Ok(())
+    }
+
+    /// Keeps the officer's word for a person's key.
+    pub fn certify(&self, chart: &Chart, bytes: &[u8]) -> Result<(), Fault> {
+        Certificate::from_bytes(bytes).map_err(|e| Fault::new(Blame::Peer, "usage.certificate", e.to_string()))?;
+        centre::note(chart, KIND, LIST, bytes)?;
+        self.take(bytes)
+    }
+
+    fn known(&self, subject: &str, id: Id16) -> bool {
+        let people = self.people.read().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemClock.now();
+        people.get(subject).is_some_and(|held| held.iter().any(|one| one.id == id && now < one.signer.expires()))
+    }
+
+    fn begin(&self, secret: &str) -> Option<Signer> {
+        let person = PersonKey::derive(secret.as_bytes())?;
+        let own = self.certificates.read().unwrap_or_else(PoisonError::into_inner).get(&person.public()).cloned()?;
+        let session = PersonKey::random(&OsEntropy)?;
+        let certificate =
+            person.begin_session(&own, session.public(), SystemClock.now(), SESSION_LIFE_MS_MAX, &OsEntropy);
+        Some(Signer::new(vec![own, certificate], session))
+    }
+}
+
+impl guard::Witness for Signers {
+    fn shown(&self, subject: &str, secret: &str, as_id: Id16) {
+        // A token is shown with each request; its session is made once, and again when its shift is over.
+        if self.known(subject, as_id) {
+            return;
+        }
+        let Some(signer) = self.begin(secret) else { return };
+        let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
+        let held = people.entry(subject.to_owned()).or_default();
+        held.retain(|one| one.id != as_id);
+        held.push(Held { id: as_id, signer });
+    }
+
+    fn ended(&self, id: Id16) {
+        let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
+        people.values_mut().for_each(|held| held.retain(|one| one.id != id));
+        people.retain(|_, held| !held.is_empty());
+    }
+}
+
+impl Prover for Signers {
+    fn prove(&self, statement: &Statement<'_>) -> Option<Proof> {
+        if statement.person.contains(':') {
+            return Some(self.delegate.sign(self.vault, statement, &OsEntropy));
+        }
+        let people = self.people.read().unwrap_or_else(PoisonError::into_inner);
+        let held = people.get(statement.person)?.iter().find(|one| statement.at < one.signer.expires())?;
+        Some(held.signer.sign(self.vault, statement, &OsEntropy))
+    }
+}
