@@ -9,10 +9,12 @@ mod note;
 mod proof;
 mod store;
 mod tree;
+mod vkey;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
 pub use error::LedgerError;
-pub use note::{KEY_NAME_BYTES_MAX, NOTE_BYTES_MAX, NOTE_LINES_MAX, NoteSigner, Vkey, open_note, sign_note};
+pub use note::{NOTE_BYTES_MAX, NOTE_LINES_MAX, NoteSigner, open_note, sign_note};
 pub use proof::{LeafHash, PATH_HASHES_MAX, check_consistency, check_growth, check_inclusion, empty_root, leaf_hash};
 pub use store::{FileStore, HashStore, MemoryStore};
 pub use tree::{LEAVES_MAX, TILE_HEIGHT, Tile, Tree};
+pub use vkey::{KEY_NAME_BYTES_MAX, Vkey};
