@@ -25,6 +25,9 @@ use crate::system::{Founded, Lie, MachineBuilder, Machines, Remains, System, Tri
 const RETRIES: usize = 3;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
+/// How soon every server has to know of an alarm.
+const ALARM_PATIENCE: Duration = Duration::from_secs(15);
+
 type Watch<'a> = &'a (dyn Fn(Progress) + Sync);
 
 /// What to drill.
@@ -59,6 +62,8 @@ pub enum Scenario {
     LyingHolders,
     /// An administrator with every credential but no custodian destroys all he can. The twin has one server more.
     CapturedAdmin,
+    /// A gateway shows two histories of the log: no two of them get a quorum of witnesses. The twin's quorum is half.
+    ForkedLog,
 }
 
 impl Scenario {
@@ -67,6 +72,7 @@ impl Scenario {
             Self::StolenServer => "stolen-server",
             Self::LyingHolders => "lying-holders",
             Self::CapturedAdmin => "captured-admin",
+            Self::ForkedLog => "forked-log",
         }
     }
 }
@@ -83,6 +89,7 @@ pub fn run(
         Scenario::StolenServer => scene.stolen(builder),
         Scenario::LyingHolders => scene.lied_to(),
         Scenario::CapturedAdmin => scene.captured(builder),
+        Scenario::ForkedLog => scene.forked(),
     });
     if !options.keep {
         root.destroy()?;
@@ -340,6 +347,100 @@ impl<'a> Scene<'a> {
         );
         let question = if must_answer { "Is everything read right?" } else { "Is nothing read wrong?" };
         Check::new("P1", question, looked_at, findings, "lies that no server of this drill told.")
+    }
+
+    // ---- Forked
+
+    fn forked(self) -> Result<Report, Fault> {
+        let heads = self.system()?.forged_heads()?;
+        let servers = self.options.servers;
+        let quorum = if self.options.twin { servers / 2 } else { servers / 2 + 1 };
+        let mut deeds = Vec::new();
+        // Lies that one witness alone can see.
+        let (mut rewritten, mut shown) = (Findings::default(), 0);
+        for head in heads.iter().filter(|head| !head.continues) {
+            let mut cosigned = 0;
+            for server in 0..servers {
+                cosigned += usize::from(self.machines.show(server, &head.request)?);
+                shown += 1;
+            }
+            deeds.push(format!("{}: shown to {servers} witnesses, {cosigned} cosigned", head.what));
+            if cosigned > 0 {
+                rewritten.add(format!("{}: {cosigned} witnesses cosigned it", head.what));
+            }
+        }
+        // Two histories, each to another half; then each half is shown the other's.
+        let twins: Vec<_> = heads.iter().filter(|head| head.continues).collect();
+        let mut tally = vec![0; twins.len()];
+        for turn in 0..2 {
+            for server in 0..servers {
+                let half = (usize::from(server >= servers / 2) + turn) % twins.len().max(1);
+                let Some(head) = twins.get(half) else { continue };
+                if let (true, Some(count)) = (self.machines.show(server, &head.request)?, tally.get_mut(half)) {
+                    *count += 1;
+                }
+            }
+        }
+        let mut split = Findings::default();
+        for (head, count) in twins.iter().zip(&tally) {
+            deeds.push(format!("{}: {count} of {servers} witnesses cosigned it", head.what));
+        }
+        let with_quorum = tally.iter().filter(|count| **count >= quorum).count();
+        if with_quorum > 1 {
+            split.add(format!("{with_quorum} histories got the {quorum} cosignatures of a quorum"));
+        }
+        if twins.len() < 2 || tally.iter().sum::<usize>() == 0 {
+            split.add("no witness cosigned any continuation: it was not tried");
+        }
+        // The servers tell each other: within moments all of them know.
+        let begun = Instant::now();
+        let mut alarmed = self.machines.alarmed()?;
+        while alarmed < servers && begun.elapsed() < ALARM_PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+            alarmed = self.machines.alarmed()?;
+        }
+        let mut silent = Findings::default();
+        if alarmed < servers {
+            silent.add(format!("{} of {servers} servers know nothing of it", servers - alarmed));
+        }
+        let limits = "more than half of the witnesses in one hand.";
+        let checks = vec![
+            Check::new(
+                "P6",
+                "Does no witness cosign a history that was rewritten or cut?",
+                format!("{}.", counted(shown, "forged head", "forged heads")),
+                rewritten,
+                limits,
+            ),
+            Check::new(
+                "P6",
+                "Can no two histories both get a quorum?",
+                format!("{} histories, {quorum} of {servers} witnesses are a quorum.", twins.len()),
+                split,
+                limits,
+            ),
+            Check::new(
+                "P6",
+                "Does every server know of it?",
+                format!(
+                    "{alarmed} of {servers} servers raised or heard the alarm, {:.1} s later.",
+                    begun.elapsed().as_secs_f64()
+                ),
+                silent,
+                "that somebody reads their journals.",
+            ),
+        ];
+        let told = Told {
+            title: "a gateway shows two histories".to_owned(),
+            story: "A thief of the gateway had the log's own key, and signed other histories with it.".to_owned(),
+            attacks: Vec::new(),
+            deeds,
+            checks,
+            seconds: Seconds::default(),
+        };
+        let report = self.told(Scenario::ForkedLog, told);
+        self.machines.stop();
+        Ok(report)
     }
 
     // ---- Captured

@@ -105,6 +105,11 @@ pub trait System: Send + Sync {
     /// the log's signing seed, the custodians' recovery key where it is at hand.
     fn secrets(&self) -> Result<Vec<Secret>, Fault>;
 
+    /// Heads of the log that a thief of its key makes up: only drills on machines ask for them.
+    fn forged_heads(&self) -> Result<Vec<ForgedHead>, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.heads", "this system has no log"))
+    }
+
     /// Returns when all that was acknowledged or noted lies in the servers' folders, so that they can be copied.
     fn settle(&self) -> Result<(), Fault>;
 }
@@ -200,8 +205,23 @@ pub trait Machines: Sync {
     /// everything but the custodians. Gives what he tried, and what became of it.
     fn rampage(&self) -> Result<Vec<Tried>, Fault>;
 
+    /// Shows a server a head of the log; true where it cosigned.
+    fn show(&self, server: usize, request: &[u8]) -> Result<bool, Fault>;
+
+    /// Servers that know, by themselves or from another one, of a log that contradicts itself.
+    fn alarmed(&self) -> Result<usize, Fault>;
+
     /// Ends all of them: what is on their disks stays.
     fn stop(&self);
+}
+
+/// A head of the log, as a thief shows it to a witness.
+#[derive(Clone, Debug)]
+pub struct ForgedHead {
+    pub what: String,
+    pub request: Vec<u8>,
+    /// It continues what was seen: only together with another continuation is it a lie.
+    pub continues: bool,
 }
 
 /// How a server lies.

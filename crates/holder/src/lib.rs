@@ -24,6 +24,7 @@ mod refused;
 mod remote;
 mod watch;
 pub mod wire;
+mod witness;
 
 pub use call::{CallError, Link};
 pub use cli::{Command, Place};
@@ -32,4 +33,4 @@ pub use daemon::{Daemon, Serve};
 pub use identity::{BadPin, Identity, IdentityError, Pin, parse_hex};
 pub use node::{Node, Peer};
 pub use refused::Refused;
-pub use remote::{Network, RemoteHolder, RemoteLocation};
+pub use remote::{Network, RemoteHolder, RemoteLocation, Witnessed, witness};

@@ -23,7 +23,8 @@ use keys::{
     SYSTEM_SUBJECT, Statement,
 };
 use kit::format::Version;
-use kit::{Blame, Clock, Entropy, Fault, Id16, SteadyClock, Timestamp};
+use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, Timestamp};
+use ledger::{AddCheckpoint, Vkey, WitnessRefusal};
 use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put};
 use minicbor::bytes::ByteVec;
 
@@ -32,6 +33,7 @@ use crate::identity::{Identity, Pin, write_private};
 use crate::journal::Journal;
 use crate::refused::Refused;
 use crate::wire::{self, *};
+use crate::witness::{NotCosigned, Witness};
 
 const MEMBERS_FILE: &str = "members.cbor";
 const STANDING_FILE: &str = "starts.count";
@@ -62,6 +64,7 @@ pub struct Node {
     shards: FolderLocation,
     holder: LocalHolder,
     meter: Meter,
+    witness: Witness,
     replays: Mutex<Replays>,
     /// Openings of the centre's own secrets since the start: gateways' starts.
     gateway_starts: AtomicU64,
@@ -91,6 +94,9 @@ impl Node {
         if !dir.join("holder/holder.key").exists() {
             drop(LocalHolder::init(&dir.join("holder"), config.number, entropy)?);
         }
+        if !Witness::is_there(&dir.join("witness")) {
+            Witness::init(&dir.join("witness"), entropy).map_err(|e| failed(dir, e))?;
+        }
         let shards = dir.join("shards");
         if Marker::read(&shards).is_err() {
             let marker = Marker::new(server_name(config.number), checked.vault, config.number);
@@ -108,6 +114,8 @@ impl Node {
         if holder.number() != config.number {
             return Err(failed(dir, format!("its key is of holder {}, not {}", holder.number(), config.number)));
         }
+        let name = format!("{}.holdfast/{}", server_name(config.number), checked.vault);
+        let witness = Witness::open(&dir.join("witness"), &name).map_err(|e| failed(dir, e))?;
         let journal = Journal::open(dir).map_err(|e| failed(dir, e))?;
         let meter = Meter::open(&dir.join("meter"), config.budgets, SteadyClock::start(journal.last_time()).now())?;
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(journal.last_time().max(meter.last_time())));
@@ -122,6 +130,7 @@ impl Node {
             shards,
             holder,
             meter,
+            witness,
             replays: Mutex::default(),
             gateway_starts: AtomicU64::new(0),
             members: RwLock::default(),
@@ -209,6 +218,7 @@ impl Node {
             wire::LIST => gateway().and_then(|_| self.list(&ListRequest::from_bytes(&body)?)),
             wire::STATS => gateway().and_then(|_| self.stats()),
             wire::OPEN => gateway().and_then(|pin| self.open_share(pin, &OpenShare::from_bytes(&body)?)),
+            wire::ADD_CHECKPOINT if peer != Peer::Stranger => self.add_checkpoint(&body),
             wire::REFUSE => gateway().and_then(|pin| self.refuse(pin, &RefuseSubject::from_bytes(&body)?)),
             _ => Err(Refused::new(403, "holder.stranger", "this certificate is not of this centre")),
         }
@@ -222,7 +232,7 @@ impl Node {
             vault: self.vault,
             number: self.config.number,
             pin: self.pin,
-            witness: String::new(),
+            witness: self.witness.vkey().to_string(),
             key: self.holder.public_key().to_bytes().into(),
         })
     }
@@ -372,6 +382,35 @@ impl Node {
         Ok(Bytes::new())
     }
 
+    // ---- The log's heads
+
+    fn add_checkpoint(&self, body: &[u8]) -> Result<Bytes, Refused> {
+        let malformed = |error: ledger::LedgerError| Refused::new(400, "holder.malformed", error.to_string());
+        let request = AddCheckpoint::from_bytes(body).map_err(malformed)?;
+        let log = self.members().map(|members| members.log).filter(|log| !log.is_empty());
+        let log = log.ok_or_else(|| Refused::new(403, "holder.no-log", "no list of members has named the log yet"))?;
+        let log: Vkey = log.parse().map_err(malformed)?;
+        match self.witness.add(&log, &request, self.clock.now()) {
+            Ok(cosignature) => Ok(cosignature.line().into()),
+            Err(NotCosigned::Refused(refusal)) => {
+                if let WitnessRefusal::Contradiction { seen, shown, .. } = &refusal {
+                    // Both heads, in full: together they are the proof.
+                    let text = format!(
+                        "the log contradicts itself: {} leaves with root {} were seen, {} with root {} are shown",
+                        seen.size, seen.root, shown.size, shown.root
+                    );
+                    self.raise(CONTRADICTION, text);
+                }
+                let refused = Refused::new(409, refusal.code(), refusal.to_string());
+                Err(match refusal {
+                    WitnessRefusal::OldSize { has, .. } => refused.number(has),
+                    _ => refused,
+                })
+            }
+            Err(other) => Err(Refused::new(500, "holder.witness", other.to_string())),
+        }
+    }
+
     // ---- What the others are told, and tell
 
     fn status(&self) -> Result<Status, Fault> {
@@ -383,7 +422,7 @@ impl Node {
             refused_subjects: 0,
             objects: stats.objects,
             bytes: stats.bytes,
-            witnessed: 0,
+            witnessed: self.witness.size(),
             starts: self.starts,
             free_bytes: self.free_bytes()?,
             rotten: self.rotten.load(Ordering::Relaxed),

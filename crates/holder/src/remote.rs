@@ -15,6 +15,7 @@ use bytes::Bytes;
 use keys::{Answer, Holder, HolderError, HolderPublicKey, OpenRequest, Share};
 use kit::Id16;
 use kit::format::Version;
+use ledger::{AddCheckpoint, Cosignature};
 use location::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Stats};
 use tokio::runtime::{Builder, Runtime};
 use zeroize::Zeroizing;
@@ -258,5 +259,32 @@ impl Holder for RemoteHolder {
 
     fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
+    }
+}
+
+/// What a witness said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Witnessed {
+    Cosigned(Cosignature),
+    /// It has seen another size than the request grows from.
+    Has(u64),
+    /// The log contradicts what it has seen.
+    Contradicted(String),
+    Silent(String),
+}
+
+/// Asks one server to cosign a head.
+pub async fn witness(link: &Link, request: &AddCheckpoint) -> Witnessed {
+    match link.call(wire::ADD_CHECKPOINT, vec![request.to_bytes().into()], PATIENCE, ANSWER_BYTES_MAX).await {
+        Ok(line) => {
+            let line = String::from_utf8_lossy(&line.unwrap_or_default()).into_owned();
+            Cosignature::parse(&line).map_or_else(|e| Witnessed::Silent(e.to_string()), Witnessed::Cosigned)
+        }
+        Err(CallError::Refused(refused)) => match (refused.refusal.code.as_str(), refused.refusal.number) {
+            (OLD_SIZE, Some(has)) => Witnessed::Has(has),
+            (CONTRADICTION, _) => Witnessed::Contradicted(refused.refusal.message),
+            _ => Witnessed::Silent(refused.to_string()),
+        },
+        Err(error) => Witnessed::Silent(error.to_string()),
     }
 }

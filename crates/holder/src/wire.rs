@@ -22,6 +22,10 @@ pub const REFUSE: &str = "/v1/keys/refuse";
 pub const ADD_CHECKPOINT: &str = "/v1/witness/add-checkpoint";
 pub const ALARM: &str = "/v1/alarm";
 
+/// The code of the refusal that says: the log was forked or rewritten.
+pub const CONTRADICTION: &str = "ledger.witness-contradiction";
+/// The code of the refusal that says: the request grows from another size than this witness has seen.
+pub const OLD_SIZE: &str = "ledger.witness-old-size";
 /// The code of the refusal that says: a budget is used up.
 pub const OVER_BUDGET: &str = "holder.over-budget";
 /// The code of the refusal that says: nobody has proven that she asks herself.

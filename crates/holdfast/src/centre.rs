@@ -447,6 +447,9 @@ impl Centre {
             entropy: Arc::new(OsEntropy),
         })
         .map_err(|error| site.explained(error.into()))?;
+        if let (Site::Fleet(fleet, _), true) = (&site, task != Task::Look) {
+            vault.be_witnessed(fleet.witnesses())?;
+        }
         Self::around(vault, config, site, data, lock, task)
     }
 

@@ -560,6 +560,8 @@ pub enum Drill {
     LyingHolders(drill_system::OnMachines),
     /// An administrator with every credential but no custodian deletes all he can: nothing is lost.
     CapturedAdmin(drill_system::OnMachines),
+    /// A gateway with the log's own key shows two histories: honest witnesses refuse.
+    ForkedLog(drill_system::OnMachines),
 }
 
 impl Drill {
@@ -569,6 +571,7 @@ impl Drill {
             Self::StolenServer(options) => options.run(Scenario::StolenServer),
             Self::LyingHolders(options) => options.run(Scenario::LyingHolders),
             Self::CapturedAdmin(options) => options.run(Scenario::CapturedAdmin),
+            Self::ForkedLog(options) => options.run(Scenario::ForkedLog),
         }
     }
 }

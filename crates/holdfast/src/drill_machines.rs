@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use drill::system::{Founded, Lie, MachineBuilder, Machines, Tried};
-use holder::wire::{self, ListRequest, Listing, Members, Message as _, RefuseSubject};
-use holder::{Daemon, Identity, Link, Network, Node, Peer, Pin, Refused, Serve, server_name};
+use holder::wire::{self, ListRequest, Listing, Members, Message as _, RefuseSubject, Status};
+use holder::{Daemon, Identity, Link, Network, Node, Peer, Pin, Refused, Serve, Witnessed, server_name};
 use kit::{Blame, Entropy, Fault, Id16, OsEntropy, SystemClock};
 
 use crate::centre::{Centre, Shape};
@@ -115,6 +115,14 @@ impl Processes {
         Ok(())
     }
 
+    /// To a server, with the gateway's certificate.
+    fn gateways_link(&self, server: usize) -> Result<Link, Fault> {
+        let (address, folder, _) = self.parts(server)?;
+        let identity = Identity::open(&self.gateway).map_err(|e| failed("the gateway's identity", e))?;
+        let pin = Identity::open(folder).map_err(|e| failed("a server's identity", e))?.pin();
+        Link::new(address, &identity, Some(pin), Arc::new(SystemClock)).map_err(|e| failed("a link", e))
+    }
+
     fn end(&self, server: usize) {
         let Ok((_, _, state)) = self.parts(server) else { return };
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,6 +191,25 @@ impl Machines for Processes {
 
     fn rampage(&self) -> Result<Vec<Tried>, Fault> {
         Rampage::begin(self)?.all()
+    }
+
+    fn show(&self, server: usize, request: &[u8]) -> Result<bool, Fault> {
+        let request = ledger::AddCheckpoint::from_bytes(request).map_err(|e| failed("a forged head", e))?;
+        let link = self.gateways_link(server)?;
+        Ok(matches!(self.network.wait(holder::witness(&link, &request)), Witnessed::Cosigned(_)))
+    }
+
+    fn alarmed(&self) -> Result<usize, Fault> {
+        let mut alarmed = 0;
+        for server in 0..self.folders.len() {
+            let link = self.gateways_link(server)?;
+            let status: Status = self
+                .network
+                .wait(link.ask(wire::STATUS, Vec::new(), PATIENCE))
+                .map_err(|e| failed("a server's status", e))?;
+            alarmed += usize::from(status.alarms.iter().any(|heard| heard.alarm.code == wire::CONTRADICTION));
+        }
+        Ok(alarmed)
     }
 
     fn stop(&self) {

@@ -7,8 +7,8 @@ use chart::{AccessAsked, AccessRow, ChartError, Context};
 use drill::eleven_of_fourteen::{Options, Progress, run};
 use drill::machines::{self, Scenario};
 use drill::system::{
-    AccountLine, Blamed, Builder, Deed, Founded, ListRow, Locked, Loot, Reader, Receipt, Remains, Secret, Signer,
-    System, Verdict,
+    AccountLine, Blamed, Builder, Deed, ForgedHead, Founded, ListRow, Locked, Loot, Reader, Receipt, Remains, Secret,
+    Signer, System, Verdict,
 };
 use guard::{Act, Caller, Purpose, Role, Target};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -333,6 +333,18 @@ impl System for Running {
         let keys = keys.into_iter().map(|(what, key)| (what, Zeroizing::new(key.to_vec())));
         let tokens = self.tokens.iter().map(|token| ("token".to_owned(), Zeroizing::new(token.as_bytes().to_vec())));
         Ok(keys.chain(tokens).map(|(what, bytes)| Secret { what, bytes }).collect())
+    }
+
+    fn forged_heads(&self) -> Result<Vec<ForgedHead>, Fault> {
+        // After everything is in the log, and a moment later: the last segment says so of the ones before it.
+        self.centre.settle()?;
+        let heads = self.vault().danger_heads()?;
+        let forged = |head: vault::DangerHead| ForgedHead {
+            what: head.what.to_owned(),
+            request: head.request,
+            continues: head.continues,
+        };
+        Ok(heads.into_iter().map(forged).collect())
     }
 
     fn settle(&self) -> Result<(), Fault> {

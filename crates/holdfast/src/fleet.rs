@@ -8,10 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use holder::wire::{self, Member, Members, Status};
-use holder::{Identity, Link, Network, RemoteHolder, RemoteLocation, server_name};
+use holder::{Identity, Link, Network, RemoteHolder, RemoteLocation, Witnessed, server_name};
 use keys::{Holder, HolderPublicKey};
 use kit::{Blame, Fault, Id16, SystemClock};
+use ledger::{AddCheckpoint, WitnessVkey};
 use vault::location::Location;
+use vault::{Said, Witness, WitnessAnswer};
 
 use crate::centre::Servers;
 use crate::standing::Seen;
@@ -30,6 +32,7 @@ fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
 struct Server {
     number: u8,
     key: HolderPublicKey,
+    witness: WitnessVkey,
     link: Arc<Link>,
     opened: Arc<AtomicU64>,
     /// What it said last, or why it said nothing.
@@ -64,10 +67,11 @@ impl Fleet {
             if key.number() != member.number {
                 return Err(wrong(member, format!("its key is of holder {}", key.number())));
             }
+            let witness = member.witness.parse().map_err(|e: ledger::LedgerError| wrong(member, e.to_string()))?;
             let link = Link::new(address, identity, Some(member.pin), Arc::new(SystemClock))
                 .map_err(|e| wrong(member, e.to_string()))?;
             let last = Mutex::new(Err("not asked yet".to_owned()));
-            Ok(Server { number: member.number, key, link: Arc::new(link), opened: Arc::default(), last })
+            Ok(Server { number: member.number, key, witness, link: Arc::new(link), opened: Arc::default(), last })
         };
         let network = Network::start().map_err(|e| failed(Path::new("the network"), e))?;
         Ok(Self {
@@ -94,6 +98,15 @@ impl Fleet {
             locations: self.servers.iter().map(location).collect(),
             holders: self.servers.iter().map(holder).collect(),
         }
+    }
+
+    /// The servers as witnesses of the log.
+    pub fn witnesses(&self) -> Vec<Arc<dyn Witness>> {
+        let witness = |server: &Server| -> Arc<dyn Witness> {
+            let (network, link) = (self.network.clone(), Arc::clone(&server.link));
+            Arc::new(Remote { vkey: server.witness.clone(), network, link })
+        };
+        self.servers.iter().map(witness).collect()
     }
 
     /// Asks all of them at once how they are.
@@ -136,5 +149,30 @@ impl Fleet {
     /// The public keys that the list of members has.
     pub fn keys(&self) -> Seen {
         self.servers.iter().map(|server| Ok(server.key.clone())).collect()
+    }
+}
+
+/// A server, as a witness.
+struct Remote {
+    vkey: WitnessVkey,
+    network: Network,
+    link: Arc<Link>,
+}
+
+impl Witness for Remote {
+    fn vkey(&self) -> &WitnessVkey {
+        &self.vkey
+    }
+
+    fn add(&self, request: AddCheckpoint, answer: WitnessAnswer) {
+        let link = Arc::clone(&self.link);
+        self.network.spawn(async move {
+            answer(match holder::witness(&link, &request).await {
+                Witnessed::Cosigned(cosignature) => Said::Cosigned(cosignature),
+                Witnessed::Has(size) => Said::Has(size),
+                Witnessed::Contradicted(why) => Said::Contradicted(why),
+                Witnessed::Silent(why) => Said::Silent(why),
+            });
+        });
     }
 }

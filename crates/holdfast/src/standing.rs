@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use keys::{HolderHealth, HolderPublicKey, LocalHolder};
 use serde_json::{Value, json};
-use vault::{Health, Vault};
+use vault::{Health, Vault, WitnessHealth};
 
 use crate::centre::holder;
 
@@ -38,6 +38,8 @@ pub struct Standing {
     pub holders: u8,
     pub holders_needed: u8,
     pub unusable: Vec<Unusable>,
+    /// Witnesses needed for a quorum, and each of them; none where the servers are folders.
+    pub witnesses: (usize, Vec<WitnessHealth>),
 }
 
 impl Standing {
@@ -55,7 +57,7 @@ impl Standing {
                 Some(Unusable { number: key.number(), server: name(place), why })
             })
             .collect();
-        Self { health, holders, holders_needed, unusable }
+        Self { health, holders, holders_needed, unusable, witnesses: vault.witnesses() }
     }
 
     pub fn holders_up(&self) -> u8 {
@@ -81,6 +83,27 @@ impl Standing {
     /// Everything is there.
     pub fn is_whole(&self) -> bool {
         self.unusable.is_empty() && self.missing() == 0 && self.health.up == self.health.locations.len()
+    }
+
+    /// Witnesses that cosigned the newest head, as far as they were asked.
+    pub fn witnesses_up(&self) -> usize {
+        self.witnesses.1.iter().filter(|one| one.last_error.is_none() && one.size > 0).count()
+    }
+
+    fn witness_lines(&self) -> Vec<String> {
+        let (quorum, all) = &self.witnesses;
+        if all.is_empty() {
+            return Vec::new();
+        }
+        let up = self.witnesses_up();
+        let short = if up < *quorum { "; TOO FEW: a second history of the log would go unseen" } else { "" };
+        let first = format!("{up} of {} witnesses cosign the log, {quorum} are a quorum{short}", all.len());
+        let why = all.iter().filter_map(|one| {
+            let why = one.last_error.as_ref()?;
+            let word = if one.contradicts { "CONTRADICTS the log" } else { "did not cosign" };
+            Some(format!("witness {}: {word}: {why}", one.name))
+        });
+        std::iter::once(first).chain(why).collect()
     }
 
     /// In one line.
@@ -111,7 +134,7 @@ impl Standing {
             format!("{}: its shards can't be used: {why}", location.id)
         });
         let lines = [line, self.holders_line()].into_iter().chain(down);
-        lines.chain(self.unusable.iter().map(ToString::to_string)).collect()
+        lines.chain(self.unusable.iter().map(ToString::to_string)).chain(self.witness_lines()).collect()
     }
 
     pub fn holders_json(&self) -> Value {
@@ -140,6 +163,9 @@ impl Standing {
             ("holdfast_segments_missing", self.missing() as f64),
             ("holdfast_notes_waiting", self.health.notes_waiting as f64),
             ("holdfast_entries", self.health.entries as f64),
+            ("holdfast_witnesses", self.witnesses.1.len() as f64),
+            ("holdfast_witnesses_up", self.witnesses_up() as f64),
+            ("holdfast_witnesses_contradicting", self.witnesses.1.iter().filter(|one| one.contradicts).count() as f64),
             ("holdfast_writable", f64::from(u8::from(self.health.writable))),
         ];
         for (name, value) in numbers {

@@ -1,7 +1,7 @@
 //! What every part of an open vault shares: the chain, the tree, the secrets, and reading through them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 use keys::{Batch, DataKey, KeyRecord};
@@ -21,6 +21,7 @@ use crate::parcel::{Entry, Parcel, Scope};
 use crate::seal;
 use crate::secrets::{Opener, Secrets};
 use crate::shelf::{Catalogue, Located, Shelf};
+use crate::witness::Witnesses;
 
 /// Opened segments kept: ten full ones of the 3-of-14 code. More would be plaintext of entries' heads lying about.
 const OPENED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -100,6 +101,8 @@ pub(crate) struct Core {
     pub(crate) gateway: Option<Gateway>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    /// Set once, by whoever has some.
+    pub(crate) witnesses: OnceLock<Witnesses>,
     keymap: RwLock<Keymap>,
     opened: Mutex<Recent<u64, Arc<Opened>>>,
     key_records: Mutex<Recent<PatientId, Arc<KeyRecord>>>,
@@ -135,6 +138,7 @@ impl Core {
             gateway: parts.gateway,
             clock: parts.clock,
             entropy: parts.entropy,
+            witnesses: OnceLock::new(),
             keymap: RwLock::default(),
             opened: Mutex::new(Recent::new(OPENED_BYTES_MAX)),
             key_records: Mutex::new(Recent::new(KEY_RECORDS_MAX)),
@@ -460,5 +464,20 @@ impl Core {
         }
         *lock(&self.checkpoint) = Some((checkpoint, signed.into_bytes()));
         Ok(())
+    }
+
+    /// Has the newest head cosigned, where there are witnesses; gives how many have.
+    pub(crate) fn witness(&self) -> Result<u8, VaultError> {
+        let Some(witnesses) = self.witnesses.get() else { return Ok(0) };
+        let Some((checkpoint, _)) = lock(&self.checkpoint).clone() else { return Ok(0) };
+        // Anew: the note may carry cosignatures that an earlier gateway got. Ed25519 makes the same signature again.
+        let signed = checkpoint.sign(&self.secrets.log)?;
+        let (cosigned, count) = witnesses.cosign(&self.tree, &checkpoint, &signed)?;
+        if count < witnesses.quorum() {
+            tracing::warn!(count, quorum = witnesses.quorum(), "too few witnesses cosigned the log's head");
+        }
+        // The next segment carries it, so that survivors have it.
+        *lock(&self.checkpoint) = Some((checkpoint, cosigned.into_bytes()));
+        Ok(u8::try_from(count).unwrap_or(u8::MAX))
     }
 }

@@ -1,8 +1,10 @@
 //! For drills: what a thief would look for, handed out to be searched for on the disks that he stole.
 
 use kit::PatientId;
+use ledger::{AddCheckpoint, Checkpoint, MemoryStore, Tree, leaf_hash};
 use zeroize::Zeroizing;
 
+use crate::core::lock;
 use crate::error::VaultError;
 use crate::parcel::Scope;
 use crate::vault::Vault;
@@ -10,7 +12,53 @@ use crate::vault::Vault;
 /// A key, and what it is.
 pub type DangerSecret = (String, Zeroizing<[u8; 32]>);
 
+/// A head that a thief of the log key makes up, as he would show it to a witness.
+pub struct DangerHead {
+    pub what: &'static str,
+    /// A C2SP `add-checkpoint` request.
+    pub request: Vec<u8>,
+    /// It continues what was seen; only together with its twin is it a lie.
+    pub continues: bool,
+}
+
 impl Vault {
+    /// Two different continuations of the log, a rewritten one and a shortened one, each signed by the log's own key: for
+    /// drills, and nothing else calls it.
+    pub fn danger_heads(&self) -> Result<Vec<DangerHead>, VaultError> {
+        let core = self.core();
+        let (leaves, size) = {
+            let tree = lock(&core.tree);
+            let leaves: Result<Vec<_>, _> = (0..tree.size()).map(|index| tree.leaf(index)).collect();
+            (leaves?, tree.size())
+        };
+        let head = |what, rewritten: &dyn Fn(u64) -> bool, more: &[u8], to: u64, continues| {
+            let own =
+                (0..).zip(&leaves).map(|(index, leaf)| if rewritten(index) { leaf_hash(b"rewritten") } else { *leaf });
+            let all: Vec<_> = own.chain((!more.is_empty()).then(|| leaf_hash(more))).collect();
+            let mut tree = Tree::empty(MemoryStore::default())?;
+            tree.append_all(&all)?;
+            let origin = core.secrets.log.vkey().name().to_owned();
+            let checkpoint = Checkpoint { origin, size: to, root: tree.root_at(to)? }.sign(&core.secrets.log)?;
+            let proof = tree.prove_consistency(size.min(to), to)?;
+            let request = AddCheckpoint { old_size: size.min(to), proof, checkpoint }.to_bytes();
+            Ok::<_, VaultError>(DangerHead { what, request, continues })
+        };
+        let last = size.saturating_sub(1);
+        Ok(vec![
+            head("one continuation", &|_| false, b"one", size + 1, true)?,
+            head("another continuation", &|_| false, b"another", size + 1, true)?,
+            head("a history whose last entry was rewritten", &|index| index == last, b"", size, false)?,
+            head(
+                "a history whose first entry was rewritten, and that goes on",
+                &|index| index == 0,
+                b"one",
+                size + 1,
+                false,
+            )?,
+            head("a history without its last entry", &|_| false, b"", last, false)?,
+        ])
+    }
+
     /// The system's keys, the data keys of some patients (each opening is counted by the holders), and the recovery key,
     /// which the custodians' `identities` open. Whoever holds the answer opens everything: it is for drills on synthetic
     /// records, and nothing else calls it.

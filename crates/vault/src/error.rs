@@ -93,6 +93,8 @@ pub enum VaultError {
     RolledBack { remembered: u64, found: u64 },
     #[error("the log's first {size} entries have the root {found}, a signed checkpoint says {signed}")]
     Root { size: u64, signed: Digest, found: Digest },
+    #[error("{by} of {of} witnesses have seen another history of this log: it was forked, rewritten or set back")]
+    Contradicted { by: usize, of: usize },
     #[error("no key record of the patient stands where the log says")]
     KeyRecord,
     #[error("{0}")]
@@ -147,6 +149,7 @@ impl Explain for VaultError {
             | Self::Behind { .. }
             | Self::RolledBack { .. }
             | Self::Root { .. }
+            | Self::Contradicted { .. }
             | Self::KeyRecord
             | Self::Lost(_) => Blame::Integrity,
             Self::Location(error) => error.blame(),
@@ -178,6 +181,7 @@ impl Explain for VaultError {
             Self::ReadOnly => "vault.read-only",
             Self::Closed => "vault.closed",
             Self::NotesFull { .. } => "vault.notes-full",
+            Self::Contradicted { .. } => "vault.contradicted",
             Self::Gateway { .. } => "vault.gateway",
             Self::NoCentreRecord => "vault.no-centre-record",
             Self::ManyCentres { .. } => "vault.many-centres",

@@ -42,9 +42,10 @@ mod shape;
 mod shelf;
 mod survey;
 mod vault;
+mod witness;
 
 pub use damage::{DAMAGE_LISTED_MAX, Damage, DamageList, What};
-pub use danger::DangerSecret;
+pub use danger::{DangerHead, DangerSecret};
 pub use error::VaultError;
 pub use examine::examine;
 pub use folders::{Folder, Folders, forget_hashes, open_folders, remembered_vkey};
@@ -62,3 +63,4 @@ pub use recover::{LOSSES_LISTED_MAX, Loss, LossReport, Recovery, RecoveryReport,
 pub use secrets::Access;
 pub use shape::{SHARD_BYTES_MAX, Shape};
 pub use vault::{Erased, Health, LocationHealth, Proof, Vault};
+pub use witness::{Said, Witness, WitnessAnswer, WitnessHealth};

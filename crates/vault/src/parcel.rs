@@ -104,4 +104,6 @@ pub struct Receipt {
     pub durable: u8,
     /// How many of those may be lost.
     pub survives: u8,
+    /// Witnesses that have cosigned a head of the log that holds the entry; 0 where there are none.
+    pub witnesses: u8,
 }

@@ -22,6 +22,7 @@ use crate::notes::Notes;
 use crate::open::{Mode, Opened};
 use crate::parcel::{Entry, Group, KIND_BYTES_MAX, META_BYTES_MAX, Parcel, RESERVED_KINDS, Receipt, Scope};
 use crate::shape::Shape;
+use crate::witness::{Witness, WitnessHealth, Witnesses};
 
 /// Keys dealt in one batch, before a new dealer is made: what a thief of this process's memory could open without any
 /// holder.
@@ -265,7 +266,19 @@ impl Vault {
         lock(&self.core.checkpoint).as_ref().map(|(checkpoint, _)| checkpoint.clone())
     }
 
-    /// The same as the C2SP signed note that it is.
+    /// Has `witnesses` cosign the log's heads from now on, and asks them about the one that there is: where more than half
+    /// of them have seen another history, or more of this one, that is the error. The first call counts.
+    pub fn be_witnessed(&self, witnesses: Vec<Arc<dyn Witness>>) -> Result<u8, VaultError> {
+        let _ = self.core.witnesses.set(Witnesses::new(witnesses));
+        self.core.witness()
+    }
+
+    /// Witnesses needed for a quorum, and what is known of each.
+    pub fn witnesses(&self) -> (usize, Vec<WitnessHealth>) {
+        self.core.witnesses.get().map_or((0, Vec::new()), |all| (all.quorum(), all.health()))
+    }
+
+    /// The same as the C2SP signed note that it is, with the cosignatures of witnesses.
     pub fn signed_checkpoint(&self) -> Option<Vec<u8>> {
         lock(&self.core.checkpoint).as_ref().map(|(_, note)| note.clone())
     }

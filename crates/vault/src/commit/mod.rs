@@ -241,17 +241,16 @@ impl Committer {
                 self.refuse(|| VaultError::NotDurable { durable, floor });
             }
         }
+        let mut acknowledged = Vec::new();
         while let Some(flight) = self.flight.front() {
             let (durable, waited) = (self.holders(flight), flight.marks.since.elapsed());
             let all = flight.marks.waiting == 0;
             if durable >= floor && (all || waited > STRAGGLER_WAIT) {
                 let Some(flight) = self.flight.pop_front() else { break };
                 self.pass_over(flight.marks.waiting);
-                if let Err(error) = self.acknowledge(flight) {
-                    tracing::error!(%error, "the log can't go on");
-                    self.broken.store(true, Ordering::Release);
-                    self.inbox.close();
-                    self.refuse(|| VaultError::Closed);
+                match self.acknowledge(flight) {
+                    Ok(answers) => acknowledged.extend(answers),
+                    Err(error) => self.give_up(&error),
                 }
             } else if all || waited > FLOOR_WAIT {
                 self.refuse(|| VaultError::NotDurable { durable, floor });
@@ -259,6 +258,33 @@ impl Committer {
                 break;
             }
         }
+        if acknowledged.is_empty() {
+            return;
+        }
+        // One head for all that was settled together.
+        match self.core.witness() {
+            Ok(witnesses) => {
+                for (answer, mut receipts) in acknowledged {
+                    receipts.iter_mut().for_each(|receipt| receipt.witnesses = witnesses);
+                    answer.send(Ok(receipts));
+                }
+            }
+            Err(error) => {
+                let contradicted = || match error {
+                    VaultError::Contradicted { by, of } => VaultError::Contradicted { by, of },
+                    _ => VaultError::Closed,
+                };
+                acknowledged.into_iter().for_each(|(answer, _)| answer.send(Err(contradicted())));
+                self.give_up(&error);
+            }
+        }
+    }
+
+    fn give_up(&mut self, error: &VaultError) {
+        tracing::error!(%error, "the log can't go on");
+        self.broken.store(true, Ordering::Release);
+        self.inbox.close();
+        self.refuse(|| VaultError::Closed);
     }
 
     /// A location that lets everyone wait gets nothing more until it has caught up; then it is healed.
@@ -269,7 +295,8 @@ impl Committer {
         }
     }
 
-    fn acknowledge(&mut self, flight: Flight) -> Result<(), VaultError> {
+    /// Puts what is durable into the log; gives what is to be answered once its head is cosigned.
+    fn acknowledge(&mut self, flight: Flight) -> Result<Vec<(Answer, Vec<Receipt>)>, VaultError> {
         let durable = u8::try_from(self.holders(&flight)).unwrap_or(u8::MAX);
         let Flight { number, located, leaves, effects, answers, marks } = flight;
         for (at, slot) in self.core.shelf.slots.iter().enumerate() {
@@ -298,7 +325,7 @@ impl Committer {
         }
         if leaves.is_empty() {
             self.unsealed &= !located.is_seal();
-            return Ok(());
+            return Ok(Vec::new());
         }
         self.unsealed = true;
         let tree_size = tree.size();
@@ -312,11 +339,13 @@ impl Committer {
             tree_size,
             durable,
             survives,
+            witnesses: 0,
         });
-        for answer in answers {
-            answer.send(Ok(receipts.by_ref().take(answer.entries).collect()));
-        }
-        Ok(())
+        let receipts = |answer: Answer| {
+            let own = receipts.by_ref().take(answer.entries).collect();
+            (answer, own)
+        };
+        Ok(answers.into_iter().map(receipts).collect())
     }
 
     /// Answers everything that is planned or on its way with an error, and starts again behind the last segment that was
