@@ -4,6 +4,7 @@
 //! As everywhere here, the truth is the drill's own note of what was acknowledged, and the judges share no code with
 //! what they judge.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::eleven_of_fourteen::load::{Kept, Load};
 use crate::eleven_of_fourteen::{Progress, planted};
 use crate::report::{self, Check, Report, Seconds, Struck, counted};
 use crate::synthetic::{self, Rng};
-use crate::system::{Founded, Lie, MachineBuilder, Machines, Remains, System, Tried};
+use crate::system::{ChartBudget, Founded, Lie, MachineBuilder, Machines, Noticed, Remains, System, Thief, Tried};
 
 /// A record that has to be read may be asked for again, so often, so much later.
 const RETRIES: usize = 3;
@@ -62,6 +63,9 @@ pub enum Scenario {
     LyingHolders,
     /// An administrator with every credential but no custodian destroys all he can. The twin has one server more.
     CapturedAdmin,
+    /// A thief has the gateway, its keys and a session, and opens charts as fast as he can: no more than the budget. The
+    /// twin's holders have the budget of a large hospital.
+    StolenGateway,
     /// A gateway shows two histories of the log: no two of them get a quorum of witnesses. The twin's quorum is half.
     ForkedLog,
 }
@@ -72,6 +76,7 @@ impl Scenario {
             Self::StolenServer => "stolen-server",
             Self::LyingHolders => "lying-holders",
             Self::CapturedAdmin => "captured-admin",
+            Self::StolenGateway => "stolen-gateway",
             Self::ForkedLog => "forked-log",
         }
     }
@@ -85,16 +90,24 @@ pub fn run(
     watch: Watch<'_>,
 ) -> Result<Report, Fault> {
     let root = DrillRoot::create(&options.root)?;
-    let report = Scene::build(&root, options, builder, watch).and_then(|scene| match scenario {
+    let report = Scene::build(&root, scenario, options, builder, watch).and_then(|scene| match scenario {
         Scenario::StolenServer => scene.stolen(builder),
         Scenario::LyingHolders => scene.lied_to(),
         Scenario::CapturedAdmin => scene.captured(builder),
+        Scenario::StolenGateway => scene.looted(),
         Scenario::ForkedLog => scene.forked(),
     });
     if !options.keep {
         root.destroy()?;
     }
     report
+}
+
+/// A budget that a thief of all charts has to run into: a sixth for a person, half for a gateway; and enough to load some
+/// patients on treatment.
+fn budget_of(patients: usize) -> ChartBudget {
+    let charts = |share: usize, least: u32| u32::try_from(patients.div_ceil(share)).unwrap_or(u32::MAX).max(least);
+    ChartBudget { person: charts(6, 6), gateway: charts(2, 8) }
 }
 
 /// A loaded centre that runs, and everything that the drill knows of it.
@@ -129,6 +142,7 @@ struct Told {
 impl<'a> Scene<'a> {
     fn build(
         root: &'a DrillRoot,
+        scenario: Scenario,
         options: &'a Options,
         builder: &dyn MachineBuilder,
         watch: Watch<'a>,
@@ -137,8 +151,10 @@ impl<'a> Scene<'a> {
         let Options { seed, today, patients, servers, .. } = *options;
         let on_treatment = patients.min((patients / 20).clamp(4, 100));
         let centre = synthetic::Centre { seed, today, patients, on_treatment };
+        let is_looted = scenario == Scenario::StolenGateway && !options.twin;
+        let budget = is_looted.then(|| budget_of(patients));
         let (Founded { system, servers: folders, gateway, custodians, custodians_needed }, machines) =
-            builder.found_machines(&root.path().join("centre"), servers)?;
+            builder.found_machines(&root.path().join("centre"), servers, budget)?;
         let load = Load::new(centre, system.as_ref(), options.writers, watch);
         load.patients(0..patients)?;
         let kept = load.done();
@@ -349,6 +365,108 @@ impl<'a> Scene<'a> {
         Check::new("P1", question, looked_at, findings, "lies that no server of this drill told.")
     }
 
+    // ---- Looted
+
+    fn looted(self) -> Result<Report, Fault> {
+        let system = self.system()?;
+        let charts = &self.kept.charts;
+        let budget = budget_of(self.options.patients);
+        let stolen = |thief: &(dyn Fn(usize) -> Thief + Sync), stage: &'static str| {
+            let got = crate::work::spread(self.options.writers, charts.len(), |index| {
+                (self.watch)(Progress { stage, done: index + 1, total: charts.len() });
+                charts.get(index).is_some_and(|handle| system.steal(thief(index), handle).is_ok())
+            });
+            got.iter().enumerate().filter(|(_, got)| **got).map(|(index, _)| index).collect::<BTreeSet<_>>()
+        };
+        let robbing = Instant::now();
+        let invented = stolen(&Thief::Invented, "as people who aren't there");
+        let as_session = stolen(&|_| Thief::Session, "in a stolen session");
+        let as_devices = stolen(&Thief::Device, "as devices without number");
+        let seconds = robbing.elapsed().as_secs_f64();
+        let in_all: BTreeSet<usize> = as_session.union(&as_devices).copied().collect();
+        let servers = self.options.servers;
+        let begun = Instant::now();
+        let mut alarmed = self.machines.alarmed(Noticed::OverBudget)?;
+        while alarmed < servers && begun.elapsed() < ALARM_PATIENCE {
+            std::thread::sleep(Duration::from_millis(100));
+            alarmed = self.machines.alarmed(Noticed::OverBudget)?;
+        }
+        let (mut bounded, mut unseen, mut made_up) = (Findings::default(), Findings::default(), Findings::default());
+        // Each holder counts by itself, and a chart takes t of n: who chooses his t well gets n / t of a budget.
+        let allowed = |budget: u32| budget as usize * servers / self.machines.keys_needed().max(1);
+        let (of_person, of_gateway) = (allowed(budget.person), allowed(budget.gateway));
+        if as_session.len() > of_person {
+            bounded.add(format!("{} charts in one session, {of_person} are allowed", as_session.len()));
+        }
+        if in_all.len() > of_gateway {
+            bounded.add(format!("{} charts through one gateway, {of_gateway} are allowed", in_all.len()));
+        }
+        if in_all.is_empty() {
+            bounded.add("the thief opened nothing at all: it was not tried");
+        }
+        if !invented.is_empty() {
+            made_up.add(format!("{} charts for people whom no officer enrolled", invented.len()));
+        }
+        if alarmed < servers {
+            unseen.add(format!("{} of {servers} servers know nothing of it", servers - alarmed));
+        }
+        let limits = "what the gateway's people opened within the last minutes: it stands in its memory.";
+        let checks = vec![
+            Check::new(
+                "P5",
+                "Does a thief of the gateway open no more charts than its budget?",
+                format!(
+                    "{} charts of {} were opened in {seconds:.1} s: {} in a stolen session, whose budget of {} lets {of_person} \
+                     through holders that count by themselves; {} by the gateway, with devices made up without number, whose \
+                     budget of {} lets {of_gateway}.",
+                    in_all.len(),
+                    charts.len(),
+                    as_session.len(),
+                    budget.person,
+                    in_all.len(),
+                    budget.gateway
+                ),
+                bounded,
+                limits,
+            ),
+            Check::new(
+                "P5",
+                "Can he make up no people?",
+                format!("{} charts, each asked for by another person who isn't there.", charts.len()),
+                made_up,
+                limits,
+            ),
+            Check::new(
+                "P5",
+                "Is the theft noticed by every server?",
+                format!(
+                    "at the first chart over a holder's budget (number {} of a person, {} of a gateway); {alarmed} of {servers} \
+                     servers raised or heard the alarm.",
+                    budget.person + 1,
+                    budget.gateway + 1
+                ),
+                unseen,
+                "that somebody reads their journals.",
+            ),
+        ];
+        let told = Told {
+            title: "a stolen gateway opens charts as fast as it can".to_owned(),
+            story: "A thief had the gateway's disk and memory: its certificate, its own key, and a session of an oncologist."
+                .to_owned(),
+            attacks: Vec::new(),
+            deeds: vec![
+                format!("asked for {} charts as so many invented people: {} opened", charts.len(), invented.len()),
+                format!("asked for them in the stolen session: {} opened", as_session.len()),
+                format!("asked for them as so many invented devices: {} opened", as_devices.len()),
+            ],
+            checks,
+            seconds: Seconds::default(),
+        };
+        let report = self.told(Scenario::StolenGateway, told);
+        self.machines.stop();
+        Ok(report)
+    }
+
     // ---- Forked
 
     fn forked(self) -> Result<Report, Fault> {
@@ -394,10 +512,10 @@ impl<'a> Scene<'a> {
         }
         // The servers tell each other: within moments all of them know.
         let begun = Instant::now();
-        let mut alarmed = self.machines.alarmed()?;
+        let mut alarmed = self.machines.alarmed(Noticed::Contradiction)?;
         while alarmed < servers && begun.elapsed() < ALARM_PATIENCE {
             std::thread::sleep(Duration::from_millis(100));
-            alarmed = self.machines.alarmed()?;
+            alarmed = self.machines.alarmed(Noticed::Contradiction)?;
         }
         let mut silent = Findings::default();
         if alarmed < servers {

@@ -105,6 +105,11 @@ pub trait System: Send + Sync {
     /// the log's signing seed, the custodians' recovery key where it is at hand.
     fn secrets(&self) -> Result<Vec<Secret>, Fault>;
 
+    /// Reads an entry as somebody who has this gateway, its keys and whatever is signed in does it, past the front door.
+    fn steal(&self, _as: Thief, _handle: &str) -> Result<Vec<u8>, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.thief", "this system can't be stolen from"))
+    }
+
     /// Heads of the log that a thief of its key makes up: only drills on machines ask for them.
     fn forged_heads(&self) -> Result<Vec<ForgedHead>, Fault> {
         Err(Fault::new(kit::Blame::Ours, "drill.heads", "this system has no log"))
@@ -187,11 +192,19 @@ pub struct Secret {
 /// Builds centres whose servers are processes of their own.
 pub trait MachineBuilder: Builder {
     /// As [`Builder::found`]; the servers answer over the network until the machines are dropped.
-    fn found_machines(&self, site: &Path, servers: usize) -> Result<(Founded, Box<dyn Machines>), Fault>;
+    fn found_machines(
+        &self,
+        site: &Path,
+        servers: usize,
+        budget: Option<ChartBudget>,
+    ) -> Result<(Founded, Box<dyn Machines>), Fault>;
 }
 
 /// The servers' processes, from 0.
 pub trait Machines: Sync {
+    /// Holders that open a key.
+    fn keys_needed(&self) -> usize;
+
     /// Writes what stands in a server's memory into a file.
     fn memory(&self, server: usize, into: &Path) -> Result<(), Fault>;
 
@@ -208,11 +221,31 @@ pub trait Machines: Sync {
     /// Shows a server a head of the log; true where it cosigned.
     fn show(&self, server: usize, request: &[u8]) -> Result<bool, Fault>;
 
-    /// Servers that know, by themselves or from another one, of a log that contradicts itself.
-    fn alarmed(&self) -> Result<usize, Fault>;
+    /// Servers that know of something, by themselves or from another one.
+    fn alarmed(&self, of: Noticed) -> Result<usize, Fault>;
 
     /// Ends all of them: what is on their disks stays.
     fn stop(&self);
+}
+
+/// As whom a thief of the gateway asks the holders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Thief {
+    /// Somebody who is signed in.
+    Session,
+    /// A device, for which a gateway may speak; he makes up as many as he likes.
+    Device(usize),
+    /// A person whom he makes up.
+    Invented(usize),
+}
+
+/// Charts that holders open, where a drill sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChartBudget {
+    /// In an hour, for one person or device.
+    pub person: u32,
+    /// In an hour, for a gateway.
+    pub gateway: u32,
 }
 
 /// A head of the log, as a thief shows it to a witness.
@@ -222,6 +255,15 @@ pub struct ForgedHead {
     pub request: Vec<u8>,
     /// It continues what was seen: only together with another continuation is it a lie.
     pub continues: bool,
+}
+
+/// What servers raise an alarm of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noticed {
+    /// A log that contradicts itself.
+    Contradiction,
+    /// A budget of charts that is used up.
+    OverBudget,
 }
 
 /// How a server lies.

@@ -560,6 +560,8 @@ pub enum Drill {
     LyingHolders(drill_system::OnMachines),
     /// An administrator with every credential but no custodian deletes all he can: nothing is lost.
     CapturedAdmin(drill_system::OnMachines),
+    /// A thief with the gateway's keys and a session opens charts as fast as he can: no more than the budget.
+    StolenGateway(drill_system::OnMachines),
     /// A gateway with the log's own key shows two histories: honest witnesses refuse.
     ForkedLog(drill_system::OnMachines),
 }
@@ -571,6 +573,7 @@ impl Drill {
             Self::StolenServer(options) => options.run(Scenario::StolenServer),
             Self::LyingHolders(options) => options.run(Scenario::LyingHolders),
             Self::CapturedAdmin(options) => options.run(Scenario::CapturedAdmin),
+            Self::StolenGateway(options) => options.run(Scenario::StolenGateway),
             Self::ForkedLog(options) => options.run(Scenario::ForkedLog),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use drill::system::{Founded, Lie, MachineBuilder, Machines, Tried};
+use drill::system::{ChartBudget, Founded, Lie, MachineBuilder, Machines, Noticed, Tried};
 use holder::wire::{self, ListRequest, Listing, Members, Message as _, RefuseSubject, Status};
 use holder::{Daemon, Identity, Link, Network, Node, Peer, Pin, Refused, Serve, Witnessed, server_name};
 use kit::{Blame, Entropy, Fault, Id16, OsEntropy, SystemClock};
@@ -31,7 +31,12 @@ fn failed(what: &str, why: impl std::fmt::Display) -> Fault {
 }
 
 impl MachineBuilder for Real {
-    fn found_machines(&self, site: &Path, servers: usize) -> Result<(Founded, Box<dyn Machines>), Fault> {
+    fn found_machines(
+        &self,
+        site: &Path,
+        servers: usize,
+        budget: Option<ChartBudget>,
+    ) -> Result<(Founded, Box<dyn Machines>), Fault> {
         let addresses = free_addresses(servers)?;
         let (folder, data) = (site.join("plan"), site.join("centre"));
         let shape = Shape::of(u8::try_from(servers).unwrap_or(u8::MAX), None, None)?;
@@ -41,13 +46,18 @@ impl MachineBuilder for Real {
             // A drill fills no disk, and may stand on one that has little room.
             let mut config = holder::Config::load(folder)?;
             config.shards.reserve_bytes = 0;
+            if let Some(ChartBudget { person, gateway }) = budget {
+                let b = &mut config.budgets;
+                (b.person_hour, b.delegate_hour, b.gateway_hour, b.all_hour) = (person, person, gateway, gateway);
+            }
             config.save(folder)?;
             Node::init(folder, &OsEntropy)?;
         }
         let network = Network::start().map_err(|e| failed("the network", e))?;
         let processes = (0..servers).map(|_| Mutex::new(State::Stopped)).collect();
         let gateway = data.join("gateway");
-        let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network };
+        let keys_needed = usize::from(shape.keys_needed);
+        let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network, keys_needed };
         (0..servers).try_for_each(|server| fleet.start(server))?;
         let (custodians, recipients): (Vec<_>, Vec<_>) = (0..CUSTODIANS).map(|_| keys::new_identity()).unzip();
         plan::found(&folder, &data, recipients, CUSTODIANS_NEEDED, &OsEntropy)?;
@@ -55,7 +65,9 @@ impl MachineBuilder for Real {
         let mut config = Config::load(&data)?;
         config.keys.cache_seconds = 0;
         config.save(&data)?;
-        let system = Box::new(Running::start(Centre::open(&data)?, custodians.clone())?);
+        let system = Running::start(Centre::open(&data)?, custodians.clone())?;
+        system.certify(&plan::officer_key(&folder.join(plan::OFFICER_FOLDER).join(plan::OFFICER_KEY))?)?;
+        let system = Box::new(system);
         let (gateway, custodians_needed) = (data.join("gateway"), usize::from(CUSTODIANS_NEEDED));
         Ok((Founded { system, servers: folders, gateway, custodians, custodians_needed }, Box::new(fleet)))
     }
@@ -80,6 +92,7 @@ struct Processes {
     gateway: PathBuf,
     processes: Vec<Mutex<State>>,
     network: Network,
+    keys_needed: usize,
 }
 
 impl Processes {
@@ -148,6 +161,10 @@ impl Drop for Processes {
 }
 
 impl Machines for Processes {
+    fn keys_needed(&self) -> usize {
+        self.keys_needed
+    }
+
     fn memory(&self, server: usize, into: &Path) -> Result<(), Fault> {
         let (_, _, state) = self.parts(server)?;
         let state = state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -199,7 +216,11 @@ impl Machines for Processes {
         Ok(matches!(self.network.wait(holder::witness(&link, &request)), Witnessed::Cosigned(_)))
     }
 
-    fn alarmed(&self) -> Result<usize, Fault> {
+    fn alarmed(&self, of: Noticed) -> Result<usize, Fault> {
+        let code = match of {
+            Noticed::Contradiction => wire::CONTRADICTION,
+            Noticed::OverBudget => wire::OVER_BUDGET,
+        };
         let mut alarmed = 0;
         for server in 0..self.folders.len() {
             let link = self.gateways_link(server)?;
@@ -207,7 +228,7 @@ impl Machines for Processes {
                 .network
                 .wait(link.ask(wire::STATUS, Vec::new(), PATIENCE))
                 .map_err(|e| failed("a server's status", e))?;
-            alarmed += usize::from(status.alarms.iter().any(|heard| heard.alarm.code == wire::CONTRADICTION));
+            alarmed += usize::from(status.alarms.iter().any(|heard| heard.alarm.code == code));
         }
         Ok(alarmed)
     }

@@ -8,7 +8,7 @@ use drill::eleven_of_fourteen::{Options, Progress, run};
 use drill::machines::{self, Scenario};
 use drill::system::{
     AccountLine, Blamed, Builder, Deed, ForgedHead, Founded, ListRow, Locked, Loot, Reader, Receipt, Remains, Secret,
-    Signer, System, Verdict,
+    Signer, System, Thief, Verdict,
 };
 use guard::{Act, Caller, Purpose, Role, Target};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -81,6 +81,25 @@ impl Running {
             centre.treatment().enrol(&console, &enrolment)?;
         }
         Ok(Self { centre, loader, auditor, oncologist, physicist, tokens, custodians })
+    }
+
+    /// Has the officer speak for the drill's people, where the holders want that.
+    pub fn certify(&self, officer: &keys::Officer) -> Result<(), Fault> {
+        let Some(signers) = self.centre.signers() else { return Ok(()) };
+        let fault = |why: String| Fault::new(Blame::Ours, "drill.certificate", why);
+        let (chart, now) = (self.centre.chart(), self.centre.chart().now());
+        let vault = chart.vault().id();
+        for (token, subject) in self.tokens.iter().zip([self.loader.subject(), self.auditor.subject()]) {
+            let key = keys::PersonKey::derive(token.as_bytes()).ok_or_else(|| fault("no key".to_owned()))?;
+            let life = (now.plus_ms(-TOKEN_MS), now.plus_ms(TOKEN_MS));
+            let certificate = officer
+                .enrol(vault, subject, keys::Speaks::Person, key.public(), life, &OsEntropy)
+                .map_err(|e| fault(e.to_string()))?;
+            signers.certify(chart, &certificate.to_bytes())?;
+            // Signed in once more, as with the next request.
+            chart.guard().authenticate_bearer(token)?;
+        }
+        Ok(())
     }
 
     fn context(&self) -> Context {
@@ -333,6 +352,16 @@ impl System for Running {
         let keys = keys.into_iter().map(|(what, key)| (what, Zeroizing::new(key.to_vec())));
         let tokens = self.tokens.iter().map(|token| ("token".to_owned(), Zeroizing::new(token.as_bytes().to_vec())));
         Ok(keys.chain(tokens).map(|(what, bytes)| Secret { what, bytes }).collect())
+    }
+
+    fn steal(&self, thief: Thief, handle: &str) -> Result<Vec<u8>, Fault> {
+        let person = match thief {
+            Thief::Session => self.loader.subject().to_owned(),
+            Thief::Device(number) => format!("ae:THIEF{number}"),
+            Thief::Invented(number) => format!("dr.{number}"),
+        };
+        let (_, bytes) = self.vault().fetch(entry(handle)?, &person, "treatment")?;
+        Ok(bytes.to_vec())
     }
 
     fn forged_heads(&self) -> Result<Vec<ForgedHead>, Fault> {

@@ -33,8 +33,8 @@ use crate::signers::{self, Signers};
 use crate::staging::Begun;
 
 const PLAN: &str = "plan.toml";
-const OFFICER_FOLDER: &str = "officer-MOVE-OFFLINE";
-const OFFICER_KEY: &str = "officer.key";
+pub const OFFICER_FOLDER: &str = "officer-MOVE-OFFLINE";
+pub const OFFICER_KEY: &str = "officer.key";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Subcommand)]

@@ -30,6 +30,8 @@ pub(crate) struct Kept {
     pub(crate) truth: Vec<TrueRow>,
     /// By patient.
     pub(crate) accounts: BTreeMap<usize, Noted>,
+    /// One entry of each patient's chart.
+    pub(crate) charts: Vec<String>,
     /// Handles of the plans that the gate is asked about before they are signed; by patient.
     unsigned: BTreeMap<usize, String>,
     loaded: usize,
@@ -109,6 +111,7 @@ impl<'a> Load<'a> {
             }
         }
         let mut kept = self.kept();
+        kept.charts.extend(handles.first().cloned());
         kept.did(index, Deed::Registered);
         for (handle, payload) in handles.into_iter().zip(&resources) {
             kept.manifest.remember(Form::Fhir, handle, payload);

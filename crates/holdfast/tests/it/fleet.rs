@@ -316,11 +316,15 @@ fn a_plan_is_founded_once_all_servers_answer_and_not_by_a_foreign_one() {
 #[test]
 fn drills_on_machines_hold_and_their_twins_ring() {
     let site = Site::new();
-    for (drill, broken) in
-        [("stolen-server", "P2"), ("lying-holders", "P1"), ("captured-admin", "P1"), ("forked-log", "P6")]
-    {
+    for (drill, broken) in [
+        ("stolen-server", "P2"),
+        ("lying-holders", "P1"),
+        ("captured-admin", "P1"),
+        ("stolen-gateway", "P5"),
+        ("forked-log", "P6"),
+    ] {
         let root = site.path(drill);
-        let arguments = ["drill", drill, "--patients", "6", "--seed", "11", "--json", "--root", &root];
+        let arguments = ["drill", drill, "--patients", "12", "--seed", "11", "--json", "--root", &root];
         let said = site.run(&arguments);
         assert_eq!(said.exit, 0, "{drill}: {} {}", said.out, said.err);
         let checks = said.json()["checks"].as_array().unwrap().len();
