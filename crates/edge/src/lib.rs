@@ -20,17 +20,23 @@ use treatment::Treatment;
 
 /// Everything that the gateway answers over HTTP, under one set of security headers.
 pub fn router(treatment: &Arc<Treatment>) -> Router {
-    router_at(treatment, None)
+    router_at(treatment, None, None)
 }
 
 /// As [`router`], where the outside reaches it at `public_url` (`https://records.hospital.example`): something stands
-/// before it that speaks TLS or has another name.
-pub fn router_at(treatment: &Arc<Treatment>, public_url: Option<&str>) -> Router {
+/// before it that speaks TLS or has another name. With `standing` there is the page that says how the centre stands.
+pub fn router_at(
+    treatment: &Arc<Treatment>,
+    public_url: Option<&str>,
+    standing: Option<Arc<dyn console::posture::Standing>>,
+) -> Router {
     let places = intake::Places::default();
     let records = records::ChartRecords::new(Arc::clone(treatment.chart())).at(public_url);
     let over_tls = public_url.is_some_and(|url| url.starts_with("https://"));
     let cookies = move |response| std::future::ready(if over_tls { secure_cookies(response) } else { response });
+    let posture = standing.map(|standing| console::posture::router(Arc::clone(treatment), standing));
     console::router(Arc::clone(treatment))
+        .merge(posture.unwrap_or_default())
         .merge(gate::router(Arc::clone(treatment), places.clone()))
         .merge(fhir::router_in(Arc::new(records), places))
         .fallback(console::absent)

@@ -6,13 +6,16 @@
 //! DIR/custodians-MOVE-OFFLINE/          only after init, until they are handed out
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
+use holder::wire::Status;
 use keys::{CustodianPackage, Holder, LocalHolder};
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp};
 use treatment::{Treatment, TreatmentList};
@@ -267,6 +270,25 @@ impl Site {
         match self {
             Self::Folders(folders) => standing::look(folders),
             Self::Fleet(fleet, _) => fleet.look(),
+        }
+    }
+
+    /// Machines, or disks, that the servers really are: those on one fall together.
+    fn hosts(&self) -> usize {
+        match self {
+            Self::Folders(folders) => {
+                let device = |folder: &PathBuf| fs::metadata(folder).ok().map(|found| found.dev());
+                folders.iter().filter_map(device).collect::<BTreeSet<_>>().len()
+            }
+            Self::Fleet(fleet, _) => fleet.hosts(),
+        }
+    }
+
+    /// What each server said of itself when it was asked last; none where the servers are folders.
+    fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
+        match self {
+            Self::Folders(_) => Vec::new(),
+            Self::Fleet(fleet, _) => fleet.statuses(),
         }
     }
 
@@ -571,6 +593,16 @@ impl Centre {
         Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.holders_at_start, Some(&now))
     }
 
+    /// Machines, or disks, that the servers really are.
+    pub fn hosts(&self) -> usize {
+        self.site.hosts()
+    }
+
+    /// What each server said of itself when it was asked last; none where the servers are folders.
+    pub fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
+        self.site.statuses()
+    }
+
     /// As [`Self::standing`], without looking at any disk: one may hang.
     pub fn standing_in_memory(&self) -> Standing {
         Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.holders_at_start, None)
@@ -636,7 +668,7 @@ fn preview(
 
 /// Said before anything is made: the vault itself finds out late, and in numbers of a package.
 fn enough_custodians(secrets: &[String], (needed, of): (u8, u8)) -> Result<(), Fault> {
-    let different = secrets.iter().collect::<std::collections::BTreeSet<_>>().len();
+    let different = secrets.iter().collect::<BTreeSet<_>>().len();
     if different >= usize::from(needed) {
         return Ok(());
     }

@@ -140,6 +140,11 @@ impl Fleet {
             .collect()
     }
 
+    /// Different network addresses.
+    pub fn hosts(&self) -> usize {
+        self.servers.iter().map(|server| server.link.address().ip()).collect::<std::collections::BTreeSet<_>>().len()
+    }
+
     /// As they were when they were asked last.
     pub fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
         let last = |server: &Server| server.last.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -18,6 +18,7 @@ mod drill_machines;
 mod drill_system;
 mod fleet;
 mod plan;
+mod posture;
 mod reports;
 mod serve;
 mod settings;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::acts::{self, Act, Answer};
 use crate::centre::Centre;
 use crate::standing::Standing;
-use crate::{control, demo, settings};
+use crate::{control, demo, posture, settings};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
@@ -104,7 +104,11 @@ impl Serve {
         centre.set_pages_address(addresses.http);
         control::listen(&centre, &data, &OsEntropy)?;
 
-        let pages = edge::router_at(centre.treatment(), config.http.public_url.as_deref());
+        let pages = edge::router_at(
+            centre.treatment(),
+            config.http.public_url.as_deref(),
+            Some(Arc::new(posture::Shown(Arc::clone(&centre)))),
+        );
         let recorder = PrometheusBuilder::new()
             .install_recorder()
             .map_err(|e| Fault::new(Blame::Ours, "serve.metrics", e.to_string()))?;

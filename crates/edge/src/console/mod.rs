@@ -1,5 +1,7 @@
 //! The pages: server-rendered, no script, strict content security policy.
 
+pub mod posture;
+
 use std::sync::Arc;
 
 use askama::Template;

@@ -43,13 +43,17 @@ fn admit(meter: &Meter, now: i64, (person, is_delegated, gateway): &(String, boo
     }
 }
 
-/// Every opening that was admitted: time, person, gateway, patient.
+/// Time, person, gateway, patient.
+type Opening = (i64, String, u8, u8);
+type Of<'a> = &'a dyn Fn(&Opening) -> bool;
+
+/// Every opening that was admitted.
 #[derive(Default)]
-struct Model(Vec<(i64, String, u8, u8)>);
+struct Model(Vec<Opening>);
 
 impl Model {
     /// Patients whose first opening within the last day, among those that `of` chooses, lies after `since`.
-    fn charts(&self, now: i64, since: i64, of: &dyn Fn(&(i64, String, u8, u8)) -> bool) -> (usize, BTreeSet<u8>) {
+    fn charts(&self, now: i64, since: i64, of: Of<'_>) -> (usize, BTreeSet<u8>) {
         // What is a day old is forgotten: a patient who is seen again then counts anew, from then.
         let mut first: std::collections::BTreeMap<u8, i64> = std::collections::BTreeMap::new();
         for opening in self.0.iter().filter(|opening| of(opening)) {
@@ -65,7 +69,7 @@ impl Model {
     fn admits(&mut self, now: i64, (person, is_delegated, gateway): &(String, bool, [u8; 1]), patient: u8) -> bool {
         let b = small();
         let (hour, day) = if *is_delegated { (b.delegate_hour, b.delegate_day) } else { (b.person_hour, b.person_day) };
-        let accounts: [(&dyn Fn(&(i64, String, u8, u8)) -> bool, u32, u32); 3] = [
+        let accounts: [(Of<'_>, u32, u32); 3] = [
             (&|o| o.1 == *person, hour, day),
             (&|o| o.2 == gateway[0], b.gateway_hour, b.gateway_day),
             (&|_| true, b.all_hour, b.all_day),

@@ -100,7 +100,7 @@ fn a_cosignature_is_the_bytes_that_the_specification_says() {
     assert_eq!(witness.witness().verify(&checkpoint, &Cosignature::parse(&line).unwrap()).unwrap(), TIME_S);
 
     // In the note, beside the log's own signature.
-    let note = checkpoint.sign(&log).unwrap().with_cosignatures(&[made.clone()]).unwrap();
+    let note = checkpoint.sign(&log).unwrap().with_cosignatures(std::slice::from_ref(&made)).unwrap();
     let other = Key::new(3, "witness.example/w2");
     let known = [other.witness(), witness.witness()];
     let (opened, by) = cosigners(note.bytes(), &log.log(), &known).unwrap();

@@ -1,0 +1,112 @@
+//! The page that says how the centre stands: what could be lost, who watches, what is overdue. Nothing of a patient.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use kit::Fault;
+use treatment::Treatment;
+
+use super::{blocking, failed, message, page, session};
+
+/// How one thing stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    Good,
+    /// It works, and somebody has to look.
+    Worn,
+    Bad,
+}
+
+/// One line of the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    pub what: String,
+    pub grade: Grade,
+    /// In a few words.
+    pub state: String,
+    /// What it rests on, and when it was last shown.
+    pub evidence: String,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerRow {
+    pub name: String,
+    pub grade: Grade,
+    pub shards: String,
+    pub holder: String,
+    pub witness: String,
+    /// Charts opened within the last hour and day, where it said so.
+    pub charts: String,
+    pub alarms: String,
+}
+
+/// All of it, as of now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Posture {
+    pub as_of: String,
+    pub controls: Vec<Control>,
+    pub servers: Vec<ServerRow>,
+}
+
+/// Who knows how the centre stands.
+pub trait Standing: Send + Sync {
+    fn posture(&self) -> Result<Posture, Fault>;
+}
+
+impl Grade {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Good => "release",
+            Self::Worn => "hold",
+            Self::Bad => "veto",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Worn => "look",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "posture.html")]
+struct PosturePage {
+    centre: String,
+    who: String,
+    role: String,
+    posture: Posture,
+}
+
+#[derive(Clone)]
+struct Shown {
+    treatment: Arc<Treatment>,
+    standing: Arc<dyn Standing>,
+}
+
+pub fn router(treatment: Arc<Treatment>, standing: Arc<dyn Standing>) -> Router {
+    Router::new().route("/posture", get(posture)).with_state(Shown { treatment, standing })
+}
+
+async fn posture(State(Shown { treatment, standing }): State<Shown>, headers: HeaderMap) -> Response {
+    let caller = session(&headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
+    let Some(caller) = caller else {
+        return message(StatusCode::UNAUTHORIZED, "Please open a sign-in link: `holdfast sign-in` makes one.");
+    };
+    let centre = treatment.centre().to_owned();
+    match blocking(move || standing.posture()).await {
+        Ok(posture) => page(
+            StatusCode::OK,
+            &PosturePage { centre, who: caller.subject().to_owned(), role: caller.role().to_string(), posture },
+        ),
+        Err(fault) => failed(&fault),
+    }
+}

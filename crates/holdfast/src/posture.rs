@@ -1,0 +1,177 @@
+//! What the posture page says, from what is there now.
+
+use std::sync::Arc;
+
+use edge::console::posture::{Control, Grade, Posture, ServerRow, Standing as Stands};
+use holder::wire::Status;
+use kit::{Fault, Timestamp};
+use vault::LocationHealth;
+
+use crate::centre::{Centre, location_id};
+use crate::custodians::{self, Custodian};
+use crate::standing::Standing;
+
+/// A centre whose posture is shown.
+pub struct Shown(pub Arc<Centre>);
+
+impl Stands for Shown {
+    fn posture(&self) -> Result<Posture, Fault> {
+        let centre = &self.0;
+        let standing = centre.standing();
+        let now = centre.chart().now();
+        let offset = centre.config().utc_offset();
+        let at = offset.local(now).to_string();
+        let controls = vec![
+            records(&standing),
+            keys(&standing),
+            witnesses(&standing),
+            custodians(&custodians::known(centre)?, centre.chart().vault().custodians(), now),
+            hosts(&standing, centre.hosts()),
+        ];
+        Ok(Posture {
+            as_of: format!("{} {} UTC{offset}", at.get(11..16).unwrap_or_default(), at.get(..10).unwrap_or_default()),
+            controls,
+            servers: servers(&standing, &centre.statuses()),
+        })
+    }
+}
+
+fn records(standing: &Standing) -> Control {
+    let (all, shape, left) = (standing.health.locations.len(), standing.health.shape, standing.locations_to_lose());
+    let grade = match left {
+        0 => Grade::Bad,
+        left if left < shape.n() - shape.k() => Grade::Worn,
+        _ => Grade::Good,
+    };
+    let writable = if standing.health.writable { "" } else { "; not writable" };
+    Control {
+        what: "Records".into(),
+        grade: if standing.health.writable { grade } else { Grade::Bad },
+        state: format!("{left} more servers may be lost{writable}"),
+        evidence: format!(
+            "{} of {all} locations are up, any {} give everything back; {} segments wait to be healed",
+            standing.health.up,
+            shape.k(),
+            standing.missing()
+        ),
+    }
+}
+
+fn keys(standing: &Standing) -> Control {
+    let (up, of, need) = (standing.holders_up(), standing.holders, standing.holders_needed);
+    Control {
+        what: "Keys".into(),
+        grade: match standing.holders_to_lose() {
+            _ if up < need => Grade::Bad,
+            0 if of > need => Grade::Worn,
+            _ => Grade::Good,
+        },
+        state: format!("{} more holders may be lost before custodians are needed", standing.holders_to_lose()),
+        evidence: format!(
+            "{up} of {of} holders answer, {need} open a key; the disks of any {} open nothing",
+            need.saturating_sub(1)
+        ),
+    }
+}
+
+fn witnesses(standing: &Standing) -> Control {
+    let (quorum, all) = &standing.witnesses;
+    let up = standing.witnesses_up();
+    let contradicting = all.iter().filter(|one| one.contradicts).count();
+    let (grade, state) = match (all.len(), contradicting) {
+        (0, _) => (Grade::Worn, "nobody but this gateway has seen the log".to_owned()),
+        (_, 1..) => (Grade::Bad, format!("{contradicting} witnesses CONTRADICT the log")),
+        (of, 0) if up < *quorum => (Grade::Bad, format!("{up} of {of} cosign: a second history would go unseen")),
+        (of, 0) if up < of => (Grade::Worn, format!("{up} of {of} cosign")),
+        (of, 0) => (Grade::Good, format!("all {of} cosign")),
+    };
+    let size = all.iter().map(|one| one.size).max().unwrap_or(0);
+    let evidence = if all.is_empty() {
+        "servers that are folders witness nothing".to_owned()
+    } else {
+        format!("a quorum is {quorum}; the newest head that was cosigned has {size} entries")
+    };
+    Control { what: "Log".into(), grade, state, evidence }
+}
+
+fn custodians(known: &[Custodian], (needed, of): (u8, u8), now: Timestamp) -> Control {
+    let overdue: Vec<String> =
+        known.iter().filter(|one| one.is_overdue(now)).map(|one| one.number.to_string()).collect();
+    let never = known.iter().filter(|one| one.proven.is_none()).count();
+    let (grade, state) = match (overdue.len(), never) {
+        (0, 0) => (Grade::Good, format!("all {of} have shown within a year that their shares open")),
+        (0, never) => (Grade::Worn, format!("{never} of {of} have never shown that their shares open")),
+        _ => (Grade::Bad, format!("overdue: custodian {}", overdue.join(", "))),
+    };
+    let newest = known.iter().filter_map(|one| one.proven).max();
+    let evidence = newest.map_or("holdfast custodian challenge makes one".to_owned(), |at| format!("last shown {at}"));
+    Control { what: format!("Custodians, {needed} of {of}"), grade, state, evidence }
+}
+
+fn hosts(standing: &Standing, hosts: usize) -> Control {
+    let all = standing.health.locations.len();
+    let needed = standing.health.shape.k();
+    Control {
+        what: "Independence".into(),
+        grade: match hosts {
+            _ if hosts >= all => Grade::Good,
+            _ if hosts > needed => Grade::Worn,
+            _ => Grade::Bad,
+        },
+        state: format!("{all} servers on {hosts} machines or disks"),
+        evidence: "what stands on one falls together; whether they have one administrator can't be seen from here"
+            .into(),
+    }
+}
+
+fn servers(standing: &Standing, statuses: &[(u8, Result<Status, String>)]) -> Vec<ServerRow> {
+    let row = |(number, status): &(u8, Result<Status, String>)| {
+        let name = location_id(*number);
+        let location = standing.health.locations.iter().find(|location| location.id == name);
+        let unusable = standing.unusable.iter().find(|one| one.number == *number);
+        let witness = standing.witnesses.1.get(usize::from(*number).saturating_sub(1));
+        let alarms = status.as_ref().map(|status| status.alarms.len()).unwrap_or_default();
+        let witness_word = match witness {
+            None => "none".to_owned(),
+            Some(one) => match &one.last_error {
+                None if one.size > 0 => format!("cosigned {}", one.size),
+                None => "not asked yet".to_owned(),
+                Some(why) => why.clone(),
+            },
+        };
+        let is_down = location.is_none_or(|location| !location.up) || unusable.is_some();
+        let lags = location.is_some_and(|location| location.missing > 0);
+        let is_quiet = witness.is_some_and(|one| one.last_error.is_some());
+        ServerRow {
+            grade: match () {
+                () if is_down || witness.is_some_and(|one| one.contradicts) => Grade::Bad,
+                () if lags || is_quiet || alarms > 0 => Grade::Worn,
+                () => Grade::Good,
+            },
+            shards: location.map_or("not there".to_owned(), shards),
+            holder: unusable.map_or("answers".to_owned(), |one| one.why.clone()),
+            witness: witness_word,
+            charts: match status {
+                Ok(status) => format!("{} / {}", status.charts_hour, status.charts_day),
+                Err(_) => "–".to_owned(),
+            },
+            alarms: match status {
+                Ok(status) => match status.alarms.last() {
+                    Some(newest) => format!("{alarms}, the newest from server {}: {}", newest.from, newest.alarm.text),
+                    None => "none".to_owned(),
+                },
+                Err(why) => why.clone(),
+            },
+            name,
+        }
+    };
+    statuses.iter().map(row).collect()
+}
+
+fn shards(location: &LocationHealth) -> String {
+    match (location.up, location.missing) {
+        (true, 0) => "whole".to_owned(),
+        (true, missing) => format!("{missing} segments are being healed"),
+        (false, _) => location.last_error.clone().unwrap_or_else(|| "not there at the start".to_owned()),
+    }
+}
