@@ -7,6 +7,7 @@
 //! `--foolscap` its older protocol, which was the faster of the two for small records, and no slower for large objects.
 
 mod digest;
+mod keys;
 mod tahoe;
 mod vault;
 
@@ -79,6 +80,11 @@ impl Row {
 /// `cargo xtask bench digest`
 pub(crate) fn digest() -> Result<()> {
     digest::run()
+}
+
+/// `cargo xtask bench keys`
+pub(crate) fn keys() -> Result<()> {
+    keys::run()
 }
 
 pub(crate) fn run(words: &[&str]) -> Result<()> {

@@ -23,7 +23,8 @@ const USAGE: &str = "cargo xtask TASK
   fhir-bindings              make crates/chart/src/fhir/bindings.txt again, from FHIR R4's own definitions
   bench vault [--json] [--rounds N] [--foolscap]
                              the vault beside Tahoe-LAFS and beside the machine's own limits, in one run
-  bench digest               from a plan's bytes to its delivery digest, beside pydicom reading the same file";
+  bench digest               from a plan's bytes to its delivery digest, beside pydicom reading the same file
+  bench keys                 opening keys through fourteen holders over loopback; registering a million patients";
 
 /// What FHIR R4 says about elements, codes and search parameters, as `chart` holds it.
 const BINDINGS: &str = "crates/chart/src/fhir/bindings.txt";
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             peers::data().and_then(|data| fhir_bindings::run(&data.join("fhir"), &shell::root().join(BINDINGS)))
         }
         ["bench", "digest"] => bench::digest(),
+        ["bench", "keys"] => bench::keys(),
         ["bench", "vault", rest @ ..] => bench::run(rest),
         [] | ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
