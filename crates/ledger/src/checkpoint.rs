@@ -3,6 +3,7 @@
 use kit::Digest;
 use tlog_tiles::tlog;
 
+use crate::note::unverified_text;
 use crate::{LedgerError, NoteSigner, Vkey, open_note, sign_note};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,13 +34,18 @@ impl Checkpoint {
     }
 
     pub fn sign(&self, signer: &dyn NoteSigner) -> Result<SignedCheckpoint, LedgerError> {
+        let body = self.canonical_body()?;
+        same_origin(signer.name(), self)?;
+        sign_note(&body, signer).map(SignedCheckpoint)
+    }
+
+    /// What this would write has to be what a reader will accept: an origin may hold anything so far.
+    pub(crate) fn canonical_body(&self) -> Result<String, LedgerError> {
         let body = self.body();
-        // What this would write has to be what a reader will accept: an origin may hold anything so far.
         if Self::parse(&body)? != *self {
             return Err(LedgerError::CheckpointMalformed("its origin must be one line"));
         }
-        same_origin(signer.name(), self)?;
-        sign_note(&body, signer).map(SignedCheckpoint)
+        Ok(body)
     }
 }
 
@@ -55,6 +61,17 @@ impl SignedCheckpoint {
         Ok(checkpoint)
     }
 
+    /// A note that has the form of a signed checkpoint, as a peer sends it. Nobody's signature is checked.
+    pub fn from_bytes(note: &[u8]) -> Result<Self, LedgerError> {
+        Checkpoint::parse(&unverified_text(note)?)?;
+        Ok(Self(note.to_vec()))
+    }
+
+    /// Which log's checkpoint it says it is: only good for finding the key that tells.
+    pub fn claimed_origin(&self) -> Result<String, LedgerError> {
+        Ok(Checkpoint::parse(&unverified_text(&self.0)?)?.origin)
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -64,7 +81,7 @@ impl SignedCheckpoint {
     }
 }
 
-fn same_origin(name: &str, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
+pub(crate) fn same_origin(name: &str, checkpoint: &Checkpoint) -> Result<(), LedgerError> {
     if name == checkpoint.origin {
         Ok(())
     } else {

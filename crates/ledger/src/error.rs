@@ -16,6 +16,14 @@ pub enum LedgerError {
     CheckpointMalformed(&'static str),
     #[error("not a verifier key: {0}")]
     VkeyMalformed(&'static str),
+    #[error("not a cosignature: {0}")]
+    CosignatureMalformed(&'static str),
+    #[error("a cosignature's time of {found} s, it must be 1 to {max}")]
+    CosignatureTime { found: u64, max: u64 },
+    #[error("a cosignature of key {found} under {expected}")]
+    OtherWitness { expected: String, found: String },
+    #[error("witness {key} has the key of the log or of another witness: it would count twice")]
+    WitnessNotIndependent { key: String },
     #[error("the note bears no signature of key {key}")]
     Unsigned { key: String },
     #[error("the note's signature of key {key} is wrong")]
@@ -49,6 +57,9 @@ impl Explain for LedgerError {
             | Self::NoteTooLong { .. }
             | Self::NoteMalformed(_)
             | Self::CheckpointMalformed(_)
+            | Self::CosignatureMalformed(_)
+            | Self::CosignatureTime { .. }
+            | Self::OtherWitness { .. }
             | Self::Unsigned { .. }
             | Self::BadSignature { .. }
             | Self::OtherOrigin { .. }
@@ -58,7 +69,10 @@ impl Explain for LedgerError {
             | Self::Shrunk { .. }
             | Self::StoreDamaged { .. } => Blame::Integrity,
             Self::NoSuchLeaf { .. } | Self::NoSuchTree { .. } => Blame::Absent,
-            Self::VkeyMalformed(_) | Self::TooManyLeaves { .. } | Self::Io { .. } => Blame::Configuration,
+            Self::VkeyMalformed(_)
+            | Self::WitnessNotIndependent { .. }
+            | Self::TooManyLeaves { .. }
+            | Self::Io { .. } => Blame::Configuration,
         }
     }
 
@@ -67,6 +81,9 @@ impl Explain for LedgerError {
             Self::NoteTooLarge { .. } | Self::NoteTooLong { .. } | Self::NoteMalformed(_) => "ledger.note",
             Self::CheckpointMalformed(_) => "ledger.checkpoint",
             Self::VkeyMalformed(_) => "ledger.vkey",
+            Self::CosignatureMalformed(_) | Self::CosignatureTime { .. } => "ledger.cosignature",
+            Self::OtherWitness { .. } => "ledger.other-witness",
+            Self::WitnessNotIndependent { .. } => "ledger.witness-not-independent",
             Self::Unsigned { .. } => "ledger.unsigned",
             Self::BadSignature { .. } => "ledger.bad-signature",
             Self::OtherOrigin { .. } => "ledger.other-origin",

@@ -4,6 +4,7 @@
 //! checkpoint over C2SP's signed note, the export is C2SP's tlog-tiles; `docs/formats/ledger.md` has the bytes.
 
 mod checkpoint;
+mod cosignature;
 mod error;
 mod note;
 mod proof;
@@ -12,9 +13,10 @@ mod tree;
 mod vkey;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
+pub use cosignature::{COSIGNATURE_TIME_S_MAX, Cosignature, Cosigner, cosign, cosigners};
 pub use error::LedgerError;
 pub use note::{NOTE_BYTES_MAX, NOTE_LINES_MAX, NoteSigner, open_note, sign_note};
 pub use proof::{LeafHash, PATH_HASHES_MAX, check_consistency, check_growth, check_inclusion, empty_root, leaf_hash};
 pub use store::{FileStore, HashStore, MemoryStore};
 pub use tree::{LEAVES_MAX, TILE_HEIGHT, Tile, Tree};
-pub use vkey::{KEY_NAME_BYTES_MAX, Vkey};
+pub use vkey::{KEY_NAME_BYTES_MAX, Vkey, WitnessVkey};

@@ -36,15 +36,33 @@ pub fn sign_note(text: &str, signer: &dyn NoteSigner) -> Result<Vec<u8>, LedgerE
 
 /// The text of a note that `vkey` signed. Other keys' signatures may stand beside it; they say nothing here.
 pub fn open_note(note: &[u8], vkey: &Vkey) -> Result<String, LedgerError> {
-    bounded(note)?;
-    let parsed = Note::from_bytes(note)
-        .map_err(|_| LedgerError::NoteMalformed("it must be text, an empty line, and lines of signatures"))?;
+    open_with_others(note, vkey).map(|(text, _)| text)
+}
+
+/// The text of a note that `vkey` signed, and the other keys' signatures, of which nothing is known yet.
+pub(crate) fn open_with_others(note: &[u8], vkey: &Vkey) -> Result<(String, Vec<Signature>), LedgerError> {
+    let parsed = read_note(note)?;
     let key = || format!("{}+{:08x}", vkey.name(), vkey.key_id());
-    parsed.verify(vkey).map_err(|error| match error {
+    let (_, others) = parsed.verify(vkey).map_err(|error| match error {
         NoteError::UnverifiedNote => LedgerError::Unsigned { key: key() },
         _ => LedgerError::BadSignature { key: key() },
     })?;
-    String::from_utf8(parsed.text().to_vec()).map_err(|_| LedgerError::NoteMalformed("its text must be UTF-8"))
+    Ok((text_of(&parsed)?, others))
+}
+
+/// The text of a note, whoever signed it.
+pub(crate) fn unverified_text(note: &[u8]) -> Result<String, LedgerError> {
+    text_of(&read_note(note)?)
+}
+
+fn read_note(note: &[u8]) -> Result<Note, LedgerError> {
+    bounded(note)?;
+    Note::from_bytes(note)
+        .map_err(|_| LedgerError::NoteMalformed("it must be text, an empty line, and lines of signatures"))
+}
+
+fn text_of(note: &Note) -> Result<String, LedgerError> {
+    String::from_utf8(note.text().to_vec()).map_err(|_| LedgerError::NoteMalformed("its text must be UTF-8"))
 }
 
 fn bounded(note: &[u8]) -> Result<(), LedgerError> {

@@ -15,6 +15,9 @@ pub const KEY_NAME_BYTES_MAX: usize = 120;
 /// C2SP signed-note: signature type 0x01 is Ed25519 over the note's text.
 const TYPE_ED25519: u8 = 1;
 
+/// C2SP tlog-cosignature: signature type 0x04 is Ed25519 over a time and the note's text.
+const TYPE_COSIGNATURE: u8 = 4;
+
 /// Name, `+`, eight digits, `+`, and 33 bytes in base64.
 const VKEY_BYTES_MAX: usize = KEY_NAME_BYTES_MAX + 1 + 8 + 1 + 44;
 
@@ -134,3 +137,60 @@ impl Verifiers for Vkey {
         }
     }
 }
+
+/// A witness's verifier key: its text form is `name+hash+base64(0x04 ‖ public key)`. A type of its own, so that no
+/// witness's key can stand where a log's is asked for: the kinds sign different bytes.
+#[derive(Clone)]
+pub struct WitnessVkey(Key);
+
+impl WitnessVkey {
+    pub fn new(name: &str, public_key: &[u8; 32]) -> Result<Self, LedgerError> {
+        Key::new(name, TYPE_COSIGNATURE, public_key).map(Self)
+    }
+
+    pub fn name(&self) -> &str {
+        self.0.verifier.name()
+    }
+
+    /// The first four bytes of SHA-256(name ‖ 0x0A ‖ 0x04 ‖ public key).
+    pub fn key_id(&self) -> u32 {
+        self.0.id
+    }
+
+    pub fn public_key(&self) -> &[u8; 32] {
+        &self.0.public_key
+    }
+
+    pub(crate) fn signed(&self, message: &[u8], signature: &[u8; 64]) -> bool {
+        self.0.verifier.verify(message, signature)
+    }
+}
+
+impl FromStr for WitnessVkey {
+    type Err = LedgerError;
+
+    /// Strict: only the one way to write it that `Display` has.
+    fn from_str(text: &str) -> Result<Self, LedgerError> {
+        Key::parse(text, TYPE_COSIGNATURE).map(Self)
+    }
+}
+
+impl fmt::Display for WitnessVkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for WitnessVkey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WitnessVkey({self})")
+    }
+}
+
+impl PartialEq for WitnessVkey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.text == other.0.text
+    }
+}
+
+impl Eq for WitnessVkey {}

@@ -1,6 +1,8 @@
 //! The ledger at its façade: known answers, an independent oracle, and every way of rewriting a log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
+mod cosignature;
+
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use ct_merkle::mem_backed_tree::MemoryBackedTree;
 use ct_merkle::{ConsistencyProof, InclusionProof, RootHash};
