@@ -24,6 +24,12 @@ pub enum LedgerError {
     OtherWitness { expected: String, found: String },
     #[error("witness {key} has the key of the log or of another witness: it would count twice")]
     WitnessNotIndependent { key: String },
+    #[error("a request of {found} bytes, the maximum is {max}")]
+    RequestTooLarge { found: usize, max: usize },
+    #[error("not a request to a witness: line {line}: {wrong}")]
+    RequestMalformed { line: usize, wrong: &'static str },
+    #[error("a proof of {found} hashes, the maximum is {max}")]
+    ProofTooLong { found: usize, max: usize },
     #[error("the note bears no signature of key {key}")]
     Unsigned { key: String },
     #[error("the note's signature of key {key} is wrong")]
@@ -68,6 +74,7 @@ impl Explain for LedgerError {
             | Self::Forked { .. }
             | Self::Shrunk { .. }
             | Self::StoreDamaged { .. } => Blame::Integrity,
+            Self::RequestTooLarge { .. } | Self::RequestMalformed { .. } | Self::ProofTooLong { .. } => Blame::Peer,
             Self::NoSuchLeaf { .. } | Self::NoSuchTree { .. } => Blame::Absent,
             Self::VkeyMalformed(_)
             | Self::WitnessNotIndependent { .. }
@@ -84,6 +91,9 @@ impl Explain for LedgerError {
             Self::CosignatureMalformed(_) | Self::CosignatureTime { .. } => "ledger.cosignature",
             Self::OtherWitness { .. } => "ledger.other-witness",
             Self::WitnessNotIndependent { .. } => "ledger.witness-not-independent",
+            Self::RequestTooLarge { .. } | Self::RequestMalformed { .. } | Self::ProofTooLong { .. } => {
+                "ledger.request"
+            }
             Self::Unsigned { .. } => "ledger.unsigned",
             Self::BadSignature { .. } => "ledger.bad-signature",
             Self::OtherOrigin { .. } => "ledger.other-origin",
