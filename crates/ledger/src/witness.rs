@@ -120,8 +120,8 @@ pub fn judge(seen: Option<&Checkpoint>, request: &AddCheckpoint, log: &Vkey) -> 
     }
     if old_size == 0 || old_size == size {
         // No hash can be missing here, so a hash too many is the request's fault and not the log's.
-        let empty = size > 0 || shown.root == empty_root();
-        return if request.proof.is_empty() && empty {
+        let rooted = size > 0 || shown.root == empty_root();
+        return if request.proof.is_empty() && rooted {
             Ok(shown)
         } else {
             Err(WitnessRefusal::Unfounded { old_size, size })
