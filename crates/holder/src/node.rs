@@ -392,18 +392,14 @@ impl Node {
         let log: Vkey = log.parse().map_err(malformed)?;
         match self.witness.add(&log, &request, self.clock.now()) {
             Ok(cosignature) => Ok(cosignature.line().into()),
+            Err(NotCosigned::Refused(refusal)) if refusal.is_alarm() => {
+                self.raise(CONTRADICTION, contradiction(&refusal));
+                Err(Refused::new(409, CONTRADICTION, refusal.to_string()))
+            }
             Err(NotCosigned::Refused(refusal)) => {
-                if let WitnessRefusal::Contradiction { seen, shown, .. } = &refusal {
-                    // Both heads, in full: together they are the proof.
-                    let text = format!(
-                        "the log contradicts itself: {} leaves with root {} were seen, {} with root {} are shown",
-                        seen.size, seen.root, shown.size, shown.root
-                    );
-                    self.raise(CONTRADICTION, text);
-                }
                 let refused = Refused::new(409, refusal.code(), refusal.to_string());
                 Err(match refusal {
-                    WitnessRefusal::OldSize { has, .. } => refused.number(has),
+                    WitnessRefusal::OldSize { has, .. } => Refused::new(409, OLD_SIZE, refused.to_string()).number(has),
                     _ => refused,
                 })
             }
@@ -483,6 +479,19 @@ impl Node {
             alarms.pop_front();
         }
         alarms.push_back(heard);
+    }
+}
+
+/// Both heads, in full: together they are the proof.
+fn contradiction(refusal: &WitnessRefusal) -> String {
+    match refusal {
+        WitnessRefusal::Forked { seen, shown }
+        | WitnessRefusal::Rewritten { seen, shown }
+        | WitnessRefusal::Rollback { seen, shown } => format!(
+            "the log contradicts itself: {} leaves with root {} were seen, {} with root {} are shown",
+            seen.size, seen.root, shown.size, shown.root
+        ),
+        other => other.to_string(),
     }
 }
 

@@ -149,8 +149,11 @@ pub fn cosigners(note: &[u8], log: &Vkey, witnesses: &[WitnessVkey]) -> Result<(
 impl SignedCheckpoint {
     /// The same note with these lines below its own. They aren't verified here: `cosigners` says which of them count.
     pub fn with_cosignatures(&self, cosignatures: &[Cosignature]) -> Result<Self, LedgerError> {
-        let lines = cosignatures.iter().map(Cosignature::line);
-        Self::from_bytes(&lines.fold(self.bytes().to_vec(), |note, line| [note, line.into_bytes()].concat()))
+        let mut note = self.bytes().to_vec();
+        for cosignature in cosignatures {
+            note.extend_from_slice(cosignature.line().as_bytes());
+        }
+        Self::from_bytes(&note)
     }
 }
 

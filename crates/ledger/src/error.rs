@@ -16,8 +16,6 @@ pub enum LedgerError {
     CheckpointMalformed(&'static str),
     #[error("not a verifier key: {0}")]
     VkeyMalformed(&'static str),
-    #[error("not a witness's request: {0}")]
-    WitnessRequest(&'static str),
     #[error("not a cosignature: {0}")]
     CosignatureMalformed(&'static str),
     #[error("a cosignature's time of {found} s, it must be 1 to {max}")]
@@ -26,6 +24,12 @@ pub enum LedgerError {
     OtherWitness { expected: String, found: String },
     #[error("witness {key} has the key of the log or of another witness: it would count twice")]
     WitnessNotIndependent { key: String },
+    #[error("a request of {found} bytes, the maximum is {max}")]
+    RequestTooLarge { found: usize, max: usize },
+    #[error("not a request to a witness: line {line}: {wrong}")]
+    RequestMalformed { line: usize, wrong: &'static str },
+    #[error("a proof of {found} hashes, the maximum is {max}")]
+    ProofTooLong { found: usize, max: usize },
     #[error("the note bears no signature of key {key}")]
     Unsigned { key: String },
     #[error("the note's signature of key {key} is wrong")]
@@ -59,7 +63,6 @@ impl Explain for LedgerError {
             | Self::NoteTooLong { .. }
             | Self::NoteMalformed(_)
             | Self::CheckpointMalformed(_)
-            | Self::WitnessRequest(_)
             | Self::CosignatureMalformed(_)
             | Self::CosignatureTime { .. }
             | Self::OtherWitness { .. }
@@ -71,6 +74,7 @@ impl Explain for LedgerError {
             | Self::Forked { .. }
             | Self::Shrunk { .. }
             | Self::StoreDamaged { .. } => Blame::Integrity,
+            Self::RequestTooLarge { .. } | Self::RequestMalformed { .. } | Self::ProofTooLong { .. } => Blame::Peer,
             Self::NoSuchLeaf { .. } | Self::NoSuchTree { .. } => Blame::Absent,
             Self::VkeyMalformed(_)
             | Self::WitnessNotIndependent { .. }
@@ -84,10 +88,12 @@ impl Explain for LedgerError {
             Self::NoteTooLarge { .. } | Self::NoteTooLong { .. } | Self::NoteMalformed(_) => "ledger.note",
             Self::CheckpointMalformed(_) => "ledger.checkpoint",
             Self::VkeyMalformed(_) => "ledger.vkey",
-            Self::WitnessRequest(_) => "ledger.witness-request",
             Self::CosignatureMalformed(_) | Self::CosignatureTime { .. } => "ledger.cosignature",
             Self::OtherWitness { .. } => "ledger.other-witness",
             Self::WitnessNotIndependent { .. } => "ledger.witness-not-independent",
+            Self::RequestTooLarge { .. } | Self::RequestMalformed { .. } | Self::ProofTooLong { .. } => {
+                "ledger.request"
+            }
             Self::Unsigned { .. } => "ledger.unsigned",
             Self::BadSignature { .. } => "ledger.bad-signature",
             Self::OtherOrigin { .. } => "ledger.other-origin",

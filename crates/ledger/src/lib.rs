@@ -1,7 +1,8 @@
 //! The Merkle log over all entries: leaf, tree, proof, checkpoint, tile. Sees no plaintext and holds no keys.
 //!
 //! The tree and its proofs are RFC 6962's (unchanged in RFC 9162, section 2.1), the signed form of its head is C2SP's
-//! checkpoint over C2SP's signed note, the export is C2SP's tlog-tiles; `docs/formats/ledger.md` has the bytes.
+//! checkpoint over C2SP's signed note, the export is C2SP's tlog-tiles; what a witness is asked and answers is C2SP's
+//! tlog-witness and tlog-cosignature. `docs/formats/ledger.md` has the bytes.
 
 mod checkpoint;
 mod cosignature;
@@ -21,4 +22,4 @@ pub use proof::{LeafHash, PATH_HASHES_MAX, check_consistency, check_growth, chec
 pub use store::{FileStore, HashStore, MemoryStore};
 pub use tree::{LEAVES_MAX, TILE_HEIGHT, Tile, Tree};
 pub use vkey::{KEY_NAME_BYTES_MAX, Vkey, WitnessVkey};
-pub use witness::{ADD_CHECKPOINT_BYTES_MAX, ADD_CHECKPOINT_HASHES_MAX, AddCheckpoint, WitnessRefusal, judge};
+pub use witness::{ADD_CHECKPOINT_BYTES_MAX, AddCheckpoint, PROOF_LINES_MAX, WitnessRefusal, judge};

@@ -1,132 +1,185 @@
-//! What a witness is asked and how it judges (C2SP tlog-witness, `add-checkpoint`): it cosigns a checkpoint only where the
-//! new tree holds the one that it saw before as its beginning.
-//!
-//! Pure: who keeps the state and the key is elsewhere. A witness that forgets its state can be made to cosign a fork.
+//! What a witness is asked (C2SP tlog-witness, `add-checkpoint`), and its judgement: bytes and numbers, no keys, no I/O.
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use kit::{Blame, Digest, Explain};
+use tlog_tiles::tlog;
 
-use crate::{Checkpoint, LedgerError, SignedCheckpoint, Vkey, check_growth};
+use crate::{Checkpoint, LedgerError, NOTE_BYTES_MAX, SignedCheckpoint, Vkey, check_consistency, empty_root};
 
-/// C2SP tlog-witness: more lines are no proof.
-pub const ADD_CHECKPOINT_HASHES_MAX: usize = 63;
-/// Lines of a proof, the first line, and the note.
-pub const ADD_CHECKPOINT_BYTES_MAX: usize = 64 + ADD_CHECKPOINT_HASHES_MAX * 45 + 1 + crate::NOTE_BYTES_MAX;
+/// C2SP tlog-witness: a client must not send more than 63 lines of proof. A tree of 2^63 leaves needs no more.
+pub const PROOF_LINES_MAX: usize = 63;
 
-/// The body of a request: `old N`, the proof's hashes in base64, an empty line, and the checkpoint.
+/// `old `, 20 digits and a newline; 63 hashes of 44 characters with theirs; an empty line; the note.
+pub const ADD_CHECKPOINT_BYTES_MAX: usize = 4 + 20 + 1 + PROOF_LINES_MAX * 45 + 1 + NOTE_BYTES_MAX;
+
+/// The body of `add-checkpoint`: a new checkpoint, and the proof that its tree grew from the one of `old_size` leaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddCheckpoint {
-    /// The size that the proof grows from: what the witness is believed to have seen.
     pub old_size: u64,
+    /// At most `PROOF_LINES_MAX`; a reader refuses more.
     pub proof: Vec<Digest>,
     pub checkpoint: SignedCheckpoint,
 }
 
 impl AddCheckpoint {
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut text = format!("old {}\n", self.old_size);
-        for hash in &self.proof {
-            text.push_str(&BASE64_STANDARD.encode(hash.0));
-            text.push('\n');
-        }
-        text.push('\n');
-        [text.as_bytes(), self.checkpoint.bytes()].concat()
+        let proof: String = self.proof.iter().map(|hash| format!("{}\n", tlog::Hash(hash.0))).collect();
+        let mut bytes = format!("old {}\n{proof}\n", self.old_size).into_bytes();
+        bytes.extend_from_slice(self.checkpoint.bytes());
+        bytes
     }
 
-    /// Strict: exactly what [`Self::to_bytes`] writes.
+    /// Strict: exactly what `to_bytes` writes. Only the form is checked, no signature and no proof.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LedgerError> {
-        let wrong = LedgerError::WitnessRequest;
         if bytes.len() > ADD_CHECKPOINT_BYTES_MAX {
-            return Err(wrong("it is too long"));
+            return Err(LedgerError::RequestTooLarge { found: bytes.len(), max: ADD_CHECKPOINT_BYTES_MAX });
         }
-        let head_end = bytes.windows(2).position(|pair| pair == b"\n\n").ok_or(wrong("it has no empty line"))?;
-        let (head, note) = bytes.split_at(head_end + 2);
-        let head = std::str::from_utf8(head).map_err(|_| wrong("its head is no text"))?;
-        let mut lines = head.trim_end_matches('\n').split('\n');
-        let old_size = lines.next().and_then(|line| line.strip_prefix("old ")).and_then(|size| size.parse().ok());
-        let old_size = old_size.ok_or(wrong("its first line must be: old, and a size"))?;
-        let hash = |line: &str| {
-            let bytes = BASE64_STANDARD.decode(line).ok()?;
-            Some(Digest(bytes.try_into().ok()?))
-        };
-        let proof = lines.map(hash).collect::<Option<Vec<_>>>().ok_or(wrong("a line of its proof is no hash"))?;
-        if proof.len() > ADD_CHECKPOINT_HASHES_MAX {
-            return Err(wrong("its proof has too many hashes"));
+        let wrong = |line, wrong| LedgerError::RequestMalformed { line, wrong };
+        let end = bytes.windows(2).position(|pair| pair == b"\n\n");
+        let parts = end.and_then(|end| Some((bytes.get(..end)?, bytes.get(end + 2..)?)));
+        let (head, note) = parts.ok_or(wrong(1, "no empty line follows it and the proof"))?;
+        // What isn't text has no line that parses.
+        let head = String::from_utf8_lossy(head);
+        let mut lines = head.split('\n');
+        let old_size = lines.next().and_then(|line| line.strip_prefix("old ")).and_then(decimal);
+        let old_size = old_size.ok_or(wrong(1, "it must be `old` and a size in the one way to write it"))?;
+        let found = lines.clone().count();
+        if found > PROOF_LINES_MAX {
+            return Err(LedgerError::ProofTooLong { found, max: PROOF_LINES_MAX });
         }
-        let request = Self { old_size, proof, checkpoint: SignedCheckpoint::from_bytes(note)? };
-        if request.to_bytes() == bytes { Ok(request) } else { Err(wrong("it must be written in the one way")) }
+        let hash = |(at, line)| tlog::Hash::parse_hash(line).map_err(|_| wrong(at, "it must be a hash in base64"));
+        let proof = (2..).zip(lines).map(hash).map(|hash| hash.map(|hash| Digest(hash.0)));
+        Ok(Self { old_size, proof: proof.collect::<Result<_, _>>()?, checkpoint: SignedCheckpoint::from_bytes(note)? })
     }
+}
+
+fn decimal(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|number: &u64| number.to_string() == text)
 }
 
 /// Why a witness doesn't cosign.
 #[derive(Debug, thiserror::Error)]
 pub enum WitnessRefusal {
-    /// Not the log's, or not signed by it.
-    #[error(transparent)]
-    Unsigned(LedgerError),
-    /// The asker is behind, or ahead: it asks again from `has`. No alarm by itself.
-    #[error("the request grows from {old_size}, this witness has seen {has}")]
-    OldSize { old_size: u64, has: u64 },
-    /// It contradicts what the log signed before: both heads, together, are the proof.
-    #[error("the log contradicts itself: {why}")]
-    Contradiction { why: LedgerError, seen: Box<Checkpoint>, shown: Box<Checkpoint> },
+    #[error("a checkpoint of log {found} where one of {expected} was expected")]
+    WrongLog { expected: String, found: String },
+    /// Unsigned, or signed wrong.
+    #[error("the log's signature: {0}")]
+    Unopened(LedgerError),
+    #[error("the request is to extend {old_size} leaves, its checkpoint has only {size}")]
+    OldBeyondNew { old_size: u64, size: u64 },
+    /// The log's own knowledge of this witness is out of date, or another request was faster: it proves again, from
+    /// the size that the witness has.
+    #[error("the request is to extend {wanted} leaves, this witness has seen {has}")]
+    OldSize { wanted: u64, has: u64 },
+    /// The request is wrong in itself; it says nothing about the log's history.
+    #[error(
+        "from {old_size} leaves to {size} the only proof is the empty one, and the tree without leaves has one root"
+    )]
+    Unfounded { old_size: u64, size: u64 },
+    /// Both are signed by the log: together they prove the fork to anybody.
+    #[error("two checkpoints of {} leaves with different roots: the log has forked", seen.size)]
+    Forked { seen: Box<Checkpoint>, shown: Box<Checkpoint> },
+    /// A false proof proves nothing by itself: the log has forked unless it can give a right one between these two.
+    #[error("the tree of {} leaves is not proven to begin with the {} that were seen", shown.size, seen.size)]
+    Rewritten { seen: Box<Checkpoint>, shown: Box<Checkpoint> },
+    /// Whoever asks knows that this witness has seen more, and shows less. The smaller one may be an old, true one.
+    #[error("the log went back from {} leaves to {}", seen.size, shown.size)]
+    Rollback { seen: Box<Checkpoint>, shown: Box<Checkpoint> },
+}
+
+/// Whether the witness that has `seen` this checkpoint of `log` (or none yet) may cosign the request's, and if so
+/// which one that is. Its caller makes the new state durable before it cosigns, and lets no second request in between.
+///
+/// What contradicts `seen` is looked for first: it matters more than whether the request was well put. An old
+/// checkpoint in itself contradicts nothing: the log signed it once, and a client that is behind, or anybody who kept
+/// it, may send it.
+pub fn judge(seen: Option<&Checkpoint>, request: &AddCheckpoint, log: &Vkey) -> Result<Checkpoint, WitnessRefusal> {
+    let claimed = request.checkpoint.claimed_origin().map_err(WitnessRefusal::Unopened)?;
+    // Its own state too: a caller that mixes up its logs would see a rewriting where there is none.
+    for found in [Some(&claimed), seen.map(|seen| &seen.origin)].into_iter().flatten() {
+        if found != log.name() {
+            return Err(WitnessRefusal::WrongLog { expected: log.name().to_owned(), found: found.clone() });
+        }
+    }
+    let shown = SignedCheckpoint::open(request.checkpoint.bytes(), log).map_err(WitnessRefusal::Unopened)?;
+    let (old_size, size, has) = (request.old_size, shown.size, seen.map_or(0, |seen| seen.size));
+    let both = |seen: &Checkpoint| (Box::new(seen.clone()), Box::new(shown.clone()));
+    if let Some(seen) = seen {
+        let (seen, shown) = both(seen);
+        if size == has && shown.root != seen.root {
+            return Err(WitnessRefusal::Forked { seen, shown });
+        }
+        if size < has && old_size == has {
+            return Err(WitnessRefusal::Rollback { seen, shown });
+        }
+    }
+    if old_size > size {
+        return Err(WitnessRefusal::OldBeyondNew { old_size, size });
+    }
+    if old_size != has {
+        return Err(WitnessRefusal::OldSize { wanted: old_size, has });
+    }
+    if old_size == 0 || old_size == size {
+        // No hash can be missing here, so a hash too many is the request's fault and not the log's.
+        let rooted = size > 0 || shown.root == empty_root();
+        return if request.proof.is_empty() && rooted {
+            Ok(shown)
+        } else {
+            Err(WitnessRefusal::Unfounded { old_size, size })
+        };
+    }
+    if let Some(seen) = seen {
+        let proven = check_consistency(&request.proof, has, seen.root, size, shown.root);
+        proven.map_err(|_| {
+            let (seen, shown) = both(seen);
+            WitnessRefusal::Rewritten { seen, shown }
+        })?;
+    }
+    Ok(shown)
 }
 
 impl WitnessRefusal {
-    /// Whether somebody has rewritten or forked the log.
+    /// Whether somebody has to be woken: the log, or who speaks for it, shows another history than before. The rest
+    /// is a client that is behind, or noise.
     pub fn is_alarm(&self) -> bool {
-        matches!(self, Self::Contradiction { .. })
+        matches!(self, Self::Forked { .. } | Self::Rewritten { .. } | Self::Rollback { .. })
     }
 }
 
 impl Explain for WitnessRefusal {
     fn blame(&self) -> Blame {
         match self {
-            Self::Unsigned(error) => error.blame(),
+            Self::WrongLog { .. } => Blame::Absent,
+            Self::Unopened(_) => Blame::Forbidden,
+            Self::OldBeyondNew { .. } | Self::Unfounded { .. } => Blame::Peer,
             Self::OldSize { .. } => Blame::Conflict,
-            Self::Contradiction { .. } => Blame::Integrity,
+            Self::Forked { .. } | Self::Rewritten { .. } | Self::Rollback { .. } => Blame::Integrity,
         }
     }
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Unsigned(_) => "ledger.witness-unsigned",
-            Self::OldSize { .. } => "ledger.witness-old-size",
-            Self::Contradiction { .. } => "ledger.witness-contradiction",
+            Self::WrongLog { .. } => "ledger.witness.wrong-log",
+            Self::Unopened(_) => "ledger.witness.unopened",
+            Self::OldBeyondNew { .. } => "ledger.witness.old-beyond-new",
+            Self::OldSize { .. } => "ledger.witness.old-size",
+            Self::Unfounded { .. } => "ledger.witness.unfounded",
+            Self::Forked { .. } => "ledger.witness.forked",
+            Self::Rewritten { .. } => "ledger.witness.rewritten",
+            Self::Rollback { .. } => "ledger.witness.rollback",
         }
     }
 
     fn guidance(&self) -> Option<&'static str> {
         match self {
-            Self::Contradiction { .. } => {
-                Some("stop the gateway; keep both checkpoints: together they prove that the log was rewritten")
-            }
+            Self::OldSize { .. } => Some("prove from the size that this witness has, and ask again"),
+            Self::Forked { .. } => Some("keep both signed checkpoints: together they prove that the log has forked"),
+            Self::Rewritten { .. } => Some(
+                "keep both signed checkpoints and ask the log for a proof between them: it has none if it was rewritten",
+            ),
+            Self::Rollback { .. } => Some(
+                "keep both signed checkpoints: the gateway was set back to an older state, or shows less than it has",
+            ),
             _ => None,
         }
     }
-}
-
-/// What a witness that has seen `seen` says of a request about `log`: the checkpoint that it may cosign, and has to
-/// remember first.
-pub fn judge(seen: Option<&Checkpoint>, request: &AddCheckpoint, log: &Vkey) -> Result<Checkpoint, WitnessRefusal> {
-    let shown = SignedCheckpoint::open(request.checkpoint.bytes(), log).map_err(WitnessRefusal::Unsigned)?;
-    let empty = Checkpoint { origin: shown.origin.clone(), size: 0, root: crate::empty_root() };
-    let seen = seen.unwrap_or(&empty);
-    let contradiction =
-        |why| WitnessRefusal::Contradiction { why, seen: Box::new(seen.clone()), shown: Box::new(shown.clone()) };
-    // Two heads of one size need no proof to be compared.
-    if shown.size == seen.size && shown.root != seen.root {
-        return Err(contradiction(LedgerError::Forked { size: seen.size }));
-    }
-    let old_size = request.old_size;
-    if old_size > shown.size {
-        return Err(WitnessRefusal::Unsigned(LedgerError::Shrunk { from: old_size, to: shown.size }));
-    }
-    // A smaller tree can't be judged without a proof to the larger one: whoever is merely behind asks like this, too.
-    if old_size != seen.size || shown.size < seen.size {
-        return Err(WitnessRefusal::OldSize { old_size, has: seen.size });
-    }
-    check_growth(seen, &shown, &request.proof).map_err(contradiction)?;
-    Ok(shown)
 }

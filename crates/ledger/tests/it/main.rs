@@ -1,6 +1,7 @@
 //! The ledger at its façade: known answers, an independent oracle, and every way of rewriting a log.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
+mod cosignature;
 mod witness;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};

@@ -1,193 +1,353 @@
-//! Cosignatures and witnesses: honest growth is cosigned, anything else is refused, and a contradiction rings.
+//! A witness's judgement: growth is cosigned, each way to show two histories rings the alarm, and being late doesn't.
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use ledger::{
-    AddCheckpoint, Checkpoint, Cosignature, Cosigner, LedgerError, MemoryStore, NoteSigner, Tree, Vkey, WitnessRefusal,
-    WitnessVkey, cosign, cosigners, judge, leaf_hash,
-};
-use proptest::prelude::*;
+use kit::{Blame, Explain};
+use ledger::{ADD_CHECKPOINT_BYTES_MAX, AddCheckpoint, PROOF_LINES_MAX, WitnessRefusal, cosign, cosigners, judge};
 
-const NAME: &str = "holdfast/test";
-const TIME_S: u64 = 1_795_392_000;
+use super::cosignature::{TIME_S, Witness};
+use super::*;
 
-struct Key(Ed25519KeyPair, String);
-
-impl Key {
-    fn new(seed: u8, name: &str) -> Self {
-        Self(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap(), name.to_owned())
-    }
-
-    fn public(&self) -> [u8; 32] {
-        self.0.public_key().as_ref().try_into().unwrap()
-    }
-
-    fn witness(&self) -> WitnessVkey {
-        WitnessVkey::new(&self.1, &self.public()).unwrap()
-    }
-
-    fn log(&self) -> Vkey {
-        Vkey::new(&self.1, &self.public()).unwrap()
-    }
-
-    fn sign(&self, text: &[u8]) -> [u8; 64] {
-        self.0.sign(text).as_ref().try_into().unwrap()
-    }
+fn head(size: u64, root: Digest) -> Checkpoint {
+    Checkpoint { origin: "centre.example/log".to_owned(), size, root }
 }
 
-impl NoteSigner for Key {
-    fn name(&self) -> &str {
-        &self.1
-    }
-    fn key_id(&self) -> u32 {
-        self.log().key_id()
-    }
-    fn sign(&self, text: &[u8]) -> [u8; 64] {
-        Key::sign(self, text)
-    }
+fn seen(tree: &Tree<MemoryStore>, size: u64) -> Checkpoint {
+    head(size, tree.root_at(size).unwrap())
 }
 
-impl Cosigner for Key {
-    fn name(&self) -> &str {
-        &self.1
-    }
-    fn key_id(&self) -> u32 {
-        self.witness().key_id()
-    }
-    fn sign(&self, text: &[u8]) -> [u8; 64] {
-        Key::sign(self, text)
-    }
+fn asked(checkpoint: &Checkpoint, old_size: u64, proof: Vec<Digest>) -> AddCheckpoint {
+    AddCheckpoint { old_size, proof, checkpoint: checkpoint.sign(&Signer::new(1)).unwrap() }
 }
 
-/// A log whose leaf `n` says `n`, and from `fork` on something else.
-fn tree(size: u64, fork: u64) -> Tree<MemoryStore> {
-    let mut tree = Tree::empty(MemoryStore::default()).unwrap();
-    let leaf = |n: u64| leaf_hash(format!("{n}{}", if n >= fork { " rewritten" } else { "" }).as_bytes());
-    tree.append_all(&(0..size).map(leaf).collect::<Vec<_>>()).unwrap();
-    tree
+fn honest(tree: &Tree<MemoryStore>, from: u64, to: u64) -> AddCheckpoint {
+    asked(&seen(tree, to), from, tree.prove_consistency(from, to).unwrap())
 }
 
-fn head(tree: &Tree<MemoryStore>, size: u64) -> Checkpoint {
-    Checkpoint { origin: NAME.to_owned(), size, root: tree.root_at(size).unwrap() }
+fn log() -> Vkey {
+    Signer::new(1).vkey()
 }
 
-fn request(log: &Key, tree: &Tree<MemoryStore>, from: u64, to: u64) -> AddCheckpoint {
-    AddCheckpoint {
-        old_size: from,
-        proof: tree.prove_consistency(from.min(to), to).unwrap(),
-        checkpoint: head(tree, to).sign(log).unwrap(),
-    }
+/// The example request of C2SP tlog-witness; its keys aren't published, so only the form can be checked.
+#[test]
+fn the_specification_s_request_is_read() {
+    let example = "old 20852014\nPlRNCrwHpqhGrupue0L7gxbjbMiKA9temvuZZDDpkaw=\njrJZDmY8Y7SyJE0MWLpLozkIVMSMZcD5kvuKxPC3swk=\n5+pKlUdi2LeF/BcMHBn+Ku6yhPGNCswZZD1X/6QgPd8=\n/6WVhPs2CwSsb5rYBH5cjHV/wSmA79abXAwhXw3Kj/0=\n\nexample.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n— example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n— example.com/behind-the-sofa opLqBQsREYCgu6xQkYQwJr9fo45a62DN9EdmHXnZdXNqlcVGlCum2Wks+49/V6267UEjw6QUXTS5Rovnzv++qbSzm9Q=\n";
+    let request = AddCheckpoint::from_bytes(example.as_bytes()).unwrap();
+    assert_eq!((request.old_size, request.proof.len()), (20_852_014, 4));
+    assert_eq!(request.checkpoint.claimed_origin().unwrap(), "example.com/behind-the-sofa");
+    assert_eq!(request.to_bytes(), example.as_bytes());
+    let refused = judge(None, &request, &log());
+    assert!(matches!(refused, Err(WitnessRefusal::WrongLog { found, .. }) if found == "example.com/behind-the-sofa"));
+}
+
+/// The requests of the witness implementation of C2SP's authors (FiloSottile/torchwood, `internal/witness`, TestRace),
+/// from a Sigsum log: its signatures, its proofs, and what has to come of each.
+#[test]
+fn another_implementation_s_requests_are_judged_alike() {
+    let origin = "sigsum.org/v1/tree/4d6d8825a6bb689d459628312889dfbb0bcd41b5211d9e1ce768b0ff0309e562";
+    let key = unhex("ffdc2d4d98e4124d3feaf788c0c2f9abfd796083d1f0495437f302ec79cf100f");
+    let log = Vkey::new(origin, key.as_slice().try_into().unwrap()).unwrap();
+    let request = |old: &str, size: &str, root: &str, signature: &str| {
+        let text = format!("old {old}\n\n{origin}\n{size}\n{root}\n\n— {origin} {signature}\n");
+        AddCheckpoint::from_bytes(text.as_bytes()).unwrap()
+    };
+    let one = request(
+        "0",
+        "1",
+        "KgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "UgIom7fPZTqpxWWhyjWduBvTvGVqsokMbqTArsQilegKoFBJQjUFAmQ0+YeSPM3wfUQMFSzVnnNuWRTYrajXpNUbIQY=",
+    );
+    let three = request(
+        "1\nKgEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\nKgIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "3",
+        "RcCI1Nk56ZcSmIEfIn0SleqtV7uvrlXNccFx595Iwl0=",
+        "UgIom2VbtIcdFbwFAy1n7s6IkAxIY6J/GQOTuZF2ORV39d75cbAj2aQYwyJre36kezNobZs4SUUdrcawfAB8WVrx6go=",
+    );
+    let five = request(
+        "1\nKgEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n+fUDV+k970B4I3uKrqJM4aP1lloPZP8mvr2Z4wRw2LI=\nKgQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        "5",
+        "QrtXrQZCCvpIgsSmOsah7HdICzMLLyDfxToMql9WTjY=",
+        "UgIomw/EOJmWi0i1FQsOj+etB7F8IccFam/jgd6wzRns4QPVmyEZtdvl1U2KEmLOZ/ASRcWJi0tW90dJWAShei7sDww=",
+    );
+    let first = judge(None, &one, &log).unwrap();
+    assert_eq!(judge(Some(&first), &three, &log).unwrap().size, 3);
+    let fifth = judge(Some(&first), &five, &log).unwrap();
+    assert_eq!(fifth.root, digest("42bb57ad06420afa4882c4a63ac6a1ec77480b330b2f20dfc53a0caa5f564e36"));
+    // The slower of two requests from the same size: late, and no attack.
+    let late = judge(Some(&fifth), &three, &log).unwrap_err();
+    assert!(matches!(late, WitnessRefusal::OldSize { wanted: 1, has: 5 }) && !late.is_alarm());
+    let again = judge(Some(&first), &one, &log).unwrap_err();
+    assert!(matches!(again, WitnessRefusal::OldSize { wanted: 0, has: 1 }) && !again.is_alarm());
 }
 
 #[test]
-fn a_cosignature_is_the_bytes_that_the_specification_says() {
-    let (log, witness) = (Key::new(1, NAME), Key::new(2, "witness.example/w1"));
-    let tree = tree(7, u64::MAX);
-    let checkpoint = head(&tree, 7);
-    let made = cosign(&checkpoint, &witness, TIME_S).unwrap();
-    // By hand: C2SP tlog-cosignature, "Format" and "Verifier keys".
-    let root = BASE64_STANDARD.encode(checkpoint.root.0);
-    let message = format!("cosignature/v1\ntime {TIME_S}\n{NAME}\n7\n{root}\n");
-    let line = made.line();
-    let payload = line.strip_prefix("— witness.example/w1 ").unwrap().strip_suffix('\n').unwrap();
-    let payload = BASE64_STANDARD.decode(payload).unwrap();
-    let id = ring_of_sha256(&[b"witness.example/w1\n\x04", witness.public().as_slice()].concat());
-    assert_eq!(payload[..4], id[..4]);
-    assert_eq!(payload[4..12], TIME_S.to_be_bytes());
-    UnparsedPublicKey::new(&ED25519, witness.public()).verify(message.as_bytes(), &payload[12..]).unwrap();
-    assert_eq!(payload.len(), 76);
-    assert_eq!(witness.witness().verify(&checkpoint, &Cosignature::parse(&line).unwrap()).unwrap(), TIME_S);
-
-    // In the note, beside the log's own signature.
-    let note = checkpoint.sign(&log).unwrap().with_cosignatures(std::slice::from_ref(&made)).unwrap();
-    let other = Key::new(3, "witness.example/w2");
-    let known = [other.witness(), witness.witness()];
-    let (opened, by) = cosigners(note.bytes(), &log.log(), &known).unwrap();
-    assert_eq!((opened, by), (checkpoint.clone(), vec![1]));
-    // Of another checkpoint it says nothing, nor at another time, nor under another key.
-    assert!(witness.witness().verify(&head(&tree, 6), &made).is_err());
-    assert!(witness.witness().verify(&checkpoint, &at(&made, TIME_S + 1)).is_err());
-    assert!(other.witness().verify(&checkpoint, &made).is_err());
-    assert!(cosign(&checkpoint, &witness, 0).is_err());
-    // A line that was altered is an error that names its witness, not one witness fewer.
-    let later = cosign(&checkpoint, &witness, TIME_S + 9).unwrap();
-    let forged = at(&later, TIME_S);
-    let note = checkpoint.sign(&log).unwrap().with_cosignatures(&[forged]).unwrap();
-    assert!(matches!(cosigners(note.bytes(), &log.log(), &known), Err(LedgerError::BadSignature { .. })));
-}
-
-/// The same with another time.
-fn at(made: &Cosignature, time_s: u64) -> Cosignature {
-    let mut other = made.clone();
-    other.time_s = time_s;
-    other
-}
-
-fn ring_of_sha256(bytes: &[u8]) -> Vec<u8> {
-    aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref().to_vec()
+fn a_witness_s_life() {
+    let tree = tree_of(&numbered(40));
+    let witness = Witness::new(1);
+    let mut state = None;
+    // The empty tree, twice; then growth, and the same head again to renew the time.
+    for (from, to) in [(0, 0), (0, 0), (0, 1), (1, 1), (1, 7), (7, 40), (40, 40)] {
+        let request = honest(&tree, from, to);
+        assert_eq!(AddCheckpoint::from_bytes(&request.to_bytes()).unwrap(), request);
+        let judged = judge(state.as_ref(), &request, &log()).unwrap();
+        assert_eq!(judged, seen(&tree, to));
+        let line = cosign(&judged, &witness, TIME_S).unwrap();
+        let noted = request.checkpoint.with_cosignatures(&[line]).unwrap();
+        assert_eq!(cosigners(noted.bytes(), &log(), &[witness.vkey()]).unwrap(), (judged.clone(), vec![0]));
+        state = Some(judged);
+    }
+    // A note that other witnesses have signed already is judged like the bare one.
+    let mut request = honest(&tree, 7, 40);
+    let line = cosign(&seen(&tree, 40), &witness, TIME_S).unwrap();
+    request.checkpoint = request.checkpoint.with_cosignatures(&[line]).unwrap();
+    assert!(judge(Some(&seen(&tree, 7)), &request, &log()).is_ok());
 }
 
 #[test]
-fn a_witness_follows_one_history() {
-    let log = Key::new(1, NAME);
-    let honest = tree(40, u64::MAX);
-    let mut seen: Option<Checkpoint> = None;
-    for (from, to) in [(0, 1), (1, 1), (1, 7), (7, 40)] {
-        seen = Some(judge(seen.as_ref(), &request(&log, &honest, from, to), &log.log()).unwrap());
+fn two_histories_ring_the_alarm_and_lateness_does_not() {
+    let (tree, forged) = (tree_of(&numbered(40)), {
+        let mut leaves = numbered(40);
+        leaves[3] = b"altered".to_vec();
+        tree_of(&leaves)
+    });
+    let has = seen(&tree, 20);
+    let refused = |request: &AddCheckpoint| judge(Some(&has), request, &log()).unwrap_err();
+
+    // Forked: as soon as it can be seen, however the request is put.
+    for old_size in [0, 5, 20, 30] {
+        let refusal = refused(&asked(&seen(&forged, 20), old_size, Vec::new()));
+        assert!(refusal.is_alarm());
+        match &refusal {
+            WitnessRefusal::Forked { seen: a, shown: b } => assert_eq!((&**a, &**b), (&has, &seen(&forged, 20))),
+            other => panic!("{other}"),
+        }
+        assert_eq!((refusal.blame(), refusal.code()), (Blame::Integrity, "ledger.witness.forked"));
+        assert!(refusal.guidance().is_some_and(|text| text.contains("both")));
+        assert_eq!(refusal.to_string(), "two checkpoints of 20 leaves with different roots: the log has forked");
     }
-    let refused = |request: &AddCheckpoint| judge(seen.as_ref(), request, &log.log()).unwrap_err();
-    // Behind, or from another size: it asks again from 40.
-    for (from, to) in [(7, 40), (0, 20), (20, 30)] {
-        let error = refused(&request(&log, &honest, from, to));
-        assert!(matches!(error, WitnessRefusal::OldSize { has: 40, .. }) && !error.is_alarm(), "{from} {to}: {error}");
+    // Rewritten: a proof of the other history, the right one cut or grown, none at all.
+    let right = tree.prove_consistency(20, 40).unwrap();
+    let proofs = [
+        (&forged, forged.prove_consistency(20, 40).unwrap()),
+        (&forged, right.clone()),
+        (&tree, right[1..].to_vec()),
+        (&tree, [right.clone(), vec![has.root]].concat()),
+        (&tree, vec![has.root; PROOF_LINES_MAX + 100]),
+        (&tree, Vec::new()),
+    ];
+    for (tree, proof) in proofs {
+        let refusal = refused(&asked(&seen(tree, 40), 20, proof));
+        match &refusal {
+            WitnessRefusal::Rewritten { seen: a, shown: b } => assert_eq!((&**a, &**b), (&has, &seen(tree, 40))),
+            other => panic!("{other}"),
+        }
+        assert!(refusal.is_alarm());
     }
-    // Rewritten at any leaf, with any proof that the rewriter can make.
-    for fork in 0..40 {
-        let other = tree(50, fork);
-        for to in [40, 41, 50] {
-            let error = refused(&request(&log, &other, 40, to));
-            assert!(error.is_alarm(), "{fork} {to}: {error}");
+    // Rollback: who asks knows of 20 leaves, and shows 10.
+    let refusal = refused(&asked(&seen(&tree, 10), 20, Vec::new()));
+    assert!(refusal.is_alarm() && refusal.to_string() == "the log went back from 20 leaves to 10");
+    assert!(matches!(refusal, WitnessRefusal::Rollback { seen: a, .. } if *a == has));
+
+    // Late, early, or asking how far this witness is: told the size, nobody is woken.
+    for (request, wanted) in [
+        (honest(&tree, 5, 10), 5),
+        (honest(&tree, 10, 40), 10),
+        (honest(&tree, 0, 40), 0),
+        (honest(&tree, 0, 0), 0),
+        (honest(&tree, 10, 20), 10),
+        (honest(&tree, 30, 40), 30),
+        // Another history below the size that was seen can't be told from the true one without a proof.
+        (asked(&seen(&forged, 10), 5, Vec::new()), 5),
+    ] {
+        let refusal = refused(&request);
+        assert!(matches!(refusal, WitnessRefusal::OldSize { wanted: w, has: 20 } if w == wanted), "{refusal}");
+        assert!(!refusal.is_alarm() && refusal.blame() == Blame::Conflict);
+    }
+    let unknown = judge(None, &honest(&tree, 10, 40), &log()).unwrap_err();
+    assert!(matches!(unknown, WitnessRefusal::OldSize { wanted: 10, has: 0 }));
+}
+
+#[test]
+fn what_says_nothing_about_the_log_s_history_is_no_alarm() {
+    let tree = tree_of(&numbered(40));
+    let has = seen(&tree, 20);
+    let root = has.root;
+    let quiet = |seen: Option<&Checkpoint>, request: &AddCheckpoint, log: &Vkey| {
+        let refusal = judge(seen, request, log).unwrap_err();
+        assert!(!refusal.is_alarm());
+        refusal
+    };
+    let beyond = quiet(Some(&has), &asked(&seen(&tree, 25), 30, Vec::new()), &log());
+    assert!(matches!(beyond, WitnessRefusal::OldBeyondNew { old_size: 30, size: 25 }));
+    // A proof where there is none to give; a root that no empty tree has.
+    for (seen_before, request) in [
+        (None, asked(&seen(&tree, 20), 0, vec![root])),
+        (Some(&has), asked(&has, 20, vec![root])),
+        (None, asked(&head(0, root), 0, Vec::new())),
+        (None, asked(&head(0, empty_root()), 0, vec![root])),
+    ] {
+        let refusal = quiet(seen_before, &request, &log());
+        assert!(matches!(refusal, WitnessRefusal::Unfounded { .. }) && refusal.blame() == Blame::Peer);
+    }
+    // Another log's, nobody's, somebody else's; and a caller that took another log's state.
+    let mut request = honest(&tree, 20, 40);
+    let elsewhere = Signer::named("other.example/log", 1);
+    let wrong = quiet(None, &request, &elsewhere.vkey());
+    assert!(matches!(wrong, WitnessRefusal::WrongLog { .. }) && wrong.blame() == Blame::Absent);
+    let mixed = Checkpoint { origin: "other.example/log".to_owned(), ..has.clone() };
+    assert!(matches!(quiet(Some(&mixed), &request, &log()), WitnessRefusal::WrongLog { .. }));
+    let unsigned = quiet(Some(&has), &request, &Signer::new(2).vkey());
+    assert!(matches!(unsigned, WitnessRefusal::Unopened(LedgerError::Unsigned { .. })));
+    let bytes = request.checkpoint.bytes().to_vec();
+    let text = String::from_utf8(bytes).unwrap().replace("log\n40\n", "log\n41\n");
+    request.checkpoint = SignedCheckpoint::from_bytes(text.as_bytes()).unwrap();
+    let forged = quiet(Some(&has), &request, &log());
+    assert!(matches!(forged, WitnessRefusal::Unopened(LedgerError::BadSignature { .. })));
+    assert_eq!(forged.blame(), Blame::Forbidden);
+}
+
+#[test]
+fn no_bit_of_a_request_can_be_changed() {
+    let tree = tree_of(&numbered(40));
+    for (from, to) in [(0, 3), (20, 20), (20, 37)] {
+        let has = (from > 0).then(|| seen(&tree, from));
+        let bytes = honest(&tree, from, to).to_bytes();
+        let accepted = |bytes: &[u8]| {
+            AddCheckpoint::from_bytes(bytes).is_ok_and(|request| judge(has.as_ref(), &request, &log()).is_ok())
+        };
+        assert!(accepted(&bytes));
+        for bit in 0..bytes.len() * 8 {
+            let mut altered = bytes.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert!(!accepted(&altered), "{from} to {to}: bit {bit}");
+        }
+        for at in 0..bytes.len() {
+            let mut altered = bytes.clone();
+            altered.remove(at);
+            assert!(!accepted(&altered), "{from} to {to}: without byte {at}");
+            assert!(!accepted(&bytes[..at]), "{from} to {to}: {at} bytes");
         }
     }
-    // Another log's, unsigned, or signed by somebody else.
-    let stranger = Key::new(9, NAME);
-    assert!(matches!(refused(&request(&stranger, &honest, 40, 40)), WitnessRefusal::Unsigned(_)));
-    let elsewhere = judge(None, &request(&log, &honest, 0, 3), &Key::new(1, "another/log").log());
-    assert!(matches!(elsewhere, Err(WitnessRefusal::Unsigned(_))));
+}
+
+#[test]
+fn a_request_has_limits_and_one_form() {
+    let tree = tree_of(&numbered(3));
+    let mut request = honest(&tree, 0, 3);
+    request.proof = vec![empty_root(); PROOF_LINES_MAX];
+    request.old_size = u64::MAX;
+    assert_eq!(AddCheckpoint::from_bytes(&request.to_bytes()).unwrap(), request);
+    request.proof.push(empty_root());
+    let long = AddCheckpoint::from_bytes(&request.to_bytes());
+    assert!(matches!(long, Err(LedgerError::ProofTooLong { found: 64, max: 63 })));
+    let large = AddCheckpoint::from_bytes(&[b'\n'; ADD_CHECKPOINT_BYTES_MAX + 1]);
+    assert!(matches!(large, Err(LedgerError::RequestTooLarge { .. })));
+    assert!(AddCheckpoint::from_bytes(&[b'\n'; ADD_CHECKPOINT_BYTES_MAX]).is_err());
+
+    let note = String::from_utf8(request.checkpoint.into_bytes()).unwrap();
+    let hash = "TszzRgjTG6xce+z2AG31kAXYKBgQVtCSCE40HmuwBb0=";
+    assert!(AddCheckpoint::from_bytes(format!("old 3\n{hash}\n\n{note}").as_bytes()).is_ok());
+    for (head, place) in [
+        ("", 1),
+        ("old", 1),
+        ("old ", 1),
+        ("Old 3", 1),
+        ("old  3", 1),
+        ("old 03", 1),
+        ("old +3", 1),
+        ("old -3", 1),
+        ("old 3 ", 1),
+        ("old 3\r", 1),
+        ("old 18446744073709551616", 1),
+        (&format!("{hash}\nold 3"), 1),
+        ("old 3\nAAAA", 2),
+        (&format!("old 3\n{hash}\n {hash}"), 3),
+        (&format!("old 3\n{hash}\n{hash}="), 3),
+        ("old 3\nTszzRgjTG6xce+z2AG31kAXYKBgQVtCSCE40HmuwBb1=", 2),
+        ("old 3\nTszzRgjTG6xce+z2AG31kAXYKBgQVtCSCE40HmuwBb0", 2),
+    ] {
+        let read = AddCheckpoint::from_bytes(format!("{head}\n\n{note}").as_bytes());
+        match read {
+            Err(LedgerError::RequestMalformed { line, .. }) => assert_eq!(line, place, "{head:?}"),
+            other => panic!("{head:?}: {other:?}"),
+        }
+    }
+    for note in [format!("\n{note}"), note.replace("\n3\n", "\n03\n"), note.replace('—', "-"), String::new()] {
+        assert!(AddCheckpoint::from_bytes(format!("old 3\n\n{note}").as_bytes()).is_err(), "{note:?}");
+    }
+    assert!(matches!(
+        AddCheckpoint::from_bytes(format!("old 3\n{note}").as_bytes()),
+        Err(LedgerError::RequestMalformed { line: 2, .. })
+    ));
+    let endless = AddCheckpoint::from_bytes(b"old 3\n");
+    assert!(matches!(endless, Err(LedgerError::RequestMalformed { line: 1, .. })));
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Roots and proofs of an implementation that shares no code with ours: growth is accepted, and nothing else is.
     #[test]
-    fn growth_is_cosigned_and_nothing_else(from in 0u64..60, more in 0u64..60, fork in 0u64..120) {
-        let log = Key::new(1, NAME);
-        let to = from + more;
-        let (honest, other) = (tree(to, u64::MAX), tree(to, fork));
-        let seen = (from > 0).then(|| head(&honest, from));
-        prop_assert!(judge(seen.as_ref(), &request(&log, &honest, from, to), &log.log()).is_ok());
-        let judged = judge(seen.as_ref(), &request(&log, &other, from, to), &log.log());
-        prop_assert_eq!(judged.is_ok(), fork >= from, "seen {}, rewritten from {}", from, fork);
+    fn growth_is_accepted_and_nothing_else(leaves in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 2..150), at: prop::sample::Index, flips in prop::collection::vec(any::<prop::sample::Index>(), 40)) {
+        let grow = |leaves: &[Vec<u8>]| {
+            let mut tree = MemoryBackedTree::<Sha256, Vec<u8>>::new();
+            leaves.iter().for_each(|leaf| tree.push(leaf.clone()));
+            tree
+        };
+        let of = |tree: &MemoryBackedTree<Sha256, Vec<u8>>| head(tree.len(), Digest(tree.root().as_bytes().as_slice().try_into().unwrap()));
+        let from = 1 + at.index(leaves.len() - 1);
+        let (older, newer) = (grow(&leaves[..from]), grow(&leaves));
+        let proof = newer.prove_consistency(leaves.len() - from);
+        let proof: Vec<Digest> = proof.as_bytes().chunks(32).map(|hash| Digest(hash.try_into().unwrap())).collect();
+        let request = asked(&of(&newer), from as u64, proof.clone());
+        let bytes = request.to_bytes();
+        prop_assert_eq!(&AddCheckpoint::from_bytes(&bytes).unwrap(), &request);
+        prop_assert_eq!(judge(Some(&of(&older)), &request, &log()).unwrap(), of(&newer));
+
+        for flip in flips {
+            let bit = flip.index(bytes.len() * 8);
+            let mut altered = bytes.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(altered) = AddCheckpoint::from_bytes(&altered) {
+                prop_assert!(judge(Some(&of(&older)), &altered, &log()).is_err(), "bit {}", bit);
+            }
+            // The same proof from another beginning: what the witness saw was different.
+            let mut other = of(&older);
+            other.root.0[bit % 32] ^= 1;
+            prop_assert!(judge(Some(&other), &request, &log()).unwrap_err().is_alarm());
+        }
+        // One old leaf altered, with an honest proof of the altered tree.
+        let mut rewritten = leaves.clone();
+        rewritten[at.index(from)].push(1);
+        let rewritten = grow(&rewritten);
+        let proof = rewritten.prove_consistency(leaves.len() - from);
+        let proof = proof.as_bytes().chunks(32).map(|hash| Digest(hash.try_into().unwrap())).collect();
+        let refusal = judge(Some(&of(&older)), &asked(&of(&rewritten), from as u64, proof), &log()).unwrap_err();
+        let found = matches!(refusal, WitnessRefusal::Rewritten { .. });
+        prop_assert!(found, "{}", refusal);
     }
 
+    /// Nothing that a peer sends makes the parsers or the judge panic, and what they accept they write back the same.
     #[test]
-    fn a_request_goes_there_and_back_and_no_changed_byte_is_cosigned(
-        from in 1u64..60, more in 1u64..60, at in any::<prop::sample::Index>(), flip in 1u8..
-    ) {
-        let log = Key::new(1, NAME);
-        let honest = tree(from + more, u64::MAX);
-        let asked = request(&log, &honest, from, from + more);
-        let mut bytes = asked.to_bytes();
-        prop_assert_eq!(AddCheckpoint::from_bytes(&bytes).unwrap(), asked);
-        let at = at.index(bytes.len());
-        bytes[at] ^= flip;
-        let seen = head(&honest, from);
-        let taken = AddCheckpoint::from_bytes(&bytes).is_ok_and(|asked| judge(Some(&seen), &asked, &log.log()).is_ok());
-        prop_assert!(!taken, "byte {}", at);
-    }
-
-    #[test]
-    fn any_bytes_are_refused_in_peace(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-        prop_assert!(AddCheckpoint::from_bytes(&bytes).is_err());
-        prop_assert!(Cosignature::parse(&String::from_utf8_lossy(&bytes)).is_err());
+    fn hostile_requests_are_errors(noise in "(old [0-9]{0,21}\n)?([A-Za-z0-9+/]{43}=\n){0,3}\n?[ -~\n—+]{0,100}", raw in prop::collection::vec(any::<u8>(), 0..300), old_size: u64, size: u64, has: u64, hashes in prop::collection::vec(any::<[u8; 32]>(), 1..70), cut: prop::sample::Index) {
+        let mixed = asked(&head(size, Digest(hashes[0])), old_size, hashes.iter().copied().map(Digest).collect()).to_bytes();
+        let mut mixed = mixed[..cut.index(mixed.len())].to_vec();
+        mixed.extend_from_slice(&raw);
+        for bytes in [noise.as_bytes(), &raw, &mixed] {
+            if let Ok(request) = AddCheckpoint::from_bytes(bytes) {
+                prop_assert_eq!(request.to_bytes(), bytes);
+                prop_assert!(judge(None, &request, &log()).is_err());
+            }
+            let line = String::from_utf8_lossy(bytes);
+            for line in [line.to_string(), format!("— {line}")] {
+                if let Ok(cosignature) = ledger::Cosignature::parse(&line) {
+                    prop_assert_eq!(cosignature.line(), line);
+                }
+            }
+        }
+        // Signed by the log itself: any sizes, any proof.
+        let seen = head(has, Digest(hashes[hashes.len() - 1]));
+        for old_size in [old_size, has, size] {
+            let request = asked(&head(size, Digest(hashes[0])), old_size, hashes.iter().copied().map(Digest).collect());
+            prop_assert!(judge(Some(&seen), &request, &log()).is_err());
+        }
     }
 }
