@@ -1,24 +1,26 @@
 //! The driver of `cargo xtask bench keys`: fourteen holders over loopback, each with its own door, asked by one keyring.
 //!
 //! `bench_keys DIR OPENS THREADS PATIENTS`: prints a line of JSON for each measurement.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a measurement may stop at the first surprise
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)] // a measurement may stop at the first surprise
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
 use bytes::Bytes;
-use holder::wire::{self, Message as _, OpenShare};
+use holder::wire::{Message as _, OpenShare};
 use holder::{Config, Daemon, Identity, Link, Network, Node, Peer, Pin, Refused, RemoteHolder, Serve, Shards};
 use keys::{
-    Batch, Budgets, CustodianPackage, DataKey, Dealer, FIRST_EPOCH, Holder, HolderPublicKey, KeyRecord, Keyring,
-    LocalHolder, Officer, OpenRequest, PersonKey, Proof, Prover, RecoveryPublicKey, Signer, Speaks, Statement, new_identity,
+    Authority, Batch, Budgets, CustodianPackage, DataKey, Dealer, FIRST_EPOCH, Holder, HolderPublicKey, KeyRecord,
+    Keyring, Known, LocalHolder, Officer, OpenRequest, PersonKey, Proof, Prover, RecoveryPublicKey, Replays, Signer,
+    Speaks, Statement, new_identity,
 };
 use kit::{Clock, Entropy, Id16, OsEntropy, SystemClock};
 
 const N: u8 = 14;
+const ROUNDS: usize = 5;
 const PERSON: &str = "dr.bench";
 const VAULT: Id16 = Id16([0x11; 16]);
 
@@ -27,18 +29,22 @@ fn main() {
     let [dir, opens, threads, patients] = arguments.as_slice() else { panic!("bench_keys DIR OPENS THREADS PATIENTS") };
     let (dir, opens, threads) = (PathBuf::from(dir), opens.parse().unwrap(), threads.parse().unwrap());
     let network = Network::start().unwrap();
-    let fleet = Fleet::start(&dir.join("metered"), &network, true);
-    let bare = Fleet::start(&dir.join("bare"), &network, false);
+    let fleets = [
+        ("metered", Fleet::start(&dir.join("metered"), &network, Kind::Metered)),
+        ("proven", Fleet::start(&dir.join("proven"), &network, Kind::Proven)),
+        ("bare", Fleet::start(&dir.join("bare"), &network, Kind::Bare)),
+    ];
     let (_, recipient) = new_identity();
     let (_, recovery) = CustodianPackage::establish(1, &[recipient], &OsEntropy).unwrap();
     for t in [12, 3] {
         // By turns, so that both have the same of whatever else the machine does.
-        let (mut metered, mut unmetered) = (Vec::new(), Vec::new());
-        for _ in 0..3 {
-            metered.extend(fleet.opens(t, opens, threads, &recovery));
-            unmetered.extend(bare.opens(t, opens, threads, &recovery));
+        let mut seconds = [Vec::new(), Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for (seconds, (_, fleet)) in seconds.iter_mut().zip(&fleets) {
+                seconds.extend(fleet.opens(t, opens, threads, &recovery));
+            }
         }
-        for (what, mut seconds) in [("metered", metered), ("unmetered", unmetered)] {
+        for ((what, _), mut seconds) in fleets.iter().zip(seconds) {
             seconds.sort_by(f64::total_cmp);
             let at = |share: f64| seconds[((seconds.len() - 1) as f64 * share) as usize];
             let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
@@ -51,7 +57,7 @@ fn main() {
             );
         }
     }
-    registration(&fleet.keys, &recovery, patients.parse().unwrap());
+    registration(&fleets[0].1.keys, &recovery, patients.parse().unwrap());
 }
 
 /// Registering asks nobody: public keys are enough.
@@ -95,8 +101,23 @@ impl Prover for Person {
     }
 }
 
-/// A holder that opens whatever it is asked: what the meter and the proof are measured against.
-struct Bare(LocalHolder);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// As it is: the person's proof, and the meter.
+    Metered,
+    /// The proof, and no meter.
+    Proven,
+    /// Opens whatever it is asked.
+    Bare,
+}
+
+/// A holder without a meter, and without asking for a proof where it has no officer.
+struct Bare {
+    holder: LocalHolder,
+    officer: Option<[u8; 32]>,
+    replays: Mutex<Replays>,
+    known: Known,
+}
 
 impl Serve for Bare {
     fn peer(&self, pin: Pin) -> Peer {
@@ -107,8 +128,15 @@ impl Serve for Bare {
         let request = OpenShare::from_bytes(&body)?;
         let (record, batch) = (KeyRecord::from_bytes(&request.record)?, Batch::from_bytes(&request.batch)?);
         let (person, purpose, at) = (request.person.as_str(), request.purpose.as_str(), request.at);
+        if let Some(officer) = self.officer {
+            let statement = Statement { patient: record.subject, commitment: record.commitment, person, purpose, at };
+            let proof = Proof::from_bytes(request.proof.as_ref().unwrap()).unwrap();
+            let authority = Authority { known: &self.known, vault: VAULT, officer, ended: &[] };
+            let proven = proof.check(&authority, &statement, SystemClock.now()).unwrap();
+            self.replays.lock().unwrap().take(&proven, SystemClock.now()).unwrap();
+        }
         let asked = OpenRequest { record: &record, batch: &batch, person, purpose, at, proof: None };
-        Ok(Bytes::copy_from_slice(self.0.open_share(&asked)?.bytes()))
+        Ok(Bytes::copy_from_slice(self.holder.open_share(&asked)?.bytes()))
     }
 }
 
@@ -117,7 +145,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Fleet {
-    fn start(dir: &Path, network: &Network, is_metered: bool) -> Self {
+    fn start(dir: &Path, network: &Network, kind: Kind) -> Self {
         let officer = Officer::from_seed(&[3; 32]).unwrap();
         let gateway = Identity::init(&dir.join("gateway")).unwrap();
         let most = u32::MAX;
@@ -145,10 +173,12 @@ impl Fleet {
             config.save(&folder).unwrap();
             Node::init(&folder, &OsEntropy).unwrap();
             let key = LocalHolder::look(&folder.join("holder")).unwrap();
-            let serve: Arc<dyn Serve> = if is_metered {
+            let serve: Arc<dyn Serve> = if kind == Kind::Metered {
                 Arc::new(Node::open(&folder).unwrap())
             } else {
-                Arc::new(Bare(LocalHolder::open(&folder.join("holder")).unwrap()))
+                let holder = LocalHolder::open(&folder.join("holder")).unwrap();
+                let officer = (kind == Kind::Proven).then(|| officer.public());
+                Arc::new(Bare { holder, officer, replays: Mutex::default(), known: Known::default() })
             };
             let identity = Identity::open(&folder).unwrap();
             let address = network.wait(async {
@@ -175,7 +205,8 @@ impl Fleet {
             Arc::new(RemoteHolder::new(key.clone(), self.network.clone(), Arc::clone(link), Arc::default()))
         };
         let holders = self.links.iter().zip(&self.keys).map(holder).collect();
-        let keyring = Keyring::new(holders, t, 0, Arc::new(SystemClock)).unwrap().with_prover(Some(self.prover.clone()));
+        let keyring =
+            Keyring::new(holders, t, 0, Arc::new(SystemClock)).unwrap().with_prover(Some(self.prover.clone()));
         let (dealer, batch) = Dealer::new(&self.keys, recovery, t, FIRST_EPOCH, &OsEntropy).unwrap();
         let deal = |_| dealer.deal(Id16(OsEntropy.id()), &DataKey::random(&OsEntropy), &OsEntropy).unwrap();
         let records: Vec<KeyRecord> = (0..opens + 1).map(deal).collect();
@@ -188,7 +219,9 @@ impl Fleet {
             let run = || {
                 let mut seconds = Vec::new();
                 loop {
-                    let Some(record) = records[..opens].get(next.fetch_add(1, Ordering::Relaxed)) else { return seconds };
+                    let Some(record) = records[..opens].get(next.fetch_add(1, Ordering::Relaxed)) else {
+                        return seconds;
+                    };
                     let begun = Instant::now();
                     keyring.open(record, &batch, PERSON, "treatment").unwrap();
                     seconds.push(begun.elapsed().as_secs_f64());

@@ -19,8 +19,8 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
 use keys::{
-    Account, Authority, Batch, Holder, KeyRecord, LocalHolder, Meter, MeterError, Officer, OpenRequest, Proof, Replays,
-    SYSTEM_SUBJECT, Statement,
+    Account, Authority, Batch, Holder, KeyRecord, Known, LocalHolder, Meter, MeterError, Officer, OpenRequest, Proof,
+    Replays, SYSTEM_SUBJECT, Statement,
 };
 use kit::format::Version;
 use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, Timestamp};
@@ -66,6 +66,7 @@ pub struct Node {
     meter: Meter,
     witness: Witness,
     replays: Mutex<Replays>,
+    known: Known,
     /// Openings of the centre's own secrets since the start: gateways' starts.
     gateway_starts: AtomicU64,
     members: RwLock<Option<Members>>,
@@ -132,6 +133,7 @@ impl Node {
             meter,
             witness,
             replays: Mutex::default(),
+            known: Known::default(),
             gateway_starts: AtomicU64::new(0),
             members: RwLock::default(),
             alarms: Mutex::default(),
@@ -349,7 +351,7 @@ impl Node {
         let proven = {
             let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
             let ended = members.as_ref().map_or(&[][..], |members| &members.ended);
-            let authority = Authority { vault: self.vault, officer: self.officer, ended };
+            let authority = Authority { known: &self.known, vault: self.vault, officer: self.officer, ended };
             proof.check(&authority, &statement, now).map_err(|error| unproven(error.to_string()))?
         };
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);

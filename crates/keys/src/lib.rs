@@ -32,8 +32,8 @@ pub use keyring::{Erasure, HolderHealth, Keyring};
 pub use local::{FIRST_EPOCH, LocalHolder};
 pub use meter::{Account, Budgets, Counts, Meter, MeterError, OverBudget};
 pub use proof::{
-    Authority, Certificate, Officer, PROOF_BYTES_MAX, PROOF_WINDOW_MS, PersonKey, Proof, ProofError, Proven, Prover,
-    Replays, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement,
+    Authority, Certificate, Known, Officer, PROOF_BYTES_MAX, PROOF_WINDOW_MS, PersonKey, Proof, ProofError, Proven,
+    Prover, Replays, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement,
 };
 pub use record::{Batch, KeyRecord};
 pub use secret::{DataKey, Share};

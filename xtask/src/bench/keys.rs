@@ -1,14 +1,14 @@
 //! `cargo xtask bench keys`: opening keys through fourteen holders over loopback, what the proof and the meter cost, and
 //! registering patients.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::shell;
 
 /// What metering may add to the 99th percentile.
 const AIM_METERING: f64 = 0.02;
-const OPENS: &str = "1000";
+const OPENS: &str = "600";
 const THREADS: &str = "4";
 const PATIENTS: &str = "1000000";
 
@@ -25,6 +25,7 @@ pub(super) fn run() -> Result<()> {
     let lines = out?.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     let number = |line: &Value, field: &str| line.get(field).and_then(Value::as_f64).context("no number");
     println!("14 holders over loopback on this machine, {THREADS} callers, no key remembered");
+    println!("metered: as it is; proven: the person's proof, no meter; bare: neither");
     println!("{:<24} {:>9} {:>9} {:>9} {:>9}", "", "opens", "per s", "p50", "p99");
     let mut metered: Option<f64> = None;
     for line in &lines {
@@ -46,14 +47,15 @@ pub(super) fn run() -> Result<()> {
             number(line, "p50")? * 1e3,
             p99 * 1e3
         );
-        match (kind, metered.take()) {
-            ("metered", _) => metered = Some(p99),
-            (_, Some(with)) => {
+        match kind {
+            "metered" => metered = Some(p99),
+            "proven" => {
+                let with = metered.take().context("a line without the metered one before it")?;
                 let more = with / p99 - 1.0;
                 let verdict = if more <= AIM_METERING { "met" } else { "MISSED" };
-                println!("        proof and meter add {:.1} % to p99   ≤ {:.0} % {verdict}", more * 1e2, AIM_METERING * 1e2);
+                println!("        the meter adds {:.1} % to p99   ≤ {:.0} % {verdict}", more * 1e2, AIM_METERING * 1e2);
             }
-            _ => bail!("an unmetered line without a metered one before it"),
+            _ => {}
         }
     }
     Ok(())

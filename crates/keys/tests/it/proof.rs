@@ -1,7 +1,7 @@
 //! Who may have a key opened: the officer's word, the person's own signature, and nothing that a gateway makes up.
 
 use keys::{
-    Authority, Certificate, Officer, PersonKey, Proof, ProofError, Proven, Replays, SESSION_LIFE_MS_MAX, Signer,
+    Authority, Certificate, Known, Officer, PersonKey, Proof, ProofError, Proven, Replays, SESSION_LIFE_MS_MAX, Signer,
     Speaks, Statement,
 };
 use kit::{Digest, Id16, SeededEntropy, Timestamp};
@@ -49,7 +49,11 @@ impl Centre {
     fn check(&self, proof: &Proof, statement: &Statement<'_>, now: Timestamp) -> Result<Proven, ProofError> {
         let read = Proof::from_bytes(&proof.to_bytes()).unwrap();
         assert_eq!(read, *proof);
-        read.check(&Authority { vault: VAULT, officer: self.officer.public(), ended: &[] }, statement, now)
+        read.check(
+            &Authority { known: &Known::default(), vault: VAULT, officer: self.officer.public(), ended: &[] },
+            statement,
+            now,
+        )
     }
 }
 
@@ -167,9 +171,10 @@ fn ended_and_foreign_certificates_count_for_nothing() {
     let certificate = centre.enrol("dr.a", Speaks::Person, &key);
     let ended = [certificate.serial];
     let proof = Signer::new(vec![certificate], key).sign(VAULT, &asked, &centre.entropy);
-    let officer = centre.officer.public();
-    let check = |vault, ended: &[Id16]| proof.check(&Authority { vault, officer, ended }, &asked, NOW);
+    let (officer, known) = (centre.officer.public(), Known::default());
+    let check = |vault, ended: &[Id16]| proof.check(&Authority { known: &known, vault, officer, ended }, &asked, NOW);
     check(VAULT, &[]).unwrap();
+    // A certificate that was found good before is ended all the same.
     assert_eq!(check(VAULT, &ended), Err(ProofError::Ended));
     assert_eq!(check(Id16([8; 16]), &[]), Err(ProofError::OtherVault));
 }
@@ -209,7 +214,8 @@ proptest! {
         let mut bytes = centre.session(3_600_000).sign(VAULT, &asked, &centre.entropy).to_bytes();
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
-        let authority = Authority { vault: VAULT, officer: centre.officer.public(), ended: &[] };
+        let known = Known::default();
+        let authority = Authority { known: &known, vault: VAULT, officer: centre.officer.public(), ended: &[] };
         let taken = Proof::from_bytes(&bytes).is_ok_and(|proof| proof.check(&authority, &asked, NOW).is_ok());
         prop_assert!(!taken, "byte {} of {}", at, bytes.len());
     }
