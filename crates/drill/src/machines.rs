@@ -521,7 +521,7 @@ impl<'a> Scene<'a> {
         if alarmed < servers {
             silent.add(format!("{} of {servers} servers know nothing of it", servers - alarmed));
         }
-        let limits = "more than half of the witnesses in one hand.";
+        let limits = "witnesses that are in the thief's hand as well: as many as two quorums share are enough for two histories.";
         let checks = vec![
             Check::new(
                 "P6",

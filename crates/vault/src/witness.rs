@@ -59,7 +59,8 @@ pub(crate) struct Witnesses {
 }
 
 impl Witnesses {
-    /// A quorum is more than half: no two of them are without an honest witness in common, which cosigns one history.
+    /// A quorum is more than half, so that two of them have witnesses in common: two of fourteen. An honest one cosigns one
+    /// history; who has as many in his hand as two quorums share can give both of his histories one.
     pub(crate) fn new(all: Vec<Arc<dyn Witness>>) -> Self {
         let quorum = all.len() / 2 + 1;
         let health = all.iter().map(|one| WitnessHealth { name: one.vkey().name().to_owned(), ..Default::default() });
