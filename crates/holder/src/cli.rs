@@ -12,7 +12,7 @@ use crate::config::{Config, server_name};
 use crate::daemon::Daemon;
 use crate::identity::Identity;
 use crate::node::Node;
-use crate::watch::{Watch, scrub_forever};
+use crate::watch::{Watch, scrub_forever, sync_forever};
 
 /// Where a server's holder lies.
 #[derive(Args, Clone, Debug)]
@@ -59,8 +59,10 @@ impl Command {
                 let config = Config::load(&place.dir)?;
                 let identity = || Identity::open(&place.dir).map_err(failed);
                 let node = Arc::new(Node::open(&place.dir)?);
-                let scrubbed = Arc::clone(&node);
-                thread::Builder::new().name("scrub".into()).spawn(move || scrub_forever(&scrubbed)).map_err(failed)?;
+                for (name, work) in [("scrub", scrub_forever as fn(&Node)), ("sync", sync_forever)] {
+                    let node = Arc::clone(&node);
+                    thread::Builder::new().name(name.into()).spawn(move || work(&node)).map_err(failed)?;
+                }
                 let watch = Watch::new(Arc::clone(&node), identity()?, &place.dir);
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(2)

@@ -67,8 +67,6 @@ pub struct Node {
     witness: Witness,
     replays: Mutex<Replays>,
     known: Known,
-    /// Openings of the centre's own secrets since the start: gateways' starts.
-    gateway_starts: AtomicU64,
     members: RwLock<Option<Members>>,
     alarms: Mutex<VecDeque<Heard>>,
     journal: Journal,
@@ -134,7 +132,6 @@ impl Node {
             witness,
             replays: Mutex::default(),
             known: Known::default(),
-            gateway_starts: AtomicU64::new(0),
             members: RwLock::default(),
             alarms: Mutex::default(),
             journal,
@@ -325,7 +322,6 @@ impl Node {
         let (person, purpose, at) = (request.person.as_str(), request.purpose.as_str(), request.at);
         let proof = request.proof.as_ref().map(|bytes| Proof::from_bytes(bytes)).transpose()?;
         if record.subject.0.starts_with(SYSTEM_SUBJECT) {
-            self.gateway_starts.fetch_add(1, Ordering::Relaxed);
             self.journal.note(self.clock.now(), "holder.gateway-start", &format!("{gateway}"));
         } else {
             self.admit(gateway, &record, proof.as_ref(), (person, purpose, at))?;
@@ -417,7 +413,7 @@ impl Node {
         Ok(Status {
             number: self.config.number,
             opened: self.holder.opened(),
-            refused_subjects: 0,
+            refused_subjects: self.holder.refused() as u64,
             objects: stats.objects,
             bytes: stats.bytes,
             witnessed: self.witness.size(),
@@ -456,6 +452,13 @@ impl Node {
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         if outbox.len() < ALARMS_MAX {
             outbox.push(alarm);
+        }
+    }
+
+    /// Brings what the meter counted to the disk; now and then, so that nobody who asks for a share waits for it.
+    pub(crate) fn sync(&self) {
+        if let Err(error) = self.meter.sync() {
+            self.raise("holder.meter", format!("what was opened can't be brought to the disk: {error}"));
         }
     }
 

@@ -24,6 +24,8 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Between two readings of all objects, where there are few.
 const SCRUB_PAUSE: Duration = Duration::from_secs(60);
 const PAGE: usize = 256;
+/// What a power failure may take of the meter, in time.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 /// What each of the others said last.
 #[derive(Default, Encode, Decode)]
@@ -141,6 +143,14 @@ impl Watch {
                 }
             }
         }
+    }
+}
+
+/// Brings the meter to the disk, each second. Ends with the process.
+pub(crate) fn sync_forever(node: &Node) {
+    loop {
+        thread::sleep(SYNC_EVERY);
+        node.sync();
     }
 }
 

@@ -129,6 +129,11 @@ impl LocalHolder {
         Ok(HolderPublicKey::new(number, epoch, &seal::public_key(&private)))
     }
 
+    /// How many subjects this holder refuses.
+    pub fn refused(&self) -> usize {
+        self.state().refused.len()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

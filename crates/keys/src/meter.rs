@@ -5,7 +5,7 @@
 //! treatment list is drawn anew every few minutes, and a thief gains nothing by it. Windows roll: the last hour, the last
 //! day. Each opening is in the journal before its share is given away. `docs/formats/keys.md` has the bytes.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -27,7 +27,7 @@ const DAY_MS: i64 = 86_400_000;
 const LINES_MAX: usize = 1 << 20;
 /// Openings that are remembered at once, over all who are counted: some hundred bytes each.
 const REMEMBERED_MAX: usize = 1 << 20;
-/// Lines between two fdatasyncs, as for a holder's count of shares.
+/// Lines between two fdatasyncs where no timer comes in between, as for a holder's count of shares.
 const UNSYNCED_MAX: u64 = 256;
 /// Who stands on the status page.
 const HIGHEST: usize = 8;
@@ -122,15 +122,14 @@ type Name = [u8; 16];
 #[derive(Default)]
 struct Counter {
     order: VecDeque<(Timestamp, Id16)>,
-    seen: HashMap<Id16, ()>,
+    seen: HashSet<Id16>,
 }
 
 impl Counter {
     /// Forgets what is a day old; gives how much that was.
     fn sweep(&mut self, now: Timestamp) -> usize {
         let before = self.order.len();
-        while let Some((at, patient)) = self.order.front().copied().filter(|(at, _)| at.plus_ms(DAY_MS) <= now) {
-            let _ = at;
+        while let Some((_, patient)) = self.order.front().copied().filter(|(at, _)| at.plus_ms(DAY_MS) <= now) {
             self.order.pop_front();
             self.seen.remove(&patient);
         }
@@ -157,7 +156,7 @@ impl Counter {
     }
 
     fn add(&mut self, at: Timestamp, patient: Id16) -> bool {
-        let is_new = self.seen.insert(patient, ()).is_none();
+        let is_new = self.seen.insert(patient);
         if is_new {
             self.order.push_back((at, patient));
         }
@@ -175,7 +174,6 @@ struct Journal {
     first: Option<Timestamp>,
     check: Check,
     unsynced: u64,
-    synced_at: Timestamp,
 }
 
 struct State {
@@ -275,7 +273,7 @@ impl Meter {
             first.get_or_insert(opening.at);
             state.recall(opening);
         })?;
-        state.journal = Journal { file, lines, first, check, unsynced: 0, synced_at: now };
+        state.journal = Journal { file, lines, first, check, unsynced: 0 };
         Ok(Self { dir: dir.to_owned(), budgets, state: Mutex::new(state) })
     }
 
@@ -321,7 +319,7 @@ impl Meter {
         for (bit, (account, (whose, limits))) in accounts.iter().zip(asked).enumerate() {
             let counter = state.counters.entry(*account).or_default();
             let gone = counter.sweep(now);
-            let is_new = !counter.seen.contains_key(&opening.patient);
+            let is_new = !counter.seen.contains(&opening.patient);
             let judged = if is_new { counter.judge(whose, now, *limits) } else { Ok(()) };
             state.remembered -= gone;
             judged?;
@@ -361,11 +359,23 @@ impl Meter {
         journal.check = check;
         journal.first.get_or_insert(now);
         journal.unsynced += 1;
-        if journal.unsynced >= UNSYNCED_MAX || journal.synced_at.plus_ms(1_000) <= now {
+        if journal.unsynced >= UNSYNCED_MAX {
             journal.file.sync_data().map_err(failed(CURRENT))?;
-            (journal.unsynced, journal.synced_at) = (0, now);
+            journal.unsynced = 0;
         }
         Ok(())
+    }
+
+    /// Brings the journal to the disk, while others are admitted: for whoever has a timer.
+    pub fn sync(&self) -> Result<(), MeterError> {
+        let file = {
+            let mut state = self.state();
+            if std::mem::take(&mut state.journal.unsynced) == 0 {
+                return Ok(());
+            }
+            state.journal.file.try_clone().map_err(failed(CURRENT))?
+        };
+        file.sync_data().map_err(failed(CURRENT))
     }
 
     pub fn counts(&self, now: Timestamp) -> Counts {
@@ -441,8 +451,7 @@ fn new_journal(path: &Path) -> io::Result<Journal> {
         file.write_all_at(&header(), 0)?;
         file.sync_all()?;
     }
-    let synced_at = Timestamp::default();
-    Ok(Journal { file, lines: 0, first: None, check: first_check(), unsynced: 0, synced_at })
+    Ok(Journal { file, lines: 0, first: None, check: first_check(), unsynced: 0 })
 }
 
 /// Reads a journal. A last line that is cut short, or whose check was never written, was answered to nobody, and is
