@@ -8,7 +8,6 @@ mod client;
 mod config;
 mod first;
 mod key;
-mod network;
 mod place;
 mod probe;
 mod renew;
@@ -19,7 +18,7 @@ mod xml;
 
 pub use config::{BucketConfig, Credentials};
 pub use first::FirstVersions;
-pub use network::Network;
+pub use location::Network;
 pub use place::BucketLocation;
 pub use probe::{Probe, ProbeReport};
 pub use renew::{RENEW_DAYS_MAX, RenewFailure, RenewReport};

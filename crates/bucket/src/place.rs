@@ -10,7 +10,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use http::Method;
 use kit::{Clock, Entropy, Timestamp};
 use location::{
-    BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Refusal, Stats,
+    Listed, Location, LocationError, Name, Network, OBJECT_BYTES_MAX, Object, Put, Refusal, Stats, check_batch,
 };
 use object_store::aws::{AmazonS3, AmazonS3Builder, Checksum};
 use object_store::path::Path;
@@ -19,7 +19,6 @@ use object_store::{Attribute, Attributes, ObjectStore, PutMode, PutOptions, PutP
 use crate::client::{self, ATTEMPTS, Ask, Client, Failure, Opened, PATIENCE, Patience};
 use crate::config::BucketConfig;
 use crate::key;
-use crate::network::Network;
 use crate::probe::{ProbeReport, Probed};
 use crate::xml::{self, PAGE_LINES_MAX};
 
@@ -298,13 +297,7 @@ impl Location for BucketLocation {
     }
 
     fn put_if_absent(&self, objects: &[Object<'_>]) -> Result<Vec<Put>, LocationError> {
-        if objects.len() > BATCH_OBJECTS_MAX {
-            return Err(LocationError::BatchTooLarge { found: objects.len(), max: BATCH_OBJECTS_MAX });
-        }
-        if let Some(large) = objects.iter().find(|object| object.len() > OBJECT_BYTES_MAX) {
-            let (name, found) = (large.name.clone(), large.len() as u64);
-            return Err(LocationError::TooLarge { name, found, max: OBJECT_BYTES_MAX as u64 });
-        }
+        check_batch(objects)?;
         self.needs_probe()?;
         // On their way together, two of one name would race: only the first goes.
         let mut firsts: BTreeMap<&Name, usize> = BTreeMap::new();

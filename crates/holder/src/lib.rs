@@ -31,6 +31,7 @@ pub use cli::{Command, Place};
 pub use config::{Config, FILE_NAME, Shards, server_name};
 pub use daemon::{Daemon, Serve};
 pub use identity::{BadPin, Identity, IdentityError, Pin, parse_hex};
+pub use location::Network;
 pub use node::{Node, Peer};
 pub use refused::Refused;
-pub use remote::{Network, RemoteHolder, RemoteLocation, Witnessed, witness};
+pub use remote::{RemoteHolder, RemoteLocation, Witnessed, witness};

@@ -4,11 +4,8 @@
 
 use std::io;
 use std::ops::Range;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +13,7 @@ use keys::{Answer, Holder, HolderError, HolderPublicKey, OpenRequest, Share};
 use kit::Id16;
 use kit::format::Version;
 use ledger::{AddCheckpoint, Cosignature};
-use location::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Stats};
-use tokio::runtime::{Builder, Runtime};
+use location::{Listed, Location, LocationError, Name, Network, OBJECT_BYTES_MAX, Object, Put, Stats, check_batch};
 use zeroize::Zeroizing;
 
 use crate::call::{CallError, Link};
@@ -26,45 +22,6 @@ use crate::wire::{self, *};
 /// For a disk that syncs a batch while fourteen processes share it.
 const PUT_PATIENCE: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The runtime that links run on.
-#[derive(Clone)]
-pub struct Network(Arc<Runtime>);
-
-impl Network {
-    pub fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("holders").enable_all().build()?;
-        Ok(Self(Arc::new(runtime)))
-    }
-
-    /// Does `work` on this runtime's network and clock, and waits for it in the calling thread, which may itself be one of
-    /// another runtime's.
-    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
-        let _entered = self.0.enter();
-        let waker = Waker::from(Arc::new(Parked(thread::current())));
-        let mut work = pin!(work);
-        loop {
-            match work.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(done) => return done,
-                Poll::Pending => thread::park(),
-            }
-        }
-    }
-
-    /// Goes on by itself.
-    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        drop(self.0.spawn(work));
-    }
-}
-
-/// A thread that waits.
-struct Parked(Thread);
-
-impl Wake for Parked {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
 
 /// The shards of one server.
 pub struct RemoteLocation {
@@ -118,13 +75,7 @@ impl Location for RemoteLocation {
     }
 
     fn put_if_absent(&self, objects: &[Object<'_>]) -> Result<Vec<Put>, LocationError> {
-        if objects.len() > BATCH_OBJECTS_MAX {
-            return Err(LocationError::BatchTooLarge { found: objects.len(), max: BATCH_OBJECTS_MAX });
-        }
-        if let Some(large) = objects.iter().find(|object| object.len() > OBJECT_BYTES_MAX) {
-            let (name, found) = (large.name.clone(), large.len() as u64);
-            return Err(LocationError::TooLarge { name, found, max: OBJECT_BYTES_MAX as u64 });
-        }
+        check_batch(objects)?;
         let mut out = Vec::with_capacity(objects.len());
         let mut rest = objects;
         while !rest.is_empty() {

@@ -16,7 +16,7 @@ use kit::Id16;
 
 use crate::marker::{MARKER, MARKER_DRAFT, Marker};
 use crate::record::{self, CHECKSUM_BYTES};
-use crate::{BATCH_OBJECTS_MAX, Listed, Location, LocationError, Name, OBJECT_BYTES_MAX, Object, Put, Refusal, Stats};
+use crate::{Listed, Location, LocationError, Name, Object, Put, Refusal, Stats, check_batch};
 
 /// A volume that would grow past this is left as it is, and the next one begun: small enough to copy and to lose
 /// alone, large enough that a terabyte is four thousand files.
@@ -447,13 +447,7 @@ impl Location for FolderLocation {
     }
 
     fn put_if_absent(&self, objects: &[Object<'_>]) -> Result<Vec<Put>, LocationError> {
-        if objects.len() > BATCH_OBJECTS_MAX {
-            return Err(LocationError::BatchTooLarge { found: objects.len(), max: BATCH_OBJECTS_MAX });
-        }
-        if let Some(object) = objects.iter().find(|object| object.len() > OBJECT_BYTES_MAX) {
-            let (found, max) = (object.len() as u64, OBJECT_BYTES_MAX as u64);
-            return Err(LocationError::TooLarge { name: object.name.clone(), found, max });
-        }
+        check_batch(objects)?;
         let mut writer = self.writer();
         let mut results = Vec::with_capacity(objects.len());
         let (mut new, mut names) = (Vec::new(), BTreeSet::new());

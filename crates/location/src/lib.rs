@@ -6,6 +6,8 @@
 
 mod folder;
 mod marker;
+#[cfg(feature = "network")]
+mod network;
 mod record;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
@@ -20,6 +22,8 @@ use kit::{Blame, Explain, Id16};
 
 pub use folder::{FolderLocation, Opened, VOLUME_BYTES_MAX};
 pub use marker::Marker;
+#[cfg(feature = "network")]
+pub use network::Network;
 
 /// A name has to fit any store's key and any file system's path component.
 pub const NAME_BYTES_MAX: usize = 120;
@@ -89,6 +93,20 @@ impl Object<'_> {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// That a batch is within what any location takes.
+pub fn check_batch(objects: &[Object<'_>]) -> Result<(), LocationError> {
+    if objects.len() > BATCH_OBJECTS_MAX {
+        return Err(LocationError::BatchTooLarge { found: objects.len(), max: BATCH_OBJECTS_MAX });
+    }
+    match objects.iter().find(|object| object.len() > OBJECT_BYTES_MAX) {
+        Some(large) => {
+            let (name, found) = (large.name.clone(), large.len() as u64);
+            Err(LocationError::TooLarge { name, found, max: OBJECT_BYTES_MAX as u64 })
+        }
+        None => Ok(()),
     }
 }
 

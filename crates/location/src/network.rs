@@ -1,4 +1,4 @@
-//! The runtime that all buckets of a process share: the rooms above wait in their own threads, the network doesn't.
+//! The runtime that a process's remote locations share: the rooms above wait in their own threads, the network doesn't.
 
 use std::io;
 use std::pin::pin;
@@ -25,13 +25,13 @@ impl Drop for Shared {
 
 impl Network {
     pub fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("buckets").enable_all().build()?;
+        let runtime = Builder::new_multi_thread().worker_threads(2).thread_name("network").enable_all().build()?;
         Ok(Self(Arc::new(Shared(Some(runtime)))))
     }
 
     /// Does `work` on this runtime's network and clock, and waits for it in the calling thread, which may itself be one of
     /// another runtime's.
-    pub(crate) fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+    pub fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         let _entered = self.0.0.as_ref().map(Runtime::enter);
         let waker = Waker::from(Arc::new(Parked(thread::current())));
         let mut work = pin!(work);
@@ -40,6 +40,13 @@ impl Network {
                 Poll::Ready(done) => return done,
                 Poll::Pending => thread::park(),
             }
+        }
+    }
+
+    /// Goes on by itself.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0.0 {
+            drop(runtime.spawn(work));
         }
     }
 }
