@@ -5,10 +5,11 @@ use std::io::Read;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use kit::{Blame, Fault, Id16};
+use kit::id::BadId;
+use kit::{Blame, Digest, Fault, Id16};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{Pin, parse_hex, write_private};
+use crate::identity::{Pin, write_private};
 
 pub const FILE_NAME: &str = "holder.toml";
 /// A page of text.
@@ -85,21 +86,21 @@ impl Config {
     }
 
     pub(crate) fn checked(&self) -> Result<Checked, String> {
-        let hex = |what: &str, digits: usize| format!("{what}: it must be {digits} hexadecimal digits in lower case");
+        // 32 bytes, as digits: what stands for a digest elsewhere is a key or a secret here.
+        let bytes = |what: &str, text: &str| text.parse().map(|Digest(b)| b).map_err(|e: BadId| format!("{what}: {e}"));
         let number = usize::from(self.number);
         if !(1..=kit::limits::SERVERS_MAX).contains(&number) {
             return Err(format!("number: {number}, it must be 1 to {}", kit::limits::SERVERS_MAX));
         }
         Ok(Checked {
-            vault: Id16(parse_hex(&self.vault).ok_or_else(|| hex("vault", 32))?),
-            officer: parse_hex(&self.officer).ok_or_else(|| hex("officer", 64))?,
+            vault: self.vault.parse().map_err(|e: BadId| format!("vault: {e}"))?,
+            officer: bytes("officer", &self.officer)?,
             gateways: self
                 .gateways
                 .iter()
-                .map(|pin| pin.parse())
-                .collect::<Result<_, _>>()
-                .map_err(|_| hex("gateways", 64))?,
-            join_code: parse_hex(&self.join_code).ok_or_else(|| hex("join_code", 64))?,
+                .map(|pin| pin.parse().map_err(|e: BadId| format!("gateways: {e}")))
+                .collect::<Result<_, _>>()?,
+            join_code: bytes("join_code", &self.join_code)?,
         })
     }
 }

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use kit::Digest;
+use kit::id::BadId;
 use minicbor::{Decode, Encode};
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::rustls;
@@ -51,7 +53,7 @@ impl Pin {
 
 impl fmt::Display for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        Digest(self.0).fmt(f)
     }
 }
 
@@ -61,30 +63,12 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// A pin is 64 hexadecimal digits.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a pin has 64 hexadecimal digits in lower case")]
-pub struct BadPin;
-
 impl FromStr for Pin {
-    type Err = BadPin;
+    type Err = BadId;
 
-    fn from_str(text: &str) -> Result<Self, BadPin> {
-        parse_hex(text).map(Self).ok_or(BadPin)
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        text.parse().map(|Digest(bytes)| Self(bytes))
     }
-}
-
-/// Exactly so many bytes, in lower case.
-pub fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    let mut out = [0; N];
-    let digits = text.as_bytes();
-    if digits.len() != 2 * N || !digits.iter().all(|d| d.is_ascii_digit() || (b'a'..=b'f').contains(d)) {
-        return None;
-    }
-    for (byte, pair) in out.iter_mut().zip(digits.chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(out)
 }
 
 /// A machine's certificate and its private key, which never leaves it.

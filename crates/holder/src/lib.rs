@@ -30,7 +30,7 @@ pub use call::{CallError, Link};
 pub use cli::{Command, Place};
 pub use config::{Config, FILE_NAME, Shards, server_name};
 pub use daemon::{Daemon, Serve};
-pub use identity::{BadPin, Identity, IdentityError, Pin, parse_hex};
+pub use identity::{Identity, IdentityError, Pin};
 pub use location::Network;
 pub use node::{Node, Peer};
 pub use refused::Refused;

@@ -264,8 +264,8 @@ impl OfficerKey {
         let officer = plan::officer_key(file)?;
         let text = |field: &str| answer.json.get(field).and_then(Value::as_str).unwrap_or_default();
         let wrong = |why: &str| Fault::new(Blame::Ours, "officer.certificate", why.to_owned());
-        let vault = text("log").rsplit('/').next().and_then(holder::parse_hex).map(kit::Id16);
-        let vault = vault.ok_or_else(|| wrong("the log's name has no vault"))?;
+        let vault = text("log").rsplit('/').next().unwrap_or_default().parse();
+        let vault = vault.map_err(|_: kit::id::BadId| wrong("the log's name has no vault"))?;
         let key = keys::PersonKey::derive(text(field).as_bytes()).ok_or_else(|| wrong("no key"))?;
         let now = SystemClock.now();
         // A clock that is a little behind on a server is no reason to refuse.

@@ -6,7 +6,8 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use kit::{Blame, Fault, UtcOffset};
+use kit::id::BadId;
+use kit::{Blame, Digest, Fault, UtcOffset};
 use serde::{Deserialize, Serialize};
 
 use crate::staging::sync_folder;
@@ -207,7 +208,7 @@ impl Config {
     /// Where the servers are machines of their own.
     pub fn officer_key(&self) -> Option<Result<[u8; 32], String>> {
         let officer = self.officer.as_deref()?;
-        Some(holder::parse_hex(officer).ok_or_else(|| "officer: it must be 64 hexadecimal digits in lower case".into()))
+        Some(officer.parse().map(|Digest(bytes)| bytes).map_err(|e: BadId| format!("officer: {e}")))
     }
 
     /// Each server's folder.

@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use clap::Subcommand;
 use holder::wire::{self, Card, Member, Members, Message as _, Signed};
-use holder::{Identity, Link, Network, Pin, parse_hex, server_name};
+use holder::{Identity, Link, Network, Pin, server_name};
 use keys::{HolderPublicKey, Officer};
 use kit::format::Version;
-use kit::{Blame, Entropy, Fault, Id16, OsEntropy, SystemClock};
+use kit::id::BadId;
+use kit::{Blame, Digest, Entropy, Fault, Id16, OsEntropy, SystemClock};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -91,8 +92,13 @@ fn usage(text: String) -> Fault {
     Fault::new(Blame::Peer, "usage.plan", text)
 }
 
-fn hex(bytes: &[u8]) -> Zeroizing<String> {
-    Zeroizing::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+/// A secret, or a public key, as text; and back.
+fn hex(bytes: &[u8; 32]) -> Zeroizing<String> {
+    Zeroizing::new(Digest(*bytes).to_string())
+}
+
+fn secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
+    text.parse().map(|Digest(bytes)| Zeroizing::new(bytes)).ok()
 }
 
 impl Command {
@@ -149,7 +155,7 @@ pub fn write(
     let officer_folder = out.join(OFFICER_FOLDER);
     let text = Zeroizing::new(format!(
         "# The officer's key of {name}. Whoever has it lets servers, gateways and people in. Keep it offline.\n{}\n",
-        hex(seed.as_ref()).as_str()
+        hex(&seed).as_str()
     ));
     private(&officer_folder, OFFICER_KEY, text.as_bytes())?;
     let plan = Plan {
@@ -160,9 +166,11 @@ pub fn write(
         keys_needed: shape.keys_needed,
         servers: addresses
             .iter()
-            .map(|address| Server { address: *address, join_code: hex(random().as_ref()).to_string() })
+            .map(|address| Server { address: *address, join_code: hex(&random()).to_string() })
             .collect(),
     };
+    let (start, home) = ("holdfast-holder run --dir /var/lib/holdfast-holder", "/var/lib/holdfast-holder");
+    let holder_unit = unit("Holdfast holder", start, home, 4_096);
     for (number, server) in (1..).zip(&plan.servers) {
         let folder = out.join(server_name(number));
         holder::Config {
@@ -177,10 +185,12 @@ pub fn write(
         }
         .save(&folder)?;
         private(&folder, "RUNBOOK.md", server_runbook(name, number, server.address).as_bytes())?;
-        private(&folder, "holdfast-holder.service", HOLDER_UNIT.as_bytes())?;
+        private(&folder, "holdfast-holder.service", holder_unit.as_bytes())?;
     }
     private(&gateway, "RUNBOOK.md", gateway_runbook(name, addresses).as_bytes())?;
-    private(&gateway, "holdfast.service", GATEWAY_UNIT.as_bytes())?;
+    let start = "holdfast serve --data /var/lib/holdfast/data";
+    let gateway_unit = unit("Holdfast gateway", start, "/var/lib/holdfast", 16_384);
+    private(&gateway, "holdfast.service", gateway_unit.as_bytes())?;
     let text = toml::to_string_pretty(&plan).map_err(|e| failed(out, e))?;
     private(out, PLAN, text.as_bytes())
 }
@@ -194,8 +204,8 @@ fn private(folder: &Path, file: &str, bytes: &[u8]) -> Result<(), Fault> {
 pub fn officer_key(file: &Path) -> Result<Officer, Fault> {
     let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| failed(file, e))?);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-    let seed = line.and_then(parse_hex).ok_or_else(|| failed(file, "no line is 64 hexadecimal digits"))?;
-    Officer::from_seed(&Zeroizing::new(seed)).ok_or_else(|| failed(file, "no key"))
+    let seed = line.and_then(secret).ok_or_else(|| failed(file, "no line is 64 hexadecimal digits"))?;
+    Officer::from_seed(&seed).ok_or_else(|| failed(file, "no key"))
 }
 
 /// Founds the centre of a plan whose holders answer.
@@ -209,7 +219,7 @@ pub fn found(
     let file = folder.join(PLAN);
     let text = Zeroizing::new(fs::read_to_string(&file).map_err(|e| failed(&file, e))?);
     let plan: Plan = toml::from_str(&text).map_err(|e| failed(&file, e))?;
-    let vault = Id16(parse_hex(&plan.vault).ok_or_else(|| failed(&file, "vault: no 32 hexadecimal digits"))?);
+    let vault: Id16 = plan.vault.parse().map_err(|e: BadId| failed(&file, format!("vault: {e}")))?;
     let officer = officer_key(&folder.join(OFFICER_FOLDER).join(OFFICER_KEY))?;
     let servers = u8::try_from(plan.servers.len()).unwrap_or(u8::MAX);
     let new = NewCentre {
@@ -239,17 +249,18 @@ pub fn found(
     };
     let config = Config { officer: Some(plan.officer.clone()), ..Config::new(0) };
     let fleet = Fleet::of(&list, &identity)?;
+    let servers = fleet.servers();
     let made = new.found(
         data,
         vault,
-        fleet.servers(),
+        servers,
         config,
         |vkey| {
             list.log = vkey.to_string();
             let signed = list.sign(&officer);
             private(&gateway, MEMBERS, &signed)?;
             bring(&list, &signed, &identity, &network)?;
-            Ok(Site::Fleet(Fleet::of(&list, &identity)?, Signers::open(&gateway, vault)?))
+            Ok(Site::Fleet(fleet, Signers::open(&gateway, vault)?))
         },
         entropy,
     )?;
@@ -277,7 +288,7 @@ fn members(plan: &Plan, vault: Id16, identity: &Identity, network: &Network) -> 
 }
 
 fn card(server: &Server, number: u8, vault: Id16, identity: &Identity, network: &Network) -> Result<Member, String> {
-    let code = parse_hex(&server.join_code).ok_or("join_code: no 64 hexadecimal digits")?;
+    let code = secret(&server.join_code).ok_or("join_code: no 64 hexadecimal digits")?;
     let read = |pin: Option<Pin>| {
         let link = Link::new(server.address, identity, pin, Arc::new(SystemClock)).map_err(|e| e.to_string())?;
         let answer = network.wait(link.call(wire::CARD, Vec::new(), PATIENCE, Signed::MAX));
@@ -351,60 +362,14 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
     )
 }
 
-const HOLDER_UNIT: &str = "\
-[Unit]
-Description=Holdfast holder
-After=network-online.target
-Wants=network-online.target
-
-[Service]
-User=holdfast
-ExecStart=/usr/local/bin/holdfast-holder run --dir /var/lib/holdfast-holder
-Restart=always
-RestartSec=2
-LimitNOFILE=4096
-LimitCORE=0
-ReadWritePaths=/var/lib/holdfast-holder
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-RestrictAddressFamilies=AF_INET AF_INET6
-MemoryDenyWriteExecute=yes
-SystemCallFilter=@system-service
-UMask=0077
-
-[Install]
-WantedBy=multi-user.target
-";
-
-const GATEWAY_UNIT: &str = "\
-[Unit]
-Description=Holdfast gateway
-After=network-online.target
-Wants=network-online.target
-
-[Service]
-User=holdfast
-ExecStart=/usr/local/bin/holdfast serve --data /var/lib/holdfast/data
-Restart=always
-RestartSec=2
-LimitNOFILE=16384
-LimitCORE=0
-ReadWritePaths=/var/lib/holdfast
-ProtectSystem=strict
-ProtectHome=yes
-PrivateTmp=yes
-PrivateDevices=yes
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-RestrictAddressFamilies=AF_INET AF_INET6
-MemoryDenyWriteExecute=yes
-SystemCallFilter=@system-service
-UMask=0077
-
-[Install]
-WantedBy=multi-user.target
-";
+/// A systemd unit that lets the program reach its own folder and the network, and nothing else.
+fn unit(description: &str, start: &str, home: &str, files: u32) -> String {
+    format!(
+        "[Unit]\nDescription={description}\nAfter=network-online.target\nWants=network-online.target\n\n\
+         [Service]\nUser=holdfast\nExecStart=/usr/local/bin/{start}\nRestart=always\nRestartSec=2\n\
+         LimitNOFILE={files}\nLimitCORE=0\nReadWritePaths={home}\nProtectSystem=strict\nProtectHome=yes\n\
+         PrivateTmp=yes\nPrivateDevices=yes\nNoNewPrivileges=yes\nCapabilityBoundingSet=\n\
+         RestrictAddressFamilies=AF_INET AF_INET6\nMemoryDenyWriteExecute=yes\nSystemCallFilter=@system-service\n\
+         UMask=0077\n\n[Install]\nWantedBy=multi-user.target\n"
+    )
+}
