@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use kit::id::BadId;
-use kit::{Blame, Digest, Fault, Id16};
+use kit::{Blame, Digest, Fault, Id16, write_private};
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{Pin, write_private};
+use crate::identity::Pin;
 
 pub const FILE_NAME: &str = "holder.toml";
 /// A page of text.

@@ -5,14 +5,14 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use kit::Digest;
 use kit::id::BadId;
+use kit::{Digest, write_private};
 use minicbor::{Decode, Encode};
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::rustls;
@@ -171,16 +171,6 @@ fn read(dir: &Path, file: &'static str) -> Result<Vec<u8>, IdentityError> {
         return Err(IdentityError::TooLong { file, max: FILE_BYTES_MAX });
     }
     Ok(bytes)
-}
-
-/// A file for its owner alone, whole or not there, also where the power fails.
-pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension("new");
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&draft, path)?;
-    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
 fn algorithms(provider: &CryptoProvider) -> &WebPkiSupportedAlgorithms {

@@ -23,13 +23,13 @@ use keys::{
     Replays, SYSTEM_SUBJECT, Statement,
 };
 use kit::format::Version;
-use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, Timestamp};
+use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, Timestamp, write_private};
 use ledger::{AddCheckpoint, Vkey, WitnessRefusal};
 use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put};
 use minicbor::bytes::ByteVec;
 
 use crate::config::{Config, server_name};
-use crate::identity::{Identity, Pin, write_private};
+use crate::identity::{Identity, Pin};
 use crate::journal::Journal;
 use crate::refused::Refused;
 use crate::wire::{self, *};

@@ -10,10 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
+use kit::write_private;
 use minicbor::{Decode, Encode};
 
 use crate::call::Link;
-use crate::identity::{Identity, write_private};
+use crate::identity::Identity;
 use crate::node::Node;
 use crate::wire::{self, Member, Message, Status};
 

@@ -12,15 +12,13 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use kit::{Entropy, Timestamp};
+use kit::{Entropy, Timestamp, write_private};
 use ledger::{
     AddCheckpoint, Checkpoint, Cosignature, Cosigner, NOTE_BYTES_MAX, SignedCheckpoint, Vkey, WitnessRefusal,
     WitnessVkey, cosign, judge,
 };
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
-
-use crate::identity::write_private;
 
 const KEY: &str = "witness.key";
 const SEEN: &str = "seen";

@@ -17,13 +17,12 @@ use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
 use keys::{CustodianPackage, Holder, LocalHolder};
-use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp};
+use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
 use treatment::{Treatment, TreatmentList};
 use vault::location::{FolderLocation, Location, LocationError, Marker};
 use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
 
 use crate::config::Config;
-use crate::control::write_private;
 use crate::diagnose::explained;
 use crate::fleet::Fleet;
 use crate::signers::Signers;

@@ -358,7 +358,7 @@ impl Person {
                     signing_key(&key)?
                 } else {
                     let made = SigningKey::generate(&OsEntropy)?;
-                    control::write_private(&key, made.to_pem()?.as_bytes()).map_err(|e| unreadable(&key, e))?;
+                    kit::write_private(&key, made.to_pem()?.as_bytes()).map_err(|e| unreadable(&key, e))?;
                     made
                 };
                 let key = signing.public_key()?.to_string();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kit::{Blame, Entropy, Fault, Id16};
+use kit::{Blame, Entropy, Fault, Id16, write_private};
 use serde::{Deserialize, Serialize};
 
 use crate::acts::{self, Act, Answer};
@@ -162,17 +162,4 @@ fn read_frame<T: for<'de> Deserialize<'de>>(stream: &mut TcpStream) -> Result<T,
     let mut bytes = Vec::new();
     stream.take(u64::from(length)).read_to_end(&mut bytes).map_err(|e| failed("command", e))?;
     serde_json::from_slice(&bytes).map_err(|e| failed("command", e))
-}
-
-/// Writes a file that only this account can read.
-pub fn write_private(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut partial = file.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let _ = fs::remove_file(&partial);
-    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
-    out.write_all(bytes)?;
-    out.sync_all()?;
-    fs::rename(&partial, file)
 }

@@ -12,7 +12,7 @@ use chart::Chart;
 use clap::Subcommand;
 use keys::CustodianPackage;
 use kit::format::{self, Version};
-use kit::{Blame, Entropy, Fault, OsEntropy, Timestamp};
+use kit::{Blame, Entropy, Fault, OsEntropy, Timestamp, write_private};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 use qrcode::QrCode;
@@ -23,7 +23,6 @@ use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre};
-use crate::control::write_private;
 use crate::{Data, Output, commands};
 
 const LIST: &str = "custodian-proofs";

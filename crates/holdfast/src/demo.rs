@@ -6,13 +6,12 @@ use std::path::Path;
 use chart::Context;
 use drill::synthetic;
 use guard::{Purpose, Role, Sensitivity, Target};
-use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock};
+use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock, write_private};
 use treatment::{Enrolment, SignerRole, SigningKey};
 
 use crate::adopt::adopt;
 use crate::centre::{Centre, NewCentre, Shape};
 use crate::config::{Config, Patients};
-use crate::control::write_private;
 use crate::staging::{Begun, UNFINISHED};
 
 const NAME: &str = "Demo cancer centre";

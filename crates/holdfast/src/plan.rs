@@ -22,13 +22,12 @@ use holder::{Identity, Link, Network, Pin, server_name};
 use keys::{HolderPublicKey, Officer};
 use kit::format::Version;
 use kit::id::BadId;
-use kit::{Blame, Digest, Entropy, Fault, Id16, OsEntropy, SystemClock};
+use kit::{Blame, Digest, Entropy, Fault, Id16, OsEntropy, SystemClock, write_private};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::centre::{Made, NewCentre, Shape, Site};
 use crate::config::Config;
-use crate::control::write_private;
 use crate::fleet::{Fleet, MEMBERS};
 use crate::signers::{self, Signers};
 use crate::staging::Begun;

@@ -187,7 +187,7 @@ impl Serve {
         }
         let ready: serde_json::Value = ready.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         if let Some(file) = &self.ready_file {
-            control::write_private(file, ready.to_string().as_bytes())
+            kit::write_private(file, ready.to_string().as_bytes())
                 .map_err(|e| Fault::new(Blame::Configuration, "serve.ready-file", e.to_string()))?;
         }
         Ok(())

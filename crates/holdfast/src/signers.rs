@@ -13,11 +13,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use chart::Chart;
 use keys::{Certificate, PersonKey, Proof, Prover, SESSION_LIFE_MS_MAX, Signer, Statement};
-use kit::{Blame, Clock, Entropy, Fault, Id16, OsEntropy, SystemClock};
+use kit::{Blame, Clock, Entropy, Fault, Id16, OsEntropy, SystemClock, write_private};
 use zeroize::Zeroizing;
 
 use crate::centre;
-use crate::control::write_private;
 
 const LIST: &str = "person-certificates";
 const KIND: &str = "centre.certificate";

@@ -312,6 +312,41 @@ fn a_plan_is_founded_once_all_servers_answer_and_not_by_a_foreign_one() {
     assert!(!fs::exists(site.data()).unwrap(), "nothing is left");
 }
 
+/// A disk that was set back shows the past and believes it; the other servers remember what it said.
+#[test]
+fn a_server_whose_disk_was_set_back_is_noticed_by_the_others() {
+    const BACK: usize = 4;
+    let fleet = Fleet::found();
+    let older = fleet.site.0.path().join("older");
+    fleet.kill(BACK);
+    let copied = Command::new("cp").arg("-a").arg(fleet.folder(BACK)).arg(&older).status().unwrap();
+    assert!(copied.success());
+    fleet.start(BACK);
+    fleet.wait_for_all();
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    for number in 0..5 {
+        keep(&server, &token, number).unwrap();
+    }
+    server.stop();
+    let journals = || -> Vec<String> {
+        let of = |at| fs::read_to_string(fleet.folder(at).join("journal.log")).unwrap();
+        (0..SERVERS).filter(|at| *at != BACK).map(of).collect()
+    };
+    // Each has looked once more since: what it saw then is what it compares with.
+    thread::sleep(Duration::from_secs(12));
+    assert!(!journals().iter().any(|journal| journal.contains("holder.rolled-back")), "nobody was set back so far");
+    fleet.kill(BACK);
+    fs::remove_dir_all(fleet.folder(BACK)).unwrap();
+    fs::rename(&older, fleet.folder(BACK)).unwrap();
+    fleet.start(BACK);
+    let begun = Instant::now();
+    while !journals().iter().all(|journal| journal.contains("holder.rolled-back server 5 was set back")) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", journals()[0]);
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
 /// Each drill on machines of their own holds, and rings where it was built to fail.
 #[test]
 fn drills_on_machines_hold_and_their_twins_ring() {
