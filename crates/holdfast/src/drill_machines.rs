@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,8 +73,12 @@ impl MachineBuilder for Real {
     }
 }
 
+/// Ports that are free at an address of this fleet's own in the loopback network: at 127.0.0.1 another fleet, or anybody's
+/// outgoing connection, may take one before its holder does.
 fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Fault> {
-    let listeners: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    let [a, b, c, ..] = OsEntropy.id();
+    let own = Ipv4Addr::new(127, a, b, c.clamp(2, 254));
+    let listeners: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind((own, 0))).collect();
     let listeners = listeners.map_err(|e| failed("a free port", e))?;
     listeners.iter().map(|listener| listener.local_addr().map_err(|e| failed("a free port", e))).collect()
 }

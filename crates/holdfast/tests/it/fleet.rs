@@ -1,7 +1,7 @@
 //! A centre on fourteen holders, each a process of its own: founded by the plan, and what it bears.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Mutex;
@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kit::{Entropy as _, OsEntropy};
 use serde_json::Value;
 
 use super::{Server, Site, exchange, get};
@@ -27,8 +28,10 @@ impl Fleet {
     /// Planned, each holder initialised and running, the centre founded.
     fn found() -> Self {
         let site = Site::new();
-        // Free now; nobody else asks for these numbers within the next second.
-        let free: Vec<TcpListener> = (0..SERVERS).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        // At an address of its own in the loopback network: at 127.0.0.1 another fleet may take a port first.
+        let [a, b, c, ..] = OsEntropy.id();
+        let own = Ipv4Addr::new(127, a, b, c.clamp(2, 254));
+        let free: Vec<TcpListener> = (0..SERVERS).map(|_| TcpListener::bind((own, 0)).unwrap()).collect();
         let addresses: Vec<String> = free.iter().map(|one| one.local_addr().unwrap().to_string()).collect();
         drop(free);
         let plan = site.path("plan");
