@@ -1,7 +1,7 @@
 //! `cargo xtask bench vault`: our vault, Tahoe-LAFS and the machine itself, side by side in one run.
 //!
 //! Both stores cut into 3 of 14, write to the same disk, and are measured in turns, round by round, so that whatever
-//! else the machine does falls on both. It measures what a client waits for. What it doesn't: a network (all on
+//! else the machine does falls on both; while one is measured, the other one's processes are stopped. It measures what a client waits for. What it doesn't: a network (all on
 //! loopback), disks of their own for the fourteen, cold caches (what is fetched was just kept). Tahoe-LAFS 1.20 never
 //! syncs what it stores and answers all the same; we sync before we answer. Its nodes speak HTTP, as it comes, or with
 //! `--foolscap` its older protocol, which was the faster of the two for small records, and no slower for large objects.
@@ -43,6 +43,9 @@ const AIM_MACHINE: f64 = 0.5;
 
 /// A store under measurement. Each call returns the seconds it took, after what came back was compared.
 trait Store {
+    /// While the other one is measured, this one stands still: sixteen idle processes of Tahoe-LAFS keep a core busy.
+    fn pause(&self, paused: bool) -> Result<()>;
+
     /// Keeps one object of `bytes`, then fetches it.
     fn large(&mut self, bytes: usize) -> Result<(f64, f64)>;
 
@@ -111,10 +114,13 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let mut keep_small = Row::new("keep 8 KiB, 16 writers", "records/s", AIM_SMALL);
     let mut fetch_small = Row::new("fetch 8 KiB, 16 readers", "records/s", AIM_SMALL);
     let mut limits = Limits::default();
+    ours.pause(true)?;
+    theirs.pause(true)?;
     for round in 1..=rounds {
         let start = Instant::now();
         let mb = LARGE_BYTES as f64 / 1e6;
         let mut measure = |store: &mut dyn Store, records: usize, side: fn(&mut Row) -> &mut Vec<f64>| -> Result<()> {
+            store.pause(false)?;
             settle()?;
             let (keep, fetch) = store.large(LARGE_BYTES)?;
             side(&mut keep_large).push(mb / keep);
@@ -123,7 +129,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             let (keep, fetch) = store.small(SMALL_BYTES, records, WRITERS)?;
             side(&mut keep_small).push(records as f64 / keep);
             side(&mut fetch_small).push(records as f64 / fetch);
-            Ok(())
+            store.pause(true)
         };
         // Who goes first changes with every round.
         if round % 2 == 1 {
@@ -134,7 +140,9 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
             measure(&mut theirs, SMALL_RECORDS_TAHOE, |row| &mut row.tahoe)?;
         }
         settle()?;
+        ours.pause(false)?;
         limits.push(ours.limits(LARGE_BYTES)?, mb);
+        ours.pause(true)?;
         eprintln!("round {round} of {rounds}: {:.0} s", start.elapsed().as_secs_f64());
     }
     drop(theirs);

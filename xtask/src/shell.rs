@@ -87,6 +87,15 @@ pub(crate) fn bounded(command: &mut Command, log: &Path, limit: Duration) -> Res
 /// A process that doesn't outlive us: killed by its id and waited for, on every way out.
 pub(crate) struct Guarded(pub(crate) Child);
 
+impl Guarded {
+    /// Stops these processes where they are, or lets them go on.
+    pub(crate) fn pause<'a>(processes: impl IntoIterator<Item = &'a Self>, paused: bool) -> Result<()> {
+        let signal = if paused { "-STOP" } else { "-CONT" };
+        let ids: Vec<String> = processes.into_iter().map(|process| process.0.id().to_string()).collect();
+        capture(command("sh").args(["-c", &format!("kill {signal} {}", ids.join(" "))])).map(drop)
+    }
+}
+
 impl Drop for Guarded {
     fn drop(&mut self) {
         // Either fails only where the process has ended already.

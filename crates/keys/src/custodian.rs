@@ -94,7 +94,7 @@ impl RecoveryKey {
 
     /// Opens a record's data key, erased or not: what erases her from the custodians is the turn of the key epoch.
     pub fn open(&self, record: &KeyRecord, batch: &Batch) -> Result<DataKey, KeysError> {
-        record.check_in(batch)?;
+        record.check_recovery_in(batch)?;
         let binding = Binding::of(record, Seat::of(batch, RECOVERY));
         self.contexts
             .of(&self.private, batch, RECOVERY)

@@ -85,6 +85,7 @@ impl Dealer {
             digests: (1..).zip(&shares).map(|(number, share)| share_digest(&salt, number, share)).collect(),
             commitment: commitment(&salt, subject, key.bytes()),
             recovery: seal(&self.recovery, RECOVERY, key.bytes())?,
+            recovery_batch: None,
         })
     }
 }

@@ -142,6 +142,17 @@ pub enum HolderError {
     NotMine { number: u8, n: u8 },
     #[error("holder {number} has no key of epoch {wanted}, its own is {own}")]
     Epoch { number: u8, wanted: u32, own: u32 },
+    #[error("holder {number} has begun no turn to epoch {wanted}")]
+    NoTurn { number: u8, wanted: u32 },
+    #[error("holder {number}: the batch does not carry its own encapsulation: it seals to nobody else's")]
+    NotOwn { number: u8 },
+    #[error(
+        "holder {number} has found {found} living subjects under its next key, the order names {wanted}, or others: it \
+         keeps its old key"
+    )]
+    NotConfirmed { number: u8, found: u64, wanted: u64 },
+    #[error("holder {number}: the order to turn is not signed by the centre's officer, or is another centre's")]
+    NotOrdered { number: u8 },
     #[error("holder {number}: {what} has {found} bytes, the maximum is {max}")]
     TooLong { number: u8, what: &'static str, found: usize, max: usize },
 
@@ -164,7 +175,7 @@ pub enum HolderError {
     Locked,
     #[error("{file} has mode {mode:o}: others than its owner may read it")]
     Readable { file: &'static str, mode: u32 },
-    #[error("holder {number} refuses {max} subjects already, the most that it keeps between two epochs")]
+    #[error("holder {number} refuses {max} subjects already, the most that it keeps")]
     Full { number: u8, max: usize },
     #[error("{file}: {source}")]
     Storage { file: &'static str, source: io::Error },
@@ -175,7 +186,14 @@ impl Explain for HolderError {
         match self {
             Self::Erased { .. } => Blame::Absent,
             Self::OverBudget { .. } | Self::Unproven { .. } => Blame::Forbidden,
-            Self::NoPatient { .. } | Self::NotMine { .. } | Self::Epoch { .. } | Self::TooLong { .. } => Blame::Peer,
+            Self::NoPatient { .. }
+            | Self::NotMine { .. }
+            | Self::Epoch { .. }
+            | Self::NoTurn { .. }
+            | Self::NotOwn { .. }
+            | Self::NotConfirmed { .. }
+            | Self::TooLong { .. } => Blame::Peer,
+            Self::NotOrdered { .. } => Blame::Forbidden,
             Self::Format(_) | Self::Sealed { .. } | Self::Damaged { .. } => Blame::Integrity,
             Self::Unreachable { .. }
             | Self::Exists { .. }
@@ -194,6 +212,10 @@ impl Explain for HolderError {
             Self::NoPatient { .. } => "keys.holder-no-patient",
             Self::NotMine { .. } => "keys.holder-not-mine",
             Self::Epoch { .. } => "keys.holder-epoch",
+            Self::NoTurn { .. } => "keys.holder-no-turn",
+            Self::NotOwn { .. } => "keys.holder-not-own",
+            Self::NotConfirmed { .. } => "keys.holder-not-confirmed",
+            Self::NotOrdered { .. } => "keys.holder-not-ordered",
             Self::TooLong { .. } => "keys.holder-too-long",
             Self::Format(_) => "keys.holder-format",
             Self::Sealed { .. } => "keys.holder-sealed",
@@ -213,7 +235,8 @@ impl Explain for HolderError {
             Self::Exists { .. } => "Open the folder that is there, or choose an empty one.",
             Self::Locked => "Stop the other process; two of them would overwrite each other's refusals.",
             Self::Readable { .. } => "Set the file's mode to 600, and ask who may have read it.",
-            Self::Full { .. } => "Turn the key epoch: it makes the erasures final and empties the list.",
+            Self::Full { .. } => "No centre erases so many: find out who does.",
+            Self::NotConfirmed { .. } => "Nothing was destroyed; begin the turn again, it goes on where it stopped.",
             _ => return None,
         })
     }

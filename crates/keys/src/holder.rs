@@ -14,6 +14,7 @@ use crate::proof::Proof;
 use crate::record::{Batch, KeyRecord};
 use crate::seal::{self, PUBLIC_KEY_BYTES};
 use crate::secret::Share;
+use crate::turn::{Resealed, TurnOrder};
 
 /// What a holder is asked: whose key, and for the holder's own account who wants it, why, and when.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,28 @@ pub trait Holder: Send + Sync {
 
     /// How many shares this holder has opened since it was made.
     fn opened(&self) -> u64;
+
+    /// It has this key: the one in use, or the next epoch's beside it.
+    fn has_key(&self, key: &HolderPublicKey) -> bool {
+        self.public_key() == *key
+    }
+
+    /// Makes the key of the next epoch beside the one in use, and gives its public half. Doing it twice makes one key.
+    fn begin_turn(&self) -> Result<HolderPublicKey, HolderError>;
+
+    /// Its encapsulation to itself, to the next epoch's key, for the batch with this id; the same each time.
+    fn own_encapsulation(&self, batch: Id16) -> Result<Vec<u8>, HolderError>;
+
+    /// Seals its own shares of `records`, all of batch `from`, again to its next epoch's key, in batch `to`; none for who is
+    /// refused. At most [`RESEALED_AT_ONCE`](crate::RESEALED_AT_ONCE) at once.
+    fn reseal(&self, from: &Batch, to: &Batch, records: &[KeyRecord]) -> Result<Vec<Resealed>, HolderError>;
+
+    /// That its own shares of these records, as they are stored now, open with the next epoch's key. It gives nothing away.
+    fn confirm(&self, batch: &Batch, records: &[KeyRecord]) -> Result<(), HolderError>;
+
+    /// Destroys the old epoch's key, where exactly the order's subjects were confirmed since the turn began or the holder
+    /// was started. Doing it twice is no error.
+    fn finish_turn(&self, order: &TurnOrder) -> Result<(), HolderError>;
 }
 
 /// A holder that is known but cannot be asked: its server is down or lost. It keeps its number's place in the keyring.
@@ -85,6 +108,26 @@ impl Holder for AbsentHolder {
 
     fn opened(&self) -> u64 {
         0
+    }
+
+    fn begin_turn(&self) -> Result<HolderPublicKey, HolderError> {
+        Err(HolderError::Unreachable { number: self.0.number })
+    }
+
+    fn own_encapsulation(&self, _: Id16) -> Result<Vec<u8>, HolderError> {
+        Err(HolderError::Unreachable { number: self.0.number })
+    }
+
+    fn reseal(&self, _: &Batch, _: &Batch, _: &[KeyRecord]) -> Result<Vec<Resealed>, HolderError> {
+        Err(HolderError::Unreachable { number: self.0.number })
+    }
+
+    fn confirm(&self, _: &Batch, _: &[KeyRecord]) -> Result<(), HolderError> {
+        Err(HolderError::Unreachable { number: self.0.number })
+    }
+
+    fn finish_turn(&self, _: &TurnOrder) -> Result<(), HolderError> {
+        Err(HolderError::Unreachable { number: self.0.number })
     }
 }
 

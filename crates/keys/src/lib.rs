@@ -21,6 +21,7 @@ mod record;
 mod seal;
 mod secret;
 mod shamir;
+mod turn;
 mod words;
 
 pub use custodian::{CUSTODIANS_MAX, CustodianPackage, RecoveryKey, RecoveryPublicKey, answer_challenge, new_identity};
@@ -37,4 +38,5 @@ pub use proof::{
 };
 pub use record::{Batch, KeyRecord};
 pub use secret::{DataKey, Share};
+pub use turn::{RESEALED_AT_ONCE, Resealed, Turn, TurnOrder, turned_batch, turned_record};
 pub use words::{identity_of_words, words_of_identity};

@@ -4,34 +4,38 @@ use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use kit::limits::SERVERS_MAX;
-use kit::{Entropy, Id16};
+use kit::{Entropy, Id16, OsEntropy};
 use minicbor::{Decode, Encode};
 use zeroize::Zeroizing;
 
 use crate::error::HolderError;
 use crate::format::{self, FormatError, Version, within};
 use crate::holder::{Holder, HolderPublicKey, OpenRequest, SYSTEM_SUBJECT};
-use crate::record::share_digest;
-use crate::seal::{self, Binding, Contexts, PrivateKey, Seat, digest};
+use crate::record::{Batch, KeyRecord, share_digest};
+use crate::seal::{self, Binding, Context, Contexts, PrivateKey, Seat, digest};
 use crate::secret::{SECRET_BYTES, Share};
 use crate::shamir::Secret;
+use crate::turn::{RESEALED_AT_ONCE, Resealed, TurnOrder};
 
 /// The key epoch of a holder that has just been made: deal to it with this epoch.
 pub const FIRST_EPOCH: u32 = 1;
 
 const KEY: &str = "holder.key";
-const KEY_NEW: &str = "holder.key.new";
+/// The next epoch's, while a turn is under way.
+const KEY_NEXT: &str = "holder.key.next";
 const REFUSED: &str = "refused.log";
 const OPENED: &str = "opened.count";
 
 /// 32 bytes of secret, and a few of version, number, epoch and heads.
 const KEY_BYTES_MAX: usize = 64;
-/// Subjects refused in one key epoch: 32 MiB of log and some more of memory. A turn of the epoch empties it.
+/// Subjects refused: 32 MiB of log and some more of memory.
 const REFUSED_MAX: usize = 1 << 20;
+/// Subjects that a turn of the epoch confirms: 16 bytes of memory each, and some.
+const CONFIRMED_MAX: usize = 1 << 24;
 /// A person's or a purpose's name in a request. Nothing reads more of them.
 const NAME_BYTES_MAX: usize = 256;
 /// Openings between two fdatasyncs of the count. A killed process loses none of them (the kernel has each); a power
@@ -65,13 +69,55 @@ struct State {
     unsynced: u64,
 }
 
-/// A holder whose server is this process. One process at a time holds a folder.
-pub struct LocalHolder {
-    number: u8,
+/// One epoch's key.
+struct EpochKey {
     epoch: u32,
+    seed: Secret,
     private: PrivateKey,
     public: HolderPublicKey,
     contexts: Contexts,
+}
+
+impl EpochKey {
+    fn read(dir: &Path, file: &'static str) -> Result<(u8, Self), HolderError> {
+        let KeyFile { number, epoch, seed, .. } = read_key(dir, file)?;
+        let private = seal::private_key(&seed).ok_or(FormatError::Invalid { place: file, what: "the seed" })?;
+        let public = HolderPublicKey::new(number, epoch, &seal::public_key(&private));
+        Ok((number, Self { epoch, seed, private, public, contexts: Contexts::default() }))
+    }
+
+    /// Makes one and writes it.
+    fn make(dir: &Path, file: &'static str, number: u8, epoch: u32, entropy: &dyn Entropy) -> Result<Self, HolderError> {
+        let mut seed = Zeroizing::new([0; SECRET_BYTES]);
+        entropy.fill(seed.as_mut());
+        let key = KeyFile { version: Version, number, epoch, seed };
+        write_key(dir, file, &Zeroizing::new(format::encode(&key))).map_err(storage(file))?;
+        Ok(Self::read(dir, file)?.1)
+    }
+
+    /// This holder's own share of a record.
+    fn share(&self, number: u8, batch: &Batch, record: &KeyRecord) -> Option<Secret> {
+        let place = usize::from(number) - 1;
+        let binding = Binding::of(record, Seat::of(batch, number));
+        let context = self.contexts.of(&self.private, batch, number)?;
+        let share = context.open(&binding, record.shares.get(place)?)?;
+        // An altered digest must not make this holder look like a liar.
+        (record.digests.get(place) == Some(&share_digest(&record.salt, number, &share))).then_some(share)
+    }
+}
+
+/// The key in use, and while a turn is under way the next one, with whom it was found to open.
+struct Epochs {
+    now: Arc<EpochKey>,
+    next: Option<Arc<EpochKey>>,
+    confirmed: HashSet<Id16>,
+}
+
+/// A holder whose server is this process. One process at a time holds a folder.
+pub struct LocalHolder {
+    dir: PathBuf,
+    number: u8,
+    epochs: RwLock<Epochs>,
     /// Also the folder's lock.
     log: File,
     count: File,
@@ -86,6 +132,11 @@ impl LocalHolder {
     /// Makes the folder (which may exist, but may hold no holder) and the holder in it. The key is written last: a
     /// folder without one was never a holder, and init may be repeated.
     pub fn init(dir: &Path, number: u8, entropy: &dyn Entropy) -> Result<Self, HolderError> {
+        Self::init_in(dir, number, FIRST_EPOCH, entropy)
+    }
+
+    /// As [`Self::init`], in the epoch of the others: it takes the place of one that is lost.
+    pub fn init_in(dir: &Path, number: u8, epoch: u32, entropy: &dyn Entropy) -> Result<Self, HolderError> {
         within("holder", "the number", usize::from(number), 1, SERVERS_MAX)?;
         DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(storage("the holder's folder"))?;
         let log = lock(dir, true)?;
@@ -98,35 +149,35 @@ impl LocalHolder {
         let count = private_file().create(true).truncate(true).open(dir.join(OPENED)).map_err(storage(OPENED))?;
         write_count(&count, number, 0).and_then(|()| count.sync_all()).map_err(storage(OPENED))?;
 
-        let mut seed = Zeroizing::new([0; SECRET_BYTES]);
-        entropy.fill(seed.as_mut());
-        let key = KeyFile { version: Version, number, epoch: FIRST_EPOCH, seed };
-        write_key(dir, &Zeroizing::new(format::encode(&key))).map_err(storage(KEY))?;
+        EpochKey::make(dir, KEY, number, epoch, entropy)?;
         drop(log);
         Self::open(dir)
     }
 
     pub fn open(dir: &Path) -> Result<Self, HolderError> {
         let log = lock(dir, false)?;
-        let KeyFile { number, epoch, seed, .. } = read_key(dir)?;
-        let private = seal::private_key(&seed).ok_or(FormatError::Invalid { place: KEY, what: "the seed" })?;
-        let public = HolderPublicKey::new(number, epoch, &seal::public_key(&private));
+        let (number, now) = EpochKey::read(dir, KEY)?;
+        let next = match dir.join(KEY_NEXT).try_exists().map_err(storage(KEY_NEXT))? {
+            true => Some(EpochKey::read(dir, KEY_NEXT)?).filter(|(owner, next)| *owner == number && next.epoch > now.epoch),
+            false => None,
+        };
+        let next = next.map(|(_, next)| Arc::new(next));
+        let epochs = RwLock::new(Epochs { now: Arc::new(now), next, confirmed: HashSet::new() });
         let (refused, check) = read_log(&log, number)?;
         let count = private_file().open(dir.join(OPENED)).map_err(storage(OPENED))?;
         let opened = read_count(&count, number)?;
         let state = Mutex::new(State { refused, check, opened, unsynced: 0 });
-        Ok(Self { number, epoch, private, public, contexts: Contexts::default(), log, count, state })
+        Ok(Self { dir: dir.to_owned(), number, epochs, log, count, state })
     }
 
     /// Reads what a start would read, and changes nothing: so that a holder which is open is known to open again. Gives
     /// its public key.
     pub fn look(dir: &Path) -> Result<HolderPublicKey, HolderError> {
         let log = File::open(dir.join(REFUSED)).map_err(storage(REFUSED))?;
-        let KeyFile { number, epoch, seed, .. } = read_key(dir)?;
-        let private = seal::private_key(&seed).ok_or(FormatError::Invalid { place: KEY, what: "the seed" })?;
+        let (number, now) = EpochKey::read(dir, KEY)?;
         read_log(&log, number)?;
         read_count(&File::open(dir.join(OPENED)).map_err(storage(OPENED))?, number)?;
-        Ok(HolderPublicKey::new(number, epoch, &seal::public_key(&private)))
+        Ok(now.public)
     }
 
     /// How many subjects this holder refuses.
@@ -150,10 +201,37 @@ impl LocalHolder {
         if number > record.n {
             return Err(HolderError::NotMine { number, n: record.n });
         }
-        if batch.epoch != self.epoch {
-            return Err(HolderError::Epoch { number, wanted: batch.epoch, own: self.epoch });
-        }
         Ok(())
+    }
+
+    fn epochs(&self) -> RwLockReadGuard<'_, Epochs> {
+        self.epochs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key of a batch's epoch: the one in use, or the next.
+    fn key_of(&self, batch: &Batch) -> Result<Arc<EpochKey>, HolderError> {
+        let epochs = self.epochs();
+        let found = [Some(&epochs.now), epochs.next.as_ref()].into_iter().flatten().find(|key| key.epoch == batch.epoch);
+        let wrong = HolderError::Epoch { number: self.number, wanted: batch.epoch, own: epochs.now.epoch };
+        found.map(Arc::clone).ok_or(wrong)
+    }
+
+    /// The next epoch's key, where a turn to `wanted` is under way.
+    fn next(&self, wanted: u32) -> Result<Arc<EpochKey>, HolderError> {
+        let next = self.epochs().next.clone().filter(|next| next.epoch == wanted);
+        next.ok_or(HolderError::NoTurn { number: self.number, wanted })
+    }
+
+    fn check_all(&self, batch: &Batch, records: &[KeyRecord]) -> Result<(), HolderError> {
+        let number = self.number;
+        if records.len() > RESEALED_AT_ONCE {
+            let (what, found, max) = ("the list of records", records.len(), RESEALED_AT_ONCE);
+            return Err(HolderError::TooLong { number, what, found, max });
+        }
+        records.iter().try_for_each(|record| match record.check_in(batch) {
+            Ok(()) if number > record.n => Err(HolderError::NotMine { number, n: record.n }),
+            checked => Ok(checked?),
+        })
     }
 }
 
@@ -163,25 +241,102 @@ impl Holder for LocalHolder {
     }
 
     fn public_key(&self) -> HolderPublicKey {
-        self.public.clone()
+        self.epochs().now.public.clone()
+    }
+
+    fn has_key(&self, key: &HolderPublicKey) -> bool {
+        let epochs = self.epochs();
+        epochs.now.public == *key || epochs.next.as_ref().is_some_and(|next| next.public == *key)
+    }
+
+    fn begin_turn(&self) -> Result<HolderPublicKey, HolderError> {
+        let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
+        if epochs.next.is_none() {
+            let epoch = epochs.now.epoch.saturating_add(1);
+            let next = EpochKey::make(&self.dir, KEY_NEXT, self.number, epoch, &OsEntropy)?;
+            epochs.next = Some(Arc::new(next));
+            epochs.confirmed.clear();
+        }
+        let next = epochs.next.as_ref().map(|next| next.public.clone());
+        next.ok_or(HolderError::NoTurn { number: self.number, wanted: epochs.now.epoch })
+    }
+
+    fn own_encapsulation(&self, batch: Id16) -> Result<Vec<u8>, HolderError> {
+        let number = self.number;
+        let next = self.epochs().next.clone().ok_or(HolderError::NoTurn { number, wanted: 0 })?;
+        own_encapsulation(&next, batch, number)
+    }
+
+    fn reseal(&self, from: &Batch, to: &Batch, records: &[KeyRecord]) -> Result<Vec<Resealed>, HolderError> {
+        let number = self.number;
+        self.check_all(from, records)?;
+        to.check()?;
+        let (old, next) = (self.key_of(from)?, self.next(to.epoch)?);
+        // Whoever made an encapsulation could open what is sealed in it.
+        let own = own_encapsulation(&next, to.id, number)?;
+        if to.encapsulations.get(usize::from(number) - 1).is_none_or(|theirs| **theirs != own) {
+            return Err(HolderError::NotOwn { number });
+        }
+        let context = next.contexts.of(&next.private, to, number).ok_or(HolderError::NotOwn { number })?;
+        let refused = |subject| self.state().refused.contains(subject);
+        records
+            .iter()
+            .map(|record| {
+                if refused(&record.subject) {
+                    return Ok(None);
+                }
+                let share = old.share(number, from, record).ok_or(HolderError::Sealed { number })?;
+                let sealed = context.seal(&Binding::of(record, Seat::of(to, number)), &share);
+                sealed.map(|sealed| Some(sealed.into())).ok_or(HolderError::Sealed { number })
+            })
+            .collect()
+    }
+
+    fn confirm(&self, batch: &Batch, records: &[KeyRecord]) -> Result<(), HolderError> {
+        let number = self.number;
+        self.check_all(batch, records)?;
+        let next = self.next(batch.epoch)?;
+        for record in records {
+            next.share(number, batch, record).ok_or(HolderError::Sealed { number })?;
+        }
+        let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
+        let found = epochs.confirmed.len() + records.len();
+        if found > CONFIRMED_MAX {
+            let (what, max) = ("the list of living subjects", CONFIRMED_MAX);
+            return Err(HolderError::TooLong { number, what, found, max });
+        }
+        epochs.confirmed.extend(records.iter().map(|record| record.subject));
+        Ok(())
+    }
+
+    fn finish_turn(&self, order: &TurnOrder) -> Result<(), HolderError> {
+        let (number, turn) = (self.number, &order.turn);
+        let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
+        if epochs.now.epoch == turn.epoch {
+            return Ok(());
+        }
+        let next = epochs.next.clone().filter(|next| next.epoch == turn.epoch);
+        let next = next.ok_or(HolderError::NoTurn { number, wanted: turn.epoch })?;
+        if !turn.is_of(epochs.confirmed.iter().copied()) {
+            let found = epochs.confirmed.len() as u64;
+            return Err(HolderError::NotConfirmed { number, found, wanted: turn.subjects });
+        }
+        destroy_old_key(&self.dir).map_err(storage(KEY))?;
+        epochs.now = next;
+        epochs.next = None;
+        epochs.confirmed.clear();
+        Ok(())
     }
 
     fn open_share(&self, request: &OpenRequest<'_>) -> Result<Share, HolderError> {
         self.check(request)?;
         let (number, record) = (self.number, request.record);
+        let key = self.key_of(request.batch)?;
         let erased = HolderError::Erased { number };
         if self.state().refused.contains(&record.subject) {
             return Err(erased);
         }
-        let place = usize::from(number) - 1;
-        let binding = Binding::of(record, Seat::of(request.batch, number));
-        let share = self
-            .contexts
-            .of(&self.private, request.batch, number)
-            .and_then(|context| context.open(&binding, record.shares.get(place)?))
-            // An altered digest must not make this holder look like a liar.
-            .filter(|share| record.digests.get(place) == Some(&share_digest(&record.salt, number, share)))
-            .ok_or(HolderError::Sealed { number })?;
+        let share = key.share(number, request.batch, record).ok_or(HolderError::Sealed { number })?;
         let mut state = self.state();
         // Again, under the lock that counts: an erasure may have come in between.
         if state.refused.contains(&record.subject) {
@@ -246,28 +401,49 @@ fn lock(dir: &Path, create: bool) -> Result<File, HolderError> {
     Ok(log)
 }
 
-fn write_key(dir: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = private_file().create(true).truncate(true).open(dir.join(KEY_NEW))?;
+fn own_encapsulation(next: &EpochKey, batch: Id16, number: u8) -> Result<Vec<u8>, HolderError> {
+    let seat = Seat { batch, epoch: next.epoch, number };
+    next.public
+        .hpke()
+        .ok()
+        .and_then(|public| Context::encapsulate_to_self(&next.seed, &public, seat))
+        .ok_or(HolderError::Sealed { number })
+}
+
+/// Puts the next epoch's key in the old one's place, then writes over what the old one's file held. What a file system or
+/// a disk keeps beside that is out of reach here.
+fn destroy_old_key(dir: &Path) -> io::Result<()> {
+    let mut old = private_file().open(dir.join(KEY))?;
+    fs::rename(dir.join(KEY_NEXT), dir.join(KEY))?;
+    File::open(dir)?.sync_all()?;
+    let len = usize::try_from(old.metadata()?.len()).unwrap_or(KEY_BYTES_MAX).min(KEY_BYTES_MAX);
+    old.write_all(&vec![0; len])?;
+    old.sync_all()
+}
+
+fn write_key(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let new = dir.join(format!("{name}.new"));
+    let mut file = private_file().create(true).truncate(true).open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     let folder = File::open(dir)?;
     folder.sync_all()?;
-    fs::rename(dir.join(KEY_NEW), dir.join(KEY))?;
+    fs::rename(new, dir.join(name))?;
     folder.sync_all()?;
     // The folder's own name stands in its parent.
     dir.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), |parent| File::open(parent)?.sync_all())
 }
 
-fn read_key(dir: &Path) -> Result<KeyFile, HolderError> {
-    let file = File::open(dir.join(KEY)).map_err(storage(KEY))?;
-    let mode = file.metadata().map_err(storage(KEY))?.permissions().mode() & 0o777;
+fn read_key(dir: &Path, name: &'static str) -> Result<KeyFile, HolderError> {
+    let file = File::open(dir.join(name)).map_err(storage(name))?;
+    let mode = file.metadata().map_err(storage(name))?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
-        return Err(HolderError::Readable { file: KEY, mode });
+        return Err(HolderError::Readable { file: name, mode });
     }
     let mut bytes = Zeroizing::new(Vec::with_capacity(KEY_BYTES_MAX + 1));
-    file.take(KEY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(storage(KEY))?;
-    let key: KeyFile = format::decode(KEY, &bytes, KEY_BYTES_MAX)?;
-    within(KEY, "the number", usize::from(key.number), 1, SERVERS_MAX)?;
+    file.take(KEY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(storage(name))?;
+    let key: KeyFile = format::decode(name, &bytes, KEY_BYTES_MAX)?;
+    within(name, "the number", usize::from(key.number), 1, SERVERS_MAX)?;
     Ok(key)
 }
 

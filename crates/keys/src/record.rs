@@ -83,6 +83,9 @@ pub struct KeyRecord {
     /// The data key itself, sealed to the recovery party.
     #[n(9)]
     pub recovery: ByteArray<SEALED_BYTES>,
+    /// The batch in which it was sealed to the recovery party, where the holders have sealed their shares again since.
+    #[n(10)]
+    pub recovery_batch: Option<Id16>,
 }
 
 impl KeyRecord {
@@ -98,6 +101,11 @@ impl KeyRecord {
         Ok(record)
     }
 
+    /// The batch that opens its last field, for the recovery party.
+    pub fn recovery_batch(&self) -> Id16 {
+        self.recovery_batch.unwrap_or(self.batch)
+    }
+
     pub(crate) fn check(&self) -> Result<(), FormatError> {
         let n = usize::from(self.n);
         within(Self::PLACE, "n", n, 1, SERVERS_MAX)?;
@@ -108,10 +116,19 @@ impl KeyRecord {
 
     /// That this record can have been dealt in `batch`: before anything is opened.
     pub(crate) fn check_in(&self, batch: &Batch) -> Result<(), FormatError> {
+        self.check_batch(batch, self.batch)
+    }
+
+    /// The same of the batch for the recovery party.
+    pub(crate) fn check_recovery_in(&self, batch: &Batch) -> Result<(), FormatError> {
+        self.check_batch(batch, self.recovery_batch())
+    }
+
+    fn check_batch(&self, batch: &Batch, id: Id16) -> Result<(), FormatError> {
         self.check()?;
         batch.check()?;
         within(Self::PLACE, "the number of holders in its batch", batch.n(), usize::from(self.n), usize::from(self.n))?;
-        if self.batch == batch.id {
+        if id == batch.id {
             Ok(())
         } else {
             Err(FormatError::Invalid { place: Self::PLACE, what: "the batch given for it (another id)" })

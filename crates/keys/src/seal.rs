@@ -11,9 +11,11 @@
 //! subject in one batch are a chance of 2^-128 per pair.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::hkdf;
 use hpke::aead::{AeadCtxR, AeadCtxS, ExportOnlyAead};
 use hpke::kdf::HkdfSha256;
 use hpke::kem::XWing;
@@ -108,6 +110,13 @@ impl Context {
         Some((encapsulation.to_bytes().to_vec(), Self::Dealer(context)))
     }
 
+    /// The encapsulation that a party makes to itself: its randomness follows from the party's own seed, so that it comes
+    /// out the same each time, and nobody else can have made it.
+    pub(crate) fn encapsulate_to_self(seed: &[u8; SECRET_BYTES], to: &PublicKey, seat: Seat) -> Option<Vec<u8>> {
+        let own = Own::new(seed, seat);
+        Self::encapsulate(to, seat, &mut Random::new(&own)).map(|(encapsulation, _)| encapsulation)
+    }
+
     fn decapsulate(private: &PrivateKey, encapsulation: &[u8], seat: Seat) -> Option<Self> {
         let encapsulation = Deserializable::from_bytes(encapsulation).ok()?;
         hpke::setup_receiver(&OpModeR::Base, private, &encapsulation, &seat.info()).ok().map(Self::Party)
@@ -189,6 +198,40 @@ impl Contexts {
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes that follow from a party's seed and its seat in a batch: HKDF-SHA256 (RFC 5869), one expansion for each call.
+struct Own {
+    pseudorandom: hkdf::Prk,
+    seat: Vec<u8>,
+    calls: AtomicU32,
+}
+
+struct Length(usize);
+
+impl hkdf::KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}
+
+impl Own {
+    fn new(seed: &[u8; SECRET_BYTES], seat: Seat) -> Self {
+        let pseudorandom = hkdf::Salt::new(hkdf::HKDF_SHA256, b"holdfast own encapsulation v1").extract(seed);
+        Self { pseudorandom, seat: seat.info(), calls: AtomicU32::new(0) }
+    }
+}
+
+impl Entropy for Own {
+    fn fill(&self, out: &mut [u8]) {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+        let info = [self.seat.as_slice(), &call];
+        let filled = self.pseudorandom.expand(&info, Length(out.len())).and_then(|okm| okm.fill(out));
+        // More than 255 blocks at once (RFC 5869, section 2.3), which no caller asks for: never go on without randomness.
+        if filled.is_err() {
+            std::process::abort();
+        }
     }
 }
 

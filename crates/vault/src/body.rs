@@ -4,7 +4,6 @@ use bytes::Bytes;
 use kit::{Digest, OperationId, PatientId, Timestamp};
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
-use zeroize::Zeroizing;
 
 use crate::parcel::{Entry, Scope};
 use kit::format::{self, FormatError, Version, within};
@@ -197,14 +196,16 @@ pub(crate) fn assemble(heads: Vec<Vec<u8>>, pieces: &[Bytes], room: usize) -> Ve
 pub(crate) struct Opened {
     /// The heads' bytes, in the order of their entries.
     pub(crate) heads: Vec<ByteVec>,
-    body: Zeroizing<Vec<u8>>,
+    /// Not wiped when it is dropped: its payloads are sealed once more, each with its own key, and wiping byte by byte
+    /// cost a large payload's reader as much as opening it.
+    body: Vec<u8>,
     payloads: usize,
 }
 
 impl Opened {
     const PLACE: &'static str = "segment body";
 
-    pub(crate) fn new(body: Zeroizing<Vec<u8>>) -> Result<Self, FormatError> {
+    pub(crate) fn new(body: Vec<u8>) -> Result<Self, FormatError> {
         let invalid = FormatError::Invalid { place: Self::PLACE, what: "the block's length" };
         let Some((len, rest)) = body.split_first_chunk::<4>() else { return Err(invalid) };
         let len = u32::from_be_bytes(*len) as usize;
@@ -282,7 +283,7 @@ mod tests {
         #[test]
         fn bodies_go_there_and_back(heads in prop::collection::vec(any::<Vec<u8>>(), 0..10), pieces in prop::collection::vec(any::<Vec<u8>>(), 0..5)) {
             let pieces: Vec<Bytes> = pieces.into_iter().map(Bytes::from).collect();
-            let opened = Opened::new(Zeroizing::new(assemble(heads.clone(), &pieces, 0))).unwrap();
+            let opened = Opened::new(assemble(heads.clone(), &pieces, 0)).unwrap();
             prop_assert_eq!(opened.heads.iter().map(|head| head.to_vec()).collect::<Vec<_>>(), heads);
             let mut offset = 0;
             for piece in &pieces {
@@ -296,7 +297,7 @@ mod tests {
 
         #[test]
         fn any_bytes_as_a_body_are_no_panic(bytes in any::<Vec<u8>>()) {
-            let _ = Opened::new(Zeroizing::new(bytes));
+            let _ = Opened::new(bytes);
         }
     }
 }

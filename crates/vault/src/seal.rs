@@ -83,12 +83,12 @@ pub(crate) fn open_whole(
     salt: &[u8; SALT_BYTES],
     binding: &[u8],
     mut sealed: Vec<u8>,
-) -> Result<Option<Zeroizing<Vec<u8>>>, VaultError> {
+) -> Result<Option<Vec<u8>>, VaultError> {
     let cipher = cipher(key, salt, binding)?;
     let opened = cipher.open_in_place(nonce(0, true), Aad::from(binding), &mut sealed).map(|plain| plain.len());
     Ok(opened.ok().map(|len| {
         sealed.truncate(len);
-        Zeroizing::new(sealed)
+        sealed
     }))
 }
 

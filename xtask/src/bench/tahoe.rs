@@ -51,7 +51,7 @@ pub(super) struct Grid {
     seed: u64,
     /// Ended, client first, when the grid is dropped. They also end themselves when their standard input closes,
     /// which is held open by us: not even a killed benchmark leaves them behind.
-    _nodes: Vec<Guarded>,
+    nodes: Vec<Guarded>,
 }
 
 impl Grid {
@@ -96,7 +96,7 @@ impl Grid {
             nodes.push(start(&tahoe, node)?);
         }
         nodes.reverse();
-        let grid = Self { gateway, seed: 0, _nodes: nodes };
+        let grid = Self { gateway, seed: 0, nodes };
         wait("a grid of fourteen", || Ok(grid.connected().is_ok_and(|servers| servers == STORAGE_NODES)))?;
         // The first upload finds connections still being made; it is refused until there are fourteen.
         let first = || Connection::open(&grid.gateway)?.request("PUT", "/uri", &noise(0, super::SMALL_BYTES));
@@ -126,6 +126,15 @@ impl Grid {
 }
 
 impl Store for Grid {
+    fn pause(&self, paused: bool) -> Result<()> {
+        Guarded::pause(&self.nodes, paused)?;
+        // Its client looks after its connections once it goes on.
+        match paused {
+            true => Ok(()),
+            false => wait("a grid of fourteen", || Ok(self.connected().is_ok_and(|servers| servers == STORAGE_NODES))),
+        }
+    }
+
     fn large(&mut self, bytes: usize) -> Result<(f64, f64)> {
         self.small(bytes, 1, 1)
     }

@@ -15,7 +15,7 @@ pub(super) struct Driver {
     ask: ChildStdin,
     answers: BufReader<ChildStdout>,
     seed: u64,
-    _process: Guarded,
+    process: Guarded,
 }
 
 pub(super) struct LimitSeconds {
@@ -38,7 +38,7 @@ impl Driver {
         let mut process = Guarded(command.spawn().context("starting the vault's driver")?);
         let ask = process.0.stdin.take().context("the driver's input")?;
         let answers = BufReader::new(process.0.stdout.take().context("the driver's output")?);
-        Ok(Self { ask, answers, seed: 0, _process: process })
+        Ok(Self { ask, answers, seed: 0, process })
     }
 
     /// What the machine itself needs for `bytes`.
@@ -62,6 +62,10 @@ impl Driver {
 }
 
 impl Store for Driver {
+    fn pause(&self, paused: bool) -> Result<()> {
+        Guarded::pause([&self.process], paused)
+    }
+
     fn large(&mut self, bytes: usize) -> Result<(f64, f64)> {
         self.small(bytes, 1, 1)
     }

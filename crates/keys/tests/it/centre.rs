@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use keys::{
     Batch, CustodianPackage, DataKey, Dealer, FIRST_EPOCH, Holder, HolderError, HolderPublicKey, KeyRecord, Keyring,
-    KeysError, LocalHolder, OpenRequest, RecoveryPublicKey, Share, new_identity,
+    KeysError, LocalHolder, OpenRequest, RecoveryPublicKey, Resealed, Share, TurnOrder, new_identity,
 };
 use kit::{Entropy, Id16, ManualClock, SeededEntropy, Timestamp};
 use tempfile::TempDir;
@@ -67,6 +67,26 @@ impl Holder for Moody {
 
     fn opened(&self) -> u64 {
         self.holder.opened()
+    }
+
+    fn begin_turn(&self) -> Result<HolderPublicKey, HolderError> {
+        self.holder.begin_turn()
+    }
+
+    fn own_encapsulation(&self, batch: Id16) -> Result<Vec<u8>, HolderError> {
+        self.holder.own_encapsulation(batch)
+    }
+
+    fn reseal(&self, from: &Batch, to: &Batch, records: &[KeyRecord]) -> Result<Vec<Resealed>, HolderError> {
+        self.holder.reseal(from, to, records)
+    }
+
+    fn confirm(&self, batch: &Batch, records: &[KeyRecord]) -> Result<(), HolderError> {
+        self.holder.confirm(batch, records)
+    }
+
+    fn finish_turn(&self, order: &TurnOrder) -> Result<(), HolderError> {
+        self.holder.finish_turn(order)
     }
 }
 
