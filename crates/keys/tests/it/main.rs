@@ -10,3 +10,4 @@ mod local_holder;
 mod meter;
 mod proof;
 mod records;
+mod turn;
