@@ -10,7 +10,7 @@ use holder::{Config, Node, Peer, Pin, Shards};
 use kit::OsEntropy;
 use libfuzzer_sys::fuzz_target;
 
-const PATHS: [&str; 11] = [
+const PATHS: [&str; 16] = [
     wire::CARD,
     wire::MEMBERS,
     wire::STATUS,
@@ -20,6 +20,11 @@ const PATHS: [&str; 11] = [
     wire::STATS,
     wire::OPEN,
     wire::REFUSE,
+    wire::TURN_BEGIN,
+    wire::TURN_OWN,
+    wire::TURN_RESEAL,
+    wire::TURN_CONFIRM,
+    wire::TURN_FINISH,
     wire::ADD_CHECKPOINT,
     wire::ALARM,
 ];

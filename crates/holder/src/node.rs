@@ -7,7 +7,8 @@
 //! DIR/meter/          who opened what                    DIR/journal.log  what it refused and noticed
 //! ```
 //!
-//! What is absent: no call deletes or overwrites an object, none opens keys in bulk, none sets a budget or a clock.
+//! What is absent: no call deletes or overwrites an object, none opens keys in bulk, none sets a budget or a clock. The
+//! turn of the key epoch destroys an old key, on the officer's word only (`turn`).
 
 use std::collections::VecDeque;
 use std::fs;
@@ -32,6 +33,7 @@ use crate::config::{Config, server_name};
 use crate::identity::{Identity, Pin};
 use crate::journal::Journal;
 use crate::refused::Refused;
+use crate::turn::{BeginTurn, Confirm, OwnEncapsulation, Reseal};
 use crate::wire::{self, *};
 use crate::witness::{NotCosigned, Witness};
 
@@ -156,6 +158,23 @@ impl Node {
         &self.config
     }
 
+    pub(crate) fn holder(&self) -> &LocalHolder {
+        &self.holder
+    }
+
+    pub(crate) fn officer(&self) -> [u8; 32] {
+        self.officer
+    }
+
+    pub(crate) fn vault(&self) -> Id16 {
+        self.vault
+    }
+
+    /// A line in the journal.
+    pub(crate) fn note(&self, code: &str, text: &str) {
+        self.journal.note(self.clock.now(), code, text);
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.clock
     }
@@ -181,6 +200,8 @@ impl Node {
         match path {
             wire::PUT => Some(PUT_BYTES_MAX),
             wire::MEMBERS => Some(Signed::MAX),
+            wire::TURN_RESEAL | wire::TURN_CONFIRM => Some(TURN_BYTES_MAX),
+            wire::TURN_BEGIN | wire::TURN_OWN | wire::TURN_FINISH => Some(REQUEST_BYTES_MAX),
             wire::CARD | wire::STATUS | wire::GET | wire::LIST | wire::STATS | wire::OPEN => Some(REQUEST_BYTES_MAX),
             wire::REFUSE | wire::ADD_CHECKPOINT | wire::ALARM => Some(REQUEST_BYTES_MAX),
             _ => None,
@@ -219,6 +240,11 @@ impl Node {
             wire::OPEN => gateway().and_then(|pin| self.open_share(pin, &OpenShare::from_bytes(&body)?)),
             wire::ADD_CHECKPOINT if peer != Peer::Stranger => self.add_checkpoint(&body),
             wire::REFUSE => gateway().and_then(|pin| self.refuse(pin, &RefuseSubject::from_bytes(&body)?)),
+            wire::TURN_BEGIN => gateway().and_then(|_| self.begin_turn(&BeginTurn::from_bytes(&body)?)),
+            wire::TURN_OWN => gateway().and_then(|_| self.own_encapsulation(&OwnEncapsulation::from_bytes(&body)?)),
+            wire::TURN_RESEAL => gateway().and_then(|_| self.reseal(&Reseal::from_bytes(&body)?)),
+            wire::TURN_CONFIRM => gateway().and_then(|_| self.confirm(&Confirm::from_bytes(&body)?)),
+            wire::TURN_FINISH => gateway().and_then(|_| self.finish_turn(&body)),
             _ => Err(Refused::new(403, "holder.stranger", "this certificate is not of this centre")),
         }
     }
@@ -519,6 +545,10 @@ fn next_start(dir: &Path) -> std::io::Result<u64> {
     Ok(starts)
 }
 
+pub(crate) fn signed_by(key: &[u8; 32], text: &[u8], signature: &[u8]) -> bool {
+    UnparsedPublicKey::new(&ED25519, key).verify(text, signature).is_ok()
+}
+
 impl Card {
     fn with_mac(&self, join_code: &[u8; 32]) -> Vec<u8> {
         let body = self.to_bytes();
@@ -546,9 +576,9 @@ impl Members {
     /// The list, where the officer signed it.
     pub fn open(bytes: &[u8], officer: &[u8; 32]) -> Result<Self, Refused> {
         let signed = Signed::from_bytes(bytes)?;
-        UnparsedPublicKey::new(&ED25519, officer)
-            .verify(&[MEMBERS_CONTEXT, &signed.body].concat(), &signed.signature)
-            .map_err(|_| Refused::new(403, "holder.unsigned", "the centre's officer did not sign this list"))?;
+        if !signed_by(officer, &[MEMBERS_CONTEXT, &signed.body].concat(), &signed.signature) {
+            return Err(Refused::new(403, "holder.unsigned", "the centre's officer did not sign this list"));
+        }
         Ok(Self::from_bytes(&signed.body)?)
     }
 }

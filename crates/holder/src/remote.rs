@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keys::{Answer, Holder, HolderError, HolderPublicKey, OpenRequest, Share};
+use keys::{
+    Answer, Batch, Holder, HolderError, HolderPublicKey, KeyRecord, OpenRequest, Resealed, Share, TurnOrder,
+};
 use kit::Id16;
 use kit::format::Version;
 use ledger::{AddCheckpoint, Cosignature};
@@ -17,6 +19,7 @@ use location::{Listed, Location, LocationError, Name, Network, OBJECT_BYTES_MAX,
 use zeroize::Zeroizing;
 
 use crate::call::{CallError, Link};
+use crate::turn::{BeginTurn, Confirm, OwnEncapsulation, Reseal, ResealedShares, records_to_bytes};
 use crate::wire::{self, *};
 
 /// For a disk that syncs a batch while fourteen processes share it.
@@ -210,6 +213,45 @@ impl Holder for RemoteHolder {
 
     fn opened(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
+    }
+
+    fn begin_turn(&self, epoch: u32) -> Result<HolderPublicKey, HolderError> {
+        let next = HolderPublicKey::from_bytes(&self.turn(wire::TURN_BEGIN, BeginTurn { epoch }.to_bytes())?)?;
+        let fits = (next.number(), next.epoch()) == (self.number(), epoch);
+        if fits { Ok(next) } else { Err(self.declined("it gave another holder's key, or another epoch's")) }
+    }
+
+    fn own_encapsulation(&self, batch: Id16) -> Result<Vec<u8>, HolderError> {
+        Ok(self.turn(wire::TURN_OWN, OwnEncapsulation { batch }.to_bytes())?.to_vec())
+    }
+
+    fn reseal(&self, from: &Batch, to: &Batch, records: &[KeyRecord]) -> Result<Vec<Resealed>, HolderError> {
+        let (from, to, asked) = (from.to_bytes().into(), to.to_bytes().into(), records.len());
+        let request = Reseal { version: Version, from, to, records: records_to_bytes(records) };
+        let shares = ResealedShares::from_bytes(&self.turn(wire::TURN_RESEAL, request.to_bytes())?)?.shares;
+        if shares.len() == asked { Ok(shares) } else { Err(self.declined("it gave another number of shares")) }
+    }
+
+    fn confirm(&self, batch: &Batch, records: &[KeyRecord]) -> Result<(), HolderError> {
+        let request = Confirm { version: Version, batch: batch.to_bytes().into(), records: records_to_bytes(records) };
+        self.turn(wire::TURN_CONFIRM, request.to_bytes()).map(drop)
+    }
+
+    fn finish_turn(&self, order: &TurnOrder) -> Result<(), HolderError> {
+        let signed = Signed { body: order.turn.to_bytes().into(), signature: order.signature.clone().into() };
+        self.turn(wire::TURN_FINISH, signed.to_bytes()).map(drop)
+    }
+}
+
+impl RemoteHolder {
+    fn declined(&self, why: &str) -> HolderError {
+        HolderError::Declined { number: self.number(), why: why.to_owned() }
+    }
+
+    /// A call of the turn; who turns an epoch wants to know why a holder doesn't.
+    fn turn(&self, path: &str, body: Vec<u8>) -> Result<Bytes, HolderError> {
+        let answer = self.network.wait(self.link.call(path, vec![body.into()], PATIENCE, ANSWER_BYTES_MAX));
+        Ok(answer.map_err(|refused| self.declined(&refused.to_string()))?.unwrap_or_default())
     }
 }
 

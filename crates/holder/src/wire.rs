@@ -19,6 +19,11 @@ pub const LIST: &str = "/v1/shards/list";
 pub const STATS: &str = "/v1/shards/stats";
 pub const OPEN: &str = "/v1/keys/open";
 pub const REFUSE: &str = "/v1/keys/refuse";
+pub const TURN_BEGIN: &str = "/v1/keys/turn/begin";
+pub const TURN_OWN: &str = "/v1/keys/turn/encapsulation";
+pub const TURN_RESEAL: &str = "/v1/keys/turn/reseal";
+pub const TURN_CONFIRM: &str = "/v1/keys/turn/confirm";
+pub const TURN_FINISH: &str = "/v1/keys/turn/finish";
 pub const ADD_CHECKPOINT: &str = "/v1/witness/add-checkpoint";
 pub const ALARM: &str = "/v1/alarm";
 
@@ -40,6 +45,8 @@ pub const ABSENT: &str = "holder.absent";
 pub const PUT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The body of every other request: a key record of the most holders with its batch, and a proof.
 pub const REQUEST_BYTES_MAX: usize = 128 * 1024;
+/// Records to be sealed again, of the most holders, and two batches.
+pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 /// Lines of one listing: about a megabyte.
 pub const LIST_LINES_MAX: usize = 8_192;
 /// An answer that isn't an object: a listing of the longest names.

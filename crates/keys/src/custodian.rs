@@ -75,6 +75,8 @@ pub struct RecoveryKey {
     private: PrivateKey,
     opened_by: Vec<u8>,
     contexts: Contexts,
+    /// Of the package before, while not all records are dealt to this one.
+    earlier: Option<Box<RecoveryKey>>,
 }
 
 impl RecoveryKey {
@@ -85,6 +87,15 @@ impl RecoveryKey {
 
     pub fn public_key(&self) -> RecoveryPublicKey {
         RecoveryPublicKey::of(&self.private)
+    }
+
+    /// Opens what either of them opens.
+    pub fn or(self, earlier: RecoveryKey) -> Self {
+        let earlier = match self.earlier {
+            Some(own) => own.or(earlier),
+            None => earlier,
+        };
+        Self { earlier: Some(Box::new(earlier)), ..self }
     }
 
     /// The seed that the key is made from: a drill searches stolen disks for it. Whoever has it opens every record.
@@ -102,6 +113,7 @@ impl RecoveryKey {
             .filter(|key| commitment(&record.salt, record.subject, key) == record.commitment)
             .map(DataKey::from_secret)
             .ok_or(KeysError::Recovery)
+            .or_else(|error| self.earlier.as_ref().map_or(Err(error), |earlier| earlier.open(record, batch)))
     }
 }
 
@@ -235,7 +247,7 @@ impl CustodianPackage {
         shamir::combine(&parts)
             .and_then(|seed| seal::private_key(&seed))
             .filter(|private| RecoveryPublicKey::of(private) == self.public)
-            .map(|private| RecoveryKey { private, opened_by: opened.clone(), contexts: Contexts::default() })
+            .map(|private| RecoveryKey { private, opened_by: opened.clone(), contexts: Contexts::default(), earlier: None })
             .ok_or(CustodianError::Altered { opened })
     }
 

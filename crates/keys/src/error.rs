@@ -58,6 +58,9 @@ pub enum KeysError {
     Unproven { by: Vec<u8> },
 
     // What is stored is not what was dealt.
+    /// One that was asked by itself.
+    #[error(transparent)]
+    Holder(HolderError),
     #[error(transparent)]
     Format(#[from] FormatError),
     #[error("the shares of {} match their digests, but not the record's key commitment", numbered("holder", by))]
@@ -80,6 +83,7 @@ impl Explain for KeysError {
             | Self::NotErased { .. } => Blame::Configuration,
             Self::Refused { .. } => Blame::Absent,
             Self::OverBudget { .. } | Self::Unproven { .. } => Blame::Forbidden,
+            Self::Holder(error) => error.blame(),
             Self::Format(_) | Self::Commitment { .. } | Self::Recovery => Blame::Integrity,
             Self::Crypto { .. } => Blame::Ours,
         }
@@ -95,6 +99,7 @@ impl Explain for KeysError {
             Self::Refused { .. } => "keys.refused",
             Self::OverBudget { .. } => "keys.over-budget",
             Self::Unproven { .. } => "keys.unproven",
+            Self::Holder(error) => error.code(),
             Self::Format(_) => "keys.format",
             Self::Commitment { .. } => "keys.commitment",
             Self::Recovery => "keys.recovery",
@@ -120,6 +125,7 @@ impl Explain for KeysError {
             Self::Format(_) | Self::Commitment { .. } | Self::Recovery => {
                 "Run a verify: what is stored is not what was dealt."
             }
+            Self::Holder(error) => return error.guidance(),
             Self::Epoch { .. } => "Deal to the public keys that the holders have now.",
             Self::Shape { .. } | Self::Numbering { .. } | Self::Crypto { .. } => return None,
         })
@@ -142,6 +148,9 @@ pub enum HolderError {
     NotMine { number: u8, n: u8 },
     #[error("holder {number} has no key of epoch {wanted}, its own is {own}")]
     Epoch { number: u8, wanted: u32, own: u32 },
+    /// One on another server, in its own words.
+    #[error("holder {number}: {why}")]
+    Declined { number: u8, why: String },
     #[error("holder {number} has begun no turn to epoch {wanted}")]
     NoTurn { number: u8, wanted: u32 },
     #[error("holder {number}: the batch does not carry its own encapsulation: it seals to nobody else's")]
@@ -189,6 +198,7 @@ impl Explain for HolderError {
             Self::NoPatient { .. }
             | Self::NotMine { .. }
             | Self::Epoch { .. }
+            | Self::Declined { .. }
             | Self::NoTurn { .. }
             | Self::NotOwn { .. }
             | Self::NotConfirmed { .. }
@@ -212,6 +222,7 @@ impl Explain for HolderError {
             Self::NoPatient { .. } => "keys.holder-no-patient",
             Self::NotMine { .. } => "keys.holder-not-mine",
             Self::Epoch { .. } => "keys.holder-epoch",
+            Self::Declined { .. } => "keys.holder-declined",
             Self::NoTurn { .. } => "keys.holder-no-turn",
             Self::NotOwn { .. } => "keys.holder-not-own",
             Self::NotConfirmed { .. } => "keys.holder-not-confirmed",

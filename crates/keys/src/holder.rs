@@ -61,8 +61,8 @@ pub trait Holder: Send + Sync {
         self.public_key() == *key
     }
 
-    /// Makes the key of the next epoch beside the one in use, and gives its public half. Doing it twice makes one key.
-    fn begin_turn(&self) -> Result<HolderPublicKey, HolderError>;
+    /// The public half of its key of `epoch`: the one in use, or the next one's, which is made where there is none yet.
+    fn begin_turn(&self, epoch: u32) -> Result<HolderPublicKey, HolderError>;
 
     /// Its encapsulation to itself, to the next epoch's key, for the batch with this id; the same each time.
     fn own_encapsulation(&self, batch: Id16) -> Result<Vec<u8>, HolderError>;
@@ -110,7 +110,7 @@ impl Holder for AbsentHolder {
         0
     }
 
-    fn begin_turn(&self) -> Result<HolderPublicKey, HolderError> {
+    fn begin_turn(&self, _: u32) -> Result<HolderPublicKey, HolderError> {
         Err(HolderError::Unreachable { number: self.0.number })
     }
 

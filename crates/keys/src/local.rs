@@ -217,7 +217,7 @@ impl LocalHolder {
     }
 
     /// The next epoch's key, where a turn to `wanted` is under way.
-    fn next(&self, wanted: u32) -> Result<Arc<EpochKey>, HolderError> {
+    fn next_key(&self, wanted: u32) -> Result<Arc<EpochKey>, HolderError> {
         let next = self.epochs().next.clone().filter(|next| next.epoch == wanted);
         next.ok_or(HolderError::NoTurn { number: self.number, wanted })
     }
@@ -249,16 +249,21 @@ impl Holder for LocalHolder {
         epochs.now.public == *key || epochs.next.as_ref().is_some_and(|next| next.public == *key)
     }
 
-    fn begin_turn(&self) -> Result<HolderPublicKey, HolderError> {
+    fn begin_turn(&self, epoch: u32) -> Result<HolderPublicKey, HolderError> {
         let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
-        if epochs.next.is_none() {
-            let epoch = epochs.now.epoch.saturating_add(1);
-            let next = EpochKey::make(&self.dir, KEY_NEXT, self.number, epoch, &OsEntropy)?;
-            epochs.next = Some(Arc::new(next));
-            epochs.confirmed.clear();
+        if epochs.now.epoch == epoch {
+            return Ok(epochs.now.public.clone());
         }
-        let next = epochs.next.as_ref().map(|next| next.public.clone());
-        next.ok_or(HolderError::NoTurn { number: self.number, wanted: epochs.now.epoch })
+        if let Some(next) = epochs.next.as_ref().filter(|next| next.epoch == epoch) {
+            return Ok(next.public.clone());
+        }
+        if epochs.next.is_some() || epochs.now.epoch.checked_add(1) != Some(epoch) {
+            return Err(HolderError::Epoch { number: self.number, wanted: epoch, own: epochs.now.epoch });
+        }
+        let next = Arc::new(EpochKey::make(&self.dir, KEY_NEXT, self.number, epoch, &OsEntropy)?);
+        epochs.next = Some(Arc::clone(&next));
+        epochs.confirmed.clear();
+        Ok(next.public.clone())
     }
 
     fn own_encapsulation(&self, batch: Id16) -> Result<Vec<u8>, HolderError> {
@@ -271,7 +276,7 @@ impl Holder for LocalHolder {
         let number = self.number;
         self.check_all(from, records)?;
         to.check()?;
-        let (old, next) = (self.key_of(from)?, self.next(to.epoch)?);
+        let (old, next) = (self.key_of(from)?, self.next_key(to.epoch)?);
         // Whoever made an encapsulation could open what is sealed in it.
         let own = own_encapsulation(&next, to.id, number)?;
         if to.encapsulations.get(usize::from(number) - 1).is_none_or(|theirs| **theirs != own) {
@@ -295,7 +300,7 @@ impl Holder for LocalHolder {
     fn confirm(&self, batch: &Batch, records: &[KeyRecord]) -> Result<(), HolderError> {
         let number = self.number;
         self.check_all(batch, records)?;
-        let next = self.next(batch.epoch)?;
+        let next = self.next_key(batch.epoch)?;
         for record in records {
             next.share(number, batch, record).ok_or(HolderError::Sealed { number })?;
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use keys::{Batch, CustodianPackage, DataKey, HolderPublicKey, KeyRecord};
+use keys::{Batch, CustodianPackage, DataKey, HolderPublicKey, KeyRecord, RecoveryKey};
 use kit::limits::SERVERS_MAX;
 use kit::{Digest, Id16, Timestamp};
 use ledger::Vkey;
@@ -187,6 +187,38 @@ pub(crate) fn at(location: &dyn Location) -> Result<Vec<Centre>, LocationError> 
         .filter_map(|name| location.get(&name, None).ok().flatten())
         .filter_map(|object| Centre::from_object(object).ok())
         .collect())
+}
+
+/// The recovery key that `identities` open: of this centre record's package, and of those before it, whose custodians may
+/// still be the only ones who open what isn't dealt anew yet. `any` is content with one of an earlier package.
+pub(crate) fn custody<'a>(
+    centre: &Centre,
+    locations: impl Iterator<Item = &'a dyn Location>,
+    identities: &[String],
+    any: bool,
+) -> Result<RecoveryKey, VaultError> {
+    let newest = centre.custodians.open(identities);
+    if newest.is_err() && !any {
+        return Ok(newest?);
+    }
+    let mut earlier: Vec<Centre> = locations.filter_map(|location| at(location).ok()).flatten().collect();
+    earlier.retain(|one| one.vkey == centre.vkey && one.record.epoch < centre.record.epoch);
+    earlier.sort_by_key(|one| std::cmp::Reverse(one.record.epoch));
+    earlier.dedup_by_key(|one| one.record.epoch);
+    let mut packages: Vec<CustodianPackage> = vec![centre.custodians.clone()];
+    let mut keys: Vec<RecoveryKey> = Vec::new();
+    for one in earlier {
+        if !packages.contains(&one.custodians) {
+            keys.extend(one.custodians.open(identities));
+            packages.push(one.custodians);
+        }
+    }
+    let mut keys = keys.into_iter();
+    let first = match newest {
+        Ok(newest) => newest,
+        Err(error) => keys.next().ok_or(error)?,
+    };
+    Ok(keys.fold(first, RecoveryKey::or))
 }
 
 /// The newest centre record among the locations'. Where they show records of several log keys, only `pinned` decides:

@@ -83,6 +83,23 @@ fn copy_piece(opened: &Opened, extent: &Extent, place: &mut [u8], index: u64) ->
     }
 }
 
+/// What may be exchanged as a whole while others read it: each of them goes on with what it has.
+pub(crate) struct Current<T>(RwLock<Arc<T>>);
+
+impl<T> Current<T> {
+    fn new(value: T) -> Self {
+        Self(RwLock::new(Arc::new(value)))
+    }
+
+    fn get(&self) -> Arc<T> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set(&self, value: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+    }
+}
+
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -95,9 +112,9 @@ pub(crate) struct Core {
     pub(crate) claim: Mutex<Option<SignedClaim>>,
     /// The newest signed checkpoint, and its note.
     pub(crate) checkpoint: Mutex<Option<(Checkpoint, Vec<u8>)>>,
-    pub(crate) centre: Centre,
+    centre: Current<Centre>,
     pub(crate) secrets: Secrets,
-    pub(crate) opener: Opener,
+    opener: Current<Opener>,
     pub(crate) gateway: Option<Gateway>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -132,9 +149,9 @@ impl Core {
             tree: Mutex::new(parts.tree),
             claim: Mutex::new(parts.claim),
             checkpoint: Mutex::new(parts.checkpoint),
-            centre: parts.centre,
+            centre: Current::new(parts.centre),
             secrets: parts.secrets,
-            opener: parts.opener,
+            opener: Current::new(parts.opener),
             gateway: parts.gateway,
             clock: parts.clock,
             entropy: parts.entropy,
@@ -144,6 +161,20 @@ impl Core {
             key_records: Mutex::new(Recent::new(KEY_RECORDS_MAX)),
             batches: Mutex::new(Recent::new(BATCHES_MAX)),
         }
+    }
+
+    pub(crate) fn centre(&self) -> Arc<Centre> {
+        self.centre.get()
+    }
+
+    pub(crate) fn opener(&self) -> Arc<Opener> {
+        self.opener.get()
+    }
+
+    /// Others hold the keys from now on.
+    pub(crate) fn adopt(&self, centre: Centre, opener: Opener) {
+        self.centre.set(centre);
+        self.opener.set(opener);
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -390,8 +421,9 @@ impl Core {
     pub(crate) fn data_key(&self, scope: Scope, person: &str, purpose: &str) -> Result<Arc<DataKey>, VaultError> {
         let Scope::Patient(patient) = scope else { return Ok(Arc::clone(&self.secrets.centre)) };
         let record = self.key_record(patient)?;
-        let batch = self.batch(record.batch)?;
-        self.opener.open(&record, &batch, person, purpose)
+        let opener = self.opener();
+        let batch = self.batch(opener.batch_of(&record))?;
+        opener.open(&record, &batch, person, purpose)
     }
 
     pub(crate) fn key_record(&self, patient: PatientId) -> Result<Arc<KeyRecord>, VaultError> {
@@ -418,7 +450,7 @@ impl Core {
         Ok(record)
     }
 
-    fn read_key_record(&self, patient: PatientId) -> Result<KeyRecord, VaultError> {
+    pub(crate) fn read_key_record(&self, patient: PatientId) -> Result<KeyRecord, VaultError> {
         let index = *self.keymap().keys.get(&patient).ok_or(VaultError::UnknownPatient)?;
         let entry = match self.entry(index) {
             Err(VaultError::NoSuchEntry { .. }) => return Err(VaultError::KeyRecord),
@@ -430,8 +462,9 @@ impl Core {
     }
 
     pub(crate) fn batch(&self, id: Id16) -> Result<Arc<Batch>, VaultError> {
-        if self.centre.batch.id == id {
-            return Ok(Arc::new(self.centre.batch.clone()));
+        let centre = self.centre();
+        if centre.batch.id == id {
+            return Ok(Arc::new(centre.batch.clone()));
         }
         if let Some(batch) = lock(&self.batches).get(&id) {
             return Ok(batch);

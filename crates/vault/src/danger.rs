@@ -70,7 +70,7 @@ impl Vault {
             .into_iter()
             .map(|(subject, key)| (String::from_utf8_lossy(&subject.0).trim_end().to_owned(), copied(key.bytes())))
             .collect();
-        out.push(("recovery key".to_owned(), core.centre.custodians.open(identities)?.danger_seed()));
+        out.push(("recovery key".to_owned(), core.centre().custodians.open(identities)?.danger_seed()));
         // Evenly over the log, so that early and late patients are among them.
         let mut known: Vec<(u64, PatientId)> = core.keymap().keys.iter().map(|(patient, at)| (*at, *patient)).collect();
         known.sort_unstable();

@@ -33,6 +33,10 @@ pub enum VaultError {
     NoSuchEntry { index: u64, size: u64 },
     #[error("entry {index} has no payload")]
     NoPayload { index: u64 },
+    #[error(
+        "{patients} patients are refused by a holder, and not erased by the log: the old keys are kept until that is settled"
+    )]
+    RefusedAlive { patients: u64 },
     #[error("the patient is erased: her key is refused")]
     Erased,
 
@@ -125,6 +129,7 @@ impl Explain for VaultError {
             | Self::UnknownPatient => Blame::Peer,
             Self::PatientExists => Blame::Conflict,
             Self::NoSuchEntry { .. } | Self::NoPayload { .. } | Self::Erased => Blame::Absent,
+            Self::RefusedAlive { .. } => Blame::Integrity,
             Self::Shape { .. }
             | Self::LocationCount { .. }
             | Self::UnknownLocation { .. }
@@ -171,6 +176,7 @@ impl Explain for VaultError {
             Self::NoSuchEntry { .. } => "vault.no-such-entry",
             Self::NoPayload { .. } => "vault.no-payload",
             Self::Erased => "vault.erased",
+            Self::RefusedAlive { .. } => "vault.refused-alive",
             Self::Shape { .. } => "vault.shape",
             Self::LocationCount { .. } | Self::UnknownLocation { .. } => "vault.locations",
             Self::NotEmpty { .. } => "vault.not-empty",

@@ -48,7 +48,8 @@ pub fn found(founding: Founding) -> Result<Vault, VaultError> {
         }
     }
     let secrets = Secrets::random(&founding.origin, &*entropy)?;
-    let draft = Drafting { vault, shape, t, locations: ids, holders: &holders, custodians: founding.custodians };
+    let public = holders.iter().map(|holder| holder.public_key()).collect();
+    let draft = Drafting { vault, shape, t, locations: ids, holders: public, custodians: founding.custodians };
     let centre = draft.sign(&secrets, None, &*clock, &*entropy)?;
     put_everywhere(&centre, &locations)?;
     if let Some(dir) = &founding.gateway {
@@ -78,16 +79,16 @@ pub(crate) fn distinct(locations: &[Arc<dyn Location>]) -> Result<Vec<String>, V
 }
 
 /// A centre record to be.
-pub(crate) struct Drafting<'a> {
+pub(crate) struct Drafting {
     pub(crate) vault: Id16,
     pub(crate) shape: Shape,
     pub(crate) t: u8,
     pub(crate) locations: Vec<String>,
-    pub(crate) holders: &'a [Arc<dyn Holder>],
+    pub(crate) holders: Vec<HolderPublicKey>,
     pub(crate) custodians: CustodianPackage,
 }
 
-impl Drafting<'_> {
+impl Drafting {
     /// Deals the system secrets to the holders, and signs. `before` is the record that this one takes the place of.
     pub(crate) fn sign(
         self,
@@ -96,7 +97,7 @@ impl Drafting<'_> {
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Result<Centre, VaultError> {
-        let mut holders: Vec<HolderPublicKey> = self.holders.iter().map(|holder| holder.public_key()).collect();
+        let mut holders = self.holders;
         holders.sort_by_key(HolderPublicKey::number);
         let key_epoch = holders.first().map_or(0, HolderPublicKey::epoch);
         let recovery = self.custodians.public_key();

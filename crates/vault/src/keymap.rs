@@ -13,6 +13,10 @@ use kit::format::{self, Version};
 pub(crate) const KEY: &str = "vault.key";
 pub(crate) const KEY_BATCH: &str = "vault.key-batch";
 pub(crate) const ERASED: &str = "vault.erased";
+/// From here on keys are dealt to the holders and custodians of another centre record.
+pub(crate) const ADOPTED: &str = "vault.adopted";
+/// Every holder has destroyed the key of the epoch before.
+pub(crate) const TURNED: &str = "vault.turned";
 
 /// Some ten million patients.
 const SNAPSHOT_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -28,6 +32,38 @@ pub(crate) struct Keymap {
     pub(crate) keys: HashMap<PatientId, u64>,
     pub(crate) batches: HashMap<Id16, u64>,
     pub(crate) erased: HashSet<PatientId>,
+    /// Batches of later entries are dealt to the holders and custodians that there are now.
+    pub(crate) adopted: u64,
+    /// The key epoch that has begun, and that not all holders have ended the one before of.
+    pub(crate) turning: Option<u32>,
+}
+
+/// What a change of those who hold the keys says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Change {
+    #[n(0)]
+    pub(crate) version: Version<1>,
+    /// The centre record's.
+    #[n(1)]
+    pub(crate) centre: u32,
+    /// The holders' keys'.
+    #[n(2)]
+    pub(crate) keys: u32,
+    /// The holders keep their keys of the epoch before until all shares are sealed to the new ones.
+    #[n(3)]
+    pub(crate) is_turn: bool,
+}
+
+impl Change {
+    const BYTES_MAX: usize = 32;
+
+    pub(crate) fn to_bytes(self) -> Vec<u8> {
+        format::encode(&self)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        format::decode("a change of who holds the keys", bytes, Self::BYTES_MAX).ok()
+    }
 }
 
 /// What one entry changes.
@@ -36,6 +72,8 @@ pub(crate) enum Effect {
     Key(PatientId),
     Batch(Id16),
     Erased(PatientId),
+    Adopted(Change),
+    Turned,
 }
 
 impl Effect {
@@ -44,6 +82,8 @@ impl Effect {
             KEY => patient.map(Self::Key),
             KEY_BATCH => Batch::from_bytes(meta).ok().map(|batch| Self::Batch(batch.id)),
             ERASED => patient.map(Self::Erased),
+            ADOPTED => Change::from_bytes(meta).map(Self::Adopted),
+            TURNED => Some(Self::Turned),
             _ => None,
         }
     }
@@ -52,7 +92,7 @@ impl Effect {
 #[derive(Encode, Decode)]
 struct Snapshot {
     #[n(0)]
-    version: Version<1>,
+    version: Version<2>,
     #[n(1)]
     watermark: u64,
     /// The log's root at the watermark: another history's snapshot is none of this one's.
@@ -64,6 +104,10 @@ struct Snapshot {
     batches: Vec<(Id16, u64)>,
     #[n(5)]
     erased: Vec<PatientId>,
+    #[n(6)]
+    adopted: u64,
+    #[n(7)]
+    turning: Option<u32>,
 }
 
 fn binding(vault: Id16) -> Vec<u8> {
@@ -76,6 +120,11 @@ impl Keymap {
             Effect::Key(patient) => drop(self.keys.insert(patient, index)),
             Effect::Batch(batch) => drop(self.batches.insert(batch, index)),
             Effect::Erased(patient) => drop(self.erased.insert(patient)),
+            Effect::Adopted(change) => {
+                self.adopted = index;
+                self.turning = change.is_turn.then_some(change.keys).or(self.turning);
+            }
+            Effect::Turned => self.turning = None,
         }
     }
 
@@ -96,6 +145,8 @@ impl Keymap {
             keys: self.keys.iter().map(|(patient, index)| (*patient, *index)).collect(),
             batches: self.batches.iter().map(|(batch, index)| (*batch, *index)).collect(),
             erased: self.erased.iter().copied().collect(),
+            adopted: self.adopted,
+            turning: self.turning,
         });
         seal::seal_whole(key, &salt, &binding(vault), &mut sealed)?;
         Ok([MAGIC.as_slice(), &salt, &sealed].concat())
@@ -121,6 +172,8 @@ impl Keymap {
             keys: snapshot.keys.into_iter().collect(),
             batches: snapshot.batches.into_iter().collect(),
             erased: snapshot.erased.into_iter().collect(),
+            adopted: snapshot.adopted,
+            turning: snapshot.turning,
         }))
     }
 }

@@ -109,14 +109,14 @@ impl Vault {
     /// Looks at everything and changes nothing. Segments that are written meanwhile are not looked at.
     pub fn verify(&self) -> Result<VerifyReport, VaultError> {
         let core = self.core();
-        let survey = Survey::of(&core.shelf, Some(&core.centre));
+        let survey = Survey::of(&core.shelf, Some(&core.centre()));
         let newest = Newest::of(&survey, core);
         let mut report = VerifyReport { segments: core.catalogue.segments(), ..VerifyReport::default() };
         report.abandoned_segments = abandoned(&survey, core);
         for slot in &core.shelf.slots {
             if slot.location.is_none() {
                 report.damage.push(&slot.id, None, What::Unreachable);
-            } else if let Some(what) = judge_centre(slot, &core.centre) {
+            } else if let Some(what) = judge_centre(slot, &core.centre()) {
                 report.damage.push(&slot.id, None, what);
             }
         }
@@ -201,7 +201,7 @@ impl Vault {
         if !header.checkpoint.is_empty() {
             report.checkpoints += 1;
             let tree = lock(&core.tree);
-            match SignedCheckpoint::open(&header.checkpoint, &core.centre.vkey) {
+            match SignedCheckpoint::open(&header.checkpoint, &core.centre().vkey) {
                 Ok(checkpoint) if tree.root_at(checkpoint.size).ok() == Some(checkpoint.root) => {}
                 Ok(checkpoint) => report.contradiction(format_args!(
                     "segment {segment}: its checkpoint of {} entries is not of this log",
@@ -216,17 +216,17 @@ impl Vault {
     /// beside a damaged object that holds its name stands then `….r1`, which readers look for. Empty locations are filled.
     pub fn scrub(&self) -> Result<ScrubReport, VaultError> {
         let core = self.core();
-        let survey = Survey::of(&core.shelf, Some(&core.centre));
+        let survey = Survey::of(&core.shelf, Some(&core.centre()));
         let newest = Newest::of(&survey, core);
         let mut report = ScrubReport { segments: core.catalogue.segments(), ..ScrubReport::default() };
         for slot in &core.shelf.slots {
             if slot.location.is_none() {
                 report.damage.push(&slot.id, None, What::Unreachable);
                 report.unhealed.push(&slot.id, None, What::Unreachable);
-            } else if let Some(what) = judge_centre(slot, &core.centre) {
+            } else if let Some(what) = judge_centre(slot, &core.centre()) {
                 report.damage.push(&slot.id, None, what);
                 // One location that fails is no reason to heal nothing at the others.
-                let healed = heal_centre(slot, &core.centre).unwrap_or(false);
+                let healed = heal_centre(slot, &core.centre()).unwrap_or(false);
                 report.count(slot, None, what, healed);
             }
         }
@@ -271,7 +271,7 @@ impl Vault {
             }
         }
         for slot in core.shelf.slots.iter().filter(|slot| slot.state().bare) {
-            slot.state().bare = judge_centre(slot, &core.centre).is_some();
+            slot.state().bare = judge_centre(slot, &core.centre()).is_some();
         }
         self.catch_up_slots(&mut coder, report.segments);
         self.vouch();
@@ -351,7 +351,7 @@ pub(crate) fn judge_centre(slot: &Slot, centre: &Centre) -> Option<What> {
     first
 }
 
-fn heal_centre(slot: &Slot, centre: &Centre) -> Result<bool, VaultError> {
+pub(crate) fn heal_centre(slot: &Slot, centre: &Centre) -> Result<bool, VaultError> {
     let Some(location) = &slot.location else { return Ok(false) };
     for repair in 0..=REPAIRS_MAX {
         let name = centre.name(repair)?;

@@ -156,7 +156,8 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
             return Err(VaultError::NotEmpty { location: location.id().to_owned() });
         }
     }
-    let key = Arc::new(centre.custodians.open(&recovery.identities)?);
+    let from = survivors.iter().map(|location| &**location);
+    let key = Arc::new(centre::custody(&centre, from, &recovery.identities, false)?);
     let old =
         gather(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
     let Gathered { core, survey, chain, lost } = old;
@@ -170,9 +171,10 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     for location in &fresh {
         claim.put(&core.shelf, &**location)?;
     }
-    let custodians = recovery.custodians.unwrap_or_else(|| core.centre.custodians.clone());
-    let draft = Drafting { vault, shape, t: recovery.t, locations: ids, holders: &holders, custodians };
-    let renewed = draft.sign(&core.secrets, Some(&core.centre), &*clock, &*entropy)?;
+    let custodians = recovery.custodians.unwrap_or_else(|| core.centre().custodians.clone());
+    let public = holders.iter().map(|holder| holder.public_key()).collect();
+    let draft = Drafting { vault, shape, t: recovery.t, locations: ids, holders: public, custodians };
+    let renewed = draft.sign(&core.secrets, Some(&core.centre()), &*clock, &*entropy)?;
     let opening = Opening {
         locations: fresh.clone(),
         access: Access::Holders { holders, cache_ms: recovery.cache_ms, prover: None },
@@ -222,7 +224,7 @@ pub fn preview(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Vault, VaultError> {
     let centre = centre::newest(survivors.iter().map(|location| &**location), vkey)?;
-    let key = Arc::new(centre.custodians.open(identities)?);
+    let key = Arc::new(centre::custody(&centre, survivors.iter().map(|one| &**one), identities, false)?);
     open(Opening {
         locations: survivors,
         access: Access::Custodians(key),
@@ -371,7 +373,8 @@ fn deal_again(old: &Core, new: &Vault) -> Result<u64, VaultError> {
     let (mut group, mut bytes) = (Vec::new(), 0);
     for (_, patient) in &living {
         let record = old.key_record(*patient)?;
-        let key = old.opener.open(&record, &*old.batch(record.batch)?, "gateway", "recovery")?;
+        let opener = old.opener();
+        let key = opener.open(&record, &*old.batch(opener.batch_of(&record))?, "gateway", "recovery")?;
         let prepared = new.deal_again(*patient, &key, operation)?;
         bytes += prepared.head_bytes_max(room);
         group.push(prepared);

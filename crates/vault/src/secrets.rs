@@ -121,6 +121,16 @@ pub(crate) enum Opener {
     Custodians(Arc<RecoveryKey>),
 }
 
+/// Another centre's holder, or one made anew, opens nothing dealt to the old one: it counts as absent.
+fn in_places(holders: &mut Vec<Arc<dyn Holder>>, public: &[HolderPublicKey]) {
+    holders.retain(|holder| public.iter().any(|key| key.number() == holder.number() && holder.has_key(key)));
+    for key in public {
+        if holders.iter().all(|holder| holder.number() != key.number()) {
+            holders.push(Arc::new(AbsentHolder::new(key.clone())));
+        }
+    }
+}
+
 impl Opener {
     /// `public` are the holders of the centre record: they keep the places of those that aren't given.
     pub(crate) fn new(
@@ -132,16 +142,39 @@ impl Opener {
         Ok(match access {
             Access::Custodians(key) => Self::Custodians(key),
             Access::Holders { mut holders, cache_ms, prover } => {
-                // Another centre's holder, or one made anew, opens nothing dealt to the old one: it counts as absent.
-                holders.retain(|holder| public.contains(&holder.public_key()));
-                for key in public {
-                    if holders.iter().all(|holder| holder.number() != key.number()) {
-                        holders.push(Arc::new(AbsentHolder::new(key.clone())));
-                    }
-                }
+                in_places(&mut holders, public);
                 Self::Holders(Keyring::new(holders, t, cache_ms, clock)?.with_prover(prover))
             }
         })
+    }
+
+    /// As this one, with other holders.
+    pub(crate) fn renewed(
+        &self,
+        mut holders: Vec<Arc<dyn Holder>>,
+        public: &[HolderPublicKey],
+    ) -> Result<Self, VaultError> {
+        in_places(&mut holders, public);
+        match self {
+            Self::Holders(keyring) => Ok(Self::Holders(keyring.with_holders(holders)?)),
+            Self::Custodians(_) => Err(VaultError::ReadOnly),
+        }
+    }
+
+    /// All of them, by number.
+    pub(crate) fn holders(&self) -> &[Arc<dyn Holder>] {
+        match self {
+            Self::Holders(keyring) => keyring.holders(),
+            Self::Custodians(_) => &[],
+        }
+    }
+
+    /// The batch that whoever opens here needs.
+    pub(crate) fn batch_of(&self, record: &KeyRecord) -> Id16 {
+        match self {
+            Self::Holders(_) => record.batch,
+            Self::Custodians(_) => record.recovery_batch(),
+        }
     }
 
     pub(crate) fn open(

@@ -40,19 +40,21 @@ pub struct Vault {
     writer: Option<Writer>,
 }
 
-struct Writer {
+pub(crate) struct Writer {
     inbox: Arc<Inbox>,
     queues: Vec<Option<Arc<Queue>>>,
     healing: Arc<(Mutex<bool>, Condvar)>,
     broken: Arc<AtomicBool>,
     committer: Option<JoinHandle<()>>,
     threads: Vec<JoinHandle<()>>,
-    dealing: Mutex<Option<Arc<Dealing>>>,
+    pub(crate) dealing: Mutex<Option<Arc<Dealing>>>,
     /// Patients whose registration is on its way.
-    registering: Mutex<HashSet<PatientId>>,
+    pub(crate) registering: Mutex<HashSet<PatientId>>,
+    /// One change of who holds the keys at a time.
+    pub(crate) renewing: Mutex<()>,
 }
 
-struct Dealing {
+pub(crate) struct Dealing {
     dealer: Dealer,
     dealt: AtomicU32,
 }
@@ -149,6 +151,7 @@ impl Vault {
             threads: Vec::new(),
             dealing: Mutex::default(),
             registering: Mutex::default(),
+            renewing: Mutex::default(),
         };
         for worker in workers {
             writer.threads.push(spawn("vault-location", move || worker.run())?);
@@ -168,13 +171,13 @@ impl Vault {
     /// A crash may have come between an erasure's entry and the holders' refusals; refusing twice is no error.
     fn refuse_erased(&self) {
         let erased: Vec<PatientId> = self.core.keymap().erased.iter().copied().collect();
-        let failed = erased.iter().filter(|patient| self.core.opener.erase(Id16(patient.0)).is_err()).count();
+        let failed = erased.iter().filter(|patient| self.core.opener().erase(Id16(patient.0)).is_err()).count();
         if failed > 0 {
             tracing::warn!(failed, "erasures that too few holders know; this gateway refuses them by the log");
         }
     }
 
-    fn writer(&self) -> Result<&Writer, VaultError> {
+    pub(crate) fn writer(&self) -> Result<&Writer, VaultError> {
         let writer = self.writer.as_ref().ok_or(VaultError::ReadOnly)?;
         if writer.broken.load(Ordering::Acquire) { Err(VaultError::Closed) } else { Ok(writer) }
     }
@@ -253,7 +256,7 @@ impl Vault {
             let prepared = self.bare(ERASED, Scope::Patient(patient), operation, permit, Vec::new());
             writer.submit(&self.core, vec![prepared])?.pop()
         };
-        Ok(Erased { receipt, erasure: self.core.opener.erase(Id16(patient.0))? })
+        Ok(Erased { receipt, erasure: self.core.opener().erase(Id16(patient.0))? })
     }
 
     /// Entries in the log.
@@ -312,28 +315,29 @@ impl Vault {
 
     /// Holders that open a key, and holders that there are.
     pub fn quorum_of_holders(&self) -> (u8, u8) {
-        let centre = &self.core.centre;
+        let centre = self.core.centre();
         (centre.record.t, u8::try_from(centre.holders.len()).unwrap_or(u8::MAX))
     }
 
     /// The holders that keys are dealt to, by number.
-    pub fn holder_keys(&self) -> &[keys::HolderPublicKey] {
-        &self.core.centre.holders
+    pub fn holder_keys(&self) -> Vec<keys::HolderPublicKey> {
+        self.core.centre().holders.clone()
     }
 
     /// Custodians needed, and custodians that there are.
     pub fn custodians(&self) -> (u8, u8) {
-        (self.core.centre.custodians.m(), self.core.centre.custodians.n())
+        let centre = self.core.centre();
+        (centre.custodians.m(), centre.custodians.n())
     }
 
     /// The recovery key's shares, each sealed to its custodian.
-    pub fn custodian_package(&self) -> &CustodianPackage {
-        &self.core.centre.custodians
+    pub fn custodian_package(&self) -> CustodianPackage {
+        self.core.centre().custodians.clone()
     }
 
     /// The centre's log key: write it on paper.
     pub fn vkey(&self) -> Vkey {
-        self.core.centre.vkey.clone()
+        self.core.centre().vkey.clone()
     }
 
     pub fn is_registered(&self, patient: PatientId) -> bool {
@@ -370,7 +374,7 @@ impl Vault {
             locations,
             notes_waiting,
             notes_waiting_bytes,
-            holders: core.opener.health(),
+            holders: core.opener().health(),
             patients: keymap.keys.len() as u64,
             erased_patients: keymap.erased.len() as u64,
             opened: self.opened.clone(),
@@ -436,7 +440,7 @@ impl Vault {
         if found > max { Err(VaultError::GroupHeads { found, max }) } else { Ok(entries) }
     }
 
-    fn bare(
+    pub(crate) fn bare(
         &self,
         kind: &str,
         scope: Scope,
@@ -456,7 +460,7 @@ impl Vault {
         {
             return Ok(Arc::clone(current));
         }
-        let (centre, entropy) = (&self.core.centre, &*self.core.entropy);
+        let (centre, entropy) = (self.core.centre(), &*self.core.entropy);
         let epoch = centre.batch.epoch;
         let recovery = centre.custodians.public_key();
         let (dealer, batch) = Dealer::new(&centre.holders, &recovery, centre.record.t, epoch, entropy)?;

@@ -69,8 +69,8 @@ impl Holder for Moody {
         self.holder.opened()
     }
 
-    fn begin_turn(&self) -> Result<HolderPublicKey, HolderError> {
-        self.holder.begin_turn()
+    fn begin_turn(&self, epoch: u32) -> Result<HolderPublicKey, HolderError> {
+        self.holder.begin_turn(epoch)
     }
 
     fn own_encapsulation(&self, batch: Id16) -> Result<Vec<u8>, HolderError> {

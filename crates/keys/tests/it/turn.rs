@@ -19,7 +19,7 @@ fn order(living: &[KeyRecord], epoch: u32) -> TurnOrder {
 
 /// All holders seal `records` again; those that one of them refuses are left out.
 fn reseal(centre: &Centre, from: &Batch, records: &[KeyRecord]) -> (Batch, Vec<KeyRecord>) {
-    let next: Vec<_> = centre.holders.iter().map(|holder| holder.begin_turn().unwrap()).collect();
+    let next: Vec<_> = centre.holders.iter().map(|holder| holder.begin_turn(2).unwrap()).collect();
     let id = Id16(centre.entropy.id());
     let own = centre.holders.iter().map(|holder| holder.own_encapsulation(id).unwrap()).collect();
     let to = turned_batch(id, next[0].epoch(), own).unwrap();
@@ -116,7 +116,7 @@ fn nothing_is_destroyed_before_all_is_there() {
 fn it_seals_to_its_own_encapsulation_only() {
     let centre = Centre::new(2, 3);
     let (record, _) = centre.register();
-    let public: Vec<_> = centre.holders.iter().map(|holder| holder.begin_turn().unwrap()).collect();
+    let public: Vec<_> = centre.holders.iter().map(|holder| holder.begin_turn(2).unwrap()).collect();
     let (_, theirs) = keys::Dealer::new(&public, &centre.recovery, 2, 2, &centre.entropy).unwrap();
     let one = &centre.holders[0];
     let records = [record];
@@ -154,13 +154,13 @@ fn a_turn_survives_restarts() {
     let (_, recovery) = keys::CustodianPackage::establish(1, &[keys::new_identity().1], &entropy).unwrap();
     let (dealer, batch) = keys::Dealer::new(&[first.public_key()], &recovery, 1, 7, &entropy).unwrap();
     let record = dealer.deal(Id16(entropy.id()), &keys::DataKey::random(&entropy), &entropy).unwrap();
-    let next = first.begin_turn().unwrap();
+    let next = first.begin_turn(8).unwrap();
     let own = first.own_encapsulation(Id16([3; 16])).unwrap();
     drop(first);
 
     let again = LocalHolder::open(&dir).unwrap();
     assert!(again.has_key(&next) && again.public_key().epoch() == 7);
-    assert_eq!(again.begin_turn().unwrap(), next);
+    assert_eq!(again.begin_turn(8).unwrap(), next);
     assert_eq!(again.own_encapsulation(Id16([3; 16])).unwrap(), own);
     let to = turned_batch(Id16([3; 16]), 8, vec![own]).unwrap();
     let shares = again.reseal(&batch, &to, std::slice::from_ref(&record)).unwrap();

@@ -191,7 +191,7 @@ impl Healer {
         let Some(location) = &slot.location else { return false };
         let segments = core.catalogue.segments();
         let mut survey = Survey::empty(&core.shelf);
-        if survey.look(&core.shelf, Some(&core.centre), at, &**location).is_err() {
+        if survey.look(&core.shelf, Some(&core.centre()), at, &**location).is_err() {
             return false;
         }
         let lacks: Vec<u64> = (0..segments)

@@ -1,0 +1,328 @@
+//! Who holds the keys changes, while records are read and kept: a holder is replaced, custodians are renewed, the holders'
+//! keys turn to a new epoch.
+//!
+//! ```text
+//!  a turn       turn_keys ──► adopt ──► reseal ──► finish_turn     each holder seals its own shares again
+//!  otherwise                  adopt ──► deal_anew                  the custodians' key opens, a new dealing closes
+//! ```
+//!
+//! [`Vault::adopt`] puts a new centre record everywhere; from then on new patients are dealt to those whom it names, and
+//! what was dealt before opens as it did. Each step may be repeated: what was cut short goes on where it stopped.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keys::{
+    Batch, CustodianPackage, Holder, HolderError, HolderPublicKey, KeyRecord, KeysError, RESEALED_AT_ONCE, Resealed,
+    Turn, TurnOrder, turned_batch, turned_record,
+};
+use kit::format::Version;
+use kit::{Id16, OperationId, PatientId};
+
+use crate::centre;
+use crate::commit::capacity;
+use crate::core::lock;
+use crate::error::VaultError;
+use crate::found::Drafting;
+use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, TURNED};
+use crate::mend::heal_centre;
+use crate::parcel::Scope;
+use crate::vault::Vault;
+
+/// How long registrations that began before a change may take to end.
+const REGISTRATIONS_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Passes over the log until nobody is left who was dealt to those before: the second finds what was registered meanwhile.
+const PASSES_MAX: usize = 8;
+
+/// Key records that go into the ledger as one group.
+const DEALT_AT_ONCE: usize = 256;
+
+/// Who holds the keys from now on.
+pub struct Adoption {
+    /// All of them, by number, with the keys to deal to.
+    pub public: Vec<HolderPublicKey>,
+    pub holders: Vec<Arc<dyn Holder>>,
+    /// Where they change.
+    pub custodians: Option<CustodianPackage>,
+    /// The holders keep their old keys until [`Vault::finish_turn`].
+    pub is_turn: bool,
+}
+
+/// Patients done, and patients in all.
+pub type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+/// One record that was dealt to those who held the keys before.
+struct Before {
+    patient: PatientId,
+    record: KeyRecord,
+}
+
+impl Vault {
+    /// Every holder makes its key of the next epoch, or of the one that has begun and isn't ended.
+    pub fn turn_keys(&self) -> Result<Vec<HolderPublicKey>, VaultError> {
+        let (opener, centre) = (self.core().opener(), self.core().centre());
+        let begun = self.core().keymap().turning;
+        let epoch = begun.unwrap_or_else(|| centre.batch.epoch.saturating_add(1));
+        let keys = at_once(opener.holders(), |holder| holder.begin_turn(epoch))?;
+        Ok(keys)
+    }
+
+    /// Puts a centre record with these holders and custodians everywhere, and deals to them from now on. Gives its epoch.
+    /// Doing it twice changes nothing.
+    pub fn adopt(&self, adoption: Adoption) -> Result<u32, VaultError> {
+        let writer = self.writer()?;
+        let _one = lock(&writer.renewing);
+        let core = self.core();
+        let before = core.centre();
+        let Adoption { public, holders, custodians, is_turn } = adoption;
+        let custodians = custodians.unwrap_or_else(|| before.custodians.clone());
+        let is_there = before.holders == public && before.custodians == custodians;
+        let opener = core.opener().renewed(holders, &public)?;
+        let centre = if is_there {
+            (*before).clone()
+        } else {
+            let record = &before.record;
+            let (vault, shape, t, locations) = (record.vault, record.shape, record.t, record.locations.clone());
+            let draft = Drafting { vault, shape, t, locations, holders: public, custodians };
+            let centre = draft.sign(&core.secrets, Some(&before), &*core.clock, &*core.entropy)?;
+            let put = |slot: &&crate::shelf::Slot| {
+                let state = slot.state();
+                let may = !state.down && !state.bare;
+                drop(state);
+                may && heal_centre(slot, &centre).unwrap_or(false)
+            };
+            let durable = core.shelf.slots.iter().filter(put).count();
+            let floor = core.shelf.shape.floor();
+            if durable < floor {
+                return Err(VaultError::NotDurable { durable, floor });
+            }
+            centre
+        };
+        let (epoch, keys) = (centre.record.epoch, centre.batch.epoch);
+        // Whoever deals from here on deals to the new ones.
+        let mut dealing = lock(&writer.dealing);
+        core.adopt(centre, opener);
+        *dealing = None;
+        drop(dealing);
+        if !is_there {
+            let change = Change { version: Version, centre: epoch, keys, is_turn };
+            self.submit(vec![self.bare(ADOPTED, Scope::Centre, self.operation(), None, change.to_bytes())])?;
+        }
+        self.wait_for_registrations()
+            .then_some(epoch)
+            .ok_or(VaultError::Internal { step: "waiting for registrations to end" })
+    }
+
+    /// Every living patient's key that was dealt before the last adoption is opened by the custodians' key and dealt anew:
+    /// a fresh secret is split among the holders that there are now. Gives how many were.
+    pub fn deal_anew(&self, identities: &[String], progress: Progress<'_>) -> Result<u64, VaultError> {
+        let writer = self.writer()?;
+        let _one = lock(&writer.renewing);
+        let core = self.core();
+        let locations = core.shelf.slots.iter().filter_map(|slot| slot.location.as_deref());
+        let recovery = centre::custody(&core.centre(), locations, identities, true)?;
+        let operation = self.operation();
+        let room = capacity(core.shelf.shape) / 2;
+        let mut done = 0;
+        for _ in 0..PASSES_MAX {
+            let before = self.dealt_before()?;
+            if before.is_empty() {
+                return Ok(done);
+            }
+            let of = done + before.len() as u64;
+            let (mut group, mut bytes) = (Vec::new(), 0);
+            for Before { patient, record } in &before {
+                let key = recovery.open(record, &*core.batch(record.recovery_batch())?)?;
+                let prepared = self.deal_again(*patient, &key, operation)?;
+                bytes += prepared.head_bytes_max(room);
+                group.push(prepared);
+                done += 1;
+                if group.len() >= DEALT_AT_ONCE || bytes >= room {
+                    self.submit(std::mem::take(&mut group))?;
+                    progress(done, of);
+                    bytes = 0;
+                }
+            }
+            if !group.is_empty() {
+                self.submit(group)?;
+            }
+            progress(done, of);
+        }
+        Err(VaultError::Internal { step: "dealing anew: registrations outran it" })
+    }
+
+    /// Every holder seals its own share of every living patient again, to its next key, and confirms that it opens. Gives
+    /// what the order to destroy the old keys has to name.
+    pub fn reseal(&self, progress: Progress<'_>) -> Result<Turn, VaultError> {
+        let writer = self.writer()?;
+        let _one = lock(&writer.renewing);
+        let core = self.core();
+        let (centre, opener) = (core.centre(), core.opener());
+        let epoch = centre.batch.epoch;
+        let (mut refused, mut done) = (HashSet::new(), 0);
+        for _ in 0..PASSES_MAX {
+            let mut before = self.dealt_before()?;
+            before.retain(|one| !refused.contains(&one.patient));
+            if before.is_empty() {
+                break;
+            }
+            let of = done + before.len() as u64;
+            let to = self.own_batch(opener.holders(), epoch)?;
+            for group in before.chunk_by(|a, b| a.record.batch == b.record.batch) {
+                let Some(first) = group.first() else { continue };
+                let from = core.batch(first.record.batch)?;
+                for group in group.chunks(RESEALED_AT_ONCE) {
+                    self.reseal_group(opener.holders(), &from, &to, group, &mut refused)?;
+                    done += group.len() as u64;
+                    progress(done, of);
+                }
+            }
+        }
+        // A holder that refuses whom the log doesn't erase was told so past it: nobody's shares are destroyed over that.
+        let erased = core.keymap().erased.clone();
+        let living = refused.iter().filter(|patient| !erased.contains(patient)).count();
+        if living > 0 {
+            return Err(VaultError::RefusedAlive { patients: living as u64 });
+        }
+        self.confirm(opener.holders(), epoch, progress)
+    }
+
+    /// Every holder destroys its key of the epoch before, where what it confirmed is what the order names.
+    pub fn finish_turn(&self, order: &TurnOrder) -> Result<(), VaultError> {
+        let writer = self.writer()?;
+        let _one = lock(&writer.renewing);
+        at_once(self.core().opener().holders(), |holder| holder.finish_turn(order))?;
+        if self.core().keymap().turning == Some(order.turn.epoch) {
+            self.submit(vec![self.bare(TURNED, Scope::Centre, self.operation(), None, order.turn.to_bytes())])?;
+        }
+        Ok(())
+    }
+
+    /// The key epoch that has begun, and that not all holders have ended the one before of.
+    pub fn turning(&self) -> Option<u32> {
+        self.core().keymap().turning
+    }
+
+    fn operation(&self) -> OperationId {
+        OperationId::random(&*self.core().entropy)
+    }
+
+    /// Those who are on their way may have been dealt to the holders before: they are found once they are there.
+    fn wait_for_registrations(&self) -> bool {
+        let Ok(writer) = self.writer() else { return false };
+        let begun = lock(&writer.registering).clone();
+        let since = Instant::now();
+        while lock(&writer.registering).iter().any(|patient| begun.contains(patient)) {
+            if since.elapsed() > REGISTRATIONS_PATIENCE {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Living patients in the order of the log, so that each segment is opened once.
+    fn living(&self) -> Vec<PatientId> {
+        let keymap = self.core().keymap();
+        let living = keymap.keys.iter().filter(|(patient, _)| !keymap.erased.contains(patient));
+        let mut living: Vec<(u64, PatientId)> = living.map(|(patient, index)| (*index, *patient)).collect();
+        drop(keymap);
+        living.sort_unstable();
+        living.into_iter().map(|(_, patient)| patient).collect()
+    }
+
+    /// Living patients whose records are of a batch from before the last adoption.
+    fn dealt_before(&self) -> Result<Vec<Before>, VaultError> {
+        let mut before = Vec::new();
+        for patient in self.living() {
+            let record = match self.core().read_key_record(patient) {
+                Err(VaultError::UnknownPatient) => continue,
+                other => other?,
+            };
+            let keymap = self.core().keymap();
+            if keymap.batches.get(&record.batch).is_none_or(|index| *index < keymap.adopted) {
+                before.push(Before { patient, record });
+            }
+        }
+        Ok(before)
+    }
+
+    /// A batch of encapsulations that each holder made to itself, in the log.
+    fn own_batch(&self, holders: &[Arc<dyn Holder>], epoch: u32) -> Result<Batch, VaultError> {
+        let id = Id16(self.core().entropy.id());
+        let own = at_once(holders, |holder| holder.own_encapsulation(id))?;
+        let batch = turned_batch(id, epoch, own)?;
+        self.submit(vec![self.bare(KEY_BATCH, Scope::Centre, self.operation(), None, batch.to_bytes())])?;
+        Ok(batch)
+    }
+
+    fn reseal_group(
+        &self,
+        holders: &[Arc<dyn Holder>],
+        from: &Batch,
+        to: &Batch,
+        group: &[Before],
+        refused: &mut HashSet<PatientId>,
+    ) -> Result<(), VaultError> {
+        let records: Vec<KeyRecord> = group.iter().map(|one| one.record.clone()).collect();
+        let by_holder: Vec<Vec<Resealed>> = at_once(holders, |holder| holder.reseal(from, to, &records))?;
+        let (operation, mut entries) = (self.operation(), Vec::with_capacity(group.len()));
+        for (at, Before { patient, record }) in group.iter().enumerate() {
+            let shares: Option<Vec<_>> = by_holder.iter().map(|shares| shares.get(at).copied().flatten()).collect();
+            match shares {
+                Some(shares) => {
+                    let turned = turned_record(record, to, shares)?;
+                    entries.push(self.bare(KEY, Scope::Patient(*patient), operation, None, turned.to_bytes()));
+                }
+                None => drop(refused.insert(*patient)),
+            }
+        }
+        if entries.is_empty() { Ok(()) } else { self.submit(entries).map(drop) }
+    }
+
+    /// Has every holder open what is stored now with its next key.
+    fn confirm(
+        &self,
+        holders: &[Arc<dyn Holder>],
+        epoch: u32,
+        progress: Progress<'_>,
+    ) -> Result<Turn, VaultError> {
+        let core = self.core();
+        let living = self.living();
+        let (mut named, of) = (Vec::with_capacity(living.len()), living.len() as u64);
+        for group in living.chunks(RESEALED_AT_ONCE) {
+            let read = group.iter().map(|patient| core.read_key_record(*patient));
+            let mut records = read.collect::<Result<Vec<KeyRecord>, _>>()?;
+            records.sort_by_key(|record| record.batch.0);
+            for records in records.chunk_by(|a, b| a.batch == b.batch) {
+                let Some(first) = records.first() else { continue };
+                let batch = core.batch(first.batch)?;
+                at_once(holders, |holder| holder.confirm(&batch, records))?;
+            }
+            named.extend(group.iter().map(|patient| Id16(patient.0)));
+            progress(named.len() as u64, of);
+        }
+        Ok(Turn::new(core.shelf.vault, epoch, named))
+    }
+}
+
+/// Asks all holders at once; the first that fails, in the order of their numbers, is the error.
+fn at_once<T: Send>(
+    holders: &[Arc<dyn Holder>],
+    ask: impl Fn(&dyn Holder) -> Result<T, HolderError> + Sync,
+) -> Result<Vec<T>, VaultError> {
+    let ask = &ask;
+    thread::scope(|scope| {
+        let asked: Vec<_> = holders.iter().map(|holder| scope.spawn(move || ask(&**holder))).collect();
+        asked
+            .into_iter()
+            .map(|thread| match thread.join() {
+                Ok(answer) => Ok(answer.map_err(KeysError::Holder)?),
+                Err(_) => Err(VaultError::Internal { step: "asking a holder" }),
+            })
+            .collect()
+    })
+}
