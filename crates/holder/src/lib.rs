@@ -35,5 +35,5 @@ pub use identity::{Identity, IdentityError, Pin};
 pub use location::Network;
 pub use node::{Node, Peer};
 pub use refused::Refused;
-pub use turn::sign_turn;
 pub use remote::{RemoteHolder, RemoteLocation, Witnessed, witness};
+pub use turn::sign_turn;

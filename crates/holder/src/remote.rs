@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use keys::{
-    Answer, Batch, Holder, HolderError, HolderPublicKey, KeyRecord, OpenRequest, Resealed, Share, TurnOrder,
-};
+use keys::{Answer, Batch, Holder, HolderError, HolderPublicKey, KeyRecord, OpenRequest, Resealed, Share, TurnOrder};
 use kit::Id16;
 use kit::format::Version;
 use ledger::{AddCheckpoint, Cosignature};

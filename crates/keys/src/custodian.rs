@@ -247,7 +247,12 @@ impl CustodianPackage {
         shamir::combine(&parts)
             .and_then(|seed| seal::private_key(&seed))
             .filter(|private| RecoveryPublicKey::of(private) == self.public)
-            .map(|private| RecoveryKey { private, opened_by: opened.clone(), contexts: Contexts::default(), earlier: None })
+            .map(|private| RecoveryKey {
+                private,
+                opened_by: opened.clone(),
+                contexts: Contexts::default(),
+                earlier: None,
+            })
             .ok_or(CustodianError::Altered { opened })
     }
 

@@ -87,7 +87,13 @@ impl EpochKey {
     }
 
     /// Makes one and writes it.
-    fn make(dir: &Path, file: &'static str, number: u8, epoch: u32, entropy: &dyn Entropy) -> Result<Self, HolderError> {
+    fn make(
+        dir: &Path,
+        file: &'static str,
+        number: u8,
+        epoch: u32,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, HolderError> {
         let mut seed = Zeroizing::new([0; SECRET_BYTES]);
         entropy.fill(seed.as_mut());
         let key = KeyFile { version: Version, number, epoch, seed };
@@ -158,7 +164,9 @@ impl LocalHolder {
         let log = lock(dir, false)?;
         let (number, now) = EpochKey::read(dir, KEY)?;
         let next = match dir.join(KEY_NEXT).try_exists().map_err(storage(KEY_NEXT))? {
-            true => Some(EpochKey::read(dir, KEY_NEXT)?).filter(|(owner, next)| *owner == number && next.epoch > now.epoch),
+            true => {
+                Some(EpochKey::read(dir, KEY_NEXT)?).filter(|(owner, next)| *owner == number && next.epoch > now.epoch)
+            }
             false => None,
         };
         let next = next.map(|(_, next)| Arc::new(next));
@@ -211,7 +219,8 @@ impl LocalHolder {
     /// The key of a batch's epoch: the one in use, or the next.
     fn key_of(&self, batch: &Batch) -> Result<Arc<EpochKey>, HolderError> {
         let epochs = self.epochs();
-        let found = [Some(&epochs.now), epochs.next.as_ref()].into_iter().flatten().find(|key| key.epoch == batch.epoch);
+        let found =
+            [Some(&epochs.now), epochs.next.as_ref()].into_iter().flatten().find(|key| key.epoch == batch.epoch);
         let wrong = HolderError::Epoch { number: self.number, wanted: batch.epoch, own: epochs.now.epoch };
         found.map(Arc::clone).ok_or(wrong)
     }

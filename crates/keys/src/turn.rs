@@ -90,7 +90,11 @@ pub fn turned_batch(id: Id16, epoch: u32, encapsulations: Vec<Vec<u8>>) -> Resul
 
 /// The record with every holder's share as it sealed it again, holder 1's first. The secret, the polynomial and what the
 /// custodians hold of it stay as they were.
-pub fn turned_record(record: &KeyRecord, to: &Batch, shares: Vec<ByteArray<SEALED_BYTES>>) -> Result<KeyRecord, KeysError> {
+pub fn turned_record(
+    record: &KeyRecord,
+    to: &Batch,
+    shares: Vec<ByteArray<SEALED_BYTES>>,
+) -> Result<KeyRecord, KeysError> {
     let recovery_batch = Some(record.recovery_batch());
     let turned = KeyRecord { batch: to.id, shares, recovery_batch, ..record.clone() };
     turned.check_in(to)?;

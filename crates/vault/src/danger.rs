@@ -1,12 +1,16 @@
 //! For drills: what a thief would look for, handed out to be searched for on the disks that he stole.
 
+use keys::KeyRecord;
 use kit::PatientId;
 use ledger::{AddCheckpoint, Checkpoint, MemoryStore, Tree, leaf_hash};
 use zeroize::Zeroizing;
 
+use crate::body::Head;
 use crate::core::lock;
 use crate::error::VaultError;
+use crate::keymap::KEY;
 use crate::parcel::Scope;
+use crate::seal;
 use crate::vault::Vault;
 
 /// A key, and what it is.
@@ -80,5 +84,33 @@ impl Vault {
             out.push((format!("data key of patient {patient}"), copied(key.bytes())));
         }
         Ok(out)
+    }
+}
+
+impl Vault {
+    /// Whether a patient's payload opens with whatever there is, the log's word that she is erased left aside: for tests
+    /// and drills that ask whether an erasure is final.
+    pub fn danger_open(&self, patient: PatientId, index: u64) -> bool {
+        let core = self.core();
+        // Every record that was ever dealt to her, the newest and those before.
+        let mut records = Vec::new();
+        let scanned = core.scan(0, &mut |_, _, bytes| {
+            let head = Head::from_bytes(bytes)?;
+            if head.kind == KEY && head.patient == Some(patient) {
+                records.extend(KeyRecord::from_bytes(&head.meta));
+            }
+            Ok::<_, VaultError>(())
+        });
+        let Ok((head, ..)) = scanned.and_then(|_| core.head(index)) else { return false };
+        records.iter().any(|record| {
+            let opener = core.opener();
+            let batch = core.batch(opener.batch_of(record));
+            let key = batch.and_then(|batch| opener.open(record, &batch, "local:drill", "drill"));
+            let Ok(key) = key else { return false };
+            let Some(payload) = &head.payload else { return false };
+            let Ok(stored) = core.stored(index, payload) else { return false };
+            let binding = seal::payload_binding(head.scope(), &head.kind, head.operation, payload.compressed);
+            matches!(seal::open_payload(key.bytes(), &binding, stored), Ok(Some(_)))
+        })
     }
 }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use kit::Digest;
 use ledger::SignedCheckpoint;
 
 use crate::body::Head;
-use crate::centre::Centre;
+use crate::centre::{self, Centre};
 use crate::code::{self, Coder};
 use crate::commit::{bring, put_shard, remake};
 use crate::core::{Core, lock};
@@ -16,7 +17,7 @@ use crate::damage::{DAMAGE_LISTED_MAX, DamageList, What};
 use crate::error::VaultError;
 use crate::gateway::Gateway;
 use crate::header::Header;
-use crate::location::{Object, Put};
+use crate::location::{Location, Object, Put};
 use crate::shelf::{Found, Located, REPAIRS_MAX, Slot};
 use crate::survey::Survey;
 use crate::vault::Vault;
@@ -349,6 +350,17 @@ pub(crate) fn judge_centre(slot: &Slot, centre: &Centre) -> Option<What> {
         first.get_or_insert(what);
     }
     first
+}
+
+/// One that was away when another centre record was put everywhere shows the record before: it gets the new one. An empty
+/// one in its place shows none, and waits for a scrub.
+pub(crate) fn catch_up_centre(slot: &Slot, centre: &Centre) {
+    let before = |one: &Centre| one.vkey == centre.vkey && one.record.epoch < centre.record.epoch;
+    let shows = |location: &Arc<dyn Location>| centre::at(&**location).is_ok_and(|shown| shown.iter().any(before));
+    if judge_centre(slot, centre) == Some(What::Missing) && slot.location.as_ref().is_some_and(shows) {
+        let healed = heal_centre(slot, centre).unwrap_or(false);
+        tracing::info!(location = slot.id, healed, "it was away when the centre record changed");
+    }
 }
 
 pub(crate) fn heal_centre(slot: &Slot, centre: &Centre) -> Result<bool, VaultError> {

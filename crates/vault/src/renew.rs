@@ -284,12 +284,7 @@ impl Vault {
     }
 
     /// Has every holder open what is stored now with its next key.
-    fn confirm(
-        &self,
-        holders: &[Arc<dyn Holder>],
-        epoch: u32,
-        progress: Progress<'_>,
-    ) -> Result<Turn, VaultError> {
+    fn confirm(&self, holders: &[Arc<dyn Holder>], epoch: u32, progress: Progress<'_>) -> Result<Turn, VaultError> {
         let core = self.core();
         let living = self.living();
         let (mut named, of) = (Vec::with_capacity(living.len()), living.len() as u64);

@@ -10,4 +10,5 @@ mod keep;
 mod loss;
 mod notes;
 mod recover;
+mod renew;
 mod tails;

@@ -1,0 +1,285 @@
+//! Who holds the keys changes while records are read and kept.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use keys::{CustodianPackage, Holder, LocalHolder, TurnOrder, new_identity};
+use kit::{Explain, PatientId};
+use vault::{Access, Adoption, Mode, Opening, Scope, Vault, VaultError};
+
+use crate::centre::{Centre, copy_tree, noise, parcel};
+
+struct Kept {
+    patient: PatientId,
+    index: u64,
+    payload: Vec<u8>,
+}
+
+fn keep(centre: &Centre, vault: &Vault, count: u64) -> Vec<Kept> {
+    let one = |n| {
+        let (patient, payload) = (centre.patient(vault), noise(2_000, n));
+        let group = centre.group(vec![], vec![parcel(Scope::Patient(patient), "a", payload.clone())]);
+        Kept { patient, index: vault.keep(group).unwrap()[0].index, payload }
+    };
+    (0..count).map(one).collect()
+}
+
+fn all_open(vault: &Vault, kept: &[Kept]) {
+    for one in kept {
+        assert!(*vault.fetch(one.index, "dr-a", "treatment").unwrap().1 == *one.payload, "entry {}", one.index);
+    }
+}
+
+fn turn(centre: &Centre, vault: &Vault) -> Result<(), VaultError> {
+    let public = vault.turn_keys()?;
+    vault.adopt(Adoption { public, holders: centre.holders.clone(), custodians: None, is_turn: true })?;
+    let turn = vault.reseal(&mut |_, _| {})?;
+    vault.finish_turn(&TurnOrder { turn, signature: Vec::new() })
+}
+
+/// New people with new identities; the sheets of those before are to be burnt.
+fn new_custodians(centre: &Centre) -> (CustodianPackage, Vec<String>) {
+    let (identities, recipients): (Vec<String>, Vec<String>) =
+        (0..3).map(|_| new_identity()).map(|(secret, recipient)| (secret.to_string(), recipient)).unzip();
+    (CustodianPackage::establish(2, &recipients, &*centre.entropy).unwrap().0, identities)
+}
+
+fn renew_custodians(centre: &Centre, vault: &Vault) -> (CustodianPackage, Vec<String>) {
+    let (package, identities) = new_custodians(centre);
+    let (public, holders) = (vault.holder_keys(), centre.holders.clone());
+    vault.adopt(Adoption { public, holders, custodians: Some(package.clone()), is_turn: false }).unwrap();
+    vault.deal_anew(&centre.identities[..2], &mut |_, _| {}).unwrap();
+    (package, identities)
+}
+
+/// What a thief, or a court, has: a copy of all servers and of the holders' folders, refusals taken out, and custodians.
+fn opens_from(centre: &Centre, at: &Path, identities: &[String], one: &Kept) -> Option<bool> {
+    let by_holders = {
+        let holders: Vec<Arc<dyn Holder>> = (1..=centre.shape.n())
+            .filter_map(|number| {
+                let folder = at.join("holders").join(number.to_string());
+                let log = fs::read(folder.join("refused.log")).unwrap();
+                fs::write(folder.join("refused.log"), &log[..32]).unwrap();
+                LocalHolder::open(&folder).ok().map(|holder| Arc::new(holder) as Arc<dyn Holder>)
+            })
+            .collect();
+        Access::Holders { holders, cache_ms: 0, prover: None }
+    };
+    let custodians = vault::preview(
+        centre.given(),
+        identities,
+        None,
+        at.join("preview"),
+        centre.clock.clone(),
+        centre.entropy.clone(),
+    );
+    let mut opened = Vec::new();
+    let vault = vault::open(Opening { access: by_holders, gateway: None, ..centre.opening(Mode::Read) }).unwrap();
+    opened.push(vault.danger_open(one.patient, one.index));
+    opened.push(custodians.unwrap().danger_open(one.patient, one.index));
+    drop(vault);
+    let (true_ones, all) = (opened.iter().filter(|opened| **opened).count(), opened.len());
+    if true_ones == all {
+        Some(true)
+    } else if true_ones == 0 {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// An erasure is complete when every holder has confirmed it, the epoch has turned and the custodians' sheets are renewed:
+/// then nothing that is left opens her. Before, everything does whose refusals are taken out.
+#[test]
+fn an_erased_patient_is_gone_when_the_epoch_has_turned() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let mut kept = keep(&centre, &vault, 5);
+    let erased = kept.remove(2);
+    vault.erase(erased.patient, None, centre.operation()).unwrap();
+
+    let before = centre.dir.path().join("before");
+    copy_tree(&centre.dir.path().join("holders"), &before.join("holders"));
+    drop(vault);
+    assert_eq!(opens_from(&centre, &before, &centre.identities, &erased), Some(true), "the check itself sees nothing");
+    let vault = centre.open().unwrap();
+    turn(&centre, &vault).unwrap();
+    assert_eq!(vault.turning(), None);
+    let (_, identities) = renew_custodians(&centre, &vault);
+    all_open(&vault, &kept);
+    assert!(matches!(vault.fetch(erased.index, "dr-a", "treatment"), Err(VaultError::Erased)));
+    assert!(vault.verify().unwrap().is_clean());
+    let later = keep(&centre, &vault, 2);
+    drop(vault);
+
+    let after = centre.dir.path().join("after");
+    copy_tree(&centre.dir.path().join("holders"), &after.join("holders"));
+    assert_eq!(opens_from(&centre, &after, &identities, &erased), Some(false));
+    assert_eq!(opens_from(&centre, &after, &identities, &later[0]), Some(true));
+
+    let vault = centre.open().unwrap();
+    all_open(&vault, &kept);
+    all_open(&vault, &later);
+    // And again: an epoch is no last one.
+    turn(&centre, &vault).unwrap();
+    all_open(&vault, &kept);
+    all_open(&vault, &later);
+    assert!(centre.holders.iter().all(|holder| holder.public_key().epoch() == 3));
+}
+
+/// While an epoch turns, patients are registered, kept and read; none of them is lost by it.
+#[test]
+fn an_epoch_turns_under_load() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 150);
+    let (ends, seeds) = (AtomicBool::new(false), AtomicU64::new(1_000));
+    let meanwhile: Vec<Kept> = thread::scope(|scope| {
+        let work = || {
+            let mut mine = Vec::new();
+            while !ends.load(Ordering::Relaxed) {
+                let (patient, payload) = (centre.patient(&vault), noise(300, seeds.fetch_add(1, Ordering::Relaxed)));
+                let group = centre.group(vec![], vec![parcel(Scope::Patient(patient), "a", payload.clone())]);
+                mine.push(Kept { patient, index: vault.keep(group).unwrap()[0].index, payload });
+                all_open(&vault, &kept[mine.len() % kept.len()..][..1]);
+                all_open(&vault, &mine[mine.len() - 1..]);
+            }
+            mine
+        };
+        let workers: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
+        turn(&centre, &vault).unwrap();
+        renew_custodians(&centre, &vault);
+        turn(&centre, &vault).unwrap();
+        ends.store(true, Ordering::Relaxed);
+        workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
+    });
+    assert!(!meanwhile.is_empty());
+    drop(vault);
+    let vault = centre.open().unwrap();
+    all_open(&vault, &kept);
+    all_open(&vault, &meanwhile);
+    assert_eq!(vault.health().patients, (kept.len() + meanwhile.len()) as u64);
+}
+
+/// A holder is lost or captured: another takes its place, with shares of a fresh secret; what the old one has is worth
+/// nothing among the new ones.
+#[test]
+fn a_holder_is_replaced() {
+    let mut centre = Centre::new(2, 5, 4, 5);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 4);
+    let captured = Arc::clone(&centre.holders[3]);
+    let new = LocalHolder::init_in(&centre.dir.path().join("new-4"), 4, 1, &*centre.entropy).unwrap();
+    centre.holders[3] = Arc::new(new);
+    let public = centre.holders.iter().map(|holder| holder.public_key()).collect();
+    vault.adopt(Adoption { public, holders: centre.holders.clone(), custodians: None, is_turn: false }).unwrap();
+    // Five of five are needed: until it is dealt anew, the new one can't help.
+    assert_eq!(vault.fetch(kept[0].index, "dr-a", "t").unwrap_err().code(), "keys.not-enough-holders");
+    let few = vault.deal_anew(&centre.identities[..1], &mut |_, _| {});
+    assert_eq!(few.unwrap_err().code(), "keys.custodian-not-enough");
+    let mut told = Vec::new();
+    assert_eq!(vault.deal_anew(&centre.identities[1..], &mut |done, of| told.push((done, of))).unwrap(), 4);
+    assert_eq!(told.last(), Some(&(4, 4)));
+    all_open(&vault, &kept);
+    assert_eq!(vault.deal_anew(&centre.identities[1..], &mut |_, _| {}).unwrap(), 0);
+    drop(vault);
+    all_open(&centre.open().unwrap(), &kept);
+    centre.holders[3] = captured;
+    let error = centre.open().unwrap_err();
+    assert_eq!(error.code(), "keys.not-enough-holders", "{error}");
+}
+
+/// Whatever was cut short is gone on with after a restart; a recovery in between takes the custodians of both packages.
+#[test]
+fn a_change_that_was_cut_short_is_gone_on_with() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 6);
+    let public = vault.turn_keys().unwrap();
+    drop(vault);
+    let vault = centre.open().unwrap();
+    assert_eq!(vault.turn_keys().unwrap(), public);
+    let adoption =
+        || Adoption { public: public.clone(), holders: centre.holders.clone(), custodians: None, is_turn: true };
+    vault.adopt(adoption()).unwrap();
+    drop(vault);
+    let vault = centre.open().unwrap();
+    assert_eq!(vault.turning(), Some(2));
+    all_open(&vault, &kept);
+    assert_eq!((vault.turn_keys().unwrap(), vault.adopt(adoption()).unwrap()), (public.clone(), 2));
+    let turn = vault.reseal(&mut |_, _| {}).unwrap();
+    drop(vault);
+    let vault = centre.open().unwrap();
+    let order = TurnOrder { turn, signature: Vec::new() };
+    all_open(&vault, &kept);
+    vault.finish_turn(&order).unwrap();
+    vault.finish_turn(&order).unwrap();
+    all_open(&vault, &kept);
+
+    let (package, identities) = new_custodians(&centre);
+    let (public, holders) = (vault.holder_keys(), centre.holders.clone());
+    vault.adopt(Adoption { public, holders, custodians: Some(package), is_turn: false }).unwrap();
+    let late = keep(&centre, &vault, 1);
+    drop(vault);
+    // The servers are lost here: those before open what they were dealt, the new ones the rest.
+    let recover = |identities: Vec<String>, name: &str| {
+        let (mut recovery, _) = centre.recovery(&[0, 1, 2, 3], name);
+        recovery.identities = identities;
+        vault::recover(recovery)
+    };
+    assert_eq!(recover(identities.clone(), "a").unwrap_err().code(), "keys.recovery");
+    let both = identities.iter().chain(&centre.identities).cloned().collect();
+    let (recovered, report) = recover(both, "b").unwrap();
+    assert_eq!(report.patients, 7);
+    all_open(&recovered, &kept);
+    all_open(&recovered, &late);
+    drop(recovered);
+
+    let vault = centre.open().unwrap();
+    assert_eq!(vault.deal_anew(&centre.identities, &mut |_, _| {}).unwrap(), 6);
+    all_open(&vault, &kept);
+    drop(vault);
+    let (recovered, _) = recover(identities, "c").unwrap();
+    all_open(&recovered, &kept);
+    all_open(&recovered, &late);
+}
+
+/// Somebody told holders, past the log, to refuse a living patient: no key is destroyed over that.
+#[test]
+fn who_is_refused_and_not_erased_keeps_the_old_keys() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 3);
+    centre.holders[0].refuse(kit::Id16(kept[1].patient.0)).unwrap();
+    let error = turn(&centre, &vault).unwrap_err();
+    assert!(matches!(error, VaultError::RefusedAlive { patients: 1 }), "{error}");
+    assert!(centre.holders.iter().all(|holder| holder.public_key().epoch() == 1));
+    all_open(&vault, &kept);
+}
+
+/// A location that was away while the centre record changed gets the new one when it is back, and counts again.
+#[test]
+fn a_location_that_was_away_catches_up() {
+    let mut centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 2);
+    centre.locations[4].set_down(true);
+    keep(&centre, &vault, 1);
+    turn(&centre, &vault).unwrap();
+    centre.locations[4].set_down(false);
+    centre.wait_until_whole(&vault);
+    assert!(vault.verify().unwrap().is_clean());
+
+    centre.locations[2].set_down(true);
+    keep(&centre, &vault, 1);
+    turn(&centre, &vault).unwrap();
+    drop(vault);
+    centre.restart();
+    let vault = centre.open().unwrap();
+    centre.wait_until_whole(&vault);
+    assert!(vault.verify().unwrap().is_clean());
+    all_open(&vault, &kept);
+}
