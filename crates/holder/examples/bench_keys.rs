@@ -172,7 +172,7 @@ impl Fleet {
             };
             config.save(&folder).unwrap();
             Node::init(&folder, &OsEntropy).unwrap();
-            let key = LocalHolder::look(&folder.join("holder")).unwrap();
+            let key = LocalHolder::look(&folder.join("holder")).unwrap().remove(0);
             let serve: Arc<dyn Serve> = if kind == Kind::Metered {
                 Arc::new(Node::open(&folder).unwrap())
             } else {

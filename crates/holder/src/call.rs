@@ -6,7 +6,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -64,8 +64,7 @@ struct State {
 
 /// One holder at its address.
 pub struct Link {
-    address: SocketAddr,
-    connector: TlsConnector,
+    place: RwLock<(SocketAddr, TlsConnector)>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
@@ -78,12 +77,25 @@ impl Link {
         pin: Option<Pin>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, crate::IdentityError> {
-        let connector = TlsConnector::from(identity.client(pin)?);
-        Ok(Self { address, connector, clock, state: Mutex::default() })
+        let place = RwLock::new((address, TlsConnector::from(identity.client(pin)?)));
+        Ok(Self { place, clock, state: Mutex::default() })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.place.read().unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Another machine has taken its place.
+    pub async fn retarget(
+        &self,
+        address: SocketAddr,
+        identity: &Identity,
+        pin: Pin,
+    ) -> Result<(), crate::IdentityError> {
+        let connector = TlsConnector::from(identity.client(Some(pin))?);
+        *self.place.write().unwrap_or_else(PoisonError::into_inner) = (address, connector);
+        *self.state.lock().await = State::default();
+        Ok(())
     }
 
     /// Sends a body and gives the answer's, of at most `answer_max` bytes; `None` for "there is no such thing".
@@ -94,7 +106,7 @@ impl Link {
         patience: Duration,
         answer_max: usize,
     ) -> Result<Option<Bytes>, CallError> {
-        let address = self.address;
+        let address = self.address();
         let sender = self.sender().await?;
         let late = || CallError::Late { address, seconds: patience.as_secs().max(1) };
         match timeout(patience, exchange(sender, path, body, answer_max)).await {
@@ -115,7 +127,7 @@ impl Link {
 
     /// A message, and a message back.
     pub async fn ask<T: Message>(&self, path: &str, body: Vec<u8>, patience: Duration) -> Result<T, CallError> {
-        let malformed = |why: String| CallError::Malformed { address: self.address, why };
+        let malformed = |why: String| CallError::Malformed { address: self.address(), why };
         let answer = self.call(path, vec![body.into()], patience, T::MAX).await?;
         let answer = answer.ok_or_else(|| malformed("nothing".to_owned()))?;
         T::from_bytes(&answer).map_err(|error| malformed(error.to_string()))
@@ -128,7 +140,9 @@ impl Link {
         match Refusal::from_bytes(&bytes) {
             Ok(refusal) if status == StatusCode::NOT_FOUND && refusal.code == wire::ABSENT => Ok(None),
             Ok(refusal) => Err(Refused { status: status.as_u16(), refusal }.into()),
-            Err(error) => Err(CallError::Malformed { address: self.address, why: format!("status {status}, {error}") }),
+            Err(error) => {
+                Err(CallError::Malformed { address: self.address(), why: format!("status {status}, {error}") })
+            }
         }
     }
 
@@ -147,7 +161,7 @@ impl Link {
         let now = self.clock.now();
         // Set back by more than a pause: the clock was changed, so that nobody knows when the pause ends.
         if now < state.paused_until && state.paused_until <= now.plus_ms(PAUSE_MS.1) {
-            return Err(CallError::Unreachable { address: self.address, why: state.why.clone() });
+            return Err(CallError::Unreachable { address: self.address(), why: state.why.clone() });
         }
         match timeout(CONNECT_PATIENCE, self.connect()).await {
             Ok(Ok(sender)) => {
@@ -161,13 +175,14 @@ impl Link {
 
     fn unreachable(&self, state: &mut State, why: String, was_late: bool) -> CallError {
         state.pause(self.clock.now(), why.clone(), was_late);
-        CallError::Unreachable { address: self.address, why }
+        CallError::Unreachable { address: self.address(), why }
     }
 
     async fn connect(&self) -> io::Result<SendRequest<Body>> {
-        let stream = TcpStream::connect(self.address).await?;
+        let (address, connector) = self.place.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let stream = self.connector.connect(Identity::server_name()?, stream).await?;
+        let stream = connector.connect(Identity::server_name()?, stream).await?;
         let (sender, connection) = Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .initial_stream_window_size(WINDOW_BYTES)
@@ -202,7 +217,7 @@ impl State {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Link({})", self.address)
+        write!(f, "Link({})", self.address())
     }
 }
 

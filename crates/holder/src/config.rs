@@ -31,9 +31,16 @@ pub struct Config {
     pub join_code: String,
     #[serde(default)]
     pub shards: Shards,
+    /// The key epoch of the others, where it takes the place of one that was lost.
+    #[serde(default = "first_epoch")]
+    pub key_epoch: u32,
     /// Charts that this holder opens. Each holder counts by itself.
     #[serde(default)]
     pub budgets: keys::Budgets,
+}
+
+fn first_epoch() -> u32 {
+    keys::FIRST_EPOCH
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -93,7 +93,7 @@ impl Node {
             Identity::init(dir).map_err(|e| failed(dir, e))?;
         }
         if !dir.join("holder/holder.key").exists() {
-            drop(LocalHolder::init(&dir.join("holder"), config.number, entropy)?);
+            drop(LocalHolder::init_in(&dir.join("holder"), config.number, config.key_epoch, entropy)?);
         }
         if !Witness::is_there(&dir.join("witness")) {
             Witness::init(&dir.join("witness"), entropy).map_err(|e| failed(dir, e))?;

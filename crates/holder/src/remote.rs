@@ -194,6 +194,11 @@ impl Holder for RemoteHolder {
         self.key.clone()
     }
 
+    /// Who it is, its certificate tells; which keys it has, the centre record that named them.
+    fn has_key(&self, key: &HolderPublicKey) -> bool {
+        key.number() == self.number()
+    }
+
     fn open_share(&self, request: &OpenRequest<'_>) -> Result<Share, HolderError> {
         self.network.wait(open(&self.link, self.number(), message(request)))
     }

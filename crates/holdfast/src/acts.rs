@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole};
 
 use crate::centre::Centre;
-use crate::{DEGRADED, custodians, reports};
+use crate::{DEGRADED, custodians, renewals, reports};
 
 /// One command, as it crosses the control port.
 #[derive(Serialize, Deserialize)]
@@ -78,6 +78,26 @@ pub enum Act {
         answer: String,
     },
     CustodianList,
+    /// `secrets`: of the custodians before.
+    CustodianRenew {
+        recipients: Vec<String>,
+        needed: u8,
+        secrets: Vec<String>,
+    },
+    KeysEpoch,
+    /// Everything of a turn but its end: the answer's JSON holds what the officer has to sign.
+    KeysTurn,
+    /// `turn` and the officer's signature over it, in base64; the latter empty where the holders are folders.
+    KeysTurned {
+        turn: String,
+        signature: String,
+    },
+    /// `members`: the list with the new machine in it, signed by the officer, in base64; none where the servers are folders.
+    HolderReplace {
+        number: u8,
+        members: Option<String>,
+        secrets: Vec<String>,
+    },
     /// `confirm`: the handle that a dry run shows.
     PatientErase {
         patient: String,
@@ -170,6 +190,27 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
         Act::CustodianList => {
             let _permit = administrative(guard::Act::ManageAccess)?;
             custodians::list(centre)
+        }
+        Act::CustodianRenew { recipients, needed, secrets } => {
+            let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
+            renewals::custodians(centre, &recipients, needed, secrets)
+        }
+        Act::KeysEpoch => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            Ok(renewals::epoch(centre))
+        }
+        Act::KeysTurn => {
+            let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
+            renewals::turn(centre)
+        }
+        Act::KeysTurned { turn, signature } => {
+            let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
+            renewals::turned(centre, &decode_file(&turn)?, decode_file(&signature)?)
+        }
+        Act::HolderReplace { number, members, secrets } => {
+            let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
+            let members = members.map(|members| decode_file(&members)).transpose()?;
+            renewals::replace(centre, number, members, secrets)
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;

@@ -410,10 +410,11 @@ pub struct Centre {
     promise: String,
     site: Site,
     /// What the holders' folders showed when this centre was opened.
-    holders_at_start: Seen,
+    holders_at_start: Mutex<Seen>,
     index_is_sound: bool,
     treatment: Arc<Treatment>,
     pages: Mutex<Option<SocketAddr>>,
+    gateway: PathBuf,
     /// Held for as long as the centre is open.
     _lock: File,
 }
@@ -501,9 +502,23 @@ impl Centre {
         }
         let treatment = Treatment::new(chart, name.clone()).with_utc_offset(config.utc_offset());
         let treatment = Arc::new(treatment);
-        let holders_at_start = site.at_start();
-        let pages = Mutex::new(None);
-        Ok(Self { config, name, promise, site, holders_at_start, index_is_sound, treatment, pages, _lock: lock })
+        if let Site::Fleet(fleet, _) = &site {
+            fleet.know(&treatment.chart().vault().holder_keys());
+        }
+        let holders_at_start = Mutex::new(site.at_start());
+        let (pages, gateway) = (Mutex::new(None), data.join("gateway"));
+        Ok(Self {
+            config,
+            name,
+            promise,
+            site,
+            holders_at_start,
+            index_is_sound,
+            treatment,
+            pages,
+            gateway,
+            _lock: lock,
+        })
     }
 
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
@@ -589,7 +604,40 @@ impl Centre {
     /// What answers now, by what the servers' disks show.
     pub fn standing(&self) -> Standing {
         let now = self.site.look();
-        Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.holders_at_start, Some(&now))
+        Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.at_start(), Some(&now))
+    }
+
+    /// The gateway's folder.
+    pub fn gateway(&self) -> &Path {
+        &self.gateway
+    }
+
+    fn at_start(&self) -> Seen {
+        self.holders_at_start.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The servers, where they are machines of their own.
+    pub fn fleet(&self) -> Option<&Fleet> {
+        match &self.site {
+            Site::Folders(_) => None,
+            Site::Fleet(fleet, _) => Some(fleet),
+        }
+    }
+
+    /// The servers' folders, where they are folders.
+    pub fn folders(&self) -> Option<&[PathBuf]> {
+        match &self.site {
+            Site::Folders(folders) => Some(folders),
+            Site::Fleet(..) => None,
+        }
+    }
+
+    /// Others hold the keys now: what was seen of the holders is looked at anew.
+    pub fn holders_changed(&self) {
+        if let Site::Fleet(fleet, _) = &self.site {
+            fleet.know(&self.chart().vault().holder_keys());
+        }
+        *self.holders_at_start.lock().unwrap_or_else(PoisonError::into_inner) = self.site.at_start();
     }
 
     /// Machines, or disks, that the servers really are.
@@ -604,7 +652,7 @@ impl Centre {
 
     /// As [`Self::standing`], without looking at any disk: one may hang.
     pub fn standing_in_memory(&self) -> Standing {
-        Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.holders_at_start, None)
+        Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.at_start(), None)
     }
 
     /// Servers that are open, and whose marker on the disk can't be read any more.

@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre};
-use crate::{Data, Output, commands};
+use crate::{Data, Output, commands, renewals};
 
 const LIST: &str = "custodian-proofs";
 const KIND: &str = "centre.custodian";
@@ -84,6 +84,9 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// At the centre: other custodians, or the same ones with new secrets. The sheets of those before are worth nothing
+    /// afterwards, and are to be burnt: an erased patient is gone for good when that and a turn of the keys are done.
+    Renew(renewals::Renew),
     /// Rebuild a centre from survivors and custodians; the same as `holdfast recover`.
     Recover(Box<commands::Recover>),
 }
@@ -109,6 +112,9 @@ enum Note {
     Challenged(#[n(0)] u8, #[cbor(n(1), with = "minicbor::bytes")] [u8; 32]),
     #[n(1)]
     Proven(#[n(0)] u8),
+    /// Others are custodians from here on.
+    #[n(2)]
+    Renewed,
 }
 
 /// One custodian, as the centre knows her.
@@ -188,9 +194,15 @@ impl Command {
                 Ok(commands::print(Output { json: false }, &crate::control::perform(&data.data, act)?))
             }
             Self::List { data, output } => commands::act(&data, output, Act::CustodianList),
+            Self::Renew(renew) => renew.run(),
             Self::Recover(recover) => recover.run(),
         }
     }
+}
+
+/// Notes that others are custodians now.
+pub fn note_renewed(centre: &Centre) -> Result<(), Fault> {
+    centre::note(centre.chart(), KIND, LIST, &format::encode(&Note::Renewed))
 }
 
 // ---- At the centre
@@ -199,17 +211,25 @@ impl Command {
 pub fn known(centre: &Centre) -> Result<Vec<Custodian>, Fault> {
     let chart = centre.chart();
     let mut proven = std::collections::BTreeMap::new();
+    let mut since = centre.founded_at()?;
     for (at, note) in notes(chart)? {
-        if let Note::Proven(number) = note {
-            let last: &mut Timestamp = proven.entry(number).or_default();
-            *last = at.max(*last);
+        match note {
+            Note::Proven(number) => {
+                let last: &mut Timestamp = proven.entry(number).or_default();
+                *last = at.max(*last);
+            }
+            // What is older is of the custodians before.
+            Note::Renewed => {
+                since = at;
+                break;
+            }
+            Note::Challenged(..) => {}
         }
     }
-    let founded = centre.founded_at()?;
     let package = chart.vault().custodian_package();
     let custodian = |(number, recipient): (u8, &str)| {
         let last = proven.get(&number).copied();
-        let due = last.unwrap_or(founded).plus_ms(PROOF_LIFE_MS);
+        let due = last.unwrap_or(since).plus_ms(PROOF_LIFE_MS);
         Custodian { number, recipient: recipient.to_owned(), proven: last, due }
     };
     Ok((1..).zip(package.recipients()).map(custodian).collect())
@@ -248,6 +268,7 @@ pub fn confirm(centre: &Centre, number: u8, answer: &str) -> Result<Answer, Faul
     // The newest challenge counts, and only until it is answered.
     let newest = notes(centre.chart())?.into_iter().find(|(_, note)| match note {
         Note::Challenged(of, _) | Note::Proven(of) => *of == number,
+        Note::Renewed => true,
     });
     match newest {
         Some((_, Note::Challenged(_, wanted))) if wanted == hash => {

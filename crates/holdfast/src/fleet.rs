@@ -4,13 +4,13 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use holder::wire::{self, Member, Members, Status};
 use holder::{Identity, Link, Network, RemoteHolder, RemoteLocation, Witnessed, server_name};
 use keys::{Holder, HolderPublicKey};
-use kit::{Blame, Fault, Id16, SystemClock};
+use kit::{Blame, Fault, Id16, SystemClock, write_private};
 use ledger::{AddCheckpoint, WitnessVkey};
 use vault::location::Location;
 use vault::{Said, Witness, WitnessAnswer};
@@ -21,6 +21,9 @@ use crate::standing::Seen;
 /// How long the page that says how the servers are waits for one of them.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a server may take to take a list of members.
+const TELL_PATIENCE: Duration = Duration::from_secs(10);
+
 /// In the gateway's folder.
 pub const MEMBERS: &str = "members.cbor";
 
@@ -28,11 +31,11 @@ fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Configuration, "fleet.members", format!("{}: {why}", place.display()))
 }
 
-/// One server.
+/// One server. Another machine may take its place.
 struct Server {
     number: u8,
-    key: HolderPublicKey,
-    witness: WitnessVkey,
+    key: RwLock<HolderPublicKey>,
+    witness: RwLock<WitnessVkey>,
     link: Arc<Link>,
     opened: Arc<AtomicU64>,
     /// What it said last, or why it said nothing.
@@ -43,6 +46,7 @@ struct Server {
 pub struct Fleet {
     vault: Id16,
     network: Network,
+    members: Mutex<Members>,
     servers: Vec<Server>,
 }
 
@@ -71,12 +75,14 @@ impl Fleet {
             let link = Link::new(address, identity, Some(member.pin), Arc::new(SystemClock))
                 .map_err(|e| wrong(member, e.to_string()))?;
             let last = Mutex::new(Err("not asked yet".to_owned()));
+            let (key, witness) = (RwLock::new(key), RwLock::new(witness));
             Ok(Server { number: member.number, key, witness, link: Arc::new(link), opened: Arc::default(), last })
         };
         let network = Network::start().map_err(|e| failed(Path::new("the network"), e))?;
         Ok(Self {
             vault: members.vault,
             network,
+            members: Mutex::new(members.clone()),
             servers: members.servers.iter().map(server).collect::<Result<_, Fault>>()?,
         })
     }
@@ -91,8 +97,8 @@ impl Fleet {
             Arc::new(RemoteLocation::new(id, network, Arc::clone(&server.link)))
         };
         let holder = |server: &Server| -> Arc<dyn Holder> {
-            let (key, link, opened) = (server.key.clone(), Arc::clone(&server.link), Arc::clone(&server.opened));
-            Arc::new(RemoteHolder::new(key, self.network.clone(), link, opened))
+            let (link, opened) = (Arc::clone(&server.link), Arc::clone(&server.opened));
+            Arc::new(RemoteHolder::new(read(&server.key), self.network.clone(), link, opened))
         };
         Servers {
             locations: self.servers.iter().map(location).collect(),
@@ -104,7 +110,7 @@ impl Fleet {
     pub fn witnesses(&self) -> Vec<Arc<dyn Witness>> {
         let witness = |server: &Server| -> Arc<dyn Witness> {
             let (network, link) = (self.network.clone(), Arc::clone(&server.link));
-            Arc::new(Remote { vkey: server.witness.clone(), network, link })
+            Arc::new(Remote { vkey: read(&server.witness), network, link })
         };
         self.servers.iter().map(witness).collect()
     }
@@ -133,7 +139,7 @@ impl Fleet {
                 if let Ok(status) = &answer {
                     server.opened.store(status.opened, Ordering::Relaxed);
                 }
-                let seen = answer.as_ref().map(|_| server.key.clone()).map_err(Clone::clone);
+                let seen = answer.as_ref().map(|_| vec![read(&server.key)]).map_err(Clone::clone);
                 *server.last.lock().unwrap_or_else(PoisonError::into_inner) = answer;
                 seen
             })
@@ -151,10 +157,68 @@ impl Fleet {
         self.servers.iter().map(|server| (server.number, last(server))).collect()
     }
 
-    /// The public keys that the list of members has.
+    /// The public keys that the holders are known to have.
     pub fn keys(&self) -> Seen {
-        self.servers.iter().map(|server| Ok(server.key.clone())).collect()
+        self.servers.iter().map(|server| Ok(vec![read(&server.key)])).collect()
     }
+
+    /// The keys that the centre record names: a certificate tells who a holder is, the record which of its keys counts.
+    pub fn know(&self, keys: &[HolderPublicKey]) {
+        for server in &self.servers {
+            if let Some(key) = keys.iter().find(|key| key.number() == server.number) {
+                write(&server.key, key.clone());
+            }
+        }
+    }
+
+    /// The list as it is.
+    pub fn members(&self) -> Members {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes a newer list that the officer signed, brings it to every server that answers, and goes to the machines that it
+    /// names from now on. Gives those that could not be told: they take it when it is brought again.
+    pub fn take(&self, signed: &[u8], officer: &[u8; 32], gateway: &Path) -> Result<Vec<String>, Fault> {
+        let file = gateway.join(MEMBERS);
+        let new = Members::open(signed, officer).map_err(|e| failed(&file, e))?;
+        let mut held = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = |list: &Members| list.servers.iter().map(|member| member.number).collect::<Vec<_>>();
+        if (new.vault, numbers(&new)) != (self.vault, numbers(&held)) {
+            return Err(failed(&file, "the list is of another centre, or of other servers"));
+        }
+        if new.version < held.version || (new.version == held.version && new != *held) {
+            return Err(failed(&file, format!("version {} of the list, {} is here", new.version, held.version)));
+        }
+        let identity = Identity::open(gateway).map_err(|e| failed(gateway, e))?;
+        write_private(&file, signed).map_err(|e| failed(&file, e))?;
+        for (server, member) in self.servers.iter().zip(&new.servers) {
+            let wrong = |why: String| failed(&file, format!("{}: {why}", server_name(member.number)));
+            let address = member.address.parse().map_err(|_| wrong("no address".to_owned()))?;
+            let was = held.servers.iter().find(|was| was.number == member.number);
+            if was.is_none_or(|was| (&was.address, was.pin) != (&member.address, member.pin)) {
+                let moved = self.network.wait(server.link.retarget(address, &identity, member.pin));
+                moved.map_err(|e| wrong(e.to_string()))?;
+                server.opened.store(0, Ordering::Relaxed);
+            }
+            write(&server.key, HolderPublicKey::from_bytes(&member.key).map_err(|e| wrong(e.to_string()))?);
+            write(&server.witness, member.witness.parse().map_err(|e: ledger::LedgerError| wrong(e.to_string()))?);
+        }
+        *held = new;
+        let told = |server: &Server| {
+            let body = vec![bytes::Bytes::copy_from_slice(signed)];
+            let told = self.network.wait(server.link.call(wire::MEMBERS, body, TELL_PATIENCE, 1024));
+            told.err().map(|why| format!("{}: {why}", server_name(server.number)))
+        };
+        Ok(self.servers.iter().filter_map(told).collect())
+    }
+}
+
+fn read<T: Clone>(held: &RwLock<T>) -> T {
+    held.read().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn write<T>(held: &RwLock<T>, value: T) {
+    *held.write().unwrap_or_else(PoisonError::into_inner) = value;
 }
 
 /// A server, as a witness.

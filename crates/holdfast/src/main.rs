@@ -19,6 +19,7 @@ mod drill_system;
 mod fleet;
 mod plan;
 mod posture;
+mod renewals;
 mod reports;
 mod serve;
 mod settings;
@@ -118,9 +119,12 @@ enum Command {
     /// A centre on servers of its own: what each of them needs.
     #[command(subcommand)]
     Centre(plan::Command),
-    /// The daemon on each server.
+    /// The daemon on each server; and, at the gateway, another in the place of a lost one.
     #[command(subcommand)]
-    Holder(holder::Command),
+    Holder(renewals::HolderCommand),
+    /// The holders' keys.
+    #[command(subcommand)]
+    Keys(renewals::Keys),
     /// Attacks on the drill's own folders, judged by independent checkers.
     #[command(subcommand)]
     Drill(commands::Drill),
@@ -171,10 +175,8 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Patient(patient) => patient.run(),
         Command::Custodian(custodian) => custodian.run(),
         Command::Centre(centre) => centre.run(),
-        Command::Holder(holder) => {
-            serve::logging();
-            holder.run(&mut |line| say!("{line}"))
-        }
+        Command::Holder(holder) => holder.run(),
+        Command::Keys(keys) => keys.run(),
         Command::Drill(drill) => drill.run(),
     }
 }

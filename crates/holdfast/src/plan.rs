@@ -138,9 +138,7 @@ pub fn write(
     out: &Path,
     entropy: &dyn Entropy,
 ) -> Result<(), Fault> {
-    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
-        return Err(failed(out, "not empty").guidance("nothing was changed; name an empty or absent folder"));
-    }
+    require_empty(out)?;
     let random = || {
         let mut bytes = Zeroizing::new([0; 32]);
         entropy.fill(bytes.as_mut());
@@ -168,11 +166,8 @@ pub fn write(
             .map(|address| Server { address: *address, join_code: hex(&random()).to_string() })
             .collect(),
     };
-    let (start, home) = ("holdfast-holder run --dir /var/lib/holdfast-holder", "/var/lib/holdfast-holder");
-    let holder_unit = unit("Holdfast holder", start, home, 4_096);
     for (number, server) in (1..).zip(&plan.servers) {
-        let folder = out.join(server_name(number));
-        holder::Config {
+        let config = holder::Config {
             vault: plan.vault.clone(),
             number,
             listen: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), server.address.port()),
@@ -180,11 +175,10 @@ pub fn write(
             gateways: vec![identity.pin().to_string()],
             join_code: server.join_code.clone(),
             shards: holder::Shards::default(),
+            key_epoch: keys::FIRST_EPOCH,
             budgets: keys::Budgets::default(),
-        }
-        .save(&folder)?;
-        private(&folder, "RUNBOOK.md", server_runbook(name, number, server.address).as_bytes())?;
-        private(&folder, "holdfast-holder.service", holder_unit.as_bytes())?;
+        };
+        write_server_folder(&config, name, server.address, &out.join(server_name(number)))?;
     }
     private(&gateway, "RUNBOOK.md", gateway_runbook(name, addresses).as_bytes())?;
     let start = "holdfast serve --data /var/lib/holdfast/data";
@@ -192,6 +186,76 @@ pub fn write(
     private(&gateway, "holdfast.service", gateway_unit.as_bytes())?;
     let text = toml::to_string_pretty(&plan).map_err(|e| failed(out, e))?;
     private(out, PLAN, text.as_bytes())
+}
+
+/// What one server needs.
+fn write_server_folder(config: &holder::Config, name: &str, address: SocketAddr, out: &Path) -> Result<(), Fault> {
+    let (start, home) = ("holdfast-holder run --dir /var/lib/holdfast-holder", "/var/lib/holdfast-holder");
+    config.save(out)?;
+    private(out, "RUNBOOK.md", server_runbook(name, config.number, address).as_bytes())?;
+    private(out, "holdfast-holder.service", unit("Holdfast holder", start, home, 4_096).as_bytes())
+}
+
+/// A machine that is to take the place of one that is lost or captured.
+pub struct NewServer<'a> {
+    pub members: &'a Members,
+    /// Her public key.
+    pub officer: [u8; 32],
+    pub number: u8,
+    pub address: SocketAddr,
+    /// The others' key epoch.
+    pub epoch: u32,
+}
+
+/// In a prepared server's folder: where it will be.
+const PREPARED: &str = "prepared.toml";
+
+/// Writes what the new machine needs.
+pub fn write_server(new: &NewServer<'_>, out: &Path, entropy: &dyn Entropy) -> Result<(), Fault> {
+    require_empty(out)?;
+    let mut code = Zeroizing::new([0; 32]);
+    entropy.fill(code.as_mut());
+    let join_code = hex(&code).to_string();
+    let config = holder::Config {
+        vault: new.members.vault.to_string(),
+        number: new.number,
+        listen: SocketAddr::new(IpAddr::from([0, 0, 0, 0]), new.address.port()),
+        officer: hex(&new.officer).to_string(),
+        gateways: new.members.gateways.iter().map(Pin::to_string).collect(),
+        join_code: join_code.clone(),
+        shards: holder::Shards::default(),
+        key_epoch: new.epoch,
+        budgets: keys::Budgets::default(),
+    };
+    write_server_folder(&config, "a new server", new.address, out)?;
+    let place = Server { address: new.address, join_code };
+    let text = Zeroizing::new(toml::to_string_pretty(&place).map_err(|e| failed(out, e))?);
+    private(out, PREPARED, text.as_bytes())
+}
+
+/// The machine that was set up from a prepared folder, as the list of members will have it.
+pub fn prepared_member(
+    folder: &Path,
+    number: u8,
+    vault: Id16,
+    identity: &Identity,
+    network: &Network,
+) -> Result<Member, Fault> {
+    let file = folder.join(PREPARED);
+    let text = Zeroizing::new(fs::read_to_string(&file).map_err(|e| failed(&file, e))?);
+    let server: Server = toml::from_str(&text).map_err(|e| failed(&file, e))?;
+    card(&server, number, vault, identity, network).map_err(|why| {
+        let text = format!("{} at {}: {why}", server_name(number), server.address);
+        Fault::new(Blame::Configuration, "plan.servers", text)
+            .guidance("nothing was changed; follow RUNBOOK.md on the new machine, then repeat")
+    })
+}
+
+fn require_empty(out: &Path) -> Result<(), Fault> {
+    if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(failed(out, "not empty").guidance("nothing was changed; name an empty or absent folder"));
+    }
+    Ok(())
 }
 
 fn private(folder: &Path, file: &str, bytes: &[u8]) -> Result<(), Fault> {
@@ -336,7 +400,7 @@ fn server_runbook(name: &str, number: u8, address: SocketAddr) -> String {
          The administrator of this machine should not be the administrator of more than two others: one who has all \
          of them is one server.\n\n\
          **When it is lost**: don't restore its disk from a copy (the others would notice and refuse it). Set up a new \
-         machine.\n\n\
+         machine: `holdfast holder prepare` at the gateway, then `holdfast holder replace`.\n\n\
          **What it refused and noticed**: journal.log in its folder.\n",
         port = address.port()
     )

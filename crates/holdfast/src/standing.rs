@@ -12,8 +12,8 @@ use vault::{Health, Vault, WitnessHealth};
 
 use crate::centre::holder;
 
-/// What each server's folder shows of its holder: its public key, or why it can't be used.
-pub type Seen = Vec<Result<HolderPublicKey, String>>;
+/// What each server's folder shows of its holder: its public keys, or why it can't be used.
+pub type Seen = Vec<Result<Vec<HolderPublicKey>, String>>;
 
 /// Reads the servers' disks.
 pub fn look(servers: &[PathBuf]) -> Seen {
@@ -181,7 +181,7 @@ fn why_unusable(
     at_start: &Seen,
     now: Option<&Seen>,
 ) -> Option<String> {
-    let shown = |seen: &Seen| seen.iter().any(|one| one.as_ref() == Ok(key));
+    let shown = |seen: &Seen| seen.iter().flatten().flatten().any(|one| one == key);
     let reason = |seen: &Seen| match seen.get(place) {
         Some(Err(why)) => why.clone(),
         Some(Ok(_)) => "it is another centre's, or was made anew: no key was dealt to it".to_owned(),

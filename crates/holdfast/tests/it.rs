@@ -13,6 +13,8 @@ mod laying_out;
 mod losses;
 #[path = "it/operating.rs"]
 mod operating;
+#[path = "it/renewing.rs"]
+mod renewing;
 
 use std::fs;
 use std::path::{Path, PathBuf};

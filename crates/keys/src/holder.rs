@@ -71,7 +71,8 @@ pub trait Holder: Send + Sync {
     /// refused. At most [`RESEALED_AT_ONCE`](crate::RESEALED_AT_ONCE) at once.
     fn reseal(&self, from: &Batch, to: &Batch, records: &[KeyRecord]) -> Result<Vec<Resealed>, HolderError>;
 
-    /// That its own shares of these records, as they are stored now, open with the next epoch's key. It gives nothing away.
+    /// That its own shares of these records, as they are stored now, open with the key of their epoch: the next one's, or
+    /// the one in use where it has turned already. It gives nothing away.
     fn confirm(&self, batch: &Batch, records: &[KeyRecord]) -> Result<(), HolderError>;
 
     /// Destroys the old epoch's key, where exactly the order's subjects were confirmed since the turn began or the holder

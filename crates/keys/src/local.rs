@@ -179,13 +179,14 @@ impl LocalHolder {
     }
 
     /// Reads what a start would read, and changes nothing: so that a holder which is open is known to open again. Gives
-    /// its public key.
-    pub fn look(dir: &Path) -> Result<HolderPublicKey, HolderError> {
+    /// its public keys: one, or two while an epoch turns.
+    pub fn look(dir: &Path) -> Result<Vec<HolderPublicKey>, HolderError> {
         let log = File::open(dir.join(REFUSED)).map_err(storage(REFUSED))?;
         let (number, now) = EpochKey::read(dir, KEY)?;
         read_log(&log, number)?;
         read_count(&File::open(dir.join(OPENED)).map_err(storage(OPENED))?, number)?;
-        Ok(now.public)
+        let next = dir.join(KEY_NEXT).exists().then(|| EpochKey::read(dir, KEY_NEXT)).transpose()?;
+        Ok([now].into_iter().chain(next.map(|(_, next)| next)).map(|key| key.public).collect())
     }
 
     /// How many subjects this holder refuses.
@@ -309,9 +310,15 @@ impl Holder for LocalHolder {
     fn confirm(&self, batch: &Batch, records: &[KeyRecord]) -> Result<(), HolderError> {
         let number = self.number;
         self.check_all(batch, records)?;
-        let next = self.next_key(batch.epoch)?;
+        let now = Arc::clone(&self.epochs().now);
+        // It has turned already, or took a lost one's place in the middle of a turn: there is no old key.
+        let is_over = now.epoch == batch.epoch;
+        let key = if is_over { now } else { self.next_key(batch.epoch)? };
         for record in records {
-            next.share(number, batch, record).ok_or(HolderError::Sealed { number })?;
+            key.share(number, batch, record).ok_or(HolderError::Sealed { number })?;
+        }
+        if is_over {
+            return Ok(());
         }
         let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
         let found = epochs.confirmed.len() + records.len();

@@ -1,7 +1,7 @@
 //! What every part of an open vault shares: the chain, the tree, the secrets, and reading through them.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 use keys::{Batch, DataKey, KeyRecord};
@@ -91,11 +91,11 @@ impl<T> Current<T> {
         Self(RwLock::new(Arc::new(value)))
     }
 
-    fn get(&self) -> Arc<T> {
+    pub(crate) fn get(&self) -> Arc<T> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn set(&self, value: T) {
+    pub(crate) fn set(&self, value: T) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
     }
 }
@@ -118,8 +118,8 @@ pub(crate) struct Core {
     pub(crate) gateway: Option<Gateway>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
-    /// Set once, by whoever has some.
-    pub(crate) witnesses: OnceLock<Witnesses>,
+    /// Set by whoever has some.
+    pub(crate) witnesses: Current<Option<Witnesses>>,
     keymap: RwLock<Keymap>,
     opened: Mutex<Recent<u64, Arc<Opened>>>,
     key_records: Mutex<Recent<PatientId, Arc<KeyRecord>>>,
@@ -155,7 +155,7 @@ impl Core {
             gateway: parts.gateway,
             clock: parts.clock,
             entropy: parts.entropy,
-            witnesses: OnceLock::new(),
+            witnesses: Current::new(None),
             keymap: RwLock::default(),
             opened: Mutex::new(Recent::new(OPENED_BYTES_MAX)),
             key_records: Mutex::new(Recent::new(KEY_RECORDS_MAX)),
@@ -501,7 +501,8 @@ impl Core {
 
     /// Has the newest head cosigned, where there are witnesses; gives how many have.
     pub(crate) fn witness(&self) -> Result<u8, VaultError> {
-        let Some(witnesses) = self.witnesses.get() else { return Ok(0) };
+        let witnesses = self.witnesses.get();
+        let Some(witnesses) = &*witnesses else { return Ok(0) };
         let Some((checkpoint, _)) = lock(&self.checkpoint).clone() else { return Ok(0) };
         // Anew: the note may carry cosignatures that an earlier gateway got. Ed25519 makes the same signature again.
         let signed = checkpoint.sign(&self.secrets.log)?;

@@ -201,6 +201,19 @@ impl Vault {
         Ok(())
     }
 
+    /// Those who hold the keys now, by number; one that isn't there keeps its place.
+    pub fn holders(&self) -> Vec<Arc<dyn Holder>> {
+        self.core().opener().holders().to_vec()
+    }
+
+    /// An empty location has been put in the place of this one: nothing is sent there until a scrub has filled it.
+    pub fn expect_empty(&self, location: &str) {
+        for slot in self.core().shelf.slots.iter().filter(|slot| slot.id == location) {
+            let mut state = slot.state();
+            (state.down, state.bare) = (false, true);
+        }
+    }
+
     /// The key epoch that has begun, and that not all holders have ended the one before of.
     pub fn turning(&self) -> Option<u32> {
         self.core().keymap().turning

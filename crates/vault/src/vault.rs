@@ -270,15 +270,16 @@ impl Vault {
     }
 
     /// Has `witnesses` cosign the log's heads from now on, and asks them about the one that there is: where more than half
-    /// of them have seen another history, or more of this one, that is the error. The first call counts.
+    /// of them have seen another history, or more of this one, that is the error. The last call counts.
     pub fn be_witnessed(&self, witnesses: Vec<Arc<dyn Witness>>) -> Result<u8, VaultError> {
-        let _ = self.core.witnesses.set(Witnesses::new(witnesses));
+        self.core.witnesses.set(Some(Witnesses::new(witnesses)));
         self.core.witness()
     }
 
     /// Witnesses needed for a quorum, and what is known of each.
     pub fn witnesses(&self) -> (usize, Vec<WitnessHealth>) {
-        self.core.witnesses.get().map_or((0, Vec::new()), |all| (all.quorum(), all.health()))
+        let witnesses = self.core.witnesses.get();
+        witnesses.as_ref().as_ref().map_or((0, Vec::new()), |all| (all.quorum(), all.health()))
     }
 
     /// The same as the C2SP signed note that it is, with the cosignatures of witnesses.

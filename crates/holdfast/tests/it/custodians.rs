@@ -5,7 +5,7 @@ use std::fs;
 use super::Site;
 
 /// A custodian of her own making: her recipient, and the files with her secret and her words.
-fn enrolled(site: &Site, number: usize) -> (String, String, String) {
+pub(super) fn enrolled(site: &Site, number: usize) -> (String, String, String) {
     let sheet = site.path(&format!("sheet-{number}.html"));
     let said = site.done(&["custodian", "enrol", "--name", "C. Ustodian <1>", "--out", &sheet]);
     let recipient = said.out.split("--custodian ").nth(1).unwrap().trim().to_owned();

@@ -180,6 +180,94 @@ fn two_servers_may_be_down_for_everything_and_five_for_writing() {
     assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
 }
 
+/// The keys of fourteen machines turn on the officer's word; one that was captured is replaced by another machine, at another
+/// address, while the gateway goes on.
+#[test]
+fn keys_turn_on_machines_and_a_captured_one_is_replaced() {
+    let fleet = Fleet::found();
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    let kept: Vec<String> = (1..=4).map(|number| keep(&server, &token, number).unwrap()).collect();
+    let all_there = || (1..).zip(&kept).all(|(number, address)| is_there(&server, &token, address, number));
+    let ready = || get(server.ready["operations"].as_str().unwrap(), "/readyz", "").2;
+
+    let said = fleet.site.run(&["keys", "turn"]);
+    assert!(said.exit == 2 && said.err.contains("nothing was destroyed"), "{}", said.err);
+    assert!(all_there());
+    // In the middle of a turn: a restart keeps both keys.
+    fleet.kill(7);
+    fleet.start(7);
+    fleet.wait_for_all();
+    let officer = fleet.site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    let turn = ["keys", "turn", "--json", "--officer-key", &officer];
+    let said = fleet.site.done(&turn).json();
+    assert_eq!((&said["epoch"], &said["patients"]), (&2.into(), &4.into()));
+    assert!(all_there());
+    fleet.kill(3);
+    fleet.start(3);
+    fleet.wait_for_all();
+    assert!(all_there());
+    // A stranger's word destroys nothing.
+    let stranger = fleet.site.file("stranger.key", "07".repeat(32).as_bytes());
+    let said = fleet.site.run(&["keys", "turn", "--officer-key", &stranger]);
+    assert!(said.exit == 1 && said.err.contains("did not sign"), "{}", said.err);
+    assert!(all_there());
+
+    fleet.kill(4);
+    let (out, address) = (fleet.site.path("new-05"), TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr());
+    let address = address.unwrap().to_string();
+    let said = fleet.site.run(&["holder", "prepare", "--number", "5", "--address", &address, "--out", &out]);
+    assert_eq!(said.exit, 0, "{}", said.err);
+    let custodians = fleet.site.data().join("custodians-MOVE-OFFLINE");
+    let (a, b) = (custodians.join("custodian-1.txt"), custodians.join("custodian-3.txt"));
+    let (a, b) = (a.display().to_string(), b.display().to_string());
+    let replace = ["holder", "replace", "--number", "5", "--prepared", &out, "--officer-key", &officer];
+    let replace = [replace.as_slice(), &["--custodian", &a, "--custodian", &b]].concat();
+    let said = fleet.site.run(&replace);
+    assert!(said.exit == 1 && said.err.contains("server-05 at"), "{}", said.err);
+    fleet.site.done(&["holder", "init", "--dir", &out]);
+    let process = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+        .args(["holder", "run", "--dir", &out, "--listen", &address])
+        .stdout(File::create(fleet.site.path("new.out")).unwrap())
+        .stderr(File::create(fleet.site.path("new.err")).unwrap())
+        .spawn()
+        .unwrap();
+    fleet.processes.lock().unwrap()[4] = Some(process);
+    let begun = Instant::now();
+    while std::net::TcpStream::connect(&address).is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        thread::sleep(Duration::from_millis(20));
+    }
+    // The turn whose end a stranger had signed is still under way, and needs all fourteen.
+    let said = fleet.site.run(&turn);
+    assert!(said.exit == 1 && said.err.contains("holder 5"), "{}", said.err);
+    assert!(all_there());
+    assert_eq!(fleet.site.done(&replace).out.lines().filter(|line| line.contains("NOT TOLD")).count(), 0);
+    assert!(all_there());
+    assert!(ready().contains("server-05"), "its shards are missing: {}", ready());
+    fleet.site.done(&["scrub"]);
+    let begun = Instant::now();
+    while !ready().starts_with("14 of 14 locations up; 11 more may be lost\n14 of 14 holders answer; 2 more") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", ready());
+        thread::sleep(Duration::from_millis(200));
+    }
+    assert_eq!(fleet.site.done(&turn).json()["epoch"], 3);
+    // The new one counts: with two others down, a key takes it.
+    for at in [0, 1] {
+        fleet.kill(at);
+    }
+    let fifth = keep(&server, &token, 5).unwrap();
+    drop(server);
+    for at in [0, 1] {
+        fleet.start(at);
+    }
+    let server = fleet.site.serve(&[]);
+    assert!(is_there(&server, &token, &fifth, 5) && is_there(&server, &token, &kept[0], 1));
+    drop(server);
+    assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
+    assert!(fs::read_to_string(PathBuf::from(&out).join("journal.log")).unwrap().contains("holder.turned"));
+}
+
 /// Its holders open nothing for somebody whom only the gateway knows, and no more charts than a budget has.
 #[test]
 fn a_chart_takes_the_persons_own_proof_and_a_budget() {

@@ -1,0 +1,320 @@
+//! Who holds the keys changes: `keys turn`, `custodian renew`, `holder replace`. All of it goes on where it was cut short.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use holder::{Identity, Network};
+use keys::{CustodianPackage, HolderPublicKey, LocalHolder, Turn, TurnOrder};
+use kit::{Blame, Fault, OsEntropy};
+use serde_json::{Value, json};
+use vault::Adoption;
+use zeroize::Zeroizing;
+
+use crate::acts::{Act, Answer, decode_file, encode_file};
+use crate::centre::{Centre, holder as holder_folder, location_id};
+use crate::config::Config;
+use crate::fleet::MEMBERS;
+use crate::{DEGRADED, Data, Output, commands, control, plan};
+
+fn usage(text: impl Into<String>) -> Fault {
+    Fault::new(Blame::Peer, "usage.holders", text.into())
+}
+
+// ---- At the centre
+
+/// The key epoch that keys are dealt in.
+pub fn epoch(centre: &Centre) -> Answer {
+    let vault = centre.chart().vault();
+    let epoch = vault.holder_keys().iter().map(HolderPublicKey::epoch).max().unwrap_or(keys::FIRST_EPOCH);
+    Answer::done(format!("key epoch {epoch}"), json!({ "epoch": epoch, "turning": vault.turning() }))
+}
+
+/// A turn but for its end: new keys, a record that names them, every share sealed again and confirmed.
+pub fn turn(centre: &Centre) -> Result<Answer, Fault> {
+    let vault = centre.chart().vault();
+    let public = vault.turn_keys()?;
+    vault.adopt(Adoption { public, holders: vault.holders(), custodians: None, is_turn: true })?;
+    centre.holders_changed();
+    let turn = vault.reseal(&mut |_, _| {})?;
+    let text = format!(
+        "key epoch {}: every holder has sealed its shares of {} living patients again, and none has destroyed its old key yet",
+        turn.epoch, turn.subjects
+    );
+    let json = json!({ "turn": encode_file(&turn.to_bytes()), "signs": centre.fleet().is_some(), "epoch": turn.epoch,
+                       "patients": turn.subjects });
+    Ok(Answer::done(text, json))
+}
+
+/// Its end: the old keys are destroyed.
+pub fn turned(centre: &Centre, turn: &[u8], signature: Vec<u8>) -> Result<Answer, Fault> {
+    let turn = Turn::from_bytes(turn).map_err(|e| Fault::new(Blame::Peer, "control.turn", e.to_string()))?;
+    let vault = centre.chart().vault();
+    let (epoch, patients) = (turn.epoch, turn.subjects);
+    vault.finish_turn(&TurnOrder { turn, signature })?;
+    centre.holders_changed();
+    let erased = vault.health().erased_patients;
+    let text = format!(
+        "key epoch {epoch}: all {} holders have destroyed their keys of the epoch before; {patients} living patients open as \
+         before\n  the {erased} who are erased open by no holder any more, whatever becomes of its refusals; by custodians \
+         until their sheets are renewed (holdfast custodian renew)",
+        vault.quorum_of_holders().1
+    );
+    Ok(Answer::done(text, json!({ "epoch": epoch, "patients": patients, "erased": erased })))
+}
+
+/// Other custodians, or the same with new secrets; `secrets` of those before open what is dealt anew to these.
+pub fn custodians(centre: &Centre, recipients: &[String], needed: u8, secrets: Vec<String>) -> Result<Answer, Fault> {
+    let secrets = Zeroizing::new(secrets);
+    let vault = centre.chart().vault();
+    let now = vault.custodian_package();
+    let are_there = now.m() == needed && now.recipients().eq(recipients.iter().map(String::as_str));
+    if !are_there {
+        // Who can't open what there is has no business to shut it away.
+        now.open(&secrets)?;
+        let (package, _) = CustodianPackage::establish(needed, recipients, &OsEntropy)?;
+        let (public, holders) = (vault.holder_keys(), vault.holders());
+        vault.adopt(Adoption { public, holders, custodians: Some(package), is_turn: false })?;
+        crate::custodians::note_renewed(centre)?;
+    }
+    let dealt = vault.deal_anew(&secrets, &mut |_, _| {})?;
+    let text = format!(
+        "{needed} of {} custodians recover from now on; {dealt} living patients were dealt anew\n  BURN the sheets of those \
+         before, and delete their files: with them, whoever has a copy of the servers opens what was erased",
+        recipients.len()
+    );
+    Ok(Answer::done(text, json!({ "needed": needed, "custodians": recipients.len(), "patients": dealt })))
+}
+
+/// Another holder in the place of one that is lost or captured.
+pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: Vec<String>) -> Result<Answer, Fault> {
+    let secrets = Zeroizing::new(secrets);
+    let vault = centre.chart().vault();
+    let mut public = vault.holder_keys();
+    let place = public.iter().position(|key| key.number() == number);
+    let place = place.ok_or_else(|| usage(format!("server {number}, there are {}", public.len())))?;
+    // Before anything changes.
+    vault.custodian_package().open(&secrets)?;
+    let (mut holders, mut untold) = (vault.holders(), Vec::new());
+    let new = match (centre.fleet(), centre.folders(), members) {
+        (Some(fleet), _, Some(signed)) => {
+            let officer = centre.config().officer_key().and_then(Result::ok);
+            let officer = officer.ok_or_else(|| usage("this centre's configuration names no officer"))?;
+            untold = fleet.take(&signed, &officer, centre.gateway())?;
+            vault.be_witnessed(fleet.witnesses())?;
+            let key = fleet.members().servers.into_iter().find(|member| member.number == number);
+            holders = fleet.servers().holders;
+            let wrong = || usage("the list of members has no holder's key in this place");
+            HolderPublicKey::from_bytes(&key.ok_or_else(wrong)?.key).map_err(|_| wrong())?
+        }
+        (None, Some(folders), None) => {
+            let folder = holder_folder(folders.get(place).ok_or_else(|| usage("this server has no folder"))?);
+            let epoch = public.iter().map(HolderPublicKey::epoch).max().unwrap_or(keys::FIRST_EPOCH);
+            let made = match LocalHolder::open(&folder) {
+                // Made by a replacement that was cut short.
+                Ok(made) => made,
+                Err(_) => LocalHolder::init_in(&folder, number, epoch, &OsEntropy)?,
+            };
+            let made: Arc<dyn keys::Holder> = Arc::new(made);
+            let key = made.public_key();
+            holders.retain(|holder| holder.number() != number);
+            holders.push(made);
+            key
+        }
+        _ => return Err(usage("a list of members belongs to servers that are machines of their own")),
+    };
+    let is_new = public.get(place) != Some(&new);
+    if let Some(slot) = public.get_mut(place) {
+        *slot = new;
+    }
+    vault.adopt(Adoption { public, holders, custodians: None, is_turn: false })?;
+    centre.holders_changed();
+    let dealt = vault.deal_anew(&secrets, &mut |_, _| {})?;
+    if is_new && centre.fleet().is_some() {
+        vault.expect_empty(&location_id(number));
+    }
+    let mut text = format!(
+        "{} has a new holder; {dealt} living patients were dealt anew, to it and all others\n  its shards: holdfast scrub\n  \
+         what the old one knows is worth nothing among these; to make that final for the others too: holdfast keys turn",
+        location_id(number)
+    );
+    for one in &untold {
+        text.push_str(&format!("\n  NOT TOLD of it: {one}"));
+    }
+    let exit = if untold.is_empty() { 0 } else { DEGRADED };
+    Ok(Answer { exit, text, json: json!({ "number": number, "patients": dealt, "untold": untold }) })
+}
+
+// ---- On the command line
+
+/// The holders' keys.
+#[derive(Subcommand)]
+pub enum Keys {
+    /// Turn the key epoch: every holder seals its shares of all living patients again, to a new key of its own, and
+    /// destroys the old one. No key is opened on the way. An erasure becomes irreversible at the holders with it.
+    Turn {
+        /// The officer's key, where the servers are machines of their own: they destroy nothing without her word.
+        #[arg(long, value_name = "FILE")]
+        officer_key: Option<PathBuf>,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl Keys {
+    pub fn run(self) -> Result<u8, Fault> {
+        let Self::Turn { officer_key, data, output } = self;
+        let officer = officer_key.as_deref().map(plan::officer_key).transpose()?;
+        let begun = control::perform(&data.data, Act::KeysTurn)?;
+        let text = |field: &str| begun.json.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let bytes = decode_file(&text("turn"))?;
+        let turn = Turn::from_bytes(&bytes).map_err(|e| Fault::new(Blame::Ours, "control.turn", e.to_string()))?;
+        let signature = match (officer, begun.json.get("signs").and_then(Value::as_bool)) {
+            (Some(officer), _) => holder::sign_turn(&turn, &officer).signature,
+            (None, Some(false)) => Vec::new(),
+            (None, _) => {
+                return Err(usage(format!("{}: the officer has to sign that", begun.text))
+                    .guidance("nothing was destroyed, and all goes on; repeat it with --officer-key FILE"));
+            }
+        };
+        let act = Act::KeysTurned { turn: text("turn"), signature: encode_file(&signature) };
+        Ok(commands::print(output, &control::perform(&data.data, act)?))
+    }
+}
+
+/// Other custodians.
+#[derive(Args)]
+pub struct Renew {
+    /// A secret of a custodian before (AGE-SECRET-KEY-1…), or its 24 words, in a file; of as many as are needed.
+    #[arg(long = "custodian", value_name = "FILE", required = true)]
+    secrets: Vec<PathBuf>,
+    /// An age recipient of a custodian to be (age1…), once for each; made anew, also for those who stay.
+    #[arg(long = "recipient", value_name = "RECIPIENT", required = true)]
+    recipients: Vec<String>,
+    /// Custodians that are needed to recover.
+    #[arg(long, default_value_t = 2)]
+    needed: u8,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    output: Output,
+}
+
+fn secrets_of(files: &[PathBuf]) -> Result<Vec<String>, Fault> {
+    files.iter().map(|file| crate::custodians::secret_of(file).map(|secret| secret.to_string())).collect()
+}
+
+impl Renew {
+    pub fn run(self) -> Result<u8, Fault> {
+        let secrets = secrets_of(&self.secrets)?;
+        let act = Act::CustodianRenew { recipients: self.recipients, needed: self.needed, secrets };
+        commands::act(&self.data, self.output, act)
+    }
+}
+
+/// What `holdfast holder` does: the daemon's own commands, and those of the gateway about one.
+#[derive(Subcommand)]
+pub enum HolderCommand {
+    #[command(flatten)]
+    Daemon(holder::Command),
+    /// At the gateway: write what a new machine needs that is to take a lost or captured one's place.
+    Prepare {
+        /// The number of the server that it takes the place of.
+        #[arg(long)]
+        number: u8,
+        /// The new machine's address, with its port.
+        #[arg(long, value_name = "ADDR")]
+        address: SocketAddr,
+        /// An empty or absent folder, to be copied to that machine.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// At the gateway: have a new holder take the place of a lost or captured one, with new keys; every living patient's key
+    /// is dealt anew from a fresh secret, while records are read and kept. Takes the custodians.
+    Replace {
+        #[arg(long)]
+        number: u8,
+        /// A custodian's secret (AGE-SECRET-KEY-1…), or its 24 words, in a file; of as many as are needed.
+        #[arg(long = "custodian", value_name = "FILE", required = true)]
+        custodians: Vec<PathBuf>,
+        /// Where the servers are machines of their own: the folder that `holder prepare` wrote.
+        #[arg(long, value_name = "DIR", requires = "officer_key")]
+        prepared: Option<PathBuf>,
+        #[arg(long, value_name = "FILE", requires = "prepared")]
+        officer_key: Option<PathBuf>,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl HolderCommand {
+    pub fn run(self) -> Result<u8, Fault> {
+        match self {
+            Self::Daemon(command) => {
+                crate::serve::logging();
+                command.run(&mut |line| say!("{line}"))
+            }
+            Self::Prepare { number, address, out, data } => prepare(number, address, &out, &data.data),
+            Self::Replace { number, custodians, prepared, officer_key, data, output } => {
+                let secrets = secrets_of(&custodians)?;
+                let members = match (prepared, officer_key) {
+                    (Some(prepared), Some(key)) => Some(new_members(number, &prepared, &key, &data.data)?),
+                    _ => None,
+                };
+                commands::act(&data, output, Act::HolderReplace { number, members, secrets })
+            }
+        }
+    }
+}
+
+/// The members as they are, and the officer's public key.
+fn members_of(data: &Path) -> Result<(holder::wire::Members, [u8; 32]), Fault> {
+    let officer = Config::load(data)?.officer_key().and_then(Result::ok);
+    let officer =
+        officer.ok_or_else(|| usage("the servers of this centre are folders: no machine is prepared for them"))?;
+    let file = data.join("gateway").join(MEMBERS);
+    let failed = |why: String| Fault::new(Blame::Configuration, "fleet.members", format!("{}: {why}", file.display()));
+    let bytes = fs::read(&file).map_err(|e| failed(e.to_string()))?;
+    Ok((holder::wire::Members::open(&bytes, &officer).map_err(|e| failed(e.to_string()))?, officer))
+}
+
+fn prepare(number: u8, address: SocketAddr, out: &Path, data: &Path) -> Result<u8, Fault> {
+    let (members, officer) = members_of(data)?;
+    if members.servers.iter().all(|member| member.number != number) {
+        return Err(usage(format!("server {number}, there are {}", members.servers.len())));
+    }
+    let epoch = control::perform(data, Act::KeysEpoch)?.json.get("epoch").and_then(Value::as_u64);
+    let epoch = epoch.and_then(|epoch| u32::try_from(epoch).ok()).unwrap_or(keys::FIRST_EPOCH);
+    plan::write_server(&plan::NewServer { members: &members, officer, number, address, epoch }, out, &OsEntropy)?;
+    say!("{}: copy it to the machine at {address} and follow its RUNBOOK.md; then, here:", out.display());
+    say!(
+        "  holdfast holder replace --number {number} --prepared {} --officer-key FILE --custodian FILE …",
+        out.display()
+    );
+    Ok(0)
+}
+
+/// The list with the new machine in it, signed: its card is believed where it was made with the code that was brought there.
+fn new_members(number: u8, prepared: &Path, officer: &Path, data: &Path) -> Result<String, Fault> {
+    let (mut members, _) = members_of(data)?;
+    let gateway = data.join("gateway");
+    let failed = |why: String| Fault::new(Blame::Configuration, "fleet.members", why);
+    let identity = Identity::open(&gateway).map_err(|e| failed(e.to_string()))?;
+    let network = Network::start().map_err(|e| failed(e.to_string()))?;
+    let member = plan::prepared_member(prepared, number, members.vault, &identity, &network)?;
+    if let Some(place) = members.servers.iter_mut().find(|member| member.number == number)
+        && *place != member
+    {
+        *place = member;
+        members.version += 1;
+    }
+    Ok(encode_file(&members.sign(&plan::officer_key(officer)?)))
+}

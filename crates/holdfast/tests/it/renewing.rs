@@ -1,0 +1,65 @@
+//! Who holds the keys changes, from the command line: turns, other custodians, another holder.
+
+use std::fs;
+
+use super::{Site, custodians::enrolled, get};
+
+fn secrets(site: &Site) -> Vec<String> {
+    let folder = site.data().join("custodians-MOVE-OFFLINE");
+    (1..=3).map(|number| folder.join(format!("custodian-{number}.txt")).display().to_string()).collect()
+}
+
+/// On folders, while the server runs and while it doesn't: keys turn, a lost holder is replaced, custodians are renewed; what
+/// was there opens as before, and the old sheets open nothing that is dealt since.
+#[test]
+fn keys_turn_a_holder_is_replaced_and_custodians_are_renewed() {
+    let site = Site::new();
+    let (plan, _, patient) = super::signed(&site);
+    for (name, role) in [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")] {
+        let key = site.path(&format!("{role}.pem"));
+        site.done(&["plan", "approve", "--patient", &patient, "--name", name, "--role", role, "--key", &key, &plan]);
+    }
+    let gate = || site.run(&["gate", "check", "--patient", &patient, &plan]).exit;
+    assert_eq!(gate(), 0);
+    assert_eq!(site.done(&["keys", "turn", "--json"]).json()["epoch"], 2);
+    let server = site.serve(&[]);
+    assert_eq!(site.done(&["keys", "turn", "--json"]).json()["epoch"], 3);
+    assert_eq!(gate(), 0);
+    let (status, _, ready) = get(server.ready["operations"].as_str().unwrap(), "/readyz", "");
+    assert!(status == 200 && ready.contains("5 of 5 holders answer"), "{ready}");
+    drop(server);
+
+    let holder = site.data().join("servers/server-04/holder");
+    fs::rename(&holder, site.path("captured")).unwrap();
+    let old = secrets(&site);
+    let few = ["holder", "replace", "--number", "4", "--custodian", &old[0]];
+    let said = site.run(&few);
+    assert!(said.exit == 1 && said.err.contains("1 of the 2 custodians needed"), "{}", said.err);
+    assert!(!holder.exists(), "nothing was changed");
+    let said = site.done(&[few.as_slice(), &["--custodian", &old[2], "--json"]].concat()).json();
+    assert!(said["patients"].as_u64().unwrap() > 0, "{said}");
+    assert_eq!(site.run(&["holder", "replace", "--number", "9", "--custodian", &old[0]]).exit, 2);
+    assert_eq!(gate(), 0);
+    assert_eq!(site.done(&["keys", "turn", "--json"]).json()["epoch"], 4);
+
+    let new: Vec<_> = (1..=3).map(|number| enrolled(&site, number)).collect();
+    let mut renew = vec!["custodian", "renew", "--custodian", &old[0], "--custodian", &old[1]];
+    new.iter().for_each(|(recipient, ..)| renew.extend(["--recipient", recipient]));
+    site.done(&renew);
+    assert_eq!(gate(), 0);
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+    let known = site.done(&["custodian", "list", "--json"]).json();
+    assert_eq!(known["custodians"][0]["recipient"], new[0].0.as_str());
+
+    let from = |number: u8| site.data().join(format!("servers/server-0{number}")).display().to_string();
+    let (one, two, three) = (from(1), from(3), from(5));
+    let recover = |a: &str, b: &str, into: &str| {
+        let from = ["recover", "--from", &one, "--from", &two, "--from", &three];
+        site.run(&[from.as_slice(), &["--custodian", a, "--custodian", b, "--into", into]].concat())
+    };
+    let said = recover(&old[0], &old[1], &site.path("no"));
+    assert!(said.exit == 1 && said.err.contains("0 of the 2 custodians needed"), "{}", said.err);
+    assert_eq!(recover(&new[0].1, &new[2].2, &site.path("new")).exit, 0);
+    let again = site.run(&["gate", "check", "--patient", &patient, &plan, "--data", &site.path("new")]);
+    assert_eq!(again.exit, 0, "{}", again.err);
+}
