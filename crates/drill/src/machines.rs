@@ -64,7 +64,7 @@ pub enum Scenario {
     /// An administrator with every credential but no custodian destroys all he can. The twin has one server more.
     CapturedAdmin,
     /// A thief has the gateway, its keys and a session, and opens charts as fast as he can: no more than the budget. The
-    /// twin's holders have the budget of a large hospital.
+    /// twin's holders each let a person's whole budget through, so that he gets n / t of it, and bound no gateway.
     StolenGateway,
     /// A gateway shows two histories of the log: no two of them get a quorum of witnesses. The twin's quorum is half.
     ForkedLog,
@@ -105,9 +105,9 @@ pub fn run(
 
 /// A budget that a thief of all charts has to run into: a sixth for a person, half for a gateway; and enough to load some
 /// patients on treatment.
-fn budget_of(patients: usize) -> ChartBudget {
+fn budget_of(patients: usize, each: bool) -> ChartBudget {
     let charts = |share: usize, least: u32| u32::try_from(patients.div_ceil(share)).unwrap_or(u32::MAX).max(least);
-    ChartBudget { person: charts(6, 6), gateway: charts(2, 8) }
+    ChartBudget { person: charts(6, 6), gateway: charts(2, 8), each }
 }
 
 /// A loaded centre that runs, and everything that the drill knows of it.
@@ -151,8 +151,7 @@ impl<'a> Scene<'a> {
         let Options { seed, today, patients, servers, .. } = *options;
         let on_treatment = patients.min((patients / 20).clamp(4, 100));
         let centre = synthetic::Centre { seed, today, patients, on_treatment };
-        let is_looted = scenario == Scenario::StolenGateway && !options.twin;
-        let budget = is_looted.then(|| budget_of(patients));
+        let budget = (scenario == Scenario::StolenGateway).then(|| budget_of(patients, options.twin));
         let (Founded { system, servers: folders, gateway, custodians, custodians_needed }, machines) =
             builder.found_machines(&root.path().join("centre"), servers, budget)?;
         let load = Load::new(centre, system.as_ref(), options.writers, watch);
@@ -370,17 +369,18 @@ impl<'a> Scene<'a> {
     fn looted(self) -> Result<Report, Fault> {
         let system = self.system()?;
         let charts = &self.kept.charts;
-        let budget = budget_of(self.options.patients);
-        let stolen = |thief: &(dyn Fn(usize) -> Thief + Sync), stage: &'static str| {
-            let got = crate::work::spread(self.options.writers, charts.len(), |index| {
+        let budget = budget_of(self.options.patients, self.options.twin);
+        // One after the other: he who asks for two at once uses parts of budgets up for charts that he doesn't get.
+        let stolen = |thief: &dyn Fn(usize) -> Thief, stage: &'static str| {
+            let got = charts.iter().enumerate().filter(|(index, handle)| {
                 (self.watch)(Progress { stage, done: index + 1, total: charts.len() });
-                charts.get(index).is_some_and(|handle| system.steal(thief(index), handle).is_ok())
+                system.steal(thief(*index), handle).is_ok()
             });
-            got.iter().enumerate().filter(|(_, got)| **got).map(|(index, _)| index).collect::<BTreeSet<_>>()
+            got.map(|(index, _)| index).collect::<BTreeSet<_>>()
         };
         let robbing = Instant::now();
         let invented = stolen(&Thief::Invented, "as people who aren't there");
-        let as_session = stolen(&|_| Thief::Session, "in a stolen session");
+        let as_session = stolen(&Thief::Session, "in a stolen session");
         let as_devices = stolen(&Thief::Device, "as devices without number");
         let seconds = robbing.elapsed().as_secs_f64();
         let in_all: BTreeSet<usize> = as_session.union(&as_devices).copied().collect();
@@ -392,9 +392,7 @@ impl<'a> Scene<'a> {
             alarmed = self.machines.alarmed(Noticed::OverBudget)?;
         }
         let (mut bounded, mut unseen, mut made_up) = (Findings::default(), Findings::default(), Findings::default());
-        // Each holder counts by itself, and a chart takes t of n: who chooses his t well gets n / t of a budget.
-        let allowed = |budget: u32| budget as usize * servers / self.machines.keys_needed().max(1);
-        let (of_person, of_gateway) = (allowed(budget.person), allowed(budget.gateway));
+        let (of_person, of_gateway) = (budget.person as usize, budget.gateway as usize);
         if as_session.len() > of_person {
             bounded.add(format!("{} charts in one session, {of_person} are allowed", as_session.len()));
         }
@@ -416,15 +414,13 @@ impl<'a> Scene<'a> {
                 "P5",
                 "Does a thief of the gateway open no more charts than its budget?",
                 format!(
-                    "{} charts of {} were opened in {seconds:.1} s: {} in a stolen session, whose budget of {} lets {of_person} \
-                     through holders that count by themselves; {} by the gateway, with devices made up without number, whose \
-                     budget of {} lets {of_gateway}.",
+                    "{} charts of {} were opened in {seconds:.1} s, each with holders of the thief's choice: {} in a stolen \
+                     session, whose budget is {of_person}; {} by the gateway, with devices made up without number, whose \
+                     budget is {of_gateway}.",
                     in_all.len(),
                     charts.len(),
                     as_session.len(),
-                    budget.person,
                     in_all.len(),
-                    budget.gateway
                 ),
                 bounded,
                 limits,
@@ -440,10 +436,8 @@ impl<'a> Scene<'a> {
                 "P5",
                 "Is the theft noticed by every server?",
                 format!(
-                    "at the first chart over a holder's budget (number {} of a person, {} of a gateway); {alarmed} of {servers} \
-                     servers raised or heard the alarm.",
-                    budget.person + 1,
-                    budget.gateway + 1
+                    "at the first chart over a holder's part of a budget; {alarmed} of {servers} servers raised or heard the \
+                     alarm.",
                 ),
                 unseen,
                 "that somebody reads their journals.",

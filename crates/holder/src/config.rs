@@ -29,9 +29,10 @@ pub struct Config {
     pub gateways: Vec<String>,
     /// The centre's secret for this server's card: 64 hexadecimal digits. Of no use once the centre is founded.
     pub join_code: String,
+    pub keys: Keys,
     #[serde(default)]
     pub shards: Shards,
-    /// Charts that this holder opens. Each holder counts by itself.
+    /// Charts that the whole centre opens. Each holder counts by itself, and lets its part of them through.
     #[serde(default)]
     pub budgets: keys::Budgets,
 }
@@ -92,6 +93,20 @@ impl Config {
         if !(1..=kit::limits::SERVERS_MAX).contains(&number) {
             return Err(format!("number: {number}, it must be 1 to {}", kit::limits::SERVERS_MAX));
         }
+        let Keys { needed, holders } = self.keys;
+        if !(1..=holders).contains(&needed) || usize::from(holders) > kit::limits::SERVERS_MAX || self.number > holders
+        {
+            let max = kit::limits::SERVERS_MAX;
+            return Err(format!("keys: {needed} of {holders}, for holder {number}; at most {max} holders"));
+        }
+        // A budget of nothing is meant so; one whose part is nothing is not.
+        let (mut whole, mut part) = (self.budgets, self.part());
+        let mut both = whole.charts().into_iter().zip(part.charts());
+        if let Some(((name, budget), _)) = both.find(|((_, whole), (_, part))| **whole > 0 && **part == 0) {
+            return Err(format!(
+                "budgets.{name}: {budget}, of which none is this holder's part ({needed} of {holders})"
+            ));
+        }
         Ok(Checked {
             vault: self.vault.parse().map_err(|e: BadId| format!("vault: {e}"))?,
             officer: bytes("officer", &self.officer)?,
@@ -104,6 +119,11 @@ impl Config {
         })
     }
 }
+
+    /// What this holder lets through of the centre's budgets.
+    pub(crate) fn part(&self) -> keys::Budgets {
+        self.budgets.part(self.keys.needed, self.keys.holders)
+    }
 
 /// What people call a server: `server-05`.
 pub fn server_name(number: u8) -> String {

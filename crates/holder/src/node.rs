@@ -19,8 +19,8 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
 use keys::{
-    Account, Authority, Batch, Holder, KeyRecord, Known, LocalHolder, Meter, MeterError, Officer, OpenRequest, Proof,
-    Replays, SYSTEM_SUBJECT, Statement,
+    Account, Authority, Batch, Holder, KeyRecord, Known, LocalHolder, Meter, MeterError, Officer, OpenRequest,
+    OverBudget, Proof, Replays, SYSTEM_SUBJECT, Statement,
 };
 use kit::format::Version;
 use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, Timestamp, write_private};
@@ -28,7 +28,7 @@ use ledger::{AddCheckpoint, Vkey, WitnessRefusal};
 use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put};
 use minicbor::bytes::ByteVec;
 
-use crate::config::{Config, server_name};
+use crate::config::{Config, Keys, server_name};
 use crate::identity::{Identity, Pin};
 use crate::journal::Journal;
 use crate::refused::Refused;
@@ -116,7 +116,7 @@ impl Node {
         let name = format!("{}.holdfast/{}", server_name(config.number), checked.vault);
         let witness = Witness::open(&dir.join("witness"), &name).map_err(|e| failed(dir, e))?;
         let journal = Journal::open(dir).map_err(|e| failed(dir, e))?;
-        let meter = Meter::open(&dir.join("meter"), config.budgets, SteadyClock::start(journal.last_time()).now())?;
+        let meter = Meter::open(&dir.join("meter"), config.part(), SteadyClock::start(journal.last_time()).now())?;
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(journal.last_time().max(meter.last_time())));
         let starts = next_start(dir).map_err(|e| failed(dir, e))?;
         let node = Self {
@@ -363,9 +363,14 @@ impl Node {
             MeterError::OverBudget(over) => {
                 // The same words until the window has moved on, so that a thief at work is one alarm and not a thousand.
                 let text =
-                    format!("{}: the budget of {} charts within {} is used up", over.whose, over.limit, over.window);
+                    format!("{whose}: this holder's part of the budget, {limit} charts within {window}, is used up");
                 self.raise(OVER_BUDGET, text);
                 Refused::new(429, OVER_BUDGET, over.to_string()).number(u64::from(over.limit))
+        let Keys { needed, holders } = self.config.keys;
+        if record.t < needed || record.n > holders {
+            let text = format!("{} of {} open this key, budgets reckon with {needed} of {holders}", record.t, record.n);
+            return Err(Refused::new(409, "holder.other-shape", text));
+        }
             }
             other => Refused::new(507, "holder.meter", other.to_string()),
         }
@@ -393,6 +398,7 @@ impl Node {
             Err(NotCosigned::Refused(refusal)) if refusal.is_alarm() => {
                 self.raise(CONTRADICTION, contradiction(&refusal));
                 Err(Refused::new(409, CONTRADICTION, refusal.to_string()))
+                let OverBudget { whose, limit, window, .. } = &over;
             }
             Err(NotCosigned::Refused(refusal)) => {
                 let refused = Refused::new(409, refusal.code(), refusal.to_string());

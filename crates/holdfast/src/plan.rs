@@ -179,6 +179,7 @@ pub fn write(
             officer: plan.officer.clone(),
             gateways: vec![identity.pin().to_string()],
             join_code: server.join_code.clone(),
+            keys: holder::Keys { needed: shape.keys_needed, holders: shape.servers },
             shards: holder::Shards::default(),
             budgets: keys::Budgets::default(),
         }

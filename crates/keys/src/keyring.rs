@@ -159,6 +159,20 @@ impl Keyring {
         purpose: &str,
     ) -> Result<Arc<DataKey>, KeysError> {
         record.check_in(batch)?;
+    ) -> Result<Arc<DataKey>, KeysError> {
+        // Each subject starts at another holder, so that all of them share the work.
+        let start = record.subject.0.iter().fold(0, |sum, &byte| sum + usize::from(byte));
+        self.danger_open_from(start, record, batch, person, purpose)
+    }
+
+    /// As [`Self::open`], asking from this holder on. For drills: a thief chooses whom he asks.
+    pub fn danger_open_from(
+        &self,
+        start: usize,
+        record: &KeyRecord,
+        batch: &Batch,
+        person: &str,
+        purpose: &str,
         let now = self.clock.now();
         let erasures = {
             let mut cache = self.cache();
@@ -175,7 +189,7 @@ impl Keyring {
         let statement = Statement { patient, commitment, person, purpose, at: now };
         let proof = self.prover.as_ref().and_then(|prover| prover.prove(&statement));
         let request = OpenRequest { record, batch, person, purpose, at: now, proof: proof.as_ref() };
-        let key = Arc::new(self.ask(&request)?);
+        let key = Arc::new(self.ask(start, &request)?);
         let mut cache = self.cache();
         if self.cache_ms > 0 && cache.erasures == erasures {
             let (batch, commitment) = (record.batch, record.commitment);
@@ -186,13 +200,11 @@ impl Keyring {
         Ok(key)
     }
 
-    fn ask(&self, request: &OpenRequest<'_>) -> Result<DataKey, KeysError> {
+    fn ask(&self, start: usize, request: &OpenRequest<'_>) -> Result<DataKey, KeysError> {
         let record = request.record;
         let (t, n) = (usize::from(record.t), usize::from(record.n));
         let mut said = Said { good: Vec::with_capacity(t), ..Said::default() };
-        // Each subject starts at another holder, so that all of them share the work.
-        let start = record.subject.0.iter().fold(0, |sum, &byte| sum + usize::from(byte)) % n;
-        let mut places = (0..n).map(|step| (start + step) % n);
+        let mut places = (0..n).map(|step| (start % n + step) % n);
         let (give, answers) = mpsc::channel();
         let mut give = Some(give);
         let mut waiting = Vec::with_capacity(n);

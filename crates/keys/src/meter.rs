@@ -67,6 +67,33 @@ impl Default for Budgets {
 }
 
 /// On whose account something is opened.
+impl Budgets {
+    /// Those of charts, with their names.
+    pub fn charts(&mut self) -> [(&'static str, &mut u32); 8] {
+        [
+            ("person_hour", &mut self.person_hour),
+            ("person_day", &mut self.person_day),
+            ("delegate_hour", &mut self.delegate_hour),
+            ("delegate_day", &mut self.delegate_day),
+            ("gateway_hour", &mut self.gateway_hour),
+            ("gateway_day", &mut self.gateway_day),
+            ("all_hour", &mut self.all_hour),
+            ("all_day", &mut self.all_day),
+        ]
+    }
+
+    /// One holder's part of budgets that are meant for the whole centre: budget × t / n, rounded down. A chart takes t of
+    /// n holders, so whoever chooses his t each time gets n × part / t charts, which is no more than the budget; who asks
+    /// without choosing gets one part at least. Erasures are asked of every holder, and are not divided.
+    pub fn part(mut self, t: u8, n: u8) -> Self {
+        for (_, budget) in self.charts() {
+            let part = u64::from(*budget) * u64::from(t.min(n)) / u64::from(n.max(1));
+            *budget = u32::try_from(part).unwrap_or(*budget);
+        }
+        self
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 pub struct Account<'a> {
     pub person: &'a str,
