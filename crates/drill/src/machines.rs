@@ -66,7 +66,8 @@ pub enum Scenario {
     /// A thief has the gateway, its keys and a session, and opens charts as fast as he can: no more than the budget. The
     /// twin's holders each let a person's whole budget through, so that he gets n / t of it, and bound no gateway.
     StolenGateway,
-    /// A gateway shows two histories of the log: no two of them get a quorum of witnesses. The twin's quorum is half.
+    /// A gateway shows two histories of the log, and nine witnesses cosign both: no two of them get a quorum. The twin has
+    /// one liar more.
     ForkedLog,
 }
 
@@ -466,7 +467,10 @@ impl<'a> Scene<'a> {
     fn forked(self) -> Result<Report, Fault> {
         let heads = self.system()?.forged_heads()?;
         let servers = self.options.servers;
-        let quorum = if self.options.twin { servers / 2 } else { servers / 2 + 1 };
+        // All but two. Two quorums share 2q - n witnesses, who would all have to lie; one fewer do.
+        let quorum = servers.saturating_sub(2).max(servers / 2 + 1);
+        let liars = 2 * quorum - servers - usize::from(!self.options.twin);
+        let liars = self.struck.get(..liars.min(self.struck.len())).unwrap_or_default();
         let mut deeds = Vec::new();
         // Lies that one witness alone can see.
         let (mut rewritten, mut shown) = (Findings::default(), 0);
@@ -481,12 +485,13 @@ impl<'a> Scene<'a> {
                 rewritten.add(format!("{}: {cosigned} witnesses cosigned it", head.what));
             }
         }
-        // Two histories, each to another half; then each half is shown the other's.
+        // Two histories, each to another half of the honest; then each half is shown the other's. Liars cosign both.
         let twins: Vec<_> = heads.iter().filter(|head| head.continues).collect();
-        let mut tally = vec![0; twins.len()];
+        let mut tally = vec![liars.len(); twins.len()];
+        let honest: Vec<usize> = (0..servers).filter(|server| !liars.contains(server)).collect();
         for turn in 0..2 {
-            for server in 0..servers {
-                let half = (usize::from(server >= servers / 2) + turn) % twins.len().max(1);
+            for (at, &server) in honest.iter().enumerate() {
+                let half = (usize::from(at >= honest.len() / 2) + turn) % twins.len().max(1);
                 let Some(head) = twins.get(half) else { continue };
                 if let (true, Some(count)) = (self.machines.show(server, &head.request)?, tally.get_mut(half)) {
                     *count += 1;
@@ -495,14 +500,18 @@ impl<'a> Scene<'a> {
         }
         let mut split = Findings::default();
         for (head, count) in twins.iter().zip(&tally) {
-            deeds.push(format!("{}: {count} of {servers} witnesses cosigned it", head.what));
+            deeds.push(format!(
+                "{}: {count} of {servers} witnesses cosigned it, {} liars among them",
+                head.what,
+                liars.len()
+            ));
         }
         let with_quorum = tally.iter().filter(|count| **count >= quorum).count();
         if with_quorum > 1 {
             split.add(format!("{with_quorum} histories got the {quorum} cosignatures of a quorum"));
         }
-        if twins.len() < 2 || tally.iter().sum::<usize>() == 0 {
-            split.add("no witness cosigned any continuation: it was not tried");
+        if twins.len() < 2 || tally.iter().all(|count| *count == liars.len()) {
+            split.add("no honest witness cosigned any continuation: it was not tried");
         }
         // The servers tell each other: within moments all of them know.
         let begun = Instant::now();
@@ -515,7 +524,7 @@ impl<'a> Scene<'a> {
         if alarmed < servers {
             silent.add(format!("{} of {servers} servers know nothing of it", servers - alarmed));
         }
-        let limits = "witnesses that are in the thief's hand as well: as many as two quorums share are enough for two histories.";
+        let limits = "more liars: as many as two quorums share are enough for two histories.";
         let checks = vec![
             Check::new(
                 "P6",
@@ -527,7 +536,11 @@ impl<'a> Scene<'a> {
             Check::new(
                 "P6",
                 "Can no two histories both get a quorum?",
-                format!("{} histories, {quorum} of {servers} witnesses are a quorum.", twins.len()),
+                format!(
+                    "{} histories, {quorum} of {servers} witnesses are a quorum, {} lie and cosign both.",
+                    twins.len(),
+                    liars.len()
+                ),
                 split,
                 limits,
             ),

@@ -11,3 +11,4 @@ mod loss;
 mod notes;
 mod recover;
 mod tails;
+mod witnesses;
