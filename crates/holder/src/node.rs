@@ -20,7 +20,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
 use keys::{
     Account, Authority, Batch, Holder, KeyRecord, Known, LocalHolder, Meter, MeterError, Officer, OpenRequest,
-    OverBudget, Proof, Replays, SYSTEM_SUBJECT, Statement,
+    OverBudget, Proof, ProofError, Replays, SYSTEM_SUBJECT, Statement,
 };
 use kit::format::Version;
 use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, Timestamp, write_private};
@@ -117,7 +117,9 @@ impl Node {
         let witness = Witness::open(&dir.join("witness"), &name).map_err(|e| failed(dir, e))?;
         let journal = Journal::open(dir).map_err(|e| failed(dir, e))?;
         let meter = Meter::open(&dir.join("meter"), config.part(), SteadyClock::start(journal.last_time()).now())?;
-        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(journal.last_time().max(meter.last_time())));
+        let replays = Replays::open(&dir.join("meter"))?;
+        let over = journal.last_time().max(meter.last_time()).max(replays.last_time());
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(over));
         let starts = next_start(dir).map_err(|e| failed(dir, e))?;
         let node = Self {
             dir: dir.to_owned(),
@@ -130,7 +132,7 @@ impl Node {
             holder,
             meter,
             witness,
-            replays: Mutex::default(),
+            replays: Mutex::new(replays),
             known: Known::default(),
             members: RwLock::default(),
             alarms: Mutex::default(),
@@ -351,7 +353,10 @@ impl Node {
             proof.check(&authority, &statement, now).map_err(|error| unproven(error.to_string()))?
         };
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
-        replays.take(&proven, now).map_err(|error| unproven(error.to_string()))?;
+        replays.take(&proven, now).map_err(|error| match error {
+            ProofError::Unwritten(_) => Refused::new(507, "holder.meter", error.to_string()),
+            _ => unproven(error.to_string()),
+        })?;
         drop(replays);
         let account = Account { person, is_delegated: proven.is_delegated, gateway: &gateway.0 };
         self.meter.admit(now, account, record.subject).map_err(|error| self.over(error))
@@ -463,7 +468,10 @@ impl Node {
 
     /// Brings what the meter counted to the disk; now and then, so that nobody who asks for a share waits for it.
     pub(crate) fn sync(&self) {
-        if let Err(error) = self.meter.sync() {
+        let proofs = self.replays.lock().unwrap_or_else(PoisonError::into_inner).unsynced();
+        let synced = proofs.and_then(|file| file.map_or(Ok(()), |file| file.sync_data()));
+        let synced = self.meter.sync().map_err(|error| error.to_string()).and(synced.map_err(|e| e.to_string()));
+        if let Err(error) = synced {
             self.raise("holder.meter", format!("what was opened can't be brought to the disk: {error}"));
         }
     }

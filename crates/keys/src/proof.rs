@@ -8,8 +8,9 @@
 //! Ed25519 (RFC 8032), each over its own context and strict CBOR. A gateway has a certificate of its own, as a delegate: it
 //! speaks for its devices and its console, whose names have a colon, which no person's name has.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fmt;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -32,8 +33,6 @@ const PURPOSE_BYTES_MAX: usize = 80;
 const CERTIFICATE_BYTES_MAX: usize = 512;
 /// Two certificates and a signature.
 pub const PROOF_BYTES_MAX: usize = 1_536;
-/// Proofs remembered within a window: three thousand charts an hour are a hundred in two minutes; a hundred times that.
-const REPLAYS_MAX: usize = 10_000;
 
 const KEY_CONTEXT: &[u8] = b"holdfast person key v1";
 const CERTIFICATE_CONTEXT: &[u8] = b"holdfast certificate v1\n";
@@ -355,8 +354,8 @@ pub struct Authority<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
     pub is_delegated: bool,
-    /// Names this proof among all: for [`Replays`].
-    mark: Digest,
+    /// Names this proof among all: for [`Replays`](crate::Replays).
+    pub(crate) mark: Digest,
 }
 
 impl Proof {
@@ -438,34 +437,6 @@ impl Proof {
     }
 }
 
-/// Proofs that were taken within the last minutes: each counts once at one holder.
-#[derive(Default)]
-pub struct Replays {
-    seen: HashSet<Digest>,
-    order: VecDeque<(Timestamp, Digest)>,
-}
-
-impl Replays {
-    /// Takes a proof, once.
-    pub fn take(&mut self, proven: &Proven, now: Timestamp) -> Result<(), ProofError> {
-        // A statement's time may be a window ahead of us: it is good for two.
-        while self.order.front().is_some_and(|(at, _)| at.plus_ms(2 * PROOF_WINDOW_MS + 1) < now) {
-            if let Some((_, old)) = self.order.pop_front() {
-                self.seen.remove(&old);
-            }
-        }
-        if self.seen.contains(&proven.mark) {
-            return Err(ProofError::Replayed);
-        }
-        if self.order.len() >= REPLAYS_MAX {
-            return Err(ProofError::TooMany { max: REPLAYS_MAX });
-        }
-        self.seen.insert(proven.mark);
-        self.order.push_back((now, proven.mark));
-        Ok(())
-    }
-}
-
 /// Signs for whoever asks, where it can: it knows who is signed in.
 pub trait Prover: Send + Sync {
     fn prove(&self, statement: &Statement<'_>) -> Option<Proof>;
@@ -501,7 +472,7 @@ pub enum ProofError {
 impl Explain for ProofError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Time { .. } | Self::TooMany { .. } => Blame::Configuration,
+            Self::Time { .. } | Self::TooMany { .. } | Self::Unwritten(_) => Blame::Configuration,
             _ => Blame::Forbidden,
         }
     }
@@ -530,3 +501,6 @@ impl Explain for ProofError {
         }
     }
 }
+    #[error("that it was shown can't be written down: {0}")]
+    Unwritten(io::ErrorKind),
+            Self::Unwritten(_) => "keys.proof-unwritten",

@@ -1,7 +1,7 @@
 //! Who may have a key opened: the officer's word, the person's own signature, and nothing that a gateway makes up.
 
 use keys::{
-    Authority, Certificate, Known, Officer, PersonKey, Proof, ProofError, Proven, Replays, SESSION_LIFE_MS_MAX, Signer,
+    Authority, Certificate, HolderError, Known, Officer, PersonKey, Proof, ProofError, Proven, Replays, SESSION_LIFE_MS_MAX, Signer,
     Speaks, Statement,
 };
 use kit::{Digest, Id16, SeededEntropy, Timestamp};
@@ -192,6 +192,81 @@ fn a_proof_counts_once() {
     }
     let again = centre.check(&signer.sign(VAULT, &asked, &centre.entropy), &asked, NOW).unwrap();
     replays.take(&again, NOW.plus_ms(240_000)).unwrap();
+}
+
+/// A holder that is started anew takes no proof twice; what was cut off its log was answered to nobody.
+#[test]
+fn a_proof_counts_once_whatever_restarts_and_is_cut() {
+    let (centre, dir) = (centre(), tempfile::tempdir().unwrap());
+    let (asked, signer) = (statement("dr.a"), centre.person());
+    let prove = || centre.check(&signer.sign(VAULT, &asked, &centre.entropy), &asked, NOW).unwrap();
+    let proofs: Vec<Proven> = (0..5).map(|_| prove()).collect();
+    let mut replays = Replays::open(dir.path()).unwrap();
+    for (at, proven) in (0..).zip(&proofs) {
+        replays.take(proven, NOW.plus_ms(at)).unwrap();
+    }
+    drop(replays);
+    let file = dir.path().join("proofs.log");
+    let whole = std::fs::read(&file).unwrap();
+    assert_eq!(whole.len(), 6 * 32);
+    for cut in 0..=whole.len() {
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        let mut replays = Replays::open(dir.path()).unwrap();
+        let lines = (cut / 32).saturating_sub(1);
+        assert_eq!(replays.last_time(), if lines == 0 { Timestamp(0) } else { NOW.plus_ms(lines as i64 - 1) }, "{cut}");
+        for (number, proven) in proofs.iter().enumerate() {
+            assert_eq!(replays.take(proven, NOW.plus_ms(9)).is_err(), number < lines, "{number} of {cut} bytes");
+        }
+        // As whole as it ever was: the torn line was written over.
+        drop(replays);
+        assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
+        let mut replays = Replays::open(dir.path()).unwrap();
+        assert!(
+            proofs.iter().all(|proven| replays.take(proven, NOW.plus_ms(10)) == Err(ProofError::Replayed)),
+            "{cut}"
+        );
+    }
+    // Zeros from somewhere in a line on: a power failure. Anything else in the middle: damage, said by its place.
+    for from in 32..whole.len() {
+        let zeros = [&whole[..from], &vec![0; whole.len() - from][..]].concat();
+        std::fs::write(&file, zeros).unwrap();
+        let opened = Replays::open(dir.path());
+        // A cut within a check leaves a check that is none.
+        if from % 32 <= 24 {
+            opened.unwrap();
+        }
+    }
+    for at in 0..whole.len() - 32 {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&file, damaged).unwrap();
+        let error = Replays::open(dir.path()).err().unwrap();
+        let offset = at as u64 / 32 * 32;
+        assert!(
+            matches!(error, HolderError::Damaged { file: "proofs.log", offset: found } if found == offset),
+            "{error}"
+        );
+    }
+}
+
+/// Two files hold what is good for anything, and no more.
+#[test]
+fn the_log_of_proofs_does_not_grow() {
+    let (centre, dir) = (centre(), tempfile::tempdir().unwrap());
+    let (asked, signer) = (statement("dr.a"), centre.person());
+    let mut replays = Replays::open(dir.path()).unwrap();
+    for minute in 0..30 {
+        let proven = centre.check(&signer.sign(VAULT, &asked, &centre.entropy), &asked, NOW).unwrap();
+        let at = NOW.plus_ms(minute * 60_000);
+        replays.take(&proven, at).unwrap();
+        if minute % 3 == 0 {
+            drop(replays);
+            replays = Replays::open(dir.path()).unwrap();
+        }
+        assert_eq!(replays.take(&proven, at), Err(ProofError::Replayed), "{minute}");
+    }
+    let bytes: u64 = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes <= 2 * 32 * 7, "{bytes}");
 }
 
 /// The key of a token by HKDF's own published code path: RFC 5869, A.1 fixes the function; this fixes our salt and info.
