@@ -93,6 +93,10 @@ impl Config {
         if !(1..=kit::limits::SERVERS_MAX).contains(&number) {
             return Err(format!("number: {number}, it must be 1 to {}", kit::limits::SERVERS_MAX));
         }
+        let officer = bytes("officer", &self.officer)?;
+        if keys::is_small_order(&officer) {
+            return Err("officer: a point of small order is nobody's key".to_owned());
+        }
         let Keys { needed, holders } = self.keys;
         if !(1..=holders).contains(&needed) || usize::from(holders) > kit::limits::SERVERS_MAX || self.number > holders
         {
@@ -109,7 +113,7 @@ impl Config {
         }
         Ok(Checked {
             vault: self.vault.parse().map_err(|e: BadId| format!("vault: {e}"))?,
-            officer: bytes("officer", &self.officer)?,
+            officer,
             gateways: self
                 .gateways
                 .iter()

@@ -34,7 +34,7 @@ pub use local::{FIRST_EPOCH, LocalHolder};
 pub use meter::{Account, Budgets, Counts, Meter, MeterError, OverBudget};
 pub use proof::{
     Authority, Certificate, Known, Officer, PROOF_BYTES_MAX, PROOF_WINDOW_MS, PersonKey, Proof, ProofError, Proven,
-    Prover, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement,
+    Prover, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement, is_small_order,
 };
 pub use record::{Batch, KeyRecord};
 pub use replays::Replays;
