@@ -20,10 +20,10 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
 use keys::{
     Account, Authority, Batch, Holder, KeyRecord, Known, LocalHolder, Meter, MeterError, Officer, OpenRequest,
-    OverBudget, Proof, ProofError, Replays, SYSTEM_SUBJECT, Statement,
+    OverBudget, PROOF_WINDOW_MS, Proof, ProofError, Replays, SYSTEM_SUBJECT, Statement,
 };
 use kit::format::Version;
-use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, Timestamp, write_private};
+use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, SystemClock, Timestamp, write_private};
 use ledger::{AddCheckpoint, Vkey, WitnessRefusal};
 use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put};
 use minicbor::bytes::ByteVec;
@@ -105,6 +105,13 @@ impl Node {
     }
 
     pub fn open(dir: &Path) -> Result<Self, Fault> {
+        Self::open_at(dir, SystemClock.now())
+    }
+
+    /// As [`Self::open`], where the machine's clock says `machine`: its clock goes on from there, or from the newest proof
+    /// that was taken, and nobody who sets the machine's clock meanwhile moves it. What else is noted here may be of a time
+    /// when the clock was ahead: proofs of that time nobody would have taken.
+    pub fn open_at(dir: &Path, machine: Timestamp) -> Result<Self, Fault> {
         let config = Config::load(dir)?;
         let checked = config.checked().map_err(|why| failed(dir, why))?;
         let identity = Identity::open(dir).map_err(|e| failed(dir, e))?;
@@ -116,10 +123,10 @@ impl Node {
         let name = format!("{}.holdfast/{}", server_name(config.number), checked.vault);
         let witness = Witness::open(&dir.join("witness"), &name).map_err(|e| failed(dir, e))?;
         let journal = Journal::open(dir).map_err(|e| failed(dir, e))?;
-        let meter = Meter::open(&dir.join("meter"), config.part(), SteadyClock::start(journal.last_time()).now())?;
         let replays = Replays::open(&dir.join("meter"))?;
-        let over = journal.last_time().max(meter.last_time()).max(replays.last_time());
-        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(over));
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::at(machine.max(replays.last_time())));
+        let meter = Meter::open(&dir.join("meter"), config.part(), clock.now())?;
+        let newest = journal.last_time().max(meter.last_time()).max(replays.last_time());
         let starts = next_start(dir).map_err(|e| failed(dir, e))?;
         let node = Self {
             dir: dir.to_owned(),
@@ -150,6 +157,13 @@ impl Node {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(&dir.join(MEMBERS_FILE), error)),
+        }
+        node.journal.note(node.clock.now(), "holder.start", &format!("start {starts}, the last line was of {newest}"));
+        // Two clocks of one machine differ by less than two machines' may.
+        if machine.plus_ms(PROOF_WINDOW_MS) < newest {
+            let text =
+                format!("the machine's clock says {machine}, {newest} is noted here: it was set back, or was ahead");
+            node.raise(CLOCK, text);
         }
         Ok(node)
     }
@@ -343,6 +357,11 @@ impl Node {
         (person, purpose, at): (&str, &str, Timestamp),
     ) -> Result<(), Refused> {
         let now = self.clock.now();
+        let Keys { needed, holders } = self.config.keys;
+        if record.t < needed || record.n > holders {
+            let text = format!("{} of {} open this key, budgets reckon with {needed} of {holders}", record.t, record.n);
+            return Err(Refused::new(409, "holder.other-shape", text));
+        }
         let unproven = |why: String| Refused::new(403, UNPROVEN, why);
         let proof = proof.ok_or_else(|| unproven("the person's own proof is missing".to_owned()))?;
         let statement = Statement { patient: record.subject, commitment: record.commitment, person, purpose, at };
@@ -350,7 +369,10 @@ impl Node {
             let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
             let ended = members.as_ref().map_or(&[][..], |members| &members.ended);
             let authority = Authority { known: &self.known, vault: self.vault, officer: self.officer, ended };
-            proof.check(&authority, &statement, now).map_err(|error| unproven(error.to_string()))?
+            proof.check(&authority, &statement, now).map_err(|error| match error {
+                ProofError::Time { .. } => Refused::new(403, CLOCK, error.to_string()),
+                _ => unproven(error.to_string()),
+            })?
         };
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
         replays.take(&proven, now).map_err(|error| match error {
@@ -367,15 +389,11 @@ impl Node {
         match error {
             MeterError::OverBudget(over) => {
                 // The same words until the window has moved on, so that a thief at work is one alarm and not a thousand.
+                let OverBudget { whose, limit, window, .. } = &over;
                 let text =
                     format!("{whose}: this holder's part of the budget, {limit} charts within {window}, is used up");
                 self.raise(OVER_BUDGET, text);
                 Refused::new(429, OVER_BUDGET, over.to_string()).number(u64::from(over.limit))
-        let Keys { needed, holders } = self.config.keys;
-        if record.t < needed || record.n > holders {
-            let text = format!("{} of {} open this key, budgets reckon with {needed} of {holders}", record.t, record.n);
-            return Err(Refused::new(409, "holder.other-shape", text));
-        }
             }
             other => Refused::new(507, "holder.meter", other.to_string()),
         }
@@ -403,7 +421,6 @@ impl Node {
             Err(NotCosigned::Refused(refusal)) if refusal.is_alarm() => {
                 self.raise(CONTRADICTION, contradiction(&refusal));
                 Err(Refused::new(409, CONTRADICTION, refusal.to_string()))
-                let OverBudget { whose, limit, window, .. } = &over;
             }
             Err(NotCosigned::Refused(refusal)) => {
                 let refused = Refused::new(409, refusal.code(), refusal.to_string());
@@ -435,6 +452,7 @@ impl Node {
             charts_hour: counts.hour as u64,
             charts_day: counts.day as u64,
             highest: counts.persons.into_iter().map(|(name, count)| (name, count as u64)).collect(),
+            at: self.clock.now(),
         })
     }
 

@@ -30,6 +30,8 @@ pub const OLD_SIZE: &str = "ledger.witness-old-size";
 pub const OVER_BUDGET: &str = "holder.over-budget";
 /// The code of the refusal that says: nobody has proven that she asks herself.
 pub const UNPROVEN: &str = "holder.unproven";
+/// The code of the refusal that says: a proof's time is not this holder's.
+pub const CLOCK: &str = "holder.clock";
 /// The code of the refusal that says: no room.
 pub const FULL: &str = "vault.location.full";
 /// The code of the refusal that says: nothing stands under that name.
@@ -328,6 +330,9 @@ pub struct Status {
     pub charts_day: u64,
     #[n(12)]
     pub highest: Vec<(String, u64)>,
+    /// By its own clock.
+    #[n(13)]
+    pub at: Timestamp,
 }
 
 impl Status {

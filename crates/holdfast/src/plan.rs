@@ -365,7 +365,7 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
 /// A systemd unit that lets the program reach its own folder and the network, and nothing else.
 fn unit(description: &str, start: &str, home: &str, files: u32) -> String {
     format!(
-        "[Unit]\nDescription={description}\nAfter=network-online.target\nWants=network-online.target\n\n\
+        "[Unit]\nDescription={description}\nAfter=network-online.target time-sync.target\nWants=network-online.target\n\n\
          [Service]\nUser=holdfast\nExecStart=/usr/local/bin/{start}\nRestart=always\nRestartSec=2\n\
          LimitNOFILE={files}\nLimitCORE=0\nReadWritePaths={home}\nProtectSystem=strict\nProtectHome=yes\n\
          PrivateTmp=yes\nPrivateDevices=yes\nNoNewPrivileges=yes\nCapabilityBoundingSet=\n\

@@ -56,6 +56,8 @@ pub enum KeysError {
     OverBudget { by: Vec<u8> },
     #[error("nobody has proven that she asks herself: {} refused to open the key", numbered("holder", by))]
     Unproven { by: Vec<u8> },
+    #[error("the clocks of the gateway and of {} are more than two minutes apart", numbered("holder", by))]
+    Clock { by: Vec<u8> },
 
     // What is stored is not what was dealt.
     #[error(transparent)]
@@ -77,7 +79,8 @@ impl Explain for KeysError {
             | Self::Numbering { .. }
             | Self::Epoch { .. }
             | Self::NotEnoughHolders { .. }
-            | Self::NotErased { .. } => Blame::Configuration,
+            | Self::NotErased { .. }
+            | Self::Clock { .. } => Blame::Configuration,
             Self::Refused { .. } => Blame::Absent,
             Self::OverBudget { .. } | Self::Unproven { .. } => Blame::Forbidden,
             Self::Format(_) | Self::Commitment { .. } | Self::Recovery => Blame::Integrity,
@@ -95,6 +98,7 @@ impl Explain for KeysError {
             Self::Refused { .. } => "keys.refused",
             Self::OverBudget { .. } => "keys.over-budget",
             Self::Unproven { .. } => "keys.unproven",
+            Self::Clock { .. } => "keys.clock",
             Self::Format(_) => "keys.format",
             Self::Commitment { .. } => "keys.commitment",
             Self::Recovery => "keys.recovery",
@@ -117,6 +121,7 @@ impl Explain for KeysError {
             Self::Unproven { .. } => {
                 "Sign in anew; a token needs the officer's certificate (`holdfast token new --officer-key`)."
             }
+            Self::Clock { .. } => "Set the clocks of the gateway and of these servers, and start the holders anew.",
             Self::Format(_) | Self::Commitment { .. } | Self::Recovery => {
                 "Run a verify: what is stored is not what was dealt."
             }
@@ -136,6 +141,8 @@ pub enum HolderError {
     OverBudget { number: u8 },
     #[error("holder {number} refuses: the person's own proof is missing or doesn't count")]
     Unproven { number: u8 },
+    #[error("the clocks of holder {number} and of the gateway are more than two minutes apart")]
+    Clock { number: u8 },
     #[error("holder {number} refuses no secret of the centre's own: only a patient is erased")]
     NoPatient { number: u8 },
     #[error("holder {number} is not among the {n} holders of this record")]
@@ -177,7 +184,8 @@ impl Explain for HolderError {
             Self::OverBudget { .. } | Self::Unproven { .. } => Blame::Forbidden,
             Self::NoPatient { .. } | Self::NotMine { .. } | Self::Epoch { .. } | Self::TooLong { .. } => Blame::Peer,
             Self::Format(_) | Self::Sealed { .. } | Self::Damaged { .. } => Blame::Integrity,
-            Self::Unreachable { .. }
+            Self::Clock { .. }
+            | Self::Unreachable { .. }
             | Self::Exists { .. }
             | Self::Locked
             | Self::Readable { .. }
@@ -191,6 +199,7 @@ impl Explain for HolderError {
             Self::Erased { .. } => "keys.holder-erased",
             Self::OverBudget { .. } => "keys.holder-over-budget",
             Self::Unproven { .. } => "keys.holder-unproven",
+            Self::Clock { .. } => "keys.holder-clock",
             Self::NoPatient { .. } => "keys.holder-no-patient",
             Self::NotMine { .. } => "keys.holder-not-mine",
             Self::Epoch { .. } => "keys.holder-epoch",
@@ -213,6 +222,7 @@ impl Explain for HolderError {
             Self::Exists { .. } => "Open the folder that is there, or choose an empty one.",
             Self::Locked => "Stop the other process; two of them would overwrite each other's refusals.",
             Self::Readable { .. } => "Set the file's mode to 600, and ask who may have read it.",
+            Self::Clock { .. } => "Set both machines' clocks, and start the holder anew.",
             Self::Full { .. } => "Turn the key epoch: it makes the erasures final and empties the list.",
             _ => return None,
         })

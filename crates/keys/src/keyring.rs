@@ -90,6 +90,8 @@ struct Said {
     over: Vec<u8>,
     /// Refused, since the person's proof is missing or doesn't count.
     unproven: Vec<u8>,
+    /// Their clock is another one than ours.
+    off: Vec<u8>,
     silent: Vec<u8>,
     lying: Vec<u8>,
     /// Asked, and of no help so far: for each of them one more is asked.
@@ -158,8 +160,6 @@ impl Keyring {
         person: &str,
         purpose: &str,
     ) -> Result<Arc<DataKey>, KeysError> {
-        record.check_in(batch)?;
-    ) -> Result<Arc<DataKey>, KeysError> {
         // Each subject starts at another holder, so that all of them share the work.
         let start = record.subject.0.iter().fold(0, |sum, &byte| sum + usize::from(byte));
         self.danger_open_from(start, record, batch, person, purpose)
@@ -173,6 +173,8 @@ impl Keyring {
         batch: &Batch,
         person: &str,
         purpose: &str,
+    ) -> Result<Arc<DataKey>, KeysError> {
+        record.check_in(batch)?;
         let now = self.clock.now();
         let erasures = {
             let mut cache = self.cache();
@@ -230,7 +232,9 @@ impl Keyring {
         };
         let (mut asked, mut late) = (0, Vec::new());
         // More refuse than the key can do without: nobody need open another share of it.
-        while said.good.len() < t && [&said.erased, &said.over, &said.unproven].iter().all(|by| by.len() <= n - t) {
+        let refuse =
+            |said: &Said| [&said.erased, &said.over, &said.unproven, &said.off].iter().any(|by| by.len() > n - t);
+        while said.good.len() < t && !refuse(&said) {
             // As many are under way as are missing.
             let mut is_more = true;
             while is_more && asked < said.given_up + t {
@@ -259,7 +263,7 @@ impl Keyring {
             let late = HolderError::Unreachable { number: u8::try_from(place + 1).unwrap_or(u8::MAX) };
             self.hear(record, place, Err(late), &mut said);
         }
-        let Said { good, erased, over, unproven, mut silent, lying, .. } = said;
+        let Said { good, erased, over, unproven, off, mut silent, lying, .. } = said;
         if erased.len() > n - t {
             return Err(KeysError::Refused { by: erased });
         }
@@ -269,7 +273,10 @@ impl Keyring {
         if good.len() < t && unproven.len() > n - t {
             return Err(KeysError::Unproven { by: unproven });
         }
-        silent.extend(unproven);
+        if good.len() < t && off.len() > n - t {
+            return Err(KeysError::Clock { by: off });
+        }
+        silent.extend(unproven.into_iter().chain(off));
         if good.len() < t {
             return Err(KeysError::NotEnoughHolders { have: good.len(), need: t, erased, silent, lying });
         }
@@ -305,6 +312,7 @@ impl Keyring {
                     HolderError::Erased { .. } => &mut said.erased,
                     HolderError::OverBudget { .. } => &mut said.over,
                     HolderError::Unproven { .. } => &mut said.unproven,
+                    HolderError::Clock { .. } => &mut said.off,
                     _ => &mut said.silent,
                 }
                 .push(number);
