@@ -22,6 +22,7 @@ mod journal;
 mod node;
 mod refused;
 mod remote;
+mod retention;
 mod watch;
 pub mod wire;
 mod witness;

@@ -5,6 +5,7 @@
 //! DIR/tls.cert .key   who it is                          DIR/holder/      its share key, refusals, count
 //! DIR/members.cbor    the others, signed by the officer  DIR/witness/     its witness key, the log's head as it saw it
 //! DIR/meter/          who opened what                    DIR/journal.log  what it refused and noticed
+//!                                                        DIR/retention.log  when volumes were closed
 //! ```
 //!
 //! What is absent: no call deletes or overwrites an object, none opens keys in bulk, none sets a budget or a clock.
@@ -25,17 +26,18 @@ use keys::{
 use kit::format::Version;
 use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, SystemClock, Timestamp, write_private};
 use ledger::{AddCheckpoint, Vkey, WitnessRefusal};
-use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put};
+use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
 use minicbor::bytes::ByteVec;
 
 use crate::config::{Config, Keys, server_name};
 use crate::identity::{Identity, Pin};
 use crate::journal::Journal;
 use crate::refused::Refused;
+use crate::retention::Retention;
 use crate::wire::{self, *};
 use crate::witness::{NotCosigned, Witness};
 
-const MEMBERS_FILE: &str = "members.cbor";
+pub(crate) const MEMBERS_FILE: &str = "members.cbor";
 const STANDING_FILE: &str = "starts.count";
 /// Alarms kept in memory for a status; the journal has all.
 const ALARMS_MAX: usize = 64;
@@ -71,6 +73,9 @@ pub struct Node {
     alarms: Mutex<VecDeque<Heard>>,
     journal: Journal,
     starts: u64,
+    retention: Mutex<Retention>,
+    /// Objects whose retention was ended, before the start.
+    ended: Stats,
     rotten: AtomicU64,
     /// Alarms that the other servers are still to be told.
     outbox: Mutex<Vec<Alarm>>,
@@ -126,6 +131,8 @@ impl Node {
         let replays = Replays::open(&dir.join("meter"))?;
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::at(machine.max(replays.last_time())));
         let meter = Meter::open(&dir.join("meter"), config.part(), clock.now())?;
+        let retention = Retention::open(dir)?;
+        let ended = retention.gone(&shards.volumes()?);
         let newest = journal.last_time().max(meter.last_time()).max(replays.last_time());
         let starts = next_start(dir).map_err(|e| failed(dir, e))?;
         let node = Self {
@@ -145,6 +152,8 @@ impl Node {
             alarms: Mutex::default(),
             journal,
             starts,
+            retention: Mutex::new(retention),
+            ended,
             rotten: AtomicU64::new(0),
             outbox: Mutex::default(),
             clock,
@@ -442,8 +451,8 @@ impl Node {
             number: self.config.number,
             opened: self.holder.opened(),
             refused_subjects: self.holder.refused() as u64,
-            objects: stats.objects,
-            bytes: stats.bytes,
+            objects: stats.objects.saturating_add(self.ended.objects),
+            bytes: stats.bytes.saturating_add(self.ended.bytes),
             witnessed: self.witness.size(),
             starts: self.starts,
             free_bytes: self.free_bytes()?,
@@ -453,6 +462,7 @@ impl Node {
             charts_day: counts.day as u64,
             highest: counts.persons.into_iter().map(|(name, count)| (name, count as u64)).collect(),
             at: self.clock.now(),
+            ended: self.ended.objects,
         })
     }
 
@@ -481,6 +491,14 @@ impl Node {
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         if outbox.len() < ALARMS_MAX {
             outbox.push(alarm);
+        }
+    }
+
+    /// Since when a volume is closed is known to those who saw the next one.
+    pub(crate) fn note_volumes(&self) {
+        let mut retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = retention.note(self.clock.now(), self.shards.newest_volume()) {
+            tracing::warn!(%error, "which volume is the newest can't be noted: the others count as younger than they are");
         }
     }
 

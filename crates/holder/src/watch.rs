@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keys::PROOF_WINDOW_MS;
-use kit::write_private;
+use kit::format::FormatError;
+use kit::{Timestamp, write_private};
 use minicbor::{Decode, Encode};
 
 use crate::call::Link;
@@ -118,6 +119,10 @@ impl Watch {
                 // The higher numbers are remembered: the alarm stays until the server has been replaced.
                 continue;
             }
+            if before.is_some_and(|before| before.ended < status.ended) {
+                let text = format!("server {number} ended the retention of objects: {} in all", status.ended);
+                self.node.raise("holder.retention-ended", text);
+            }
             // Its time alone is worth a write now and then.
             let is_known = |before: &&Status| {
                 let is_late = status.at.0.saturating_sub(before.at.0) > TIME_EVERY_MS;
@@ -130,10 +135,18 @@ impl Watch {
         }
         // The middle of them: one that is off, or lies, moves it by one place.
         off_ms.sort_unstable();
-        if let Some(off_ms) = off_ms.get(off_ms.len() / 2).filter(|off_ms| off_ms.abs() > PROOF_WINDOW_MS) {
-            let text =
-                format!("this server's clock is {} min from the other servers': set it, start anew", off_ms / 60_000);
-            self.node.raise(CLOCK, text);
+        match off_ms.get(off_ms.len() / 2) {
+            Some(off_ms) if off_ms.abs() > PROOF_WINDOW_MS => {
+                let text = format!(
+                    "this server's clock is {} min from the other servers': set it, start anew",
+                    off_ms / 60_000
+                );
+                self.node.raise(CLOCK, text);
+            }
+            // By a clock that nobody disputes.
+            Some(_) => self.node.note_volumes(),
+            None if self.links.is_empty() => self.node.note_volumes(),
+            None => {}
         }
         if is_new && let Err(error) = write_private(&self.file, &self.peers.to_bytes()) {
             tracing::warn!(%error, "what the other servers said can't be remembered");
@@ -163,6 +176,12 @@ impl Watch {
             }
         }
     }
+}
+
+/// What time it was by the other servers' clocks, as they said last.
+pub(crate) fn times(dir: &std::path::Path) -> Result<Vec<Timestamp>, FormatError> {
+    let Ok(bytes) = fs::read(dir.join(PEERS_FILE)) else { return Ok(Vec::new()) };
+    Ok(Peers::from_bytes(&bytes)?.seen.into_values().map(|status| status.at).collect())
 }
 
 /// Brings the meter to the disk, each second. Ends with the process.

@@ -333,11 +333,14 @@ pub struct Status {
     /// By its own clock.
     #[n(13)]
     pub at: Timestamp,
+    /// Objects whose retention was ended on its console; they count among `objects` and `bytes` all the same.
+    #[n(14)]
+    pub ended: u64,
 }
 
 impl Status {
     /// What only ever grows, with what it is.
-    fn growing(&self) -> [(&'static str, u64); 6] {
+    fn growing(&self) -> [(&'static str, u64); 7] {
         [
             ("starts", self.starts),
             ("shares opened", self.opened),
@@ -345,6 +348,7 @@ impl Status {
             ("objects", self.objects),
             ("bytes", self.bytes),
             ("leaves witnessed", self.witnessed),
+            ("objects ended", self.ended),
         ]
     }
 
