@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use holder::wire::{self, GetRequest, Message as _};
-use holder::{Config, Node, Peer, Pin, Shards};
+use holder::{Config, Keys, Node, Peer, Pin, Shards};
 use kit::OsEntropy;
 use libfuzzer_sys::fuzz_target;
 
@@ -38,6 +38,7 @@ static NODE: LazyLock<(tempfile::TempDir, Node)> = LazyLock::new(|| {
         officer: "07".repeat(32),
         gateways: vec!["09".repeat(32)],
         join_code: "01".repeat(32),
+        keys: Keys { needed: 1, holders: 1 },
         shards: Shards { quota_bytes: 1 << 20, reserve_bytes: 0, ..Shards::default() },
         budgets: keys::Budgets::default(),
     };

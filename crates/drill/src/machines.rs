@@ -64,9 +64,10 @@ pub enum Scenario {
     /// An administrator with every credential but no custodian destroys all he can. The twin has one server more.
     CapturedAdmin,
     /// A thief has the gateway, its keys and a session, and opens charts as fast as he can: no more than the budget. The
-    /// twin's holders have the budget of a large hospital.
+    /// twin's holders each let a person's whole budget through, so that he gets n / t of it, and bound no gateway.
     StolenGateway,
-    /// A gateway shows two histories of the log: no two of them get a quorum of witnesses. The twin's quorum is half.
+    /// A gateway shows two histories of the log, and nine witnesses cosign both: no two of them get a quorum. The twin has
+    /// one liar more.
     ForkedLog,
 }
 
@@ -105,9 +106,9 @@ pub fn run(
 
 /// A budget that a thief of all charts has to run into: a sixth for a person, half for a gateway; and enough to load some
 /// patients on treatment.
-fn budget_of(patients: usize) -> ChartBudget {
+fn budget_of(patients: usize, each: bool) -> ChartBudget {
     let charts = |share: usize, least: u32| u32::try_from(patients.div_ceil(share)).unwrap_or(u32::MAX).max(least);
-    ChartBudget { person: charts(6, 6), gateway: charts(2, 8) }
+    ChartBudget { person: charts(6, 6), gateway: charts(2, 8), each }
 }
 
 /// A loaded centre that runs, and everything that the drill knows of it.
@@ -151,8 +152,7 @@ impl<'a> Scene<'a> {
         let Options { seed, today, patients, servers, .. } = *options;
         let on_treatment = patients.min((patients / 20).clamp(4, 100));
         let centre = synthetic::Centre { seed, today, patients, on_treatment };
-        let is_looted = scenario == Scenario::StolenGateway && !options.twin;
-        let budget = is_looted.then(|| budget_of(patients));
+        let budget = (scenario == Scenario::StolenGateway).then(|| budget_of(patients, options.twin));
         let (Founded { system, servers: folders, gateway, custodians, custodians_needed }, machines) =
             builder.found_machines(&root.path().join("centre"), servers, budget)?;
         let load = Load::new(centre, system.as_ref(), options.writers, watch);
@@ -370,17 +370,18 @@ impl<'a> Scene<'a> {
     fn looted(self) -> Result<Report, Fault> {
         let system = self.system()?;
         let charts = &self.kept.charts;
-        let budget = budget_of(self.options.patients);
-        let stolen = |thief: &(dyn Fn(usize) -> Thief + Sync), stage: &'static str| {
-            let got = crate::work::spread(self.options.writers, charts.len(), |index| {
+        let budget = budget_of(self.options.patients, self.options.twin);
+        // One after the other: he who asks for two at once uses parts of budgets up for charts that he doesn't get.
+        let stolen = |thief: &dyn Fn(usize) -> Thief, stage: &'static str| {
+            let got = charts.iter().enumerate().filter(|(index, handle)| {
                 (self.watch)(Progress { stage, done: index + 1, total: charts.len() });
-                charts.get(index).is_some_and(|handle| system.steal(thief(index), handle).is_ok())
+                system.steal(thief(*index), handle).is_ok()
             });
-            got.iter().enumerate().filter(|(_, got)| **got).map(|(index, _)| index).collect::<BTreeSet<_>>()
+            got.map(|(index, _)| index).collect::<BTreeSet<_>>()
         };
         let robbing = Instant::now();
         let invented = stolen(&Thief::Invented, "as people who aren't there");
-        let as_session = stolen(&|_| Thief::Session, "in a stolen session");
+        let as_session = stolen(&Thief::Session, "in a stolen session");
         let as_devices = stolen(&Thief::Device, "as devices without number");
         let seconds = robbing.elapsed().as_secs_f64();
         let in_all: BTreeSet<usize> = as_session.union(&as_devices).copied().collect();
@@ -392,9 +393,7 @@ impl<'a> Scene<'a> {
             alarmed = self.machines.alarmed(Noticed::OverBudget)?;
         }
         let (mut bounded, mut unseen, mut made_up) = (Findings::default(), Findings::default(), Findings::default());
-        // Each holder counts by itself, and a chart takes t of n: who chooses his t well gets n / t of a budget.
-        let allowed = |budget: u32| budget as usize * servers / self.machines.keys_needed().max(1);
-        let (of_person, of_gateway) = (allowed(budget.person), allowed(budget.gateway));
+        let (of_person, of_gateway) = (budget.person as usize, budget.gateway as usize);
         if as_session.len() > of_person {
             bounded.add(format!("{} charts in one session, {of_person} are allowed", as_session.len()));
         }
@@ -416,15 +415,13 @@ impl<'a> Scene<'a> {
                 "P5",
                 "Does a thief of the gateway open no more charts than its budget?",
                 format!(
-                    "{} charts of {} were opened in {seconds:.1} s: {} in a stolen session, whose budget of {} lets {of_person} \
-                     through holders that count by themselves; {} by the gateway, with devices made up without number, whose \
-                     budget of {} lets {of_gateway}.",
+                    "{} charts of {} were opened in {seconds:.1} s, each with holders of the thief's choice: {} in a stolen \
+                     session, whose budget is {of_person}; {} by the gateway, with devices made up without number, whose \
+                     budget is {of_gateway}.",
                     in_all.len(),
                     charts.len(),
                     as_session.len(),
-                    budget.person,
                     in_all.len(),
-                    budget.gateway
                 ),
                 bounded,
                 limits,
@@ -440,10 +437,8 @@ impl<'a> Scene<'a> {
                 "P5",
                 "Is the theft noticed by every server?",
                 format!(
-                    "at the first chart over a holder's budget (number {} of a person, {} of a gateway); {alarmed} of {servers} \
-                     servers raised or heard the alarm.",
-                    budget.person + 1,
-                    budget.gateway + 1
+                    "at the first chart over a holder's part of a budget; {alarmed} of {servers} servers raised or heard the \
+                     alarm.",
                 ),
                 unseen,
                 "that somebody reads their journals.",
@@ -472,7 +467,10 @@ impl<'a> Scene<'a> {
     fn forked(self) -> Result<Report, Fault> {
         let heads = self.system()?.forged_heads()?;
         let servers = self.options.servers;
-        let quorum = if self.options.twin { servers / 2 } else { servers / 2 + 1 };
+        // All but two. Two quorums share 2q - n witnesses, who would all have to lie; one fewer do.
+        let quorum = servers.saturating_sub(2).max(servers / 2 + 1);
+        let liars = 2 * quorum - servers - usize::from(!self.options.twin);
+        let liars = self.struck.get(..liars.min(self.struck.len())).unwrap_or_default();
         let mut deeds = Vec::new();
         // Lies that one witness alone can see.
         let (mut rewritten, mut shown) = (Findings::default(), 0);
@@ -487,12 +485,13 @@ impl<'a> Scene<'a> {
                 rewritten.add(format!("{}: {cosigned} witnesses cosigned it", head.what));
             }
         }
-        // Two histories, each to another half; then each half is shown the other's.
+        // Two histories, each to another half of the honest; then each half is shown the other's. Liars cosign both.
         let twins: Vec<_> = heads.iter().filter(|head| head.continues).collect();
-        let mut tally = vec![0; twins.len()];
+        let mut tally = vec![liars.len(); twins.len()];
+        let honest: Vec<usize> = (0..servers).filter(|server| !liars.contains(server)).collect();
         for turn in 0..2 {
-            for server in 0..servers {
-                let half = (usize::from(server >= servers / 2) + turn) % twins.len().max(1);
+            for (at, &server) in honest.iter().enumerate() {
+                let half = (usize::from(at >= honest.len() / 2) + turn) % twins.len().max(1);
                 let Some(head) = twins.get(half) else { continue };
                 if let (true, Some(count)) = (self.machines.show(server, &head.request)?, tally.get_mut(half)) {
                     *count += 1;
@@ -501,14 +500,18 @@ impl<'a> Scene<'a> {
         }
         let mut split = Findings::default();
         for (head, count) in twins.iter().zip(&tally) {
-            deeds.push(format!("{}: {count} of {servers} witnesses cosigned it", head.what));
+            deeds.push(format!(
+                "{}: {count} of {servers} witnesses cosigned it, {} liars among them",
+                head.what,
+                liars.len()
+            ));
         }
         let with_quorum = tally.iter().filter(|count| **count >= quorum).count();
         if with_quorum > 1 {
             split.add(format!("{with_quorum} histories got the {quorum} cosignatures of a quorum"));
         }
-        if twins.len() < 2 || tally.iter().sum::<usize>() == 0 {
-            split.add("no witness cosigned any continuation: it was not tried");
+        if twins.len() < 2 || tally.iter().all(|count| *count == liars.len()) {
+            split.add("no honest witness cosigned any continuation: it was not tried");
         }
         // The servers tell each other: within moments all of them know.
         let begun = Instant::now();
@@ -521,7 +524,7 @@ impl<'a> Scene<'a> {
         if alarmed < servers {
             silent.add(format!("{} of {servers} servers know nothing of it", servers - alarmed));
         }
-        let limits = "witnesses that are in the thief's hand as well: as many as two quorums share are enough for two histories.";
+        let limits = "more liars: as many as two quorums share are enough for two histories.";
         let checks = vec![
             Check::new(
                 "P6",
@@ -533,7 +536,11 @@ impl<'a> Scene<'a> {
             Check::new(
                 "P6",
                 "Can no two histories both get a quorum?",
-                format!("{} histories, {quorum} of {servers} witnesses are a quorum.", twins.len()),
+                format!(
+                    "{} histories, {quorum} of {servers} witnesses are a quorum, {} lie and cosign both.",
+                    twins.len(),
+                    liars.len()
+                ),
                 split,
                 limits,
             ),

@@ -105,8 +105,9 @@ pub trait System: Send + Sync {
     /// the log's signing seed, the custodians' recovery key where it is at hand.
     fn secrets(&self) -> Result<Vec<Secret>, Fault>;
 
-    /// Reads an entry as somebody who has this gateway, its keys and whatever is signed in does it, past the front door.
-    fn steal(&self, _as: Thief, _handle: &str) -> Result<Vec<u8>, Fault> {
+    /// Opens the chart of an entry as somebody who has this gateway, its keys and whatever is signed in does it: past the
+    /// front door, with the holders that leave him the most charts.
+    fn steal(&self, _as: Thief, _handle: &str) -> Result<(), Fault> {
         Err(Fault::new(kit::Blame::Ours, "drill.thief", "this system can't be stolen from"))
     }
 
@@ -202,9 +203,6 @@ pub trait MachineBuilder: Builder {
 
 /// The servers' processes, from 0.
 pub trait Machines: Sync {
-    /// Holders that open a key.
-    fn keys_needed(&self) -> usize;
-
     /// Writes what stands in a server's memory into a file.
     fn memory(&self, server: usize, into: &Path) -> Result<(), Fault>;
 
@@ -228,24 +226,26 @@ pub trait Machines: Sync {
     fn stop(&self);
 }
 
-/// As whom a thief of the gateway asks the holders.
+/// As whom a thief of the gateway asks the holders; the number counts his charts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thief {
-    /// Somebody who is signed in.
-    Session,
+    /// Somebody who is signed in, and opened nothing so far.
+    Session(usize),
     /// A device, for which a gateway may speak; he makes up as many as he likes.
     Device(usize),
     /// A person whom he makes up.
     Invented(usize),
 }
 
-/// Charts that holders open, where a drill sets it.
+/// Charts that a centre's holders open, where a drill sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChartBudget {
     /// In an hour, for one person or device.
     pub person: u32,
     /// In an hour, for a gateway.
     pub gateway: u32,
+    /// The twin's: each holder lets a person's whole budget through, not its part, and any number for a gateway.
+    pub each: bool,
 }
 
 /// A head of the log, as a thief shows it to a witness.

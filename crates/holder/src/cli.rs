@@ -12,6 +12,7 @@ use crate::config::{Config, server_name};
 use crate::daemon::Daemon;
 use crate::identity::Identity;
 use crate::node::Node;
+use crate::retention::{self, Ending};
 use crate::watch::{Watch, scrub_forever, sync_forever};
 
 /// Where a server's holder lies.
@@ -38,6 +39,22 @@ pub enum Command {
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
     },
+    /// How long this server keeps what it has; and, with the daemon stopped, the end of it. Nothing ends by itself, and no
+    /// call ends anything. A vault that lives needs every volume, the oldest too.
+    Retention {
+        #[command(flatten)]
+        place: Place,
+        /// Show it, and end nothing: as without any option.
+        #[arg(long, conflicts_with = "end_before")]
+        show: bool,
+        /// Volumes that were closed before this day, which is longer ago than `shards.retention_days` of holder.toml. Without
+        /// --confirm it only says what would be lost.
+        #[arg(long, value_name = "YYYY-MM-DD")]
+        end_before: Option<String>,
+        /// Remove them for good: this server's number, typed.
+        #[arg(long, value_name = "NUMBER", requires = "end_before")]
+        confirm: Option<u8>,
+    },
 }
 
 fn failed(why: impl std::fmt::Display) -> Fault {
@@ -53,6 +70,11 @@ impl Command {
                 say(format!("{}: a holder of vault {}", server_name(card.number), card.vault));
                 say(format!("  certificate {}", card.pin));
                 say(format!("  run it: holdfast holder run --dir {}", place.dir.display()));
+                Ok(0)
+            }
+            Self::Retention { place, show: _, end_before, confirm } => {
+                let ending = end_before.map(|before| Ending { before, confirm });
+                retention::run(&place.dir, ending.as_ref(), say)?;
                 Ok(0)
             }
             Self::Run { place, listen } => {

@@ -29,18 +29,30 @@ pub struct Config {
     pub gateways: Vec<String>,
     /// The centre's secret for this server's card: 64 hexadecimal digits. Of no use once the centre is founded.
     pub join_code: String,
-    #[serde(default)]
-    pub shards: Shards,
     /// The key epoch of the others, where it takes the place of one that was lost.
     #[serde(default = "first_epoch")]
     pub key_epoch: u32,
-    /// Charts that this holder opens. Each holder counts by itself.
+    pub keys: Keys,
+    #[serde(default)]
+    pub shards: Shards,
+    /// Charts that the whole centre opens. Each holder counts by itself, and lets its part of them through.
     #[serde(default)]
     pub budgets: keys::Budgets,
 }
 
 fn first_epoch() -> u32 {
     keys::FIRST_EPOCH
+}
+
+/// How each key is split. It stands here, since a gateway in a thief's hands chooses the records that it shows, and the
+/// fewer holders a chart takes, the smaller is each one's part of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Holders that open a key.
+    pub needed: u8,
+    /// Holders that there are.
+    pub holders: u8,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,11 +64,20 @@ pub struct Shards {
     pub reserve_bytes: u64,
     /// How fast the holder reads its own objects over for bit rot; 0 for not at all.
     pub scrub_bytes_per_second: u64,
+    /// After so many days the administrator may end the retention of a volume, on this machine's console; without it,
+    /// never. Nothing ends by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention_days: Option<u32>,
 }
 
 impl Default for Shards {
     fn default() -> Self {
-        Self { quota_bytes: 0, reserve_bytes: 1024 * 1024 * 1024, scrub_bytes_per_second: 8 * 1024 * 1024 }
+        Self {
+            quota_bytes: 0,
+            reserve_bytes: 1024 * 1024 * 1024,
+            scrub_bytes_per_second: 8 * 1024 * 1024,
+            retention_days: None,
+        }
     }
 }
 
@@ -92,6 +113,11 @@ impl Config {
         fs::create_dir_all(dir).and_then(|()| write_private(&file, text.as_bytes())).map_err(|e| wrong(&file, e))
     }
 
+    /// What this holder lets through of the centre's budgets.
+    pub(crate) fn part(&self) -> keys::Budgets {
+        self.budgets.part(self.keys.needed, self.keys.holders)
+    }
+
     pub(crate) fn checked(&self) -> Result<Checked, String> {
         // 32 bytes, as digits: what stands for a digest elsewhere is a key or a secret here.
         let bytes = |what: &str, text: &str| text.parse().map(|Digest(b)| b).map_err(|e: BadId| format!("{what}: {e}"));
@@ -99,9 +125,30 @@ impl Config {
         if !(1..=kit::limits::SERVERS_MAX).contains(&number) {
             return Err(format!("number: {number}, it must be 1 to {}", kit::limits::SERVERS_MAX));
         }
+        let officer = bytes("officer", &self.officer)?;
+        if keys::is_small_order(&officer) {
+            return Err("officer: a point of small order is nobody's key".to_owned());
+        }
+        if self.shards.retention_days == Some(0) {
+            return Err("shards.retention_days: 0; leave it out to keep everything for ever".to_owned());
+        }
+        let Keys { needed, holders } = self.keys;
+        if !(1..=holders).contains(&needed) || usize::from(holders) > kit::limits::SERVERS_MAX || self.number > holders
+        {
+            let max = kit::limits::SERVERS_MAX;
+            return Err(format!("keys: {needed} of {holders}, for holder {number}; at most {max} holders"));
+        }
+        // A budget of nothing is meant so; one whose part is nothing is not.
+        let (mut whole, mut part) = (self.budgets, self.part());
+        let mut both = whole.charts().into_iter().zip(part.charts());
+        if let Some(((name, budget), _)) = both.find(|((_, whole), (_, part))| **whole > 0 && **part == 0) {
+            return Err(format!(
+                "budgets.{name}: {budget}, of which none is this holder's part ({needed} of {holders})"
+            ));
+        }
         Ok(Checked {
             vault: self.vault.parse().map_err(|e: BadId| format!("vault: {e}"))?,
-            officer: bytes("officer", &self.officer)?,
+            officer,
             gateways: self
                 .gateways
                 .iter()

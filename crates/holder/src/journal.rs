@@ -19,6 +19,8 @@ const LINE_CHARS_MAX: usize = 512;
 struct State {
     file: File,
     len: u64,
+    /// A full disk took a part of the last line.
+    is_torn: bool,
 }
 
 pub(crate) struct Journal {
@@ -30,8 +32,8 @@ pub(crate) struct Journal {
 impl Journal {
     pub(crate) fn open(dir: &Path) -> io::Result<Self> {
         let (mut file, len) = open(dir)?;
-        let last = last_time(&mut file, len)?;
-        Ok(Self { dir: dir.to_owned(), last, state: Mutex::new(State { file, len }) })
+        let (last, is_torn) = last_time(&mut file, len)?;
+        Ok(Self { dir: dir.to_owned(), last, state: Mutex::new(State { file, len, is_torn }) })
     }
 
     /// When the last line was written that stood here at the start.
@@ -51,10 +53,21 @@ impl Journal {
 
     fn write(&self, state: &mut State, line: &[u8]) -> io::Result<()> {
         if state.len + line.len() as u64 > FILE_BYTES_MAX {
-            fs::rename(self.dir.join(FILE), self.dir.join(BEFORE))?;
+            match fs::rename(self.dir.join(FILE), self.dir.join(BEFORE)) {
+                // Put aside already, by a try that a full disk ended.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             (state.file, state.len) = open(&self.dir)?;
         }
+        // What was written of the line before must not become the beginning of this one: it begins with a time.
+        if state.is_torn {
+            state.file.write_all(b"\n")?;
+            state.len += 1;
+        }
+        state.is_torn = true;
         state.file.write_all(line)?;
+        state.is_torn = false;
         state.len += line.len() as u64;
         Ok(())
     }
@@ -66,11 +79,18 @@ fn open(dir: &Path) -> io::Result<(File, u64)> {
     Ok((file, len))
 }
 
-fn last_time(file: &mut File, len: u64) -> io::Result<Timestamp> {
+/// The newest line's time, and whether the file ends within a line. A line says its time twice, so that half a number is
+/// none.
+fn last_time(file: &mut File, len: u64) -> io::Result<(Timestamp, bool)> {
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(len.saturating_sub(8 * LINE_CHARS_MAX as u64)))?;
     file.read_to_end(&mut tail)?;
+    let is_torn = tail.last().is_some_and(|byte| *byte != b'\n');
     let tail = String::from_utf8_lossy(&tail);
-    let time = |line: &str| line.split(' ').next()?.parse().ok().map(Timestamp);
-    Ok(tail.lines().rev().find_map(time).unwrap_or_default())
+    let time = |line: &str| {
+        let (ms, rest) = line.split_once(' ')?;
+        let at = Timestamp(ms.parse().ok()?);
+        rest.starts_with(&format!("{at} ")).then_some(at)
+    };
+    Ok((tail.lines().rev().find_map(time).unwrap_or_default(), is_torn))
 }

@@ -23,13 +23,14 @@ mod node;
 mod refused;
 mod remote;
 mod turn;
+mod retention;
 mod watch;
 pub mod wire;
 mod witness;
 
 pub use call::{CallError, Link};
 pub use cli::{Command, Place};
-pub use config::{Config, FILE_NAME, Shards, server_name};
+pub use config::{Config, FILE_NAME, Keys, Shards, server_name};
 pub use daemon::{Daemon, Serve};
 pub use identity::{Identity, IdentityError, Pin};
 pub use location::Network;

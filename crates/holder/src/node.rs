@@ -5,6 +5,7 @@
 //! DIR/tls.cert .key   who it is                          DIR/holder/      its share key, refusals, count
 //! DIR/members.cbor    the others, signed by the officer  DIR/witness/     its witness key, the log's head as it saw it
 //! DIR/meter/          who opened what                    DIR/journal.log  what it refused and noticed
+//!                                                        DIR/retention.log  when volumes were closed
 //! ```
 //!
 //! What is absent: no call deletes or overwrites an object, none opens keys in bulk, none sets a budget or a clock. The
@@ -20,24 +21,25 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
 use keys::{
-    Account, Authority, Batch, Holder, KeyRecord, Known, LocalHolder, Meter, MeterError, Officer, OpenRequest, Proof,
-    Replays, SYSTEM_SUBJECT, Statement,
+    Account, Authority, Batch, Holder, KeyRecord, Known, LocalHolder, Meter, MeterError, Officer, OpenRequest,
+    OverBudget, PROOF_WINDOW_MS, Proof, ProofError, Replays, SYSTEM_SUBJECT, Statement,
 };
 use kit::format::Version;
-use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, Timestamp, write_private};
+use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, SystemClock, Timestamp, write_private};
 use ledger::{AddCheckpoint, Vkey, WitnessRefusal};
-use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put};
+use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
 use minicbor::bytes::ByteVec;
 
-use crate::config::{Config, server_name};
+use crate::config::{Config, Keys, server_name};
 use crate::identity::{Identity, Pin};
 use crate::journal::Journal;
 use crate::refused::Refused;
 use crate::turn::{BeginTurn, Confirm, OwnEncapsulation, Reseal};
+use crate::retention::Retention;
 use crate::wire::{self, *};
 use crate::witness::{NotCosigned, Witness};
 
-const MEMBERS_FILE: &str = "members.cbor";
+pub(crate) const MEMBERS_FILE: &str = "members.cbor";
 const STANDING_FILE: &str = "starts.count";
 /// Alarms kept in memory for a status; the journal has all.
 const ALARMS_MAX: usize = 64;
@@ -73,6 +75,9 @@ pub struct Node {
     alarms: Mutex<VecDeque<Heard>>,
     journal: Journal,
     starts: u64,
+    retention: Mutex<Retention>,
+    /// Objects whose retention was ended, before the start.
+    ended: Stats,
     rotten: AtomicU64,
     /// Alarms that the other servers are still to be told.
     outbox: Mutex<Vec<Alarm>>,
@@ -107,6 +112,13 @@ impl Node {
     }
 
     pub fn open(dir: &Path) -> Result<Self, Fault> {
+        Self::open_at(dir, SystemClock.now())
+    }
+
+    /// As [`Self::open`], where the machine's clock says `machine`: its clock goes on from there, or from the newest proof
+    /// that was taken, and nobody who sets the machine's clock meanwhile moves it. What else is noted here may be of a time
+    /// when the clock was ahead: proofs of that time nobody would have taken.
+    pub fn open_at(dir: &Path, machine: Timestamp) -> Result<Self, Fault> {
         let config = Config::load(dir)?;
         let checked = config.checked().map_err(|why| failed(dir, why))?;
         let identity = Identity::open(dir).map_err(|e| failed(dir, e))?;
@@ -118,8 +130,12 @@ impl Node {
         let name = format!("{}.holdfast/{}", server_name(config.number), checked.vault);
         let witness = Witness::open(&dir.join("witness"), &name).map_err(|e| failed(dir, e))?;
         let journal = Journal::open(dir).map_err(|e| failed(dir, e))?;
-        let meter = Meter::open(&dir.join("meter"), config.budgets, SteadyClock::start(journal.last_time()).now())?;
-        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::start(journal.last_time().max(meter.last_time())));
+        let replays = Replays::open(&dir.join("meter"))?;
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::at(machine.max(replays.last_time())));
+        let meter = Meter::open(&dir.join("meter"), config.part(), clock.now())?;
+        let retention = Retention::open(dir)?;
+        let ended = retention.gone(&shards.volumes()?);
+        let newest = journal.last_time().max(meter.last_time()).max(replays.last_time());
         let starts = next_start(dir).map_err(|e| failed(dir, e))?;
         let node = Self {
             dir: dir.to_owned(),
@@ -132,12 +148,14 @@ impl Node {
             holder,
             meter,
             witness,
-            replays: Mutex::default(),
+            replays: Mutex::new(replays),
             known: Known::default(),
             members: RwLock::default(),
             alarms: Mutex::default(),
             journal,
             starts,
+            retention: Mutex::new(retention),
+            ended,
             rotten: AtomicU64::new(0),
             outbox: Mutex::default(),
             clock,
@@ -150,6 +168,13 @@ impl Node {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(&dir.join(MEMBERS_FILE), error)),
+        }
+        node.journal.note(node.clock.now(), "holder.start", &format!("start {starts}, the last line was of {newest}"));
+        // Two clocks of one machine differ by less than two machines' may.
+        if machine.plus_ms(PROOF_WINDOW_MS) < newest {
+            let text =
+                format!("the machine's clock says {machine}, {newest} is noted here: it was set back, or was ahead");
+            node.raise(CLOCK, text);
         }
         Ok(node)
     }
@@ -367,6 +392,11 @@ impl Node {
         (person, purpose, at): (&str, &str, Timestamp),
     ) -> Result<(), Refused> {
         let now = self.clock.now();
+        let Keys { needed, holders } = self.config.keys;
+        if record.t < needed || record.n > holders {
+            let text = format!("{} of {} open this key, budgets reckon with {needed} of {holders}", record.t, record.n);
+            return Err(Refused::new(409, "holder.other-shape", text));
+        }
         let unproven = |why: String| Refused::new(403, UNPROVEN, why);
         let proof = proof.ok_or_else(|| unproven("the person's own proof is missing".to_owned()))?;
         let statement = Statement { patient: record.subject, commitment: record.commitment, person, purpose, at };
@@ -374,10 +404,16 @@ impl Node {
             let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
             let ended = members.as_ref().map_or(&[][..], |members| &members.ended);
             let authority = Authority { known: &self.known, vault: self.vault, officer: self.officer, ended };
-            proof.check(&authority, &statement, now).map_err(|error| unproven(error.to_string()))?
+            proof.check(&authority, &statement, now).map_err(|error| match error {
+                ProofError::Time { .. } => Refused::new(403, CLOCK, error.to_string()),
+                _ => unproven(error.to_string()),
+            })?
         };
         let mut replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner);
-        replays.take(&proven, now).map_err(|error| unproven(error.to_string()))?;
+        replays.take(&proven, now).map_err(|error| match error {
+            ProofError::Unwritten(_) => Refused::new(507, "holder.meter", error.to_string()),
+            _ => unproven(error.to_string()),
+        })?;
         drop(replays);
         let account = Account { person, is_delegated: proven.is_delegated, gateway: &gateway.0 };
         self.meter.admit(now, account, record.subject).map_err(|error| self.over(error))
@@ -388,8 +424,9 @@ impl Node {
         match error {
             MeterError::OverBudget(over) => {
                 // The same words until the window has moved on, so that a thief at work is one alarm and not a thousand.
+                let OverBudget { whose, limit, window, .. } = &over;
                 let text =
-                    format!("{}: the budget of {} charts within {} is used up", over.whose, over.limit, over.window);
+                    format!("{whose}: this holder's part of the budget, {limit} charts within {window}, is used up");
                 self.raise(OVER_BUDGET, text);
                 Refused::new(429, OVER_BUDGET, over.to_string()).number(u64::from(over.limit))
             }
@@ -440,8 +477,8 @@ impl Node {
             number: self.config.number,
             opened: self.holder.opened(),
             refused_subjects: self.holder.refused() as u64,
-            objects: stats.objects,
-            bytes: stats.bytes,
+            objects: stats.objects.saturating_add(self.ended.objects),
+            bytes: stats.bytes.saturating_add(self.ended.bytes),
             witnessed: self.witness.size(),
             starts: self.starts,
             free_bytes: self.free_bytes()?,
@@ -450,6 +487,8 @@ impl Node {
             charts_hour: counts.hour as u64,
             charts_day: counts.day as u64,
             highest: counts.persons.into_iter().map(|(name, count)| (name, count as u64)).collect(),
+            at: self.clock.now(),
+            ended: self.ended.objects,
         })
     }
 
@@ -481,9 +520,20 @@ impl Node {
         }
     }
 
+    /// Since when a volume is closed is known to those who saw the next one.
+    pub(crate) fn note_volumes(&self) {
+        let mut retention = self.retention.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = retention.note(self.clock.now(), self.shards.newest_volume()) {
+            tracing::warn!(%error, "which volume is the newest can't be noted: the others count as younger than they are");
+        }
+    }
+
     /// Brings what the meter counted to the disk; now and then, so that nobody who asks for a share waits for it.
     pub(crate) fn sync(&self) {
-        if let Err(error) = self.meter.sync() {
+        let proofs = self.replays.lock().unwrap_or_else(PoisonError::into_inner).unsynced();
+        let synced = proofs.and_then(|file| file.map_or(Ok(()), |file| file.sync_data()));
+        let synced = self.meter.sync().map_err(|error| error.to_string()).and(synced.map_err(|e| e.to_string()));
+        if let Err(error) = synced {
             self.raise("holder.meter", format!("what was opened can't be brought to the disk: {error}"));
         }
     }

@@ -158,6 +158,7 @@ fn error(number: u8, error: CallError) -> HolderError {
             "keys.holder-sealed" => HolderError::Sealed { number },
             OVER_BUDGET => HolderError::OverBudget { number },
             UNPROVEN => HolderError::Unproven { number },
+            CLOCK => HolderError::Clock { number },
             _ => HolderError::Unreachable { number },
         },
         _ => HolderError::Unreachable { number },

@@ -10,18 +10,22 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kit::write_private;
+use keys::PROOF_WINDOW_MS;
+use kit::format::FormatError;
+use kit::{Timestamp, write_private};
 use minicbor::{Decode, Encode};
 
 use crate::call::Link;
 use crate::identity::Identity;
 use crate::node::Node;
-use crate::wire::{self, Member, Message, Status};
+use crate::wire::{self, CLOCK, Member, Message, Status};
 
 const PEERS_FILE: &str = "peers.cbor";
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at the others.
 const EVERY: Duration = Duration::from_secs(10);
+/// How old the others' time may be, where they said nothing else that is new.
+const TIME_EVERY_MS: i64 = 3_600_000;
 /// Between two readings of all objects, where there are few.
 const SCRUB_PAUSE: Duration = Duration::from_secs(60);
 const PAGE: usize = 256;
@@ -103,10 +107,11 @@ impl Watch {
                 (number, tokio::spawn(async move { link.ask::<Status>(wire::STATUS, Vec::new(), PATIENCE).await }))
             })
             .collect();
-        let mut is_new = false;
+        let (mut is_new, mut off_ms) = (false, Vec::new());
         for (number, asked) in asked {
             let Ok(Ok(mut status)) = asked.await else { continue };
             status.alarms.clear();
+            off_ms.push(self.node.clock().now().0.saturating_sub(status.at.0));
             let before = self.peers.seen.get(&number);
             if let Some((what, was, is)) = before.and_then(|before| status.fell_since(before)) {
                 let text = format!("server {number} was set back: {what} fell from {was} to {is}");
@@ -114,8 +119,34 @@ impl Watch {
                 // The higher numbers are remembered: the alarm stays until the server has been replaced.
                 continue;
             }
-            is_new |= before != Some(&status);
-            self.peers.seen.insert(number, status);
+            if before.is_some_and(|before| before.ended < status.ended) {
+                let text = format!("server {number} ended the retention of objects: {} in all", status.ended);
+                self.node.raise("holder.retention-ended", text);
+            }
+            // Its time alone is worth a write now and then.
+            let is_known = |before: &&Status| {
+                let is_late = status.at.0.saturating_sub(before.at.0) > TIME_EVERY_MS;
+                !is_late && Status { at: before.at, ..status.clone() } == **before
+            };
+            if before.filter(is_known).is_none() {
+                is_new = true;
+                self.peers.seen.insert(number, status);
+            }
+        }
+        // The middle of them: one that is off, or lies, moves it by one place.
+        off_ms.sort_unstable();
+        match off_ms.get(off_ms.len() / 2) {
+            Some(off_ms) if off_ms.abs() > PROOF_WINDOW_MS => {
+                let text = format!(
+                    "this server's clock is {} min from the other servers': set it, start anew",
+                    off_ms / 60_000
+                );
+                self.node.raise(CLOCK, text);
+            }
+            // By a clock that nobody disputes.
+            Some(_) => self.node.note_volumes(),
+            None if self.links.is_empty() => self.node.note_volumes(),
+            None => {}
         }
         if is_new && let Err(error) = write_private(&self.file, &self.peers.to_bytes()) {
             tracing::warn!(%error, "what the other servers said can't be remembered");
@@ -145,6 +176,12 @@ impl Watch {
             }
         }
     }
+}
+
+/// What time it was by the other servers' clocks, as they said last.
+pub(crate) fn times(dir: &std::path::Path) -> Result<Vec<Timestamp>, FormatError> {
+    let Ok(bytes) = fs::read(dir.join(PEERS_FILE)) else { return Ok(Vec::new()) };
+    Ok(Peers::from_bytes(&bytes)?.seen.into_values().map(|status| status.at).collect())
 }
 
 /// Brings the meter to the disk, each second. Ends with the process.

@@ -35,6 +35,8 @@ pub const OLD_SIZE: &str = "ledger.witness-old-size";
 pub const OVER_BUDGET: &str = "holder.over-budget";
 /// The code of the refusal that says: nobody has proven that she asks herself.
 pub const UNPROVEN: &str = "holder.unproven";
+/// The code of the refusal that says: a proof's time is not this holder's.
+pub const CLOCK: &str = "holder.clock";
 /// The code of the refusal that says: no room.
 pub const FULL: &str = "vault.location.full";
 /// The code of the refusal that says: nothing stands under that name.
@@ -335,11 +337,17 @@ pub struct Status {
     pub charts_day: u64,
     #[n(12)]
     pub highest: Vec<(String, u64)>,
+    /// By its own clock.
+    #[n(13)]
+    pub at: Timestamp,
+    /// Objects whose retention was ended on its console; they count among `objects` and `bytes` all the same.
+    #[n(14)]
+    pub ended: u64,
 }
 
 impl Status {
     /// What only ever grows, with what it is.
-    fn growing(&self) -> [(&'static str, u64); 6] {
+    fn growing(&self) -> [(&'static str, u64); 7] {
         [
             ("starts", self.starts),
             ("shares opened", self.opened),
@@ -347,6 +355,7 @@ impl Status {
             ("objects", self.objects),
             ("bytes", self.bytes),
             ("leaves witnessed", self.witnessed),
+            ("objects ended", self.ended),
         ]
     }
 

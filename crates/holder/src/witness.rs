@@ -95,8 +95,9 @@ impl Witness {
         let file = File::options().read(true).write(true).open(dir.join(SEEN))?;
         let slots = [slot(&file, 0)?, slot(&file, 1)?];
         // A power failure spoils one slot at most; who can read neither has forgotten what it said.
-        if file.metadata()?.len() > 0 && slots.iter().all(Option::is_none) {
-            return Err(io::Error::other("witness/seen is damaged: this witness can't know what it cosigned"));
+        if slots.iter().all(Option::is_none) && !is_cut_short(&file)? {
+            let text = "witness/seen, byte 0: damaged: this witness can't know what it cosigned";
+            return Err(io::Error::other(text));
         }
         let newest = slots.into_iter().enumerate().filter_map(|(at, note)| {
             let note = note?;
@@ -149,6 +150,16 @@ impl Witness {
 
 fn private(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+/// The file ends within the first note that was written into it, or before: nothing was ever cosigned.
+fn is_cut_short(file: &File) -> io::Result<bool> {
+    let mut length = [0; 4];
+    let len = file.metadata()?.len();
+    if len >= length.len() as u64 {
+        file.read_exact_at(&mut length, 0)?;
+    }
+    Ok(len < SLOT_HEAD_BYTES as u64 + u64::from(u32::from_be_bytes(length)))
 }
 
 fn size_of(note: &[u8]) -> u64 {

@@ -46,9 +46,14 @@ impl MachineBuilder for Real {
             // A drill fills no disk, and may stand on one that has little room.
             let mut config = holder::Config::load(folder)?;
             config.shards.reserve_bytes = 0;
-            if let Some(ChartBudget { person, gateway }) = budget {
+            if let Some(ChartBudget { person, gateway, each }) = budget {
                 let b = &mut config.budgets;
-                (b.person_hour, b.delegate_hour, b.gateway_hour, b.all_hour) = (person, person, gateway, gateway);
+                // So much that its part is the whole.
+                let whole = (person * u32::from(config.keys.holders)).div_ceil(u32::from(config.keys.needed));
+                (b.person_hour, b.delegate_hour) = if each { (whole, whole) } else { (person, person) };
+                if !each {
+                    (b.gateway_hour, b.all_hour) = (gateway, gateway);
+                }
             }
             config.save(folder)?;
             Node::init(folder, &OsEntropy)?;
@@ -56,8 +61,7 @@ impl MachineBuilder for Real {
         let network = Network::start().map_err(|e| failed("the network", e))?;
         let processes = (0..servers).map(|_| Mutex::new(State::Stopped)).collect();
         let gateway = data.join("gateway");
-        let keys_needed = usize::from(shape.keys_needed);
-        let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network, keys_needed };
+        let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network };
         (0..servers).try_for_each(|server| fleet.start(server))?;
         let (custodians, recipients): (Vec<_>, Vec<_>) = (0..CUSTODIANS).map(|_| keys::new_identity()).unzip();
         plan::found(&folder, &data, recipients, CUSTODIANS_NEEDED, &OsEntropy)?;
@@ -96,7 +100,6 @@ struct Processes {
     gateway: PathBuf,
     processes: Vec<Mutex<State>>,
     network: Network,
-    keys_needed: usize,
 }
 
 impl Processes {
@@ -165,10 +168,6 @@ impl Drop for Processes {
 }
 
 impl Machines for Processes {
-    fn keys_needed(&self) -> usize {
-        self.keys_needed
-    }
-
     fn memory(&self, server: usize, into: &Path) -> Result<(), Fault> {
         let (_, _, state) = self.parts(server)?;
         let state = state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -42,11 +42,13 @@ pub struct Running {
     centre: Centre,
     /// An oncologist, who may do everything that a load does.
     loader: Caller,
+    /// Another one, who does nothing: her session is what a thief finds.
+    robbed: Caller,
     /// Opens no chart.
     auditor: Caller,
     oncologist: SigningKey,
     physicist: SigningKey,
-    /// The tokens of these two.
+    /// The tokens of these three.
     tokens: Vec<Zeroizing<String>>,
     /// Identities of the custodians, where the drill founded the centre.
     custodians: Vec<Zeroizing<String>>,
@@ -72,6 +74,7 @@ impl Running {
             Ok::<_, Fault>(caller)
         };
         let (loader, auditor) = (person(Role::Oncologist, "drill-loader")?, person(Role::Auditor, "drill-auditor")?);
+        let robbed = person(Role::Oncologist, "drill-robbed")?;
         let (oncologist, physicist) = (SigningKey::generate(&OsEntropy)?, SigningKey::generate(&OsEntropy)?);
         for (signer, role, key) in [
             (Signer::Oncologist, SignerRole::Oncologist, &oncologist),
@@ -80,7 +83,7 @@ impl Running {
             let enrolment = Enrolment::new(signer_name(signer), role, key.public_key()?, centre.chart().now());
             centre.treatment().enrol(&console, &enrolment)?;
         }
-        Ok(Self { centre, loader, auditor, oncologist, physicist, tokens, custodians })
+        Ok(Self { centre, loader, auditor, robbed, oncologist, physicist, tokens, custodians })
     }
 
     /// Has the officer speak for the drill's people, where the holders want that.
@@ -89,7 +92,8 @@ impl Running {
         let fault = |why: String| Fault::new(Blame::Ours, "drill.certificate", why);
         let (chart, now) = (self.centre.chart(), self.centre.chart().now());
         let vault = chart.vault().id();
-        for (token, subject) in self.tokens.iter().zip([self.loader.subject(), self.auditor.subject()]) {
+        let people = [&self.loader, &self.auditor, &self.robbed].map(Caller::subject);
+        for (token, subject) in self.tokens.iter().zip(people) {
             let key = keys::PersonKey::derive(token.as_bytes()).ok_or_else(|| fault("no key".to_owned()))?;
             let life = (now.plus_ms(-TOKEN_MS), now.plus_ms(TOKEN_MS));
             let certificate = officer
@@ -354,14 +358,15 @@ impl System for Running {
         Ok(keys.chain(tokens).map(|(what, bytes)| Secret { what, bytes }).collect())
     }
 
-    fn steal(&self, thief: Thief, handle: &str) -> Result<Vec<u8>, Fault> {
-        let person = match thief {
-            Thief::Session => self.loader.subject().to_owned(),
-            Thief::Device(number) => format!("ae:THIEF{number}"),
-            Thief::Invented(number) => format!("dr.{number}"),
+    fn steal(&self, thief: Thief, handle: &str) -> Result<(), Fault> {
+        let (number, person) = match thief {
+            Thief::Session(number) => (number, self.robbed.subject().to_owned()),
+            Thief::Device(number) => (number, format!("ae:THIEF{number}")),
+            Thief::Invented(number) => (number, format!("dr.{number}")),
         };
-        let (_, bytes) = self.vault().fetch(entry(handle)?, &person, "treatment")?;
-        Ok(bytes.to_vec())
+        // Each chart's t holders go on from the last one's, so that none is used up before another.
+        let needed = usize::from(self.vault().quorum_of_holders().0);
+        Ok(self.vault().danger_open(entry(handle)?, &person, number * needed)?)
     }
 
     fn forged_heads(&self) -> Result<Vec<ForgedHead>, Fault> {
@@ -517,7 +522,7 @@ mod tests {
         for one in ["system vault key", "system index key", "system data key", "system log seed", "recovery key"] {
             assert_eq!(count(one), 1, "{one}");
         }
-        assert_eq!((count("data key of patient"), count("token"), custodians.len()), (3, 2, 3));
+        assert_eq!((count("data key of patient"), count("token"), custodians.len()), (3, 3, 3));
         let different: BTreeSet<&[u8]> = secrets.iter().map(|secret| secret.bytes.as_slice()).collect();
         assert_eq!(different.len(), secrets.len());
         assert!(different.iter().all(|bytes| bytes.len() >= 32 && bytes.iter().any(|byte| *byte != 0)));

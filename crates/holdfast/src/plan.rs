@@ -174,6 +174,7 @@ pub fn write(
             officer: plan.officer.clone(),
             gateways: vec![identity.pin().to_string()],
             join_code: server.join_code.clone(),
+            keys: holder::Keys { needed: shape.keys_needed, holders: shape.servers },
             shards: holder::Shards::default(),
             key_epoch: keys::FIRST_EPOCH,
             budgets: keys::Budgets::default(),
@@ -205,6 +206,7 @@ pub struct NewServer<'a> {
     pub address: SocketAddr,
     /// The others' key epoch.
     pub epoch: u32,
+    pub keys: holder::Keys,
 }
 
 /// In a prepared server's folder: where it will be.
@@ -223,6 +225,7 @@ pub fn write_server(new: &NewServer<'_>, out: &Path, entropy: &dyn Entropy) -> R
         officer: hex(&new.officer).to_string(),
         gateways: new.members.gateways.iter().map(Pin::to_string).collect(),
         join_code: join_code.clone(),
+        keys: new.keys,
         shards: holder::Shards::default(),
         key_epoch: new.epoch,
         budgets: keys::Budgets::default(),
@@ -428,7 +431,7 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
 /// A systemd unit that lets the program reach its own folder and the network, and nothing else.
 fn unit(description: &str, start: &str, home: &str, files: u32) -> String {
     format!(
-        "[Unit]\nDescription={description}\nAfter=network-online.target\nWants=network-online.target\n\n\
+        "[Unit]\nDescription={description}\nAfter=network-online.target time-sync.target\nWants=network-online.target\n\n\
          [Service]\nUser=holdfast\nExecStart=/usr/local/bin/{start}\nRestart=always\nRestartSec=2\n\
          LimitNOFILE={files}\nLimitCORE=0\nReadWritePaths={home}\nProtectSystem=strict\nProtectHome=yes\n\
          PrivateTmp=yes\nPrivateDevices=yes\nNoNewPrivileges=yes\nCapabilityBoundingSet=\n\

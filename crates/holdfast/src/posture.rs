@@ -81,7 +81,7 @@ fn witnesses(standing: &Standing) -> Control {
     let (grade, state) = match (all.len(), contradicting) {
         (0, _) => (Grade::Worn, "nobody but this gateway has seen the log".to_owned()),
         (_, 1..) => (Grade::Bad, format!("{contradicting} witnesses CONTRADICT the log")),
-        (of, 0) if up < *quorum => (Grade::Bad, format!("{up} of {of} cosign: a second history would go unseen")),
+        (of, 0) if up < *quorum => (Grade::Bad, format!("{up} of {of} cosign: a second history could get as many")),
         (of, 0) if up < of => (Grade::Worn, format!("{up} of {of} cosign")),
         (of, 0) => (Grade::Good, format!("all {of} cosign")),
     };

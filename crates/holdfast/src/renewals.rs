@@ -29,7 +29,9 @@ fn usage(text: impl Into<String>) -> Fault {
 pub fn epoch(centre: &Centre) -> Answer {
     let vault = centre.chart().vault();
     let epoch = vault.holder_keys().iter().map(HolderPublicKey::epoch).max().unwrap_or(keys::FIRST_EPOCH);
-    Answer::done(format!("key epoch {epoch}"), json!({ "epoch": epoch, "turning": vault.turning() }))
+    let (needed, holders) = vault.quorum_of_holders();
+    let json = json!({ "epoch": epoch, "turning": vault.turning(), "needed": needed, "holders": holders });
+    Answer::done(format!("key epoch {epoch}, {needed} of {holders} holders open a key"), json)
 }
 
 /// A turn but for its end: new keys, a record that names them, every share sealed again and confirmed.
@@ -291,9 +293,15 @@ fn prepare(number: u8, address: SocketAddr, out: &Path, data: &Path) -> Result<u
     if members.servers.iter().all(|member| member.number != number) {
         return Err(usage(format!("server {number}, there are {}", members.servers.len())));
     }
-    let epoch = control::perform(data, Act::KeysEpoch)?.json.get("epoch").and_then(Value::as_u64);
-    let epoch = epoch.and_then(|epoch| u32::try_from(epoch).ok()).unwrap_or(keys::FIRST_EPOCH);
-    plan::write_server(&plan::NewServer { members: &members, officer, number, address, epoch }, out, &OsEntropy)?;
+    let standing = control::perform(data, Act::KeysEpoch)?.json;
+    let number_of = |field: &str| {
+        let found = standing.get(field).and_then(Value::as_u64).and_then(|found| u32::try_from(found).ok());
+        found.ok_or_else(|| Fault::new(Blame::Ours, "control.keys", format!("the answer has no {field}")))
+    };
+    let byte = |field: &str| Ok::<_, Fault>(u8::try_from(number_of(field)?).unwrap_or(u8::MAX));
+    let (epoch, keys) = (number_of("epoch")?, holder::Keys { needed: byte("needed")?, holders: byte("holders")? });
+    let new = plan::NewServer { members: &members, officer, number, address, epoch, keys };
+    plan::write_server(&new, out, &OsEntropy)?;
     say!("{}: copy it to the machine at {address} and follow its RUNBOOK.md; then, here:", out.display());
     say!(
         "  holdfast holder replace --number {number} --prepared {} --officer-key FILE --custodian FILE …",

@@ -96,7 +96,7 @@ impl Standing {
             return Vec::new();
         }
         let up = self.witnesses_up();
-        let short = if up < *quorum { "; TOO FEW: a second history of the log would go unseen" } else { "" };
+        let short = if up < *quorum { "; TOO FEW: a second history could get as many" } else { "" };
         let first = format!("{up} of {} witnesses cosign the log, {quorum} are a quorum{short}", all.len());
         let why = all.iter().filter_map(|one| {
             let why = one.last_error.as_ref()?;

@@ -56,6 +56,8 @@ pub enum KeysError {
     OverBudget { by: Vec<u8> },
     #[error("nobody has proven that she asks herself: {} refused to open the key", numbered("holder", by))]
     Unproven { by: Vec<u8> },
+    #[error("the clocks of the gateway and of {} are more than two minutes apart", numbered("holder", by))]
+    Clock { by: Vec<u8> },
 
     // What is stored is not what was dealt.
     /// One that was asked by itself.
@@ -80,7 +82,8 @@ impl Explain for KeysError {
             | Self::Numbering { .. }
             | Self::Epoch { .. }
             | Self::NotEnoughHolders { .. }
-            | Self::NotErased { .. } => Blame::Configuration,
+            | Self::NotErased { .. }
+            | Self::Clock { .. } => Blame::Configuration,
             Self::Refused { .. } => Blame::Absent,
             Self::OverBudget { .. } | Self::Unproven { .. } => Blame::Forbidden,
             Self::Holder(error) => error.blame(),
@@ -100,6 +103,7 @@ impl Explain for KeysError {
             Self::OverBudget { .. } => "keys.over-budget",
             Self::Unproven { .. } => "keys.unproven",
             Self::Holder(error) => error.code(),
+            Self::Clock { .. } => "keys.clock",
             Self::Format(_) => "keys.format",
             Self::Commitment { .. } => "keys.commitment",
             Self::Recovery => "keys.recovery",
@@ -122,6 +126,7 @@ impl Explain for KeysError {
             Self::Unproven { .. } => {
                 "Sign in anew; a token needs the officer's certificate (`holdfast token new --officer-key`)."
             }
+            Self::Clock { .. } => "Set the clocks of the gateway and of these servers, and start the holders anew.",
             Self::Format(_) | Self::Commitment { .. } | Self::Recovery => {
                 "Run a verify: what is stored is not what was dealt."
             }
@@ -142,6 +147,8 @@ pub enum HolderError {
     OverBudget { number: u8 },
     #[error("holder {number} refuses: the person's own proof is missing or doesn't count")]
     Unproven { number: u8 },
+    #[error("the clocks of holder {number} and of the gateway are more than two minutes apart")]
+    Clock { number: u8 },
     #[error("holder {number} refuses no secret of the centre's own: only a patient is erased")]
     NoPatient { number: u8 },
     #[error("holder {number} is not among the {n} holders of this record")]
@@ -205,7 +212,8 @@ impl Explain for HolderError {
             | Self::TooLong { .. } => Blame::Peer,
             Self::NotOrdered { .. } => Blame::Forbidden,
             Self::Format(_) | Self::Sealed { .. } | Self::Damaged { .. } => Blame::Integrity,
-            Self::Unreachable { .. }
+            Self::Clock { .. }
+            | Self::Unreachable { .. }
             | Self::Exists { .. }
             | Self::Locked
             | Self::Readable { .. }
@@ -219,6 +227,7 @@ impl Explain for HolderError {
             Self::Erased { .. } => "keys.holder-erased",
             Self::OverBudget { .. } => "keys.holder-over-budget",
             Self::Unproven { .. } => "keys.holder-unproven",
+            Self::Clock { .. } => "keys.holder-clock",
             Self::NoPatient { .. } => "keys.holder-no-patient",
             Self::NotMine { .. } => "keys.holder-not-mine",
             Self::Epoch { .. } => "keys.holder-epoch",
@@ -248,6 +257,7 @@ impl Explain for HolderError {
             Self::Readable { .. } => "Set the file's mode to 600, and ask who may have read it.",
             Self::Full { .. } => "No centre erases so many: find out who does.",
             Self::NotConfirmed { .. } => "Nothing was destroyed; begin the turn again, it goes on where it stopped.",
+            Self::Clock { .. } => "Set both machines' clocks, and start the holder anew.",
             _ => return None,
         })
     }

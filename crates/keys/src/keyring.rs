@@ -90,6 +90,8 @@ struct Said {
     over: Vec<u8>,
     /// Refused, since the person's proof is missing or doesn't count.
     unproven: Vec<u8>,
+    /// Their clock is another one than ours.
+    off: Vec<u8>,
     silent: Vec<u8>,
     lying: Vec<u8>,
     /// Asked, and of no help so far: for each of them one more is asked.
@@ -169,6 +171,20 @@ impl Keyring {
         person: &str,
         purpose: &str,
     ) -> Result<Arc<DataKey>, KeysError> {
+        // Each subject starts at another holder, so that all of them share the work.
+        let start = record.subject.0.iter().fold(0, |sum, &byte| sum + usize::from(byte));
+        self.danger_open_from(start, record, batch, person, purpose)
+    }
+
+    /// As [`Self::open`], asking from this holder on. For drills: a thief chooses whom he asks.
+    pub fn danger_open_from(
+        &self,
+        start: usize,
+        record: &KeyRecord,
+        batch: &Batch,
+        person: &str,
+        purpose: &str,
+    ) -> Result<Arc<DataKey>, KeysError> {
         record.check_in(batch)?;
         let now = self.clock.now();
         let erasures = {
@@ -186,7 +202,7 @@ impl Keyring {
         let statement = Statement { patient, commitment, person, purpose, at: now };
         let proof = self.prover.as_ref().and_then(|prover| prover.prove(&statement));
         let request = OpenRequest { record, batch, person, purpose, at: now, proof: proof.as_ref() };
-        let key = Arc::new(self.ask(&request)?);
+        let key = Arc::new(self.ask(start, &request)?);
         let mut cache = self.cache();
         if self.cache_ms > 0 && cache.erasures == erasures {
             let (batch, commitment) = (record.batch, record.commitment);
@@ -197,13 +213,11 @@ impl Keyring {
         Ok(key)
     }
 
-    fn ask(&self, request: &OpenRequest<'_>) -> Result<DataKey, KeysError> {
+    fn ask(&self, start: usize, request: &OpenRequest<'_>) -> Result<DataKey, KeysError> {
         let record = request.record;
         let (t, n) = (usize::from(record.t), usize::from(record.n));
         let mut said = Said { good: Vec::with_capacity(t), ..Said::default() };
-        // Each subject starts at another holder, so that all of them share the work.
-        let start = record.subject.0.iter().fold(0, |sum, &byte| sum + usize::from(byte)) % n;
-        let mut places = (0..n).map(|step| (start + step) % n);
+        let mut places = (0..n).map(|step| (start % n + step) % n);
         let (give, answers) = mpsc::channel();
         let mut give = Some(give);
         let mut waiting = Vec::with_capacity(n);
@@ -229,7 +243,9 @@ impl Keyring {
         };
         let (mut asked, mut late) = (0, Vec::new());
         // More refuse than the key can do without: nobody need open another share of it.
-        while said.good.len() < t && [&said.erased, &said.over, &said.unproven].iter().all(|by| by.len() <= n - t) {
+        let refuse =
+            |said: &Said| [&said.erased, &said.over, &said.unproven, &said.off].iter().any(|by| by.len() > n - t);
+        while said.good.len() < t && !refuse(&said) {
             // As many are under way as are missing.
             let mut is_more = true;
             while is_more && asked < said.given_up + t {
@@ -258,7 +274,7 @@ impl Keyring {
             let late = HolderError::Unreachable { number: u8::try_from(place + 1).unwrap_or(u8::MAX) };
             self.hear(record, place, Err(late), &mut said);
         }
-        let Said { good, erased, over, unproven, mut silent, lying, .. } = said;
+        let Said { good, erased, over, unproven, off, mut silent, lying, .. } = said;
         if erased.len() > n - t {
             return Err(KeysError::Refused { by: erased });
         }
@@ -268,7 +284,10 @@ impl Keyring {
         if good.len() < t && unproven.len() > n - t {
             return Err(KeysError::Unproven { by: unproven });
         }
-        silent.extend(unproven);
+        if good.len() < t && off.len() > n - t {
+            return Err(KeysError::Clock { by: off });
+        }
+        silent.extend(unproven.into_iter().chain(off));
         if good.len() < t {
             return Err(KeysError::NotEnoughHolders { have: good.len(), need: t, erased, silent, lying });
         }
@@ -304,6 +323,7 @@ impl Keyring {
                     HolderError::Erased { .. } => &mut said.erased,
                     HolderError::OverBudget { .. } => &mut said.over,
                     HolderError::Unproven { .. } => &mut said.unproven,
+                    HolderError::Clock { .. } => &mut said.off,
                     _ => &mut said.silent,
                 }
                 .push(number);

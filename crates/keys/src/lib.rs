@@ -18,6 +18,7 @@ mod local;
 mod meter;
 mod proof;
 mod record;
+mod replays;
 mod seal;
 mod secret;
 mod shamir;
@@ -34,9 +35,10 @@ pub use local::{FIRST_EPOCH, LocalHolder};
 pub use meter::{Account, Budgets, Counts, Meter, MeterError, OverBudget};
 pub use proof::{
     Authority, Certificate, Known, Officer, PROOF_BYTES_MAX, PROOF_WINDOW_MS, PersonKey, Proof, ProofError, Proven,
-    Prover, Replays, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement,
+    Prover, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement, is_small_order,
 };
 pub use record::{Batch, KeyRecord};
+pub use replays::Replays;
 pub use secret::{DataKey, Share};
 pub use turn::{RESEALED_AT_ONCE, Resealed, Turn, TurnOrder, turned_batch, turned_record};
 pub use words::{identity_of_words, words_of_identity};

@@ -21,6 +21,7 @@ use crate::seal::digest;
 
 const CURRENT: &str = "meter.log";
 const BEFORE: &str = "meter.log.1";
+const NEXT: &str = "meter.log.next";
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 86_400_000;
 /// A file is put aside once it spans a day; with at most this many lines: the day's budget of all, and many times more.
@@ -63,6 +64,33 @@ impl Default for Budgets {
             all_day: 12_000,
             erasures_day: 20,
         }
+    }
+}
+
+impl Budgets {
+    /// Those of charts, with their names.
+    pub fn charts(&mut self) -> [(&'static str, &mut u32); 8] {
+        [
+            ("person_hour", &mut self.person_hour),
+            ("person_day", &mut self.person_day),
+            ("delegate_hour", &mut self.delegate_hour),
+            ("delegate_day", &mut self.delegate_day),
+            ("gateway_hour", &mut self.gateway_hour),
+            ("gateway_day", &mut self.gateway_day),
+            ("all_hour", &mut self.all_hour),
+            ("all_day", &mut self.all_day),
+        ]
+    }
+
+    /// One holder's part of budgets that are meant for the whole centre: budget × t / n, rounded down. A chart takes t of
+    /// n holders, so whoever chooses his t each time gets n × part / t charts, which is no more than the budget; who asks
+    /// without choosing gets one part at least. Erasures are asked of every holder, and are not divided.
+    pub fn part(mut self, t: u8, n: u8) -> Self {
+        for (_, budget) in self.charts() {
+            let part = u64::from(*budget) * u64::from(t.min(n)) / u64::from(n.max(1));
+            *budget = u32::try_from(part).unwrap_or(*budget);
+        }
+        self
     }
 }
 
@@ -346,8 +374,11 @@ impl Meter {
         if is_old {
             // All of the file before that is out of every window.
             journal.file.sync_data().map_err(failed(CURRENT))?;
+            // The next one first: where a full disk has no room for it, nothing is put aside, twice least of all.
+            let next = new_journal(&self.dir.join(NEXT)).map_err(failed(NEXT))?;
             fs::rename(self.dir.join(CURRENT), self.dir.join(BEFORE)).map_err(failed(BEFORE))?;
-            *journal = new_journal(&self.dir.join(CURRENT)).map_err(failed(CURRENT))?;
+            fs::rename(self.dir.join(NEXT), self.dir.join(CURRENT)).map_err(failed(CURRENT))?;
+            *journal = next;
         }
         if journal.lines >= LINES_MAX {
             return Err(MeterError::Full { max: LINES_MAX });
@@ -445,9 +476,9 @@ fn offset(index: usize) -> u64 {
 }
 
 fn new_journal(path: &Path) -> io::Result<Journal> {
-    let is_new = !path.exists();
     let file = private_file().create(true).open(path)?;
-    if is_new || file.metadata()?.len() == 0 {
+    // Shorter than its first line: whoever began it didn't come far, and counted nothing in it.
+    if file.metadata()?.len() < LINE_BYTES as u64 {
         file.write_all_at(&header(), 0)?;
         file.sync_all()?;
     }

@@ -8,8 +8,9 @@
 //! Ed25519 (RFC 8032), each over its own context and strict CBOR. A gateway has a certificate of its own, as a delegate: it
 //! speaks for its devices and its console, whose names have a colon, which no person's name has.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fmt;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
@@ -32,8 +33,6 @@ const PURPOSE_BYTES_MAX: usize = 80;
 const CERTIFICATE_BYTES_MAX: usize = 512;
 /// Two certificates and a signature.
 pub const PROOF_BYTES_MAX: usize = 1_536;
-/// Proofs remembered within a window: three thousand charts an hour are a hundred in two minutes; a hundred times that.
-const REPLAYS_MAX: usize = 10_000;
 
 const KEY_CONTEXT: &[u8] = b"holdfast person key v1";
 const CERTIFICATE_CONTEXT: &[u8] = b"holdfast certificate v1\n";
@@ -111,8 +110,48 @@ impl Certificate {
     }
 
     fn check(&self) -> Result<(), FormatError> {
-        within(Self::PLACE, "the subject's length", self.subject.len(), 1, NAME_BYTES_MAX)
+        within(Self::PLACE, "the subject's length", self.subject.len(), 1, NAME_BYTES_MAX)?;
+        match is_small_order(&self.key) {
+            true => Err(FormatError::Invalid { place: Self::PLACE, what: "the public key (a point of small order)" }),
+            false => Ok(()),
+        }
     }
+}
+
+/// Encodings of the points of small order without the sign of x: of order 4, 1, 8, 8, 2, and once more 4 and 1, written with
+/// a y that is not below p. As in libsodium 1.0.18, `ge25519_has_small_order`; they are the fourteen of "Taming the many
+/// EdDSAs" (Chalkias, Garillot, Nikolaenko, SSR 2020), Table 1.
+const SMALL_ORDER: [[u8; 32]; 7] = {
+    const fn around_p(last: u8) -> [u8; 32] {
+        let mut y = [0xff; 32];
+        (y[0], y[31]) = (last, 0x7f);
+        y
+    }
+    let (zero, mut one) = ([0; 32], [0; 32]);
+    one[0] = 1;
+    [
+        zero,
+        one,
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+        around_p(0xec),
+        around_p(0xed),
+        around_p(0xee),
+    ]
+};
+
+/// Whether this public key is a point of small order: then signatures that fit it can be made up without a private key,
+/// and one fits many messages. The library that verifies doesn't look.
+pub fn is_small_order(key: &[u8; 32]) -> bool {
+    let mut y = *key;
+    y[31] &= 0x7f;
+    SMALL_ORDER.contains(&y)
 }
 
 fn signature(pair: &Ed25519KeyPair, message: &[u8]) -> Signature {
@@ -355,8 +394,8 @@ pub struct Authority<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proven {
     pub is_delegated: bool,
-    /// Names this proof among all: for [`Replays`].
-    mark: Digest,
+    /// Names this proof among all: for [`Replays`](crate::Replays).
+    pub(crate) mark: Digest,
 }
 
 impl Proof {
@@ -438,34 +477,6 @@ impl Proof {
     }
 }
 
-/// Proofs that were taken within the last minutes: each counts once at one holder.
-#[derive(Default)]
-pub struct Replays {
-    seen: HashSet<Digest>,
-    order: VecDeque<(Timestamp, Digest)>,
-}
-
-impl Replays {
-    /// Takes a proof, once.
-    pub fn take(&mut self, proven: &Proven, now: Timestamp) -> Result<(), ProofError> {
-        // A statement's time may be a window ahead of us: it is good for two.
-        while self.order.front().is_some_and(|(at, _)| at.plus_ms(2 * PROOF_WINDOW_MS + 1) < now) {
-            if let Some((_, old)) = self.order.pop_front() {
-                self.seen.remove(&old);
-            }
-        }
-        if self.seen.contains(&proven.mark) {
-            return Err(ProofError::Replayed);
-        }
-        if self.order.len() >= REPLAYS_MAX {
-            return Err(ProofError::TooMany { max: REPLAYS_MAX });
-        }
-        self.seen.insert(proven.mark);
-        self.order.push_back((now, proven.mark));
-        Ok(())
-    }
-}
-
 /// Signs for whoever asks, where it can: it knows who is signed in.
 pub trait Prover: Send + Sync {
     fn prove(&self, statement: &Statement<'_>) -> Option<Proof>;
@@ -496,12 +507,14 @@ pub enum ProofError {
     Replayed,
     #[error("{max} proofs within some minutes, no more are taken")]
     TooMany { max: usize },
+    #[error("that it was shown can't be written down: {0}")]
+    Unwritten(io::ErrorKind),
 }
 
 impl Explain for ProofError {
     fn blame(&self) -> Blame {
         match self {
-            Self::Time { .. } | Self::TooMany { .. } => Blame::Configuration,
+            Self::Time { .. } | Self::TooMany { .. } | Self::Unwritten(_) => Blame::Configuration,
             _ => Blame::Forbidden,
         }
     }
@@ -519,6 +532,7 @@ impl Explain for ProofError {
             Self::Signature => "keys.proof-signature",
             Self::Replayed => "keys.proof-replayed",
             Self::TooMany { .. } => "keys.proof-too-many",
+            Self::Unwritten(_) => "keys.proof-unwritten",
         }
     }
 

@@ -124,9 +124,13 @@ pub struct SteadyClock {
 
 impl SteadyClock {
     /// `not_before`: a time that is known to be over; where the machine's clock says less, it was set back meanwhile.
-    #[allow(clippy::disallowed_methods)] // as above
     pub fn start(not_before: Timestamp) -> Self {
-        Self { start: SystemClock.now().max(not_before), since: Instant::now() }
+        Self::at(SystemClock.now().max(not_before))
+    }
+
+    /// As if it were `start` now.
+    pub fn at(start: Timestamp) -> Self {
+        Self { start, since: Instant::now() }
     }
 }
 

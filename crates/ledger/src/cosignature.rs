@@ -146,6 +146,15 @@ pub fn cosigners(note: &[u8], log: &Vkey, witnesses: &[WitnessVkey]) -> Result<(
     Ok((checkpoint, found))
 }
 
+/// How many of `of` witnesses have to cosign a head: all but two, and more than half in any case.
+///
+/// Two heads that both have q cosignatures of n share 2q − n witnesses at least, and an honest one cosigns one history.
+/// So two histories take as many liars: with q = n − 2 that is n − 4, ten of fourteen, and nine are borne. Two may be away,
+/// as many as keys bear. Below five, n − 2 is not more than half: two of three share one witness, who has to be honest.
+pub fn witness_quorum(of: usize) -> usize {
+    (of / 2 + 1).max(of.saturating_sub(2))
+}
+
 impl SignedCheckpoint {
     /// The same note with these lines below its own. They aren't verified here: `cosigners` says which of them count.
     pub fn with_cosignatures(&self, cosignatures: &[Cosignature]) -> Result<Self, LedgerError> {

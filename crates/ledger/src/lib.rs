@@ -15,7 +15,7 @@ mod vkey;
 mod witness;
 
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
-pub use cosignature::{COSIGNATURE_TIME_S_MAX, Cosignature, Cosigner, cosign, cosigners};
+pub use cosignature::{COSIGNATURE_TIME_S_MAX, Cosignature, Cosigner, cosign, cosigners, witness_quorum};
 pub use error::LedgerError;
 pub use note::{NOTE_BYTES_MAX, NOTE_LINES_MAX, NoteSigner, open_note, sign_note};
 pub use proof::{LeafHash, PATH_HASHES_MAX, check_consistency, check_growth, check_inclusion, empty_root, leaf_hash};

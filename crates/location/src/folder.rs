@@ -283,6 +283,26 @@ impl FolderLocation {
         Ok(self)
     }
 
+    /// The number of the volume that is appended to, or was last; 0 where there is none.
+    pub fn newest_volume(&self) -> u32 {
+        self.writer().next.saturating_sub(1)
+    }
+
+    /// The volumes that there are, by number, with the objects that count in each.
+    pub fn volumes(&self) -> Result<Vec<(u32, PathBuf, Stats)>, LocationError> {
+        let mut stats: BTreeMap<u32, Stats> = BTreeMap::new();
+        for entry in entries(&self.volumes).map_err(self.io("listing the volumes"))? {
+            stats.extend(volume_number(&entry.file_name().to_string_lossy()).map(|number| (number, Stats::default())));
+        }
+        let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+        for held in index.held.values() {
+            let stats = stats.entry(held.last.volume).or_default();
+            stats.objects += 1;
+            stats.bytes += u64::from(held.last.body_len);
+        }
+        Ok(stats.into_iter().map(|(number, stats)| (number, self.volumes.join(volume_name(number)), stats)).collect())
+    }
+
     /// What opening came upon.
     pub fn opened(&self) -> Opened {
         self.opened

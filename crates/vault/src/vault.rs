@@ -269,8 +269,8 @@ impl Vault {
         lock(&self.core.checkpoint).as_ref().map(|(checkpoint, _)| checkpoint.clone())
     }
 
-    /// Has `witnesses` cosign the log's heads from now on, and asks them about the one that there is: where more than half
-    /// of them have seen another history, or more of this one, that is the error. The last call counts.
+    /// Has `witnesses` cosign the log's heads from now on, and asks them about the one that there is: where half of
+    /// them have seen another history, or more of this one, that is the error. The last call counts.
     pub fn be_witnessed(&self, witnesses: Vec<Arc<dyn Witness>>) -> Result<u8, VaultError> {
         self.core.witnesses.set(Some(Witnesses::new(witnesses)));
         self.core.witness()

@@ -1,8 +1,8 @@
 //! Witnesses: parties that cosign the log's heads, and so notice a second history.
 //!
 //! Asked when entries are acknowledged, all at once; a receipt says how many have cosigned its head. One that is away is a
-//! smaller number. Where so many *contradict* that no quorum is left, the log has been forked or rewritten, and nothing is
-//! acknowledged any more.
+//! smaller number. Where half of them *contradict*, the log has been forked or rewritten, and nothing is acknowledged any
+//! more; fewer may be liars, who must not be able to stop a hospital.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -59,10 +59,8 @@ pub(crate) struct Witnesses {
 }
 
 impl Witnesses {
-    /// A quorum is more than half, so that two of them have witnesses in common: two of fourteen. An honest one cosigns one
-    /// history; who has as many in his hand as two quorums share can give both of his histories one.
     pub(crate) fn new(all: Vec<Arc<dyn Witness>>) -> Self {
-        let quorum = all.len() / 2 + 1;
+        let quorum = ledger::witness_quorum(all.len());
         let health = all.iter().map(|one| WitnessHealth { name: one.vkey().name().to_owned(), ..Default::default() });
         let health = Mutex::new(health.collect());
         Self { all, quorum, health }
@@ -119,7 +117,7 @@ impl Witnesses {
             cosignatures.extend(self.hear(place, checkpoint, said));
         }
         let contradict = lock(&self.health).iter().filter(|one| one.contradicts).count();
-        if contradict > self.all.len() - self.quorum {
+        if contradict > 0 && 2 * contradict >= self.all.len() {
             return Err(VaultError::Contradicted { by: contradict, of: self.all.len() });
         }
         Ok((signed.with_cosignatures(&cosignatures)?, cosignatures.len()))

@@ -18,6 +18,10 @@ pub(crate) enum Mood {
     Lying,
     /// Gives another holder's number with its share.
     Posing,
+    OverBudget,
+    Unproven,
+    /// By another clock.
+    Off,
 }
 
 /// A real holder that misbehaves on demand.
@@ -43,8 +47,13 @@ impl Holder for Moody {
 
     fn open_share(&self, request: &OpenRequest<'_>) -> Result<Share, HolderError> {
         let mood = *self.mood.lock().unwrap();
-        if mood == Mood::Silent {
-            return Err(HolderError::Unreachable { number: self.number() });
+        let number = self.number();
+        match mood {
+            Mood::Silent => return Err(HolderError::Unreachable { number }),
+            Mood::OverBudget => return Err(HolderError::OverBudget { number }),
+            Mood::Unproven => return Err(HolderError::Unproven { number }),
+            Mood::Off => return Err(HolderError::Clock { number }),
+            _ => {}
         }
         let share = self.holder.open_share(request)?;
         let mut bytes = *share.bytes();

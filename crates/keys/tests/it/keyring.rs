@@ -78,6 +78,28 @@ fn every_choice_of_t_holders_opens_and_every_choice_of_one_fewer_does_not() {
     }
 }
 
+/// Two holders of five may refuse; where a third does, the error says which of the reasons it is.
+#[test]
+fn why_holders_refuse_is_said() {
+    let centre = Centre::new(3, 5);
+    let (record, key) = centre.register();
+    for (mood, code, health) in [
+        (Mood::OverBudget, "keys.over-budget", "keys.holder-over-budget"),
+        (Mood::Unproven, "keys.unproven", "keys.holder-unproven"),
+        (Mood::Off, "keys.clock", "keys.holder-clock"),
+    ] {
+        centre.moods(&all([1, 4], mood));
+        assert!(same(&centre.open(&record).unwrap(), &key), "{mood:?}");
+        centre.moods(&all([1, 4, 5], mood));
+        let keyring = centre.keyring(0);
+        let error = keyring.open(&record, &centre.batch, "dr-a", "treatment").unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains('1') && error.guidance().is_some(), "{error}");
+        let refused = keyring.health().into_iter().filter(|holder| holder.last_error == Some(health));
+        assert_eq!(refused.map(|holder| holder.number).collect::<Vec<_>>(), [1, 4, 5], "{mood:?}");
+    }
+}
+
 #[test]
 fn one_folder_opens_for_itself() {
     let centre = Centre::new(1, 1);

@@ -26,6 +26,31 @@ fn small() -> Budgets {
     }
 }
 
+/// A thief who chooses the t holders with the most left gets no more than the budget, and one who takes what comes a part.
+#[test]
+fn parts_of_a_budget_hold_the_whole_centre_to_it() {
+    for n in 1..=20_u8 {
+        for (t, budget) in (1..=n).flat_map(|t| [0, 1, 6, 7, 59, 600].map(|budget| (t, budget))) {
+            let part = Budgets { person_hour: budget, ..small() }.part(t, n).person_hour;
+            let mut left = vec![part; usize::from(n)];
+            let mut charts = 0;
+            loop {
+                left.sort_unstable_by(|a, b| b.cmp(a));
+                let chosen = &mut left[..usize::from(t)];
+                if chosen.iter().any(|left| *left == 0) {
+                    break;
+                }
+                chosen.iter_mut().for_each(|left| *left -= 1);
+                charts += 1;
+            }
+            assert!(part <= charts && charts <= budget, "{charts} charts of {budget}, {t} of {n}, {part} each");
+        }
+    }
+    let part = Budgets::default().part(12, 14);
+    assert_eq!((part.person_hour, part.gateway_day, part.erasures_day), (514, 10_285, 20));
+    assert_eq!(Budgets { all_day: u32::MAX, ..small() }.part(14, 14).all_day, u32::MAX);
+}
+
 fn open(dir: &Path, now: i64) -> Meter {
     Meter::open(dir, small(), Timestamp(now)).unwrap()
 }

@@ -1,8 +1,8 @@
 //! Who may have a key opened: the officer's word, the person's own signature, and nothing that a gateway makes up.
 
 use keys::{
-    Authority, Certificate, Known, Officer, PersonKey, Proof, ProofError, Proven, Replays, SESSION_LIFE_MS_MAX, Signer,
-    Speaks, Statement,
+    Authority, Certificate, HolderError, Known, Officer, PersonKey, Proof, ProofError, Proven, Replays,
+    SESSION_LIFE_MS_MAX, Signer, Speaks, Statement,
 };
 use kit::{Digest, Id16, SeededEntropy, Timestamp};
 use proptest::prelude::*;
@@ -193,6 +193,133 @@ fn a_proof_counts_once() {
     let again = centre.check(&signer.sign(VAULT, &asked, &centre.entropy), &asked, NOW).unwrap();
     replays.take(&again, NOW.plus_ms(240_000)).unwrap();
 }
+
+/// A holder that is started anew takes no proof twice; what was cut off its log was answered to nobody.
+#[test]
+fn a_proof_counts_once_whatever_restarts_and_is_cut() {
+    let (centre, dir) = (centre(), tempfile::tempdir().unwrap());
+    let (asked, signer) = (statement("dr.a"), centre.person());
+    let prove = || centre.check(&signer.sign(VAULT, &asked, &centre.entropy), &asked, NOW).unwrap();
+    let proofs: Vec<Proven> = (0..5).map(|_| prove()).collect();
+    let mut replays = Replays::open(dir.path()).unwrap();
+    for (at, proven) in (0..).zip(&proofs) {
+        replays.take(proven, NOW.plus_ms(at)).unwrap();
+    }
+    drop(replays);
+    let file = dir.path().join("proofs.log");
+    let whole = std::fs::read(&file).unwrap();
+    assert_eq!(whole.len(), 6 * 32);
+    for cut in 0..=whole.len() {
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        let mut replays = Replays::open(dir.path()).unwrap();
+        let lines = (cut / 32).saturating_sub(1);
+        assert_eq!(replays.last_time(), if lines == 0 { Timestamp(0) } else { NOW.plus_ms(lines as i64 - 1) }, "{cut}");
+        for (number, proven) in proofs.iter().enumerate() {
+            assert_eq!(replays.take(proven, NOW.plus_ms(9)).is_err(), number < lines, "{number} of {cut} bytes");
+        }
+        // As whole as it ever was: the torn line was written over.
+        drop(replays);
+        assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
+        let mut replays = Replays::open(dir.path()).unwrap();
+        assert!(
+            proofs.iter().all(|proven| replays.take(proven, NOW.plus_ms(10)) == Err(ProofError::Replayed)),
+            "{cut}"
+        );
+    }
+    // Zeros from somewhere in a line on: a power failure. Anything else in the middle: damage, said by its place.
+    for from in 32..whole.len() {
+        let zeros = [&whole[..from], &vec![0; whole.len() - from][..]].concat();
+        std::fs::write(&file, zeros).unwrap();
+        let opened = Replays::open(dir.path());
+        // A cut within a check leaves a check that is none.
+        if from % 32 <= 24 {
+            opened.unwrap();
+        }
+    }
+    for at in 0..whole.len() - 32 {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        std::fs::write(&file, damaged).unwrap();
+        let error = Replays::open(dir.path()).err().unwrap();
+        let offset = at as u64 / 32 * 32;
+        assert!(
+            matches!(error, HolderError::Damaged { file: "proofs.log", offset: found } if found == offset),
+            "{error}"
+        );
+    }
+}
+
+/// Two files hold what is good for anything, and no more.
+#[test]
+fn the_log_of_proofs_does_not_grow() {
+    let (centre, dir) = (centre(), tempfile::tempdir().unwrap());
+    let (asked, signer) = (statement("dr.a"), centre.person());
+    let mut replays = Replays::open(dir.path()).unwrap();
+    for minute in 0..30 {
+        let proven = centre.check(&signer.sign(VAULT, &asked, &centre.entropy), &asked, NOW).unwrap();
+        let at = NOW.plus_ms(minute * 60_000);
+        replays.take(&proven, at).unwrap();
+        if minute % 3 == 0 {
+            drop(replays);
+            replays = Replays::open(dir.path()).unwrap();
+        }
+        assert_eq!(replays.take(&proven, at), Err(ProofError::Replayed), "{minute}");
+    }
+    let bytes: u64 = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!(bytes <= 2 * 32 * 7, "{bytes}");
+}
+
+/// All fourteen encodings of the eight points: with one of them as a key, zeros are a signature of whatever one likes.
+#[test]
+fn no_point_of_small_order_is_anybodys_key() {
+    let centre = centre();
+    let mut identity = [0; 32];
+    identity[0] = 1;
+    let forged = [identity.as_slice(), &[0; 32]].concat();
+    let key = aws_lc_rs::signature::UnparsedPublicKey::new(&aws_lc_rs::signature::ED25519, identity);
+    key.verify(b"anything", &forged).expect("the library doesn't look");
+
+    let key = PersonKey::derive(TOKEN).unwrap();
+    let good = centre.enrol("dr.a", Speaks::Person, &key);
+    let bytes = good.to_bytes();
+    let at = bytes.windows(32).position(|window| window == good.key()).unwrap();
+    let mut different = std::collections::BTreeSet::new();
+    for text in SMALL_ORDER {
+        let point: [u8; 32] = std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap());
+        different.insert(point);
+        assert!(keys::is_small_order(&point), "{text}");
+        let enrolled = centre.officer.enrol(VAULT, "dr.a", Speaks::Person, point, (NOW, NOW), &centre.entropy);
+        assert!(enrolled.unwrap_err().to_string().contains("small order"), "{text}");
+        let mut certificate = bytes.clone();
+        certificate[at..at + 32].copy_from_slice(&point);
+        assert!(Certificate::from_bytes(&certificate).unwrap_err().to_string().contains("small order"), "{text}");
+        // As a session's, which no officer looks at.
+        let session = key.begin_session(&good, point, NOW, 1_000, &centre.entropy);
+        let proof = Signer::new(vec![good.clone(), session], PersonKey::derive(TOKEN).unwrap());
+        let proof = proof.sign(VAULT, &statement("dr.a"), &centre.entropy);
+        assert!(Proof::from_bytes(&proof.to_bytes()).unwrap_err().to_string().contains("small order"), "{text}");
+    }
+    assert_eq!(different.len(), 14);
+    assert!(!keys::is_small_order(&good.key()));
+}
+
+/// "Taming the many EdDSAs", Table 1: eight canonical encodings, then six that are not.
+const SMALL_ORDER: [&str; 14] = [
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000080",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "0100000000000000000000000000000000000000000000000000000000000080",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+    "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
 
 /// The key of a token by HKDF's own published code path: RFC 5869, A.1 fixes the function; this fixes our salt and info.
 #[test]

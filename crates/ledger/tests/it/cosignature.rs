@@ -1,7 +1,9 @@
 //! Cosignatures: published ones verify, each altered one is refused, and each witness counts once.
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use ledger::{COSIGNATURE_TIME_S_MAX, Cosignature, Cosigner, NOTE_LINES_MAX, WitnessVkey, cosign, cosigners};
+use ledger::{
+    COSIGNATURE_TIME_S_MAX, Cosignature, Cosigner, NOTE_LINES_MAX, WitnessVkey, cosign, cosigners, witness_quorum,
+};
 use sha2::Digest as _;
 
 use super::*;
@@ -228,4 +230,19 @@ fn a_witness_s_key_is_written_in_one_way() {
     for name in ["", "two words", "a+b", "line\nbreak", &"x".repeat(121)] {
         assert!(WitnessVkey::new(name, Witness::new(1).vkey().public_key()).is_err(), "{name:?}");
     }
+}
+
+/// Two histories with a quorum each need liars who cosign both, and honest witnesses for the rest, each for one of them.
+#[test]
+fn two_quorums_take_more_liars_than_are_borne() {
+    for of in 1..=64 {
+        let quorum = witness_quorum(of);
+        assert!(2 * quorum > of && quorum <= of, "{quorum} of {of}");
+        assert!(of < 5 || quorum + 2 == of || quorum == of / 2 + 1, "two may be away: {quorum} of {of}");
+        let (needed, borne) = (2 * quorum - of, 2 * quorum - of - 1);
+        let both = |liars: usize| (0..=of - liars).any(|one| liars + one >= quorum && of - one >= quorum);
+        assert!(both(needed) && !both(borne), "{of}: {needed} liars");
+    }
+    let some = [1, 2, 3, 4, 5, 6, 7, 8, 14].map(witness_quorum);
+    assert_eq!(some, [1, 2, 2, 3, 3, 4, 5, 6, 12]);
 }

@@ -12,3 +12,4 @@ mod notes;
 mod recover;
 mod renew;
 mod tails;
+mod witnesses;
