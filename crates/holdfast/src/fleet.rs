@@ -15,7 +15,9 @@ use ledger::{AddCheckpoint, WitnessVkey};
 use vault::location::Location;
 use vault::{Said, Witness, WitnessAnswer};
 
+use crate::buckets::Buckets;
 use crate::centre::Servers;
+use crate::domains::Domain;
 use crate::standing::Seen;
 
 /// How long the page that says how the servers are waits for one of them.
@@ -44,6 +46,7 @@ pub struct Fleet {
     vault: Id16,
     network: Network,
     servers: Vec<Server>,
+    buckets: Buckets,
 }
 
 impl Fleet {
@@ -53,7 +56,17 @@ impl Fleet {
         let bytes = fs::read(&file).map_err(|e| failed(&file, e))?;
         let members = Members::open(&bytes, officer).map_err(|e| failed(&file, e))?;
         let identity = Identity::open(gateway).map_err(|e| failed(gateway, e))?;
-        Self::of(&members, &identity)
+        Self::of(&members, &identity)?.with_buckets(gateway)
+    }
+
+    /// With the buckets whose files stand in the gateway's folder.
+    pub fn with_buckets(mut self, gateway: &Path) -> Result<Self, Fault> {
+        self.buckets = Buckets::open(gateway, &self.network)?;
+        Ok(self)
+    }
+
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
     }
 
     pub fn of(members: &Members, identity: &Identity) -> Result<Self, Fault> {
@@ -78,6 +91,7 @@ impl Fleet {
             vault: members.vault,
             network,
             servers: members.servers.iter().map(server).collect::<Result<_, Fault>>()?,
+            buckets: Buckets::default(),
         })
     }
 
@@ -95,7 +109,7 @@ impl Fleet {
             Arc::new(RemoteHolder::new(key, self.network.clone(), link, opened))
         };
         Servers {
-            locations: self.servers.iter().map(location).collect(),
+            locations: self.servers.iter().map(location).chain(self.buckets.locations()).collect(),
             holders: self.servers.iter().map(holder).collect(),
         }
     }
@@ -140,9 +154,13 @@ impl Fleet {
             .collect()
     }
 
-    /// Different network addresses.
-    pub fn hosts(&self) -> usize {
-        self.servers.iter().map(|server| server.link.address().ip()).collect::<std::collections::BTreeSet<_>>().len()
+    /// What each server and each bucket could share with others, by its name.
+    pub fn domains(&self) -> Vec<(String, Domain)> {
+        let server = |server: &Server| {
+            let host = Some(server.link.address().ip().to_string());
+            (server_name(server.number), Domain { host, ..Domain::default() })
+        };
+        self.servers.iter().map(server).chain(self.buckets.domains().iter().cloned()).collect()
     }
 
     /// As they were when they were asked last.

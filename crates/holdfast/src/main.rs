@@ -7,6 +7,8 @@ mod say;
 
 mod acts;
 mod adopt;
+mod bucket_files;
+mod buckets;
 mod centre;
 mod commands;
 mod config;
@@ -14,7 +16,9 @@ mod control;
 mod custodians;
 mod demo;
 mod diagnose;
+mod domains;
 mod drill_machines;
+mod drill_store;
 mod drill_system;
 mod fleet;
 mod plan;
@@ -121,6 +125,9 @@ enum Command {
     /// The daemon on each server.
     #[command(subcommand)]
     Holder(holder::Command),
+    /// Buckets of an object store that are locations of a centre.
+    #[command(subcommand)]
+    Bucket(bucket_files::Command),
     /// Attacks on the drill's own folders, judged by independent checkers.
     #[command(subcommand)]
     Drill(commands::Drill),
@@ -174,6 +181,10 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Holder(holder) => {
             serve::logging();
             holder.run(&mut |line| say!("{line}"))
+        }
+        Command::Bucket(bucket) => {
+            serve::logging();
+            bucket.run()
         }
         Command::Drill(drill) => drill.run(),
     }
