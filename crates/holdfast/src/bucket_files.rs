@@ -17,7 +17,7 @@ use holder::Network;
 use kit::{Blame, Clock as _, Fault, OsEntropy, SystemClock};
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
-use vault::location::{Location, LocationError};
+use vault::location::{Location, LocationError, Refusal};
 use zeroize::Zeroizing;
 
 use crate::acts::Answer;
@@ -153,9 +153,9 @@ impl std::str::FromStr for BucketPlace {
 }
 
 impl BucketPlace {
-    /// As the bucket itself checks it.
-    fn check(&self) -> Result<(), String> {
-        let config = BucketConfig {
+    /// As far as a plan knows it.
+    fn config(&self) -> BucketConfig {
+        BucketConfig {
             id: "bucket".to_owned(),
             endpoint: self.endpoint.clone(),
             region: "us-east-1".to_owned(),
@@ -165,9 +165,13 @@ impl BucketPlace {
             ca_pem: None,
             allow_http: self.endpoint.starts_with("http://"),
             retention_days_min: RETENTION_DAYS_MIN,
-        };
-        config.validate().map_err(|error| match error {
-            LocationError::Refused { reason: vault::location::Refusal::Configuration { field, why }, .. } => {
+        }
+    }
+
+    /// As the bucket itself checks it.
+    fn check(&self) -> Result<(), String> {
+        self.config().validate().map_err(|error| match error {
+            LocationError::Refused { reason: Refusal::Configuration { field, why }, .. } => {
                 format!("its {field} {why}")
             }
             other => other.to_string(),
@@ -175,9 +179,8 @@ impl BucketPlace {
     }
 
     /// Its endpoint's host.
-    pub fn host(&self) -> String {
-        let host = self.endpoint.rsplit('/').next().unwrap_or_default();
-        host.rsplit_once(':').map_or(host, |(host, _)| host).trim_matches(['[', ']']).to_owned()
+    pub fn host(&self) -> Option<String> {
+        self.config().host()
     }
 }
 
@@ -423,8 +426,12 @@ mod tests {
         assert_eq!(place("s3.example:9000/holdfast/vault/1").unwrap(), made("https://s3.example:9000", "vault/1"));
         assert_eq!(place("https://s3.example/holdfast/").unwrap(), made("https://s3.example", ""));
         assert_eq!(place("http://127.0.0.1:8333/holdfast").unwrap(), made("http://127.0.0.1:8333", ""));
-        for (text, host) in [("s3.example:9000/holdfast", "s3.example"), ("http://[::1]:83/holdfast", "::1")] {
-            assert_eq!(place(text).unwrap().host(), host);
+        for (text, host) in [
+            ("S3.example:9000/holdfast", "s3.example"),
+            ("http://[::1]:83/holdfast", "::1"),
+            ("[2001:db8::1]/holdfast", "2001:db8::1"),
+        ] {
+            assert_eq!(place(text).unwrap().host().as_deref(), Some(host));
         }
         for (wrong, why) in [
             ("", "host and a bucket"),

@@ -209,7 +209,7 @@ impl Beside {
         });
         let buckets = self.buckets.iter().map(|(id, place)| Domain {
             is_bucket: true,
-            host: Some(place.host()),
+            host: place.host(),
             administrator: administrator(id),
             ..Domain::default()
         });

@@ -147,6 +147,9 @@ fn a_plan_with_buckets_says_what_it_is_and_has_no_place_for_a_secret() {
         assert!(said.exit == 2 && said.err.contains(why), "{why}: {} {}", said.exit, said.err);
         assert!(!fs::exists(&plan).unwrap());
     }
+    let said = run(&[&two[..], &["--administrators", ",,,,,,,,,,,,Cloud,Cloud"]].concat());
+    assert!(said.out.contains("(Cloud); nobody has said who administers 12 of them"), "{} {}", said.out, said.err);
+    fs::remove_dir_all(&plan).unwrap();
     let team = |n: usize| if n >= 12 { "Cloud".to_owned() } else { format!("team {n}") };
     let teams = (0..14).map(team).collect::<Vec<_>>().join(",");
     let said = run(&[&two[..], &["--administrators", &teams]].concat());
@@ -301,6 +304,10 @@ fn a_thief_and_a_renewal(shop: &Shop, fleet: &Fleet, server: &Server) {
 fn a_bucket_that_loses_its_lock(shop: &Shop, fleet: &Fleet, server: Server) {
     let site = &fleet.site;
     server.stop();
+    let file = site.data().join("gateway/holdfast.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("probe_minutes = 60") && text.contains("bucket-13 = \"Cloud\""), "{text}");
+    fs::write(&file, text.replace("probe_minutes = 60", "probe_minutes = 1")).unwrap();
     shop.hand(BUCKETS[1], "RENEWER").set_lock("COMPLIANCE", 7).unwrap();
     let server = site.serve(&[]);
     let said = ready(&server, "13 of 14 locations up; 10 more may be lost");
@@ -310,6 +317,11 @@ fn a_bucket_that_loses_its_lock(shop: &Shop, fleet: &Fleet, server: Server) {
     assert!(metric(&server, "holdfast_bucket_sound{bucket=\"bucket-14\"} 0"));
     let token = fleet.token();
     assert!(keep(&server, &token, 4).is_some(), "within the floor");
+    shop.hand(BUCKETS[1], "RENEWER").set_lock("COMPLIANCE", 90).unwrap();
+    ready(&server, "14 of 14 locations up; 11 more may be lost\n");
+    // While it runs, by the schedule.
+    shop.hand(BUCKETS[1], "RENEWER").set_lock("GOVERNANCE", 90).unwrap();
+    assert!(ready(&server, "13 of 14 locations up").contains("mode is GOVERNANCE, not COMPLIANCE"));
     shop.hand(BUCKETS[1], "RENEWER").set_lock("COMPLIANCE", 90).unwrap();
     ready(&server, "14 of 14 locations up; 11 more may be lost\n");
     let (out, log) = server.stop();
