@@ -94,8 +94,12 @@ pub(crate) fn all(report: &mut Report) {
     });
 
     report.step("S3: SeaweedFS", || {
-        let arguments = ["test", "--workspace", "--quiet", "--lib", "a_real_store"];
-        shell::run(shell::cargo().args(arguments).env("HOLDFAST_WEED", install::weed(&folder())))
+        // The location by itself, then a centre with buckets.
+        for which in [&["--lib", "a_real_store"][..], &["--test", "it", "with_a_real_store"]] {
+            let arguments = ["test", "--workspace", "--quiet"];
+            shell::run(shell::cargo().args(arguments).args(which).env("HOLDFAST_WEED", install::weed(&folder())))?;
+        }
+        Ok(())
     });
 
     let data = work.join("demo");

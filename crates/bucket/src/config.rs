@@ -49,6 +49,16 @@ pub(crate) struct Place {
 }
 
 impl BucketConfig {
+    /// The endpoint's host, where it has one: a name or an address.
+    pub fn host(&self) -> Option<String> {
+        Some(Url::parse(&self.endpoint).ok()?.host()?.to_string().trim_matches(['[', ']']).to_owned())
+    }
+
+    /// Whether it holds together; nothing is asked.
+    pub fn validate(&self) -> Result<(), LocationError> {
+        self.check().map(drop)
+    }
+
     pub(crate) fn check(&self) -> Result<Place, LocationError> {
         let wrong = |field, why: &str| LocationError::Refused {
             location: self.id.clone(),

@@ -11,6 +11,8 @@ mod key;
 mod place;
 mod probe;
 mod renew;
+#[cfg(any(test, feature = "rig"))]
+pub mod rig;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -21,4 +23,4 @@ pub use first::FirstVersions;
 pub use location::Network;
 pub use place::BucketLocation;
 pub use probe::{Probe, ProbeReport};
-pub use renew::{RENEW_DAYS_MAX, RenewFailure, RenewReport};
+pub use renew::{Census, RENEW_DAYS_MAX, RenewFailure, RenewReport, renew};

@@ -4,13 +4,15 @@
 //! by stopping the renewal unseen nor lock what he writes for ever. Compliance mode takes nothing back, a wrong date least
 //! of all, so the new date has a bound.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt, stream};
 use http::Method;
-use kit::Timestamp;
-use location::{LocationError, Refusal};
+use kit::{Clock, Entropy, Timestamp};
+use location::{LocationError, Network, Refusal};
 
 use crate::client::{Ask, Client, Failure};
-use crate::config::{Credentials, check_credentials};
+use crate::config::{BucketConfig, Credentials, check_credentials};
 use crate::key;
 use crate::place::BucketLocation;
 use crate::xml::{self, PAGE_LINES_MAX, Retention, Version};
@@ -57,9 +59,67 @@ pub struct RenewFailure {
     pub why: String,
 }
 
+/// What stands under the prefix, by its versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    pub objects: u64,
+    /// Objects that a delete mark hides.
+    pub hidden: u64,
+    /// Objects that have been written over.
+    pub overwritten: u64,
+    /// Versions whose key is no name of ours.
+    pub strangers: u64,
+}
+
+/// Counts versions as they pass by, those of one key together.
+struct Counter {
+    prefix: String,
+    census: Census,
+    /// Of the object whose versions are passing by.
+    last: (String, u64),
+}
+
+impl Counter {
+    fn new(prefix: String) -> Self {
+        Self { prefix, census: Census::default(), last: (String::new(), 0) }
+    }
+
+    /// True where it is a version of an object of ours.
+    fn counts(&mut self, version: &Version) -> bool {
+        let Self { prefix, census, last } = self;
+        if version.key.strip_prefix(prefix.as_str()).and_then(key::decode).is_none() {
+            census.strangers += 1;
+            return false;
+        }
+        if version.is_marker {
+            census.hidden += u64::from(version.latest);
+            return false;
+        }
+        last.1 = if last.0 == version.key { last.1 + 1 } else { 1 };
+        census.objects += u64::from(last.1 == 1);
+        census.overwritten += u64::from(last.1 == 2);
+        last.0.clone_from(&version.key);
+        true
+    }
+}
+
 enum Renewed {
     Extended,
     Skipped,
+}
+
+/// As [`BucketLocation::renew`], for a machine that has the renewer's credentials alone: `config` has those, and
+/// `gateway` is the access key id of whoever writes.
+pub fn renew(
+    config: &BucketConfig,
+    gateway: &str,
+    until: Timestamp,
+    network: Network,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<RenewReport, LocationError> {
+    let location = BucketLocation::unprobed(config, network, clock, entropy)?;
+    location.renew_as(&location.client, gateway, until)
 }
 
 impl BucketLocation {
@@ -71,7 +131,15 @@ impl BucketLocation {
             reason: Refusal::Configuration { field, why },
         };
         check_credentials(other).map_err(|(field, why)| wrong(field, why.into()))?;
-        if other.access_key_id == self.client.access_key_id() {
+        self.renew_as(&self.client.asked_by(other), self.client.access_key_id(), until)
+    }
+
+    fn renew_as(&self, client: &Client, gateway: &str, until: Timestamp) -> Result<RenewReport, LocationError> {
+        let wrong = |field, why: String| LocationError::Refused {
+            location: self.id.clone(),
+            reason: Refusal::Configuration { field, why },
+        };
+        if client.access_key_id() == gateway {
             let why = "is the gateway's own: who renews may not be who writes".to_owned();
             return Err(wrong("access_key_id", why));
         }
@@ -82,30 +150,35 @@ impl BucketLocation {
         if until <= now || until > max {
             return Err(wrong("until", format!("{until} is not after {now} and up to {max}")));
         }
-        let client = self.client.asked_by(other);
-        self.network.wait(self.renew_all(&client, until)).map_err(|failure| self.error("renewing", 0, &failure))
+        self.network.wait(self.renew_all(client, until)).map_err(|failure| self.error("renewing", 0, &failure))
+    }
+
+    /// Counts what stands there, and what somebody hid or wrote over, with the gateway's own credentials. One request for
+    /// each 1000 versions.
+    pub fn census(&self) -> Result<Census, LocationError> {
+        let mut counter = Counter::new(self.objects());
+        let mut walk = Walk::new(self.objects());
+        loop {
+            let page = self.network.wait(walk.page(&self.client));
+            match page.map_err(|failure| self.error("listing versions", 0, &failure))? {
+                Some(page) => {
+                    for version in &page {
+                        counter.counts(version);
+                    }
+                }
+                None => return Ok(counter.census),
+            }
+        }
     }
 
     async fn renew_all(&self, client: &Client, until: Timestamp) -> Result<RenewReport, Failure> {
         let mut report = RenewReport::default();
-        let (mut walk, prefix) = (Walk::new(self.objects()), self.objects());
-        // Of the object whose versions are passing by.
-        let mut last = (String::new(), 0_u64);
-        while let Some(page) = walk.page(client).await? {
-            let mut ours = Vec::with_capacity(page.len());
-            for version in page {
-                if version.key.strip_prefix(&prefix).and_then(key::decode).is_none() {
-                    report.strangers += 1;
-                } else if version.is_marker {
-                    report.hidden += u64::from(version.latest);
-                } else {
-                    last.1 = if last.0 == version.key { last.1 + 1 } else { 1 };
-                    report.overwritten += u64::from(last.1 == 2);
-                    last.0.clone_from(&version.key);
-                    ours.push(version);
-                }
-            }
-            let work = ours.into_iter().map(|version| async move {
+        let (mut walk, mut counter) = (Walk::new(self.objects()), Counter::new(self.objects()));
+        while let Some(mut page) = walk.page(client).await? {
+            page.retain(|version| counter.counts(version));
+            let Census { hidden, overwritten, strangers, .. } = counter.census;
+            (report.hidden, report.overwritten, report.strangers) = (hidden, overwritten, strangers);
+            let work = page.into_iter().map(|version| async move {
                 let renewed = self.renew_one(client, &version, until).await;
                 (version, renewed)
             });

@@ -608,16 +608,12 @@ impl<'a> Scene<'a> {
                 counted(self.struck.len(), "server", "servers")
             ),
             attacks,
-            deeds: tried.iter().map(told_of).collect(),
+            deeds: tried.iter().map(Tried::told).collect(),
             checks: vec![harmless(&tried), lost],
             seconds,
         };
         Ok(self.told(Scenario::CapturedAdmin, told))
     }
-}
-
-fn told_of(tried: &Tried) -> String {
-    format!("{}: {}, {} done", tried.what, counted(tried.times, "time", "times"), tried.done)
 }
 
 /// What a captured administrator tried has to have been refused by every server.

@@ -1,6 +1,7 @@
 //! What the drill needs of a centre, and no more. The binary implements it over the real rooms; the drill itself names
 //! none of them, so that no judge can lean on what it judges.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use kit::Fault;
@@ -116,6 +117,16 @@ pub trait System: Send + Sync {
         Err(Fault::new(kit::Blame::Ours, "drill.heads", "this system has no log"))
     }
 
+    /// What the centre's own verification finds damaged, by its location. Only drills with a store ask.
+    fn verify(&self) -> Result<Vec<Blamed>, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.verify", "this system verifies nothing"))
+    }
+
+    /// Makes again what is missing; how many objects it made.
+    fn scrub(&self) -> Result<u64, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.scrub", "this system heals nothing"))
+    }
+
     /// Returns when all that was acknowledged or noted lies in the servers' folders, so that they can be copied.
     fn settle(&self) -> Result<(), Fault>;
 }
@@ -226,6 +237,35 @@ pub trait Machines: Sync {
     fn stop(&self);
 }
 
+/// Builds centres some of whose locations are buckets of a real object store.
+pub trait StoreBuilder: Sync {
+    /// As [`MachineBuilder::found_machines`], with `buckets` locations behind the servers.
+    fn found_with_store(&self, site: &Path, servers: usize, buckets: usize) -> Result<FoundWithStore, Fault>;
+}
+
+/// A new centre on machines and buckets.
+pub struct FoundWithStore {
+    pub founded: Founded,
+    pub machines: Box<dyn Machines>,
+    pub store: Box<dyn Store>,
+}
+
+/// An object store that has S3 at one address; its filer stands behind it, closed until it is opened.
+pub trait Store: Sync {
+    /// Every version in the buckets that is some location's object, and can be read; asked by the store's own administrator.
+    fn versions(&self) -> Result<BTreeSet<String>, Fault>;
+
+    /// Does whatever somebody with the gateway's and the renewer's credentials can do at the store's address to have
+    /// something deleted, by S3 and by the filer.
+    fn rob(&self) -> Result<Vec<Tried>, Fault>;
+
+    /// Asks the filer, at the store's address, to delete all that the buckets have of the centre's.
+    fn empty_through_filer(&self) -> Result<Tried, Fault>;
+
+    /// From now on the filer is reached at the store's address, as with a firewall that lets too much through; or no more.
+    fn set_filer_open(&self, open: bool) -> Result<(), Fault>;
+}
+
 /// As whom a thief of the gateway asks the holders; the number counts his charts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Thief {
@@ -299,4 +339,11 @@ pub struct Tried {
     pub times: usize,
     /// How often a server did it.
     pub done: usize,
+}
+
+impl Tried {
+    pub(crate) fn told(&self) -> String {
+        let times = if self.times == 1 { "time" } else { "times" };
+        format!("{}: {} {times}, {} done", self.what, self.times, self.done)
+    }
 }

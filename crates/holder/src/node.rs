@@ -34,8 +34,8 @@ use crate::config::{Config, Keys, server_name};
 use crate::identity::{Identity, Pin};
 use crate::journal::Journal;
 use crate::refused::Refused;
-use crate::turn::{BeginTurn, Confirm, OwnEncapsulation, Reseal};
 use crate::retention::Retention;
+use crate::turn::{BeginTurn, Confirm, OwnEncapsulation, Reseal};
 use crate::wire::{self, *};
 use crate::witness::{NotCosigned, Witness};
 

@@ -172,6 +172,7 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
         Act::Scrub => {
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().scrub()?;
+            centre.count_buckets();
             let index_is_true = chart.index_is_true().map_err(|e| e.fault())?;
             if !index_is_true {
                 chart.rebuild_index().map_err(|e| e.fault())?;

@@ -6,25 +6,30 @@
 //! DIR/custodians-MOVE-OFFLINE/          only after init, until they are handed out
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
 use keys::{CustodianPackage, Holder, LocalHolder};
+use kit::limits::SERVERS_MAX;
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
 use treatment::{Treatment, TreatmentList};
 use vault::location::{FolderLocation, Location, LocationError, Marker};
 use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
 
+use crate::buckets::{BucketState, Buckets};
 use crate::config::Config;
 use crate::diagnose::explained;
+use crate::domains::{Domain, Domains};
 use crate::fleet::Fleet;
+use crate::say::plural;
 use crate::signers::Signers;
 use crate::staging::{Begun, require_finished};
 use crate::standing::{self, Seen, Standing};
@@ -48,10 +53,12 @@ fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Configuration, "centre.folder", format!("{}: {why}", place.display()))
 }
 
-/// How many servers, and what they buy.
+/// How many servers and buckets, and what they buy.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub servers: u8,
+    /// Locations beside the servers; they hold no keys and witness nothing.
+    pub buckets: u8,
     pub shards_needed: u8,
     pub keys_needed: u8,
     pub floor: u8,
@@ -61,36 +68,61 @@ impl Shape {
     /// Defaults: 3 of n shards, so that all but three may be lost; all but two of the holders to open a key, so that
     /// two may be down on any day, and a thief needs nearly all. A write is taken on more than half.
     pub fn of(servers: u8, shards_needed: Option<u8>, keys_needed: Option<u8>) -> Result<Self, Fault> {
-        let shards = shards_needed.unwrap_or(if servers >= 5 { 3 } else { servers.div_ceil(2) });
+        Self::with_buckets(servers, 0, shards_needed, keys_needed)
+    }
+
+    /// As [`Self::of`], with locations beside the servers: shards go to all of them, keys to the servers.
+    pub fn with_buckets(
+        servers: u8,
+        buckets: u8,
+        shards_needed: Option<u8>,
+        keys_needed: Option<u8>,
+    ) -> Result<Self, Fault> {
+        let all = servers.saturating_add(buckets);
+        let shards = shards_needed.unwrap_or(if all >= 5 { 3 } else { all.div_ceil(2) });
         let keys = keys_needed.unwrap_or(if servers >= 5 { servers - 2 } else { servers });
         // Halfway between "all must answer to write" and "all must answer to open": see `vault::Shape::quorum`.
-        let floor = (servers + shards).div_ceil(2);
-        let bad = |what: &str, found: u8| {
-            let text = format!("{what}: {found}, it must be 1 to {servers}, the number of servers");
+        let floor = all.saturating_add(shards).div_ceil(2);
+        let bad = |what: &str, found: u8, of: u8, whose: &str| {
+            let text = format!("{what}: {found}, it must be 1 to {of}, the number of {whose}");
             Err(Fault::new(Blame::Peer, "usage.shape", text))
         };
+        let places = if buckets == 0 { "servers" } else { "servers and buckets" };
         match (shards, keys) {
-            (0, _) => bad("shards needed", shards),
-            (s, _) if s > servers => bad("shards needed", s),
-            (_, 0) => bad("keys needed", keys),
-            (_, k) if k > servers => bad("keys needed", k),
-            _ => Ok(Self { servers, shards_needed: shards, keys_needed: keys, floor }),
+            _ if usize::from(all) > SERVERS_MAX => {
+                let text = format!("{servers} servers and {buckets} buckets, the maximum is {SERVERS_MAX} together");
+                Err(Fault::new(Blame::Peer, "usage.shape", text))
+            }
+            (0, _) => bad("shards needed", shards, all, places),
+            (s, _) if s > all => bad("shards needed", s, all, places),
+            (_, 0) => bad("keys needed", keys, servers, "servers"),
+            (_, k) if k > servers => bad("keys needed", k, servers, "servers"),
+            _ => Ok(Self { servers, buckets, shards_needed: shards, keys_needed: keys, floor }),
         }
+    }
+
+    /// Places for shards.
+    pub fn locations(self) -> u8 {
+        self.servers.saturating_add(self.buckets)
     }
 
     /// In one sentence, what this centre survives.
     pub fn promise(self) -> String {
-        let Self { servers, shards_needed, keys_needed, .. } = self;
-        if servers == 1 {
+        let Self { servers, buckets, shards_needed, keys_needed, .. } = self;
+        if self.locations() == 1 {
             return "This centre stands on ONE folder: it survives NO loss. For promises that hold, lay out 14 \
                     servers (`holdfast init --servers 14`) on separate machines, and move the records there."
                 .to_owned();
         }
+        let (beside, of) = match buckets {
+            0 => (String::new(), ""),
+            count => (format!(" and {}", plural(count.into(), "bucket")), " servers"),
+        };
         format!(
-            "{servers} servers: any {} may be lost or encrypted and no record is; the disks of any {} together open \
-             nothing; with fewer than {keys_needed} holders alive, custodians are needed. That holds for servers that \
+            "{servers} servers{beside}: any {} may be lost or encrypted and no record is; the disks of any {}{of} together \
+             open nothing; with fewer than {keys_needed} holders alive, custodians are needed. That holds for servers that \
              are separate machines, not for folders on one disk.",
-            servers - shards_needed,
+            self.locations() - shards_needed,
             keys_needed - 1,
         )
     }
@@ -158,7 +190,7 @@ impl NewCentre {
             true => (0..CUSTODIANS).map(|_| keys::new_identity()).map(|(s, r)| (r, s)).unzip(),
         };
         let (package, _recovery) = CustodianPackage::establish(self.custodians_needed, &recipients, entropy)?;
-        let shape = vault::Shape::new(self.shape.shards_needed, self.shape.servers, self.shape.floor)?;
+        let shape = vault::Shape::new(self.shape.shards_needed, self.shape.locations(), self.shape.floor)?;
         let vault = vault::found(Founding {
             vault,
             origin: format!("holdfast/{vault}"),
@@ -257,8 +289,10 @@ impl Site {
             Self::Folders(folders) => explained(fault, folders),
             Self::Fleet(fleet, _) => {
                 let silent = (1..).zip(fleet.look()).filter_map(|(number, seen)| Some((number, seen.err()?)));
-                let message = silent
-                    .fold(fault.message, |text, (number, why)| format!("{text}\n  {}: {why}", location_id(number)));
+                let silent = silent.map(|(number, why)| (location_id(number), why));
+                let buckets = fleet.buckets().states().into_iter();
+                let silent = silent.chain(buckets.filter_map(|bucket| Some((bucket.id.clone(), bucket.trouble()?))));
+                let message = silent.fold(fault.message, |text, (name, why)| format!("{text}\n  {name}: {why}"));
                 Fault { message, ..fault }
             }
         }
@@ -272,15 +306,27 @@ impl Site {
         }
     }
 
-    /// Machines, or disks, that the servers really are: those on one fall together.
-    fn hosts(&self) -> usize {
+    fn buckets(&self) -> Option<&Buckets> {
         match self {
-            Self::Folders(folders) => {
-                let device = |folder: &PathBuf| fs::metadata(folder).ok().map(|found| found.dev());
-                folders.iter().filter_map(device).collect::<BTreeSet<_>>().len()
-            }
-            Self::Fleet(fleet, _) => fleet.hosts(),
+            Self::Folders(_) => None,
+            Self::Fleet(fleet, _) => Some(fleet.buckets()),
         }
+    }
+
+    /// What each location could share with others: those on one disk, of one administrator or with the same credentials
+    /// fall together.
+    fn domains(&self, administrators: &BTreeMap<String, String>) -> Domains {
+        let named: Vec<(String, Domain)> = match self {
+            Self::Folders(folders) => {
+                let disk = |folder: &PathBuf| fs::metadata(folder).ok().map(|found| format!("disk {}", found.dev()));
+                let domain = |folder| Domain { host: disk(folder), ..Domain::default() };
+                (1..).zip(folders).map(|(number, folder)| (location_id(number), domain(folder))).collect()
+            }
+            Self::Fleet(fleet, _) => fleet.domains(),
+        };
+        let administered =
+            |(name, domain): (String, Domain)| Domain { administrator: administrators.get(&name).cloned(), ..domain };
+        Domains::of(&named.into_iter().map(administered).collect::<Vec<_>>())
     }
 
     /// What each server said of itself when it was asked last; none where the servers are folders.
@@ -453,6 +499,10 @@ impl Centre {
         let gateway = data.join("gateway");
         let vkey = vault::remembered_vkey(&gateway)?;
         let site = Site::of(&config, data)?;
+        if let (Some(buckets), true) = (site.buckets(), task != Task::Look) {
+            // One that lacks something is left out, and said; the centre goes on within its floor.
+            buckets.probe();
+        }
         let servers = site.servers(vkey.as_ref(), task)?;
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
         let vault = vault::open(Opening {
@@ -472,15 +522,18 @@ impl Centre {
         if let (Site::Fleet(fleet, _), true) = (&site, task != Task::Look) {
             vault.be_witnessed(fleet.witnesses())?;
         }
+        if let (Some(buckets), Task::Serve) = (site.buckets(), task) {
+            buckets.look_every(Duration::from_secs(u64::from(config.buckets.probe_minutes) * 60));
+        }
         Self::around(vault, config, site, data, lock, task)
     }
 
     fn around(vault: Vault, config: Config, site: Site, data: &Path, lock: File, task: Task) -> Result<Self, Fault> {
-        let (shape, (keys_needed, _)) = (vault.shape(), vault.quorum_of_holders());
+        let (shape, (keys_needed, servers)) = (vault.shape(), vault.quorum_of_holders());
         let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
-        let promise =
-            Shape { servers: byte(shape.n()), shards_needed: byte(shape.k()), keys_needed, floor: byte(shape.floor()) }
-                .promise();
+        let buckets = byte(shape.n()).saturating_sub(servers);
+        let (shards_needed, floor) = (byte(shape.k()), byte(shape.floor()));
+        let promise = Shape { servers, buckets, shards_needed, keys_needed, floor }.promise();
         let index = data.join("gateway").join(INDEX);
         // All of it is read only where somebody asks: a large one takes minutes.
         let index_is_sound = task == Task::Serve || chart::Index::file_is_sound(&index);
@@ -524,16 +577,18 @@ impl Centre {
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
     /// holders, new keys for every living patient's key. `vkey` is the log key from the custodians' sheets: survivors that
     /// show another one are not believed. Patients don't wait for all of that: `listed` gets the treatment list as soon
-    /// as the survivors can be read, or why there is none.
+    /// as the survivors can be read, or why there is none. `beside`: survivors that are no folders.
     pub fn recover(
         from: &[PathBuf],
+        beside: Vec<Arc<dyn Location>>,
         secrets: &[String],
         vkey: Option<&Vkey>,
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
     ) -> Result<(Self, RecoveryReport), Fault> {
         let begun = Begun::begin(into, "recover")?;
-        let survivors = open_servers(from, vkey, Task::Recover)?.locations;
+        let folders = if from.is_empty() { Servers::default() } else { open_servers(from, vkey, Task::Recover)? };
+        let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
         let plate = vault::plate(&survivors, vkey)?;
         enough_custodians(secrets, plate.custodians)?;
         let config = Config::new(plate.shape.n());
@@ -605,6 +660,7 @@ impl Centre {
     pub fn standing(&self) -> Standing {
         let now = self.site.look();
         Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.at_start(), Some(&now))
+            .beside(self.bucket_states(), self.domains())
     }
 
     /// The gateway's folder.
@@ -640,9 +696,21 @@ impl Centre {
         *self.holders_at_start.lock().unwrap_or_else(PoisonError::into_inner) = self.site.at_start();
     }
 
-    /// Machines, or disks, that the servers really are.
-    pub fn hosts(&self) -> usize {
-        self.site.hosts()
+    /// How many of its locations fall independently of each other.
+    pub fn domains(&self) -> Domains {
+        self.site.domains(&self.config.administrators)
+    }
+
+    /// How each of its buckets is; none where there are none.
+    pub fn bucket_states(&self) -> Vec<BucketState> {
+        self.site.buckets().map(Buckets::states).unwrap_or_default()
+    }
+
+    /// Counts at once what somebody hid or wrote over in them.
+    pub fn count_buckets(&self) {
+        if let Some(buckets) = self.site.buckets() {
+            buckets.count();
+        }
     }
 
     /// What each server said of itself when it was asked last; none where the servers are folders.
@@ -653,6 +721,7 @@ impl Centre {
     /// As [`Self::standing`], without looking at any disk: one may hang.
     pub fn standing_in_memory(&self) -> Standing {
         Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.at_start(), None)
+            .beside(self.bucket_states(), Domains::default())
     }
 
     /// Servers that are open, and whose marker on the disk can't be read any more.

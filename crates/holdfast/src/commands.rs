@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre, NewCentre};
-use crate::{Data, INTEGRITY, Output, adopt, control, custodians, drill_system, plan, reports};
+use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, custodians, drill_system, plan, reports};
 
 /// Plans larger than this are none.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
@@ -142,9 +142,12 @@ fn said(made: &centre::Made, data: &Path, custodians_needed: u8) -> u8 {
 
 #[derive(Args)]
 pub struct Recover {
-    /// A surviving server's folder; at least as many as records need.
-    #[arg(long = "from", value_name = "DIR", required = true)]
+    /// A surviving server's folder; with the buckets, at least as many as records need.
+    #[arg(long = "from", value_name = "DIR", required_unless_present = "buckets")]
     from: Vec<PathBuf>,
+    /// The file of a surviving bucket (bucket-13.toml): what was put there first is read, whatever was put on top.
+    #[arg(long = "bucket", value_name = "FILE")]
+    buckets: Vec<PathBuf>,
     /// A custodian's secret (AGE-SECRET-KEY-1…), or its 24 words, in a file.
     #[arg(long = "custodian", value_name = "FILE", required = true)]
     custodians: Vec<PathBuf>,
@@ -179,7 +182,9 @@ impl Recover {
                 Err(fault) => complain!("holdfast: no treatment list yet: {fault}"),
             }
         };
-        let (centre, report) = Centre::recover(&self.from, &secrets, self.vkey.as_ref(), &self.into, &mut listed)?;
+        let beside = bucket_files::survivors(&self.buckets)?;
+        let (centre, report) =
+            Centre::recover(&self.from, beside, &secrets, self.vkey.as_ref(), &self.into, &mut listed)?;
         let mut answer = reports::recovery(&report);
         if let Some(fields) = answer.json.as_object_mut() {
             fields.insert("treatment_list".to_owned(), first);
@@ -564,6 +569,8 @@ pub enum Drill {
     StolenGateway(drill_system::OnMachines),
     /// A gateway with the log's own key shows two histories: honest witnesses refuse.
     ForkedLog(drill_system::OnMachines),
+    /// A thief at an object store that has two of the shards: its filer is closed, and then open.
+    OpenFiler(drill_system::OpenFiler),
 }
 
 impl Drill {
@@ -575,6 +582,7 @@ impl Drill {
             Self::CapturedAdmin(options) => options.run(Scenario::CapturedAdmin),
             Self::StolenGateway(options) => options.run(Scenario::StolenGateway),
             Self::ForkedLog(options) => options.run(Scenario::ForkedLog),
+            Self::OpenFiler(options) => options.run(),
         }
     }
 }

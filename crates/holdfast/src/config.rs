@@ -17,6 +17,8 @@ pub const FILE_NAME: &str = "gateway/holdfast.toml";
 const ENVIRONMENT_PREFIX: &str = "HOLDFAST__";
 /// A configuration is a page of text.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
+/// A day: a bucket that lacks something may not go unnoticed for longer.
+const PROBE_MINUTES_MAX: u32 = 24 * 60;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +37,11 @@ pub struct Config {
     pub patients: Patients,
     #[serde(default)]
     pub pages: Pages,
+    #[serde(default)]
+    pub buckets: Buckets,
+    /// Who administers each location, by its name (`server-01`, `bucket-13`): a person, a team, a company.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub administrators: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,6 +102,20 @@ impl Default for Pages {
     }
 }
 
+/// Each bucket's place and credentials stand in a file of its own, `gateway/buckets/`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Buckets {
+    /// How often they are probed: settings of a bucket can be changed.
+    pub probe_minutes: u32,
+}
+
+impl Default for Buckets {
+    fn default() -> Self {
+        Self { probe_minutes: 60 }
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patients {
@@ -123,6 +144,8 @@ impl Config {
             keys: Keys { cache_seconds: 300 },
             patients: Patients::default(),
             pages: Pages::default(),
+            buckets: Buckets::default(),
+            administrators: BTreeMap::new(),
         }
     }
 
@@ -180,6 +203,9 @@ impl Config {
         }
         if let Err(error) = config.pages.utc_offset.parse::<UtcOffset>() {
             return Err(wrong(format!("pages.utc_offset: {error}")));
+        }
+        if !(1..=PROBE_MINUTES_MAX).contains(&config.buckets.probe_minutes) {
+            return Err(wrong(format!("buckets.probe_minutes: it must be 1 to {PROBE_MINUTES_MAX}")));
         }
         if config.http.public_url.as_deref().is_some_and(|url| !is_origin(url)) {
             return Err(wrong("http.public_url: http:// or https://, a host, and a port where needed; no path".into()));
@@ -302,6 +328,15 @@ mod tests {
         }
         for bad in ["records.example", "https://", "https://a.example/", "https://a.example/fhir", "ftp://a.example"] {
             assert!(load(bad).unwrap_err().message.contains("public_url"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn buckets_are_probed_at_least_once_a_day() {
+        assert_eq!(load("servers = ['a']\n", &[]).unwrap().buckets.probe_minutes, 60);
+        for wrong in ["0", "1441"] {
+            let refused = load("servers = ['a']\n", &[("HOLDFAST__BUCKETS__PROBE_MINUTES", wrong)]).unwrap_err();
+            assert!(refused.message.contains("probe_minutes"), "{refused}");
         }
     }
 

@@ -37,44 +37,59 @@ impl MachineBuilder for Real {
         servers: usize,
         budget: Option<ChartBudget>,
     ) -> Result<(Founded, Box<dyn Machines>), Fault> {
-        let addresses = free_addresses(servers)?;
-        let (folder, data) = (site.join("plan"), site.join("centre"));
-        let shape = Shape::of(u8::try_from(servers).unwrap_or(u8::MAX), None, None)?;
-        plan::write("Drill centre", shape, &addresses, &folder, &OsEntropy)?;
-        let folders: Vec<PathBuf> = (1..).take(servers).map(|number| folder.join(server_name(number))).collect();
-        for folder in &folders {
-            // A drill fills no disk, and may stand on one that has little room.
-            let mut config = holder::Config::load(folder)?;
-            config.shards.reserve_bytes = 0;
-            if let Some(ChartBudget { person, gateway, each }) = budget {
-                let b = &mut config.budgets;
-                // So much that its part is the whole.
-                let whole = (person * u32::from(config.keys.holders)).div_ceil(u32::from(config.keys.needed));
-                (b.person_hour, b.delegate_hour) = if each { (whole, whole) } else { (person, person) };
-                if !each {
-                    (b.gateway_hour, b.all_hour) = (gateway, gateway);
-                }
-            }
-            config.save(folder)?;
-            Node::init(folder, &OsEntropy)?;
-        }
-        let network = Network::start().map_err(|e| failed("the network", e))?;
-        let processes = (0..servers).map(|_| Mutex::new(State::Stopped)).collect();
-        let gateway = data.join("gateway");
-        let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network };
-        (0..servers).try_for_each(|server| fleet.start(server))?;
-        let (custodians, recipients): (Vec<_>, Vec<_>) = (0..CUSTODIANS).map(|_| keys::new_identity()).unzip();
-        plan::found(&folder, &data, recipients, CUSTODIANS_NEEDED, &OsEntropy)?;
-        // Each read asks the holders: a key that is remembered would hide what they say.
-        let mut config = Config::load(&data)?;
-        config.keys.cache_seconds = 0;
-        config.save(&data)?;
-        let system = Running::start(Centre::open(&data)?, custodians.clone())?;
-        system.certify(&plan::officer_key(&folder.join(plan::OFFICER_FOLDER).join(plan::OFFICER_KEY))?)?;
-        let system = Box::new(system);
-        let (gateway, custodians_needed) = (data.join("gateway"), usize::from(CUSTODIANS_NEEDED));
-        Ok((Founded { system, servers: folders, gateway, custodians, custodians_needed }, Box::new(fleet)))
+        let (founded, machines) = found(site, servers, budget, &plan::Beside::default(), |_| Ok(()))?;
+        Ok((founded, Box::new(machines)))
     }
+}
+
+/// Founds a centre on servers that are processes, with what stands beside them; `prepare` gets the plan's folder first.
+pub fn found(
+    site: &Path,
+    servers: usize,
+    budget: Option<ChartBudget>,
+    beside: &plan::Beside,
+    prepare: impl FnOnce(&Path) -> Result<(), Fault>,
+) -> Result<(Founded, Processes), Fault> {
+    let addresses = free_addresses(servers)?;
+    let (folder, data) = (site.join("plan"), site.join("centre"));
+    let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
+    let shape = Shape::with_buckets(count(servers), count(beside.buckets.len()), None, None)?;
+    plan::write("Drill centre", shape, &addresses, beside, &folder, &OsEntropy)?;
+    prepare(&folder)?;
+    let folders: Vec<PathBuf> = (1..).take(servers).map(|number| folder.join(server_name(number))).collect();
+    for folder in &folders {
+        // A drill fills no disk, and may stand on one that has little room.
+        let mut config = holder::Config::load(folder)?;
+        config.shards.reserve_bytes = 0;
+        if let Some(ChartBudget { person, gateway, each }) = budget {
+            let b = &mut config.budgets;
+            // So much that its part is the whole.
+            let whole = (person * u32::from(config.keys.holders)).div_ceil(u32::from(config.keys.needed));
+            (b.person_hour, b.delegate_hour) = if each { (whole, whole) } else { (person, person) };
+            if !each {
+                (b.gateway_hour, b.all_hour) = (gateway, gateway);
+            }
+        }
+        config.save(folder)?;
+        Node::init(folder, &OsEntropy)?;
+    }
+    let network = Network::start().map_err(|e| failed("the network", e))?;
+    let processes = (0..servers).map(|_| Mutex::new(State::Stopped)).collect();
+    let gateway = data.join("gateway");
+    let keys_needed = usize::from(shape.keys_needed);
+    let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network, keys_needed };
+    (0..servers).try_for_each(|server| fleet.start(server))?;
+    let (custodians, recipients): (Vec<_>, Vec<_>) = (0..CUSTODIANS).map(|_| keys::new_identity()).unzip();
+    plan::found(&folder, &data, recipients, CUSTODIANS_NEEDED, &OsEntropy)?;
+    // Each read asks the holders: a key that is remembered would hide what they say.
+    let mut config = Config::load(&data)?;
+    config.keys.cache_seconds = 0;
+    config.save(&data)?;
+    let system = Running::start(Centre::open(&data)?, custodians.clone())?;
+    system.certify(&plan::officer_key(&folder.join(plan::OFFICER_FOLDER).join(plan::OFFICER_KEY))?)?;
+    let system = Box::new(system);
+    let (gateway, custodians_needed) = (data.join("gateway"), usize::from(CUSTODIANS_NEEDED));
+    Ok((Founded { system, servers: folders, gateway, custodians, custodians_needed }, fleet))
 }
 
 /// Ports that are free at an address of this fleet's own in the loopback network: at 127.0.0.1 another fleet, or anybody's
@@ -94,7 +109,7 @@ enum State {
     Lies(tokio::task::JoinHandle<()>),
 }
 
-struct Processes {
+pub struct Processes {
     addresses: Vec<SocketAddr>,
     folders: Vec<PathBuf>,
     gateway: PathBuf,

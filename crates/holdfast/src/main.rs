@@ -7,6 +7,8 @@ mod say;
 
 mod acts;
 mod adopt;
+mod bucket_files;
+mod buckets;
 mod centre;
 mod commands;
 mod config;
@@ -14,7 +16,9 @@ mod control;
 mod custodians;
 mod demo;
 mod diagnose;
+mod domains;
 mod drill_machines;
+mod drill_store;
 mod drill_system;
 mod fleet;
 mod plan;
@@ -125,6 +129,9 @@ enum Command {
     /// The holders' keys.
     #[command(subcommand)]
     Keys(renewals::Keys),
+    /// Buckets of an object store that are locations of a centre.
+    #[command(subcommand)]
+    Bucket(bucket_files::Command),
     /// Attacks on the drill's own folders, judged by independent checkers.
     #[command(subcommand)]
     Drill(commands::Drill),
@@ -177,6 +184,10 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Centre(centre) => centre.run(),
         Command::Holder(holder) => holder.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Bucket(bucket) => {
+            serve::logging();
+            bucket.run()
+        }
         Command::Drill(drill) => drill.run(),
     }
 }

@@ -6,10 +6,13 @@
 //! PLAN/officer-MOVE-OFFLINE/         the officer's key: lets servers, gateways and people in
 //! PLAN/server-01 … server-14         to each server: holder.toml, a systemd unit, a page of instructions
 //! PLAN/gateway/                      to the gateway: its certificate and key, a systemd unit, a page of instructions
+//! PLAN/gateway/bucket-13.toml …      a file for each bucket, to be filled in
+//! PLAN/renewer-bucket-13 …           to another machine: what keeps the bucket locked
 //! ```
 //!
 //! No server's key is made here: each makes its own, and shows the card of it under a code that came with its folder.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,9 +29,12 @@ use kit::{Blame, Digest, Entropy, Fault, Id16, OsEntropy, SystemClock, write_pri
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::bucket_files::{self, BucketPlace, bucket_id};
 use crate::centre::{Made, NewCentre, Shape, Site};
 use crate::config::Config;
+use crate::domains::{Domain, Domains};
 use crate::fleet::{Fleet, MEMBERS};
+use crate::say::plural;
 use crate::signers::{self, Signers};
 use crate::staging::Begun;
 
@@ -36,6 +42,8 @@ const PLAN: &str = "plan.toml";
 pub const OFFICER_FOLDER: &str = "officer-MOVE-OFFLINE";
 pub const OFFICER_KEY: &str = "officer.key";
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A name on a page.
+const ADMINISTRATOR_CHARACTERS_MAX: usize = 64;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -59,6 +67,14 @@ pub enum Command {
         /// Holders that are needed to open a key [default: 12 of 14; else all but two].
         #[arg(long)]
         keys_needed: Option<u8>,
+        /// A bucket that keeps shards beside the servers, once for each: `s3.example.org:9000/BUCKET/PREFIX`. The prefix
+        /// may be left out. Credentials go into files that are written for them, never here.
+        #[arg(long = "bucket", value_name = "PLACE")]
+        buckets: Vec<BucketPlace>,
+        /// Who administers each server, then each bucket: a person, a team, a company; nothing between two commas where
+        /// nobody knows. What one administers counts as one.
+        #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+        administrators: Vec<String>,
         /// An empty or absent folder.
         #[arg(long, default_value = "holdfast-plan", value_name = "DIR")]
         out: PathBuf,
@@ -74,6 +90,20 @@ struct Plan {
     shards_needed: u8,
     keys_needed: u8,
     servers: Vec<Server>,
+    /// Their files stand in the gateway's folder.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    buckets: Vec<String>,
+    /// By the location's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    administrators: BTreeMap<String, String>,
+}
+
+/// Locations beside the servers, and who administers all of them.
+#[derive(Default)]
+pub struct Beside {
+    /// Each with its location's name.
+    pub buckets: Vec<(String, BucketPlace)>,
+    pub administrators: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -102,15 +132,29 @@ fn secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 impl Command {
     pub fn run(self) -> Result<u8, Fault> {
-        let Self::Plan { name, servers, addresses, port, shards_needed, keys_needed, out } = self;
+        let Self::Plan { name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out } =
+            self;
         let addresses = socket_addresses(&addresses, port, servers)?;
-        let shape = Shape::of(servers, shards_needed, keys_needed)?;
-        write(&name, shape, &addresses, &out, &OsEntropy)?;
-        say!("{name}: {servers} servers are planned in {}", out.display());
+        let beside = beside(servers, buckets, administrators)?;
+        let count = u8::try_from(beside.buckets.len()).unwrap_or(u8::MAX);
+        let shape = Shape::with_buckets(servers, count, shards_needed, keys_needed)?;
+        write(&name, shape, &addresses, &beside, &out, &OsEntropy)?;
+        let and = if count == 0 { String::new() } else { format!(" and {}", plural(count.into(), "bucket")) };
+        say!("{name}: {servers} servers{and} are planned in {}", out.display());
         say!("  1. copy server-01 … to the servers, one folder to each, and follow its RUNBOOK.md (two commands);");
         say!("  2. copy the whole folder to the gateway: holdfast init --plan {}", out.display());
         say!("  3. put {OFFICER_FOLDER} on two offline media and delete it here: it lets servers and gateways in.");
+        if count > 0 {
+            say!("     before that, fill in the bucket-….toml in its folder gateway; RUNBOOK.md there says with what.");
+        }
         say!("  {}", shape.promise());
+        let domains = beside.domains(&addresses);
+        say!(
+            "  {} locations are {} independent domains: {}",
+            domains.locations,
+            domains.independent,
+            domains.evidence()
+        );
         Ok(0)
     }
 }
@@ -131,10 +175,53 @@ fn socket_addresses(texts: &[String], port: u16, servers: u8) -> Result<Vec<Sock
     }
 }
 
+/// The buckets with their names, and everybody's administrator.
+fn beside(servers: u8, places: Vec<BucketPlace>, administrators: Vec<String>) -> Result<Beside, Fault> {
+    let mut seen = std::collections::BTreeSet::new();
+    if let Some(twice) = places.iter().find(|one| !seen.insert((&one.endpoint, &one.bucket, &one.prefix))) {
+        let BucketPlace { endpoint, bucket, prefix } = twice;
+        return Err(usage(format!("{endpoint}/{bucket}/{prefix} is the place of two buckets")));
+    }
+    let buckets: Vec<_> = (usize::from(servers) + 1..).map(bucket_id).zip(places).collect();
+    let names: Vec<String> = (1..=servers).map(server_name).chain(buckets.iter().map(|(id, _)| id.clone())).collect();
+    if !administrators.is_empty() && administrators.len() != names.len() {
+        let (found, of) = (administrators.len(), names.len());
+        return Err(usage(format!("{found} administrators for {of} servers and buckets")));
+    }
+    let fits = |name: &String| name.chars().count() <= ADMINISTRATOR_CHARACTERS_MAX && !name.contains(char::is_control);
+    if let Some(wrong) = administrators.iter().find(|name| !fits(name)) {
+        return Err(usage(format!(
+            "{wrong:?}: an administrator has at most {ADMINISTRATOR_CHARACTERS_MAX} characters"
+        )));
+    }
+    let named = names.into_iter().zip(administrators).map(|(place, name)| (place, name.trim().to_owned()));
+    Ok(Beside { buckets, administrators: named.filter(|(_, name)| !name.is_empty()).collect() })
+}
+
+impl Beside {
+    /// As far as a plan knows: not yet with whose credentials.
+    fn domains(&self, addresses: &[SocketAddr]) -> Domains {
+        let administrator = |name: &String| self.administrators.get(name).cloned();
+        let servers = (1..).zip(addresses).map(|(number, address)| Domain {
+            host: Some(address.ip().to_string()),
+            administrator: administrator(&server_name(number)),
+            ..Domain::default()
+        });
+        let buckets = self.buckets.iter().map(|(id, place)| Domain {
+            is_bucket: true,
+            host: place.host(),
+            administrator: administrator(id),
+            ..Domain::default()
+        });
+        Domains::of(&servers.chain(buckets).collect::<Vec<_>>())
+    }
+}
+
 pub fn write(
     name: &str,
     shape: Shape,
     addresses: &[SocketAddr],
+    beside: &Beside,
     out: &Path,
     entropy: &dyn Entropy,
 ) -> Result<(), Fault> {
@@ -165,6 +252,8 @@ pub fn write(
             .iter()
             .map(|address| Server { address: *address, join_code: hex(&random()).to_string() })
             .collect(),
+        buckets: beside.buckets.iter().map(|(id, _)| id.clone()).collect(),
+        administrators: beside.administrators.clone(),
     };
     for (number, server) in (1..).zip(&plan.servers) {
         let config = holder::Config {
@@ -181,7 +270,9 @@ pub fn write(
         };
         write_server_folder(&config, name, server.address, &out.join(server_name(number)))?;
     }
-    private(&gateway, "RUNBOOK.md", gateway_runbook(name, addresses).as_bytes())?;
+    let runbook = gateway_runbook(name, addresses) + &bucket_files::gateway_steps(&beside.buckets);
+    private(&gateway, "RUNBOOK.md", runbook.as_bytes())?;
+    bucket_files::plan(out, name, &beside.buckets, &plan.vault)?;
     let start = "holdfast serve --data /var/lib/holdfast/data";
     let gateway_unit = unit("Holdfast gateway", start, "/var/lib/holdfast", 16_384);
     private(&gateway, "holdfast.service", gateway_unit.as_bytes())?;
@@ -261,7 +352,7 @@ fn require_empty(out: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-fn private(folder: &Path, file: &str, bytes: &[u8]) -> Result<(), Fault> {
+pub fn private(folder: &Path, file: &str, bytes: &[u8]) -> Result<(), Fault> {
     let path = folder.join(file);
     fs::create_dir_all(folder).and_then(|()| write_private(&path, bytes)).map_err(|e| failed(&path, e))
 }
@@ -287,10 +378,11 @@ pub fn found(
     let plan: Plan = toml::from_str(&text).map_err(|e| failed(&file, e))?;
     let vault: Id16 = plan.vault.parse().map_err(|e: BadId| failed(&file, format!("vault: {e}")))?;
     let officer = officer_key(&folder.join(OFFICER_FOLDER).join(OFFICER_KEY))?;
-    let servers = u8::try_from(plan.servers.len()).unwrap_or(u8::MAX);
+    let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
+    let (servers, buckets) = (count(plan.servers.len()), count(plan.buckets.len()));
     let new = NewCentre {
         name: plan.name.clone(),
-        shape: Shape::of(servers, Some(plan.shards_needed), Some(plan.keys_needed))?,
+        shape: Shape::with_buckets(servers, buckets, Some(plan.shards_needed), Some(plan.keys_needed))?,
         custodians,
         custodians_needed,
     };
@@ -303,6 +395,7 @@ pub fn found(
     }
     let identity = Identity::open(&gateway).map_err(|e| failed(&gateway, e))?;
     signers::enrol_gateway(&gateway, &officer, vault)?;
+    bucket_files::bring(folder, &gateway, plan.buckets.iter().cloned())?;
     let network = Network::start().map_err(|e| failed(folder, e))?;
     let mut list = Members {
         format: Version,
@@ -313,8 +406,10 @@ pub fn found(
         ended: Vec::new(),
         log: String::new(),
     };
-    let config = Config { officer: Some(plan.officer.clone()), ..Config::new(0) };
-    let fleet = Fleet::of(&list, &identity)?;
+    let (officer_key, administrators) = (Some(plan.officer.clone()), plan.administrators.clone());
+    let config = Config { officer: officer_key, administrators, ..Config::new(0) };
+    let fleet = Fleet::of(&list, &identity)?.with_buckets(&gateway)?;
+    fleet.buckets().require()?;
     let servers = fleet.servers();
     let made = new.found(
         data,

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use edge::console::posture::{Control, Grade, Posture, ServerRow, Standing as Stands};
+use edge::console::posture::{BucketRow, Control, Grade, Posture, ServerRow, Standing as Stands};
 use holder::wire::Status;
-use kit::{Fault, Timestamp};
+use kit::{Fault, Timestamp, UtcOffset};
 use vault::LocationHealth;
 
+use crate::buckets::BucketState;
 use crate::centre::{Centre, location_id};
 use crate::custodians::{self, Custodian};
 use crate::standing::Standing;
@@ -20,20 +21,26 @@ impl Stands for Shown {
         let standing = centre.standing();
         let now = centre.chart().now();
         let offset = centre.config().utc_offset();
-        let at = offset.local(now).to_string();
         let controls = vec![
             records(&standing),
             keys(&standing),
             witnesses(&standing),
             custodians(&custodians::known(centre)?, centre.chart().vault().custodians(), now),
-            hosts(&standing, centre.hosts()),
+            independence(&standing),
         ];
         Ok(Posture {
-            as_of: format!("{} {} UTC{offset}", at.get(11..16).unwrap_or_default(), at.get(..10).unwrap_or_default()),
+            as_of: clock(now, offset),
             controls,
             servers: servers(&standing, &centre.statuses()),
+            buckets: standing.buckets.iter().map(|one| bucket(&standing, one, offset)).collect(),
         })
     }
+}
+
+/// A time by the centre's own clocks.
+fn clock(at: Timestamp, offset: UtcOffset) -> String {
+    let at = offset.local(at).to_string();
+    format!("{} {} UTC{offset}", at.get(11..16).unwrap_or_default(), at.get(..10).unwrap_or_default())
 }
 
 fn records(standing: &Standing) -> Control {
@@ -47,7 +54,10 @@ fn records(standing: &Standing) -> Control {
     Control {
         what: "Records".into(),
         grade: if standing.health.writable { grade } else { Grade::Bad },
-        state: format!("{left} more servers may be lost{writable}"),
+        state: format!(
+            "{left} more {} may be lost{writable}",
+            if standing.buckets.is_empty() { "servers" } else { "servers or buckets" }
+        ),
         evidence: format!(
             "{} of {all} locations are up, any {} give everything back; {} segments wait to be healed",
             standing.health.up,
@@ -108,19 +118,17 @@ fn custodians(known: &[Custodian], (needed, of): (u8, u8), now: Timestamp) -> Co
     Control { what: format!("Custodians, {needed} of {of}"), grade, state, evidence }
 }
 
-fn hosts(standing: &Standing, hosts: usize) -> Control {
-    let all = standing.health.locations.len();
-    let needed = standing.health.shape.k();
+fn independence(standing: &Standing) -> Control {
+    let (domains, needed) = (&standing.domains, standing.health.shape.k());
     Control {
         what: "Independence".into(),
-        grade: match hosts {
-            _ if hosts >= all => Grade::Good,
-            _ if hosts > needed => Grade::Worn,
+        grade: match domains.independent {
+            count if count >= domains.locations => Grade::Good,
+            count if count > needed => Grade::Worn,
             _ => Grade::Bad,
         },
-        state: format!("{all} servers on {hosts} machines or disks"),
-        evidence: "what stands on one falls together; whether they have one administrator can't be seen from here"
-            .into(),
+        state: format!("{} locations are {} independent domains", domains.locations, domains.independent),
+        evidence: domains.evidence(),
     }
 }
 
@@ -166,6 +174,38 @@ fn servers(standing: &Standing, statuses: &[(u8, Result<Status, String>)]) -> Ve
         }
     };
     statuses.iter().map(row).collect()
+}
+
+fn bucket(standing: &Standing, state: &BucketState, offset: UtcOffset) -> BucketRow {
+    let location = standing.health.locations.iter().find(|location| location.id == state.id);
+    let (hidden, overwritten) = state.tampered();
+    let is_down = location.is_none_or(|location| !location.up) || state.trouble().is_some();
+    let lags = location.is_some_and(|location| location.missing > 0);
+    let time = |at: Option<Timestamp>| at.map_or("not yet".to_owned(), |at| clock(at, offset));
+    BucketRow {
+        name: state.id.clone(),
+        grade: match () {
+            () if is_down || hidden + overwritten > 0 => Grade::Bad,
+            () if lags || state.passed.is_none() => Grade::Worn,
+            () => Grade::Good,
+        },
+        shards: location.map_or("not there".to_owned(), shards),
+        lacks: match (&state.refused, &state.silent, &state.passed) {
+            (Some(refusal), ..) => refusal.to_string(),
+            (None, Some(why), _) => format!("not known: {why}"),
+            (None, None, Some(_)) => "nothing".to_owned(),
+            (None, None, None) => "not probed yet".to_owned(),
+        },
+        probed: time(state.probed),
+        retention: state.passed.as_ref().map_or("–".to_owned(), |report| format!("{} days", report.retention_days)),
+        tampered: match state.census {
+            None => "not counted yet".to_owned(),
+            Some((at, _)) if hidden + overwritten > 0 => {
+                format!("{hidden} objects HIDDEN, {overwritten} OVERWRITTEN ({})", time(Some(at)))
+            }
+            Some((at, census)) => format!("none of {} objects ({})", census.objects, time(Some(at))),
+        },
+    }
 }
 
 fn shards(location: &LocationHealth) -> String {

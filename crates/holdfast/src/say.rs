@@ -27,6 +27,11 @@ pub fn line(text: Arguments<'_>) {
     }
 }
 
+/// `1 bucket`, `2 buckets`.
+pub fn plural(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
 /// There is nowhere to say that this failed.
 pub fn complaint(text: Arguments<'_>) {
     let _ = writeln!(io::stderr().lock(), "{text}");

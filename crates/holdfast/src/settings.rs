@@ -23,6 +23,8 @@ fn of(config: &Config) -> Result<toml::Table, Fault> {
     let mut table = toml::Table::try_from(config).map_err(invalid)?;
     table.remove("servers");
     table.remove("officer");
+    // Of the locations, and those belong to one machine: a recovered centre has others.
+    table.remove("administrators");
     for (section, key) in OF_THE_MACHINE {
         if let Some(section) = table.get_mut(section).and_then(toml::Value::as_table_mut) {
             section.remove(key);

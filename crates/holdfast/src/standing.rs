@@ -10,7 +10,9 @@ use keys::{HolderHealth, HolderPublicKey, LocalHolder};
 use serde_json::{Value, json};
 use vault::{Health, Vault, WitnessHealth};
 
+use crate::buckets::BucketState;
 use crate::centre::holder;
+use crate::domains::Domains;
 
 /// What each server's folder shows of its holder: its public keys, or why it can't be used.
 pub type Seen = Vec<Result<Vec<HolderPublicKey>, String>>;
@@ -40,6 +42,10 @@ pub struct Standing {
     pub unusable: Vec<Unusable>,
     /// Witnesses needed for a quorum, and each of them; none where the servers are folders.
     pub witnesses: (usize, Vec<WitnessHealth>),
+    /// Locations that are buckets.
+    pub buckets: Vec<BucketState>,
+    /// Nothing where it wasn't counted.
+    pub domains: Domains,
 }
 
 impl Standing {
@@ -57,7 +63,24 @@ impl Standing {
                 Some(Unusable { number: key.number(), server: name(place), why })
             })
             .collect();
-        Self { health, holders, holders_needed, unusable, witnesses: vault.witnesses() }
+        let (buckets, domains) = (Vec::new(), Domains::default());
+        Self { health, holders, holders_needed, unusable, witnesses: vault.witnesses(), buckets, domains }
+    }
+
+    /// With what is known of buckets. One that lacks something, or doesn't answer, is down before the vault has come upon
+    /// it: a shard that can be deleted is none.
+    pub fn beside(mut self, buckets: Vec<BucketState>, domains: Domains) -> Self {
+        for (bucket, why) in buckets.iter().filter_map(|bucket| Some((bucket, bucket.trouble()?))) {
+            let of_it = self.health.locations.iter_mut().filter(|location| location.id == bucket.id);
+            of_it.for_each(|location| (location.up, location.last_error) = (false, Some(why.clone())));
+        }
+        let up = self.health.locations.iter().filter(|location| location.up).count();
+        if up < self.health.up {
+            let left = u8::try_from(up.saturating_sub(self.health.shape.k())).unwrap_or(u8::MAX);
+            self.health.writable &= up >= self.health.shape.floor();
+            (self.health.up, self.health.survives) = (up, self.health.survives.min(left));
+        }
+        Self { buckets, domains, ..self }
     }
 
     pub fn holders_up(&self) -> u8 {
@@ -133,7 +156,16 @@ impl Standing {
             let why = location.last_error.as_deref().unwrap_or("not there at the start");
             format!("{}: its shards can't be used: {why}", location.id)
         });
-        let lines = [line, self.holders_line()].into_iter().chain(down);
+        let tampered = self.buckets.iter().filter_map(|bucket| {
+            let (hidden, overwritten) = bucket.tampered();
+            let text = format!(
+                "{}: {hidden} objects are HIDDEN by a delete marker, {overwritten} are OVERWRITTEN: somebody has the gateway's \
+                 credentials at this store",
+                bucket.id
+            );
+            (hidden + overwritten > 0).then_some(text)
+        });
+        let lines = [line, self.holders_line()].into_iter().chain(down).chain(tampered);
         lines.chain(self.unusable.iter().map(ToString::to_string)).chain(self.witness_lines()).collect()
     }
 
@@ -170,6 +202,21 @@ impl Standing {
         ];
         for (name, value) in numbers {
             metrics::gauge!(name).set(value);
+        }
+        if self.domains.locations > 0 {
+            metrics::gauge!("holdfast_domains").set(self.domains.independent as f64);
+        }
+        for bucket in &self.buckets {
+            let (id, (hidden, overwritten)) = (bucket.id.clone(), bucket.tampered());
+            let probed = bucket.probed.map_or(0.0, |at| at.0 as f64 / 1_000.0);
+            for (name, value) in [
+                ("holdfast_bucket_sound", f64::from(u8::from(bucket.passed.is_some() && bucket.trouble().is_none()))),
+                ("holdfast_bucket_probed_seconds", probed),
+                ("holdfast_bucket_hidden", hidden as f64),
+                ("holdfast_bucket_overwritten", overwritten as f64),
+            ] {
+                metrics::gauge!(name, "bucket" => id.clone()).set(value);
+            }
         }
     }
 }

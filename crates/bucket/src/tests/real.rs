@@ -3,10 +3,8 @@
 //! HOLDFAST_WEED names its program, or `cargo xtask peers` has installed one. Without either there is nothing to test
 //! with, and the test says so; `cargo xtask test` names it, so that there it can't be missed.
 
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -19,10 +17,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::client::{self, Answer, Ask, Client, Failure};
 use crate::renew::Walk;
+use crate::rig;
 use crate::xml::Version;
-
-/// It needs 10 seconds; a busy machine gets some more.
-const START_LIMIT: Duration = Duration::from_secs(180);
 
 fn program() -> Option<PathBuf> {
     let made = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/peers/venv/bin/weed"));
@@ -33,79 +29,29 @@ fn program() -> Option<PathBuf> {
 /// The gateway may do something in these only.
 const BUCKETS: [&str; 6] = ["plain", "unlocked", "governed", "short", "missing", "centre"];
 
-/// What the program is made of.
-const PARTS: [&str; 4] = ["master", "volume", "filer", "s3"];
-
 /// A running store with two identities: GATEWAY and RENEWER.
 struct Store {
-    process: Mutex<Child>,
-    grpc_ports: Vec<u16>,
-    folder: TempDir,
+    rig: rig::Store,
+    _folder: TempDir,
     endpoint: String,
-    filer: String,
     ca_pem: Vec<u8>,
     network: Network,
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
-        let mut process = self.process.lock().unwrap();
-        let _ = process.kill();
-        let _ = process.wait();
-        // It leaves its sockets behind, and takes no other place for them.
-        for (part, port) in PARTS.iter().zip(&self.grpc_ports) {
-            let _ = std::fs::remove_file(format!("/tmp/seaweedfs-{part}-grpc-{port}.sock"));
-        }
-    }
-}
-
 impl Store {
-    /// What `docs/s3.md` says, with ports of the system's choice. Everything stands on loopback here; in a centre only S3
-    /// listens elsewhere.
     fn start(program: &Path) -> Self {
-        let folder = TempDir::new().unwrap();
-        let may = ["Read", "Write", "List", "GetBucketObjectLockConfiguration", "GetObjectRetention"];
-        let may: Vec<String> =
-            BUCKETS.iter().flat_map(|bucket| may.map(|action| format!("{action}:{bucket}"))).collect();
-        let identities = serde_json::json!({"identities": [
-            {"name": "gateway", "credentials": [{"accessKey": "GATEWAY", "secretKey": "gateway-secret"}], "actions": may},
-            {"name": "renewer", "credentials": [{"accessKey": "RENEWER", "secretKey": "renewer-secret"}],
-             "actions": ["Admin"]},
-        ]});
-        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-        std::fs::write(path("s3.json"), identities.to_string()).unwrap();
-        std::fs::create_dir(path("data")).unwrap();
-        let (ca_pem, key_pem) = certificate();
-        std::fs::write(path("cert.pem"), &ca_pem).unwrap();
-        std::fs::write(path("key.pem"), key_pem).unwrap();
-        // Held together, so that they differ; free again when the store takes them.
-        let held: Vec<TcpListener> = (0..8).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports: Vec<u16> = held.iter().map(|port| port.local_addr().unwrap().port()).collect();
-        drop(held);
-        let log = std::fs::File::create(path("log")).unwrap();
-        let mut command = Command::new(program);
-        command.args(["server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-master.telemetry=false"]);
-        command.arg(format!("-s3.cert.file={}", path("cert.pem"))).arg(format!("-s3.key.file={}", path("key.pem")));
-        command.args(["-s3.autoCreateBucket=false", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
-        command.args(["-master.volumeSizeLimitMB=64", "-volume.max=64"]);
-        command.arg(format!("-dir={}", path("data"))).arg(format!("-s3.config={}", path("s3.json")));
-        command.arg(format!("-filer.localSocket={}", path("filer"))).arg(format!("-s3.localSocket={}", path("s3")));
-        let names =
-            ["master", "volume", "filer", "s3"].map(|name| [format!("{name}.port"), format!("{name}.port.grpc")]);
-        command.args(names.concat().iter().zip(&ports).map(|(name, port)| format!("-{name}={port}")));
-        command.current_dir(folder.path()).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        let process = Mutex::new(command.spawn().unwrap());
-        let (endpoint, filer) = (format!("https://127.0.0.1:{}", ports[6]), format!("http://127.0.0.1:{}", ports[4]));
-        let grpc_ports = ports.iter().skip(1).step_by(2).copied().collect();
-        let store = Self { process, grpc_ports, folder, endpoint, filer, ca_pem, network: Network::start().unwrap() };
-        let began = Instant::now();
-        while store.admin("wait", Ask::new(Method::PUT, "", &[])).is_err() {
-            let said = || std::fs::read_to_string(store.folder.path().join("log")).unwrap_or_default();
-            assert!(began.elapsed() < START_LIMIT, "the store is not ready: {}", said());
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        let (folder, (ca_pem, key_pem)) = (TempDir::new().unwrap(), certificate());
+        let tls = Some((ca_pem.as_slice(), key_pem.as_slice()));
+        let identities = [&gateway(), &renewer()];
+        let rig = rig::Store::new(program, folder.path(), Ipv4Addr::LOCALHOST, identities, &BUCKETS, tls);
+        let (mut rig, began) = (rig.unwrap(), Instant::now());
+        rig.start().unwrap();
         println!("  the store is ready after {:?}", began.elapsed());
-        store
+        Self { endpoint: rig.endpoint(), rig, _folder: folder, ca_pem, network: Network::start().unwrap() }
+    }
+
+    fn hand(&self, bucket: &str) -> rig::Hand {
+        self.rig.hand(bucket, &renewer()).unwrap()
     }
 
     fn client(&self, bucket: &str, who: &Credentials) -> Client {
@@ -121,26 +67,18 @@ impl Store {
         self.ask(bucket, &renewer(), ask)
     }
 
-    fn configure(&self, bucket: &str, what: &str, xml: String) {
-        let query = [(what, "")];
-        let mut ask = Ask::new(Method::PUT, "", &query);
-        ask.body = xml.into();
-        self.admin(bucket, ask).unwrap();
-    }
-
     fn bucket(&self, bucket: &str) {
-        self.admin(bucket, Ask::new(Method::PUT, "", &[])).unwrap();
+        self.hand(bucket).make_bucket().unwrap();
     }
 
     fn versioned(&self, bucket: &str) {
         self.bucket(bucket);
-        self.configure(bucket, "versioning", super::fake::GOOD.versioning.into());
+        self.hand(bucket).set_versioning("Enabled").unwrap();
     }
 
     fn locked(&self, bucket: &str, mode: &str, days: u32) {
         self.versioned(bucket);
-        let lock = super::fake::GOOD.lock.replace("COMPLIANCE", mode).replace("30", &days.to_string());
-        self.configure(bucket, "object-lock", lock);
+        self.hand(bucket).set_lock(mode, days).unwrap();
     }
 
     fn config(&self, bucket: &str, prefix: &str) -> BucketConfig {
@@ -310,6 +248,8 @@ fn nothing_is_deleted(store: &Arc<Store>) {
     assert_eq!(location.get(&name("hidden"), None).unwrap(), None);
     let report = location.renew(&renewer(), SystemClock.now().plus_ms(40 * 86_400_000)).unwrap();
     assert_eq!((report.hidden, report.overwritten, report.failed), (2, 2, 0), "a renewal shows it");
+    let census = crate::Census { objects: 5, hidden: 2, overwritten: 2, strangers: 0 };
+    assert_eq!(location.census().unwrap(), census, "and the gateway's own count");
     // What was put is there.
     let first = location.first_versions();
     for text in ["over", "hidden", "both", "well"] {
@@ -347,6 +287,14 @@ fn renewing(store: &Arc<Store>) {
     let kept = until(&renewer());
     assert!((in_days(89)..in_days(91)).contains(&kept), "{kept}");
     assert_eq!(until(&gateway()), kept);
+    // On a machine that has the renewer's credentials alone.
+    let config = BucketConfig { credentials: renewer(), ..store.config("centre", "renew") };
+    let apart = |gateway: &str| {
+        let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
+        crate::renew(&config, gateway, in_days(90), store.network.clone(), clock, entropy)
+    };
+    assert_eq!(apart("GATEWAY").unwrap().skipped, 21);
+    assert!(matches!(apart("RENEWER"), Err(LocationError::Refused { .. })), "who writes does not renew");
     // Somebody without the right extends nothing, and each failure is counted.
     let other = credentials("GATEWAY", "gateway-secret");
     assert!(location.renew(&other, in_days(100)).is_err());
@@ -380,9 +328,7 @@ fn the_open_filer(store: &Arc<Store>) {
     let (location, _) = store.open("centre", "filer").unwrap();
     put(&location, "shard", b"a shard").unwrap();
     let key = location.key(&name("shard"));
-    let url = format!("{}/buckets/centre/{key}.versions/?recursive=true", store.filer);
-    let deleted = store.network.wait(async { reqwest::Client::new().delete(url).send().await.unwrap() });
-    assert_eq!(deleted.status().as_u16(), 204);
+    rig::delete_by_filer(&store.network, store.rig.filer(), &format!("centre/{key}.versions/")).unwrap();
     assert_eq!(location.get(&name("shard"), None).unwrap(), None);
     assert_eq!(store.versions("centre", "filer/o/"), [], "nothing is left of a locked object");
 }

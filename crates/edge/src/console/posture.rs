@@ -46,12 +46,28 @@ pub struct ServerRow {
     pub alarms: String,
 }
 
+/// One bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketRow {
+    pub name: String,
+    pub grade: Grade,
+    pub shards: String,
+    /// Of what a bucket has to have.
+    pub lacks: String,
+    /// When it was probed last.
+    pub probed: String,
+    pub retention: String,
+    /// Objects that somebody hid or wrote over.
+    pub tampered: String,
+}
+
 /// All of it, as of now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Posture {
     pub as_of: String,
     pub controls: Vec<Control>,
     pub servers: Vec<ServerRow>,
+    pub buckets: Vec<BucketRow>,
 }
 
 /// Who knows how the centre stands.

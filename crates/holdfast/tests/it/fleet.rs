@@ -18,8 +18,8 @@ const SERVERS: usize = 14;
 const JSON: &str = "Content-Type: application/fhir+json\r\n";
 
 /// The holders' processes; they go with the test.
-struct Fleet {
-    site: Site,
+pub(crate) struct Fleet {
+    pub(crate) site: Site,
     addresses: Vec<String>,
     processes: Mutex<Vec<Option<Child>>>,
 }
@@ -27,29 +27,35 @@ struct Fleet {
 impl Fleet {
     /// Planned, each holder initialised and running, the centre founded.
     fn found() -> Self {
-        let site = Site::new();
-        // At an address of its own in the loopback network: at 127.0.0.1 another fleet may take a port first.
-        let [a, b, c, ..] = OsEntropy.id();
-        let own = Ipv4Addr::new(127, a, b, c.clamp(2, 254));
-        let free: Vec<TcpListener> = (0..SERVERS).map(|_| TcpListener::bind((own, 0)).unwrap()).collect();
-        let addresses: Vec<String> = free.iter().map(|one| one.local_addr().unwrap().to_string()).collect();
-        drop(free);
-        let plan = site.path("plan");
-        let arguments =
-            ["centre", "plan", "--name", "Test centre", "--addresses", &addresses.join(","), "--out", &plan];
-        site.done(&arguments);
-        let fleet = Self { site, addresses, processes: Mutex::new((0..SERVERS).map(|_| None).collect()) };
-        for at in 0..SERVERS {
-            fleet.site.done(&["holder", "init", "--dir", &fleet.folder(at).display().to_string()]);
-            fleet.start(at);
-        }
-        fleet.wait_for_all();
-        let said = fleet.site.done(&["init", "--plan", &plan]);
+        let fleet = Self::planned(SERVERS, &[]);
+        let said = fleet.site.done(&["init", "--plan", &fleet.site.path("plan")]);
         assert!(said.out.contains("any 11 may be lost"), "{}", said.out);
         fleet
     }
 
-    fn folder(&self, at: usize) -> PathBuf {
+    /// Planned, each holder initialised and running.
+    pub(crate) fn planned(servers: usize, more: &[&str]) -> Self {
+        let site = Site::new();
+        // At an address of its own in the loopback network: at 127.0.0.1 another fleet may take a port first.
+        let [a, b, c, ..] = OsEntropy.id();
+        let own = Ipv4Addr::new(127, a, b, c.clamp(2, 254));
+        let free: Vec<TcpListener> = (0..servers).map(|_| TcpListener::bind((own, 0)).unwrap()).collect();
+        let addresses: Vec<String> = free.iter().map(|one| one.local_addr().unwrap().to_string()).collect();
+        drop(free);
+        let plan = site.path("plan");
+        let (joined, count) = (addresses.join(","), servers.to_string());
+        let arguments = ["centre", "plan", "--servers", &count, "--name", "Test centre", "--addresses", &joined];
+        site.done(&[&arguments[..], &["--out", &plan], more].concat());
+        let fleet = Self { site, addresses, processes: Mutex::new((0..servers).map(|_| None).collect()) };
+        for at in 0..servers {
+            fleet.site.done(&["holder", "init", "--dir", &fleet.folder(at).display().to_string()]);
+            fleet.start(at);
+        }
+        fleet.wait_for_all();
+        fleet
+    }
+
+    pub(crate) fn folder(&self, at: usize) -> PathBuf {
         self.site.0.path().join("plan").join(format!("server-{:02}", at + 1))
     }
 
@@ -66,7 +72,7 @@ impl Fleet {
         self.processes.lock().unwrap()[at] = Some(process);
     }
 
-    fn kill(&self, at: usize) {
+    pub(crate) fn kill(&self, at: usize) {
         if let Some(mut process) = self.processes.lock().unwrap()[at].take() {
             process.kill().unwrap();
             process.wait().unwrap();
@@ -90,7 +96,7 @@ impl Fleet {
         }
     }
 
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let officer = self.site.path("plan/officer-MOVE-OFFLINE/officer.key");
         let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json", "--officer-key", &officer];
         let said = self.site.done(&new).json();
@@ -100,7 +106,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        for at in 0..SERVERS {
+        for at in 0..self.addresses.len() {
             self.kill(at);
         }
     }
@@ -114,7 +120,7 @@ fn patient(number: usize) -> String {
 }
 
 /// Keeps one patient; her address where it was acknowledged.
-fn keep(server: &Server, token: &str, number: usize) -> Option<String> {
+pub(crate) fn keep(server: &Server, token: &str, number: usize) -> Option<String> {
     let headers = format!("{JSON}{token}");
     let (status, _, body) =
         exchange("POST", server.ready["http"].as_str().unwrap(), "/fhir/Patient", &headers, &patient(number));
@@ -125,7 +131,7 @@ fn keep(server: &Server, token: &str, number: usize) -> Option<String> {
     Some(format!("/fhir/Patient/{}", kept["id"].as_str().unwrap()))
 }
 
-fn is_there(server: &Server, token: &str, address: &str, number: usize) -> bool {
+pub(crate) fn is_there(server: &Server, token: &str, address: &str, number: usize) -> bool {
     let (status, _, body) = get(server.ready["http"].as_str().unwrap(), address, token);
     status == 200 && body.contains(&format!("\"F-{number}\"")) && body.contains(&format!("-{:02}\"", number % 28 + 1))
 }
