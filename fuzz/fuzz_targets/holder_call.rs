@@ -38,6 +38,7 @@ static NODE: LazyLock<(tempfile::TempDir, Node)> = LazyLock::new(|| {
         officer: "07".repeat(32),
         gateways: vec!["09".repeat(32)],
         join_code: "01".repeat(32),
+        key_epoch: keys::FIRST_EPOCH,
         keys: Keys { needed: 1, holders: 1 },
         shards: Shards { quota_bytes: 1 << 20, reserve_bytes: 0, ..Shards::default() },
         budgets: keys::Budgets::default(),

@@ -159,6 +159,7 @@ impl Fleet {
                 officer: hex(&officer.public()),
                 gateways: vec![gateway.pin().to_string()],
                 join_code: hex(&[5; 32]),
+                key_epoch: keys::FIRST_EPOCH,
                 keys: holder::Keys { needed: 3, holders: N },
                 shards: Shards::default(),
                 budgets: Budgets {

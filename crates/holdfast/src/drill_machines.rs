@@ -76,8 +76,7 @@ pub fn found(
     let network = Network::start().map_err(|e| failed("the network", e))?;
     let processes = (0..servers).map(|_| Mutex::new(State::Stopped)).collect();
     let gateway = data.join("gateway");
-    let keys_needed = usize::from(shape.keys_needed);
-    let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network, keys_needed };
+    let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network };
     (0..servers).try_for_each(|server| fleet.start(server))?;
     let (custodians, recipients): (Vec<_>, Vec<_>) = (0..CUSTODIANS).map(|_| keys::new_identity()).unzip();
     plan::found(&folder, &data, recipients, CUSTODIANS_NEEDED, &OsEntropy)?;

@@ -68,7 +68,8 @@ impl Vault {
     /// from `start` on. For drills, and nothing else calls it.
     pub fn danger_open(&self, index: u64, person: &str, start: usize) -> Result<(), VaultError> {
         let core = self.core();
-        let (Scope::Patient(patient), Opener::Holders(keyring)) = (core.head(index)?.0.scope(), &core.opener) else {
+        let opener = core.opener();
+        let (Scope::Patient(patient), Opener::Holders(keyring)) = (core.head(index)?.0.scope(), &*opener) else {
             return Err(VaultError::NoPayload { index });
         };
         let record = core.key_record(patient)?;
@@ -103,7 +104,7 @@ impl Vault {
 impl Vault {
     /// Whether a patient's payload opens with whatever there is, the log's word that she is erased left aside: for tests
     /// and drills that ask whether an erasure is final.
-    pub fn danger_open(&self, patient: PatientId, index: u64) -> bool {
+    pub fn danger_opens(&self, patient: PatientId, index: u64) -> bool {
         let core = self.core();
         // Every record that was ever dealt to her, the newest and those before.
         let mut records = Vec::new();

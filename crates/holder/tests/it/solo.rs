@@ -84,13 +84,14 @@ impl Solo {
             officer: hex(&officer.public()),
             gateways: vec![gateway.pin().to_string()],
             join_code: hex(&JOIN_CODE),
+            key_epoch: keys::FIRST_EPOCH,
             keys: Keys { needed: 1, holders: 1 },
             shards: Shards { reserve_bytes: 0, ..Shards::default() },
             budgets,
         };
         config.save(&folder).unwrap();
         Node::init(&folder, &OsEntropy).unwrap();
-        let key = LocalHolder::look(&folder.join("holder")).unwrap();
+        let key = LocalHolder::look(&folder.join("holder")).unwrap().remove(0);
         let (_, recipient) = new_identity();
         let (_, recovery) = CustodianPackage::establish(1, &[recipient], &OsEntropy).unwrap();
         let (dealer, batch) = Dealer::new(&[key.clone()], &recovery, 1, FIRST_EPOCH, &OsEntropy).unwrap();

@@ -34,6 +34,7 @@ impl Server {
             officer: hex(&[7; 32]),
             gateways: vec![gateway.pin().to_string()],
             join_code: hex(&JOIN_CODE),
+            key_epoch: keys::FIRST_EPOCH,
             keys: holder::Keys { needed: 12, holders: 14 },
             shards,
             budgets: keys::Budgets::default(),
