@@ -85,6 +85,7 @@ pub enum Act {
         secrets: Vec<String>,
     },
     KeysEpoch,
+    VaultKeyRotate,
     /// Everything of a turn but its end: the answer's JSON holds what the officer has to sign.
     KeysTurn,
     /// `turn` and the officer's signature over it, in base64; the latter empty where the holders are folders.
@@ -199,6 +200,10 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
         Act::KeysEpoch => {
             let _permit = administrative(guard::Act::ManageAccess)?;
             Ok(renewals::epoch(centre))
+        }
+        Act::VaultKeyRotate => {
+            let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
+            renewals::rotate_vault_key(centre)
         }
         Act::KeysTurn => {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;

@@ -34,6 +34,17 @@ pub fn epoch(centre: &Centre) -> Answer {
     Answer::done(format!("key epoch {epoch}, {needed} of {holders} holders open a key"), json)
 }
 
+/// What is written from now on is sealed under another of the vault's keys.
+pub fn rotate_vault_key(centre: &Centre) -> Result<Answer, Fault> {
+    let number = centre.chart().vault().rotate_vault_key()?;
+    let text = format!(
+        "what is written from now on is sealed under vault key {number}
+  what was written before stays under the key before it: who \
+         has that key and three servers reads from those segments who was treated when, and no payload"
+    );
+    Ok(Answer::done(text, json!({ "vault_key": number })))
+}
+
 /// A turn but for its end: new keys, a record that names them, every share sealed again and confirmed.
 pub fn turn(centre: &Centre) -> Result<Answer, Fault> {
     let vault = centre.chart().vault();
@@ -165,11 +176,21 @@ pub enum Keys {
         #[command(flatten)]
         output: Output,
     },
+    /// Have another of the vault's keys seal what is written from now on: after a thief may have seen the gateway's memory.
+    RotateVault {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
 }
 
 impl Keys {
     pub fn run(self) -> Result<u8, Fault> {
-        let Self::Turn { officer_key, data, output } = self;
+        let (officer_key, data, output) = match self {
+            Self::RotateVault { data, output } => return commands::act(&data, output, Act::VaultKeyRotate),
+            Self::Turn { officer_key, data, output } => (officer_key, data, output),
+        };
         let officer = officer_key.as_deref().map(plan::officer_key).transpose()?;
         let begun = control::perform(&data.data, Act::KeysTurn)?;
         let text = |field: &str| begun.json.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();

@@ -162,7 +162,8 @@ impl Centre {
         &self,
         open: impl Fn(&KeyRecord, &Batch) -> Result<Arc<DataKey>, VaultError>,
     ) -> Result<Secrets, VaultError> {
-        let secrets = Secrets::open(self.vkey.name(), |subject| {
+        let subjects: Vec<Id16> = self.secrets.iter().map(|record| record.subject).collect();
+        let secrets = Secrets::open(self.vkey.name(), Secrets::vault_keys_among(&subjects), |subject| {
             let record = self.secrets.iter().find(|record| record.subject == subject).ok_or(VaultError::KeyRecord)?;
             open(record, &self.batch)
         })?;

@@ -171,6 +171,10 @@ impl Core {
         self.opener.get()
     }
 
+    pub(crate) fn centre_changed(&self, centre: Centre) {
+        self.centre.set(centre);
+    }
+
     /// Others hold the keys from now on.
     pub(crate) fn adopt(&self, centre: Centre, opener: Opener) {
         self.centre.set(centre);
@@ -192,8 +196,9 @@ impl Core {
 
     pub(crate) fn unseal(&self, segment: u64, header: &Header, sealed: Vec<u8>) -> Result<Opened, VaultError> {
         let binding = seal::segment_binding(self.shelf.vault, segment, header.term);
-        let plain = seal::open_whole(self.secrets.vault.bytes(), &header.salt, &binding, sealed)?;
         let wrong = |what| VaultError::Segment { segment, what };
+        let key = self.secrets.vault.of(header.vault_key()).ok_or_else(|| wrong("the vault's key that it names"))?;
+        let plain = seal::open_whole(key.bytes(), &header.salt, &binding, sealed)?;
         let opened = Opened::new(plain.ok_or_else(|| wrong("it does not open"))?)?;
         let leaves = opened.heads.iter().map(|head| Digest::from(leaf_hash(head)));
         if !leaves.eq(header.leaves.iter().copied()) {
@@ -414,8 +419,13 @@ impl Core {
             return Ok(());
         }
         let root = lock(&self.tree).root_at(keymap.watermark)?;
-        let key = self.secrets.vault.bytes();
-        gateway.remember_keymap(&keymap.to_snapshot(self.shelf.vault, key, root, &*self.entropy)?)
+        let (_, key) = self.vault_key()?;
+        gateway.remember_keymap(&keymap.to_snapshot(self.shelf.vault, key.bytes(), root, &*self.entropy)?)
+    }
+
+    /// The key that seals now, and its number.
+    pub(crate) fn vault_key(&self) -> Result<(u16, Arc<DataKey>), VaultError> {
+        self.secrets.vault.newest().ok_or(VaultError::KeyRecord)
     }
 
     pub(crate) fn data_key(&self, scope: Scope, person: &str, purpose: &str) -> Result<Arc<DataKey>, VaultError> {

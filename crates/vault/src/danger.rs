@@ -102,6 +102,25 @@ impl Vault {
 }
 
 impl Vault {
+    /// Which of the vault's keys open each segment with entries, the oldest segment first: for tests and drills that ask
+    /// whether a rotation shuts out who has the key before.
+    pub fn danger_openings(&self) -> Result<Vec<Vec<u16>>, VaultError> {
+        let core = self.core();
+        let mut out = Vec::new();
+        for segment in 0..core.catalogue.segments() {
+            let Some(located) = core.catalogue.get(segment).filter(|located| located.count > 0) else { continue };
+            let (header, sealed) = core.shelf.read(segment, &located)?;
+            let binding = seal::segment_binding(core.shelf.vault, segment, header.term);
+            let opens =
+                |key: &[u8; 32]| matches!(seal::open_whole(key, &header.salt, &binding, sealed.clone()), Ok(Some(_)));
+            let held = core.secrets.vault.newest_first();
+            out.push(
+                (1..).zip(held.iter().rev()).filter(|(_, key)| opens(key.bytes())).map(|(number, _)| number).collect(),
+            );
+        }
+        Ok(out)
+    }
+
     /// Whether a patient's payload opens with whatever there is, the log's word that she is erased left aside: for tests
     /// and drills that ask whether an erasure is final.
     pub fn danger_opens(&self, patient: PatientId, index: u64) -> bool {

@@ -59,6 +59,8 @@ pub enum VaultError {
     Generations { max: u32 },
     #[error("the vault is open for reading only")]
     ReadOnly,
+    #[error("the vault's key was rotated {max} times, the most that is kept")]
+    VaultKeys { max: u16 },
     #[error("the vault is closed")]
     Closed,
     #[error("{found} bytes of notes wait to be written, the maximum is {max}")]
@@ -138,6 +140,7 @@ impl Explain for VaultError {
             | Self::NotDurable { .. }
             | Self::NotEnoughLocations { .. }
             | Self::Generations { .. }
+            | Self::VaultKeys { .. }
             | Self::ReadOnly
             | Self::Closed
             | Self::NotesFull { .. }
@@ -184,6 +187,7 @@ impl Explain for VaultError {
             Self::NotDurable { .. } => "vault.not-durable",
             Self::NotEnoughLocations { .. } => "vault.not-enough-locations",
             Self::Generations { .. } => "vault.generations",
+            Self::VaultKeys { .. } => "vault.keys-used-up",
             Self::ReadOnly => "vault.read-only",
             Self::Closed => "vault.closed",
             Self::NotesFull { .. } => "vault.notes-full",

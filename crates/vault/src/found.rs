@@ -102,7 +102,7 @@ impl Drafting {
         let key_epoch = holders.first().map_or(0, HolderPublicKey::epoch);
         let recovery = self.custodians.public_key();
         let (dealer, batch) = Dealer::new(&holders, &recovery, self.t, key_epoch, entropy)?;
-        let deal = |(subject, key): (Id16, &DataKey)| dealer.deal(subject, key, entropy);
+        let deal = |(subject, key): (Id16, Arc<DataKey>)| dealer.deal(subject, &key, entropy);
         let records = secrets.all().into_iter().map(deal).collect::<Result<_, _>>()?;
         let draft = Draft {
             vault: self.vault,

@@ -12,6 +12,7 @@ use crate::error::VaultError;
 use crate::hash::hash;
 use crate::location::Name;
 use crate::seal::{SALT_BYTES, TAG_BYTES};
+use crate::secrets::VAULT_KEYS_MAX;
 use crate::shape::{SHARD_BYTES_MAX, Shape};
 use kit::format::{self, FormatError, Version, within};
 
@@ -85,6 +86,9 @@ pub(crate) struct Header {
     /// The newest signed checkpoint, a C2SP signed note; empty before the first.
     #[n(13)]
     pub(crate) checkpoint: ByteVec,
+    /// Which of the vault's keys it is sealed under, where that isn't the first.
+    #[n(14)]
+    pub(crate) vault_key: Option<u16>,
 }
 
 impl Header {
@@ -108,6 +112,8 @@ impl Header {
         check("the number of entries", header.leaves.len(), 0, SEGMENT_ENTRIES_MAX)?;
         check("the number of acknowledgements", header.acknowledged.len(), 0, ACKNOWLEDGED_MAX as usize)?;
         check("the checkpoint's length", header.checkpoint.len(), 0, ledger::NOTE_BYTES_MAX)?;
+        let vault_key = usize::from(header.vault_key.unwrap_or(2));
+        check("the vault's key", vault_key, 2, VAULT_KEYS_MAX.into())?;
         if header.previous.is_some() != (header.number > 0) {
             return Err(FormatError::Invalid { place: Self::PLACE, what: "the segment before" });
         }
@@ -115,6 +121,11 @@ impl Header {
             return Err(FormatError::Invalid { place: Self::PLACE, what: "the first entry's number" });
         }
         Ok(header)
+    }
+
+    /// Which of the vault's keys it is sealed under, from 1.
+    pub(crate) fn vault_key(&self) -> u16 {
+        self.vault_key.unwrap_or(1)
     }
 
     pub(crate) fn signed_bytes(header: &[u8]) -> Vec<u8> {
@@ -217,11 +228,12 @@ mod tests {
             prop::collection::vec(digest(), 0..20),
             prop::collection::vec(acknowledged, 0..5),
             prop::collection::vec(any::<u8>(), 0..300),
+            prop::option::of(2..=VAULT_KEYS_MAX),
         );
         let place = (any::<[u8; 16]>(), any::<u64>(), any::<u64>(), any::<u64>(), digest(), any::<[u8; 32]>());
         (place, shape, log).prop_map(|((vault, number, term, before, hash, salt), shape, log)| {
             let (k, n, body_len, shards) = shape;
-            let (first, leaves, acknowledged, checkpoint) = log;
+            let (first, leaves, acknowledged, checkpoint, vault_key) = log;
             Header {
                 version: Version,
                 vault: Id16(vault),
@@ -237,6 +249,7 @@ mod tests {
                 leaves,
                 acknowledged,
                 checkpoint: checkpoint.into(),
+                vault_key,
             }
         })
     }

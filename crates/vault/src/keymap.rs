@@ -17,6 +17,8 @@ pub(crate) const ERASED: &str = "vault.erased";
 pub(crate) const ADOPTED: &str = "vault.adopted";
 /// Every holder has destroyed the key of the epoch before.
 pub(crate) const TURNED: &str = "vault.turned";
+/// From about here on segments are sealed under another of the vault's keys.
+pub(crate) const ROTATED: &str = "vault.rotated";
 
 /// Some ten million patients.
 const SNAPSHOT_BYTES_MAX: usize = 512 * 1024 * 1024;

@@ -320,7 +320,7 @@ impl Notes {
         let mut salt = [0; SALT_BYTES];
         self.core.entropy.fill(&mut salt);
         let vault = self.core.shelf.vault;
-        let sealer = Counted::new(self.core.secrets.vault.bytes(), &salt, binding(vault))?;
+        let sealer = Counted::new(self.core.vault_key()?.1.bytes(), &salt, binding(vault))?;
         let head = [MAGIC.as_slice(), &vault.0, &salt].concat();
         let write = || {
             let mut options = File::options();
@@ -454,6 +454,9 @@ struct ReadFile {
     damaged: u64,
 }
 
+/// Notes that are tried with a key before another one is: the first may be damaged.
+const NOTES_TRIED_MAX: u32 = 8;
+
 /// Notes are read up to the end. Ones that don't open are damage where a later one does, and a torn tail otherwise.
 fn read_file(core: &Core, path: &Path) -> Result<ReadFile, VaultError> {
     let mut bytes = Vec::new();
@@ -470,7 +473,7 @@ fn read_file(core: &Core, path: &Path) -> Result<ReadFile, VaultError> {
         found.torn_bytes = if whole { 0 } else { bytes.len() as u64 };
         return Ok(found);
     };
-    let sealer = Counted::new(core.secrets.vault.bytes(), salt, binding(vault))?;
+    let sealer = sealer_of(core, salt, rest)?;
     let mut unread = 0;
     for number in 0.. {
         let Some((len, behind)) = rest.split_first_chunk::<4>() else { break };
@@ -491,6 +494,28 @@ fn read_file(core: &Core, path: &Path) -> Result<ReadFile, VaultError> {
     }
     found.torn_bytes += rest.len() as u64;
     Ok(found)
+}
+
+/// The newest of the vault's keys that opens the first note, or one behind it; where none does, the newest.
+fn sealer_of(core: &Core, salt: &[u8; SALT_BYTES], notes: &[u8]) -> Result<Counted, VaultError> {
+    let opens = |sealer: &Counted| {
+        let mut rest = notes;
+        (0..NOTES_TRIED_MAX).any(|number| {
+            let Some((len, behind)) = rest.split_first_chunk::<4>() else { return false };
+            let Some((sealed, behind)) = behind.split_at_checked(u32::from_be_bytes(*len) as usize) else {
+                return false;
+            };
+            rest = behind;
+            sealer.open(number, sealed.to_vec()).is_some()
+        })
+    };
+    for key in core.secrets.vault.newest_first() {
+        let sealer = Counted::new(key.bytes(), salt, binding(core.shelf.vault))?;
+        if opens(&sealer) {
+            return Ok(sealer);
+        }
+    }
+    Counted::new(core.vault_key()?.1.bytes(), salt, binding(core.shelf.vault))
 }
 
 /// What of the ledger the notes are compared with.

@@ -151,7 +151,10 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, centre: Centre, recorded:
     let vault = record.vault;
     let root_at = |size| tree.root_at(size).ok();
     let snapshot = gateway.as_ref().and_then(Gateway::keymap);
-    let snapshot = snapshot.map(|bytes| Keymap::from_snapshot(&bytes, vault, secrets.vault.bytes(), root_at));
+    // Of a key before it is of no use: it is made anew from the log.
+    let newest = secrets.vault.newest().map(|(_, key)| key);
+    let snapshot = snapshot.zip(newest);
+    let snapshot = snapshot.map(|(bytes, key)| Keymap::from_snapshot(&bytes, vault, key.bytes(), root_at));
     let keymap = snapshot.transpose()?.flatten();
     opened.keymap_remembered = keymap.is_some();
 

@@ -15,20 +15,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use keys::{
-    Batch, CustodianPackage, Holder, HolderError, HolderPublicKey, KeyRecord, KeysError, RESEALED_AT_ONCE, Resealed,
-    Turn, TurnOrder, turned_batch, turned_record,
+    Batch, CustodianPackage, DataKey, Holder, HolderError, HolderPublicKey, KeyRecord, KeysError, RESEALED_AT_ONCE,
+    Resealed, Turn, TurnOrder, turned_batch, turned_record,
 };
 use kit::format::Version;
 use kit::{Id16, OperationId, PatientId};
 
-use crate::centre;
+use crate::centre::{self, Centre};
 use crate::commit::capacity;
 use crate::core::lock;
 use crate::error::VaultError;
 use crate::found::Drafting;
-use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, TURNED};
+use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, ROTATED, TURNED};
 use crate::mend::heal_centre;
 use crate::parcel::Scope;
+use crate::secrets::VAULT_KEYS_MAX;
+use crate::shelf::Slot;
 use crate::vault::Vault;
 
 /// How long registrations that began before a change may take to end.
@@ -88,17 +90,7 @@ impl Vault {
             let (vault, shape, t, locations) = (record.vault, record.shape, record.t, record.locations.clone());
             let draft = Drafting { vault, shape, t, locations, holders: public, custodians };
             let centre = draft.sign(&core.secrets, Some(&before), &*core.clock, &*core.entropy)?;
-            let put = |slot: &&crate::shelf::Slot| {
-                let state = slot.state();
-                let may = !state.down && !state.bare;
-                drop(state);
-                may && heal_centre(slot, &centre).unwrap_or(false)
-            };
-            let durable = core.shelf.slots.iter().filter(put).count();
-            let floor = core.shelf.shape.floor();
-            if durable < floor {
-                return Err(VaultError::NotDurable { durable, floor });
-            }
+            self.put_record(&centre)?;
             centre
         };
         let (epoch, keys) = (centre.record.epoch, centre.batch.epoch);
@@ -217,6 +209,46 @@ impl Vault {
     /// The key epoch that has begun, and that not all holders have ended the one before of.
     pub fn turning(&self) -> Option<u32> {
         self.core().keymap().turning
+    }
+
+    /// Another key of the vault's seals what is written from now on: heads of entries, and notes. What was written stays under
+    /// the key before, which is kept. Gives its number.
+    pub fn rotate_vault_key(&self) -> Result<u16, VaultError> {
+        let writer = self.writer()?;
+        let _one = lock(&writer.renewing);
+        let core = self.core();
+        let number = core.vault_key()?.0.saturating_add(1);
+        if number > VAULT_KEYS_MAX {
+            return Err(VaultError::VaultKeys { max: VAULT_KEYS_MAX });
+        }
+        let key = Arc::new(DataKey::random(&*core.entropy));
+        let (before, secrets) = (core.centre(), core.secrets.with_vault_key(&key)?);
+        let record = &before.record;
+        let (vault, shape, t, locations) = (record.vault, record.shape, record.t, record.locations.clone());
+        let (holders, custodians) = (before.holders.clone(), before.custodians.clone());
+        let draft = Drafting { vault, shape, t, locations, holders, custodians };
+        let centre = draft.sign(&secrets, Some(&before), &*core.clock, &*core.entropy)?;
+        // Whoever opens this centre has to find the key before anything is sealed under it.
+        self.put_record(&centre)?;
+        core.centre_changed(centre);
+        core.secrets.vault.add(key);
+        let meta = u32::from(number).to_be_bytes().to_vec();
+        self.submit(vec![self.bare(ROTATED, Scope::Centre, self.operation(), None, meta)])?;
+        self.flush_notes()?;
+        Ok(number)
+    }
+
+    /// Puts a record at every location that is there, and on the floor at least.
+    fn put_record(&self, centre: &Centre) -> Result<(), VaultError> {
+        let shelf = &self.core().shelf;
+        let put = |slot: &&Slot| {
+            let state = slot.state();
+            let may = !state.down && !state.bare;
+            drop(state);
+            may && heal_centre(slot, centre).unwrap_or(false)
+        };
+        let (durable, floor) = (shelf.slots.iter().filter(put).count(), shelf.shape.floor());
+        if durable < floor { Err(VaultError::NotDurable { durable, floor }) } else { Ok(()) }
     }
 
     fn operation(&self) -> OperationId {

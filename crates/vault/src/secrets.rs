@@ -1,7 +1,7 @@
 //! The centre's own secrets: opened once at start, by the holders or by the custodians, and on no disk.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use keys::{
@@ -20,9 +20,48 @@ const INDEX_KEY: Id16 = Id16(*b"system index key");
 const CENTRE_KEY: Id16 = Id16(*b"system data key ");
 const LOG_SEED: Id16 = Id16(*b"system log seed ");
 
+/// The vault's keys, the founding one first. A rotation adds one; what was sealed before stays under the one before.
+pub(crate) struct VaultKeys(RwLock<Vec<Arc<DataKey>>>);
+
+impl VaultKeys {
+    fn held(&self) -> Vec<Arc<DataKey>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// All, the newest first: whatever doesn't say under which it was sealed.
+    pub(crate) fn newest_first(&self) -> Vec<Arc<DataKey>> {
+        self.held().into_iter().rev().collect()
+    }
+
+    /// The newest, and its number, from 1.
+    pub(crate) fn newest(&self) -> Option<(u16, Arc<DataKey>)> {
+        let held = self.held();
+        Some((u16::try_from(held.len()).ok()?, held.last().cloned()?))
+    }
+
+    pub(crate) fn of(&self, number: u16) -> Option<Arc<DataKey>> {
+        self.held().get(usize::from(number).checked_sub(1)?).cloned()
+    }
+
+    /// From now on it seals.
+    pub(crate) fn add(&self, key: Arc<DataKey>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(key);
+    }
+}
+
+/// Rotations of the vault's key in a centre's life.
+pub(crate) const VAULT_KEYS_MAX: u16 = 64;
+
+fn vault_subject(number: u16) -> Id16 {
+    let mut subject = *b"system vault 000";
+    let digits = format!("{number:03}");
+    subject.iter_mut().rev().zip(digits.bytes().rev()).for_each(|(to, from)| *to = from);
+    if number == 1 { VAULT_KEY } else { Id16(subject) }
+}
+
 /// Seals segments and notes, tags the index, seals the centre's own payloads, signs the log.
 pub(crate) struct Secrets {
-    pub(crate) vault: Arc<DataKey>,
+    pub(crate) vault: VaultKeys,
     pub(crate) index: Arc<DataKey>,
     pub(crate) centre: Arc<DataKey>,
     pub(crate) log: LogKey,
@@ -31,17 +70,19 @@ pub(crate) struct Secrets {
 
 impl Secrets {
     pub(crate) fn random(origin: &str, entropy: &dyn Entropy) -> Result<Self, VaultError> {
-        Self::open(origin, |_| Ok(Arc::new(DataKey::random(entropy))))
+        Self::open(origin, 1, |_| Ok(Arc::new(DataKey::random(entropy))))
     }
 
-    /// Each secret as `open` gives it for its subject.
+    /// Each secret as `open` gives it for its subject; of the vault's keys there are so many.
     pub(crate) fn open(
         origin: &str,
+        vault_keys: u16,
         open: impl Fn(Id16) -> Result<Arc<DataKey>, VaultError>,
     ) -> Result<Self, VaultError> {
         let log_seed = open(LOG_SEED)?;
+        let vault = (1..=vault_keys).map(|number| open(vault_subject(number))).collect::<Result<_, _>>()?;
         Ok(Self {
-            vault: open(VAULT_KEY)?,
+            vault: VaultKeys(RwLock::new(vault)),
             index: open(INDEX_KEY)?,
             centre: open(CENTRE_KEY)?,
             log: LogKey::new(origin, &log_seed)?,
@@ -49,9 +90,28 @@ impl Secrets {
         })
     }
 
+    /// As these, with one more key of the vault's.
+    pub(crate) fn with_vault_key(&self, key: &Arc<DataKey>) -> Result<Self, VaultError> {
+        let held = self.vault.held().into_iter().chain([Arc::clone(key)]).collect();
+        Ok(Self {
+            vault: VaultKeys(RwLock::new(held)),
+            index: Arc::clone(&self.index),
+            centre: Arc::clone(&self.centre),
+            log: LogKey::new(self.log.vkey.name(), &self.log_seed)?,
+            log_seed: Arc::clone(&self.log_seed),
+        })
+    }
+
+    /// How many keys of the vault's there are among these subjects.
+    pub(crate) fn vault_keys_among(subjects: &[Id16]) -> u16 {
+        (1..=VAULT_KEYS_MAX).take_while(|number| subjects.contains(&vault_subject(*number))).last().unwrap_or(1)
+    }
+
     /// The secrets with the subjects to deal them under.
-    pub(crate) fn all(&self) -> [(Id16, &DataKey); 4] {
-        [(VAULT_KEY, &self.vault), (INDEX_KEY, &self.index), (CENTRE_KEY, &self.centre), (LOG_SEED, &self.log_seed)]
+    pub(crate) fn all(&self) -> Vec<(Id16, Arc<DataKey>)> {
+        let vault = (1..).zip(self.vault.held()).map(|(number, key)| (vault_subject(number), key));
+        let others = [(INDEX_KEY, &self.index), (CENTRE_KEY, &self.centre), (LOG_SEED, &self.log_seed)];
+        vault.chain(others.map(|(subject, key)| (subject, Arc::clone(key)))).collect()
     }
 }
 

@@ -27,6 +27,8 @@ fn keys_turn_a_holder_is_replaced_and_custodians_are_renewed() {
     assert_eq!(gate(), 0);
     let (status, _, ready) = get(server.ready["operations"].as_str().unwrap(), "/readyz", "");
     assert!(status == 200 && ready.contains("5 of 5 holders answer"), "{ready}");
+    assert_eq!(site.done(&["keys", "rotate-vault", "--json"]).json()["vault_key"], 2);
+    assert_eq!(gate(), 0);
     drop(server);
 
     let holder = site.data().join("servers/server-04/holder");

@@ -489,12 +489,8 @@ impl Committer {
         let mut body = assemble(encoded, pieces, TAG_BYTES + 2 * shape.k());
         let mut salt = [0; SALT_BYTES];
         core.entropy.fill(&mut salt);
-        seal::seal_whole(
-            core.secrets.vault.bytes(),
-            &salt,
-            &seal::segment_binding(core.shelf.vault, number, term),
-            &mut body,
-        )?;
+        let (vault_key, key) = core.vault_key()?;
+        seal::seal_whole(key.bytes(), &salt, &seal::segment_binding(core.shelf.vault, number, term), &mut body)?;
         let body_len = u32::try_from(body.len()).map_err(|_| VaultError::Internal { step: "measuring a segment" })?;
         let shards = self.coder.encode(body)?;
         let narrow = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
@@ -514,6 +510,7 @@ impl Committer {
             leaves: leaves.iter().map(|leaf| Digest::from(*leaf)).collect(),
             acknowledged: std::mem::take(&mut self.acknowledged),
             checkpoint: ByteVec::from(checkpoint),
+            vault_key: (vault_key > 1).then_some(vault_key),
         };
         let bytes = header.to_bytes();
         // What is written has to be what a reader will accept.

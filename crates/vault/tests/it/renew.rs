@@ -247,6 +247,37 @@ fn a_change_that_was_cut_short_is_gone_on_with() {
     all_open(&recovered, &late);
 }
 
+/// Another key of the vault's seals what is written from then on; who has the one before opens nothing of that, and all that
+/// was written opens, after a restart, after a kill with notes on the way, and after a recovery.
+#[test]
+fn the_vaults_key_is_rotated() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let mut kept = keep(&centre, &vault, 3);
+    assert_eq!(vault.rotate_vault_key().unwrap(), 2);
+    kept.extend(keep(&centre, &vault, 3));
+    assert_eq!(vault.rotate_vault_key().unwrap(), 3);
+    kept.extend(keep(&centre, &vault, 1));
+    vault.note(centre.group(vec![], vec![parcel(Scope::Centre, "n", vec![7])])).unwrap();
+    turn(&centre, &vault).unwrap();
+    let openings = vault.danger_openings().unwrap();
+    assert!(openings.iter().all(|by| by.len() == 1), "{openings:?}");
+    assert!(openings.is_sorted() && openings[0] == [1] && *openings.last().unwrap() == [3], "{openings:?}");
+    assert!(openings.contains(&vec![2]));
+    all_open(&vault, &kept);
+    assert!(vault.verify().unwrap().is_clean());
+    drop(vault);
+    let vault = centre.open().unwrap();
+    all_open(&vault, &kept);
+    kept.extend(keep(&centre, &vault, 1));
+    assert_eq!(*vault.danger_openings().unwrap().last().unwrap(), [3]);
+    drop(vault);
+    let (recovery, _) = centre.recovery(&[0, 2, 3, 4], "new");
+    let (vault, _) = vault::recover(recovery).unwrap();
+    all_open(&vault, &kept);
+    assert_eq!(vault.rotate_vault_key().unwrap(), 4);
+}
+
 /// Somebody told holders, past the log, to refuse a living patient: no key is destroyed over that.
 #[test]
 fn who_is_refused_and_not_erased_keeps_the_old_keys() {
