@@ -88,7 +88,7 @@ pub enum Act {
     VaultKeyRotate,
     /// Everything of a turn but its end: the answer's JSON holds what the officer has to sign.
     KeysTurn,
-    /// `turn` and the officer's signature over it, in base64; the latter empty where the holders are folders.
+    /// `turn` and the officer's signature over it, in base64.
     KeysTurned {
         turn: String,
         signature: String,

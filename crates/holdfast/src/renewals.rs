@@ -52,21 +52,28 @@ pub fn turn(centre: &Centre) -> Result<Answer, Fault> {
     vault.adopt(Adoption { public, holders: vault.holders(), custodians: None, is_turn: true })?;
     centre.holders_changed();
     let turn = vault.reseal(&mut |_, _| {})?;
+    if centre.fleet().is_none() {
+        // Nobody's word but the console's is asked for, and what was confirmed goes with this process.
+        return end_turn(centre, TurnOrder { turn, signature: Vec::new() });
+    }
     let text = format!(
         "key epoch {}: every holder has sealed its shares of {} living patients again, and none has destroyed its old key yet",
         turn.epoch, turn.subjects
     );
-    let json = json!({ "turn": encode_file(&turn.to_bytes()), "signs": centre.fleet().is_some(), "epoch": turn.epoch,
-                       "patients": turn.subjects });
+    let json = json!({ "turn": encode_file(&turn.to_bytes()), "epoch": turn.epoch, "patients": turn.subjects });
     Ok(Answer::done(text, json))
 }
 
 /// Its end: the old keys are destroyed.
 pub fn turned(centre: &Centre, turn: &[u8], signature: Vec<u8>) -> Result<Answer, Fault> {
     let turn = Turn::from_bytes(turn).map_err(|e| Fault::new(Blame::Peer, "control.turn", e.to_string()))?;
+    end_turn(centre, TurnOrder { turn, signature })
+}
+
+fn end_turn(centre: &Centre, order: TurnOrder) -> Result<Answer, Fault> {
     let vault = centre.chart().vault();
-    let (epoch, patients) = (turn.epoch, turn.subjects);
-    vault.finish_turn(&TurnOrder { turn, signature })?;
+    let (epoch, patients) = (order.turn.epoch, order.turn.subjects);
+    vault.finish_turn(&order)?;
     centre.holders_changed();
     let erased = vault.health().erased_patients;
     let text = format!(
@@ -193,18 +200,18 @@ impl Keys {
         };
         let officer = officer_key.as_deref().map(plan::officer_key).transpose()?;
         let begun = control::perform(&data.data, Act::KeysTurn)?;
-        let text = |field: &str| begun.json.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let bytes = decode_file(&text("turn"))?;
-        let turn = Turn::from_bytes(&bytes).map_err(|e| Fault::new(Blame::Ours, "control.turn", e.to_string()))?;
-        let signature = match (officer, begun.json.get("signs").and_then(Value::as_bool)) {
-            (Some(officer), _) => holder::sign_turn(&turn, &officer).signature,
-            (None, Some(false)) => Vec::new(),
-            (None, _) => {
-                return Err(usage(format!("{}: the officer has to sign that", begun.text))
-                    .guidance("nothing was destroyed, and all goes on; repeat it with --officer-key FILE"));
-            }
+        let Some(begun_turn) = begun.json.get("turn").and_then(Value::as_str) else {
+            // On folders there is nobody else to ask.
+            return Ok(commands::print(output, &begun));
         };
-        let act = Act::KeysTurned { turn: text("turn"), signature: encode_file(&signature) };
+        let bytes = decode_file(begun_turn)?;
+        let turn = Turn::from_bytes(&bytes).map_err(|e| Fault::new(Blame::Ours, "control.turn", e.to_string()))?;
+        let Some(officer) = officer else {
+            return Err(usage(format!("{}: the officer has to sign that", begun.text))
+                .guidance("nothing was destroyed, and all goes on; repeat it with --officer-key FILE"));
+        };
+        let signature = holder::sign_turn(&turn, &officer).signature;
+        let act = Act::KeysTurned { turn: begun_turn.to_owned(), signature: encode_file(&signature) };
         Ok(commands::print(output, &control::perform(&data.data, act)?))
     }
 }
