@@ -34,8 +34,8 @@ const OPENED: &str = "opened.count";
 const KEY_BYTES_MAX: usize = 64;
 /// Subjects refused: 32 MiB of log and some more of memory.
 const REFUSED_MAX: usize = 1 << 20;
-/// Subjects that a turn of the epoch confirms: 16 bytes of memory each, and some.
-const CONFIRMED_MAX: usize = 1 << 24;
+/// Subjects that a turn of the epoch confirms: some four million patients, at 16 bytes of memory each, and some.
+const CONFIRMED_MAX: usize = 1 << 22;
 /// A person's or a purpose's name in a request. Nothing reads more of them.
 const NAME_BYTES_MAX: usize = 256;
 /// Openings between two fdatasyncs of the count. A killed process loses none of them (the kernel has each); a power
