@@ -97,11 +97,16 @@ impl Fleet {
     }
 
     pub(crate) fn token(&self) -> String {
-        let officer = self.site.path("plan/officer-MOVE-OFFLINE/officer.key");
-        let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json", "--officer-key", &officer];
-        let said = self.site.done(&new).json();
-        format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap())
+        token_of(&self.site)
     }
+}
+
+/// Of somebody whom the officer certified.
+pub(super) fn token_of(site: &Site) -> String {
+    let officer = site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json", "--officer-key", &officer];
+    let said = site.done(&new).json();
+    format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap())
 }
 
 impl Drop for Fleet {
