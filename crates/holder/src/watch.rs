@@ -16,7 +16,7 @@ use kit::{Timestamp, write_private};
 use minicbor::{Decode, Encode};
 
 use crate::call::Link;
-use crate::identity::Identity;
+use crate::identity::{Identity, Pin};
 use crate::node::Node;
 use crate::wire::{self, CLOCK, Member, Message, Status};
 
@@ -37,6 +37,9 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 struct Peers {
     #[n(0)]
     seen: BTreeMap<u8, Status>,
+    /// Whose numbers those are: another machine in a lost one's place begins with its own.
+    #[n(1)]
+    pins: BTreeMap<u8, Pin>,
 }
 
 impl Message for Peers {
@@ -86,6 +89,10 @@ impl Watch {
         for member in members.servers.into_iter().filter(|member| member.number != own) {
             if self.links.contains_key(&member.number) {
                 continue;
+            }
+            let before = self.peers.pins.insert(member.number, member.pin);
+            if before.is_some_and(|before| before != member.pin) {
+                self.peers.seen.remove(&member.number);
             }
             let link = member.address.parse().ok().and_then(|address| {
                 Link::new(address, &self.identity, Some(member.pin), Arc::clone(self.node.clock())).ok()

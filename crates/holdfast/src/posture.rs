@@ -5,7 +5,7 @@ use std::sync::Arc;
 use edge::console::posture::{BucketRow, Control, Grade, Posture, ServerRow, Standing as Stands};
 use holder::wire::Status;
 use kit::{Fault, Timestamp, UtcOffset};
-use vault::LocationHealth;
+use vault::{LocationHealth, Vault};
 
 use crate::buckets::BucketState;
 use crate::centre::{Centre, location_id};
@@ -24,6 +24,7 @@ impl Stands for Shown {
         let controls = vec![
             records(&standing),
             keys(&standing),
+            epoch(centre.chart().vault()),
             witnesses(&standing),
             custodians(&custodians::known(centre)?, centre.chart().vault().custodians(), now),
             independence(&standing),
@@ -82,6 +83,21 @@ fn keys(standing: &Standing) -> Control {
             need.saturating_sub(1)
         ),
     }
+}
+
+/// Whether what the holders could open of erased patients is gone.
+fn epoch(vault: &Vault) -> Control {
+    let epoch = vault.holder_keys().iter().map(|key| key.epoch()).max().unwrap_or(0);
+    let erased = vault.health().erased_patients;
+    let (grade, state) = match vault.turning() {
+        Some(_) => {
+            (Grade::Worn, format!("epoch {epoch} has begun, and the keys of the one before are not destroyed yet"))
+        }
+        None => (Grade::Good, format!("epoch {epoch}")),
+    };
+    let evidence =
+        format!("{erased} patients are erased; those since the last turn (holdfast keys turn) are refused, not gone");
+    Control { what: "Key epoch".into(), grade, state, evidence }
 }
 
 fn witnesses(standing: &Standing) -> Control {

@@ -15,6 +15,8 @@ mod laying_out;
 mod losses;
 #[path = "it/operating.rs"]
 mod operating;
+#[path = "it/partition.rs"]
+mod partition;
 #[path = "it/renewing.rs"]
 mod renewing;
 

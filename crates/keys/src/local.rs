@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use kit::limits::SERVERS_MAX;
 use kit::{Entropy, Id16, OsEntropy};
@@ -32,10 +34,12 @@ const OPENED: &str = "opened.count";
 
 /// 32 bytes of secret, and a few of version, number, epoch and heads.
 const KEY_BYTES_MAX: usize = 64;
+/// How long another process may still hold the folder.
+const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 /// Subjects refused: 32 MiB of log and some more of memory.
 const REFUSED_MAX: usize = 1 << 20;
-/// Subjects that a turn of the epoch confirms: 16 bytes of memory each, and some.
-const CONFIRMED_MAX: usize = 1 << 24;
+/// Subjects that a turn of the epoch confirms: some four million patients, at 16 bytes of memory each, and some.
+const CONFIRMED_MAX: usize = 1 << 22;
 /// A person's or a purpose's name in a request. Nothing reads more of them.
 const NAME_BYTES_MAX: usize = 256;
 /// Openings between two fdatasyncs of the count. A killed process loses none of them (the kernel has each); a power
@@ -415,11 +419,16 @@ pub(crate) fn private_file() -> OpenOptions {
 /// The refusals, opened and locked: two processes would write over each other's lines.
 fn lock(dir: &Path, create: bool) -> Result<File, HolderError> {
     let log = private_file().create(create).open(dir.join(REFUSED)).map_err(storage(REFUSED))?;
-    log.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => HolderError::Locked,
-        TryLockError::Error(source) => HolderError::Storage { file: REFUSED, source },
-    })?;
-    Ok(log)
+    let begun = Instant::now();
+    loop {
+        match log.try_lock() {
+            Ok(()) => return Ok(log),
+            // A process that this one has just started has its open files until it runs its own program.
+            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_PATIENCE / 20),
+            Err(TryLockError::WouldBlock) => return Err(HolderError::Locked),
+            Err(TryLockError::Error(source)) => return Err(HolderError::Storage { file: REFUSED, source }),
+        }
+    }
 }
 
 fn own_encapsulation(next: &EpochKey, batch: Id16, number: u8) -> Result<Vec<u8>, HolderError> {

@@ -97,11 +97,16 @@ impl Fleet {
     }
 
     pub(crate) fn token(&self) -> String {
-        let officer = self.site.path("plan/officer-MOVE-OFFLINE/officer.key");
-        let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json", "--officer-key", &officer];
-        let said = self.site.done(&new).json();
-        format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap())
+        token_of(&self.site)
     }
+}
+
+/// Of somebody whom the officer certified.
+pub(super) fn token_of(site: &Site) -> String {
+    let officer = site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json", "--officer-key", &officer];
+    let said = site.done(&new).json();
+    format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap())
 }
 
 impl Drop for Fleet {
@@ -258,6 +263,12 @@ fn keys_turn_on_machines_and_a_captured_one_is_replaced() {
         thread::sleep(Duration::from_millis(200));
     }
     assert_eq!(fleet.site.done(&turn).json()["epoch"], 3);
+    // The others look at each other every ten seconds: that the new one begins with small numbers is no rollback.
+    thread::sleep(Duration::from_secs(12));
+    for at in [0, 6, 13] {
+        let journal = fs::read_to_string(fleet.folder(at).join("journal.log")).unwrap();
+        assert!(!journal.contains("rolled-back"), "{journal}");
+    }
     // The new one counts: with two others down, a key takes it.
     for at in [0, 1] {
         fleet.kill(at);
