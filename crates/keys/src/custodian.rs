@@ -109,7 +109,8 @@ impl RecoveryKey {
         let binding = Binding::of(record, Seat::of(batch, RECOVERY));
         self.contexts
             .of(&self.private, batch, RECOVERY)
-            .and_then(|context| context.open(&binding, &record.recovery))
+            .zip(binding)
+            .and_then(|(context, binding)| context.open(&binding, &record.recovery))
             .filter(|key| commitment(&record.salt, record.subject, key) == record.commitment)
             .map(DataKey::from_secret)
             .ok_or(KeysError::Recovery)

@@ -1,7 +1,7 @@
 //! The dealer: splits and seals with public keys only, and asks nobody.
 
 use kit::limits::SERVERS_MAX;
-use kit::{Entropy, Id16};
+use kit::{Digest, Entropy, Id16};
 
 use crate::custodian::RecoveryPublicKey;
 use crate::error::KeysError;
@@ -66,11 +66,14 @@ impl Dealer {
         let salt = entropy.id();
         let shares = shamir::split(key.bytes(), self.t, self.n, &mut Random::new(entropy))
             .ok_or(KeysError::Crypto { step: "splitting" })?;
-        let seal = |context: &Context, number, secret: &[u8; 32]| {
+        let seal = |context: &Context, number, secret: &[u8; 32], digest| {
             let seat = Seat { batch: self.batch, epoch: self.epoch, number };
-            let binding = Binding { seat, subject, salt, t: self.t, n: self.n };
+            let binding = Binding { seat, subject, salt, t: self.t, n: self.n, digest };
             context.seal(&binding, secret).map(Into::into).ok_or(KeysError::Crypto { step: "sealing" })
         };
+        let digests: Vec<Digest> =
+            (1..).zip(&shares).map(|(number, share)| share_digest(&salt, number, share)).collect();
+        let commitment = commitment(&salt, subject, key.bytes());
         Ok(KeyRecord {
             version: Version,
             subject,
@@ -79,12 +82,12 @@ impl Dealer {
             n: self.n,
             salt: salt.into(),
             shares: (1..)
-                .zip(self.holders.iter().zip(&shares))
-                .map(|(number, (context, share))| seal(context, number, share))
+                .zip(self.holders.iter().zip(shares.iter().zip(&digests)))
+                .map(|(number, (context, (share, digest)))| seal(context, number, share, *digest))
                 .collect::<Result<_, _>>()?,
-            digests: (1..).zip(&shares).map(|(number, share)| share_digest(&salt, number, share)).collect(),
-            commitment: commitment(&salt, subject, key.bytes()),
-            recovery: seal(&self.recovery, RECOVERY, key.bytes())?,
+            digests,
+            commitment,
+            recovery: seal(&self.recovery, RECOVERY, key.bytes(), commitment)?,
             recovery_batch: None,
         })
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::thread;
@@ -29,6 +29,8 @@ pub const FIRST_EPOCH: u32 = 1;
 const KEY: &str = "holder.key";
 /// The next epoch's, while a turn is under way.
 const KEY_NEXT: &str = "holder.key.next";
+/// The epoch's before, until it is written over.
+const KEY_OLD: &str = "holder.key.old";
 const REFUSED: &str = "refused.log";
 const OPENED: &str = "opened.count";
 
@@ -108,7 +110,7 @@ impl EpochKey {
     /// This holder's own share of a record.
     fn share(&self, number: u8, batch: &Batch, record: &KeyRecord) -> Option<Secret> {
         let place = usize::from(number) - 1;
-        let binding = Binding::of(record, Seat::of(batch, number));
+        let binding = Binding::of(record, Seat::of(batch, number))?;
         let context = self.contexts.of(&self.private, batch, number)?;
         let share = context.open(&binding, record.shares.get(place)?)?;
         // An altered digest must not make this holder look like a liar.
@@ -174,6 +176,10 @@ impl LocalHolder {
             false => None,
         };
         let next = next.map(|(_, next)| Arc::new(next));
+        if next.is_none() {
+            // The turn was ended, and a crash came before the old key was destroyed.
+            destroy_old_key(dir).map_err(storage(KEY_OLD))?;
+        }
         let epochs = RwLock::new(Epochs { now: Arc::new(now), next, confirmed: HashSet::new() });
         let (refused, check) = read_log(&log, number)?;
         let count = private_file().open(dir.join(OPENED)).map_err(storage(OPENED))?;
@@ -305,7 +311,8 @@ impl Holder for LocalHolder {
                     return Ok(None);
                 }
                 let share = old.share(number, from, record).ok_or(HolderError::Sealed { number })?;
-                let sealed = context.seal(&Binding::of(record, Seat::of(to, number)), &share);
+                // Its digest is the share's: that was looked at when it was opened.
+                let sealed = Binding::of(record, Seat::of(to, number)).and_then(|to| context.seal(&to, &share));
                 sealed.map(|sealed| Some(sealed.into())).ok_or(HolderError::Sealed { number })
             })
             .collect()
@@ -338,19 +345,23 @@ impl Holder for LocalHolder {
         let (number, turn) = (self.number, &order.turn);
         let mut epochs = self.epochs.write().unwrap_or_else(PoisonError::into_inner);
         if epochs.now.epoch == turn.epoch {
-            return Ok(());
+            return destroy_old_key(&self.dir).map_err(storage(KEY_OLD));
         }
         let next = epochs.next.clone().filter(|next| next.epoch == turn.epoch);
         let next = next.ok_or(HolderError::NoTurn { number, wanted: turn.epoch })?;
-        if !turn.is_of(epochs.confirmed.iter().copied()) {
+        // Who was erased since she was confirmed may still be in the order, or not any more.
+        let is_refused = |subject: &Id16| self.state().refused.contains(subject);
+        let living = epochs.confirmed.iter().copied().filter(|subject| !is_refused(subject));
+        if !turn.is_of(epochs.confirmed.iter().copied()) && !turn.is_of(living) {
             let found = epochs.confirmed.len() as u64;
             return Err(HolderError::NotConfirmed { number, found, wanted: turn.subjects });
         }
-        destroy_old_key(&self.dir).map_err(storage(KEY))?;
+        put_next_key(&self.dir).map_err(storage(KEY))?;
         epochs.now = next;
         epochs.next = None;
         epochs.confirmed.clear();
-        Ok(())
+        drop(epochs);
+        destroy_old_key(&self.dir).map_err(storage(KEY_OLD))
     }
 
     fn open_share(&self, request: &OpenRequest<'_>) -> Result<Share, HolderError> {
@@ -440,15 +451,33 @@ fn own_encapsulation(next: &EpochKey, batch: Id16, number: u8) -> Result<Vec<u8>
         .ok_or(HolderError::Sealed { number })
 }
 
-/// Puts the next epoch's key in the old one's place, then writes over what the old one's file held. What a file system or
-/// a disk keeps beside that is out of reach here.
-fn destroy_old_key(dir: &Path) -> io::Result<()> {
-    let mut old = private_file().open(dir.join(KEY))?;
+/// Puts the next epoch's key in the place of the one in use, which keeps another name until it is destroyed.
+fn put_next_key(dir: &Path) -> io::Result<()> {
+    match fs::hard_link(dir.join(KEY), dir.join(KEY_OLD)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => File::open(dir)?.sync_all()?,
+    }
     fs::rename(dir.join(KEY_NEXT), dir.join(KEY))?;
-    File::open(dir)?.sync_all()?;
-    let len = usize::try_from(old.metadata()?.len()).unwrap_or(KEY_BYTES_MAX).min(KEY_BYTES_MAX);
+    File::open(dir)?.sync_all()
+}
+
+/// Writes over what the old key's file held, and takes it away; also what an earlier try left. What a file system or a disk
+/// keeps beside that is out of reach here.
+fn destroy_old_key(dir: &Path) -> io::Result<()> {
+    let mut old = match private_file().open(dir.join(KEY_OLD)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    let found = old.metadata()?;
+    if found.ino() == fs::metadata(dir.join(KEY))?.ino() {
+        // A second name of the key in use: a turn began to end, and didn't.
+        return fs::remove_file(dir.join(KEY_OLD));
+    }
+    let len = usize::try_from(found.len()).unwrap_or(KEY_BYTES_MAX).min(KEY_BYTES_MAX);
     old.write_all(&vec![0; len])?;
-    old.sync_all()
+    old.sync_all()?;
+    fs::remove_file(dir.join(KEY_OLD))?;
+    File::open(dir)?.sync_all()
 }
 
 fn write_key(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {

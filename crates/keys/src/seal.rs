@@ -6,9 +6,8 @@
 //!
 //! Each exported key seals exactly one message, so that the nonce may be fixed (RFC 5116 §3.1 asks that nonces differ
 //! among the invocations *of one key*; the same reasoning as HPKE's single-shot seal, RFC 9180 §6.1, whose sequence
-//! number is always 0). "Exactly one" is kept by the exporter context: it holds the subject and a fresh random 16-byte
-//! salt from the record, so that a subject dealt twice in one batch has two unrelated keys; two equal salts for one
-//! subject in one batch are a chance of 2^-128 per pair.
+//! number is always 0). "Exactly one" is kept by the exporter context: it holds the subject, the record's random salt and
+//! the digest of the message itself, so that another message has another key, whoever made the record up.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,15 +78,24 @@ pub(crate) struct Binding {
     pub(crate) salt: [u8; 16],
     pub(crate) t: u8,
     pub(crate) n: u8,
+    /// The digest of what is sealed: a share's, or the commitment to the data key.
+    pub(crate) digest: Digest,
 }
 
 impl Binding {
-    pub(crate) fn of(record: &KeyRecord, seat: Seat) -> Self {
-        Self { seat, subject: record.subject, salt: *record.salt, t: record.t, n: record.n }
+    /// `None` where the record has no such party.
+    pub(crate) fn of(record: &KeyRecord, seat: Seat) -> Option<Self> {
+        let digest = match seat.number.checked_sub(1) {
+            None => record.commitment,
+            Some(place) => *record.digests.get(usize::from(place))?,
+        };
+        Some(Self { seat, subject: record.subject, salt: *record.salt, t: record.t, n: record.n, digest })
     }
 
+    /// With the digest in it, two secrets of one subject and salt have two keys: a holder that is shown a made-up record
+    /// seals again under another one than for the real record.
     fn exporter_context(&self) -> Vec<u8> {
-        [b"holdfast share v1".as_slice(), &self.subject.0, &self.salt].concat()
+        [b"holdfast share v1".as_slice(), &self.subject.0, &self.salt, &self.digest.0].concat()
     }
 
     fn associated_data(&self) -> Vec<u8> {
@@ -133,7 +141,7 @@ impl Context {
         UnboundKey::new(&AES_256_GCM, key.as_slice()).ok().map(LessSafeKey::new)
     }
 
-    /// `binding` must hold a salt that was drawn for this one call.
+    /// `binding` must hold the digest of `secret`, so that its key seals nothing else.
     pub(crate) fn seal(&self, binding: &Binding, secret: &[u8; SECRET_BYTES]) -> Option<[u8; SEALED_BYTES]> {
         let mut sealed = [0; SEALED_BYTES];
         let (body, tag) = sealed.split_first_chunk_mut::<SECRET_BYTES>()?;

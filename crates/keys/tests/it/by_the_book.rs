@@ -45,6 +45,7 @@ fn open(batch: &[u8], record: &Record<'_>, number: u8, seed: &[u8], sealed: &[u8
     let (id, epoch, encapsulations) = (d.bytes().unwrap(), d.u32().unwrap().to_be_bytes(), strings(d));
     let place = if number == 0 { encapsulations.len() - 1 } else { usize::from(number) - 1 };
     let info = [b"holdfast batch v1", id, &epoch, &[number]].concat();
+    let digest = if number == 0 { record.commitment } else { record.digests[usize::from(number) - 1] };
     let context = setup_receiver::<ExportOnlyAead, HkdfSha256, XWing>(
         &OpModeR::Base,
         &<XWing as Kem>::PrivateKey::from_bytes(seed).unwrap(),
@@ -52,7 +53,7 @@ fn open(batch: &[u8], record: &Record<'_>, number: u8, seed: &[u8], sealed: &[u8
         &info,
     );
     let mut key = [0; 32];
-    context.unwrap().export(&[b"holdfast share v1", record.subject, record.salt].concat(), &mut key).unwrap();
+    context.unwrap().export(&[b"holdfast share v1", record.subject, record.salt, digest].concat(), &mut key).unwrap();
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).unwrap());
     let aad = [b"holdfast share v1", id, &epoch, record.subject, &[number, record.t, record.n]].concat();
     let mut buffer = sealed.to_vec();

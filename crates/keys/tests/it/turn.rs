@@ -144,6 +144,40 @@ fn it_seals_to_its_own_encapsulation_only() {
     ));
 }
 
+/// A thief of a gateway deals a share that he knows to the holder's public key, for the patient and with the salt of a real
+/// record, and has both sealed again in one batch: under one key, their difference would tell him the real share.
+#[test]
+fn a_made_up_record_is_sealed_under_another_key() {
+    let centre = Centre::new(1, 1);
+    let (record, key) = centre.register();
+    let public: Vec<_> = centre.holders.iter().map(|holder| holder.begin_turn(2).unwrap()).collect();
+    let holder = &centre.holders[0];
+    let id = Id16([5; 16]);
+    let to = turned_batch(id, public[0].epoch(), vec![holder.own_encapsulation(id).unwrap()]).unwrap();
+    // With t = 1 a share is the key itself; the salt is drawn first by a dealer with the same entropy.
+    struct Salted([u8; 16], kit::SeededEntropy);
+    impl Entropy for Salted {
+        fn fill(&self, out: &mut [u8]) {
+            self.1.fill(out);
+        }
+        fn id(&self) -> [u8; 16] {
+            self.0
+        }
+    }
+    let salted = Salted(*record.salt, kit::SeededEntropy::new(9));
+    let now = centre.public_keys();
+    let (dealer, forged_batch) = keys::Dealer::new(&now, &centre.recovery, 1, 1, &centre.entropy).unwrap();
+    let known = keys::DataKey::random(&centre.entropy);
+    let forged = dealer.deal(record.subject, &known, &salted).unwrap();
+    assert_eq!(forged.salt, record.salt);
+    let seal = |from: &Batch, record: &KeyRecord| {
+        holder.reseal(from, &to, std::slice::from_ref(record)).unwrap().remove(0).unwrap()
+    };
+    let (real, made_up) = (seal(&centre.batch, &record), seal(&forged_batch, &forged));
+    let found: Vec<u8> = (0..32).map(|at| real[at] ^ made_up[at] ^ known.bytes()[at]).collect();
+    assert_ne!(found, key.bytes(), "the share is told");
+}
+
 /// Cut short anywhere, it is gone on with: the next key is made once, and what was confirmed is confirmed again.
 #[test]
 fn a_turn_survives_restarts() {
