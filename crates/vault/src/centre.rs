@@ -21,11 +21,16 @@ use kit::format::{self, FormatError, Version, within};
 /// 64 holders' keys, a package of 32 custodians, a batch and four key records take less than 400 KiB.
 const RECORD_BYTES_MAX: usize = 512 * 1024;
 
-/// A centre is founded once and recovered a few times in its life.
-const RECORDS_MAX: usize = 256;
+/// Names of records that are looked at: a change of who holds the keys makes one, and a thief of a gateway may make up more.
+const NAMES_MAX: usize = 1 << 20;
+
+/// Of these, the newest are read.
+const RECORDS_MAX: usize = 64;
 
 /// What the log key signs begins with this; a zero byte, so that it can never be a signed note.
 const SIGNED: &[u8] = b"holdfast centre record v1\0";
+
+const NAMES_PAGE: usize = 1_024;
 
 const PREFIX: &str = "centre/";
 
@@ -35,7 +40,7 @@ pub(crate) struct CentreRecord {
     version: Version<1>,
     #[n(1)]
     pub(crate) vault: Id16,
-    /// 1 at the founding, one more at each recovery.
+    /// 1 at the founding, one more at each recovery and each change of who holds the keys.
     #[n(2)]
     pub(crate) epoch: u32,
     /// BLAKE3 of the record before.
@@ -182,9 +187,20 @@ fn name(epoch: u32, repair: u8) -> Result<Name, VaultError> {
 
 /// The sound records at one location.
 pub(crate) fn at(location: &dyn Location) -> Result<Vec<Centre>, LocationError> {
-    let listed = location.list(Some(&Name::new(PREFIX)?), RECORDS_MAX)?;
-    let names = listed.into_iter().map(|listed| listed.name).filter(|name| name.as_str().starts_with(PREFIX));
-    Ok(names
+    let mut names: Vec<Name> = Vec::new();
+    while names.len() < NAMES_MAX {
+        let after = names.last().cloned().map_or_else(|| Name::new(PREFIX), Ok)?;
+        let page = location.list(Some(&after), NAMES_PAGE)?;
+        let before = names.len();
+        names.extend(page.into_iter().map(|listed| listed.name).take_while(|name| name.as_str().starts_with(PREFIX)));
+        if names.len() < before + NAMES_PAGE {
+            break;
+        }
+    }
+    // In the order of their epochs.
+    let newest = names.split_off(names.len().saturating_sub(RECORDS_MAX));
+    Ok(newest
+        .into_iter()
         .filter_map(|name| location.get(&name, None).ok().flatten())
         .filter_map(|object| Centre::from_object(object).ok())
         .collect())
@@ -247,5 +263,8 @@ pub(crate) fn newest_of(mut centres: Vec<Centre>, pinned: Option<&Vkey>) -> Resu
             }
         }
     }
-    centres.into_iter().max_by_key(|centre| centre.record.epoch).ok_or(VaultError::NoCentreRecord)
+    // Of two with one epoch (the writer of the first was cut off from where it stands) the one that more locations show.
+    let copies = |one: &Centre| centres.iter().filter(|other| other.object == one.object).count();
+    let newest = centres.iter().max_by_key(|one| (one.record.epoch, copies(one), one.hash().0));
+    newest.cloned().ok_or(VaultError::NoCentreRecord)
 }

@@ -33,6 +33,8 @@ pub enum VaultError {
     NoSuchEntry { index: u64, size: u64 },
     #[error("entry {index} has no payload")]
     NoPayload { index: u64 },
+    #[error("segments of the log can't be read, so that nobody knows all who are alive or erased: no key is changed")]
+    Incomplete,
     #[error(
         "{patients} patients are refused by a holder, and not erased by the log: the old keys are kept until that is settled"
     )]
@@ -131,7 +133,7 @@ impl Explain for VaultError {
             | Self::UnknownPatient => Blame::Peer,
             Self::PatientExists => Blame::Conflict,
             Self::NoSuchEntry { .. } | Self::NoPayload { .. } | Self::Erased => Blame::Absent,
-            Self::RefusedAlive { .. } => Blame::Integrity,
+            Self::RefusedAlive { .. } | Self::Incomplete => Blame::Integrity,
             Self::Shape { .. }
             | Self::LocationCount { .. }
             | Self::UnknownLocation { .. }
@@ -180,6 +182,7 @@ impl Explain for VaultError {
             Self::NoPayload { .. } => "vault.no-payload",
             Self::Erased => "vault.erased",
             Self::RefusedAlive { .. } => "vault.refused-alive",
+            Self::Incomplete => "vault.incomplete",
             Self::Shape { .. } => "vault.shape",
             Self::LocationCount { .. } | Self::UnknownLocation { .. } => "vault.locations",
             Self::NotEmpty { .. } => "vault.not-empty",

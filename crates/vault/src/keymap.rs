@@ -34,8 +34,12 @@ pub(crate) struct Keymap {
     pub(crate) keys: HashMap<PatientId, u64>,
     pub(crate) batches: HashMap<Id16, u64>,
     pub(crate) erased: HashSet<PatientId>,
-    /// Batches of later entries are dealt to the holders and custodians that there are now.
+    /// Batches of later entries are dealt to the holders that there are now.
     pub(crate) adopted: u64,
+    /// Those of entries behind this one are dealt to the custodians that there are now.
+    pub(crate) custodians: u64,
+    /// The newest centre record, and the newest key epoch, that an entry speaks of.
+    pub(crate) logged: (u32, u32),
     /// The key epoch that has begun, and that not all holders have ended the one before of.
     pub(crate) turning: Option<u32>,
 }
@@ -54,10 +58,17 @@ pub(crate) struct Change {
     /// The holders keep their keys of the epoch before until all shares are sealed to the new ones.
     #[n(3)]
     pub(crate) is_turn: bool,
+    /// Others are custodians.
+    #[n(4)]
+    pub(crate) custodians: bool,
 }
 
 impl Change {
     const BYTES_MAX: usize = 32;
+
+    pub(crate) fn new(centre: u32, keys: u32, is_turn: bool, custodians: bool) -> Self {
+        Self { version: Version, centre, keys, is_turn, custodians }
+    }
 
     pub(crate) fn to_bytes(self) -> Vec<u8> {
         format::encode(&self)
@@ -76,6 +87,8 @@ pub(crate) enum Effect {
     Erased(PatientId),
     Adopted(Change),
     Turned,
+    /// Another centre record, in which only the vault's key is another one.
+    Rotated(Change),
 }
 
 impl Effect {
@@ -86,6 +99,7 @@ impl Effect {
             ERASED => patient.map(Self::Erased),
             ADOPTED => Change::from_bytes(meta).map(Self::Adopted),
             TURNED => Some(Self::Turned),
+            ROTATED => Change::from_bytes(meta).map(Self::Rotated),
             _ => None,
         }
     }
@@ -110,6 +124,10 @@ struct Snapshot {
     adopted: u64,
     #[n(7)]
     turning: Option<u32>,
+    #[n(8)]
+    custodians: u64,
+    #[n(9)]
+    logged: (u32, u32),
 }
 
 fn binding(vault: Id16) -> Vec<u8> {
@@ -124,8 +142,15 @@ impl Keymap {
             Effect::Erased(patient) => drop(self.erased.insert(patient)),
             Effect::Adopted(change) => {
                 self.adopted = index;
-                self.turning = change.is_turn.then_some(change.keys).or(self.turning);
+                if change.custodians {
+                    self.custodians = index;
+                }
+                self.logged = (change.centre, change.keys);
+                // A recovery onto other holders ends what was begun with those before.
+                let goes_on = self.turning.filter(|epoch| *epoch == change.keys);
+                self.turning = change.is_turn.then_some(change.keys).or(goes_on);
             }
+            Effect::Rotated(change) => self.logged = (change.centre, change.keys),
             Effect::Turned => self.turning = None,
         }
     }
@@ -149,6 +174,8 @@ impl Keymap {
             erased: self.erased.iter().copied().collect(),
             adopted: self.adopted,
             turning: self.turning,
+            custodians: self.custodians,
+            logged: self.logged,
         });
         seal::seal_whole(key, &salt, &binding(vault), &mut sealed)?;
         Ok([MAGIC.as_slice(), &salt, &sealed].concat())
@@ -176,6 +203,8 @@ impl Keymap {
             erased: snapshot.erased.into_iter().collect(),
             adopted: snapshot.adopted,
             turning: snapshot.turning,
+            custodians: snapshot.custodians,
+            logged: snapshot.logged,
         }))
     }
 }

@@ -190,6 +190,8 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         // All of it was read a moment ago; who is erased must not be guessed.
         return Err(VaultError::KeyRecord);
     }
+    // What is dealt from here on is dealt to these holders, and to these custodians.
+    new.note_recovery()?;
     let patients = deal_again(&core, &new)?;
     // Last: with the record there, the centre is there. A recovery that ends before leaves none that opens for writing and
     // opens no patient's key; it is begun again, with other empty locations.

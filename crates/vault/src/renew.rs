@@ -18,7 +18,6 @@ use keys::{
     Batch, CustodianPackage, DataKey, Holder, HolderError, HolderPublicKey, KeyRecord, KeysError, RESEALED_AT_ONCE,
     Resealed, Turn, TurnOrder, turned_batch, turned_record,
 };
-use kit::format::Version;
 use kit::{Id16, OperationId, PatientId};
 
 use crate::centre::{self, Centre};
@@ -65,6 +64,8 @@ struct Before {
 impl Vault {
     /// Every holder makes its key of the next epoch, or of the one that has begun and isn't ended.
     pub fn turn_keys(&self) -> Result<Vec<HolderPublicKey>, VaultError> {
+        let _one = lock(&self.writer()?.renewing);
+        self.settle_record()?;
         let (opener, centre) = (self.core().opener(), self.core().centre());
         let begun = self.core().keymap().turning;
         let epoch = begun.unwrap_or_else(|| centre.batch.epoch.saturating_add(1));
@@ -77,11 +78,13 @@ impl Vault {
     pub fn adopt(&self, adoption: Adoption) -> Result<u32, VaultError> {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
+        self.settle_record()?;
         let core = self.core();
         let before = core.centre();
         let Adoption { public, holders, custodians, is_turn } = adoption;
         let custodians = custodians.unwrap_or_else(|| before.custodians.clone());
-        let is_there = before.holders == public && before.custodians == custodians;
+        let others = before.custodians != custodians;
+        let is_there = before.holders == public && !others;
         let opener = core.opener().renewed(holders, &public)?;
         let centre = if is_there {
             (*before).clone()
@@ -100,7 +103,7 @@ impl Vault {
         *dealing = None;
         drop(dealing);
         if !is_there {
-            let change = Change { version: Version, centre: epoch, keys, is_turn };
+            let change = Change::new(epoch, keys, is_turn, others);
             self.submit(vec![self.bare(ADOPTED, Scope::Centre, self.operation(), None, change.to_bytes())])?;
         }
         self.wait_for_registrations()
@@ -113,6 +116,7 @@ impl Vault {
     pub fn deal_anew(&self, identities: &[String], progress: Progress<'_>) -> Result<u64, VaultError> {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
+        self.settle_record()?;
         let core = self.core();
         let locations = core.shelf.slots.iter().filter_map(|slot| slot.location.as_deref());
         let recovery = centre::custody(&core.centre(), locations, identities, true)?;
@@ -120,13 +124,16 @@ impl Vault {
         let room = capacity(core.shelf.shape) / 2;
         let mut done = 0;
         for _ in 0..PASSES_MAX {
-            let before = self.dealt_before()?;
+            let before = self.dealt_before(true)?;
             if before.is_empty() {
                 return Ok(done);
             }
             let of = done + before.len() as u64;
             let (mut group, mut bytes) = (Vec::new(), 0);
             for Before { patient, record } in &before {
+                if core.keymap().erased.contains(patient) {
+                    continue;
+                }
                 let key = recovery.open(record, &*core.batch(record.recovery_batch())?)?;
                 let prepared = self.deal_again(*patient, &key, operation)?;
                 bytes += prepared.head_bytes_max(room);
@@ -151,12 +158,13 @@ impl Vault {
     pub fn reseal(&self, progress: Progress<'_>) -> Result<Turn, VaultError> {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
+        self.settle_record()?;
         let core = self.core();
         let (centre, opener) = (core.centre(), core.opener());
         let epoch = centre.batch.epoch;
         let (mut refused, mut done) = (HashSet::new(), 0);
         for _ in 0..PASSES_MAX {
-            let mut before = self.dealt_before()?;
+            let mut before = self.dealt_before(false)?;
             before.retain(|one| !refused.contains(&one.patient));
             if before.is_empty() {
                 break;
@@ -206,6 +214,62 @@ impl Vault {
         }
     }
 
+    /// Erased patients whose newest record the holders can still open, but for their refusing it: they were erased after their
+    /// shares had been sealed again, or since. The next turn leaves them out.
+    pub fn erased_since_turn(&self) -> Result<u64, VaultError> {
+        let core = self.core();
+        let epoch = core.centre().batch.epoch;
+        self.erased_where(|record| Ok(core.batch(record.batch)?.epoch == epoch))
+    }
+
+    /// Erased patients who were dealt to the custodians that there are now: the next renewal leaves them out.
+    pub fn erased_since_renewal(&self) -> Result<u64, VaultError> {
+        let core = self.core();
+        self.erased_where(|record| {
+            let keymap = core.keymap();
+            Ok(keymap.batches.get(&record.recovery_batch()).is_some_and(|index| *index >= keymap.custodians))
+        })
+    }
+
+    fn erased_where(&self, is_one: impl Fn(&KeyRecord) -> Result<bool, VaultError>) -> Result<u64, VaultError> {
+        let erased: Vec<PatientId> = self.core().keymap().erased.iter().copied().collect();
+        let mut count = 0;
+        for patient in erased {
+            let record = match self.core().read_key_record(patient) {
+                Err(VaultError::UnknownPatient) => continue,
+                other => other?,
+            };
+            count += u64::from(is_one(&record)?);
+        }
+        Ok(count)
+    }
+
+    /// A recovery's entry.
+    pub(crate) fn note_recovery(&self) -> Result<(), VaultError> {
+        let centre = self.core().centre();
+        let change = Change::new(centre.record.epoch, centre.batch.epoch, false, true);
+        self.submit(vec![self.bare(ADOPTED, Scope::Centre, self.operation(), None, change.to_bytes())]).map(drop)
+    }
+
+    /// Before anybody's keys are changed: all who are alive or erased are known, and a centre record that was put when its
+    /// writer was killed has its entry, so that what follows from it isn't passed over.
+    fn settle_record(&self) -> Result<(), VaultError> {
+        let core = self.core();
+        if core.keymap().incomplete && core.build_keymap(true)? > 0 {
+            return Err(VaultError::Incomplete);
+        }
+        let (centre, (logged, logged_keys)) = (core.centre(), core.keymap().logged);
+        let (epoch, keys) = (centre.record.epoch, centre.batch.epoch);
+        if epoch <= logged.max(1) {
+            return Ok(());
+        }
+        // A recovery's own entry, or this one's: whether others are custodians isn't asked, all are dealt anew then.
+        let is_turn = keys > logged_keys.max(keys::FIRST_EPOCH);
+        let change = Change::new(epoch, keys, is_turn, !is_turn);
+        self.submit(vec![self.bare(ADOPTED, Scope::Centre, self.operation(), None, change.to_bytes())])?;
+        Ok(())
+    }
+
     /// The key epoch that has begun, and that not all holders have ended the one before of.
     pub fn turning(&self) -> Option<u32> {
         self.core().keymap().turning
@@ -216,6 +280,7 @@ impl Vault {
     pub fn rotate_vault_key(&self) -> Result<u16, VaultError> {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
+        self.settle_record()?;
         let core = self.core();
         let number = core.vault_key()?.0.saturating_add(1);
         if number > VAULT_KEYS_MAX {
@@ -232,8 +297,8 @@ impl Vault {
         self.put_record(&centre)?;
         core.centre_changed(centre);
         core.secrets.vault.add(key);
-        let meta = u32::from(number).to_be_bytes().to_vec();
-        self.submit(vec![self.bare(ROTATED, Scope::Centre, self.operation(), None, meta)])?;
+        let change = Change::new(core.centre().record.epoch, core.centre().batch.epoch, false, false);
+        self.submit(vec![self.bare(ROTATED, Scope::Centre, self.operation(), None, change.to_bytes())])?;
         self.flush_notes()?;
         Ok(number)
     }
@@ -279,8 +344,9 @@ impl Vault {
         living.into_iter().map(|(_, patient)| patient).collect()
     }
 
-    /// Living patients whose records are of a batch from before the last adoption.
-    fn dealt_before(&self) -> Result<Vec<Before>, VaultError> {
+    /// Living patients whose records are of a batch from before the last adoption; where the custodians are asked for, also
+    /// those whose part is of the custodians before.
+    fn dealt_before(&self, custodians: bool) -> Result<Vec<Before>, VaultError> {
         let mut before = Vec::new();
         for patient in self.living() {
             let record = match self.core().read_key_record(patient) {
@@ -288,7 +354,11 @@ impl Vault {
                 other => other?,
             };
             let keymap = self.core().keymap();
-            if keymap.batches.get(&record.batch).is_none_or(|index| *index < keymap.adopted) {
+            let is_before = |batch: Id16, since: u64| keymap.batches.get(&batch).is_none_or(|index| *index < since);
+            if is_before(record.batch, keymap.adopted)
+                || custodians && is_before(record.recovery_batch(), keymap.custodians)
+            {
+                drop(keymap);
                 before.push(Before { patient, record });
             }
         }
