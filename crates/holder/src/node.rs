@@ -208,6 +208,16 @@ impl Node {
         self.members.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The version of the list of members that is here; 0 before the first.
+    pub(crate) fn members_version(&self) -> u64 {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |members| members.version)
+    }
+
+    /// The list of members as the officer signed it.
+    pub(crate) fn signed_members(&self) -> Option<Bytes> {
+        fs::read(self.dir.join(MEMBERS_FILE)).ok().map(Bytes::from)
+    }
+
     /// Who shows this certificate.
     pub fn peer(&self, pin: Pin) -> Peer {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
@@ -270,7 +280,7 @@ impl Node {
             wire::TURN_RESEAL => gateway().and_then(|_| self.reseal(&Reseal::from_bytes(&body)?)),
             wire::TURN_CONFIRM => gateway().and_then(|_| self.confirm(&Confirm::from_bytes(&body)?)),
             wire::TURN_FINISH => gateway().and_then(|_| self.finish_turn(&body)),
-            _ => Err(Refused::new(403, "holder.stranger", "this certificate is not of this centre")),
+            _ => Err(Refused::new(403, wire::STRANGER, "this certificate is not of this centre")),
         }
     }
 
@@ -489,6 +499,7 @@ impl Node {
             highest: counts.persons.into_iter().map(|(name, count)| (name, count as u64)).collect(),
             at: self.clock.now(),
             ended: self.ended.objects,
+            members: self.members_version(),
         })
     }
 

@@ -31,6 +31,8 @@ pub const ALARM: &str = "/v1/alarm";
 pub const CONTRADICTION: &str = "ledger.witness-contradiction";
 /// The code of the refusal that says: the request grows from another size than this witness has seen.
 pub const OLD_SIZE: &str = "ledger.witness-old-size";
+/// The code of the refusal that says: this certificate is nobody's of the centre, by the list that is there.
+pub const STRANGER: &str = "holder.stranger";
 /// The code of the refusal that says: a budget is used up.
 pub const OVER_BUDGET: &str = "holder.over-budget";
 /// The code of the refusal that says: nobody has proven that she asks herself.
@@ -343,6 +345,9 @@ pub struct Status {
     /// Objects whose retention was ended on its console; they count among `objects` and `bytes` all the same.
     #[n(14)]
     pub ended: u64,
+    /// Version of the list of members that it goes by; 0 before the first.
+    #[n(15)]
+    pub members: u64,
 }
 
 impl Status {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole};
 
 use crate::centre::Centre;
-use crate::{DEGRADED, custodians, renewals, reports};
+use crate::{DEGRADED, certificates, custodians, renewals, reports};
 
 /// One command, as it crosses the control port.
 #[derive(Serialize, Deserialize)]
@@ -27,6 +27,12 @@ pub enum Act {
     /// The officer's word for the key of a person or machine: CBOR in base64.
     Certify {
         certificate: String,
+    },
+    /// Who may open charts at holders on machines of their own, and the list of members.
+    CertificateList,
+    /// `members`: a newer list, signed by the officer, in base64.
+    CertificateEnd {
+        members: String,
     },
     TokenList,
     TokenRevoke {
@@ -234,6 +240,14 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             };
             signers.certify(chart, &decode_file(&certificate)?)?;
             Ok(Answer::done("", json!({})))
+        }
+        Act::CertificateList => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            certificates::list(centre)
+        }
+        Act::CertificateEnd { members } => {
+            let permit = administrative(guard::Act::ManageAccess)?;
+            certificates::ended(centre, &permit, &decode_file(&members)?)
         }
         Act::TokenList => {
             let tokens = guard.tokens(&administrative(guard::Act::ManageAccess)?)?;

@@ -263,6 +263,7 @@ impl Site {
                 let gateway = data.join("gateway");
                 let fleet = Fleet::open(&gateway, &officer)?;
                 let signers = Signers::open(&gateway, fleet.vault())?;
+                signers.end(&fleet.members().ended);
                 Ok(Self::Fleet(fleet, signers))
             }
             None => Ok(Self::Folders(config.server_folders(data))),

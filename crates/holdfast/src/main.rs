@@ -10,6 +10,7 @@ mod adopt;
 mod bucket_files;
 mod buckets;
 mod centre;
+mod certificates;
 mod commands;
 mod config;
 mod control;
@@ -95,6 +96,9 @@ enum Command {
     Token(commands::Token),
     /// A one-time sign-in link for the pages of the running server.
     SignIn(commands::SignIn),
+    /// Whom the officer lets open charts, where servers are machines of their own.
+    #[command(subcommand)]
+    Certificate(certificates::Command),
     /// People whose signatures count.
     #[command(subcommand)]
     Person(commands::Person),
@@ -175,6 +179,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Recover(recover) => recover.run(),
         Command::Token(token) => token.run(),
         Command::SignIn(sign_in) => sign_in.run(),
+        Command::Certificate(certificate) => certificate.run(),
         Command::Person(person) => person.run(),
         Command::Access { patient, data, output } => commands::access(&data, output, &patient),
         Command::Plan(plan) => plan.run(),

@@ -17,7 +17,7 @@ use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{Centre, holder as holder_folder, location_id};
 use crate::config::Config;
 use crate::fleet::MEMBERS;
-use crate::{DEGRADED, Data, Output, commands, control, plan};
+use crate::{DEGRADED, Data, Output, certificates, commands, control, plan};
 
 fn usage(text: impl Into<String>) -> Fault {
     Fault::new(Blame::Peer, "usage.holders", text.into())
@@ -102,9 +102,7 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
     let (mut holders, mut untold) = (vault.holders(), Vec::new());
     let new = match (centre.fleet(), centre.folders(), members) {
         (Some(fleet), _, Some(signed)) => {
-            let officer = centre.config().officer_key().and_then(Result::ok);
-            let officer = officer.ok_or_else(|| usage("this centre's configuration names no officer"))?;
-            untold = fleet.take(&signed, &officer, centre.gateway())?;
+            untold = certificates::take_members(centre, &signed)?.untold;
             vault.be_witnessed(fleet.witnesses())?;
             let key = fleet.members().servers.into_iter().find(|member| member.number == number);
             holders = fleet.servers().holders;
