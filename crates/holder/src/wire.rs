@@ -12,6 +12,7 @@ use minicbor::{Decode, Encode};
 
 pub const CARD: &str = "/v1/card";
 pub const MEMBERS: &str = "/v1/members";
+pub const MEMBERS_GET: &str = "/v1/members/get";
 pub const STATUS: &str = "/v1/status";
 pub const PUT: &str = "/v1/shards/put";
 pub const GET: &str = "/v1/shards/get";
@@ -272,6 +273,19 @@ pub struct Members {
 impl Message for Members {
     const PLACE: &'static str = "the list of members";
     const MAX: usize = 1024 * 1024;
+}
+
+/// The officer lets the machine with this certificate read the list of members, before any list names it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Newcomer {
+    #[n(0)]
+    pub format: Version<1>,
+    #[n(1)]
+    pub pin: crate::Pin,
+}
+
+impl Message for Newcomer {
+    const PLACE: &'static str = "a newcomer's pass";
 }
 
 /// A document and its Ed25519 signature.

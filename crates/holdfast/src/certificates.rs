@@ -63,14 +63,20 @@ pub fn take_members(centre: &Centre, signed: &[u8]) -> Result<Taken, Fault> {
     };
     let before: HashSet<Id16> = fleet.members().ended.into_iter().collect();
     let untold = fleet.take(signed, &officer, centre.gateway())?;
-    let Members { version, gateways, ended, .. } = fleet.members();
-    let gone = signers.end(&ended);
-    let ended = ended.into_iter().filter(|serial| !before.contains(serial)).take(NOTED_MAX).collect();
-    let note = Note { format: Version, version, gateways, ended };
-    centre::note(centre.chart(), KIND, LIST, &format::encode(&note)).map_err(|fault| {
+    let members = fleet.members();
+    let gone = signers.end(&members.ended);
+    note(centre, members, &before).map_err(|fault| {
         fault.guidance("the list was brought to the servers all the same; the ledger has no entry of it")
     })?;
     Ok(Taken { untold, gone })
+}
+
+/// Notes in the ledger that this list was brought to the servers.
+pub fn note(centre: &Centre, members: Members, before: &HashSet<Id16>) -> Result<(), Fault> {
+    let Members { version, gateways, ended, .. } = members;
+    let ended = ended.into_iter().filter(|serial| !before.contains(serial)).take(NOTED_MAX).collect();
+    let note = Note { format: Version, version, gateways, ended };
+    centre::note(centre.chart(), KIND, LIST, &format::encode(&note))
 }
 
 /// Certificates that are in their time, and the list of members as the officer signed it last.

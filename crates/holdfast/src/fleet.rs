@@ -255,6 +255,11 @@ impl Fleet {
         Ok(self.tell(&list))
     }
 
+    /// Brings the list that is here to all servers; gives those that did not take it.
+    pub fn bring(&self) -> Vec<String> {
+        self.tell(&self.signed_members())
+    }
+
     /// Brings a signed list to all of them at once; gives those that did not take it.
     fn tell(&self, signed: &Bytes) -> Vec<String> {
         let told: Vec<_> = self

@@ -22,6 +22,7 @@ mod drill_machines;
 mod drill_store;
 mod drill_system;
 mod fleet;
+mod gateways;
 mod plan;
 mod posture;
 mod renewals;
@@ -96,6 +97,9 @@ enum Command {
     Token(commands::Token),
     /// A one-time sign-in link for the pages of the running server.
     SignIn(commands::SignIn),
+    /// The machine that this command runs on, as a gateway.
+    #[command(subcommand)]
+    Gateway(gateways::Command),
     /// Whom the officer lets open charts, where servers are machines of their own.
     #[command(subcommand)]
     Certificate(certificates::Command),
@@ -179,6 +183,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Recover(recover) => recover.run(),
         Command::Token(token) => token.run(),
         Command::SignIn(sign_in) => sign_in.run(),
+        Command::Gateway(gateway) => gateway.run(),
         Command::Certificate(certificate) => certificate.run(),
         Command::Person(person) => person.run(),
         Command::Access { patient, data, output } => commands::access(&data, output, &patient),

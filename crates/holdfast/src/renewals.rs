@@ -276,7 +276,7 @@ impl HolderCommand {
 }
 
 /// The members as they are, and the officer's public key.
-fn members_of(data: &Path) -> Result<(holder::wire::Members, [u8; 32]), Fault> {
+pub fn members_of(data: &Path) -> Result<(holder::wire::Members, [u8; 32]), Fault> {
     let officer = Config::load(data)?.officer_key().and_then(Result::ok);
     let officer =
         officer.ok_or_else(|| usage("the servers of this centre are folders: no machine is prepared for them"))?;

@@ -1,4 +1,4 @@
-//! Who belongs to a centre on machines of their own changes: people whose certificates end.
+//! Who belongs to a centre on machines of their own changes: people whose certificates end, another gateway.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -150,4 +150,81 @@ fn an_ended_certificate_opens_nothing_at_any_holder() {
     let server = fleet.site.serve(&[]);
     assert_eq!(get(server.ready["http"].as_str().unwrap(), &kept, &lost).0, 401);
     assert!(is_there(&server, &other, &kept, 1));
+}
+
+/// The machine that was the gateway is lost, or worse, stolen: another one takes its place, and it is shut out.
+#[test]
+fn another_gateway_takes_a_lost_ones_place() {
+    const AWAY: usize = 2;
+    let fleet = Fleet::found();
+    let site = &fleet.site;
+    let key = site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    let settings = site.data().join("gateway/holdfast.toml");
+    let text = std::fs::read_to_string(&settings).unwrap();
+    let listed = format!("server-01 = \"{}\"", newest(&site.data().join("gateway")).servers[0].address);
+    assert!(text.contains(&listed), "{text}");
+    let text = text.replace("gate_title = \"GATE\"", "gate_title = \"BEAMS\"");
+    std::fs::write(&settings, &text).unwrap();
+
+    // The configuration may stand anywhere; the officer's list says where the servers are, whatever it says.
+    let elsewhere = site.file("centre.toml", text.replace(&listed, "server-01 = \"127.0.0.1:9\"").as_bytes());
+    std::fs::rename(&settings, site.path("aside.toml")).unwrap();
+    let server = site.serve(&["--config", &elsewhere]);
+    let token = fleet.token();
+    let kept: Vec<String> = (1..=3).map(|number| keep(&server, &token, number).unwrap()).collect();
+    let (said, log) = server.stop();
+    assert!(said.contains("BEAMS asks the fraction gate"), "{said}");
+    assert!(log.contains("server-01 is at") && log.contains("[holders] says 127.0.0.1:9"), "{log}");
+    std::fs::rename(site.path("aside.toml"), &settings).unwrap();
+    let shown = site.done(&["centre", "show"]).out;
+    assert_eq!(shown.lines().filter(|line| line.starts_with("server-")).count(), SERVERS, "{shown}");
+
+    let old = site.0.path().join("old-gateway");
+    std::fs::rename(site.data().join("gateway"), &old).unwrap();
+    std::fs::remove_dir_all(site.data()).unwrap();
+    let stolen = Direct::new(&old);
+    let (address, log) = (stolen.members.servers[5].address.clone(), stolen.members.log.clone());
+    fleet.kill(AWAY);
+    let stranger = site.file("stranger.key", "07".repeat(32).as_bytes());
+    let said = site.run(&["gateway", "new", "--server", &address, "--officer-key", &stranger]);
+    assert!(said.exit == 1 && said.err.contains("the officer's pass"), "{}", said.err);
+    let other = ledger::Vkey::new("holdfast/other", &officer(&key).public()).unwrap().to_string();
+    let new = ["gateway", "new", "--server", &address, "--officer-key", &key, "--vkey"];
+    let said = site.run(&[&new[..], &[&other]].concat());
+    assert!(said.exit == 4 && said.err.contains("the officer's list is of the log"), "{}", said.err);
+    assert!(!site.data().exists(), "nothing stays of a command that failed");
+    let said = site.run(&[&new[..], &[&log]].concat());
+    assert_eq!(said.exit, 3, "{} {}", said.out, said.err);
+    assert!(said.out.contains("Test centre: this machine is its gateway"), "{}", said.out);
+    assert!(said.out.contains("version 2") && said.out.contains("NOT TOLD, and told once it answers: server-03"));
+
+    let server = site.serve(&[]);
+    assert!((1..).zip(&kept).all(|(number, address)| is_there(&server, &token, address, number)));
+    assert!(keep(&server, &token, 4).is_some());
+    fleet.start(AWAY);
+    fleet.wait_for_all();
+    wait_until("the one that was away hears of it", || {
+        let journal = std::fs::read_to_string(fleet.folder(AWAY).join("journal.log")).unwrap();
+        journal.contains("holder.members version 2")
+    });
+    for at in 0..SERVERS {
+        for (path, code) in [(wire::STATUS, wire::STRANGER), (wire::STATS, "holder.not-a-gateway")] {
+            match stolen.call(at, path, Vec::new()) {
+                Err(CallError::Refused(refused)) => assert_eq!(refused.refusal.code, code, "{at} {path}"),
+                other => panic!("{at} {path}: {other:?}"),
+            }
+        }
+    }
+    let (said, _) = server.stop();
+    assert!(said.contains("BEAMS asks the fraction gate"), "the settings came back: {said}");
+    // Another process: it asks all for their shares anew.
+    let server = site.serve(&[]);
+    let ready = get(server.ready["operations"].as_str().unwrap(), "/readyz", "").2;
+    assert!(
+        ready.starts_with("14 of 14 locations up; 11 more may be lost\n14 of 14 holders answer; 2 more"),
+        "{ready}"
+    );
+    assert!((1..).zip(&kept).all(|(number, address)| is_there(&server, &token, address, number)));
+    server.stop();
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
 }
