@@ -253,7 +253,7 @@ pub enum Site {
     /// Folders, with their holders in this process.
     Folders(Vec<PathBuf>),
     /// Machines of their own, and who signs towards them.
-    Fleet(Fleet, Arc<Signers>),
+    Fleet(Box<Fleet>, Arc<Signers>),
 }
 
 impl Site {
@@ -265,7 +265,7 @@ impl Site {
                 let fleet = Fleet::open(&gateway, &officer)?;
                 let signers = Signers::open(&gateway, fleet.vault())?;
                 signers.end(&fleet.members().ended);
-                Ok(Self::Fleet(fleet, signers))
+                Ok(Self::Fleet(Box::new(fleet), signers))
             }
             None => Ok(Self::Folders(config.server_folders(data))),
         }

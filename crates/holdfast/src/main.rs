@@ -99,7 +99,7 @@ enum Command {
     SignIn(commands::SignIn),
     /// The machine that this command runs on, as a gateway.
     #[command(subcommand)]
-    Gateway(gateways::Command),
+    Gateway(Box<gateways::Command>),
     /// Whom the officer lets open charts, where servers are machines of their own.
     #[command(subcommand)]
     Certificate(certificates::Command),

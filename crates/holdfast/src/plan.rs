@@ -435,7 +435,7 @@ pub fn found(
             let signed = list.sign(&officer);
             private(&gateway, MEMBERS, &signed)?;
             bring(&list, &signed, &identity, &network)?;
-            Ok(Site::Fleet(fleet, Signers::open(&gateway, vault)?))
+            Ok(Site::Fleet(Box::new(fleet), Signers::open(&gateway, vault)?))
         },
         entropy,
     )?;

@@ -95,7 +95,7 @@ impl Solo {
         let key = LocalHolder::look(&folder.join("holder")).unwrap().remove(0);
         let (_, recipient) = new_identity();
         let (_, recovery) = CustodianPackage::establish(1, &[recipient], &OsEntropy).unwrap();
-        let (dealer, batch) = Dealer::new(&[key.clone()], &recovery, 1, FIRST_EPOCH, &OsEntropy).unwrap();
+        let (dealer, batch) = Dealer::new(std::slice::from_ref(&key), &recovery, 1, FIRST_EPOCH, &OsEntropy).unwrap();
         let person = PersonKey::random(&OsEntropy).unwrap();
         let life = (Timestamp(0), Timestamp(i64::MAX / 4));
         let certificate = officer.enrol(vault(), PERSON, Speaks::Person, person.public(), life, &OsEntropy).unwrap();

@@ -94,6 +94,8 @@ impl Fleet {
                 thread::sleep(Duration::from_millis(20));
             }
         }
+        // A gateway that was refused meanwhile leaves it alone for a moment.
+        thread::sleep(Duration::from_millis(300));
     }
 
     pub(crate) fn token(&self) -> String {
