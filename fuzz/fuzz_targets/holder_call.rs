@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
     let peer = match choice >> 6 {
         0 | 1 => Peer::Gateway(Pin([9; 32])),
         2 => Peer::Server(2),
-        _ => Peer::Stranger,
+        _ => Peer::Stranger(Pin([8; 32])),
     };
     let path = PATHS[usize::from(choice & 63) % PATHS.len()];
     let _ = node.call(peer, path, Bytes::copy_from_slice(body));

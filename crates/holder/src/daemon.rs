@@ -130,7 +130,7 @@ impl Door {
         let stream = timeout(HANDSHAKE_PATIENCE, self.tls.accept(stream)).await??;
         let pin = Pin::of_peer(stream.get_ref().1).ok_or("no certificate")?;
         let _room = match self.node.peer(pin) {
-            Peer::Stranger => Some(Arc::clone(&self.strangers).try_acquire_owned()?),
+            Peer::Stranger(_) => Some(Arc::clone(&self.strangers).try_acquire_owned()?),
             _ => None,
         };
         let door = &self;

@@ -46,6 +46,7 @@ const ALARMS_MAX: usize = 64;
 
 /// What the officer's signature over a list of members is of.
 const MEMBERS_CONTEXT: &[u8] = b"holdfast members v1\n";
+const NEWCOMER_CONTEXT: &[u8] = b"holdfast newcomer v1\n";
 const CARD_CONTEXT: &[u8] = b"holdfast card v1\n";
 
 /// Who calls, by the certificate that it showed.
@@ -53,8 +54,8 @@ const CARD_CONTEXT: &[u8] = b"holdfast card v1\n";
 pub enum Peer {
     Gateway(Pin),
     Server(u8),
-    /// Nobody we know: may read the card, and bring a list that the officer signed.
-    Stranger,
+    /// Nobody we know: may read the card, and bring a list that the officer signed; with her pass, read the one that is here.
+    Stranger(Pin),
 }
 
 pub struct Node {
@@ -208,16 +209,30 @@ impl Node {
         self.members.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The version of the list of members that is here; 0 before the first.
+    pub(crate) fn members_version(&self) -> u64 {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |members| members.version)
+    }
+
+    /// The list of members as the officer signed it.
+    pub(crate) fn signed_members(&self) -> Option<Bytes> {
+        fs::read(self.dir.join(MEMBERS_FILE)).ok().map(Bytes::from)
+    }
+
     /// Who shows this certificate.
     pub fn peer(&self, pin: Pin) -> Peer {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         let Some(members) = members.as_ref() else {
-            return if self.founders.contains(&pin) { Peer::Gateway(pin) } else { Peer::Stranger };
+            return if self.founders.contains(&pin) { Peer::Gateway(pin) } else { Peer::Stranger(pin) };
         };
         if members.gateways.contains(&pin) {
             return Peer::Gateway(pin);
         }
-        members.servers.iter().find(|server| server.pin == pin).map_or(Peer::Stranger, |one| Peer::Server(one.number))
+        members
+            .servers
+            .iter()
+            .find(|server| server.pin == pin)
+            .map_or(Peer::Stranger(pin), |one| Peer::Server(one.number))
     }
 
     /// The most bytes that a call's body may have; `None` where there is no such call.
@@ -228,7 +243,7 @@ impl Node {
             wire::TURN_RESEAL | wire::TURN_CONFIRM => Some(TURN_BYTES_MAX),
             wire::TURN_BEGIN | wire::TURN_OWN | wire::TURN_FINISH => Some(REQUEST_BYTES_MAX),
             wire::CARD | wire::STATUS | wire::GET | wire::LIST | wire::STATS | wire::OPEN => Some(REQUEST_BYTES_MAX),
-            wire::REFUSE | wire::ADD_CHECKPOINT | wire::ALARM => Some(REQUEST_BYTES_MAX),
+            wire::REFUSE | wire::ADD_CHECKPOINT | wire::ALARM | wire::MEMBERS_GET => Some(REQUEST_BYTES_MAX),
             _ => None,
         }
     }
@@ -250,10 +265,12 @@ impl Node {
             Peer::Gateway(pin) => Ok(pin),
             _ => Err(Refused::new(403, "holder.not-a-gateway", "this is for the centre's gateways")),
         };
+        let is_known = !matches!(peer, Peer::Stranger(_));
         match path {
             wire::CARD => Ok(self.card_of_us()?.with_mac(&self.join_code).into()),
             wire::MEMBERS => self.take_members(&body),
-            wire::STATUS if peer != Peer::Stranger => Ok(self.status()?.to_bytes().into()),
+            wire::MEMBERS_GET => self.give_members(peer, &body),
+            wire::STATUS if is_known => Ok(self.status()?.to_bytes().into()),
             wire::ALARM => match peer {
                 Peer::Server(number) => self.hear(number, Alarm::from_bytes(&body)?),
                 _ => Err(Refused::new(403, "holder.not-a-server", "alarms come from the centre's servers")),
@@ -263,14 +280,14 @@ impl Node {
             wire::LIST => gateway().and_then(|_| self.list(&ListRequest::from_bytes(&body)?)),
             wire::STATS => gateway().and_then(|_| self.stats()),
             wire::OPEN => gateway().and_then(|pin| self.open_share(pin, &OpenShare::from_bytes(&body)?)),
-            wire::ADD_CHECKPOINT if peer != Peer::Stranger => self.add_checkpoint(&body),
+            wire::ADD_CHECKPOINT if is_known => self.add_checkpoint(&body),
             wire::REFUSE => gateway().and_then(|pin| self.refuse(pin, &RefuseSubject::from_bytes(&body)?)),
             wire::TURN_BEGIN => gateway().and_then(|_| self.begin_turn(&BeginTurn::from_bytes(&body)?)),
             wire::TURN_OWN => gateway().and_then(|_| self.own_encapsulation(&OwnEncapsulation::from_bytes(&body)?)),
             wire::TURN_RESEAL => gateway().and_then(|_| self.reseal(&Reseal::from_bytes(&body)?)),
             wire::TURN_CONFIRM => gateway().and_then(|_| self.confirm(&Confirm::from_bytes(&body)?)),
             wire::TURN_FINISH => gateway().and_then(|_| self.finish_turn(&body)),
-            _ => Err(Refused::new(403, "holder.stranger", "this certificate is not of this centre")),
+            _ => Err(Refused::new(403, wire::STRANGER, "this certificate is not of this centre")),
         }
     }
 
@@ -314,6 +331,16 @@ impl Node {
         self.journal.note(self.clock.now(), "holder.members", &format!("version {}", members.version));
         *held = Some(members);
         Ok(Bytes::new())
+    }
+
+    /// The list as it was signed. Where the servers are, and who may open charts, is nobody's business who has no business
+    /// here: a stranger shows the officer's pass for its own certificate.
+    fn give_members(&self, peer: Peer, pass: &[u8]) -> Result<Bytes, Refused> {
+        if let Peer::Stranger(pin) = peer {
+            Newcomer::admit(pass, pin, &self.officer)?;
+            self.note("holder.newcomer", &format!("{pin} reads the list of members on the officer's word"));
+        }
+        self.signed_members().ok_or_else(|| Refused::new(404, wire::ABSENT, "no list of members has come yet"))
     }
 
     // ---- Shards: put if absent, get, list. Nothing else.
@@ -489,6 +516,7 @@ impl Node {
             highest: counts.persons.into_iter().map(|(name, count)| (name, count as u64)).collect(),
             at: self.clock.now(),
             ended: self.ended.objects,
+            members: self.members_version(),
         })
     }
 
@@ -630,5 +658,23 @@ impl Members {
             return Err(Refused::new(403, "holder.unsigned", "the centre's officer did not sign this list"));
         }
         Ok(Self::from_bytes(&signed.body)?)
+    }
+}
+
+impl Newcomer {
+    /// The pass, signed.
+    pub fn sign(&self, officer: &Officer) -> Vec<u8> {
+        let body = self.to_bytes();
+        let signature = officer.sign(&[NEWCOMER_CONTEXT, &body].concat());
+        Signed { body: body.into(), signature: ByteVec::from(signature.to_vec()) }.to_bytes()
+    }
+
+    /// That the officer signed a pass for this certificate: whoever else shows it has another.
+    fn admit(bytes: &[u8], pin: Pin, officer: &[u8; 32]) -> Result<(), Refused> {
+        let stranger = || Refused::new(403, wire::STRANGER, "this takes the officer's pass for this certificate");
+        let signed = Signed::from_bytes(bytes).map_err(|_| stranger())?;
+        let is_hers = signed_by(officer, &[NEWCOMER_CONTEXT, &signed.body].concat(), &signed.signature);
+        let pass = Self::from_bytes(&signed.body).ok().filter(|pass| is_hers && pass.pin == pin);
+        pass.map(drop).ok_or_else(stranger)
     }
 }

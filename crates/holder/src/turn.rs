@@ -109,6 +109,7 @@ impl Node {
     pub(crate) fn reseal(&self, request: &Reseal) -> Result<Bytes, Refused> {
         let (from, to) = (Batch::from_bytes(&request.from)?, Batch::from_bytes(&request.to)?);
         let shares: Vec<Resealed> = self.holder().reseal(&from, &to, &records_of(&request.records)?)?;
+        self.note("holder.resealed", &format!("{} records, epoch {}", shares.len(), to.epoch));
         Ok(ResealedShares { shares }.to_bytes().into())
     }
 

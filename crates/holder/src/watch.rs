@@ -1,4 +1,5 @@
-//! What a holder does of itself: looks at the other servers, tells them its alarms, and reads its own objects over.
+//! What a holder does of itself: looks at the other servers, tells them its alarms and the newest list of members, and reads
+//! its own objects over.
 //!
 //! A disk that was set back shows the past and believes it. Its own daemon can't know; the others remember.
 
@@ -114,10 +115,16 @@ impl Watch {
                 (number, tokio::spawn(async move { link.ask::<Status>(wire::STATUS, Vec::new(), PATIENCE).await }))
             })
             .collect();
-        let (mut is_new, mut off_ms) = (false, Vec::new());
+        let (mut is_new, mut off_ms, mut behind) = (false, Vec::new(), Vec::new());
+        let version = self.node.members_version();
         for (number, asked) in asked {
             let Ok(Ok(mut status)) = asked.await else { continue };
             status.alarms.clear();
+            if status.members < version
+                && let Some((_, link)) = self.links.get(&number)
+            {
+                behind.push(Arc::clone(link));
+            }
             off_ms.push(self.node.clock().now().0.saturating_sub(status.at.0));
             let before = self.peers.seen.get(&number);
             if let Some((what, was, is)) = before.and_then(|before| status.fell_since(before)) {
@@ -157,6 +164,24 @@ impl Watch {
         }
         if is_new && let Err(error) = write_private(&self.file, &self.peers.to_bytes()) {
             tracing::warn!(%error, "what the other servers said can't be remembered");
+        }
+        self.pass_on(behind).await;
+    }
+
+    /// Brings the list of members to those that were away when it came here: whom it ended opens nothing there either.
+    async fn pass_on(&self, behind: Vec<Arc<Link>>) {
+        let Some(list) = (!behind.is_empty()).then(|| self.node.signed_members()).flatten() else { return };
+        let told: Vec<_> = behind
+            .into_iter()
+            .map(|link| {
+                let list = list.clone();
+                tokio::spawn(async move { link.call(wire::MEMBERS, vec![list], PATIENCE, 1024).await })
+            })
+            .collect();
+        for told in told {
+            if let Ok(Err(error)) = told.await {
+                tracing::warn!(%error, "a server did not take the list of members");
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use minicbor::{Decode, Encode};
 
 pub const CARD: &str = "/v1/card";
 pub const MEMBERS: &str = "/v1/members";
+pub const MEMBERS_GET: &str = "/v1/members/get";
 pub const STATUS: &str = "/v1/status";
 pub const PUT: &str = "/v1/shards/put";
 pub const GET: &str = "/v1/shards/get";
@@ -31,6 +32,8 @@ pub const ALARM: &str = "/v1/alarm";
 pub const CONTRADICTION: &str = "ledger.witness-contradiction";
 /// The code of the refusal that says: the request grows from another size than this witness has seen.
 pub const OLD_SIZE: &str = "ledger.witness-old-size";
+/// The code of the refusal that says: this certificate is nobody's of the centre, by the list that is there.
+pub const STRANGER: &str = "holder.stranger";
 /// The code of the refusal that says: a budget is used up.
 pub const OVER_BUDGET: &str = "holder.over-budget";
 /// The code of the refusal that says: nobody has proven that she asks herself.
@@ -272,6 +275,19 @@ impl Message for Members {
     const MAX: usize = 1024 * 1024;
 }
 
+/// The officer lets the machine with this certificate read the list of members, before any list names it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Newcomer {
+    #[n(0)]
+    pub format: Version<1>,
+    #[n(1)]
+    pub pin: crate::Pin,
+}
+
+impl Message for Newcomer {
+    const PLACE: &'static str = "a newcomer's pass";
+}
+
 /// A document and its Ed25519 signature.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Signed {
@@ -343,6 +359,9 @@ pub struct Status {
     /// Objects whose retention was ended on its console; they count among `objects` and `bytes` all the same.
     #[n(14)]
     pub ended: u64,
+    /// Version of the list of members that it goes by; 0 before the first.
+    #[n(15)]
+    pub members: u64,
 }
 
 impl Status {

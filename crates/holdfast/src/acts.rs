@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole};
 
 use crate::centre::Centre;
-use crate::{DEGRADED, custodians, renewals, reports};
+use crate::{DEGRADED, certificates, custodians, renewals, reports};
 
 /// One command, as it crosses the control port.
 #[derive(Serialize, Deserialize)]
@@ -27,6 +27,12 @@ pub enum Act {
     /// The officer's word for the key of a person or machine: CBOR in base64.
     Certify {
         certificate: String,
+    },
+    /// Who may open charts at holders on machines of their own, and the list of members.
+    CertificateList,
+    /// `members`: a newer list, signed by the officer, in base64.
+    CertificateEnd {
+        members: String,
     },
     TokenList,
     TokenRevoke {
@@ -240,6 +246,14 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             signers.certify(chart, &decode_file(&certificate)?)?;
             Ok(Answer::done("", json!({})))
         }
+        Act::CertificateList => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            certificates::list(centre)
+        }
+        Act::CertificateEnd { members } => {
+            let permit = administrative(guard::Act::ManageAccess)?;
+            certificates::ended(centre, &permit, &decode_file(&members)?)
+        }
         Act::TokenList => {
             let tokens = guard.tokens(&administrative(guard::Act::ManageAccess)?)?;
             let state = |t: &guard::Token| t.revoked.map_or("valid".to_owned(), |at| format!("revoked {at}"));
@@ -371,8 +385,8 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let exit = if silent.is_empty() { 0 } else { DEGRADED };
             let rest = if silent.is_empty() { String::new() } else { format!(", {} did not answer", silent.len()) };
             let text = format!(
-                "{} holders refuse this patient's key from now on{rest}.\n  It becomes irreversible when the key epoch \
-                 turns.",
+                "{} holders refuse this patient's key from now on{rest}.\n  It becomes irreversible when the keys have \
+                 turned after it (holdfast keys turn) and the custodians were renewed (holdfast custodian renew).",
                 refused_by.len(),
             );
             let entry = erased.receipt.map(|receipt| receipt.index);

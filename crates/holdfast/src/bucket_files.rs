@@ -223,6 +223,21 @@ pub fn bring(plan: &Path, gateway: &Path, ids: impl Iterator<Item = String>) -> 
     Ok(())
 }
 
+/// Takes files of buckets from anywhere into a new gateway's folder.
+pub fn take(files: &[PathBuf], gateway: &Path) -> Result<(), Fault> {
+    for file in files {
+        let read = BucketFile::read(file)?;
+        read.config()?;
+        let name = format!("{}.toml", read.id());
+        if Path::new(&name).components().count() != 1 {
+            return Err(wrong(file, "its id is no name of a bucket"));
+        }
+        let bytes = Zeroizing::new(fs::read(file).map_err(|e| wrong(file, e))?);
+        private(&gateway.join(FOLDER), &name, &bytes)?;
+    }
+    Ok(())
+}
+
 /// A bucket's file, to be filled in.
 fn form(id: &str, BucketPlace { endpoint, bucket, prefix }: &BucketPlace, is_renewers: bool) -> String {
     let (who, more) = match is_renewers {

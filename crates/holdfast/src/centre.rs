@@ -40,6 +40,7 @@ pub const BUSY: &str = "centre.busy";
 /// The code of the fault that says: these folders carry no centre.
 pub const NO_SERVER: &str = "centre.no-server";
 
+const LOCK: &str = "gateway/lock";
 /// In the gateway's folder.
 const INDEX: &str = "index.sqlite";
 
@@ -263,6 +264,7 @@ impl Site {
                 let gateway = data.join("gateway");
                 let fleet = Fleet::open(&gateway, &officer)?;
                 let signers = Signers::open(&gateway, fleet.vault())?;
+                signers.end(&fleet.members().ended);
                 Ok(Self::Fleet(Box::new(fleet), signers))
             }
             None => Ok(Self::Folders(config.server_folders(data))),
@@ -469,12 +471,38 @@ impl Centre {
     /// Opens the centre in `data`. One process at a time: another one gets the fault [`BUSY`].
     pub fn open(data: &Path) -> Result<Self, Fault> {
         require_finished(data)?;
-        Self::open_with(data, Task::Serve)
+        Self::open_with(Self::config_of(data)?, data, Task::Serve, None)
+    }
+
+    /// As [`Self::open`], with a configuration from elsewhere.
+    pub fn open_as(data: &Path, config: Config) -> Result<Self, Fault> {
+        require_finished(data)?;
+        Self::open_with(config, data, Task::Serve, None)
     }
 
     /// As [`Self::open`], in a folder that the caller has begun.
     pub fn open_begun(data: &Path) -> Result<Self, Fault> {
-        Self::open_with(data, Task::Serve)
+        Self::open_with(Self::config_of(data)?, data, Task::Serve, None)
+    }
+
+    /// In a folder that the caller has begun, where nothing is remembered: the log key is from elsewhere, and the settings are
+    /// those that the ledger holds.
+    pub fn open_anew(data: &Path, config: Config, vkey: Vkey) -> Result<Self, Fault> {
+        let mut centre = Self::open_with(config, data, Task::Serve, Some(vkey))?;
+        centre.config = settings::restored(centre.chart(), &centre.config)?;
+        centre.config.save(data)?;
+        Ok(centre)
+    }
+
+    fn config_of(data: &Path) -> Result<Config, Fault> {
+        Config::load(data).map_err(|fault| {
+            if Config::is_there(data) {
+                return fault;
+            }
+            // One that is served with a configuration from elsewhere is open, whatever is missing here.
+            let busy = data.join(LOCK).exists().then(|| lock(data).err()).flatten();
+            busy.unwrap_or_else(|| fault.guidance(adopt::guidance(data)))
+        })
     }
 
     /// As [`Self::open`], and servers whose shards are gone get empty folders, for a scrub to fill; those whose marker is
@@ -483,18 +511,16 @@ impl Centre {
         require_finished(data)?;
         // The log itself has them, and a scrub reads all of it: a flipped bit in the gateway's copy would stay for ever.
         vault::forget_hashes(&data.join("gateway"))?;
-        Self::open_with(data, Task::Mend)
+        Self::open_with(Self::config_of(data)?, data, Task::Mend, None)
     }
 
     /// As [`Self::open`], for looking only: nothing is healed before it was seen, and k servers are enough.
     pub fn open_to_look(data: &Path) -> Result<Self, Fault> {
         require_finished(data)?;
-        Self::open_with(data, Task::Look)
+        Self::open_with(Self::config_of(data)?, data, Task::Look, None)
     }
 
-    fn open_with(data: &Path, task: Task) -> Result<Self, Fault> {
-        let config = Config::load(data)
-            .map_err(|fault| if Config::is_there(data) { fault } else { fault.guidance(adopt::guidance(data)) })?;
+    fn open_with(config: Config, data: &Path, task: Task, given: Option<Vkey>) -> Result<Self, Fault> {
         let lock = lock(data)?;
         let gateway = data.join("gateway");
         let vkey = vault::remembered_vkey(&gateway)?;
@@ -513,7 +539,7 @@ impl Centre {
                 prover: site.signers().map(|signers| Arc::clone(signers) as _),
             },
             gateway: Some(gateway),
-            vkey: None,
+            vkey: given,
             mode: if task == Task::Look { Mode::Read } else { Mode::Write },
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
@@ -818,10 +844,14 @@ fn name_of(chart: &Chart) -> Result<String, Fault> {
 pub fn lock(data: &Path) -> Result<File, Fault> {
     let folder = data.join("gateway");
     fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
-    let file = folder.join("lock");
+    let file = data.join(LOCK);
     let lock = File::options().create(true).append(true).open(&file).map_err(|e| failed(&file, e))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => {
+            // A killed server's: nobody may be asked there any more.
+            crate::control::forget(data);
+            Ok(lock)
+        }
         Err(TryLockError::WouldBlock) => {
             let text = format!("{} is open in another process", data.display());
             Err(Fault::new(Blame::Configuration, BUSY, text))

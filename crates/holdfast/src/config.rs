@@ -42,6 +42,10 @@ pub struct Config {
     /// Who administers each location, by its name (`server-01`, `bucket-13`): a person, a team, a company.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub administrators: BTreeMap<String, String>,
+    /// Where the servers are that are machines, by name: for people to read. The list that the officer signed is what
+    /// counts; a start says where the two differ.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub holders: BTreeMap<String, SocketAddr>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -146,6 +150,7 @@ impl Config {
             pages: Pages::default(),
             buckets: Buckets::default(),
             administrators: BTreeMap::new(),
+            holders: BTreeMap::new(),
         }
     }
 
@@ -159,18 +164,22 @@ impl Config {
 
     /// Reads `gateway/holdfast.toml` of a data folder, with the environment on top.
     pub fn load(data: &Path) -> Result<Self, Fault> {
-        Self::load_with(data, environment()?.into_iter())
+        Self::load_file(&data.join(FILE_NAME))
     }
 
-    fn load_with(data: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Fault> {
-        let file = data.join(FILE_NAME);
+    /// The same, from a file anywhere. What is relative in it is relative to the data folder all the same.
+    pub fn load_file(file: &Path) -> Result<Self, Fault> {
+        Self::load_with(file, environment()?.into_iter())
+    }
+
+    fn load_with(file: &Path, environment: impl Iterator<Item = (String, String)>) -> Result<Self, Fault> {
         let wrong =
             |why: String| Fault::new(Blame::Configuration, "config.invalid", format!("{}: {why}", file.display()));
-        let length = std::fs::metadata(&file).map_err(|e| wrong(e.to_string()))?.len();
+        let length = std::fs::metadata(file).map_err(|e| wrong(e.to_string()))?.len();
         if length > FILE_BYTES_MAX {
             return Err(wrong(format!("{length} bytes, maximum is {FILE_BYTES_MAX}")));
         }
-        let text = std::fs::read_to_string(&file).map_err(|e| wrong(e.to_string()))?;
+        let text = std::fs::read_to_string(file).map_err(|e| wrong(e.to_string()))?;
         let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string()))?;
         let defaults = toml::Table::try_from(Self::new(0)).map_err(|e| wrong(e.to_string()))?;
         let mut merged = merge(defaults, table);
@@ -197,6 +206,8 @@ impl Config {
             if !config.servers.is_empty() {
                 return Err(wrong("servers: folders beside an officer, whose list has the servers".into()));
             }
+        } else if !config.holders.is_empty() {
+            return Err(wrong("holders: addresses without an officer, whose list has the servers".into()));
         } else if config.servers.is_empty() || config.servers.len() > kit::limits::SERVERS_MAX {
             let (found, maximum) = (config.servers.len(), kit::limits::SERVERS_MAX);
             return Err(wrong(format!("servers: {found} folders, at least 1 and at most {maximum} are needed")));
@@ -297,7 +308,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("gateway")).unwrap();
         std::fs::write(dir.path().join(FILE_NAME), text).unwrap();
-        Config::load_with(dir.path(), environment.iter().map(|(a, b)| ((*a).into(), (*b).into())))
+        Config::load_with(&dir.path().join(FILE_NAME), environment.iter().map(|(a, b)| ((*a).into(), (*b).into())))
     }
 
     #[test]
@@ -345,7 +356,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("gateway")).unwrap();
         Config::new(14).save(dir.path()).unwrap();
-        let loaded = Config::load_with(dir.path(), std::iter::empty()).unwrap();
+        let loaded = Config::load_with(&dir.path().join(FILE_NAME), std::iter::empty()).unwrap();
         assert_eq!(loaded.servers, Config::new(14).servers);
     }
 }

@@ -42,6 +42,12 @@ fn file_of(data: &Path) -> PathBuf {
     data.join("gateway").join("control.json")
 }
 
+/// Takes away where a server that has ended was to be asked.
+pub fn forget(data: &Path) {
+    // Not there, most times.
+    drop(fs::remove_file(file_of(data)));
+}
+
 fn failed(place: &str, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Configuration, "control.failed", format!("{place}: {why}"))
 }

@@ -4,11 +4,12 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use holder::wire::{self, Member, Members, Status};
-use holder::{Identity, Link, Network, RemoteHolder, RemoteLocation, Witnessed, server_name};
+use holder::{CallError, Identity, Link, Network, RemoteHolder, RemoteLocation, Witnessed, server_name};
 use keys::{Holder, HolderPublicKey};
 use kit::{Blame, Fault, Id16, SystemClock, write_private};
 use ledger::{AddCheckpoint, WitnessVkey};
@@ -49,6 +50,8 @@ pub struct Fleet {
     vault: Id16,
     network: Network,
     members: Mutex<Members>,
+    /// The list as the officer signed it; empty while a centre is founded, and brought by whoever founds it.
+    signed: Mutex<Bytes>,
     servers: Vec<Server>,
     buckets: Buckets,
 }
@@ -60,7 +63,9 @@ impl Fleet {
         let bytes = fs::read(&file).map_err(|e| failed(&file, e))?;
         let members = Members::open(&bytes, officer).map_err(|e| failed(&file, e))?;
         let identity = Identity::open(gateway).map_err(|e| failed(gateway, e))?;
-        Self::of(&members, &identity)?.with_buckets(gateway)
+        let fleet = Self::of(&members, &identity)?.with_buckets(gateway)?;
+        *lock(&fleet.signed) = bytes.into();
+        Ok(fleet)
     }
 
     /// With the buckets whose files stand in the gateway's folder.
@@ -96,6 +101,7 @@ impl Fleet {
             vault: members.vault,
             network,
             members: Mutex::new(members.clone()),
+            signed: Mutex::default(),
             servers: members.servers.iter().map(server).collect::<Result<_, Fault>>()?,
             buckets: Buckets::default(),
         })
@@ -129,15 +135,31 @@ impl Fleet {
         self.servers.iter().map(witness).collect()
     }
 
-    /// Asks all of them at once how they are.
+    /// Asks all of them at once how they are. Those that go by an older list of members get the one that is here: they were
+    /// away when it was brought.
     pub fn look(&self) -> Seen {
+        let (version, signed) = (lock(&self.members).version, lock(&self.signed).clone());
         let asked: Vec<_> = self
             .servers
             .iter()
             .map(|server| {
                 let (link, (give, answer)) = (Arc::clone(&server.link), tokio::sync::oneshot::channel());
+                let signed = signed.clone();
                 self.network.spawn(async move {
-                    drop(give.send(link.ask::<Status>(wire::STATUS, Vec::new(), LOOK_PATIENCE).await));
+                    let status = link.ask::<Status>(wire::STATUS, Vec::new(), LOOK_PATIENCE).await;
+                    let is_behind = match &status {
+                        Ok(status) => status.members < version,
+                        // By its list this gateway isn't one yet.
+                        Err(CallError::Refused(refused)) => refused.refusal.code == wire::STRANGER,
+                        Err(_) => false,
+                    };
+                    drop(give.send(status));
+                    if is_behind
+                        && !signed.is_empty()
+                        && let Err(error) = link.call(wire::MEMBERS, vec![signed], TELL_PATIENCE, 1024).await
+                    {
+                        tracing::warn!(%error, "a server did not take the list of members");
+                    }
                 });
                 answer
             })
@@ -154,7 +176,7 @@ impl Fleet {
                     server.opened.store(status.opened, Ordering::Relaxed);
                 }
                 let seen = answer.as_ref().map(|_| vec![read(&server.key)]).map_err(Clone::clone);
-                *server.last.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+                *lock(&server.last) = answer;
                 seen
             })
             .collect()
@@ -171,7 +193,7 @@ impl Fleet {
 
     /// As they were when they were asked last.
     pub fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
-        let last = |server: &Server| server.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = |server: &Server| lock(&server.last).clone();
         self.servers.iter().map(|server| (server.number, last(server))).collect()
     }
 
@@ -191,15 +213,20 @@ impl Fleet {
 
     /// The list as it is.
     pub fn members(&self) -> Members {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.members).clone()
+    }
+
+    /// The same, as the officer signed it.
+    pub fn signed_members(&self) -> Bytes {
+        lock(&self.signed).clone()
     }
 
     /// Takes a newer list that the officer signed, brings it to every server that answers, and goes to the machines that it
-    /// names from now on. Gives those that could not be told: they take it when it is brought again.
+    /// names from now on. Gives those that could not be told: they get it once they answer, from here or from the others.
     pub fn take(&self, signed: &[u8], officer: &[u8; 32], gateway: &Path) -> Result<Vec<String>, Fault> {
         let file = gateway.join(MEMBERS);
         let new = Members::open(signed, officer).map_err(|e| failed(&file, e))?;
-        let mut held = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = lock(&self.members);
         let numbers = |list: &Members| list.servers.iter().map(|member| member.number).collect::<Vec<_>>();
         if (new.vault, numbers(&new)) != (self.vault, numbers(&held)) {
             return Err(failed(&file, "the list is of another centre, or of other servers"));
@@ -221,14 +248,46 @@ impl Fleet {
             write(&server.key, HolderPublicKey::from_bytes(&member.key).map_err(|e| wrong(e.to_string()))?);
             write(&server.witness, member.witness.parse().map_err(|e: ledger::LedgerError| wrong(e.to_string()))?);
         }
+        let list = Bytes::copy_from_slice(signed);
+        *lock(&self.signed) = list.clone();
         *held = new;
-        let told = |server: &Server| {
-            let body = vec![bytes::Bytes::copy_from_slice(signed)];
-            let told = self.network.wait(server.link.call(wire::MEMBERS, body, TELL_PATIENCE, 1024));
-            told.err().map(|why| format!("{}: {why}", server_name(server.number)))
-        };
-        Ok(self.servers.iter().filter_map(told).collect())
+        drop(held);
+        Ok(self.tell(&list))
     }
+
+    /// Brings the list that is here to all servers; gives those that did not take it.
+    pub fn bring(&self) -> Vec<String> {
+        self.tell(&self.signed_members())
+    }
+
+    /// Brings a signed list to all of them at once; gives those that did not take it.
+    fn tell(&self, signed: &Bytes) -> Vec<String> {
+        let told: Vec<_> = self
+            .servers
+            .iter()
+            .map(|server| {
+                let (link, (give, answer)) = (Arc::clone(&server.link), tokio::sync::oneshot::channel());
+                let body = vec![signed.clone()];
+                self.network.spawn(async move {
+                    drop(give.send(link.call(wire::MEMBERS, body, TELL_PATIENCE, 1024).await));
+                });
+                (server.number, answer)
+            })
+            .collect();
+        let untold = |(number, answer): (u8, tokio::sync::oneshot::Receiver<Result<Option<Bytes>, CallError>>)| {
+            let why = match self.network.wait(answer) {
+                Ok(Ok(_)) => return None,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "this process is ending".to_owned(),
+            };
+            Some(format!("{}: {why}", server_name(number)))
+        };
+        told.into_iter().filter_map(untold).collect()
+    }
+}
+
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read<T: Clone>(held: &RwLock<T>) -> T {

@@ -10,6 +10,7 @@ mod adopt;
 mod bucket_files;
 mod buckets;
 mod centre;
+mod certificates;
 mod commands;
 mod config;
 mod control;
@@ -21,6 +22,7 @@ mod drill_machines;
 mod drill_store;
 mod drill_system;
 mod fleet;
+mod gateways;
 mod plan;
 mod posture;
 mod renewals;
@@ -95,6 +97,12 @@ enum Command {
     Token(commands::Token),
     /// A one-time sign-in link for the pages of the running server.
     SignIn(commands::SignIn),
+    /// The machine that this command runs on, as a gateway.
+    #[command(subcommand)]
+    Gateway(Box<gateways::Command>),
+    /// Whom the officer lets open charts, where servers are machines of their own.
+    #[command(subcommand)]
+    Certificate(certificates::Command),
     /// People whose signatures count.
     #[command(subcommand)]
     Person(commands::Person),
@@ -175,6 +183,8 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Recover(recover) => recover.run(),
         Command::Token(token) => token.run(),
         Command::SignIn(sign_in) => sign_in.run(),
+        Command::Gateway(gateway) => gateway.run(),
+        Command::Certificate(certificate) => certificate.run(),
         Command::Person(person) => person.run(),
         Command::Access { patient, data, output } => commands::access(&data, output, &patient),
         Command::Plan(plan) => plan.run(),

@@ -34,9 +34,11 @@ use crate::centre::{Made, NewCentre, Shape, Site};
 use crate::config::Config;
 use crate::domains::{Domain, Domains};
 use crate::fleet::{Fleet, MEMBERS};
+use crate::gateways;
 use crate::say::plural;
 use crate::signers::{self, Signers};
 use crate::staging::Begun;
+use crate::{Data, Output};
 
 const PLAN: &str = "plan.toml";
 pub const OFFICER_FOLDER: &str = "officer-MOVE-OFFLINE";
@@ -78,6 +80,13 @@ pub enum Command {
         /// An empty or absent folder.
         #[arg(long, default_value = "holdfast-plan", value_name = "DIR")]
         out: PathBuf,
+    },
+    /// Who belongs to the centre, by the list that its officer signed: servers with their addresses, gateways.
+    Show {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
     },
 }
 
@@ -122,7 +131,7 @@ fn usage(text: String) -> Fault {
 }
 
 /// A secret, or a public key, as text; and back.
-fn hex(bytes: &[u8; 32]) -> Zeroizing<String> {
+pub fn hex(bytes: &[u8; 32]) -> Zeroizing<String> {
     Zeroizing::new(Digest(*bytes).to_string())
 }
 
@@ -132,8 +141,12 @@ fn secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 impl Command {
     pub fn run(self) -> Result<u8, Fault> {
-        let Self::Plan { name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out } =
-            self;
+        let (name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out) = match self {
+            Self::Plan { name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out } => {
+                (name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out)
+            }
+            Self::Show { data, output } => return gateways::show(&data.data, output),
+        };
         let addresses = socket_addresses(&addresses, port, servers)?;
         let beside = beside(servers, buckets, administrators)?;
         let count = u8::try_from(beside.buckets.len()).unwrap_or(u8::MAX);
@@ -407,7 +420,8 @@ pub fn found(
         log: String::new(),
     };
     let (officer_key, administrators) = (Some(plan.officer.clone()), plan.administrators.clone());
-    let config = Config { officer: officer_key, administrators, ..Config::new(0) };
+    let holders = gateways::addresses(&list);
+    let config = Config { officer: officer_key, administrators, holders, ..Config::new(0) };
     let fleet = Fleet::of(&list, &identity)?.with_buckets(&gateway)?;
     fleet.buckets().require()?;
     let servers = fleet.servers();
@@ -518,7 +532,10 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
             folder of the plan, the officer's key in it.\n\
          3. Hand the custodians' sheets out and delete them here; take the officer's key away; delete the plan here.\n\
          4. `cp PLAN/gateway/holdfast.service /etc/systemd/system/ && systemctl enable --now holdfast`\n\
-         5. Addresses, AE titles and peers stand in /var/lib/holdfast/data/gateway/holdfast.toml.\n\n\
+         5. Addresses, AE titles and peers stand in /var/lib/holdfast/data/gateway/holdfast.toml; `serve --config FILE` \
+            takes another file. `holdfast centre show` lists the servers.\n\n\
+         **When it is lost, or stolen**: on a new machine, `holdfast gateway new --server ADDRESS --officer-key FILE` (any \
+         server below). The lost one is shut out by it.\n\n\
          Its servers:\n\n{servers}"
     )
 }

@@ -10,6 +10,7 @@ use vault::{LocationHealth, Vault};
 use crate::buckets::BucketState;
 use crate::centre::{Centre, location_id};
 use crate::custodians::{self, Custodian};
+use crate::say::plural;
 use crate::standing::Standing;
 
 /// A centre whose posture is shown.
@@ -56,8 +57,8 @@ fn records(standing: &Standing) -> Control {
         what: "Records".into(),
         grade: if standing.health.writable { grade } else { Grade::Bad },
         state: format!(
-            "{left} more {} may be lost{writable}",
-            if standing.buckets.is_empty() { "servers" } else { "servers or buckets" }
+            "{} may be lost{writable}",
+            more(left, if standing.buckets.is_empty() { "server" } else { "server or bucket" })
         ),
         evidence: format!(
             "{} of {all} locations are up, any {} give everything back; {} segments wait to be healed",
@@ -77,7 +78,10 @@ fn keys(standing: &Standing) -> Control {
             0 if of > need => Grade::Worn,
             _ => Grade::Good,
         },
-        state: format!("{} more holders may be lost before custodians are needed", standing.holders_to_lose()),
+        state: format!(
+            "{} may be lost before custodians are needed",
+            more(standing.holders_to_lose().into(), "holder")
+        ),
         evidence: format!(
             "{up} of {of} holders answer, {need} open a key; the disks of any {} open nothing",
             need.saturating_sub(1)
@@ -130,7 +134,8 @@ fn custodians(known: &[Custodian], (needed, of): (u8, u8), now: Timestamp) -> Co
         _ => (Grade::Bad, format!("overdue: custodian {}", overdue.join(", "))),
     };
     let newest = known.iter().filter_map(|one| one.proven).max();
-    let evidence = newest.map_or("holdfast custodian challenge makes one".to_owned(), |at| format!("last shown {at}"));
+    let unasked = "never asked so far; to ask one of them: holdfast custodian challenge";
+    let evidence = newest.map_or(unasked.to_owned(), |at| format!("last shown {at}"));
     Control { what: format!("Custodians, {needed} of {of}"), grade, state, evidence }
 }
 
@@ -143,7 +148,11 @@ fn independence(standing: &Standing) -> Control {
             count if count > needed => Grade::Worn,
             _ => Grade::Bad,
         },
-        state: format!("{} locations are {} independent domains", domains.locations, domains.independent),
+        state: format!(
+            "{} are {}",
+            plural(domains.locations, "location"),
+            plural(domains.independent, "independent domain")
+        ),
         evidence: domains.evidence(),
     }
 }
@@ -166,15 +175,20 @@ fn servers(standing: &Standing, statuses: &[(u8, Result<Status, String>)]) -> Ve
         let is_down = location.is_none_or(|location| !location.up) || unusable.is_some();
         let lags = location.is_some_and(|location| location.missing > 0);
         let is_quiet = witness.is_some_and(|one| one.last_error.is_some());
+        // Why a server is silent is said once, in the last column.
+        let once = |text: String| match status {
+            Err(why) if text.contains(why.as_str()) => "no answer".to_owned(),
+            _ => text,
+        };
         ServerRow {
             grade: match () {
                 () if is_down || witness.is_some_and(|one| one.contradicts) => Grade::Bad,
                 () if lags || is_quiet || alarms > 0 => Grade::Worn,
                 () => Grade::Good,
             },
-            shards: location.map_or("not there".to_owned(), shards),
-            holder: unusable.map_or("answers".to_owned(), |one| one.why.clone()),
-            witness: witness_word,
+            shards: once(location.map_or("not there".to_owned(), shards)),
+            holder: once(unusable.map_or("answers".to_owned(), |one| one.why.clone())),
+            witness: once(witness_word),
             charts: match status {
                 Ok(status) => format!("{} / {}", status.charts_hour, status.charts_day),
                 Err(_) => "–".to_owned(),
@@ -221,6 +235,15 @@ fn bucket(standing: &Standing, state: &BucketState, offset: UtcOffset) -> Bucket
             }
             Some((at, census)) => format!("none of {} objects ({})", census.objects, time(Some(at))),
         },
+    }
+}
+
+/// How many more.
+fn more(count: usize, of: &str) -> String {
+    match count {
+        0 => format!("no more {of}s"),
+        1 => format!("1 more {of}"),
+        count => format!("{count} more {of}s"),
     }
 }
 

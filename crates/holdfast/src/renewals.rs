@@ -17,7 +17,7 @@ use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{Centre, holder as holder_folder, location_id};
 use crate::config::Config;
 use crate::fleet::MEMBERS;
-use crate::{DEGRADED, Data, Output, commands, control, plan};
+use crate::{DEGRADED, Data, Output, certificates, commands, control, plan};
 
 fn usage(text: impl Into<String>) -> Fault {
     Fault::new(Blame::Peer, "usage.holders", text.into())
@@ -75,14 +75,20 @@ fn end_turn(centre: &Centre, order: TurnOrder) -> Result<Answer, Fault> {
     let (epoch, patients) = (order.turn.epoch, order.turn.subjects);
     vault.finish_turn(&order)?;
     centre.holders_changed();
-    let erased = vault.health().erased_patients;
+    let (erased, late) = (vault.health().erased_patients, vault.erased_since_turn()?);
+    let gone = erased.saturating_sub(late);
+    let late = if late == 0 {
+        String::new()
+    } else {
+        format!("\n  {late} were erased while it turned, and are refused, not gone: turn again")
+    };
     let text = format!(
         "key epoch {epoch}: all {} holders have destroyed their keys of the epoch before; {patients} living patients open as \
-         before\n  the {erased} who are erased open by no holder any more, whatever becomes of its refusals; by custodians \
-         until their sheets are renewed (holdfast custodian renew)",
+         before\n  {gone} who are erased open by no holder any more, whatever becomes of its refusals; by custodians \
+         until their sheets are renewed (holdfast custodian renew){late}",
         vault.quorum_of_holders().1
     );
-    Ok(Answer::done(text, json!({ "epoch": epoch, "patients": patients, "erased": erased })))
+    Ok(Answer::done(text, json!({ "epoch": epoch, "patients": patients, "gone": gone })))
 }
 
 /// Other custodians, or the same with new secrets; `secrets` of those before open what is dealt anew to these.
@@ -100,9 +106,19 @@ pub fn custodians(centre: &Centre, recipients: &[String], needed: u8, secrets: V
         crate::custodians::note_renewed(centre)?;
     }
     let dealt = vault.deal_anew(&secrets, &mut |_, _| {})?;
+    if are_there && dealt == 0 {
+        return Err(usage(
+            "these are the custodians that there are, and all is dealt to them: nothing is to be renewed",
+        )
+        .guidance("nothing was changed; whoever stays a custodian makes a new secret as well (custodian enrol)"));
+    }
+    let late = match vault.erased_since_renewal()? {
+        0 => String::new(),
+        late => format!("\n  {late} were erased meanwhile, and were dealt to these: renew once more to leave them out"),
+    };
     let text = format!(
         "{needed} of {} custodians recover from now on; {dealt} living patients were dealt anew\n  BURN the sheets of those \
-         before, and delete their files: with them, whoever has a copy of the servers opens what was erased",
+         before, and delete their files: with them, whoever has a copy of the servers opens what was erased{late}",
         recipients.len()
     );
     Ok(Answer::done(text, json!({ "needed": needed, "custodians": recipients.len(), "patients": dealt })))
@@ -120,9 +136,7 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
     let (mut holders, mut untold) = (vault.holders(), Vec::new());
     let new = match (centre.fleet(), centre.folders(), members) {
         (Some(fleet), _, Some(signed)) => {
-            let officer = centre.config().officer_key().and_then(Result::ok);
-            let officer = officer.ok_or_else(|| usage("this centre's configuration names no officer"))?;
-            untold = fleet.take(&signed, &officer, centre.gateway())?;
+            untold = certificates::take_members(centre, &signed)?.untold;
             vault.be_witnessed(fleet.witnesses())?;
             let key = fleet.members().servers.into_iter().find(|member| member.number == number);
             holders = fleet.servers().holders;
@@ -132,16 +146,25 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
         (None, Some(folders), None) => {
             let folder = holder_folder(folders.get(place).ok_or_else(|| usage("this server has no folder"))?);
             let epoch = public.iter().map(HolderPublicKey::epoch).max().unwrap_or(keys::FIRST_EPOCH);
-            let made = match LocalHolder::open(&folder) {
-                // Made by a replacement that was cut short.
-                Ok(made) => made,
-                Err(_) => LocalHolder::init_in(&folder, number, epoch, &OsEntropy)?,
-            };
-            let made: Arc<dyn keys::Holder> = Arc::new(made);
-            let key = made.public_key();
-            holders.retain(|holder| holder.number() != number);
-            holders.push(made);
-            key
+            let known = public.get(place).cloned();
+            match LocalHolder::look(&folder) {
+                // Taken in by a replacement that was cut short: this process has it open.
+                Ok(keys) if known.as_ref().is_some_and(|known| keys.contains(known)) => {
+                    known.ok_or_else(|| usage("no key"))?
+                }
+                found => {
+                    let made = match found {
+                        // Made by one that was cut short before that.
+                        Ok(_) => LocalHolder::open(&folder)?,
+                        Err(_) => LocalHolder::init_in(&folder, number, epoch, &OsEntropy)?,
+                    };
+                    let made: Arc<dyn keys::Holder> = Arc::new(made);
+                    let key = made.public_key();
+                    holders.retain(|holder| holder.number() != number);
+                    holders.push(made);
+                    key
+                }
+            }
         }
         _ => return Err(usage("a list of members belongs to servers that are machines of their own")),
     };
@@ -152,6 +175,10 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
     vault.adopt(Adoption { public, holders, custodians: None, is_turn: false })?;
     centre.holders_changed();
     let dealt = vault.deal_anew(&secrets, &mut |_, _| {})?;
+    if !is_new && dealt == 0 {
+        return Err(usage(format!("{}'s holder is there, and all is dealt to it", location_id(number)))
+            .guidance("nothing was changed; move a captured holder's folder away first, or prepare another machine"));
+    }
     if is_new && centre.fleet().is_some() {
         vault.expect_empty(&location_id(number));
     }
@@ -306,7 +333,7 @@ impl HolderCommand {
 }
 
 /// The members as they are, and the officer's public key.
-fn members_of(data: &Path) -> Result<(holder::wire::Members, [u8; 32]), Fault> {
+pub fn members_of(data: &Path) -> Result<(holder::wire::Members, [u8; 32]), Fault> {
     let officer = Config::load(data)?.officer_key().and_then(Result::ok);
     let officer =
         officer.ok_or_else(|| usage("the servers of this centre are folders: no machine is prepared for them"))?;

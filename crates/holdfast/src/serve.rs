@@ -17,8 +17,9 @@ use tokio::net::TcpListener;
 
 use crate::acts::{self, Act, Answer};
 use crate::centre::Centre;
+use crate::config::Config;
 use crate::standing::Standing;
-use crate::{control, demo, posture, settings};
+use crate::{control, demo, gateways, posture, settings};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
@@ -34,6 +35,9 @@ pub struct Serve {
     /// The centre's data folder [default: holdfast-data, with --demo holdfast-demo].
     #[arg(long, env = "HOLDFAST_DATA", value_name = "DIR")]
     data: Option<PathBuf>,
+    /// The configuration [default: gateway/holdfast.toml in the data folder].
+    #[arg(long, value_name = "FILE", conflicts_with = "demo")]
+    config: Option<PathBuf>,
     /// Lay out a synthetic centre with 14 server folders and patients on treatment, if it isn't there yet.
     #[arg(long)]
     demo: bool,
@@ -69,12 +73,22 @@ impl Serve {
             let folder = data.clone();
             blocking(move || demo::prepare(&folder)).await?;
         }
-        let folder = data.clone();
-        let centre = Arc::new(blocking(move || Centre::open(&folder)).await?);
+        let (folder, file) = (data.clone(), self.config.clone());
+        let open = move || match file {
+            Some(file) => Centre::open_as(&folder, Config::load_file(&file)?),
+            None => Centre::open(&folder),
+        };
+        let centre = Arc::new(blocking(open).await?);
         if self.demo {
             demo::require_demo(&centre)?;
         }
         let config = centre.config();
+        if let Some(fleet) = centre.fleet() {
+            let moved = gateways::differing(&config.holders, &fleet.members());
+            moved
+                .iter()
+                .for_each(|line| complain!("holdfast: the list of members counts, not the configuration: {line}"));
+        }
         let noted = Arc::clone(&centre);
         // Too few servers to write is no reason to serve nobody.
         match blocking(move || settings::note(noted.chart(), noted.config())).await {

@@ -25,6 +25,7 @@ fn of(config: &Config) -> Result<toml::Table, Fault> {
     table.remove("officer");
     // Of the locations, and those belong to one machine: a recovered centre has others.
     table.remove("administrators");
+    table.remove("holders");
     for (section, key) in OF_THE_MACHINE {
         if let Some(section) = table.get_mut(section).and_then(toml::Value::as_table_mut) {
             section.remove(key);

@@ -20,7 +20,7 @@ use crate::centre;
 
 const LIST: &str = "person-certificates";
 const KIND: &str = "centre.certificate";
-/// Certificates that are looked at: ten thousand people and machines, renewed once.
+/// Certificates that are looked at, the newest: ten thousand people and machines, renewed once.
 const CERTIFICATES_MAX: usize = 20_000;
 /// In the gateway's folder: its own key as a delegate, and the officer's word for it.
 const DELEGATE_KEY: &str = "delegate.key";
@@ -35,8 +35,10 @@ struct Held {
 pub struct Signers {
     vault: Id16,
     delegate: Signer,
-    /// By public key.
-    certificates: RwLock<HashMap<[u8; 32], Certificate>>,
+    /// By public key, the newest last.
+    certificates: RwLock<HashMap<[u8; 32], Vec<Certificate>>>,
+    /// Serials of those that the officer ended before their time.
+    ended: RwLock<Vec<Id16>>,
     /// By subject.
     people: RwLock<HashMap<String, Vec<Held>>>,
 }
@@ -75,13 +77,16 @@ impl Signers {
             vault,
             delegate: Signer::new(vec![certificate], key),
             certificates: RwLock::default(),
+            ended: RwLock::default(),
             people: RwLock::default(),
         }))
     }
 
     /// Reads whom the officer has enrolled, and listens to guard from now on.
     pub fn listen(self: &Arc<Self>, chart: &Arc<Chart>) -> Result<(), Fault> {
-        for entry in chart.listed(&chart.list_tag(LIST, &[]), CERTIFICATES_MAX).map_err(|e| e.fault())? {
+        let newest =
+            chart.listed_back(&chart.list_tag(LIST, &[]), u64::MAX, CERTIFICATES_MAX).map_err(|e| e.fault())?;
+        for entry in newest.into_iter().rev() {
             let (_, meta) = chart.note_of(entry).map_err(|e| e.fault())?;
             self.take(&meta.note)?;
         }
@@ -93,8 +98,27 @@ impl Signers {
         let certificate = Certificate::from_bytes(bytes)
             .map_err(|e| Fault::new(Blame::Integrity, "signers.certificate", e.to_string()))?;
         let mut certificates = self.certificates.write().unwrap_or_else(PoisonError::into_inner);
-        certificates.insert(certificate.key(), certificate);
+        certificates.entry(certificate.key()).or_default().push(certificate);
         Ok(())
+    }
+
+    /// Everybody whom the officer has enrolled, by name.
+    pub fn certificates(&self) -> Vec<Certificate> {
+        let certificates = self.certificates.read().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<_> = certificates.values().flatten().cloned().collect();
+        all.sort_by(|a, b| (&a.subject, a.not_before, a.serial).cmp(&(&b.subject, b.not_before, b.serial)));
+        all
+    }
+
+    /// Signs with none of these certificates any more; gives the credentials that were signed in by them.
+    pub fn end(&self, ended: &[Id16]) -> Vec<Id16> {
+        // First: who signs in meanwhile finds it.
+        *self.ended.write().unwrap_or_else(PoisonError::into_inner) = ended.to_vec();
+        let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
+        let gone = people.values_mut().flat_map(|held| held.extract_if(.., |one| one.signer.rests_on(ended)));
+        let gone = gone.map(|one| one.id).collect();
+        people.retain(|_, held| !held.is_empty());
+        gone
     }
 
     /// Keeps the officer's word for a person's key.
@@ -112,7 +136,12 @@ impl Signers {
 
     fn begin(&self, secret: &str) -> Option<Signer> {
         let person = PersonKey::derive(secret.as_bytes())?;
-        let own = self.certificates.read().unwrap_or_else(PoisonError::into_inner).get(&person.public()).cloned()?;
+        let own = {
+            let certificates = self.certificates.read().unwrap_or_else(PoisonError::into_inner);
+            let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+            let living = |one: &&Certificate| !ended.contains(&one.serial);
+            certificates.get(&person.public())?.iter().rfind(living)?.clone()
+        };
         let session = PersonKey::random(&OsEntropy)?;
         let certificate =
             person.begin_session(&own, session.public(), SystemClock.now(), SESSION_LIFE_MS_MAX, &OsEntropy);
@@ -128,6 +157,10 @@ impl guard::Witness for Signers {
         }
         let Some(signer) = self.begin(secret) else { return };
         let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
+        // Ended since it was made.
+        if signer.rests_on(&self.ended.read().unwrap_or_else(PoisonError::into_inner)) {
+            return;
+        }
         let held = people.entry(subject.to_owned()).or_default();
         held.retain(|one| one.id != as_id);
         held.push(Held { id: as_id, signer });

@@ -13,6 +13,8 @@ mod gating;
 mod laying_out;
 #[path = "it/losses.rs"]
 mod losses;
+#[path = "it/members.rs"]
+mod members;
 #[path = "it/operating.rs"]
 mod operating;
 #[path = "it/partition.rs"]

@@ -346,6 +346,11 @@ impl Signer {
         self.chain.iter().map(|certificate| certificate.expires).min().unwrap_or_default()
     }
 
+    /// Whether one of its certificates is among these.
+    pub fn rests_on(&self, serials: &[Id16]) -> bool {
+        self.chain.iter().any(|certificate| serials.contains(&certificate.serial))
+    }
+
     pub fn sign(&self, vault: Id16, statement: &Statement<'_>, entropy: &dyn Entropy) -> Proof {
         let nonce = entropy.id();
         let signature = signature(&self.key.0, &statement.signed_bytes(vault, &nonce));

@@ -20,8 +20,8 @@ pub const RESEALED_AT_ONCE: usize = 64;
 /// One holder's share of one record, sealed again to that holder; none where it refuses the subject.
 pub type Resealed = Option<ByteArray<SEALED_BYTES>>;
 
-/// What a holder has to have sealed again before it destroys its old key: so that no gateway, by mistake or by malice,
-/// can have a patient's shares destroyed who isn't erased.
+/// What a holder has to have found to open with its next key before it destroys its old one: so that no gateway has a living
+/// patient's shares destroyed by mistake. A hostile one may show made-up records; then the custodians deal the old ones anew.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Turn {
     #[n(0)]

@@ -12,7 +12,7 @@ use keys::Budgets;
 use kit::{Clock as _, SystemClock, Timestamp};
 
 use crate::faults::free;
-use crate::solo::{Process, Solo, code};
+use crate::solo::{Process, STRANGER, Solo, code};
 
 const DAY: i64 = 86_400_000;
 
@@ -146,7 +146,7 @@ fn a_clock_that_was_set_ends_nothing() {
     // With others, it is they who say what time it is: half of them at least.
     let node = Node::open(&solo.folder).unwrap();
     let list = solo.members_with(&node, 2, &[2, 3, 4, 5]);
-    node.call(Peer::Stranger, wire::MEMBERS, list.into()).unwrap();
+    node.call(Peer::Stranger(STRANGER), wire::MEMBERS, list.into()).unwrap();
     drop(node);
     refused("of 4 other servers 0 have said");
     let say = |times: &[i64]| {

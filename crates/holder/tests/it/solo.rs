@@ -19,6 +19,7 @@ use ledger::{AddCheckpoint, Checkpoint, MemoryStore, NoteSigner, Tree, Vkey, lea
 use crate::support::{JOIN_CODE, VAULT, hex};
 
 pub(crate) const PERSON: &str = "dr.a";
+pub(crate) const STRANGER: Pin = Pin([8; 32]);
 
 pub(crate) struct Solo {
     pub(crate) folder: PathBuf,
@@ -94,7 +95,7 @@ impl Solo {
         let key = LocalHolder::look(&folder.join("holder")).unwrap().remove(0);
         let (_, recipient) = new_identity();
         let (_, recovery) = CustodianPackage::establish(1, &[recipient], &OsEntropy).unwrap();
-        let (dealer, batch) = Dealer::new(&[key.clone()], &recovery, 1, FIRST_EPOCH, &OsEntropy).unwrap();
+        let (dealer, batch) = Dealer::new(std::slice::from_ref(&key), &recovery, 1, FIRST_EPOCH, &OsEntropy).unwrap();
         let person = PersonKey::random(&OsEntropy).unwrap();
         let life = (Timestamp(0), Timestamp(i64::MAX / 4));
         let certificate = officer.enrol(vault(), PERSON, Speaks::Person, person.public(), life, &OsEntropy).unwrap();
@@ -103,7 +104,7 @@ impl Solo {
         let signer = Arc::new(Signer(keys::Signer::new(vec![certificate], person)));
         let solo = Self { folder, gateway, key, signer, batch, officer, dealer, log, tree };
         let node = Node::open(&solo.folder).unwrap();
-        node.call(Peer::Stranger, wire::MEMBERS, solo.members(&node, 1).into()).unwrap();
+        node.call(Peer::Stranger(STRANGER), wire::MEMBERS, solo.members(&node, 1).into()).unwrap();
         solo
     }
 
@@ -113,7 +114,7 @@ impl Solo {
 
     /// With other servers, which aren't there.
     pub(crate) fn members_with(&self, node: &Node, version: u64, others: &[u8]) -> Vec<u8> {
-        let card = node.call(Peer::Stranger, wire::CARD, Bytes::new()).unwrap();
+        let card = node.call(Peer::Stranger(STRANGER), wire::CARD, Bytes::new()).unwrap();
         let card = Card::open(&card, &JOIN_CODE).unwrap();
         let member =
             Member { number: 1, address: "127.0.0.1:1".into(), pin: card.pin, witness: card.witness, key: card.key };

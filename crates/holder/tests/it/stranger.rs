@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use holder::wire::{self, *};
-use holder::{CallError, Identity, Network, RemoteLocation, Shards};
+use holder::{CallError, Identity, Network, Node, Peer, Pin, RemoteLocation, Shards};
+use keys::{Budgets, Officer};
+use kit::format::Version;
 use location::{Location, LocationError, Name};
 
+use crate::solo::{STRANGER, Solo, code};
 use crate::support::{JOIN_CODE, Server};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,7 +30,7 @@ fn a_stranger_reads_the_card_and_nothing_else() {
     for path in [wire::PUT, wire::GET, wire::LIST, wire::STATS, wire::OPEN, wire::REFUSE] {
         assert_eq!(refused(&server.network, &link, path, Vec::new()).0, 403, "{path}");
     }
-    for path in [wire::STATUS, wire::ALARM] {
+    for path in [wire::STATUS, wire::ALARM, wire::MEMBERS_GET] {
         assert_eq!(refused(&server.network, &link, path, Vec::new()).0, 403, "{path}");
     }
     let card = server.network.wait(link.call(wire::CARD, vec![], PATIENCE, 1 << 16)).unwrap().unwrap();
@@ -59,4 +62,41 @@ fn a_malformed_or_oversized_call_is_refused_by_its_number() {
     assert_eq!(refused(wire::OPEN, vec![0x80]), (400, "holder.malformed".into()));
     let journal = std::fs::read_to_string(server.folder(3).join("journal.log")).unwrap();
     assert!(journal.lines().count() >= 3 && journal.contains("holder.malformed"), "{journal}");
+}
+
+/// Where the servers are is read by those who belong here, and by whom the officer lets read it.
+#[test]
+fn the_list_of_members_is_given_on_the_officers_pass() {
+    let dir = tempfile::tempdir().unwrap();
+    let solo = Solo::new(dir.path(), Budgets::default());
+    let node = Node::open(&solo.folder).unwrap();
+    let officer = Officer::from_seed(&[3; 32]).unwrap();
+    let pass = |pin: Pin, officer: &Officer| Bytes::from(Newcomer { format: Version, pin }.sign(officer));
+    let get = |peer: Peer, pass: Bytes| node.call(peer, wire::MEMBERS_GET, pass);
+    let list = get(Peer::Stranger(STRANGER), pass(STRANGER, &officer)).unwrap();
+    assert_eq!(Members::open(&list, &officer.public()).unwrap().version, 1);
+    assert_eq!(
+        (get(solo.peer(), Bytes::new()).unwrap(), get(Peer::Server(2), Bytes::new()).unwrap()),
+        (list.clone(), list)
+    );
+    let other = Officer::from_seed(&[5; 32]).unwrap();
+    for (peer, pass) in [
+        (STRANGER, Bytes::new()),
+        (STRANGER, pass(STRANGER, &other)),
+        (Pin([9; 32]), pass(STRANGER, &officer)),
+        (STRANGER, solo.members(&node, 2).into()),
+    ] {
+        assert_eq!(code(get(Peer::Stranger(peer), pass)), (403, "holder.stranger".to_owned()));
+    }
+    assert!(solo.journal().contains("holder.newcomer"));
+}
+
+#[test]
+fn a_status_says_by_which_list_of_members_a_server_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let solo = Solo::new(dir.path(), Budgets::default());
+    let node = Node::open(&solo.folder).unwrap();
+    assert_eq!(solo.status(&node).members, 1);
+    node.call(Peer::Stranger(STRANGER), wire::MEMBERS, solo.members(&node, 4).into()).unwrap();
+    assert_eq!(solo.status(&node).members, 4);
 }

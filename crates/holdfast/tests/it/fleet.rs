@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{Server, Site, exchange, get};
 
-const SERVERS: usize = 14;
+pub(crate) const SERVERS: usize = 14;
 const JSON: &str = "Content-Type: application/fhir+json\r\n";
 
 /// The holders' processes; they go with the test.
@@ -26,7 +26,7 @@ pub(crate) struct Fleet {
 
 impl Fleet {
     /// Planned, each holder initialised and running, the centre founded.
-    fn found() -> Self {
+    pub(crate) fn found() -> Self {
         let fleet = Self::planned(SERVERS, &[]);
         let said = fleet.site.done(&["init", "--plan", &fleet.site.path("plan")]);
         assert!(said.out.contains("any 11 may be lost"), "{}", said.out);
@@ -59,7 +59,7 @@ impl Fleet {
         self.site.0.path().join("plan").join(format!("server-{:02}", at + 1))
     }
 
-    fn start(&self, at: usize) {
+    pub(crate) fn start(&self, at: usize) {
         let (folder, name) = (self.folder(at), |what: &str| self.site.path(&format!("holder-{at}.{what}")));
         let process = Command::new(env!("CARGO_BIN_EXE_holdfast"))
             .args(["holder", "run", "--dir"])
@@ -86,7 +86,7 @@ impl Fleet {
         }
     }
 
-    fn wait_for_all(&self) {
+    pub(crate) fn wait_for_all(&self) {
         for address in &self.addresses {
             let begun = Instant::now();
             while std::net::TcpStream::connect(address).is_err() {
@@ -94,10 +94,19 @@ impl Fleet {
                 thread::sleep(Duration::from_millis(20));
             }
         }
+        // A gateway that was refused meanwhile leaves it alone for a moment.
+        thread::sleep(Duration::from_millis(300));
     }
 
     pub(crate) fn token(&self) -> String {
-        token_of(&self.site)
+        self.token_of("t")
+    }
+
+    pub(crate) fn token_of(&self, subject: &str) -> String {
+        let officer = self.site.path("plan/officer-MOVE-OFFLINE/officer.key");
+        let new = ["token", "new", "--role", "oncologist", "--subject", subject, "--json", "--officer-key", &officer];
+        let said = self.site.done(&new).json();
+        format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap())
     }
 }
 

@@ -37,7 +37,7 @@ fn parts_of_a_budget_hold_the_whole_centre_to_it() {
             loop {
                 left.sort_unstable_by(|a, b| b.cmp(a));
                 let chosen = &mut left[..usize::from(t)];
-                if chosen.iter().any(|left| *left == 0) {
+                if chosen.contains(&0) {
                     break;
                 }
                 chosen.iter_mut().for_each(|left| *left -= 1);

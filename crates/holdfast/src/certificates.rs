@@ -1,0 +1,264 @@
+//! Whom the officer lets open charts at holders on machines of their own, and how she ends that before its time: `holdfast
+//! certificate`. A list of members that she signs names the ended ones; every holder that has it refuses them.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use guard::Permit;
+use holder::Pin;
+use holder::wire::Members;
+use kit::format::{self, Version};
+use kit::{Blame, Clock as _, Fault, Id16, SystemClock, Timestamp};
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::acts::{Act, Answer, decode_file, encode_file};
+use crate::centre::{self, Centre};
+use crate::{DEGRADED, Data, Output, commands, control, plan};
+
+const LIST: &str = "members-lists";
+const KIND: &str = "centre.members";
+/// Ended certificates on a list: of 1 MiB at most.
+const ENDED_MAX: usize = 16_384;
+/// An expired certificate stays on the list for as long: some holder's clock may be behind.
+const EXPIRED_KEPT_MS: i64 = 30 * 86_400_000;
+/// Serials that an entry names.
+const NOTED_MAX: usize = 1_024;
+
+fn usage(text: impl Into<String>) -> Fault {
+    Fault::new(Blame::Peer, "usage.certificate", text.into())
+}
+
+/// What the ledger holds of a list of members that was brought to the servers.
+#[derive(Encode, Decode)]
+struct Note {
+    #[n(0)]
+    format: Version<1>,
+    #[n(1)]
+    version: u64,
+    #[n(2)]
+    gateways: Vec<Pin>,
+    /// Serials that were not on the list before.
+    #[n(3)]
+    ended: Vec<Id16>,
+}
+
+/// A newer list of members was taken.
+pub struct Taken {
+    /// Servers that could not be told: they get it once they answer.
+    pub untold: Vec<String>,
+    /// Credentials that were signed in by a certificate that is ended.
+    gone: Vec<Id16>,
+}
+
+// ---- At the centre
+
+/// Takes a newer list of members, whatever is new in it.
+pub fn take_members(centre: &Centre, signed: &[u8]) -> Result<Taken, Fault> {
+    let officer = centre.config().officer_key().and_then(Result::ok);
+    let (Some(fleet), Some(signers), Some(officer)) = (centre.fleet(), centre.signers(), officer) else {
+        return Err(usage("the servers of this centre are folders: nobody signs a list of them"));
+    };
+    let before: HashSet<Id16> = fleet.members().ended.into_iter().collect();
+    let untold = fleet.take(signed, &officer, centre.gateway())?;
+    let members = fleet.members();
+    let gone = signers.end(&members.ended);
+    note(centre, members, &before).map_err(|fault| {
+        fault.guidance("the list was brought to the servers all the same; the ledger has no entry of it")
+    })?;
+    Ok(Taken { untold, gone })
+}
+
+/// Notes in the ledger that this list was brought to the servers.
+pub fn note(centre: &Centre, members: Members, before: &HashSet<Id16>) -> Result<(), Fault> {
+    let Members { version, gateways, ended, .. } = members;
+    let ended = ended.into_iter().filter(|serial| !before.contains(serial)).take(NOTED_MAX).collect();
+    let note = Note { format: Version, version, gateways, ended };
+    centre::note(centre.chart(), KIND, LIST, &format::encode(&note))
+}
+
+/// Certificates that are in their time, and the list of members as the officer signed it last.
+pub fn list(centre: &Centre) -> Result<Answer, Fault> {
+    let (Some(fleet), Some(signers)) = (centre.fleet(), centre.signers()) else {
+        return Err(usage("this centre's holders are folders: they ask for no certificate"));
+    };
+    let (members, now) = (fleet.members(), SystemClock.now());
+    let ended: HashSet<Id16> = members.ended.into_iter().collect();
+    let all: Vec<Row> = signers
+        .certificates()
+        .into_iter()
+        .map(|one| Row {
+            is_ended: ended.contains(&one.serial),
+            serial: one.serial,
+            subject: one.subject,
+            expires: one.expires,
+        })
+        .collect();
+    let living: Vec<&Row> = all.iter().filter(|one| now < one.expires).collect();
+    let lines: Vec<String> = living
+        .iter()
+        .map(|Row { serial, subject, expires, is_ended }| {
+            let ended = if *is_ended { "  ENDED" } else { "" };
+            format!("{serial}  {subject:<24} until {expires}{ended}")
+        })
+        .collect();
+    let text = if lines.is_empty() { "no certificates".to_owned() } else { lines.join("\n") };
+    // Those that have expired, too: by them a new list knows what it need not name any more.
+    let certificates = serde_json::to_value(&all).unwrap_or_default();
+    let json = json!({ "certificates": certificates, "version": members.version,
+                       "members": encode_file(&fleet.signed_members()) });
+    Ok(Answer::done(text, json))
+}
+
+/// Brings a list that ends certificates, and ends what is signed in by them.
+pub fn ended(centre: &Centre, permit: &Permit, signed: &[u8]) -> Result<Answer, Fault> {
+    let Taken { untold, gone } = take_members(centre, signed)?;
+    let guard = centre.chart().guard();
+    for id in &gone {
+        // One that is over by now is over.
+        if let Err(error) = guard.revoke_token(permit, *id)
+            && !matches!(error, guard::GuardError::NoCredential { .. })
+        {
+            return Err(error.into());
+        }
+    }
+    let members = centre.fleet().map(crate::fleet::Fleet::members);
+    let (version, of) = members.map_or((0, 0), |members| (members.version, members.servers.len()));
+    let mut text = format!(
+        "version {version} of the list of members stands at {} of {of} servers; {} sessions and tokens were ended with it",
+        of - untold.len().min(of),
+        gone.len()
+    );
+    for one in &untold {
+        text.push_str(&format!("\n  NOT TOLD, and told once it answers: {one}"));
+    }
+    let exit = if untold.is_empty() { 0 } else { DEGRADED };
+    Ok(Answer { exit, text, json: json!({ "version": version, "revoked": gone, "untold": untold }) })
+}
+
+// ---- On the command line
+
+/// A certificate, as the list shows it.
+#[derive(Serialize, Deserialize)]
+struct Row {
+    serial: Id16,
+    subject: String,
+    expires: Timestamp,
+    #[serde(rename = "ended")]
+    is_ended: bool,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Who may open charts, until when.
+    List {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// End certificates before their time: no holder opens anything for them any more, and what is signed in by them is
+    /// signed out. What was read before is in the ledger.
+    End {
+        #[command(flatten)]
+        whose: Whose,
+        /// The officer's key: she signs a newer list of members. Take the medium out again.
+        #[arg(long, value_name = "FILE")]
+        officer_key: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Whose {
+    /// All certificates of this person or machine.
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+    /// This one, as `certificate list` shows it.
+    #[arg(long, value_name = "ID")]
+    serial: Option<Id16>,
+}
+
+impl Command {
+    pub fn run(self) -> Result<u8, Fault> {
+        match self {
+            Self::List { data, output } => commands::act(&data, output, Act::CertificateList),
+            Self::End { whose, officer_key, data, output } => {
+                let officer = plan::officer_key(&officer_key)?;
+                let standing = control::perform(&data.data, Act::CertificateList)?.json;
+                let wrong = |why: String| Fault::new(Blame::Ours, "control.certificates", why);
+                let rows = standing.get("certificates").cloned().unwrap_or_default();
+                let rows: Vec<Row> = serde_json::from_value(rows).map_err(|e| wrong(e.to_string()))?;
+                let members = standing.get("members").and_then(Value::as_str).unwrap_or_default();
+                // Her own signature: she signs on where she signed before, not what the gateway made up.
+                let mut members = Members::open(&decode_file(members)?, &officer.public())
+                    .map_err(|e| Fault::new(Blame::Integrity, "fleet.members", e.to_string()))?;
+                end(&mut members, &rows, &whose, SystemClock.now())?;
+                let act = Act::CertificateEnd { members: encode_file(&members.sign(&officer)) };
+                Ok(commands::print(output, &control::perform(&data.data, act)?))
+            }
+        }
+    }
+}
+
+/// The next list, with these among the ended, and without those that have long expired.
+fn end(members: &mut Members, rows: &[Row], whose: &Whose, now: Timestamp) -> Result<(), Fault> {
+    let named = |row: &&Row| whose.subject.as_ref() == Some(&row.subject) && now < row.expires;
+    // One by its serial may be unknown here: of another gateway, or of a ledger that a thief wrote.
+    let new: Vec<Id16> = rows.iter().filter(named).map(|row| row.serial).chain(whose.serial).collect();
+    let new: Vec<Id16> = new.into_iter().filter(|serial| !members.ended.contains(serial)).collect();
+    if new.is_empty() {
+        let whom = whose.subject.clone().or(whose.serial.map(|serial| serial.to_string())).unwrap_or_default();
+        return Err(usage(format!("{whom}: no certificate that isn't ended or expired already")));
+    }
+    let expired = rows.iter().filter(|row| row.expires.plus_ms(EXPIRED_KEPT_MS) < now);
+    let expired: HashSet<Id16> = expired.map(|row| row.serial).collect();
+    members.ended.retain(|serial| !expired.contains(serial));
+    members.ended.extend(new);
+    if members.ended.len() > ENDED_MAX {
+        return Err(usage(format!("{} ended certificates, a list has at most {ENDED_MAX}", members.ended.len())));
+    }
+    members.version += 1;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(ended: Vec<Id16>) -> Members {
+        let (servers, gateways, log) = (Vec::new(), Vec::new(), String::new());
+        Members { format: Version, vault: Id16([1; 16]), version: 4, servers, gateways, ended, log }
+    }
+
+    fn row(serial: u8, subject: &str, expires: i64) -> Row {
+        Row { serial: Id16([serial; 16]), subject: subject.into(), expires: Timestamp(expires), is_ended: false }
+    }
+
+    #[test]
+    fn a_list_ends_what_lives_and_forgets_what_expired_long_ago() {
+        let now = Timestamp(100 * 86_400_000);
+        let rows = [row(1, "a", 1), row(2, "a", now.0 + 1), row(3, "b", now.0 + 1), row(4, "a", now.0 - 1)];
+        let whose = |subject: &str| Whose { subject: Some(subject.into()), serial: None };
+        let mut members = list(vec![Id16([1; 16]), Id16([4; 16]), Id16([9; 16])]);
+        end(&mut members, &rows, &whose("a"), now).unwrap();
+        let serials = [4, 9, 2].map(|serial| Id16([serial; 16]));
+        assert_eq!((members.version, members.ended.as_slice()), (5, serials.as_slice()));
+        assert!(end(&mut members, &rows, &whose("a"), now).unwrap_err().message.contains("ended or expired"));
+        assert!(end(&mut members, &rows, &whose("c"), now).is_err());
+        let mut full = list((0..u64::try_from(ENDED_MAX).unwrap()).map(id).collect());
+        assert!(end(&mut full, &rows, &whose("b"), now).unwrap_err().message.contains("at most"));
+    }
+
+    fn id(number: u64) -> Id16 {
+        let mut id = [7; 16];
+        id[8..].copy_from_slice(&number.to_be_bytes());
+        Id16(id)
+    }
+}
