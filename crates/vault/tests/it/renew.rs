@@ -314,3 +314,117 @@ fn a_location_that_was_away_catches_up() {
     assert!(vault.verify().unwrap().is_clean());
     all_open(&vault, &kept);
 }
+
+/// A renewal is cut short, the keys turn, the renewal is repeated: all is dealt to the new custodians, though every record is of
+/// a later batch.
+#[test]
+fn a_turn_hides_nobody_from_a_renewal() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 3);
+    let (package, identities) = new_custodians(&centre);
+    let (public, holders) = (vault.holder_keys(), centre.holders.clone());
+    vault.adopt(Adoption { public, holders, custodians: Some(package), is_turn: false }).unwrap();
+    turn(&centre, &vault).unwrap();
+    assert_eq!(vault.deal_anew(&centre.identities, &mut |_, _| {}).unwrap(), 3);
+    assert_eq!(vault.deal_anew(&centre.identities, &mut |_, _| {}).unwrap(), 0);
+    drop(vault);
+    let (mut recovery, _) = centre.recovery(&[0, 1, 2, 3], "new");
+    recovery.identities = identities;
+    all_open(&vault::recover(recovery).unwrap().0, &kept);
+}
+
+/// The record of other custodians stands everywhere, and the writer ends before its entry is in the log: when it is repeated,
+/// all is dealt anew all the same. The same of a turn.
+#[test]
+fn a_record_without_its_entry_is_settled() {
+    for is_turn in [false, true] {
+        let centre = Centre::new(2, 5, 4, 3);
+        let vault = centre.found();
+        let kept = keep(&centre, &vault, 3);
+        let (package, identities) = new_custodians(&centre);
+        let custodians = (!is_turn).then(|| package.clone());
+        let public = if is_turn { vault.turn_keys().unwrap() } else { vault.holder_keys() };
+        let adoption = || Adoption {
+            public: public.clone(),
+            holders: centre.holders.clone(),
+            custodians: custodians.clone(),
+            is_turn,
+        };
+        centre.locations.iter().for_each(|location| location.down_after(1));
+        assert!(vault.adopt(adoption()).is_err());
+        drop(vault);
+        centre.locations.iter().for_each(|location| location.set_down(false));
+        let vault = centre.open().unwrap();
+        if is_turn {
+            turn(&centre, &vault).unwrap();
+            assert!(centre.holders.iter().all(|holder| holder.public_key().epoch() == 2));
+        } else {
+            assert_eq!(vault.adopt(adoption()).unwrap(), 2);
+            assert_eq!(vault.deal_anew(&centre.identities, &mut |_, _| {}).unwrap(), 3);
+        }
+        all_open(&vault, &kept);
+        drop(vault);
+        let (mut recovery, _) = centre.recovery(&[0, 1, 2, 3], "new");
+        recovery.identities = if is_turn { centre.identities.clone() } else { identities };
+        all_open(&vault::recover(recovery).unwrap().0, &kept);
+    }
+}
+
+/// A segment can't be read, so that nobody knows whose keys stood in it: no key is changed, and none is destroyed.
+#[test]
+fn nobodys_keys_change_while_segments_are_unreadable() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 6);
+    drop(vault);
+    fs::remove_file(centre.gateway().join("keymap")).unwrap();
+    let segment = centre.locations[0].objects("s/")[4].clone();
+    let damaged = |location: &Arc<crate::centre::Moody>| {
+        let mut bytes = location.raw(&segment);
+        *bytes.last_mut().unwrap() ^= 1;
+        location.forge(&segment, Some(bytes));
+    };
+    centre.locations[..4].iter().for_each(damaged);
+    let vault = centre.open().unwrap();
+    assert!(matches!(vault.turn_keys(), Err(VaultError::Incomplete)));
+    assert!(matches!(vault.deal_anew(&centre.identities, &mut |_, _| {}), Err(VaultError::Incomplete)));
+    centre.locations.iter().for_each(|location| location.restore());
+    turn(&centre, &vault).unwrap();
+    all_open(&vault, &kept);
+}
+
+/// Who is erased when her shares have been sealed again is counted, and gone with the next turn; the turn goes on.
+#[test]
+fn an_erasure_in_the_middle_of_a_turn_takes_another() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 4);
+    let public = vault.turn_keys().unwrap();
+    vault.adopt(Adoption { public, holders: centre.holders.clone(), custodians: None, is_turn: true }).unwrap();
+    let order = |turn| TurnOrder { turn, signature: Vec::new() };
+    vault.reseal(&mut |_, _| {}).unwrap();
+    vault.erase(kept[0].patient, None, centre.operation()).unwrap();
+    let named = vault.reseal(&mut |_, _| {}).unwrap();
+    vault.erase(kept[1].patient, None, centre.operation()).unwrap();
+    vault.finish_turn(&order(named)).unwrap_err();
+    let named = vault.reseal(&mut |_, _| {}).unwrap();
+    vault.finish_turn(&order(named)).unwrap();
+    assert_eq!(vault.erased_since_turn().unwrap(), 2);
+    turn(&centre, &vault).unwrap();
+    assert_eq!(vault.erased_since_turn().unwrap(), 0);
+    all_open(&vault, &kept[2..]);
+}
+
+/// More changes than a listing has lines at a time: the newest record is found all the same.
+#[test]
+fn a_centre_outlives_many_changes() {
+    let centre = Centre::new(1, 1, 1, 1);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 1);
+    for _ in 0..70 {
+        turn(&centre, &vault).unwrap();
+    }
+    drop(vault);
+    all_open(&centre.open().unwrap(), &kept);
+}
