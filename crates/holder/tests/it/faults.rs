@@ -57,8 +57,17 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     // Somebody who isn't root may mount in a user namespace, where the kernel lets people have one.
     let is_root = fs::metadata("/proc/self").unwrap().uid() == 0;
-    let done = Command::new("unshare")
-        .args(if is_root { &["--mount"][..] } else { &["--map-root-user", "--mount"] })
+    let apart = || {
+        let mut unshare = Command::new("unshare");
+        unshare.args(if is_root { &["--mount"][..] } else { &["--map-root-user", "--mount"] });
+        unshare
+    };
+    if !apart().arg("true").status().is_ok_and(|status| status.success()) {
+        // Past the test's own capture: a skipped test must not look like one that ran.
+        let text = b"SKIPPED faults::a_full_disk: this machine gives nobody a mount namespace\n";
+        return std::io::stderr().write_all(text).unwrap();
+    }
+    let done = apart()
         .args(["sh", "-c", r#"mount -t tmpfs -o size=1m,mode=700 none "$1" && shift && exec "$@""#, "sh"])
         .arg(dir.path())
         .arg(std::env::current_exe().unwrap())

@@ -152,8 +152,8 @@ fn a_clock_that_was_set_ends_nothing() {
     let say = |times: &[i64]| {
         let status = |days: &i64| Status { at: ago(*days), ..Status::default() };
         let seen: BTreeMap<u8, Status> = (2..).zip(times.iter().map(status)).collect();
-        // As a holder keeps it: an array of one, the map.
-        let bytes = [&[0x81], kit::format::encode(&seen).as_slice()].concat();
+        // As a holder keeps it: an array of that map, and an empty one of whose they are.
+        let bytes = [&[0x82], kit::format::encode(&seen).as_slice(), &[0xa0]].concat();
         assert!(Status::default().to_bytes().len() > 10);
         fs::write(solo.folder.join("peers.cbor"), bytes).unwrap();
     };
