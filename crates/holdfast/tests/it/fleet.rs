@@ -289,6 +289,12 @@ fn keys_turn_on_machines_and_a_captured_one_is_replaced() {
     }
     let server = fleet.site.serve(&[]);
     assert!(is_there(&server, &token, &fifth, 5) && is_there(&server, &token, &kept[0], 1));
+    let begun = Instant::now();
+    // What the two missed is healed.
+    while !get(server.ready["operations"].as_str().unwrap(), "/readyz", "").2.starts_with("14 of 14 locations up; 11") {
+        assert!(begun.elapsed() < Duration::from_secs(120));
+        thread::sleep(Duration::from_millis(200));
+    }
     drop(server);
     assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
     assert!(fs::read_to_string(PathBuf::from(&out).join("journal.log")).unwrap().contains("holder.turned"));
@@ -405,8 +411,12 @@ fn holders_come_and_go_under_load() {
     // By a gateway that remembers nothing of it.
     server.stop();
     let server = fleet.site.serve(&[]);
-    for (number, address) in &kept {
-        assert!(is_there(&server, &token, address, *number), "{address} was acknowledged");
+    // One person may open some six hundred charts an hour, and no more.
+    for (reader, kept) in kept.chunks(400).enumerate() {
+        let token = fleet.token_of(&format!("reader-{reader}"));
+        for (number, address) in kept {
+            assert!(is_there(&server, &token, address, *number), "{address} was acknowledged");
+        }
     }
     drop(server);
     let said = fleet.site.done(&["verify"]);
