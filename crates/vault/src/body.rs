@@ -196,8 +196,8 @@ pub(crate) fn assemble(heads: Vec<Vec<u8>>, pieces: &[Bytes], room: usize) -> Ve
 pub(crate) struct Opened {
     /// The heads' bytes, in the order of their entries.
     pub(crate) heads: Vec<ByteVec>,
-    /// Not wiped when it is dropped: its payloads are sealed once more, each with its own key, and wiping byte by byte
-    /// cost a large payload's reader as much as opening it.
+    /// Not wiped when it is dropped: its payloads are sealed once more, each with its own key, and the heads stand beside it
+    /// unwiped. It would be one more pass over every large payload, a byte at a time.
     body: Vec<u8>,
     payloads: usize,
 }

@@ -423,6 +423,16 @@ impl Core {
         gateway.remember_keymap(&keymap.to_snapshot(self.shelf.vault, key.bytes(), root, &*self.entropy)?)
     }
 
+    /// Living patients in the order of the log, so that who reads their records opens each segment once.
+    pub(crate) fn living(&self) -> Vec<PatientId> {
+        let keymap = self.keymap();
+        let living = keymap.keys.iter().filter(|(patient, _)| !keymap.erased.contains(patient));
+        let mut living: Vec<(u64, PatientId)> = living.map(|(patient, index)| (*index, *patient)).collect();
+        drop(keymap);
+        living.sort_unstable();
+        living.into_iter().map(|(_, patient)| patient).collect()
+    }
+
     /// The key that seals now, and its number.
     pub(crate) fn vault_key(&self) -> Result<(u16, Arc<DataKey>), VaultError> {
         self.secrets.vault.newest().ok_or(VaultError::KeyRecord)

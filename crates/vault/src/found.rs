@@ -89,6 +89,19 @@ pub(crate) struct Drafting {
 }
 
 impl Drafting {
+    /// As this record, for what changes of it to be put over.
+    pub(crate) fn like(before: &Centre) -> Self {
+        let record = &before.record;
+        Self {
+            vault: record.vault,
+            shape: record.shape,
+            t: record.t,
+            locations: record.locations.clone(),
+            holders: before.holders.clone(),
+            custodians: before.custodians.clone(),
+        }
+    }
+
     /// Deals the system secrets to the holders, and signs. `before` is the record that this one takes the place of.
     pub(crate) fn sign(
         self,

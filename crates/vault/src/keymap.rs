@@ -6,6 +6,7 @@ use keys::Batch;
 use kit::{Digest, Entropy, Id16, PatientId};
 use minicbor::{Decode, Encode};
 
+use crate::centre::Centre;
 use crate::error::VaultError;
 use crate::seal::{self, SALT_BYTES};
 use kit::format::{self, Version};
@@ -66,7 +67,9 @@ pub(crate) struct Change {
 impl Change {
     const BYTES_MAX: usize = 32;
 
-    pub(crate) fn new(centre: u32, keys: u32, is_turn: bool, custodians: bool) -> Self {
+    /// What led to this centre record.
+    pub(crate) fn of(centre: &Centre, is_turn: bool, custodians: bool) -> Self {
+        let (centre, keys) = (centre.record.epoch, centre.batch.epoch);
         Self { version: Version, centre, keys, is_turn, custodians }
     }
 

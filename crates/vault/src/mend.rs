@@ -354,13 +354,16 @@ pub(crate) fn judge_centre(slot: &Slot, centre: &Centre) -> Option<What> {
 
 /// One that was away when another centre record was put everywhere shows the record before: it gets the new one. An empty
 /// one in its place shows none, and waits for a scrub.
-pub(crate) fn catch_up_centre(slot: &Slot, centre: &Centre) {
+/// True where it has it now.
+pub(crate) fn catch_up_centre(slot: &Slot, centre: &Centre) -> bool {
     let before = |one: &Centre| one.vkey == centre.vkey && one.record.epoch < centre.record.epoch;
     let shows = |location: &Arc<dyn Location>| centre::at(&**location).is_ok_and(|shown| shown.iter().any(before));
-    if judge_centre(slot, centre) == Some(What::Missing) && slot.location.as_ref().is_some_and(shows) {
-        let healed = heal_centre(slot, centre).unwrap_or(false);
-        tracing::info!(location = slot.id, healed, "it was away when the centre record changed");
+    if judge_centre(slot, centre) != Some(What::Missing) || !slot.location.as_ref().is_some_and(shows) {
+        return false;
     }
+    let healed = heal_centre(slot, centre).unwrap_or(false);
+    tracing::info!(location = slot.id, healed, "it was away when the centre record changed");
+    healed
 }
 
 pub(crate) fn heal_centre(slot: &Slot, centre: &Centre) -> Result<bool, VaultError> {

@@ -466,18 +466,17 @@ fn read_file(core: &Core, path: &Path) -> Result<ReadFile, VaultError> {
     let mut found = ReadFile { notes: Vec::new(), torn_bytes: 0, damaged: 0 };
     let vault = core.shelf.vault;
     let head = bytes.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(&vault.0));
-    let Some((salt, mut rest)) = head.and_then(|rest| rest.split_first_chunk::<SALT_BYTES>()) else {
+    let Some((salt, rest)) = head.and_then(|rest| rest.split_first_chunk::<SALT_BYTES>()) else {
         // A file that a crash cut off in its first bytes holds no note.
         let whole = bytes.len() >= MAGIC.len() + vault.0.len() + SALT_BYTES;
         found.damaged = u64::from(whole);
         found.torn_bytes = if whole { 0 } else { bytes.len() as u64 };
         return Ok(found);
     };
-    let sealer = sealer_of(core, salt, rest)?;
+    let (sealed, left) = sealed_notes(rest);
+    let sealer = sealer_of(core, salt, &sealed)?;
     let mut unread = 0;
-    for number in 0.. {
-        let Some((len, behind)) = rest.split_first_chunk::<4>() else { break };
-        let Some((sealed, behind)) = behind.split_at_checked(u32::from_be_bytes(*len) as usize) else { break };
+    for (number, sealed) in (0..).zip(sealed) {
         let plain = sealer.open(number, sealed.to_vec());
         match plain.and_then(|plain| format::decode::<Note>("note", &plain, NOTE_BYTES_MAX).ok()) {
             Some(note) => {
@@ -490,24 +489,27 @@ fn read_file(core: &Core, path: &Path) -> Result<ReadFile, VaultError> {
                 found.torn_bytes += 4 + sealed.len() as u64;
             }
         }
-        rest = behind;
     }
-    found.torn_bytes += rest.len() as u64;
+    found.torn_bytes += left;
     Ok(found)
 }
 
-/// The newest of the vault's keys that opens the first note, or one behind it; where none does, the newest.
-fn sealer_of(core: &Core, salt: &[u8; SALT_BYTES], notes: &[u8]) -> Result<Counted, VaultError> {
+/// The whole notes of a file, each as it is sealed, and the bytes behind the last.
+fn sealed_notes(mut rest: &[u8]) -> (Vec<&[u8]>, u64) {
+    let mut notes = Vec::new();
+    while let Some((len, behind)) = rest.split_first_chunk::<4>()
+        && let Some((sealed, behind)) = behind.split_at_checked(u32::from_be_bytes(*len) as usize)
+    {
+        notes.push(sealed);
+        rest = behind;
+    }
+    (notes, rest.len() as u64)
+}
+
+/// The newest of the vault's keys that opens one of the first notes; where none does, the newest.
+fn sealer_of(core: &Core, salt: &[u8; SALT_BYTES], notes: &[&[u8]]) -> Result<Counted, VaultError> {
     let opens = |sealer: &Counted| {
-        let mut rest = notes;
-        (0..NOTES_TRIED_MAX).any(|number| {
-            let Some((len, behind)) = rest.split_first_chunk::<4>() else { return false };
-            let Some((sealed, behind)) = behind.split_at_checked(u32::from_be_bytes(*len) as usize) else {
-                return false;
-            };
-            rest = behind;
-            sealer.open(number, sealed.to_vec()).is_some()
-        })
+        (0..NOTES_TRIED_MAX).zip(notes).any(|(number, sealed)| sealer.open(number, sealed.to_vec()).is_some())
     };
     for key in core.secrets.vault.newest_first() {
         let sealer = Counted::new(key.bytes(), salt, binding(core.shelf.vault))?;

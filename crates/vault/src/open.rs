@@ -24,7 +24,6 @@ use crate::gateway::{Gateway, Hashes};
 use crate::header::{self, Header};
 use crate::keymap::Keymap;
 use crate::location::Location;
-use crate::mend::catch_up_centre;
 use crate::secrets::{Access, Opener};
 use crate::shelf::{Catalogue, Located, Shelf, Slot};
 use crate::survey::Survey;
@@ -110,10 +109,10 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, centre: Centre, recorded:
     let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
     let shelf = shelve(&centre, opening.locations, false);
+    let mut survey = Survey::of(&shelf, recorded.then_some(&centre));
     if recorded && opening.mode == Mode::Write {
-        shelf.slots.iter().for_each(|slot| catch_up_centre(slot, &centre));
+        survey.catch_up(&shelf, &centre);
     }
-    let survey = Survey::of(&shelf, recorded.then_some(&centre));
     let (have, need) = match opening.mode {
         Mode::Write => (survey.answering(), record.shape.quorum()),
         Mode::Read => (survey.responding(), record.shape.k()),

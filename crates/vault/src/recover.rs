@@ -1,6 +1,5 @@
 //! Recovery: from k survivors and the custodians onto fresh locations and fresh holders.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,13 +7,13 @@ use std::thread;
 
 use bytes::Bytes;
 use keys::{CustodianPackage, Holder};
-use kit::{Clock, Entropy, Id16, OperationId, PatientId};
+use kit::{Clock, Entropy, Id16};
 use ledger::{MemoryStore, Tree, Vkey};
 
 use crate::centre::{self, Centre};
 use crate::claim::SignedClaim;
 use crate::code::Coder;
-use crate::commit::{capacity, remake};
+use crate::commit::remake;
 use crate::core::{Core, Parts};
 use crate::damage::DamageList;
 use crate::error::VaultError;
@@ -34,9 +33,6 @@ pub const LOSSES_LISTED_MAX: usize = 1_000;
 /// Bytes of shards, and segments, that are put in one go.
 const COPIED_BYTES: usize = 64 * 1024 * 1024;
 const COPIED_SEGMENTS: usize = 256;
-
-/// Key records that go into the ledger as one group.
-const DEALT_AT_ONCE: usize = 256;
 
 /// How to recover a vault.
 pub struct Recovery {
@@ -365,28 +361,10 @@ fn put_batch(batch: &[(Name, Bytes, Vec<Bytes>)], fresh: &[Arc<dyn Location>]) -
 
 /// Every living patient's key, split anew for the new holders. Erased patients are passed over: nobody deals theirs again.
 fn deal_again(old: &Core, new: &Vault) -> Result<u64, VaultError> {
-    let mut living: HashMap<PatientId, u64> = old.keymap().keys.clone();
-    living.retain(|patient, _| !old.keymap().erased.contains(patient));
-    let mut living: Vec<(u64, PatientId)> = living.into_iter().map(|(patient, index)| (index, patient)).collect();
-    // In the order of the log, so that each segment is opened once.
-    living.sort_unstable();
-    let operation = OperationId::random(&*old.entropy);
-    let room = capacity(old.shelf.shape) / 2;
-    let (mut group, mut bytes) = (Vec::new(), 0);
-    for (_, patient) in &living {
-        let record = old.key_record(*patient)?;
-        let opener = old.opener();
-        let key = opener.open(&record, &*old.batch(opener.batch_of(&record))?, "gateway", "recovery")?;
-        let prepared = new.deal_again(*patient, &key, operation)?;
-        bytes += prepared.head_bytes_max(room);
-        group.push(prepared);
-        if group.len() >= DEALT_AT_ONCE || bytes >= room {
-            new.submit(std::mem::take(&mut group))?;
-            bytes = 0;
-        }
-    }
-    if !group.is_empty() {
-        new.submit(group)?;
-    }
-    Ok(living.len() as u64)
+    let opener = old.opener();
+    let key = |patient| {
+        let record = old.key_record(patient)?;
+        Ok((patient, opener.open(&record, &*old.batch(opener.batch_of(&record))?, "gateway", "recovery")?))
+    };
+    new.deal_again(old.living().into_iter().map(key), &mut |_| {})
 }

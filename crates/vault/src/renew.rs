@@ -21,7 +21,6 @@ use keys::{
 use kit::{Id16, OperationId, PatientId};
 
 use crate::centre::{self, Centre};
-use crate::commit::capacity;
 use crate::core::lock;
 use crate::error::VaultError;
 use crate::found::Drafting;
@@ -37,9 +36,6 @@ const REGISTRATIONS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Passes over the log until nobody is left who was dealt to those before: the second finds what was registered meanwhile.
 const PASSES_MAX: usize = 8;
-
-/// Key records that go into the ledger as one group.
-const DEALT_AT_ONCE: usize = 256;
 
 /// Who holds the keys from now on.
 pub struct Adoption {
@@ -69,8 +65,7 @@ impl Vault {
         let (opener, centre) = (self.core().opener(), self.core().centre());
         let begun = self.core().keymap().turning;
         let epoch = begun.unwrap_or_else(|| centre.batch.epoch.saturating_add(1));
-        let keys = at_once(opener.holders(), |holder| holder.begin_turn(epoch))?;
-        Ok(keys)
+        at_once(opener.holders(), |holder| holder.begin_turn(epoch))
     }
 
     /// Puts a centre record with these holders and custodians everywhere, and deals to them from now on. Gives its epoch.
@@ -89,22 +84,19 @@ impl Vault {
         let centre = if is_there {
             (*before).clone()
         } else {
-            let record = &before.record;
-            let (vault, shape, t, locations) = (record.vault, record.shape, record.t, record.locations.clone());
-            let draft = Drafting { vault, shape, t, locations, holders: public, custodians };
+            let draft = Drafting { holders: public, custodians, ..Drafting::like(&before) };
             let centre = draft.sign(&core.secrets, Some(&before), &*core.clock, &*core.entropy)?;
             self.put_record(&centre)?;
             centre
         };
-        let (epoch, keys) = (centre.record.epoch, centre.batch.epoch);
+        let (epoch, change) = (centre.record.epoch, Change::of(&centre, is_turn, others));
         // Whoever deals from here on deals to the new ones.
         let mut dealing = lock(&writer.dealing);
         core.adopt(centre, opener);
         *dealing = None;
         drop(dealing);
         if !is_there {
-            let change = Change::new(epoch, keys, is_turn, others);
-            self.submit(vec![self.bare(ADOPTED, Scope::Centre, self.operation(), None, change.to_bytes())])?;
+            self.enter(ADOPTED, change.to_bytes())?;
         }
         self.wait_for_registrations()
             .then_some(epoch)
@@ -120,8 +112,6 @@ impl Vault {
         let core = self.core();
         let locations = core.shelf.slots.iter().filter_map(|slot| slot.location.as_deref());
         let recovery = centre::custody(&core.centre(), locations, identities, true)?;
-        let operation = self.operation();
-        let room = capacity(core.shelf.shape) / 2;
         let mut done = 0;
         for _ in 0..PASSES_MAX {
             let before = self.dealt_before(true)?;
@@ -129,26 +119,13 @@ impl Vault {
                 return Ok(done);
             }
             let of = done + before.len() as u64;
-            let (mut group, mut bytes) = (Vec::new(), 0);
-            for Before { patient, record } in &before {
-                if core.keymap().erased.contains(patient) {
-                    continue;
-                }
+            // Looked at again for each: who is erased meanwhile is dealt to nobody.
+            let living = before.iter().filter(|one| !core.keymap().erased.contains(&one.patient));
+            let keys = living.map(|Before { patient, record }| {
                 let key = recovery.open(record, &*core.batch(record.recovery_batch())?)?;
-                let prepared = self.deal_again(*patient, &key, operation)?;
-                bytes += prepared.head_bytes_max(room);
-                group.push(prepared);
-                done += 1;
-                if group.len() >= DEALT_AT_ONCE || bytes >= room {
-                    self.submit(std::mem::take(&mut group))?;
-                    progress(done, of);
-                    bytes = 0;
-                }
-            }
-            if !group.is_empty() {
-                self.submit(group)?;
-            }
-            progress(done, of);
+                Ok((*patient, Arc::new(key)))
+            });
+            done += self.deal_again(keys, &mut |dealt| progress(done + dealt, of))?;
         }
         Err(VaultError::Internal { step: "dealing anew: registrations outran it" })
     }
@@ -196,7 +173,7 @@ impl Vault {
         let _one = lock(&writer.renewing);
         at_once(self.core().opener().holders(), |holder| holder.finish_turn(order))?;
         if self.core().keymap().turning == Some(order.turn.epoch) {
-            self.submit(vec![self.bare(TURNED, Scope::Centre, self.operation(), None, order.turn.to_bytes())])?;
+            self.enter(TURNED, order.turn.to_bytes())?;
         }
         Ok(())
     }
@@ -246,9 +223,7 @@ impl Vault {
 
     /// A recovery's entry.
     pub(crate) fn note_recovery(&self) -> Result<(), VaultError> {
-        let centre = self.core().centre();
-        let change = Change::new(centre.record.epoch, centre.batch.epoch, false, true);
-        self.submit(vec![self.bare(ADOPTED, Scope::Centre, self.operation(), None, change.to_bytes())]).map(drop)
+        self.enter(ADOPTED, Change::of(&self.core().centre(), false, true).to_bytes())
     }
 
     /// Before anybody's keys are changed: all who are alive or erased are known, and a centre record that was put when its
@@ -259,15 +234,12 @@ impl Vault {
             return Err(VaultError::Incomplete);
         }
         let (centre, (logged, logged_keys)) = (core.centre(), core.keymap().logged);
-        let (epoch, keys) = (centre.record.epoch, centre.batch.epoch);
-        if epoch <= logged.max(1) {
+        if centre.record.epoch <= logged.max(1) {
             return Ok(());
         }
-        // A recovery's own entry, or this one's: whether others are custodians isn't asked, all are dealt anew then.
-        let is_turn = keys > logged_keys.max(keys::FIRST_EPOCH);
-        let change = Change::new(epoch, keys, is_turn, !is_turn);
-        self.submit(vec![self.bare(ADOPTED, Scope::Centre, self.operation(), None, change.to_bytes())])?;
-        Ok(())
+        // Whether others are custodians isn't asked: all are dealt anew then.
+        let is_turn = centre.batch.epoch > logged_keys.max(keys::FIRST_EPOCH);
+        self.enter(ADOPTED, Change::of(&centre, is_turn, !is_turn).to_bytes())
     }
 
     /// The key epoch that has begun, and that not all holders have ended the one before of.
@@ -288,17 +260,12 @@ impl Vault {
         }
         let key = Arc::new(DataKey::random(&*core.entropy));
         let (before, secrets) = (core.centre(), core.secrets.with_vault_key(&key)?);
-        let record = &before.record;
-        let (vault, shape, t, locations) = (record.vault, record.shape, record.t, record.locations.clone());
-        let (holders, custodians) = (before.holders.clone(), before.custodians.clone());
-        let draft = Drafting { vault, shape, t, locations, holders, custodians };
-        let centre = draft.sign(&secrets, Some(&before), &*core.clock, &*core.entropy)?;
+        let centre = Drafting::like(&before).sign(&secrets, Some(&before), &*core.clock, &*core.entropy)?;
         // Whoever opens this centre has to find the key before anything is sealed under it.
         self.put_record(&centre)?;
         core.centre_changed(centre);
         core.secrets.vault.add(key);
-        let change = Change::new(core.centre().record.epoch, core.centre().batch.epoch, false, false);
-        self.submit(vec![self.bare(ROTATED, Scope::Centre, self.operation(), None, change.to_bytes())])?;
+        self.enter(ROTATED, Change::of(&core.centre(), false, false).to_bytes())?;
         self.flush_notes()?;
         Ok(number)
     }
@@ -314,6 +281,11 @@ impl Vault {
         };
         let (durable, floor) = (shelf.slots.iter().filter(put).count(), shelf.shape.floor());
         if durable < floor { Err(VaultError::NotDurable { durable, floor }) } else { Ok(()) }
+    }
+
+    /// An entry of the centre's own.
+    fn enter(&self, kind: &str, meta: Vec<u8>) -> Result<(), VaultError> {
+        self.submit(vec![self.bare(kind, Scope::Centre, self.operation(), None, meta)]).map(drop)
     }
 
     fn operation(&self) -> OperationId {
@@ -334,21 +306,11 @@ impl Vault {
         true
     }
 
-    /// Living patients in the order of the log, so that each segment is opened once.
-    fn living(&self) -> Vec<PatientId> {
-        let keymap = self.core().keymap();
-        let living = keymap.keys.iter().filter(|(patient, _)| !keymap.erased.contains(patient));
-        let mut living: Vec<(u64, PatientId)> = living.map(|(patient, index)| (*index, *patient)).collect();
-        drop(keymap);
-        living.sort_unstable();
-        living.into_iter().map(|(_, patient)| patient).collect()
-    }
-
     /// Living patients whose records are of a batch from before the last adoption; where the custodians are asked for, also
     /// those whose part is of the custodians before.
     fn dealt_before(&self, custodians: bool) -> Result<Vec<Before>, VaultError> {
         let mut before = Vec::new();
-        for patient in self.living() {
+        for patient in self.core().living() {
             let record = match self.core().read_key_record(patient) {
                 Err(VaultError::UnknownPatient) => continue,
                 other => other?,
@@ -370,7 +332,7 @@ impl Vault {
         let id = Id16(self.core().entropy.id());
         let own = at_once(holders, |holder| holder.own_encapsulation(id))?;
         let batch = turned_batch(id, epoch, own)?;
-        self.submit(vec![self.bare(KEY_BATCH, Scope::Centre, self.operation(), None, batch.to_bytes())])?;
+        self.enter(KEY_BATCH, batch.to_bytes())?;
         Ok(batch)
     }
 
@@ -401,7 +363,7 @@ impl Vault {
     /// Has every holder open what is stored now with its next key.
     fn confirm(&self, holders: &[Arc<dyn Holder>], epoch: u32, progress: Progress<'_>) -> Result<Turn, VaultError> {
         let core = self.core();
-        let living = self.living();
+        let living = core.living();
         let (mut named, of) = (Vec::with_capacity(living.len()), living.len() as u64);
         for group in living.chunks(RESEALED_AT_ONCE) {
             let read = group.iter().map(|patient| core.read_key_record(*patient));

@@ -1,7 +1,7 @@
 //! The centre's own secrets: opened once at start, by the holders or by the custodians, and on no disk.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use keys::{
@@ -24,13 +24,13 @@ const LOG_SEED: Id16 = Id16(*b"system log seed ");
 pub(crate) struct VaultKeys(RwLock<Vec<Arc<DataKey>>>);
 
 impl VaultKeys {
-    fn held(&self) -> Vec<Arc<DataKey>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn held(&self) -> RwLockReadGuard<'_, Vec<Arc<DataKey>>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All, the newest first: whatever doesn't say under which it was sealed.
     pub(crate) fn newest_first(&self) -> Vec<Arc<DataKey>> {
-        self.held().into_iter().rev().collect()
+        self.held().iter().rev().cloned().collect()
     }
 
     /// The newest, and its number, from 1.
@@ -53,10 +53,10 @@ impl VaultKeys {
 pub(crate) const VAULT_KEYS_MAX: u16 = 64;
 
 fn vault_subject(number: u16) -> Id16 {
-    let mut subject = *b"system vault 000";
-    let digits = format!("{number:03}");
-    subject.iter_mut().rev().zip(digits.bytes().rev()).for_each(|(to, from)| *to = from);
-    if number == 1 { VAULT_KEY } else { Id16(subject) }
+    match format!("system vault {number:03}").as_bytes().try_into() {
+        Ok(later) if number > 1 => Id16(later),
+        _ => VAULT_KEY,
+    }
 }
 
 /// Seals segments and notes, tags the index, seals the centre's own payloads, signs the log.
@@ -92,7 +92,7 @@ impl Secrets {
 
     /// As these, with one more key of the vault's.
     pub(crate) fn with_vault_key(&self, key: &Arc<DataKey>) -> Result<Self, VaultError> {
-        let held = self.vault.held().into_iter().chain([Arc::clone(key)]).collect();
+        let held = self.vault.held().iter().chain([key]).cloned().collect();
         Ok(Self {
             vault: VaultKeys(RwLock::new(held)),
             index: Arc::clone(&self.index),
@@ -109,9 +109,10 @@ impl Secrets {
 
     /// The secrets with the subjects to deal them under.
     pub(crate) fn all(&self) -> Vec<(Id16, Arc<DataKey>)> {
-        let vault = (1..).zip(self.vault.held()).map(|(number, key)| (vault_subject(number), key));
+        let held = self.vault.held();
+        let vault = (1..).zip(held.iter()).map(|(number, key)| (vault_subject(number), key));
         let others = [(INDEX_KEY, &self.index), (CENTRE_KEY, &self.centre), (LOG_SEED, &self.log_seed)];
-        vault.chain(others.map(|(subject, key)| (subject, Arc::clone(key)))).collect()
+        vault.chain(others).map(|(subject, key)| (subject, Arc::clone(key))).collect()
     }
 }
 

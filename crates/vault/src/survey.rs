@@ -6,7 +6,7 @@ use crate::centre::Centre;
 use crate::claim::{self, SignedClaim, generation};
 use crate::header::{self, parse_segment_name};
 use crate::location::{Location, LocationError, Name};
-use crate::mend::judge_centre;
+use crate::mend::{catch_up_centre, judge_centre};
 use crate::shelf::Shelf;
 
 /// Names asked for at once.
@@ -120,6 +120,15 @@ impl Survey {
     /// An empty one stands in the location's place, or its centre record is damaged: a scrub has to fill it.
     pub(crate) fn is_bare(&self, at: usize) -> bool {
         self.shown.get(at).and_then(Option::as_ref).is_some_and(|shown| !shown.centre)
+    }
+
+    /// Gives those that were away when the centre record changed the new one.
+    pub(crate) fn catch_up(&mut self, shelf: &Shelf, centre: &Centre) {
+        for (slot, shown) in shelf.slots.iter().zip(&mut self.shown) {
+            if let Some(shown) = shown.as_mut().filter(|shown| !shown.centre) {
+                shown.centre = catch_up_centre(slot, centre);
+            }
+        }
     }
 
     /// The highest generation that anyone has claimed or written in.

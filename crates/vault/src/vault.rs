@@ -28,6 +28,9 @@ use crate::witness::{Witness, WitnessHealth, Witnesses};
 /// holder.
 const DEALT_MAX: u32 = 4_096;
 
+/// Key records that go into the ledger as one group, where many are dealt again.
+const DEALT_AT_ONCE: usize = 256;
+
 /// As whom the holders are asked when a patient's record is kept.
 const GATEWAY: &str = "gateway:keep";
 
@@ -325,6 +328,11 @@ impl Vault {
         self.core.centre().holders.clone()
     }
 
+    /// The key epoch that keys are dealt in.
+    pub fn key_epoch(&self) -> u32 {
+        self.core.centre().batch.epoch
+    }
+
     /// Custodians needed, and custodians that there are.
     pub fn custodians(&self) -> (u8, u8) {
         let centre = self.core.centre();
@@ -473,15 +481,34 @@ impl Vault {
         Ok(new)
     }
 
-    /// Deals a new key record for a patient's old key, as recovery does. The entries are not kept yet.
+    /// Deals new key records for patients' old keys, as a recovery does and a change of custodians or holders: in groups,
+    /// after each of which `kept` hears how many there are so far. Gives how many there were.
     pub(crate) fn deal_again(
         &self,
-        patient: PatientId,
-        key: &DataKey,
-        operation: OperationId,
-    ) -> Result<Prepared, VaultError> {
-        let record = self.dealing(self.writer()?)?.dealer.deal(Id16(patient.0), key, &*self.core.entropy)?;
-        Ok(self.bare(KEY, Scope::Patient(patient), operation, None, record.to_bytes()))
+        keys: impl Iterator<Item = Result<(PatientId, Arc<DataKey>), VaultError>>,
+        kept: &mut dyn FnMut(u64),
+    ) -> Result<u64, VaultError> {
+        let (writer, entropy) = (self.writer()?, &*self.core.entropy);
+        let (operation, room) = (OperationId::random(entropy), capacity(self.core.shelf.shape) / 2);
+        let (mut group, mut bytes, mut dealt) = (Vec::new(), 0, 0);
+        for key in keys {
+            let (patient, key) = key?;
+            let record = self.dealing(writer)?.dealer.deal(Id16(patient.0), &key, entropy)?;
+            let prepared = self.bare(KEY, Scope::Patient(patient), operation, None, record.to_bytes());
+            bytes += prepared.head_bytes_max(room);
+            group.push(prepared);
+            dealt += 1;
+            if group.len() >= DEALT_AT_ONCE || bytes >= room {
+                self.submit(std::mem::take(&mut group))?;
+                bytes = 0;
+                kept(dealt);
+            }
+        }
+        if !group.is_empty() {
+            self.submit(group)?;
+            kept(dealt);
+        }
+        Ok(dealt)
     }
 
     pub(crate) fn submit(&self, entries: Vec<Prepared>) -> Result<Vec<Receipt>, VaultError> {

@@ -13,7 +13,6 @@ use crate::error::VaultError;
 use crate::hash::hash_each;
 use crate::header::{self, Header, segment_name};
 use crate::location::{Object, Put};
-use crate::mend::catch_up_centre;
 use crate::shelf::{Found, Located, REPAIRS_MAX, Shelf};
 use crate::survey::Survey;
 
@@ -192,10 +191,10 @@ impl Healer {
         let Some(location) = &slot.location else { return false };
         let segments = core.catalogue.segments();
         let mut survey = Survey::empty(&core.shelf);
-        catch_up_centre(slot, &core.centre());
         if survey.look(&core.shelf, Some(&core.centre()), at, &**location).is_err() {
             return false;
         }
+        survey.catch_up(&core.shelf, &core.centre());
         let lacks: Vec<u64> = (0..segments)
             .filter(|&segment| core.catalogue.get(segment).is_some_and(|one| !survey.lists(at, segment, one.term)))
             .collect();
