@@ -167,8 +167,6 @@ pub enum HolderError {
          keeps its old key"
     )]
     NotConfirmed { number: u8, found: u64, wanted: u64 },
-    #[error("holder {number}: the order to turn is not signed by the centre's officer, or is another centre's")]
-    NotOrdered { number: u8 },
     #[error("holder {number}: {what} has {found} bytes, the maximum is {max}")]
     TooLong { number: u8, what: &'static str, found: usize, max: usize },
 
@@ -210,7 +208,6 @@ impl Explain for HolderError {
             | Self::NotOwn { .. }
             | Self::NotConfirmed { .. }
             | Self::TooLong { .. } => Blame::Peer,
-            Self::NotOrdered { .. } => Blame::Forbidden,
             Self::Format(_) | Self::Sealed { .. } | Self::Damaged { .. } => Blame::Integrity,
             Self::Clock { .. }
             | Self::Unreachable { .. }
@@ -235,7 +232,6 @@ impl Explain for HolderError {
             Self::NoTurn { .. } => "keys.holder-no-turn",
             Self::NotOwn { .. } => "keys.holder-not-own",
             Self::NotConfirmed { .. } => "keys.holder-not-confirmed",
-            Self::NotOrdered { .. } => "keys.holder-not-ordered",
             Self::TooLong { .. } => "keys.holder-too-long",
             Self::Format(_) => "keys.holder-format",
             Self::Sealed { .. } => "keys.holder-sealed",

@@ -427,6 +427,17 @@ pub(crate) fn private_file() -> OpenOptions {
     options
 }
 
+/// Opens a log of lines, or begins it with its first; one that is shorter was begun by somebody who didn't come far, and was
+/// told nothing of it.
+pub(crate) fn begin_lines(path: &Path, first: &[u8]) -> io::Result<File> {
+    let file = private_file().create(true).truncate(false).open(path)?;
+    if file.metadata()?.len() < first.len() as u64 {
+        file.write_all_at(first, 0)?;
+        file.sync_all()?;
+    }
+    Ok(file)
+}
+
 /// The refusals, opened and locked: two processes would write over each other's lines.
 fn lock(dir: &Path, create: bool) -> Result<File, HolderError> {
     let log = private_file().create(create).open(dir.join(REFUSED)).map_err(storage(REFUSED))?;

@@ -16,7 +16,7 @@ use kit::{Id16, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::HolderError;
-use crate::local::{Check, first_half, private_file};
+use crate::local::{Check, begin_lines, first_half, private_file};
 use crate::seal::digest;
 
 const CURRENT: &str = "meter.log";
@@ -476,12 +476,7 @@ fn offset(index: usize) -> u64 {
 }
 
 fn new_journal(path: &Path) -> io::Result<Journal> {
-    let file = private_file().create(true).open(path)?;
-    // Shorter than its first line: whoever began it didn't come far, and counted nothing in it.
-    if file.metadata()?.len() < LINE_BYTES as u64 {
-        file.write_all_at(&header(), 0)?;
-        file.sync_all()?;
-    }
+    let file = begin_lines(path, &header())?;
     Ok(Journal { file, lines: 0, first: None, check: first_check(), unsynced: 0 })
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use kit::Timestamp;
 
 use crate::error::HolderError;
-use crate::local::{Check, first_half, private_file};
+use crate::local::{Check, begin_lines, first_half};
 use crate::proof::{PROOF_WINDOW_MS, ProofError, Proven};
 use crate::seal::digest;
 
@@ -83,7 +83,7 @@ impl Replays {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(storage(BEFORE)(error)),
         }
-        let file = begin(&dir.join(CURRENT)).map_err(storage(CURRENT))?;
+        let file = begin_lines(&dir.join(CURRENT), &header()).map_err(storage(CURRENT))?;
         let (lines, first) = replays.read(&file, CURRENT)?;
         replays.log = Some(Log { dir: dir.to_owned(), file, lines, first, is_unsynced: true });
         Ok(replays)
@@ -166,7 +166,7 @@ impl Log {
     fn write(&mut self, now: Timestamp, mark: &Mark) -> io::Result<()> {
         // What stands in the file before this one is good for nothing any more.
         if self.first.is_some_and(|first| first.plus_ms(GOOD_MS) < now) {
-            let next = begin(&self.dir.join(NEXT))?;
+            let next = begin_lines(&self.dir.join(NEXT), &header())?;
             fs::rename(self.dir.join(CURRENT), self.dir.join(BEFORE))?;
             fs::rename(self.dir.join(NEXT), self.dir.join(CURRENT))?;
             (self.file, self.lines, self.first) = (next, 0, None);
@@ -178,14 +178,4 @@ impl Log {
         self.is_unsynced = true;
         Ok(())
     }
-}
-
-/// Opens a log, or begins it; one that is shorter than its first line was begun by somebody who didn't come far.
-fn begin(path: &Path) -> io::Result<File> {
-    let file = private_file().create(true).truncate(false).open(path)?;
-    if file.metadata()?.len() < LINE_BYTES as u64 {
-        file.write_all_at(&header(), 0)?;
-        file.sync_all()?;
-    }
-    Ok(file)
 }
