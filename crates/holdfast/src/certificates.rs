@@ -53,6 +53,11 @@ pub struct Taken {
     gone: Vec<Id16>,
 }
 
+/// Says which servers are to be told yet.
+pub fn untold_lines(untold: &[String]) -> String {
+    untold.iter().map(|one| format!("\n  NOT TOLD, and told once it answers: {one}")).collect()
+}
+
 // ---- At the centre
 
 /// Takes a newer list of members, whatever is new in it.
@@ -131,9 +136,7 @@ pub fn ended(centre: &Centre, permit: &Permit, signed: &[u8]) -> Result<Answer, 
         of - untold.len().min(of),
         gone.len()
     );
-    for one in &untold {
-        text.push_str(&format!("\n  NOT TOLD, and told once it answers: {one}"));
-    }
+    text.push_str(&untold_lines(&untold));
     let exit = if untold.is_empty() { 0 } else { DEGRADED };
     Ok(Answer { exit, text, json: json!({ "version": version, "revoked": gone, "untold": untold }) })
 }

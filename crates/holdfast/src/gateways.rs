@@ -125,9 +125,7 @@ fn said(centre: &Centre, data: &Path, list: &Members, untold: &[String]) -> Answ
         let missing = plural(missing, "bucket");
         text.push_str(&format!("\n  {missing} of this centre have no file here: put it into gateway/buckets"));
     }
-    for one in untold {
-        text.push_str(&format!("\n  NOT TOLD, and told once it answers: {one}"));
-    }
+    text.push_str(&certificates::untold_lines(untold));
     let exit = if untold.is_empty() && missing == 0 { 0 } else { DEGRADED };
     let json =
         json!({ "pin": pin, "version": list.version, "log": list.log, "untold": untold, "buckets_missing": missing });

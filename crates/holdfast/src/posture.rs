@@ -91,8 +91,7 @@ fn keys(standing: &Standing) -> Control {
 
 /// Whether what the holders could open of erased patients is gone.
 fn epoch(vault: &Vault) -> Control {
-    let epoch = vault.holder_keys().iter().map(|key| key.epoch()).max().unwrap_or(0);
-    let erased = vault.health().erased_patients;
+    let (epoch, erased) = (vault.key_epoch(), vault.health().erased_patients);
     let (grade, state) = match vault.turning() {
         Some(_) => {
             (Grade::Worn, format!("epoch {epoch} has begun, and the keys of the one before are not destroyed yet"))

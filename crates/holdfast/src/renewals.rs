@@ -28,7 +28,7 @@ fn usage(text: impl Into<String>) -> Fault {
 /// The key epoch that keys are dealt in.
 pub fn epoch(centre: &Centre) -> Answer {
     let vault = centre.chart().vault();
-    let epoch = vault.holder_keys().iter().map(HolderPublicKey::epoch).max().unwrap_or(keys::FIRST_EPOCH);
+    let epoch = vault.key_epoch();
     let (needed, holders) = vault.quorum_of_holders();
     let json = json!({ "epoch": epoch, "turning": vault.turning(), "needed": needed, "holders": holders });
     Answer::done(format!("key epoch {epoch}, {needed} of {holders} holders open a key"), json)
@@ -38,8 +38,7 @@ pub fn epoch(centre: &Centre) -> Answer {
 pub fn rotate_vault_key(centre: &Centre) -> Result<Answer, Fault> {
     let number = centre.chart().vault().rotate_vault_key()?;
     let text = format!(
-        "what is written from now on is sealed under vault key {number}
-  what was written before stays under the key before it: who \
+        "what is written from now on is sealed under vault key {number}\n  what was written before stays under the key before it: who \
          has that key and three servers reads from those segments who was treated when, and no payload"
     );
     Ok(Answer::done(text, json!({ "vault_key": number })))
@@ -129,8 +128,8 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
     let secrets = Zeroizing::new(secrets);
     let vault = centre.chart().vault();
     let mut public = vault.holder_keys();
-    let place = public.iter().position(|key| key.number() == number);
-    let place = place.ok_or_else(|| usage(format!("server {number}, there are {}", public.len())))?;
+    let held = public.iter().cloned().enumerate().find(|(_, key)| key.number() == number);
+    let (place, held) = held.ok_or_else(|| usage(format!("server {number}, there are {}", public.len())))?;
     // Before anything changes.
     vault.custodian_package().open(&secrets)?;
     let (mut holders, mut untold) = (vault.holders(), Vec::new());
@@ -145,20 +144,15 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
         }
         (None, Some(folders), None) => {
             let folder = holder_folder(folders.get(place).ok_or_else(|| usage("this server has no folder"))?);
-            let epoch = public.iter().map(HolderPublicKey::epoch).max().unwrap_or(keys::FIRST_EPOCH);
-            let known = public.get(place).cloned();
             match LocalHolder::look(&folder) {
                 // Taken in by a replacement that was cut short: this process has it open.
-                Ok(keys) if known.as_ref().is_some_and(|known| keys.contains(known)) => {
-                    known.ok_or_else(|| usage("no key"))?
-                }
+                Ok(keys) if keys.contains(&held) => held.clone(),
                 found => {
-                    let made = match found {
+                    let made: Arc<dyn keys::Holder> = Arc::new(match found {
                         // Made by one that was cut short before that.
                         Ok(_) => LocalHolder::open(&folder)?,
-                        Err(_) => LocalHolder::init_in(&folder, number, epoch, &OsEntropy)?,
-                    };
-                    let made: Arc<dyn keys::Holder> = Arc::new(made);
+                        Err(_) => LocalHolder::init_in(&folder, number, vault.key_epoch(), &OsEntropy)?,
+                    });
                     let key = made.public_key();
                     holders.retain(|holder| holder.number() != number);
                     holders.push(made);
@@ -168,7 +162,7 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
         }
         _ => return Err(usage("a list of members belongs to servers that are machines of their own")),
     };
-    let is_new = public.get(place) != Some(&new);
+    let is_new = new != held;
     if let Some(slot) = public.get_mut(place) {
         *slot = new;
     }
@@ -187,9 +181,7 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
          what the old one knows is worth nothing among these; to make that final for the others too: holdfast keys turn",
         location_id(number)
     );
-    for one in &untold {
-        text.push_str(&format!("\n  NOT TOLD of it: {one}"));
-    }
+    text.push_str(&certificates::untold_lines(&untold));
     let exit = if untold.is_empty() { 0 } else { DEGRADED };
     Ok(Answer { exit, text, json: json!({ "number": number, "patients": dealt, "untold": untold }) })
 }
