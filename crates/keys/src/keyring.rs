@@ -152,10 +152,10 @@ impl Keyring {
         self
     }
 
-    /// As this one, with other holders in the places: opened keys are not taken along.
-    pub fn with_holders(&self, holders: Vec<Arc<dyn Holder>>) -> Result<Self, KeysError> {
+    /// As this one, with other holders in the places, t of whom open: opened keys are not taken along.
+    pub fn with_holders(&self, holders: Vec<Arc<dyn Holder>>, t: u8) -> Result<Self, KeysError> {
         let cache_ms = u64::try_from(self.cache_ms).unwrap_or(0);
-        Ok(Self::new(holders, self.t, cache_ms, Arc::clone(&self.clock))?.with_prover(self.prover.clone()))
+        Ok(Self::new(holders, t, cache_ms, Arc::clone(&self.clock))?.with_prover(self.prover.clone()))
     }
 
     /// All of them, by number.

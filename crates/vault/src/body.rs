@@ -221,6 +221,11 @@ impl Opened {
         self.body.get(start..start.checked_add(extent.len as usize)?)
     }
 
+    /// All of it, as it was assembled.
+    pub(crate) fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         2 * self.body.len()
     }

@@ -12,7 +12,7 @@ use minicbor::{Decode, Encode};
 
 use crate::VaultError;
 use crate::hash::hash;
-use crate::header::SIGNATURE_BYTES;
+use crate::header::{SIGNATURE_BYTES, Stand};
 use crate::location::{Location, LocationError, Name};
 use crate::secrets::Secrets;
 use crate::shape::Shape;
@@ -67,6 +67,15 @@ pub(crate) struct CentreRecord {
     secrets: Vec<ByteVec>,
     #[n(12)]
     vkey: String,
+    /// Which of the vault's layouts this is, where it has moved since it was founded.
+    #[n(13)]
+    stand: Option<Stand>,
+}
+
+impl CentreRecord {
+    pub(crate) fn stand(&self) -> Stand {
+        self.stand.unwrap_or(0)
+    }
 }
 
 /// A record whose parts are decoded.
@@ -88,6 +97,7 @@ pub(crate) struct Draft {
     pub(crate) epoch: u32,
     pub(crate) previous: Option<Digest>,
     pub(crate) time: Timestamp,
+    pub(crate) stand: Stand,
     pub(crate) shape: Shape,
     pub(crate) t: u8,
     pub(crate) locations: Vec<String>,
@@ -115,6 +125,7 @@ impl Centre {
             batch: draft.batch.to_bytes().into(),
             secrets: draft.secrets.iter().map(|record| record.to_bytes().into()).collect(),
             vkey: secrets.log.vkey().to_string(),
+            stand: (draft.stand > 0).then_some(draft.stand),
         };
         let bytes = format::encode(&record);
         let signature = secrets.log.sign_bytes(&[SIGNED, &bytes].concat());
@@ -145,6 +156,8 @@ impl Centre {
         within(Self::PLACE, "the number of holders", record.holders.len() as u64, 1, SERVERS_MAX as u64)?;
         within(Self::PLACE, "t", record.t.into(), 1, record.holders.len() as u64)?;
         within(Self::PLACE, "the epoch", record.epoch.into(), 1, u32::MAX.into())?;
+        // As 0 it would be the same record in other bytes.
+        within(Self::PLACE, "the stand", record.stand.unwrap_or(1).into(), 1, Stand::MAX.into())?;
         let holders = record.holders.iter().map(|bytes| HolderPublicKey::from_bytes(bytes));
         let holders = holders.collect::<Result<_, _>>().map_err(|_| invalid("a holder's public key"))?;
         let custodians = CustodianPackage::from_bytes(&record.custodians).map_err(|_| invalid("the package"))?;

@@ -20,7 +20,7 @@ use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap};
 use crate::parcel::{Entry, Parcel, Scope};
 use crate::seal;
 use crate::secrets::{Opener, Secrets};
-use crate::shelf::{Catalogue, Located, Shelf};
+use crate::shelf::{Located, Shelf};
 use crate::witness::Witnesses;
 
 /// Opened segments kept: ten full ones of the 3-of-14 code. More would be plaintext of entries' heads lying about.
@@ -96,7 +96,11 @@ impl<T> Current<T> {
     }
 
     pub(crate) fn set(&self, value: T) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+        self.share(Arc::new(value));
+    }
+
+    pub(crate) fn share(&self, value: Arc<T>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
     }
 }
 
@@ -105,8 +109,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub(crate) struct Core {
-    pub(crate) shelf: Shelf,
-    pub(crate) catalogue: Catalogue,
+    shelf: Current<Shelf>,
     pub(crate) tree: Mutex<Tree<Hashes>>,
     /// The newest claim that is known: of an earlier writer, or this one's once it is held.
     pub(crate) claim: Mutex<Option<SignedClaim>>,
@@ -129,7 +132,6 @@ pub(crate) struct Core {
 /// What a core is made of, before it has read its keymap.
 pub(crate) struct Parts {
     pub(crate) shelf: Shelf,
-    pub(crate) catalogue: Catalogue,
     pub(crate) tree: Tree<Hashes>,
     pub(crate) claim: Option<SignedClaim>,
     pub(crate) checkpoint: Option<(Checkpoint, Vec<u8>)>,
@@ -144,8 +146,7 @@ pub(crate) struct Parts {
 impl Core {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
-            shelf: parts.shelf,
-            catalogue: parts.catalogue,
+            shelf: Current::new(parts.shelf),
             tree: Mutex::new(parts.tree),
             claim: Mutex::new(parts.claim),
             checkpoint: Mutex::new(parts.checkpoint),
@@ -161,6 +162,16 @@ impl Core {
             key_records: Mutex::new(Recent::new(KEY_RECORDS_MAX)),
             batches: Mutex::new(Recent::new(BATCHES_MAX)),
         }
+    }
+
+    /// Where the vault stands. Whoever reads several things of it takes it once: it is exchanged when the vault grows.
+    pub(crate) fn shelf(&self) -> Arc<Shelf> {
+        self.shelf.get()
+    }
+
+    /// The vault stands there from now on.
+    pub(crate) fn moved(&self, shelf: Arc<Shelf>) {
+        self.shelf.share(shelf);
     }
 
     pub(crate) fn centre(&self) -> Arc<Centre> {
@@ -182,20 +193,25 @@ impl Core {
     }
 
     pub(crate) fn size(&self) -> u64 {
-        self.catalogue.entries()
+        self.shelf().catalogue.entries()
     }
 
     // Segments.
 
     /// Reads and opens a segment, and compares what it holds with its header.
-    pub(crate) fn open_segment(&self, segment: u64, located: &Located) -> Result<(Header, Opened), VaultError> {
-        let (header, sealed) = self.shelf.read(segment, located)?;
+    pub(crate) fn open_segment(
+        &self,
+        shelf: &Shelf,
+        segment: u64,
+        located: &Located,
+    ) -> Result<(Header, Opened), VaultError> {
+        let (header, sealed) = shelf.read(segment, located)?;
         let opened = self.unseal(segment, &header, sealed)?;
         Ok((header, opened))
     }
 
     pub(crate) fn unseal(&self, segment: u64, header: &Header, sealed: Vec<u8>) -> Result<Opened, VaultError> {
-        let binding = seal::segment_binding(self.shelf.vault, segment, header.term);
+        let binding = seal::segment_binding(self.shelf().vault, segment, header.term);
         let wrong = |what| VaultError::Segment { segment, what };
         let key = self.secrets.vault.of(header.vault_key()).ok_or_else(|| wrong("the vault's key that it names"))?;
         let plain = seal::open_whole(key.bytes(), &header.salt, &binding, sealed)?;
@@ -211,8 +227,9 @@ impl Core {
         if let Some(opened) = lock(&self.opened).get(&segment) {
             return Ok(opened);
         }
-        let located = self.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
-        let opened = Arc::new(self.open_segment(segment, &located)?.1);
+        let shelf = self.shelf();
+        let located = shelf.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
+        let opened = Arc::new(self.open_segment(&shelf, segment, &located)?.1);
         lock(&self.opened).put(segment, Arc::clone(&opened), opened.bytes());
         Ok(opened)
     }
@@ -221,7 +238,7 @@ impl Core {
 
     pub(crate) fn head(&self, index: u64) -> Result<(Head, Digest, u64), VaultError> {
         let absent = VaultError::NoSuchEntry { index, size: self.size() };
-        let Some((segment, located)) = self.catalogue.segment_of(index) else { return Err(absent) };
+        let Some((segment, located)) = self.shelf().catalogue.segment_of(index) else { return Err(absent) };
         let opened = self.segment(segment)?;
         let ordinal = index.checked_sub(located.first).and_then(|at| usize::try_from(at).ok());
         let Some(bytes) = ordinal.and_then(|at| opened.heads.get(at)) else { return Err(absent) };
@@ -240,15 +257,16 @@ impl Core {
         from: u64,
         each: &mut impl FnMut(u64, u64, &[u8]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let (mut next, end) = (from, self.size());
+        let shelf = self.shelf();
+        let (mut next, end) = (from, shelf.catalogue.entries());
         while next < end {
             let broken = || VaultError::NoSuchEntry { index: next, size: end };
-            let (segment, located) = self.catalogue.segment_of(next).ok_or_else(broken)?;
+            let (segment, located) = shelf.catalogue.segment_of(next).ok_or_else(broken)?;
             let cached = lock(&self.opened).get(&segment);
             // What is read once, in order, would only push out what is read often.
             let opened = match cached {
                 Some(opened) => opened,
-                None => Arc::new(self.open_segment(segment, &located)?.1),
+                None => Arc::new(self.open_segment(&shelf, segment, &located)?.1),
             };
             for (index, head) in (located.first..).zip(&opened.heads) {
                 if index >= next {
@@ -290,6 +308,7 @@ impl Core {
             places.push((extent, place));
             rest = behind;
         }
+        let shelf = &*self.shelf();
         match places.as_mut_slice() {
             [(extent, place)] => copy_piece(&*self.segment(extent.segment)?, extent, place, index)?,
             // A large payload's segments are read past the cache, by several threads.
@@ -302,8 +321,9 @@ impl Core {
                         scope.spawn(move || {
                             share.iter_mut().try_for_each(|(extent, place)| {
                                 let segment = extent.segment;
-                                let located = self.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
-                                copy_piece(&self.open_segment(segment, &located)?.1, extent, place, index)
+                                let located =
+                                    shelf.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
+                                copy_piece(&self.open_segment(shelf, segment, &located)?.1, extent, place, index)
                             })
                         })
                     })
@@ -397,7 +417,7 @@ impl Core {
                 Err(error @ VaultError::Unreadable { segment, .. }) => {
                     tracing::error!(%error, "passed over");
                     unreadable += 1;
-                    from = self.catalogue.get(segment).ok_or(error)?.end();
+                    from = self.shelf().catalogue.get(segment).ok_or(error)?.end();
                 }
                 Err(error) => return Err(error),
             }
@@ -420,7 +440,7 @@ impl Core {
         }
         let root = lock(&self.tree).root_at(keymap.watermark)?;
         let (_, key) = self.vault_key()?;
-        gateway.remember_keymap(&keymap.to_snapshot(self.shelf.vault, key.bytes(), root, &*self.entropy)?)
+        gateway.remember_keymap(&keymap.to_snapshot(self.shelf().vault, key.bytes(), root, &*self.entropy)?)
     }
 
     /// Living patients in the order of the log, so that who reads their records opens each segment once.

@@ -107,10 +107,12 @@ impl Vault {
     pub fn danger_openings(&self) -> Result<Vec<Vec<u16>>, VaultError> {
         let core = self.core();
         let mut out = Vec::new();
-        for segment in 0..core.catalogue.segments() {
-            let Some(located) = core.catalogue.get(segment).filter(|located| located.count > 0) else { continue };
-            let (header, sealed) = core.shelf.read(segment, &located)?;
-            let binding = seal::segment_binding(core.shelf.vault, segment, header.term);
+        for segment in 0..core.shelf().catalogue.segments() {
+            let Some(located) = core.shelf().catalogue.get(segment).filter(|located| located.count > 0) else {
+                continue;
+            };
+            let (header, sealed) = core.shelf().read(segment, &located)?;
+            let binding = seal::segment_binding(core.shelf().vault, segment, header.term);
             let opens =
                 |key: &[u8; 32]| matches!(seal::open_whole(key, &header.salt, &binding, sealed.clone()), Ok(Some(_)));
             let held = core.secrets.vault.newest_first();

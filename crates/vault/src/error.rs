@@ -39,6 +39,10 @@ pub enum VaultError {
         "{patients} patients are refused by a holder, and not erased by the log: the old keys are kept until that is settled"
     )]
     RefusedAlive { patients: u64 },
+    #[error(
+        "{patients} patients' keys are dealt to the holders before the vault moved: the custodians have to deal them anew"
+    )]
+    DealtToFewer { patients: u64 },
     #[error("the patient is erased: her key is refused")]
     Erased,
 
@@ -47,6 +51,10 @@ pub enum VaultError {
     Shape { k: u8, n: u8, floor: u8, max: usize },
     #[error("{found} locations for a vault of {n}")]
     LocationCount { found: usize, n: usize },
+    #[error("{k} shards would give a segment back, {before} do now: what is full wouldn't fit")]
+    FewerShards { k: usize, before: usize },
+    #[error("the vault has moved {max} times: it can't once more")]
+    Stands { max: u8 },
     #[error("location {location} is none of this vault's, or was given twice")]
     UnknownLocation { location: String },
     #[error("location {location} holds objects already")]
@@ -133,9 +141,11 @@ impl Explain for VaultError {
             | Self::UnknownPatient => Blame::Peer,
             Self::PatientExists => Blame::Conflict,
             Self::NoSuchEntry { .. } | Self::NoPayload { .. } | Self::Erased => Blame::Absent,
-            Self::RefusedAlive { .. } | Self::Incomplete => Blame::Integrity,
+            Self::RefusedAlive { .. } | Self::DealtToFewer { .. } | Self::Incomplete => Blame::Integrity,
             Self::Shape { .. }
             | Self::LocationCount { .. }
+            | Self::FewerShards { .. }
+            | Self::Stands { .. }
             | Self::UnknownLocation { .. }
             | Self::NotEmpty { .. }
             | Self::BelowFloor { .. }
@@ -183,7 +193,9 @@ impl Explain for VaultError {
             Self::Erased => "vault.erased",
             Self::RefusedAlive { .. } => "vault.refused-alive",
             Self::Incomplete => "vault.incomplete",
+            Self::DealtToFewer { .. } => "vault.dealt-to-fewer",
             Self::Shape { .. } => "vault.shape",
+            Self::FewerShards { .. } | Self::Stands { .. } => "vault.move",
             Self::LocationCount { .. } | Self::UnknownLocation { .. } => "vault.locations",
             Self::NotEmpty { .. } => "vault.not-empty",
             Self::BelowFloor { .. } => "vault.below-floor",

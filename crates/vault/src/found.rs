@@ -10,6 +10,7 @@ use kit::{Clock, Entropy, Id16};
 use crate::centre::{Centre, Draft};
 use crate::error::VaultError;
 use crate::gateway::Gateway;
+use crate::header::Stand;
 use crate::location::{Location, Object};
 use crate::open::{Mode, Opening, open};
 use crate::secrets::{Access, Secrets};
@@ -49,7 +50,8 @@ pub fn found(founding: Founding) -> Result<Vault, VaultError> {
     }
     let secrets = Secrets::random(&founding.origin, &*entropy)?;
     let public = holders.iter().map(|holder| holder.public_key()).collect();
-    let draft = Drafting { vault, shape, t, locations: ids, holders: public, custodians: founding.custodians };
+    let draft =
+        Drafting { vault, stand: 0, shape, t, locations: ids, holders: public, custodians: founding.custodians };
     let centre = draft.sign(&secrets, None, &*clock, &*entropy)?;
     put_everywhere(&centre, &locations)?;
     if let Some(dir) = &founding.gateway {
@@ -81,6 +83,7 @@ pub(crate) fn distinct(locations: &[Arc<dyn Location>]) -> Result<Vec<String>, V
 /// A centre record to be.
 pub(crate) struct Drafting {
     pub(crate) vault: Id16,
+    pub(crate) stand: Stand,
     pub(crate) shape: Shape,
     pub(crate) t: u8,
     pub(crate) locations: Vec<String>,
@@ -94,6 +97,7 @@ impl Drafting {
         let record = &before.record;
         Self {
             vault: record.vault,
+            stand: record.stand(),
             shape: record.shape,
             t: record.t,
             locations: record.locations.clone(),
@@ -122,6 +126,7 @@ impl Drafting {
             epoch: before.map_or(1, |before| before.record.epoch.saturating_add(1)),
             previous: before.map(Centre::hash),
             time: clock.now(),
+            stand: self.stand,
             shape: self.shape,
             t: self.t,
             locations: self.locations,

@@ -184,18 +184,24 @@ pub(crate) fn parts(object: &[u8]) -> Option<Parts<'_>> {
     Some(Parts { header, signature, shard })
 }
 
-/// Segments' objects are listed under this.
-const SEGMENTS: &str = "s/";
+/// Which of a vault's layouts an object belongs to: 0 at the founding, one more each time that the vault has moved. Those of
+/// another one are listed elsewhere, and are nobody's damage.
+pub(crate) type Stand = u8;
+
+/// A stand's segments are listed under this.
+fn folder(stand: Stand) -> String {
+    if stand == 0 { "s/".to_owned() } else { format!("s{stand}/") }
+}
 
 /// The name of a segment's object; `repair` counts what was written beside a damaged one.
-pub(crate) fn segment_name(number: u64, term: u64, repair: u8) -> Result<Name, VaultError> {
-    let name = format!("{SEGMENTS}{number:016x}-{term:016x}");
+pub(crate) fn segment_name(stand: Stand, number: u64, term: u64, repair: u8) -> Result<Name, VaultError> {
+    let name = format!("{}{number:016x}-{term:016x}", folder(stand));
     Ok(Name::new(if repair == 0 { name } else { format!("{name}.r{repair}") })?)
 }
 
-/// Number, term and repair of a name that [`segment_name`] made.
-pub(crate) fn parse_segment_name(name: &Name) -> Option<(u64, u64, u8)> {
-    let rest = name.as_str().strip_prefix(SEGMENTS)?;
+/// Number, term and repair of a name that [`segment_name`] made for this stand.
+pub(crate) fn parse_segment_name(stand: Stand, name: &Name) -> Option<(u64, u64, u8)> {
+    let rest = name.as_str().strip_prefix(&folder(stand))?;
     let (id, repair) = match rest.split_once(".r") {
         Some((id, repair)) => (id, repair.parse().ok()?),
         None => (rest, 0),
@@ -203,7 +209,7 @@ pub(crate) fn parse_segment_name(name: &Name) -> Option<(u64, u64, u8)> {
     let (number, term) = id.split_once('-')?;
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
     let (number, term) = (hex(number)?, hex(term)?);
-    (segment_name(number, term, repair).ok()? == *name).then_some((number, term, repair))
+    (segment_name(stand, number, term, repair).ok()? == *name).then_some((number, term, repair))
 }
 
 #[cfg(test)]
@@ -288,9 +294,10 @@ mod tests {
         }
 
         #[test]
-        fn names_go_there_and_back(number in any::<u64>(), term in any::<u64>(), repair in 0u8..9) {
-            let name = segment_name(number, term, repair).unwrap();
-            prop_assert_eq!(parse_segment_name(&name), Some((number, term, repair)));
+        fn names_go_there_and_back(stand in any::<u8>(), number in any::<u64>(), term in any::<u64>(), repair in 0u8..9) {
+            let name = segment_name(stand, number, term, repair).unwrap();
+            prop_assert_eq!(parse_segment_name(stand, &name), Some((number, term, repair)));
+            prop_assert_eq!(parse_segment_name(stand.wrapping_add(1), &name), None);
         }
     }
 
@@ -303,7 +310,7 @@ mod tests {
             "s/0000000000000001-0000000000000002.r01",
             "w/00000001",
         ] {
-            assert_eq!(parse_segment_name(&Name::new(name).unwrap()), None, "{name}");
+            assert_eq!(parse_segment_name(0, &Name::new(name).unwrap()), None, "{name}");
         }
     }
 }

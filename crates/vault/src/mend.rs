@@ -12,13 +12,13 @@ use crate::body::Head;
 use crate::centre::{self, Centre};
 use crate::code::{self, Coder};
 use crate::commit::{bring, put_shard, remake};
-use crate::core::{Core, lock};
+use crate::core::lock;
 use crate::damage::{DAMAGE_LISTED_MAX, DamageList, What};
 use crate::error::VaultError;
 use crate::gateway::Gateway;
 use crate::header::Header;
 use crate::location::{Location, Object, Put};
-use crate::shelf::{Found, Located, REPAIRS_MAX, Slot};
+use crate::shelf::{Found, Located, REPAIRS_MAX, Shelf, Slot};
 use crate::survey::Survey;
 use crate::vault::Vault;
 
@@ -85,10 +85,10 @@ impl ScrubReport {
 struct Newest(Vec<Option<u64>>);
 
 impl Newest {
-    fn of(survey: &Survey, core: &Core) -> Self {
-        let mut newest = vec![None; core.shelf.slots.len()];
+    fn of(survey: &Survey, shelf: &Shelf) -> Self {
+        let mut newest = vec![None; shelf.slots.len()];
         for (&(number, term), mask) in &survey.segments {
-            if core.catalogue.get(number).is_some_and(|located| located.term == term) {
+            if shelf.catalogue.get(number).is_some_and(|located| located.term == term) {
                 for (_, last) in newest.iter_mut().enumerate().filter(|(at, _)| mask & (1 << at) != 0) {
                     *last = Some(number);
                 }
@@ -110,11 +110,12 @@ impl Vault {
     /// Looks at everything and changes nothing. Segments that are written meanwhile are not looked at.
     pub fn verify(&self) -> Result<VerifyReport, VaultError> {
         let core = self.core();
-        let survey = Survey::of(&core.shelf, Some(&core.centre()));
-        let newest = Newest::of(&survey, core);
-        let mut report = VerifyReport { segments: core.catalogue.segments(), ..VerifyReport::default() };
-        report.abandoned_segments = abandoned(&survey, core);
-        for slot in &core.shelf.slots {
+        let shelf = core.shelf();
+        let survey = Survey::of(&shelf, Some(&core.centre()));
+        let newest = Newest::of(&survey, &shelf);
+        let mut report = VerifyReport { segments: shelf.catalogue.segments(), ..VerifyReport::default() };
+        report.abandoned_segments = abandoned(&survey, &shelf);
+        for slot in &shelf.slots {
             if slot.location.is_none() {
                 report.damage.push(&slot.id, None, What::Unreachable);
             } else if let Some(what) = judge_centre(slot, &core.centre()) {
@@ -125,13 +126,13 @@ impl Vault {
         let settled = core.gateway.as_ref().map_or(0, Gateway::settled);
         let signed = lock(&core.checkpoint).as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
         for segment in 0..report.segments {
-            let located = core.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
+            let located = shelf.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
             let (mut header, mut shards) = (None, Vec::new());
             // What a killed gateway had not yet put everywhere is no damage: nobody was told that it is kept.
             let (is_tail, mut lacks) = (segment >= settled && located.first >= signed, false);
-            report.shards_expected += core.shelf.slots.len() as u64;
-            for (at, slot) in core.shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
-                match core.shelf.examine(at, segment, &located, &mut header, true) {
+            report.shards_expected += shelf.slots.len() as u64;
+            for (at, slot) in shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
+                match shelf.examine(at, segment, &located, &mut header, true) {
                     Found::Good { number, shard, what } => {
                         if shards.iter().all(|(have, _): &(usize, Bytes)| *have != number) {
                             shards.push((number, shard));
@@ -149,7 +150,7 @@ impl Vault {
             }
             report.unsettled_segments += u64::from(lacks);
             match header {
-                Some(header) if shards.len() >= core.shelf.shape.k() => {
+                Some(header) if shards.len() >= shelf.shape.k() => {
                     if header.previous.map(|previous| (previous.term, previous.hash)) != before {
                         report.contradiction(format_args!("segment {segment}: it names another one before it"));
                     }
@@ -172,7 +173,8 @@ impl Vault {
         report: &mut VerifyReport,
     ) {
         let core = self.core();
-        let body = code::decode(core.shelf.shape, located.body_len as usize, shards);
+        let shelf = core.shelf();
+        let body = code::decode(shelf.shape, located.body_len as usize, shards);
         let opened = match body.and_then(|body| core.unseal(segment, header, body)) {
             Ok(opened) => opened,
             Err(error) => return report.contradiction(error),
@@ -217,10 +219,11 @@ impl Vault {
     /// beside a damaged object that holds its name stands then `….r1`, which readers look for. Empty locations are filled.
     pub fn scrub(&self) -> Result<ScrubReport, VaultError> {
         let core = self.core();
-        let survey = Survey::of(&core.shelf, Some(&core.centre()));
-        let newest = Newest::of(&survey, core);
-        let mut report = ScrubReport { segments: core.catalogue.segments(), ..ScrubReport::default() };
-        for slot in &core.shelf.slots {
+        let shelf = core.shelf();
+        let survey = Survey::of(&shelf, Some(&core.centre()));
+        let newest = Newest::of(&survey, &shelf);
+        let mut report = ScrubReport { segments: shelf.catalogue.segments(), ..ScrubReport::default() };
+        for slot in &shelf.slots {
             if slot.location.is_none() {
                 report.damage.push(&slot.id, None, What::Unreachable);
                 report.unhealed.push(&slot.id, None, What::Unreachable);
@@ -231,13 +234,13 @@ impl Vault {
                 report.count(slot, None, what, healed);
             }
         }
-        let mut coder = Coder::new(core.shelf.shape);
+        let mut coder = Coder::new(shelf.shape);
         for segment in 0..report.segments {
-            let located = core.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
+            let located = shelf.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
             let mut header = None;
             let mut bad = Vec::new();
-            for (at, slot) in core.shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
-                let what = match core.shelf.examine(at, segment, &located, &mut header, true) {
+            for (at, slot) in shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
+                let what = match shelf.examine(at, segment, &located, &mut header, true) {
                     Found::Good { what, .. } => what,
                     Found::Bad(what) => Some(newest.judge(at, segment, what)),
                 };
@@ -249,7 +252,7 @@ impl Vault {
             if bad.is_empty() {
                 continue;
             }
-            let made = match remake(core, &mut coder, segment, &located) {
+            let made = match remake(core, &shelf, &mut coder, segment, &located) {
                 Ok(made) => Some(made),
                 Err(VaultError::Unreadable { .. }) => {
                     report.lost_segments += 1;
@@ -263,7 +266,7 @@ impl Vault {
             for (at, slot, what) in bad {
                 let healed = made.as_ref().is_some_and(|(prefix, shards)| {
                     let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
-                    put_shard(&core.shelf, at, segment, &located, [prefix, shard]).unwrap_or(false)
+                    put_shard(&shelf, at, segment, &located, [prefix, shard]).unwrap_or(false)
                 });
                 if healed {
                     slot.state().missing.remove(segment);
@@ -271,7 +274,7 @@ impl Vault {
                 report.count(slot, Some(segment), what, healed);
             }
         }
-        for slot in core.shelf.slots.iter().filter(|slot| slot.state().bare) {
+        for slot in shelf.slots.iter().filter(|slot| slot.state().bare) {
             slot.state().bare = judge_centre(slot, &core.centre()).is_some();
         }
         self.catch_up_slots(&mut coder, report.segments);
@@ -284,18 +287,19 @@ impl Vault {
     /// What was written meanwhile went past the locations that were empty until now.
     fn catch_up_slots(&self, coder: &mut Coder, behind: u64) {
         let core = self.core();
-        for (at, slot) in core.shelf.slots.iter().enumerate() {
+        let shelf = core.shelf();
+        for (at, slot) in shelf.slots.iter().enumerate() {
             let mut from = behind;
             loop {
                 let next = { slot.state() }.missing.first_from(from);
-                let Some((segment, located)) = next.and_then(|next| Some((next, core.catalogue.get(next)?))) else {
+                let Some((segment, located)) = next.and_then(|next| Some((next, shelf.catalogue.get(next)?))) else {
                     break;
                 };
                 from = segment + 1;
                 if slot.state().bare || slot.location.is_none() {
                     break;
                 }
-                if matches!(bring(core, coder, at, segment, &located), Ok(true)) {
+                if matches!(bring(core, &shelf, coder, at, segment, &located), Ok(true)) {
                     slot.state().missing.remove(segment);
                 }
             }
@@ -305,9 +309,10 @@ impl Vault {
     /// Puts the newest claim to every location that lacks nothing any more: from now on it counts as one that answers.
     fn vouch(&self) {
         let core = self.core();
+        let shelf = core.shelf();
         let Some(claim) = lock(&core.claim).clone() else { return };
-        for slot in core.shelf.slots.iter().filter(|slot| slot.state().is_whole()) {
-            if let Some(Err(error)) = slot.location.as_ref().map(|location| claim.put(&core.shelf, &**location)) {
+        for slot in shelf.slots.iter().filter(|slot| slot.state().is_whole()) {
+            if let Some(Err(error)) = slot.location.as_ref().map(|location| claim.put(&shelf, &**location)) {
                 slot.fail(&error);
             }
         }
@@ -326,8 +331,8 @@ impl ScrubReport {
 }
 
 /// Segments that some location lists and that are none of the chain's; those on their way don't count.
-fn abandoned(survey: &Survey, core: &Core) -> u64 {
-    let of_chain = |number: u64, term| core.catalogue.get(number).is_none_or(|located| located.term == term);
+fn abandoned(survey: &Survey, shelf: &Shelf) -> u64 {
+    let of_chain = |number: u64, term| shelf.catalogue.get(number).is_none_or(|located| located.term == term);
     survey.segments.keys().filter(|&&(number, term)| !of_chain(number, term)).count() as u64
 }
 

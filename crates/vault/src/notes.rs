@@ -319,7 +319,7 @@ impl Notes {
     fn create(&self, number: u64) -> Result<Open, VaultError> {
         let mut salt = [0; SALT_BYTES];
         self.core.entropy.fill(&mut salt);
-        let vault = self.core.shelf.vault;
+        let vault = self.core.shelf().vault;
         let sealer = Counted::new(self.core.vault_key()?.1.bytes(), &salt, binding(vault))?;
         let head = [MAGIC.as_slice(), &vault.0, &salt].concat();
         let write = || {
@@ -357,7 +357,7 @@ impl Notes {
                 return Ok(());
             }
             let entries = batch.iter().flat_map(|note| note.entries.iter().cloned()).collect();
-            let kept = inbox.submit(entries, capacity(self.core.shelf.shape));
+            let kept = inbox.submit(entries, capacity(self.core.shelf().shape));
             let mut state = lock(&self.state);
             if let Err(error) = kept {
                 batch.into_iter().rev().for_each(|note| state.waiting.push_front(note));
@@ -464,7 +464,7 @@ fn read_file(core: &Core, path: &Path) -> Result<ReadFile, VaultError> {
     let read = File::open(path).and_then(|file| file.take(limit).read_to_end(&mut bytes));
     read.map_err(gateway("reading notes"))?;
     let mut found = ReadFile { notes: Vec::new(), torn_bytes: 0, damaged: 0 };
-    let vault = core.shelf.vault;
+    let vault = core.shelf().vault;
     let head = bytes.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(&vault.0));
     let Some((salt, rest)) = head.and_then(|rest| rest.split_first_chunk::<SALT_BYTES>()) else {
         // A file that a crash cut off in its first bytes holds no note.
@@ -512,12 +512,12 @@ fn sealer_of(core: &Core, salt: &[u8; SALT_BYTES], notes: &[&[u8]]) -> Result<Co
         (0..NOTES_TRIED_MAX).zip(notes).any(|(number, sealed)| sealer.open(number, sealed.to_vec()).is_some())
     };
     for key in core.secrets.vault.newest_first() {
-        let sealer = Counted::new(key.bytes(), salt, binding(core.shelf.vault))?;
+        let sealer = Counted::new(key.bytes(), salt, binding(core.shelf().vault))?;
         if opens(&sealer) {
             return Ok(sealer);
         }
     }
-    Counted::new(core.vault_key()?.1.bytes(), salt, binding(core.shelf.vault))
+    Counted::new(core.vault_key()?.1.bytes(), salt, binding(core.shelf().vault))
 }
 
 /// What of the ledger the notes are compared with.
@@ -543,7 +543,7 @@ impl Known {
                 // One lost segment must not keep everything closed.
                 Err(error @ VaultError::Unreadable { segment, .. }) => {
                     tracing::error!(%error, "notes may stand in it: those that may are kept aside");
-                    from = core.catalogue.get(segment).ok_or(error)?.end();
+                    from = core.shelf().catalogue.get(segment).ok_or(error)?.end();
                     known.unsure = from;
                 }
                 Err(error) => return Err(error),

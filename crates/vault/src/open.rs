@@ -25,7 +25,7 @@ use crate::header::{self, Header};
 use crate::keymap::Keymap;
 use crate::location::Location;
 use crate::secrets::{Access, Opener};
-use crate::shelf::{Catalogue, Located, Shelf, Slot};
+use crate::shelf::{Located, Shelf, Slot};
 use crate::survey::Survey;
 use crate::vault::{Start, Vault};
 
@@ -162,8 +162,7 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, centre: Centre, recorded:
     }
     let core = Core::new(Parts {
         claim: survey.claim().cloned(),
-        shelf,
-        catalogue: Catalogue::new(chain.segments),
+        shelf: shelf.holding(chain.segments),
         tree,
         checkpoint,
         centre,
@@ -201,11 +200,11 @@ pub(crate) fn shelve(centre: &Centre, locations: Vec<Arc<dyn Location>>, anywher
     let mut left = left.into_iter().filter(|_| anywhere);
     let slots = record.locations.iter().map(|id| (id, given.remove(id))).collect::<Vec<_>>().into_iter();
     let slots = slots.map(|(id, location)| Slot::new(id.clone(), location.or_else(|| left.next()))).collect();
-    Shelf::new(record.vault, record.shape, slots, *centre.vkey.public_key())
+    Shelf::new(record.vault, record.stand(), record.shape, slots, *centre.vkey.public_key())
 }
 
 /// What each location lacks of the log, by the names that it lists: it was down, or was set back.
-fn note_missing(shelf: &Shelf, survey: &Survey, chain: &Chain) {
+pub(crate) fn note_missing(shelf: &Shelf, survey: &Survey, chain: &Chain) {
     for (at, slot) in shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
         let mut state = slot.state();
         state.bare = survey.is_bare(at);
@@ -447,11 +446,12 @@ fn grow(shelf: &Shelf, chain: &Chain, gateway: Option<&Gateway>, vkey: &Vkey) ->
 
 /// Brings an adopted tail up to the floor, and signs for it. What stays below is given back: nothing is built on it.
 fn settle(core: &Core, tail: &[u64]) -> Result<Vec<u64>, VaultError> {
-    let mut coder = Coder::new(core.shelf.shape);
+    let shelf = core.shelf();
+    let mut coder = Coder::new(shelf.shape);
     let mut unsettled = Vec::new();
     for &segment in tail {
-        let good = restore(core, &mut coder, segment).unwrap_or(0);
-        if good < core.shelf.shape.floor() {
+        let good = restore(core, &shelf, &mut coder, segment).unwrap_or(0);
+        if good < shelf.shape.floor() {
             unsettled.push(segment);
         }
     }

@@ -23,7 +23,7 @@ use crate::header::segment_name;
 use crate::location::{Location, Name, Object};
 use crate::open::{Chain, Mode, Opening, newest_signed, open, open_unrecorded, shelve};
 use crate::secrets::{Access, Opener};
-use crate::shelf::{Catalogue, Located};
+use crate::shelf::Located;
 use crate::survey::Survey;
 use crate::vault::Vault;
 
@@ -31,8 +31,8 @@ use crate::vault::Vault;
 pub const LOSSES_LISTED_MAX: usize = 1_000;
 
 /// Bytes of shards, and segments, that are put in one go.
-const COPIED_BYTES: usize = 64 * 1024 * 1024;
-const COPIED_SEGMENTS: usize = 256;
+pub(crate) const COPIED_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const COPIED_SEGMENTS: usize = 256;
 
 /// How to recover a vault.
 pub struct Recovery {
@@ -165,11 +165,12 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     // The next writer takes a higher generation than any that a signature vouches for.
     let claim = SignedClaim::sign(&core.secrets.log, vault, u64::from(survey.generation()) << 32)?;
     for location in &fresh {
-        claim.put(&core.shelf, &**location)?;
+        claim.put(&core.shelf(), &**location)?;
     }
     let custodians = recovery.custodians.unwrap_or_else(|| core.centre().custodians.clone());
     let public = holders.iter().map(|holder| holder.public_key()).collect();
-    let draft = Drafting { vault, shape, t: recovery.t, locations: ids, holders: public, custodians };
+    let stand = core.shelf().stand;
+    let draft = Drafting { vault, stand, shape, t: recovery.t, locations: ids, holders: public, custodians };
     let renewed = draft.sign(&core.secrets, Some(&core.centre()), &*clock, &*entropy)?;
     let opening = Opening {
         locations: fresh.clone(),
@@ -193,7 +194,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     // opens no patient's key; it is begun again, with other empty locations.
     put_everywhere(&renewed, &fresh)?;
     let erased_patients = core.keymap().erased.len() as u64;
-    let damage = crate::core::lock(&core.shelf.damage).clone();
+    let damage = crate::core::lock(&core.shelf().damage).clone();
     let report = RecoveryReport {
         vault,
         epoch: renewed.record.epoch,
@@ -302,8 +303,7 @@ fn gather(
         }
     }
     let core = Core::new(Parts {
-        shelf,
-        catalogue: Catalogue::new(chain.segments.clone()),
+        shelf: shelf.holding(chain.segments.clone()),
         tree: Tree::empty(Hashes::Memory(MemoryStore::default()))?,
         claim: survey.claim().cloned(),
         checkpoint: None,
@@ -319,13 +319,14 @@ fn gather(
 
 /// All n shards of every segment, made again, to the fresh locations.
 fn copy(core: &Core, segments: &[Located], fresh: &[Arc<dyn Location>]) -> Result<(), VaultError> {
-    let mut coder = Coder::new(core.shelf.shape);
+    let shelf = core.shelf();
+    let mut coder = Coder::new(shelf.shape);
     let mut batch: Vec<(Name, Bytes, Vec<Bytes>)> = Vec::new();
     let mut bytes = 0;
     for (segment, located) in (0..).zip(segments) {
-        let (prefix, shards) = remake(core, &mut coder, segment, located)?;
+        let (prefix, shards) = remake(core, &shelf, &mut coder, segment, located)?;
         bytes += shards.iter().map(|shard| prefix.len() + shard.len()).sum::<usize>();
-        batch.push((segment_name(segment, located.term, 0)?, prefix, shards));
+        batch.push((segment_name(shelf.stand, segment, located.term, 0)?, prefix, shards));
         if bytes >= COPIED_BYTES || batch.len() >= COPIED_SEGMENTS {
             put_batch(&batch, fresh)?;
             batch.clear();
@@ -335,27 +336,38 @@ fn copy(core: &Core, segments: &[Located], fresh: &[Arc<dyn Location>]) -> Resul
     put_batch(&batch, fresh)
 }
 
-fn put_batch(batch: &[(Name, Bytes, Vec<Bytes>)], fresh: &[Arc<dyn Location>]) -> Result<(), VaultError> {
-    thread::scope(|scope| {
-        let threads: Vec<_> = fresh
+/// Segments' objects, as they go to several locations in one go: each one's name, what stands before its shards, the shards.
+pub(crate) type Batch = [(Name, Bytes, Vec<Bytes>)];
+
+fn put_batch(batch: &Batch, fresh: &[Arc<dyn Location>]) -> Result<(), VaultError> {
+    put_each(batch, fresh.iter().map(|location| Some(&**location))).into_iter().collect()
+}
+
+/// To all of them at once: the first gets shard 0. One that isn't there gets nothing.
+pub(crate) fn put_each<'a>(
+    batch: &Batch,
+    locations: impl Iterator<Item = Option<&'a dyn Location>>,
+) -> Vec<Result<(), VaultError>> {
+    let put = |at: usize, location: &dyn Location| {
+        let parts: Vec<[&[u8]; 2]> = batch
             .iter()
-            .enumerate()
-            .map(|(at, location)| {
-                scope.spawn(move || {
-                    let parts: Vec<[&[u8]; 2]> = batch
-                        .iter()
-                        .map(|(_, prefix, shards)| [prefix.as_ref(), shards.get(at).map_or(&[][..], Bytes::as_ref)])
-                        .collect();
-                    let objects: Vec<Object<'_>> =
-                        batch.iter().zip(&parts).map(|((name, ..), parts)| Object { name, parts }).collect();
-                    location.put_if_absent(&objects).map(drop)
-                })
-            })
+            .map(|(_, prefix, shards)| [prefix.as_ref(), shards.get(at).map_or(&[][..], Bytes::as_ref)])
             .collect();
-        threads.into_iter().try_for_each(|thread| match thread.join() {
-            Ok(put) => Ok(put?),
-            Err(_) => Err(VaultError::Internal { step: "copying to a location" }),
-        })
+        let objects: Vec<Object<'_>> =
+            batch.iter().zip(&parts).map(|((name, ..), parts)| Object { name, parts }).collect();
+        Ok(location.put_if_absent(&objects).map(drop)?)
+    };
+    thread::scope(|scope| {
+        let spawned = |(at, location): (usize, Option<&'a dyn Location>)| {
+            let put = &put;
+            location.map(|location| scope.spawn(move || put(at, location)))
+        };
+        let threads: Vec<_> = locations.enumerate().map(spawned).collect();
+        let joined = threads.into_iter().map(|thread| {
+            let failed = Err(VaultError::Internal { step: "copying to a location" });
+            thread.map_or(Ok(()), |thread| thread.join().unwrap_or(failed))
+        });
+        joined.collect()
     })
 }
 

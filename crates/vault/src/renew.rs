@@ -80,7 +80,7 @@ impl Vault {
         let custodians = custodians.unwrap_or_else(|| before.custodians.clone());
         let others = before.custodians != custodians;
         let is_there = before.holders == public && !others;
-        let opener = core.opener().renewed(holders, &public)?;
+        let opener = core.opener().renewed(holders, &public, before.record.t)?;
         let centre = if is_there {
             (*before).clone()
         } else {
@@ -98,9 +98,7 @@ impl Vault {
         if !is_there {
             self.enter(ADOPTED, change.to_bytes())?;
         }
-        self.wait_for_registrations()
-            .then_some(epoch)
-            .ok_or(VaultError::Internal { step: "waiting for registrations to end" })
+        self.registrations_ended(epoch)
     }
 
     /// Every living patient's key that was dealt before the last adoption is opened by the custodians' key and dealt anew:
@@ -110,7 +108,8 @@ impl Vault {
         let _one = lock(&writer.renewing);
         self.settle_record()?;
         let core = self.core();
-        let locations = core.shelf.slots.iter().filter_map(|slot| slot.location.as_deref());
+        let shelf = core.shelf();
+        let locations = shelf.slots.iter().filter_map(|slot| slot.location.as_deref());
         let recovery = centre::custody(&core.centre(), locations, identities, true)?;
         let mut done = 0;
         for _ in 0..PASSES_MAX {
@@ -143,6 +142,11 @@ impl Vault {
         for _ in 0..PASSES_MAX {
             let mut before = self.dealt_before(false)?;
             before.retain(|one| !refused.contains(&one.patient));
+            // Of fewer holders than there are: what the others are to seal again, they never had.
+            let others = before.iter().filter(|one| usize::from(one.record.n) != opener.holders().len()).count();
+            if others > 0 {
+                return Err(VaultError::DealtToFewer { patients: others as u64 });
+            }
             if before.is_empty() {
                 break;
             }
@@ -185,7 +189,7 @@ impl Vault {
 
     /// An empty location has been put in the place of this one: nothing is sent there until a scrub has filled it.
     pub fn expect_empty(&self, location: &str) {
-        for slot in self.core().shelf.slots.iter().filter(|slot| slot.id == location) {
+        for slot in self.core().shelf().slots.iter().filter(|slot| slot.id == location) {
             let mut state = slot.state();
             (state.down, state.bare) = (false, true);
         }
@@ -228,7 +232,7 @@ impl Vault {
 
     /// Before anybody's keys are changed: all who are alive or erased are known, and a centre record that was put when its
     /// writer was killed has its entry, so that what follows from it isn't passed over.
-    fn settle_record(&self) -> Result<(), VaultError> {
+    pub(crate) fn settle_record(&self) -> Result<(), VaultError> {
         let core = self.core();
         if core.keymap().incomplete && core.build_keymap(true)? > 0 {
             return Err(VaultError::Incomplete);
@@ -272,7 +276,7 @@ impl Vault {
 
     /// Puts a record at every location that is there, and on the floor at least.
     fn put_record(&self, centre: &Centre) -> Result<(), VaultError> {
-        let shelf = &self.core().shelf;
+        let shelf = self.core().shelf();
         let put = |slot: &&Slot| {
             let state = slot.state();
             let may = !state.down && !state.bare;
@@ -284,7 +288,7 @@ impl Vault {
     }
 
     /// An entry of the centre's own.
-    fn enter(&self, kind: &str, meta: Vec<u8>) -> Result<(), VaultError> {
+    pub(crate) fn enter(&self, kind: &str, meta: Vec<u8>) -> Result<(), VaultError> {
         self.submit(vec![self.bare(kind, Scope::Centre, self.operation(), None, meta)]).map(drop)
     }
 
@@ -293,17 +297,17 @@ impl Vault {
     }
 
     /// Those who are on their way may have been dealt to the holders before: they are found once they are there.
-    fn wait_for_registrations(&self) -> bool {
-        let Ok(writer) = self.writer() else { return false };
+    pub(crate) fn registrations_ended<T>(&self, then: T) -> Result<T, VaultError> {
+        let writer = self.writer()?;
         let begun = lock(&writer.registering).clone();
         let since = Instant::now();
         while lock(&writer.registering).iter().any(|patient| begun.contains(patient)) {
             if since.elapsed() > REGISTRATIONS_PATIENCE {
-                return false;
+                return Err(VaultError::Internal { step: "waiting for registrations to end" });
             }
             thread::sleep(Duration::from_millis(5));
         }
-        true
+        Ok(then)
     }
 
     /// Living patients whose records are of a batch from before the last adoption; where the custodians are asked for, also
@@ -377,7 +381,7 @@ impl Vault {
             named.extend(group.iter().map(|patient| Id16(patient.0)));
             progress(named.len() as u64, of);
         }
-        Ok(Turn::new(core.shelf.vault, epoch, named))
+        Ok(Turn::new(core.shelf().vault, epoch, named))
     }
 }
 

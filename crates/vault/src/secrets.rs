@@ -214,10 +214,11 @@ impl Opener {
         &self,
         mut holders: Vec<Arc<dyn Holder>>,
         public: &[HolderPublicKey],
+        t: u8,
     ) -> Result<Self, VaultError> {
         in_places(&mut holders, public);
         match self {
-            Self::Holders(keyring) => Ok(Self::Holders(keyring.with_holders(holders)?)),
+            Self::Holders(keyring) => Ok(Self::Holders(keyring.with_holders(holders, t)?)),
             Self::Custodians(_) => Err(VaultError::ReadOnly),
         }
     }

@@ -10,9 +10,10 @@ use kit::{Digest, Id16};
 
 use crate::body::EMPTY_BODY_BYTES;
 use crate::code;
+use crate::commit::Queue;
 use crate::damage::{DamageList, What};
 use crate::error::VaultError;
-use crate::header::{self, HEADER_GUESS_BYTES, Header, SIGNATURE_BYTES, segment_name};
+use crate::header::{self, HEADER_GUESS_BYTES, Header, SIGNATURE_BYTES, Stand, segment_name};
 use crate::location::{Location, LocationError};
 use crate::seal::TAG_BYTES;
 use crate::shape::Shape;
@@ -24,6 +25,8 @@ pub(crate) const REPAIRS_MAX: u8 = 8;
 pub(crate) struct Slot {
     pub(crate) id: String,
     pub(crate) location: Option<Arc<dyn Location>>,
+    /// What waits to be put there, where the vault is open for writing.
+    pub(crate) queue: Queue,
     state: Mutex<SlotState>,
 }
 
@@ -54,7 +57,8 @@ impl SlotState {
 impl Slot {
     pub(crate) fn new(id: String, location: Option<Arc<dyn Location>>) -> Self {
         let down = location.is_none();
-        Self { id, location, state: Mutex::new(SlotState { down, ..SlotState::default() }) }
+        let state = Mutex::new(SlotState { down, ..SlotState::default() });
+        Self { id, location, queue: Queue::default(), state }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
@@ -158,7 +162,7 @@ impl Located {
 pub(crate) struct Catalogue(RwLock<Vec<Located>>);
 
 impl Catalogue {
-    pub(crate) fn new(segments: Vec<Located>) -> Self {
+    fn new(segments: Vec<Located>) -> Self {
         Self(RwLock::new(segments))
     }
 
@@ -209,16 +213,24 @@ pub(crate) enum Found {
 
 pub(crate) struct Shelf {
     pub(crate) vault: Id16,
+    pub(crate) stand: Stand,
     pub(crate) shape: Shape,
     pub(crate) slots: Vec<Slot>,
+    /// The segments of the log as they stand here.
+    pub(crate) catalogue: Catalogue,
     log: [u8; 32],
     /// What reading came upon since the start.
     pub(crate) damage: Mutex<DamageList>,
 }
 
 impl Shelf {
-    pub(crate) fn new(vault: Id16, shape: Shape, slots: Vec<Slot>, log: [u8; 32]) -> Self {
-        Self { vault, shape, slots, log, damage: Mutex::default() }
+    pub(crate) fn new(vault: Id16, stand: Stand, shape: Shape, slots: Vec<Slot>, log: [u8; 32]) -> Self {
+        Self { vault, stand, shape, slots, catalogue: Catalogue::default(), log, damage: Mutex::default() }
+    }
+
+    /// With these segments standing there.
+    pub(crate) fn holding(self, segments: Vec<Located>) -> Self {
+        Self { catalogue: Catalogue::new(segments), ..self }
     }
 
     /// Locations that can be written, as far as is known, and lack nothing.
@@ -246,7 +258,7 @@ impl Shelf {
     pub(crate) fn beginning(&self, at: usize, segment: u64, term: u64) -> Option<Vec<u8>> {
         let slot = self.slots.get(at)?;
         let location = slot.location.as_ref()?;
-        let name = segment_name(segment, term, 0).ok()?;
+        let name = segment_name(self.stand, segment, term, 0).ok()?;
         let start = location.get(&name, Some(0..HEADER_GUESS_BYTES)).ok()??;
         let len = header::prefix_len(&start)?;
         if len <= start.len() {
@@ -268,7 +280,7 @@ impl Shelf {
             // Perhaps it stands only in an object that was healed.
             order.flat_map(|at| (1..=REPAIRS_MAX).map(move |repair| (at, repair))).find_map(|(at, repair)| {
                 let location = self.slots.get(at)?.location.as_ref()?;
-                good(&location.get(&segment_name(segment, term, repair).ok()?, None).ok()??)
+                good(&location.get(&segment_name(self.stand, segment, term, repair).ok()?, None).ok()??)
             })
         })
     }
@@ -286,7 +298,7 @@ impl Shelf {
         let Some(location) = &slot.location else { return Found::Bad(What::Unreachable) };
         let (mut first, mut swapped) = (None, None);
         for repair in 0..=REPAIRS_MAX {
-            let Ok(name) = segment_name(segment, located.term, repair) else { break };
+            let Ok(name) = segment_name(self.stand, segment, located.term, repair) else { break };
             let what = match location.get(&name, None) {
                 Ok(Some(object)) => match self.judge(at, segment, located, object.into(), header, strict) {
                     Found::Bad(what) => what,

@@ -64,7 +64,7 @@ impl Survey {
         loop {
             let page = location.list(after.as_ref(), LIST_PAGE)?;
             for listed in &page {
-                if let Some((number, term, _)) = parse_segment_name(&listed.name) {
+                if let Some((number, term, _)) = parse_segment_name(shelf.stand, &listed.name) {
                     *self.segments.entry((number, term)).or_default() |= 1 << at;
                     headers.insert((generation(term), number, term));
                 } else if let Some(generation) = claim::parse_name(&listed.name) {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use keys::{CustodianPackage, DataKey, Dealer, Erasure, HolderHealth};
 use kit::limits::{GROUP_PARCELS_MAX, OBJECT_BYTES_MAX};
@@ -13,10 +13,10 @@ use ledger::{Checkpoint, Vkey};
 use zeroize::Zeroizing;
 
 use crate::body::{Head, Prepared};
-use crate::commit::{Begin, Committer, Healer, Inbox, Queue, capacity, workers};
+use crate::commit::{Begin, Committer, Healer, Inbox, capacity, spawn};
 use crate::core::{Core, lock};
 use crate::damage::DamageList;
-use crate::error::{VaultError, gateway};
+use crate::error::VaultError;
 use crate::keymap::{ERASED, KEY, KEY_BATCH};
 use crate::notes::Notes;
 use crate::open::{Mode, Opened};
@@ -45,7 +45,6 @@ pub struct Vault {
 
 pub(crate) struct Writer {
     inbox: Arc<Inbox>,
-    queues: Vec<Option<Arc<Queue>>>,
     healing: Arc<(Mutex<bool>, Condvar)>,
     broken: Arc<AtomicBool>,
     committer: Option<JoinHandle<()>>,
@@ -141,13 +140,10 @@ impl Vault {
         if mode == Mode::Read {
             return Ok(Self { core, opened, notes, writer: None });
         }
-        let (queues, workers) = workers(&core, &inbox);
         let broken = Arc::new(AtomicBool::new(false));
-        let committer =
-            Committer::new(Arc::clone(&core), Arc::clone(&inbox), queues.clone(), begin, Arc::clone(&broken));
+        let committer = Committer::new(Arc::clone(&core), Arc::clone(&inbox), begin, Arc::clone(&broken))?;
         let mut writer = Writer {
             inbox,
-            queues,
             healing: Arc::default(),
             broken,
             committer: None,
@@ -156,11 +152,8 @@ impl Vault {
             registering: Mutex::default(),
             renewing: Mutex::default(),
         };
-        for worker in workers {
-            writer.threads.push(spawn("vault-location", move || worker.run())?);
-        }
         writer.committer = Some(spawn("vault-commit", move || committer.run())?);
-        let healer = Healer::new(Arc::clone(&core), writer.queues.clone(), Arc::clone(&writer.healing));
+        let healer = Healer::new(Arc::clone(&core), Arc::clone(&writer.healing));
         writer.threads.push(spawn("vault-heal", move || healer.run())?);
         if let Some(notes) = &notes {
             let moved = Arc::clone(notes);
@@ -237,7 +230,7 @@ impl Vault {
 
     /// The first entry behind a segment: where a scan can go on that came upon one with too few good shards.
     pub fn behind_segment(&self, segment: u64) -> Option<u64> {
-        self.core.catalogue.get(segment).map(|located| located.end())
+        self.core.shelf().catalogue.get(segment).map(|located| located.end())
     }
 
     /// Erases a patient: an entry says so, every holder refuses her key from then on, and so does this vault. The log and
@@ -310,11 +303,11 @@ impl Vault {
     }
 
     pub fn id(&self) -> Id16 {
-        self.core.shelf.vault
+        self.core.shelf().vault
     }
 
     pub fn shape(&self) -> Shape {
-        self.core.shelf.shape
+        self.core.shelf().shape
     }
 
     /// Holders that open a key, and holders that there are.
@@ -359,8 +352,8 @@ impl Vault {
 
     pub fn health(&self) -> Health {
         let core = &self.core;
-        let locations: Vec<LocationHealth> = core
-            .shelf
+        let shelf = core.shelf();
+        let locations: Vec<LocationHealth> = shelf
             .slots
             .iter()
             .map(|slot| {
@@ -375,11 +368,11 @@ impl Vault {
         let keymap = core.keymap();
         Health {
             entries: core.size(),
-            segments: core.catalogue.segments(),
-            shape: core.shelf.shape,
+            segments: shelf.catalogue.segments(),
+            shape: shelf.shape,
             up,
-            writable: self.writer().is_ok() && up >= core.shelf.shape.floor(),
-            survives: core.shelf.shape.survives(u8::try_from(up).unwrap_or(u8::MAX)),
+            writable: self.writer().is_ok() && up >= shelf.shape.floor(),
+            survives: shelf.shape.survives(u8::try_from(up).unwrap_or(u8::MAX)),
             locations,
             notes_waiting,
             notes_waiting_bytes,
@@ -387,12 +380,16 @@ impl Vault {
             patients: keymap.keys.len() as u64,
             erased_patients: keymap.erased.len() as u64,
             opened: self.opened.clone(),
-            damage: lock(&core.shelf.damage).clone(),
+            damage: lock(&shelf.damage).clone(),
         }
     }
 
     pub(crate) fn core(&self) -> &Core {
         &self.core
+    }
+
+    pub(crate) fn shared_core(&self) -> Arc<Core> {
+        Arc::clone(&self.core)
     }
 
     // What keeping needs.
@@ -443,7 +440,7 @@ impl Vault {
             };
             entries.push(self.core.prepare(parcel, operation, permit, &key)?);
         }
-        let capacity = capacity(self.core.shelf.shape);
+        let capacity = capacity(self.core.shelf().shape);
         let found: usize = entries.iter().map(|entry| entry.head_bytes_max(capacity)).sum();
         let max = capacity - crate::body::BLOCK_FIXED_BYTES;
         if found > max { Err(VaultError::GroupHeads { found, max }) } else { Ok(entries) }
@@ -489,7 +486,7 @@ impl Vault {
         kept: &mut dyn FnMut(u64),
     ) -> Result<u64, VaultError> {
         let (writer, entropy) = (self.writer()?, &*self.core.entropy);
-        let (operation, room) = (OperationId::random(entropy), capacity(self.core.shelf.shape) / 2);
+        let (operation, room) = (OperationId::random(entropy), capacity(self.core.shelf().shape) / 2);
         let (mut group, mut bytes, mut dealt) = (Vec::new(), 0, 0);
         for key in keys {
             let (patient, key) = key?;
@@ -517,8 +514,16 @@ impl Vault {
 }
 
 impl Writer {
+    /// Does this while nothing is written; it gives the highest generation that is claimed then.
+    pub(crate) fn pause(
+        &self,
+        act: impl FnOnce() -> Result<u32, VaultError> + Send + 'static,
+    ) -> Result<(), VaultError> {
+        self.inbox.pause(act)
+    }
+
     fn submit(&self, core: &Core, entries: Vec<Prepared>) -> Result<Vec<Receipt>, VaultError> {
-        self.inbox.submit(entries, capacity(core.shelf.shape))
+        self.inbox.submit(entries, capacity(core.shelf().shape))
     }
 }
 
@@ -560,10 +565,6 @@ fn check(group: &Group) -> Result<(), VaultError> {
     Ok(())
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, VaultError> {
-    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(gateway("starting a thread"))
-}
-
 impl Drop for Vault {
     /// Waits for what is on its way. Notes that can't go into the ledger stay in their file.
     fn drop(&mut self) {
@@ -584,9 +585,7 @@ impl Writer {
         let (closed, bell) = &*self.healing;
         *lock(closed) = true;
         bell.notify_all();
-        // The committer waits for landings: the queues are closed behind it.
         self.committer.take().into_iter().for_each(|thread| drop(thread.join()));
-        self.queues.iter().flatten().for_each(|queue| queue.close());
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
@@ -600,6 +599,6 @@ impl Drop for Writer {
 impl fmt::Debug for Vault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mode = if self.writer.is_some() { "for writing" } else { "for reading" };
-        write!(f, "Vault({}, {} entries, open {mode})", self.core.shelf.vault, self.core.size())
+        write!(f, "Vault({}, {} entries, open {mode})", self.core.shelf().vault, self.core.size())
     }
 }

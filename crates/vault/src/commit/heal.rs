@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::worker::Queue;
 use crate::code::Coder;
 use crate::core::{Core, lock};
 use crate::error::VaultError;
@@ -25,11 +24,12 @@ const HEALED_AT_ONCE: usize = 64;
 /// The beginning that a segment's objects share, and its n shards, from k good ones; compared with the header's hashes.
 pub(crate) fn remake(
     core: &Core,
+    shelf: &Shelf,
     coder: &mut Coder,
     segment: u64,
     located: &Located,
 ) -> Result<(Bytes, Vec<Bytes>), VaultError> {
-    let (header, body) = core.shelf.read(segment, located)?;
+    let (header, body) = shelf.read(segment, located)?;
     let shards = coder.encode(body)?;
     if hash_each(&shards) != header.shards {
         return Err(VaultError::Segment { segment, what: "its shards, made again" });
@@ -43,14 +43,15 @@ pub(crate) fn remake(
 /// Makes one location's shard again, and puts it there. True where a good one stands there afterwards.
 pub(crate) fn bring(
     core: &Core,
+    shelf: &Shelf,
     coder: &mut Coder,
     at: usize,
     segment: u64,
     located: &Located,
 ) -> Result<bool, VaultError> {
-    let (prefix, shards) = remake(core, coder, segment, located)?;
+    let (prefix, shards) = remake(core, shelf, coder, segment, located)?;
     let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
-    put_shard(&core.shelf, at, segment, located, [&prefix, shard])
+    put_shard(shelf, at, segment, located, [&prefix, shard])
 }
 
 /// Puts one object where a good one is missing: under its own name where that is free, else beside it. True where a good
@@ -65,7 +66,7 @@ pub(crate) fn put_shard(
     let Some(slot) = shelf.slots.get(at) else { return Ok(false) };
     let Some(location) = &slot.location else { return Ok(false) };
     for repair in 0..=REPAIRS_MAX {
-        let name = segment_name(segment, located.term, repair)?;
+        let name = segment_name(shelf.stand, segment, located.term, repair)?;
         let put = location.put_if_absent(&[Object { name: &name, parts: &object }]);
         match put.inspect_err(|error| slot.fail(error))?.first() {
             Some(Put::Created) => return Ok(true),
@@ -85,17 +86,16 @@ fn is_good(shelf: &Shelf, at: usize, segment: u64, located: &Located) -> bool {
 }
 
 /// Puts one segment wherever it is missing or damaged and can be put; gives the number of locations that have it good.
-pub(crate) fn restore(core: &Core, coder: &mut Coder, segment: u64) -> Result<usize, VaultError> {
-    let located = core.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
-    let bad: Vec<usize> =
-        (0..core.shelf.slots.len()).filter(|&at| !is_good(&core.shelf, at, segment, &located)).collect();
-    let mut good = core.shelf.slots.len() - bad.len();
+pub(crate) fn restore(core: &Core, shelf: &Shelf, coder: &mut Coder, segment: u64) -> Result<usize, VaultError> {
+    let located = shelf.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
+    let bad: Vec<usize> = (0..shelf.slots.len()).filter(|&at| !is_good(shelf, at, segment, &located)).collect();
+    let mut good = shelf.slots.len() - bad.len();
     if !bad.is_empty() {
-        let (prefix, shards) = remake(core, coder, segment, &located)?;
+        let (prefix, shards) = remake(core, shelf, coder, segment, &located)?;
         for at in bad {
             let shard = shards.get(at).map(Bytes::as_ref).unwrap_or_default();
-            if put_shard(&core.shelf, at, segment, &located, [&prefix, shard]).unwrap_or(false) {
-                core.shelf.slots.get(at).iter().for_each(|slot| slot.state().missing.remove(segment));
+            if put_shard(shelf, at, segment, &located, [&prefix, shard]).unwrap_or(false) {
+                shelf.slots.get(at).iter().for_each(|slot| slot.state().missing.remove(segment));
                 good += 1;
             }
         }
@@ -106,7 +106,7 @@ pub(crate) fn restore(core: &Core, coder: &mut Coder, segment: u64) -> Result<us
 /// Asks those who are down, and brings everyone what he lacks.
 pub(crate) struct Healer {
     core: Arc<Core>,
-    queues: Vec<Option<Arc<Queue>>>,
+    shelf: Arc<Shelf>,
     closed: Arc<(Mutex<bool>, Condvar)>,
     coder: Coder,
     /// What could not be healed, by location: it isn't tried again until a location comes back.
@@ -114,9 +114,10 @@ pub(crate) struct Healer {
 }
 
 impl Healer {
-    pub(crate) fn new(core: Arc<Core>, queues: Vec<Option<Arc<Queue>>>, closed: Arc<(Mutex<bool>, Condvar)>) -> Self {
-        let coder = Coder::new(core.shelf.shape);
-        Self { core, queues, closed, coder, passed_over: HashSet::new() }
+    pub(crate) fn new(core: Arc<Core>, closed: Arc<(Mutex<bool>, Condvar)>) -> Self {
+        let shelf = core.shelf();
+        let coder = Coder::new(shelf.shape);
+        Self { core, shelf, closed, coder, passed_over: HashSet::new() }
     }
 
     pub(crate) fn run(mut self) {
@@ -128,10 +129,15 @@ impl Healer {
             if *waited.unwrap_or_else(PoisonError::into_inner).0 {
                 return;
             }
+            let shelf = self.core.shelf();
+            if !Arc::ptr_eq(&shelf, &self.shelf) {
+                (self.coder, self.shelf) = (Coder::new(shelf.shape), Arc::clone(&shelf));
+                self.passed_over.clear();
+            }
             let mut healed = false;
-            for at in 0..self.core.shelf.slots.len() {
+            for (at, slot) in shelf.slots.iter().enumerate() {
                 // A location whose thread still hangs in a write would hang this one, too.
-                if self.queues.get(at).and_then(Option::as_ref).is_some_and(|queue| queue.is_idle()) {
+                if slot.location.is_some() && slot.queue.is_idle() {
                     healed |= self.heal(at);
                 }
             }
@@ -142,8 +148,8 @@ impl Healer {
 
     /// True where something was healed.
     fn heal(&mut self, at: usize) -> bool {
-        let core = Arc::clone(&self.core);
-        let Some(slot) = core.shelf.slots.get(at) else { return false };
+        let (core, shelf) = (Arc::clone(&self.core), Arc::clone(&self.shelf));
+        let Some(slot) = shelf.slots.get(at) else { return false };
         let Some(location) = &slot.location else { return false };
         let (down, lacks) = {
             let state = slot.state();
@@ -160,11 +166,11 @@ impl Healer {
             let next = slot.state().missing.first_from(from);
             let Some(segment) = next else { break };
             from = segment + 1;
-            let Some(located) = core.catalogue.get(segment) else { break };
+            let Some(located) = shelf.catalogue.get(segment) else { break };
             if self.passed_over.contains(&(at, segment)) {
                 continue;
             }
-            match bring(&core, &mut self.coder, at, segment, &located) {
+            match bring(&core, &shelf, &mut self.coder, at, segment, &located) {
                 Ok(true) => {
                     tracing::info!(location = slot.id, segment, "healed");
                     slot.state().missing.remove(segment);
@@ -177,7 +183,7 @@ impl Healer {
         }
         if slot.state().is_whole()
             && let Some(claim) = lock(&core.claim).clone()
-            && let Err(error) = claim.put(&core.shelf, &**location)
+            && let Err(error) = claim.put(&shelf, &**location)
         {
             slot.fail(&error);
         }
@@ -186,17 +192,17 @@ impl Healer {
 
     /// A location that was down answers again: what it lacks is asked anew, since it may not be the one that went.
     fn welcome(&mut self, at: usize) -> bool {
-        let core = &self.core;
-        let Some(slot) = core.shelf.slots.get(at) else { return false };
+        let (core, shelf) = (&self.core, &self.shelf);
+        let Some(slot) = shelf.slots.get(at) else { return false };
         let Some(location) = &slot.location else { return false };
-        let segments = core.catalogue.segments();
-        let mut survey = Survey::empty(&core.shelf);
-        if survey.look(&core.shelf, Some(&core.centre()), at, &**location).is_err() {
+        let segments = shelf.catalogue.segments();
+        let mut survey = Survey::empty(shelf);
+        if survey.look(shelf, Some(&core.centre()), at, &**location).is_err() {
             return false;
         }
-        survey.catch_up(&core.shelf, &core.centre());
+        survey.catch_up(shelf, &core.centre());
         let lacks: Vec<u64> = (0..segments)
-            .filter(|&segment| core.catalogue.get(segment).is_some_and(|one| !survey.lists(at, segment, one.term)))
+            .filter(|&segment| shelf.catalogue.get(segment).is_some_and(|one| !survey.lists(at, segment, one.term)))
             .collect();
         self.passed_over.clear();
         tracing::info!(location = slot.id, lacks = lacks.len(), "a location is back");

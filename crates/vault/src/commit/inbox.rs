@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Pause;
 use crate::body::Prepared;
 use crate::core::lock;
 use crate::error::VaultError;
@@ -39,6 +40,7 @@ struct State {
     waiting: VecDeque<Submission>,
     bytes: usize,
     landed: Vec<Landed>,
+    pause: Option<Pause>,
     closed: bool,
 }
 
@@ -54,6 +56,7 @@ pub(crate) struct Inbox {
 pub(crate) struct News {
     pub(crate) submissions: Vec<Submission>,
     pub(crate) landed: Vec<Landed>,
+    pub(crate) pause: Option<Pause>,
     pub(crate) closed: bool,
 }
 
@@ -83,6 +86,23 @@ impl Inbox {
         answered.recv().unwrap_or(Err(VaultError::Closed))
     }
 
+    /// Has the committer do this as soon as nothing is on its way, and waits for it.
+    pub(crate) fn pause(
+        &self,
+        act: impl FnOnce() -> Result<u32, VaultError> + Send + 'static,
+    ) -> Result<(), VaultError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        {
+            let mut state = lock(&self.state);
+            if state.closed {
+                return Err(VaultError::Closed);
+            }
+            state.pause = Some(Pause { act: Box::new(act), answer });
+        }
+        self.came.notify_one();
+        answered.recv().unwrap_or(Err(VaultError::Closed))
+    }
+
     pub(crate) fn landed(&self, landed: impl Iterator<Item = Landed>) {
         lock(&self.state).landed.extend(landed);
         self.came.notify_one();
@@ -92,7 +112,9 @@ impl Inbox {
     pub(crate) fn abandon(&self) {
         self.close();
         // Their senders go with them, and so each of them hears.
-        lock(&self.state).waiting.clear();
+        let mut state = lock(&self.state);
+        state.waiting.clear();
+        state.pause = None;
     }
 
     pub(crate) fn close(&self) {
@@ -107,7 +129,7 @@ impl Inbox {
         let mut state = lock(&self.state);
         let ready = |state: &State| {
             let group = enough.is_some_and(|enough| state.bytes >= enough || (state.closed && state.bytes > 0));
-            !state.landed.is_empty() || group || (state.closed && idle)
+            !state.landed.is_empty() || state.pause.is_some() || group || (state.closed && idle)
         };
         match patience {
             None => {
@@ -129,9 +151,10 @@ impl Inbox {
         } else {
             Vec::new()
         };
+        let pause = state.pause.take();
         let closed = state.closed && state.waiting.is_empty();
         drop(state);
         self.room.notify_all();
-        News { submissions, landed, closed }
+        News { submissions, landed, pause, closed }
     }
 }

@@ -11,12 +11,15 @@
 
 mod heal;
 mod inbox;
+mod make;
 mod plan;
 mod worker;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -28,22 +31,21 @@ use crate::body::{Prepared, assemble};
 use crate::claim::SignedClaim;
 use crate::code::Coder;
 use crate::core::{Core, lock};
-use crate::error::VaultError;
-use crate::hash::hash_each;
-use crate::header::{self, Acknowledged, Header, Previous, segment_name};
+use crate::error::{VaultError, gateway};
+use crate::header::{Acknowledged, Previous, segment_name};
 use crate::keymap::Effect;
 use crate::parcel::Receipt;
-use crate::seal::{self, SALT_BYTES, TAG_BYTES};
+use crate::seal::TAG_BYTES;
 use crate::shape::{SHARD_BYTES_MAX, Shape};
-use crate::shelf::Located;
-use kit::format::Version;
+use crate::shelf::{Located, Shelf};
 
 pub(crate) use heal::{Healer, bring, put_shard, remake, restore};
 pub(crate) use inbox::Inbox;
 use inbox::Landed;
+pub(crate) use make::{Content, Made, make};
 use plan::{Answer, Plan, Planner};
-use worker::Job;
-pub(crate) use worker::{Queue, Worker};
+pub(crate) use worker::Queue;
+use worker::{Job, Worker};
 
 /// Segments on their way at once. Eight full ones are 112 MiB of shards with the 3-of-14 code: enough that coding and
 /// writing overlap, and that a location's one sync serves several.
@@ -118,10 +120,22 @@ pub(crate) struct Begin {
     pub(crate) unsealed: bool,
 }
 
+/// What is done while nothing is on its way: who wants to keep something waits meanwhile.
+pub(crate) struct Pause {
+    /// Gives the highest generation that was claimed.
+    act: Box<dyn FnOnce() -> Result<u32, VaultError> + Send>,
+    answer: SyncSender<Result<(), VaultError>>,
+}
+
 pub(crate) struct Committer {
     core: Arc<Core>,
+    /// Where it writes; another one once the vault has grown.
+    shelf: Arc<Shelf>,
     inbox: Arc<Inbox>,
-    queues: Vec<Option<Arc<Queue>>>,
+    /// One for each location.
+    workers: Vec<JoinHandle<()>>,
+    /// What is to be done as soon as nothing is on its way.
+    pause: Option<Pause>,
     coder: Coder,
     claim: Claim,
     /// The highest generation that anyone has claimed.
@@ -142,28 +156,27 @@ impl Committer {
     pub(crate) fn new(
         core: Arc<Core>,
         inbox: Arc<Inbox>,
-        queues: Vec<Option<Arc<Queue>>>,
         Begin { generation, unsettled, unsealed }: Begin,
         broken: Arc<AtomicBool>,
-    ) -> Self {
-        let shape = core.shelf.shape;
-        let planner = Planner::new(capacity(shape), core.catalogue.segments());
-        let tip = core.catalogue.last().map(|(_, located)| Previous { term: located.term, hash: located.hash });
-        Self {
-            coder: Coder::new(shape),
+    ) -> Result<Self, VaultError> {
+        let shelf = core.shelf();
+        Ok(Self {
+            coder: Coder::new(shelf.shape),
             claim: Claim::None,
             flight: VecDeque::new(),
             acknowledged: Vec::new(),
             unsealed,
+            workers: workers(&shelf, &inbox)?,
+            pause: None,
+            planner: Planner::new(capacity(shelf.shape), shelf.catalogue.segments()),
+            tip: tip(&shelf),
             core,
+            shelf,
             inbox,
-            queues,
             generation,
-            planner,
-            tip,
             unsettled,
             broken,
-        }
+        })
     }
 
     /// Until the inbox is closed and everything in it is answered.
@@ -171,11 +184,13 @@ impl Committer {
         let _last = Last { inbox: Arc::clone(&self.inbox), broken: Arc::clone(&self.broken) };
         let mut last_seal = false;
         loop {
-            let idle = self.flight.is_empty() && !matches!(self.claim, Claim::Asked { .. });
-            let take = self.planner.is_empty();
+            let asked = matches!(self.claim, Claim::Asked { .. });
+            let idle = self.flight.is_empty() && !asked;
+            let planned = !self.planner.is_empty();
+            let take = !planned && self.pause.is_none();
             // A group that isn't a segment's worth waits for what is on its way.
-            let enough = if idle { 1 } else { capacity(self.core.shelf.shape) };
-            let dispatchable = !take && self.flight.len() < FLIGHT_MAX && !matches!(self.claim, Claim::Asked { .. });
+            let enough = if idle { 1 } else { capacity(self.shelf.shape) };
+            let dispatchable = planned && self.flight.len() < FLIGHT_MAX && !asked;
             let patience = match (dispatchable, idle) {
                 (true, _) => Some(Duration::ZERO),
                 (false, false) => Some(TICK),
@@ -188,19 +203,46 @@ impl Committer {
             for submission in news.submissions {
                 self.planner.add(submission);
             }
+            if news.pause.is_some() {
+                self.pause = news.pause;
+            }
             if take {
                 self.planner.close();
             }
             // The last word, too: whoever comes after the end has to be told. Once: below the floor it isn't kept.
-            if quiet && self.unsealed && !last_seal && self.core.shelf.whole() >= self.core.shelf.shape.floor() {
+            if quiet && self.unsealed && !last_seal && self.shelf.whole() >= self.shelf.shape.floor() {
                 last_seal = news.closed;
                 self.planner.add_seal();
             }
             self.dispatch();
+            let quiet = self.planner.is_empty() && self.flight.is_empty() && !matches!(self.claim, Claim::Asked { .. });
+            if quiet && let Some(Pause { act, answer }) = self.pause.take() {
+                // Who went away without waiting doesn't want to know.
+                let _ = answer.try_send(act().map(|generation| self.go_on(generation)));
+            }
             if news.closed && self.planner.is_empty() && self.flight.is_empty() {
                 break;
             }
         }
+        // Landings are waited for no more.
+        self.shelf.slots.iter().for_each(|slot| slot.queue.close());
+        self.workers.drain(..).for_each(|worker| drop(worker.join()));
+    }
+
+    /// From where the core stands now, under a generation above this one.
+    fn go_on(&mut self, generation: u32) {
+        self.shelf.slots.iter().for_each(|slot| slot.queue.close());
+        self.shelf = self.core.shelf();
+        // Those before end by themselves: one that hangs in a write to a location must not hold up everyone.
+        match workers(&self.shelf, &self.inbox) {
+            Ok(workers) => self.workers = workers,
+            Err(error) => return self.give_up(&error),
+        }
+        let shape = self.shelf.shape;
+        (self.coder, self.planner) =
+            (Coder::new(shape), Planner::new(capacity(shape), self.shelf.catalogue.segments()));
+        (self.generation, self.claim, self.tip) = (self.generation.max(generation), Claim::None, tip(&self.shelf));
+        self.unsettled.clear();
     }
 
     fn land(&mut self, landed: &Landed) {
@@ -215,8 +257,8 @@ impl Committer {
         {
             flight.marks.land(landed.slot, landed.ok);
         } else if landed.ok
-            && self.core.catalogue.get(landed.number).is_some_and(|located| located.term == landed.term)
-            && let Some(slot) = self.core.shelf.slots.get(landed.slot)
+            && self.shelf.catalogue.get(landed.number).is_some_and(|located| located.term == landed.term)
+            && let Some(slot) = self.shelf.slots.get(landed.slot)
         {
             // A straggler, behind the acknowledgement.
             slot.state().missing.remove(landed.number);
@@ -225,13 +267,13 @@ impl Committer {
 
     /// Locations that have this segment, and everything before it: what a receipt promises is what any of them gives back.
     fn holders(&self, flight: &Flight) -> usize {
-        let slots = self.core.shelf.slots.iter().enumerate();
+        let slots = self.shelf.slots.iter().enumerate();
         slots.filter(|(at, slot)| flight.marks.has(*at) && slot.state().has_all_before(flight.number)).count()
     }
 
     /// Acknowledges, in order, what has reached its locations.
     fn settle(&mut self) {
-        let floor = self.core.shelf.shape.floor();
+        let floor = self.shelf.shape.floor();
         if let Claim::Asked { claim, marks } = &self.claim {
             let (term, durable) = (claim.term, marks.durable());
             if durable >= floor {
@@ -289,7 +331,7 @@ impl Committer {
 
     /// A location that lets everyone wait gets nothing more until it has caught up; then it is healed.
     fn pass_over(&self, waiting: u64) {
-        for (_, slot) in self.core.shelf.slots.iter().enumerate().filter(|(at, _)| waiting & (1 << at) != 0) {
+        for (_, slot) in self.shelf.slots.iter().enumerate().filter(|(at, _)| waiting & (1 << at) != 0) {
             tracing::warn!(location = slot.id, "a location is too slow");
             slot.state().down = true;
         }
@@ -299,7 +341,7 @@ impl Committer {
     fn acknowledge(&mut self, flight: Flight) -> Result<Vec<(Answer, Vec<Receipt>)>, VaultError> {
         let durable = u8::try_from(self.holders(&flight)).unwrap_or(u8::MAX);
         let Flight { number, located, leaves, effects, answers, marks } = flight;
-        for (at, slot) in self.core.shelf.slots.iter().enumerate() {
+        for (at, slot) in self.shelf.slots.iter().enumerate() {
             if slot.location.is_some() && !marks.has(at) {
                 slot.state().missing.insert(number);
             }
@@ -308,7 +350,7 @@ impl Committer {
         if !leaves.is_empty() {
             tree.append_all(&leaves)?;
         }
-        self.core.catalogue.push(located);
+        self.shelf.catalogue.push(located);
         {
             let mut keymap = self.core.keymap_mut();
             for (index, effect) in effects {
@@ -331,7 +373,7 @@ impl Committer {
         let tree_size = tree.size();
         self.core.sign_checkpoint(&tree)?;
         drop(tree);
-        let survives = self.core.shelf.shape.survives(durable);
+        let survives = self.shelf.shape.survives(durable);
         let mut receipts = (located.first..).zip(&leaves).map(|(index, leaf)| Receipt {
             index,
             leaf: (*leaf).into(),
@@ -351,14 +393,12 @@ impl Committer {
     /// Answers everything that is planned or on its way with an error, and starts again behind the last segment that was
     /// acknowledged, under a new claim: what this one has left at some locations can't be taken for the log.
     fn refuse(&mut self, error: impl Fn() -> VaultError) {
-        for queue in self.queues.iter().flatten() {
-            queue.clear();
-        }
+        self.shelf.slots.iter().for_each(|slot| slot.queue.clear());
         let flying = self.flight.drain(..).flat_map(|flight| flight.answers);
-        for answer in flying.chain(self.planner.abandon(self.core.catalogue.segments())) {
+        for answer in flying.chain(self.planner.abandon(self.shelf.catalogue.segments())) {
             answer.send(Err(error()));
         }
-        self.tip = self.core.catalogue.last().map(|(_, located)| Previous { term: located.term, hash: located.hash });
+        self.tip = tip(&self.shelf);
         self.claim = Claim::None;
     }
 
@@ -367,8 +407,8 @@ impl Committer {
             if self.broken.load(Ordering::Acquire) {
                 return self.refuse(|| VaultError::Closed);
             }
-            let floor = self.core.shelf.shape.floor();
-            let up = self.core.shelf.whole().min(self.settled());
+            let floor = self.shelf.shape.floor();
+            let up = self.shelf.whole().min(self.settled());
             if up < floor {
                 return self.refuse(|| VaultError::BelowFloor { up, floor });
             }
@@ -402,10 +442,10 @@ impl Committer {
 
     /// Heals what was adopted on too few locations; gives the fewest on which any of it stands.
     fn settled(&mut self) -> usize {
-        let (core, coder) = (&self.core, &mut self.coder);
-        let (floor, mut fewest) = (core.shelf.shape.floor(), usize::MAX);
+        let (core, shelf, coder) = (&self.core, &self.shelf, &mut self.coder);
+        let (floor, mut fewest) = (shelf.shape.floor(), usize::MAX);
         self.unsettled.retain(|&segment| {
-            let good = restore(core, coder, segment).unwrap_or(0);
+            let good = restore(core, shelf, coder, segment).unwrap_or(0);
             fewest = fewest.min(good);
             good < floor
         });
@@ -417,7 +457,7 @@ impl Committer {
         let mut random = [0; 4];
         self.core.entropy.fill(&mut random);
         let term = u64::from(generation) << 32 | u64::from(u32::from_be_bytes(random));
-        let claim = SignedClaim::sign(&self.core.secrets.log, self.core.shelf.vault, term)?;
+        let claim = SignedClaim::sign(&self.core.secrets.log, self.shelf.vault, term)?;
         let parts = [claim.body.clone(), Bytes::new()];
         let marks = self.send(|_| Job { name: claim.name.clone(), parts: parts.clone(), number: CLAIM, term });
         self.claim = Claim::Asked { claim, marks };
@@ -427,8 +467,7 @@ impl Committer {
     /// Hands each location that is up its job. A claim goes only to those that lack nothing: it says so of them.
     fn send(&self, job: impl Fn(usize) -> Job) -> Marks {
         let mut waiting = 0;
-        for (at, slot) in self.core.shelf.slots.iter().enumerate() {
-            let Some(Some(queue)) = self.queues.get(at) else { continue };
+        for (at, slot) in self.shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
             let job = job(at);
             {
                 let state = slot.state();
@@ -436,7 +475,7 @@ impl Committer {
                     continue;
                 }
             }
-            if queue.push(job) {
+            if slot.queue.push(job) {
                 waiting |= 1 << at;
             } else {
                 slot.state().down = true;
@@ -448,8 +487,8 @@ impl Committer {
     fn launch(&mut self, plan: Plan, term: u64) -> Result<(), (VaultError, Vec<Answer>)> {
         let Plan { number, heads, pieces, answers } = plan;
         match self.build(number, term, heads, &pieces) {
-            Ok((located, leaves, effects, prefix, shards)) => {
-                let name = match segment_name(number, term, 0) {
+            Ok((Made { located, prefix, shards }, leaves, effects)) => {
+                let name = match segment_name(self.shelf.stand, number, term, 0) {
                     Ok(name) => name,
                     Err(error) => return Err((error, answers)),
                 };
@@ -465,16 +504,15 @@ impl Committer {
         }
     }
 
-    /// Encodes, seals, codes, hashes, signs.
-    #[allow(clippy::type_complexity)] // one caller, which takes it apart at once
+    /// The segment, the leaves of its entries, and what they change.
     fn build(
         &mut self,
         number: u64,
         term: u64,
         heads: Vec<(Prepared, Vec<crate::body::Extent>)>,
         pieces: &[Bytes],
-    ) -> Result<(Located, Vec<LeafHash>, Vec<(u64, Effect)>, Bytes, Vec<Bytes>), VaultError> {
-        let core = &self.core;
+    ) -> Result<(Made, Vec<LeafHash>, Vec<(u64, Effect)>), VaultError> {
+        let (core, shelf) = (&self.core, &self.shelf);
         let first = self.flight.back().map_or_else(|| core.size(), |flight| flight.located.end());
         let (mut encoded, mut leaves, mut effects) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (prepared, extents)) in (first..).zip(heads) {
@@ -485,39 +523,18 @@ impl Committer {
             leaves.push(ledger::leaf_hash(&bytes));
             encoded.push(bytes);
         }
-        let shape = core.shelf.shape;
-        let mut body = assemble(encoded, pieces, TAG_BYTES + 2 * shape.k());
-        let mut salt = [0; SALT_BYTES];
-        core.entropy.fill(&mut salt);
-        let (vault_key, key) = core.vault_key()?;
-        seal::seal_whole(key.bytes(), &salt, &seal::segment_binding(core.shelf.vault, number, term), &mut body)?;
-        let body_len = u32::try_from(body.len()).map_err(|_| VaultError::Internal { step: "measuring a segment" })?;
-        let shards = self.coder.encode(body)?;
-        let narrow = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
         let checkpoint = lock(&core.checkpoint).as_ref().map(|(_, note)| note.clone()).unwrap_or_default();
-        let header = Header {
-            version: Version,
-            vault: core.shelf.vault,
+        let content = Content {
             number,
             term,
             previous: self.tip,
-            k: narrow(shape.k()),
-            n: narrow(shape.n()),
-            body_len,
-            salt: salt.into(),
-            shards: hash_each(&shards),
             first,
             leaves: leaves.iter().map(|leaf| Digest::from(*leaf)).collect(),
             acknowledged: std::mem::take(&mut self.acknowledged),
             checkpoint: ByteVec::from(checkpoint),
-            vault_key: (vault_key > 1).then_some(vault_key),
+            body: assemble(encoded, pieces, TAG_BYTES + 2 * shelf.shape.k()),
         };
-        let bytes = header.to_bytes();
-        // What is written has to be what a reader will accept.
-        Header::from_bytes(&bytes)?;
-        let signature = core.secrets.log.sign_bytes(&Header::signed_bytes(&bytes));
-        let located = Located::new(&header, Header::hash(&bytes));
-        Ok((located, leaves, effects, header::prefix(&bytes, &signature), shards))
+        Ok((make(core, shelf, &mut self.coder, content)?, leaves, effects))
     }
 }
 
@@ -537,15 +554,22 @@ impl Drop for Last {
     }
 }
 
-/// Makes one queue and worker for each location that was given.
-pub(crate) fn workers(core: &Arc<Core>, inbox: &Arc<Inbox>) -> (Vec<Option<Arc<Queue>>>, Vec<Worker>) {
-    let mut workers = Vec::new();
-    let queues = core.shelf.slots.iter().enumerate().map(|(at, slot)| {
-        let queue = Arc::new(Queue::default());
-        slot.location.as_ref()?;
-        workers.push(Worker::new(Arc::clone(core), Arc::clone(inbox), Arc::clone(&queue), at));
-        Some(queue)
-    });
-    let queues = queues.collect();
-    (queues, workers)
+/// The segment that the next one names as the one before it.
+fn tip(shelf: &Shelf) -> Option<Previous> {
+    shelf.catalogue.last().map(|(_, located)| Previous { term: located.term, hash: located.hash })
+}
+
+/// Starts one worker for each location that was given.
+fn workers(shelf: &Arc<Shelf>, inbox: &Arc<Inbox>) -> Result<Vec<JoinHandle<()>>, VaultError> {
+    let given = shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some());
+    given
+        .map(|(at, _)| {
+            let worker = Worker::new(Arc::clone(shelf), Arc::clone(inbox), at);
+            spawn("vault-location", move || worker.run())
+        })
+        .collect()
+}
+
+pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, VaultError> {
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(gateway("starting a thread"))
 }

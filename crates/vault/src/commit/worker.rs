@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::inbox::{Inbox, Landed};
 use super::{CLAIM, FLIGHT_MAX};
-use crate::core::{Core, lock};
+use crate::core::lock;
 use crate::location::{Name, Object, Put};
+use crate::shelf::{Shelf, Slot};
 
 /// What waits for one location. A location that lags so far behind the others is taken for down, and healed later. Each
 /// shard that waits holds its whole segment: 14 MiB of a full one with the 3-of-14 code, 224 MiB in all.
@@ -65,25 +66,25 @@ impl Queue {
 }
 
 pub(crate) struct Worker {
-    core: Arc<Core>,
+    shelf: Arc<Shelf>,
     inbox: Arc<Inbox>,
-    queue: Arc<Queue>,
     at: usize,
 }
 
 impl Worker {
-    pub(super) fn new(core: Arc<Core>, inbox: Arc<Inbox>, queue: Arc<Queue>, at: usize) -> Self {
-        Self { core, inbox, queue, at }
+    pub(super) fn new(shelf: Arc<Shelf>, inbox: Arc<Inbox>, at: usize) -> Self {
+        Self { shelf, inbox, at }
     }
 
     /// Until the queue is closed and empty.
     pub(crate) fn run(self) {
+        let Some(slot) = self.shelf.slots.get(self.at) else { return };
         loop {
             let jobs: Vec<Job> = {
-                let mut state = lock(&self.queue.state);
+                let mut state = lock(&slot.queue.state);
                 state.busy = false;
                 while state.jobs.is_empty() && !state.closed {
-                    state = self.queue.came.wait(state).unwrap_or_else(PoisonError::into_inner);
+                    state = slot.queue.came.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
                 if state.jobs.is_empty() {
                     return;
@@ -91,12 +92,11 @@ impl Worker {
                 state.busy = true;
                 state.jobs.drain(..).collect()
             };
-            self.put(&jobs);
+            self.put(slot, &jobs);
         }
     }
 
-    fn put(&self, jobs: &[Job]) {
-        let Some(slot) = self.core.shelf.slots.get(self.at) else { return };
+    fn put(&self, slot: &Slot, jobs: &[Job]) {
         let parts: Vec<[&[u8]; 2]> = jobs.iter().map(|job| job.parts.each_ref().map(|part| part.as_ref())).collect();
         let objects: Vec<Object<'_>> =
             jobs.iter().zip(&parts).map(|(job, parts)| Object { name: &job.name, parts }).collect();

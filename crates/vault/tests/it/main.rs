@@ -8,6 +8,7 @@ mod folders;
 mod holes;
 mod keep;
 mod loss;
+mod moving;
 mod notes;
 mod recover;
 mod renew;

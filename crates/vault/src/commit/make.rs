@@ -1,0 +1,70 @@
+//! A segment as it is written: sealed, coded, hashed, signed.
+
+use bytes::Bytes;
+use kit::Digest;
+use kit::format::Version;
+use minicbor::bytes::ByteVec;
+
+use crate::code::Coder;
+use crate::core::Core;
+use crate::error::VaultError;
+use crate::hash::hash_each;
+use crate::header::{self, Acknowledged, Header, Previous};
+use crate::seal::{self, SALT_BYTES};
+use crate::shelf::{Located, Shelf};
+
+/// What a segment says and holds.
+pub(crate) struct Content {
+    pub(crate) number: u64,
+    pub(crate) term: u64,
+    pub(crate) previous: Option<Previous>,
+    /// The number of its first entry.
+    pub(crate) first: u64,
+    pub(crate) leaves: Vec<Digest>,
+    pub(crate) acknowledged: Vec<Acknowledged>,
+    pub(crate) checkpoint: ByteVec,
+    /// Not sealed yet.
+    pub(crate) body: Vec<u8>,
+}
+
+pub(crate) struct Made {
+    pub(crate) located: Located,
+    /// What stands before each of the shards.
+    pub(crate) prefix: Bytes,
+    pub(crate) shards: Vec<Bytes>,
+}
+
+/// For the shelf's shape, under the newest of the vault's keys.
+pub(crate) fn make(core: &Core, shelf: &Shelf, coder: &mut Coder, content: Content) -> Result<Made, VaultError> {
+    let Content { number, term, previous, first, leaves, acknowledged, checkpoint, mut body } = content;
+    let mut salt = [0; SALT_BYTES];
+    core.entropy.fill(&mut salt);
+    let (vault_key, key) = core.vault_key()?;
+    seal::seal_whole(key.bytes(), &salt, &seal::segment_binding(shelf.vault, number, term), &mut body)?;
+    let body_len = u32::try_from(body.len()).map_err(|_| VaultError::Internal { step: "measuring a segment" })?;
+    let shards = coder.encode(body)?;
+    let narrow = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
+    let header = Header {
+        version: Version,
+        vault: shelf.vault,
+        number,
+        term,
+        previous,
+        k: narrow(shelf.shape.k()),
+        n: narrow(shelf.shape.n()),
+        body_len,
+        salt: salt.into(),
+        shards: hash_each(&shards),
+        first,
+        leaves,
+        acknowledged,
+        checkpoint,
+        vault_key: (vault_key > 1).then_some(vault_key),
+    };
+    let bytes = header.to_bytes();
+    // What is written has to be what a reader will accept.
+    Header::from_bytes(&bytes)?;
+    let signature = core.secrets.log.sign_bytes(&Header::signed_bytes(&bytes));
+    let located = Located::new(&header, Header::hash(&bytes));
+    Ok(Made { located, prefix: header::prefix(&bytes, &signature), shards })
+}

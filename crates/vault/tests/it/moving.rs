@@ -1,0 +1,277 @@
+//! A vault grows from 1 server to 3, to 14, while records are read and kept.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use keys::{Holder, HolderPublicKey, LocalHolder, TurnOrder};
+use kit::{Explain, PatientId};
+use vault::location::Location;
+use vault::{Access, Mode, Move, Opening, Scope, Shape, Vault, VaultError};
+
+use crate::centre::{Centre, Moody, copy_tree, make_locations, noise, parcel};
+
+struct Kept {
+    patient: PatientId,
+    index: u64,
+    payload: Vec<u8>,
+}
+
+fn keep(centre: &Centre, vault: &Vault, seed: u64, len: usize) -> Kept {
+    let (patient, payload) = (centre.patient(vault), noise(len, seed));
+    let group = centre.group(vec![], vec![parcel(Scope::Patient(patient), "a", payload.clone())]);
+    Kept { patient, index: vault.keep(group).unwrap()[0].index, payload }
+}
+
+fn opens(vault: &Vault, one: &Kept) {
+    assert!(*vault.fetch(one.index, "dr-a", "treatment").unwrap().1 == *one.payload, "entry {}", one.index);
+}
+
+/// More servers, as those that there are number on.
+struct Added {
+    locations: Vec<Arc<Moody>>,
+    holders: Vec<Arc<dyn Holder>>,
+    shape: Shape,
+    t: u8,
+}
+
+fn more(centre: &Centre, name: &str, (k, n, floor): (u8, u8, u8), t: u8, epoch: u32) -> Added {
+    let (dir, held) = (centre.dir.path().join(name), centre.locations.len());
+    let locations = make_locations(&dir.join("servers"), centre.id, n).split_off(held);
+    let first = u8::try_from(held + 1).unwrap();
+    let holder = |number: u8| {
+        let folder = dir.join("holders").join(number.to_string());
+        Arc::new(LocalHolder::init_in(&folder, number, epoch, &*centre.entropy).unwrap()) as Arc<dyn Holder>
+    };
+    Added { locations, holders: (first..=n).map(holder).collect(), shape: Shape::new(k, n, floor).unwrap(), t }
+}
+
+fn to(vault: &Vault, added: &Added) -> Move {
+    let own: Vec<HolderPublicKey> = vault.turn_keys().unwrap();
+    let new = added.locations.iter().map(|location| location.clone() as Arc<dyn Location>);
+    let holders: Vec<Arc<dyn Holder>> = vault.holders().into_iter().chain(added.holders.iter().cloned()).collect();
+    Move {
+        shape: added.shape,
+        locations: vault.locations().into_iter().chain(new).collect(),
+        public: own.into_iter().chain(added.holders.iter().map(|holder| holder.public_key())).collect(),
+        holders,
+        t: added.t,
+    }
+}
+
+/// All of it: the segments, the keys, the end of the old ones.
+fn grow(centre: &mut Centre, vault: &Vault, added: Added) {
+    vault.move_to(to(vault, &added), &mut |_, _| {}).unwrap();
+    settle(centre, vault, added);
+}
+
+fn settle(centre: &mut Centre, vault: &Vault, added: Added) {
+    vault.deal_anew(&centre.identities[..2], &mut |_, _| {}).unwrap();
+    let turn = vault.reseal(&mut |_, _| {}).unwrap();
+    vault.finish_turn(&TurnOrder { turn, signature: Vec::new() }).unwrap();
+    centre.locations.extend(added.locations);
+    centre.holders.extend(added.holders);
+    (centre.shape, centre.t) = (added.shape, added.t);
+}
+
+/// Whether somebody who has this one server's shards and holder, as they are in a copy, can open the vault.
+fn one_opens(centre: &Centre, server: &Arc<Moody>, holder: &Path) -> bool {
+    let holders: Vec<Arc<dyn Holder>> = vec![Arc::new(LocalHolder::open(holder).unwrap())];
+    let access = Access::Holders { holders, cache_ms: 0, prover: None };
+    let locations = vec![server.clone() as Arc<dyn Location>];
+    vault::open(Opening { locations, access, gateway: None, ..centre.opening(Mode::Read) }).is_ok()
+}
+
+#[test]
+fn a_centre_grows_from_one_to_three_to_fourteen_under_load() {
+    let mut centre = Centre::new(1, 1, 1, 1);
+    let vault = centre.found();
+    let mut kept: Vec<Kept> = (0..60).map(|n| keep(&centre, &vault, n, 3_000)).collect();
+    // Several segments of the smallest shape.
+    kept.push(keep(&centre, &vault, 60, 3 << 20));
+    let erased = keep(&centre, &vault, 61, 100);
+    vault.erase(erased.patient, None, centre.operation()).unwrap();
+    let (size, checkpoint, vkey) = (vault.size(), vault.checkpoint().unwrap(), vault.vkey());
+    assert!(vault.health().survives == 0);
+
+    let alone = centre.dir.path().join("alone");
+    copy_tree(&centre.dir.path().join("holders/1"), &alone.join("before"));
+    for (step, shape, t) in [(1, (2, 3, 3), 3), (2, (3, 14, 11), 12)] {
+        let added = more(&centre, &format!("step-{step}"), shape, t, 1 + step);
+        let ends = AtomicBool::new(false);
+        let meanwhile: Vec<Kept> = thread::scope(|scope| {
+            let (centre, vault, ends) = (&centre, &vault, &ends);
+            let writers: Vec<_> = (0..4u64)
+                .map(|writer| {
+                    scope.spawn(move || {
+                        let mut kept = Vec::new();
+                        while !ends.load(Ordering::SeqCst) || kept.len() < 5 {
+                            let seed = 1_000_000 * u64::from(step) + 1_000 * writer + kept.len() as u64;
+                            kept.push(keep(centre, vault, seed, 2_000));
+                        }
+                        kept
+                    })
+                })
+                .collect();
+            let before = &kept;
+            let reader = scope.spawn(move || {
+                while !ends.load(Ordering::SeqCst) {
+                    before.iter().for_each(|one| opens(vault, one));
+                }
+            });
+            let moved = vault.move_to(to(vault, &added), &mut |_, _| {});
+            ends.store(true, Ordering::SeqCst);
+            let kept = writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect();
+            reader.join().unwrap();
+            moved.unwrap();
+            kept
+        });
+        assert!(meanwhile.len() >= 20);
+        settle(&mut centre, &vault, added);
+        kept.extend(meanwhile);
+        kept.iter().for_each(|one| opens(&vault, one));
+        let health = vault.health();
+        assert_eq!((health.up, health.survives), (usize::from(shape.1), shape.1 - shape.0), "{:?}", health.locations);
+        assert_eq!((vault.turning(), vault.quorum_of_holders()), (None, (t, shape.1)));
+        let report = vault.verify().unwrap();
+        assert!(report.is_clean() && report.abandoned_segments == 0, "{report:?}");
+        kept.push(keep(&centre, &vault, 70 + u64::from(step), 5_000));
+    }
+    assert!(matches!(vault.fetch(erased.index, "dr-a", "treatment"), Err(VaultError::Erased)));
+    assert!(!vault.danger_opens(erased.patient, erased.index), "nobody dealt hers again");
+    let path = vault.prove_consistency(checkpoint.size, vault.size()).unwrap();
+    ledger::check_growth(&checkpoint, &vault.checkpoint().unwrap(), &path).unwrap();
+    assert!(vault.size() > size && vault.vkey() == vkey);
+    drop(vault);
+
+    // It is one centre like any other: it starts, survives eleven losses, and is recovered.
+    let vault = centre.open().unwrap();
+    assert!(vault.health().opened.hashes_remembered && vault.health().opened.keymap_remembered);
+    kept.iter().for_each(|one| opens(&vault, one));
+    kept.push(keep(&centre, &vault, 90, 5_000));
+    centre.wait_until_whole(&vault);
+    drop(vault);
+    let (recovery, _) = centre.recovery(&[0, 6, 13], "recovered");
+    let (recovered, report) = vault::recover(recovery).unwrap();
+    assert_eq!(report.abandoned_segments, 0);
+    kept.iter().for_each(|one| opens(&recovered, one));
+    assert!(recovered.verify().unwrap().is_clean());
+    drop(recovered);
+
+    // The first server alone opened everything, once. What it has now opens nothing, of now or of then.
+    drop(std::mem::take(&mut centre.holders));
+    let first = &centre.locations[0];
+    assert!(!first.objects("s/").is_empty(), "what stood there then stands there still");
+    copy_tree(&centre.dir.path().join("holders/1"), &alone.join("after"));
+    assert!(!one_opens(&centre, first, &alone.join("after")));
+    for name in first.objects("centre/").iter().skip(1).chain(&first.objects("s1/")).chain(&first.objects("s2/")) {
+        first.forge(name, None);
+    }
+    for name in first.objects("centre/").iter().filter(|name| !name.as_str().ends_with("00000001")) {
+        first.forge(name, None);
+    }
+    assert!(one_opens(&centre, first, &alone.join("before")), "the check itself sees nothing");
+    assert!(!one_opens(&centre, first, &alone.join("after")));
+}
+
+/// A location fails in the middle, then more than the floor allows: the vault stays where it is. Done again, it goes on with
+/// what was copied.
+#[test]
+fn a_move_that_was_cut_short_is_gone_on_from() {
+    let mut centre = Centre::new(1, 1, 1, 1);
+    let vault = centre.found();
+    let mut kept: Vec<Kept> = (0..40).map(|n| keep(&centre, &vault, n, 400_000)).collect();
+    let added = more(&centre, "more", (2, 5, 4), 4, 2);
+    let rounds = |vault: &Vault, added: &Added| {
+        let mut rounds = Vec::new();
+        let moved = vault.move_to(to(vault, added), &mut |done, of| rounds.push((done, of)));
+        (moved, rounds)
+    };
+    // Each one's first writes go through, then two of four new ones are gone.
+    added.locations[0].down_after(1);
+    added.locations[3].down_after(1);
+    let (moved, first) = rounds(&vault, &added);
+    assert!(matches!(moved, Err(VaultError::NotDurable { durable: 3, floor: 4 })), "{moved:?}");
+    let copied = first.last().map_or(0, |(done, _)| *done);
+    kept.iter().for_each(|one| opens(&vault, one));
+    kept.push(keep(&centre, &vault, 50, 1_000));
+    assert_eq!(vault.shape(), centre.shape, "it stays where it is");
+    // One that isn't there at all: said before anything is copied.
+    let (moved, none) = rounds(&vault, &added);
+    assert!(matches!(moved, Err(VaultError::NotEnoughLocations { have: 3, need: 5 })), "{moved:?}");
+    assert!(none.is_empty());
+    drop(vault);
+
+    // A start in between opens what there is, also where the new servers are named already.
+    let vault = centre.open().unwrap();
+    kept.iter().for_each(|one| opens(&vault, one));
+    drop(vault);
+    added.locations.iter().for_each(|location| location.set_down(false));
+    let mut opening = centre.opening(Mode::Write);
+    opening.locations.extend(added.locations.iter().map(|location| location.clone() as Arc<dyn Location>));
+    let vault = vault::open(opening).unwrap();
+    kept.push(keep(&centre, &vault, 51, 1_000));
+
+    let objects = added.locations[1].objects("s1/").len();
+    assert!(copied > 0 && objects as u64 >= copied, "nothing was copied before it failed: {first:?}");
+    let (moved, second) = rounds(&vault, &added);
+    moved.unwrap();
+    assert!(second.first().is_none_or(|(done, _)| *done > copied), "{first:?}, then {second:?}");
+    settle(&mut centre, &vault, added);
+    kept.iter().for_each(|one| opens(&vault, one));
+    assert!(vault.verify().unwrap().is_clean());
+    drop(vault);
+
+    // The old server alone knows where the vault has gone, and doesn't open as if nothing had been.
+    let alone = Opening { locations: centre.given()[..1].to_vec(), ..centre.opening(Mode::Write) };
+    let error = vault::open(alone).unwrap_err();
+    assert!(matches!(error, VaultError::NotEnoughLocations { have: 1, need: 3 }), "{error}");
+    let vault = centre.open().unwrap();
+    kept.iter().for_each(|one| opens(&vault, one));
+}
+
+/// One new server is lost while the vault moves; the others carry it, and it is healed when it is back.
+#[test]
+fn one_that_fails_meanwhile_is_healed_afterwards() {
+    let mut centre = Centre::new(1, 1, 1, 1);
+    let vault = centre.found();
+    let kept: Vec<Kept> = (0..30).map(|n| keep(&centre, &vault, n, 400_000)).collect();
+    let added = more(&centre, "more", (2, 5, 4), 4, 2);
+    added.locations[2].down_after(1);
+    let failed = Arc::clone(&added.locations[2]);
+    grow(&mut centre, &vault, added);
+    assert_eq!(vault.health().up, 4);
+    kept.iter().for_each(|one| opens(&vault, one));
+    failed.set_down(false);
+    // It came as far as its first segments, and shows no centre record: as one that was emptied, it waits for a scrub.
+    assert!(vault.verify().unwrap().damage.total > 0);
+    vault.expect_empty("server-04");
+    assert!(vault.scrub().unwrap().is_whole());
+    centre.wait_until_whole(&vault);
+    assert!(vault.verify().unwrap().is_clean());
+    assert_eq!(centre.patient(&vault).0.len(), 16);
+}
+
+/// Keys that were dealt to one holder can't be sealed again by five; who needs them dealt anew is told.
+#[test]
+fn a_turn_between_the_move_and_the_custodians_is_refused() {
+    let mut centre = Centre::new(1, 1, 1, 1);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 1, 1_000);
+    let added = more(&centre, "more", (2, 5, 4), 4, 2);
+    let fewer = Move { shape: Shape::new(1, 5, 4).unwrap(), locations: Vec::new(), ..to(&vault, &added) };
+    assert!(matches!(vault.move_to(fewer, &mut |_, _| {}), Err(VaultError::LocationCount { found: 0, n: 5 })));
+    vault.move_to(to(&vault, &added), &mut |_, _| {}).unwrap();
+    let error = vault.reseal(&mut |_, _| {}).unwrap_err();
+    assert_eq!(error.code(), "vault.dealt-to-fewer", "{error}");
+    opens(&vault, &kept);
+    settle(&mut centre, &vault, added);
+    opens(&vault, &kept);
+    assert_eq!(vault.turning(), None);
+    // A segment of two shards' worth doesn't fit in one.
+    let (public, holders) = (vault.turn_keys().unwrap(), vault.holders());
+    let back = Move { shape: Shape::new(1, 5, 4).unwrap(), locations: vault.locations(), public, holders, t: 4 };
+    let error = vault.move_to(back, &mut |_, _| {}).unwrap_err();
+    assert!(matches!(error, VaultError::FewerShards { k: 1, before: 2 }), "{error}");
+}
