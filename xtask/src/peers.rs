@@ -44,7 +44,21 @@ fn folder() -> PathBuf {
 /// `cargo xtask peers test`
 pub(crate) fn run() -> Result<()> {
     let mut report = Report::default();
-    all(&mut report);
+    if let Some(ready) = install(&mut report) {
+        report.step("the programs", || {
+            // As the tests build them: with other features, half of the workspace would be built once more.
+            shell::run(shell::cargo().args(["test", "--workspace", "--quiet", "--no-run"]))
+        });
+        report.step("S3: SeaweedFS", || {
+            // The location by itself, then a centre with buckets.
+            for which in [&["--lib", "a_real_store"][..], &["--test", "it", "with_a_real_store"]] {
+                let arguments = ["test", "--workspace", "--quiet"];
+                shell::run(shell::cargo().args(arguments).args(which).env(STORE, store()))?;
+            }
+            Ok(())
+        });
+        talk(&mut report, ready);
+    }
     report.close()
 }
 
@@ -75,31 +89,39 @@ pub(crate) fn data() -> Result<PathBuf> {
     install::data(&folder())
 }
 
-/// Installs what is missing, builds the binary, and lets every peer at it.
-pub(crate) fn all(report: &mut Report) {
-    let (mut ready, mut held) = (None, None);
+/// Names the object store's program to the tests that need one.
+pub(crate) const STORE: &str = "HOLDFAST_WEED";
+
+pub(crate) fn store() -> PathBuf {
+    install::weed(&folder())
+}
+
+/// Everything that peers need is there; nobody else has their folder.
+pub(crate) struct Ready {
+    work: PathBuf,
+    _held: File,
+}
+
+/// Installs what is missing.
+pub(crate) fn install(report: &mut Report) -> Option<Ready> {
+    let mut ready = None;
     report.step("peers: install", || {
-        held = Some(lock()?);
+        let held = lock()?;
         data()?;
-        shell::run(shell::cargo().args(["build", "--quiet", "--package", "holdfast", "--package", "browser-test"]))?;
-        ready = Some(fresh(&folder().join("run"))?);
+        ready = Some(Ready { work: fresh(&folder().join("run"))?, _held: held });
         Ok(())
     });
-    let Some(work) = ready else { return };
+    ready
+}
+
+/// Lets every peer at the programs, as the tests were built with them.
+pub(crate) fn talk(report: &mut Report, ready: Ready) {
+    let work = &ready.work;
 
     report.step("FHIR: HL7's own examples", || {
         // The whole workspace with a filter, so that nothing is built again with other features.
         let arguments = ["test", "--workspace", "--quiet", "--test", "it", "official_examples_pass"];
         shell::run(shell::cargo().args(arguments).env("HOLDFAST_FHIR_EXAMPLES", folder().join("data/fhir")))
-    });
-
-    report.step("S3: SeaweedFS", || {
-        // The location by itself, then a centre with buckets.
-        for which in [&["--lib", "a_real_store"][..], &["--test", "it", "with_a_real_store"]] {
-            let arguments = ["test", "--workspace", "--quiet"];
-            shell::run(shell::cargo().args(arguments).args(which).env("HOLDFAST_WEED", install::weed(&folder())))?;
-        }
-        Ok(())
     });
 
     let data = work.join("demo");
@@ -109,20 +131,19 @@ pub(crate) fn all(report: &mut Report) {
         Ok(())
     });
     if let Some(demo) = &demo {
-        report.counted("command line", || commands::run(demo, &data, &work));
+        report.counted("command line", || commands::run(demo, &data, work));
         // First, while the list holds the demo's own patients only: the screenshot is for people.
-        report.counted("console: headers and sign-in", || python("console_pages.py", demo, &work));
-        report.counted("browser: today's treatment list", || browser::run(demo, &work));
-        report.counted("DIMSE: dcmtk", || dcmtk::run(demo, &data, &work));
+        report.counted("console: headers and sign-in", || python("console_pages.py", demo, work));
+        report.counted("browser: today's treatment list", || browser::run(demo, work));
+        report.counted("DIMSE: dcmtk", || dcmtk::run(demo, &data, work));
         for (script, name) in SCRIPTS {
-            report.counted(name, || python(script, demo, &work));
+            report.counted(name, || python(script, demo, work));
         }
-        report.counted("after all of them", || dcmtk::still_well(demo, &work));
+        report.counted("after all of them", || dcmtk::still_well(demo, work));
     }
     drop(demo);
-    report.counted("kill -9 in the middle of a load", || crash::run(&work));
-    report.step("drill: eleven of fourteen, real files", || drill(&work));
-    drop(held);
+    report.counted("kill -9 in the middle of a load", || crash::run(work));
+    report.step("drill: eleven of fourteen, real files", || drill(work));
 }
 
 /// The drill on real files: thousands that its authors never saw, broken ones among them.

@@ -16,14 +16,22 @@ pub(crate) fn run() -> Result<()> {
     report.step("lints", || {
         shell::run(shell::cargo().args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))
     });
-    report.counted("cargo test", cargo_test);
-    peers::all(&mut report);
+    // Before the tests: with the object store installed, its tests run among the others instead of being skipped.
+    let ready = peers::install(&mut report);
+    report.counted("cargo test", || cargo_test(ready.is_some()));
+    if let Some(ready) = ready {
+        peers::talk(&mut report, ready);
+    }
     report.close()
 }
 
 /// Plain `cargo test`, shown as it runs; its own closing lines are what is counted.
-fn cargo_test() -> Result<Counted> {
-    let mut child = shell::cargo().args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped()).spawn()?;
+fn cargo_test(with_store: bool) -> Result<Counted> {
+    let mut command = shell::cargo();
+    if with_store {
+        command.env(peers::STORE, peers::store());
+    }
+    let mut child = command.args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().context("cargo test has no output")?;
     let mut counted = Counted::default();
     for line in BufReader::new(output).lines() {

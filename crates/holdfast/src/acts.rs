@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole};
 
 use crate::centre::Centre;
-use crate::{DEGRADED, certificates, custodians, renewals, reports};
+use crate::{DEGRADED, certificates, custodians, grow, renewals, reports};
 
 /// One command, as it crosses the control port.
 #[derive(Serialize, Deserialize)]
@@ -102,6 +102,14 @@ pub enum Act {
     /// `members`: the list with the new machine in it, signed by the officer, in base64; none where the servers are folders.
     HolderReplace {
         number: u8,
+        members: Option<String>,
+        secrets: Vec<String>,
+    },
+    /// `members`: the list with the new machines in it, as above.
+    CentreGrow {
+        servers: u8,
+        shards_needed: Option<u8>,
+        keys_needed: Option<u8>,
         members: Option<String>,
         secrets: Vec<String>,
     },
@@ -223,6 +231,11 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
             let members = members.map(|members| decode_file(&members)).transpose()?;
             renewals::replace(centre, number, members, secrets)
+        }
+        Act::CentreGrow { servers, shards_needed, keys_needed, members, secrets } => {
+            let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
+            let members = members.map(|members| decode_file(&members)).transpose()?;
+            grow::grow(centre, grow::Size { servers, shards_needed, keys_needed }, members, secrets)
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;

@@ -7,11 +7,12 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use chart::{Chart, ChartError, Context};
@@ -173,7 +174,7 @@ impl NewCentre {
         let vault = Id16(entropy.id());
         let folders = config.server_folders(data);
         let servers = fresh_servers(&folders, vault, entropy)?;
-        self.found(data, vault, servers, config, |_| Ok(Site::Folders(folders)), entropy)
+        self.found(data, vault, servers, config, |_| Ok(Site::folders(folders)), entropy)
     }
 
     /// Founds the vault on servers that are there; `site` is asked for once the log key is known.
@@ -250,13 +251,17 @@ pub struct Servers {
 
 /// Where a centre's servers are.
 pub enum Site {
-    /// Folders, with their holders in this process.
-    Folders(Vec<PathBuf>),
+    /// Folders, with their holders in this process. More of them come when the centre grows.
+    Folders(RwLock<Vec<PathBuf>>),
     /// Machines of their own, and who signs towards them.
     Fleet(Box<Fleet>, Arc<Signers>),
 }
 
 impl Site {
+    fn folders(folders: Vec<PathBuf>) -> Self {
+        Self::Folders(RwLock::new(folders))
+    }
+
     fn of(config: &Config, data: &Path) -> Result<Self, Fault> {
         match config.officer_key() {
             Some(officer) => {
@@ -267,7 +272,7 @@ impl Site {
                 signers.end(&fleet.members().ended);
                 Ok(Self::Fleet(Box::new(fleet), signers))
             }
-            None => Ok(Self::Folders(config.server_folders(data))),
+            None => Ok(Self::folders(config.server_folders(data))),
         }
     }
 
@@ -280,7 +285,7 @@ impl Site {
 
     fn servers(&self, vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
         match self {
-            Self::Folders(folders) => open_servers(folders, vkey, task).map_err(|fault| self.explained(fault)),
+            Self::Folders(folders) => open_servers(&held(folders), vkey, task).map_err(|fault| self.explained(fault)),
             Self::Fleet(fleet, _) => Ok(fleet.servers()),
         }
     }
@@ -288,7 +293,7 @@ impl Site {
     /// A fault of opening, with what is wrong at each server.
     fn explained(&self, fault: Fault) -> Fault {
         match self {
-            Self::Folders(folders) => explained(fault, folders),
+            Self::Folders(folders) => explained(fault, &held(folders)),
             Self::Fleet(fleet, _) => {
                 let silent = (1..).zip(fleet.look()).filter_map(|(number, seen)| Some((number, seen.err()?)));
                 let silent = silent.map(|(number, why)| (location_id(number), why));
@@ -303,7 +308,7 @@ impl Site {
     /// What each server shows of its holder now.
     fn look(&self) -> Seen {
         match self {
-            Self::Folders(folders) => standing::look(folders),
+            Self::Folders(folders) => standing::look(&held(folders)),
             Self::Fleet(fleet, _) => fleet.look(),
         }
     }
@@ -322,7 +327,7 @@ impl Site {
             Self::Folders(folders) => {
                 let disk = |folder: &PathBuf| fs::metadata(folder).ok().map(|found| format!("disk {}", found.dev()));
                 let domain = |folder| Domain { host: disk(folder), ..Domain::default() };
-                (1..).zip(folders).map(|(number, folder)| (location_id(number), domain(folder))).collect()
+                (1..).zip(&held(folders)).map(|(number, folder)| (location_id(number), domain(folder))).collect()
             }
             Self::Fleet(fleet, _) => fleet.domains(),
         };
@@ -342,19 +347,25 @@ impl Site {
     /// What each server showed at the start. A machine that is down then is asked again whenever it is needed.
     fn at_start(&self) -> Seen {
         match self {
-            Self::Folders(folders) => standing::look(folders),
+            Self::Folders(folders) => standing::look(&held(folders)),
             Self::Fleet(fleet, _) => fleet.keys(),
         }
     }
 
     fn name(&self, place: usize) -> String {
         let named = match self {
-            Self::Folders(folders) => folders.get(place).and_then(|folder| folder.file_name()),
+            Self::Folders(folders) => {
+                held(folders).get(place).and_then(|folder| folder.file_name().map(OsStr::to_owned))
+            }
             Self::Fleet(..) => None,
         };
         let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
         named.map_or_else(|| location_id(number), |name| name.to_string_lossy().into_owned())
     }
+}
+
+fn held(folders: &RwLock<Vec<PathBuf>>) -> Vec<PathBuf> {
+    folders.read().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 /// What servers' folders are opened for.
@@ -455,7 +466,6 @@ fn write_custodians(
 pub struct Centre {
     config: Config,
     name: String,
-    promise: String,
     site: Site,
     /// What the holders' folders showed when this centre was opened.
     holders_at_start: Mutex<Seen>,
@@ -555,11 +565,6 @@ impl Centre {
     }
 
     fn around(vault: Vault, config: Config, site: Site, data: &Path, lock: File, task: Task) -> Result<Self, Fault> {
-        let (shape, (keys_needed, servers)) = (vault.shape(), vault.quorum_of_holders());
-        let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
-        let buckets = byte(shape.n()).saturating_sub(servers);
-        let (shards_needed, floor) = (byte(shape.k()), byte(shape.floor()));
-        let promise = Shape { servers, buckets, shards_needed, keys_needed, floor }.promise();
         let index = data.join("gateway").join(INDEX);
         // All of it is read only where somebody asks: a large one takes minutes.
         let index_is_sound = task == Task::Serve || chart::Index::file_is_sound(&index);
@@ -586,18 +591,7 @@ impl Centre {
         }
         let holders_at_start = Mutex::new(site.at_start());
         let (pages, gateway) = (Mutex::new(None), data.join("gateway"));
-        Ok(Self {
-            config,
-            name,
-            promise,
-            site,
-            holders_at_start,
-            index_is_sound,
-            treatment,
-            pages,
-            gateway,
-            _lock: lock,
-        })
+        Ok(Self { config, name, site, holders_at_start, index_is_sound, treatment, pages, gateway, _lock: lock })
     }
 
     /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
@@ -707,11 +701,27 @@ impl Centre {
     }
 
     /// The servers' folders, where they are folders.
-    pub fn folders(&self) -> Option<&[PathBuf]> {
+    pub fn folders(&self) -> Option<Vec<PathBuf>> {
         match &self.site {
-            Site::Folders(folders) => Some(folders),
+            Site::Folders(folders) => Some(held(folders)),
             Site::Fleet(..) => None,
         }
+    }
+
+    /// These are its servers' folders from now on.
+    pub fn set_folders(&self, all: Vec<PathBuf>) {
+        if let Site::Folders(folders) = &self.site {
+            *folders.write().unwrap_or_else(PoisonError::into_inner) = all;
+        }
+    }
+
+    /// How many servers and buckets there are, and what they buy.
+    pub fn shape(&self) -> Shape {
+        let vault = self.chart().vault();
+        let (shape, (keys_needed, servers)) = (vault.shape(), vault.quorum_of_holders());
+        let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+        let buckets = byte(shape.n()).saturating_sub(servers);
+        Shape { servers, buckets, shards_needed: byte(shape.k()), keys_needed, floor: byte(shape.floor()) }
     }
 
     /// Others hold the keys now: what was seen of the holders is looked at anew.
@@ -752,16 +762,16 @@ impl Centre {
 
     /// Servers that are open, and whose marker on the disk can't be read any more.
     pub fn damaged_markers(&self) -> Vec<String> {
-        let Site::Folders(folders) = &self.site else { return Vec::new() };
+        let Some(folders) = self.folders() else { return Vec::new() };
         let health = self.chart().vault().health();
         let is_open = |id: &String| health.locations.iter().any(|location| location.up && location.id == *id);
-        let damaged = (1..).zip(folders).filter(|(_, folder)| Marker::read(&shards(folder)).is_err());
+        let damaged = (1..).zip(&folders).filter(|(_, folder)| Marker::read(&shards(folder)).is_err());
         damaged.map(|(number, _)| location_id(number)).filter(is_open).collect()
     }
 
     /// In one sentence, what this centre survives when all of it is there.
-    pub fn promise(&self) -> &str {
-        &self.promise
+    pub fn promise(&self) -> String {
+        self.shape().promise()
     }
 
     /// Where the pages listen, once they do.

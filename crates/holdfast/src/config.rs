@@ -20,6 +20,10 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// A day: a bucket that lacks something may not go unnoticed for longer.
 const PROBE_MINUTES_MAX: u32 = 24 * 60;
 
+fn unwritable(data: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "config.unwritable", format!("{}: {why}", data.join(FILE_NAME).display()))
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -226,10 +230,19 @@ impl Config {
 
     /// Writes the file, whole or not at all, also where the power fails.
     pub fn save(&self, data: &Path) -> Result<(), Fault> {
+        Self::write(data, &toml::to_string_pretty(self).map_err(|e| unwritable(data, e))?)
+    }
+
+    /// Names more servers in the file, and leaves the rest of it as it is.
+    pub fn save_servers(data: &Path, servers: &[PathBuf]) -> Result<(), Fault> {
+        let text = std::fs::read_to_string(data.join(FILE_NAME)).map_err(|e| unwritable(data, e))?;
+        let mut table: toml::Table = text.parse().map_err(|e: toml::de::Error| unwritable(data, e))?;
+        table.insert("servers".to_owned(), toml::Value::try_from(servers).map_err(|e| unwritable(data, e))?);
+        Self::write(data, &toml::to_string_pretty(&table).map_err(|e| unwritable(data, e))?)
+    }
+
+    fn write(data: &Path, text: &str) -> Result<(), Fault> {
         let file = data.join(FILE_NAME);
-        let failed =
-            |why: String| Fault::new(Blame::Configuration, "config.unwritable", format!("{}: {why}", file.display()));
-        let text = toml::to_string_pretty(self).map_err(|e| failed(e.to_string()))?;
         let partial = data.join(format!("{FILE_NAME}.partial"));
         let write = || {
             let mut out = std::fs::File::create(&partial)?;
@@ -239,7 +252,7 @@ impl Config {
             sync_folder(&data.join("gateway"))?;
             sync_folder(data)
         };
-        write().map_err(|e| failed(e.to_string()))
+        write().map_err(|e| unwritable(data, e))
     }
 
     /// Where the servers are machines of their own.

@@ -45,6 +45,26 @@ struct Server {
     last: Mutex<Result<Status, String>>,
 }
 
+impl Server {
+    fn of(member: &Member, identity: &Identity) -> Result<Self, Fault> {
+        let wrong = |why: String| {
+            let text = format!("{}: {why}", server_name(member.number));
+            Fault::new(Blame::Configuration, "fleet.members", text)
+        };
+        let address: SocketAddr = member.address.parse().map_err(|e| wrong(format!("its address: {e}")))?;
+        let key = HolderPublicKey::from_bytes(&member.key).map_err(|e| wrong(e.to_string()))?;
+        if key.number() != member.number {
+            return Err(wrong(format!("its key is of holder {}", key.number())));
+        }
+        let witness = member.witness.parse().map_err(|e: ledger::LedgerError| wrong(e.to_string()))?;
+        let link = Link::new(address, identity, Some(member.pin), Arc::new(SystemClock));
+        let link = Arc::new(link.map_err(|e| wrong(e.to_string()))?);
+        let last = Mutex::new(Err("not asked yet".to_owned()));
+        let (key, witness) = (RwLock::new(key), RwLock::new(witness));
+        Ok(Self { number: member.number, key, witness, link, opened: Arc::default(), last })
+    }
+}
+
 /// All of them.
 pub struct Fleet {
     vault: Id16,
@@ -52,7 +72,8 @@ pub struct Fleet {
     members: Mutex<Members>,
     /// The list as the officer signed it; empty while a centre is founded, and brought by whoever founds it.
     signed: Mutex<Bytes>,
-    servers: Vec<Server>,
+    /// In the order of their numbers. More of them come when the centre grows.
+    servers: RwLock<Vec<Arc<Server>>>,
     buckets: Buckets,
 }
 
@@ -79,30 +100,14 @@ impl Fleet {
     }
 
     pub fn of(members: &Members, identity: &Identity) -> Result<Self, Fault> {
-        let wrong = |member: &Member, why: String| {
-            let text = format!("{}: {why}", server_name(member.number));
-            Fault::new(Blame::Configuration, "fleet.members", text)
-        };
-        let server = |member: &Member| {
-            let address: SocketAddr = member.address.parse().map_err(|e| wrong(member, format!("its address: {e}")))?;
-            let key = HolderPublicKey::from_bytes(&member.key).map_err(|e| wrong(member, e.to_string()))?;
-            if key.number() != member.number {
-                return Err(wrong(member, format!("its key is of holder {}", key.number())));
-            }
-            let witness = member.witness.parse().map_err(|e: ledger::LedgerError| wrong(member, e.to_string()))?;
-            let link = Link::new(address, identity, Some(member.pin), Arc::new(SystemClock))
-                .map_err(|e| wrong(member, e.to_string()))?;
-            let last = Mutex::new(Err("not asked yet".to_owned()));
-            let (key, witness) = (RwLock::new(key), RwLock::new(witness));
-            Ok(Server { number: member.number, key, witness, link: Arc::new(link), opened: Arc::default(), last })
-        };
+        let server = |member: &Member| Server::of(member, identity).map(Arc::new);
         let network = Network::start().map_err(|e| failed(Path::new("the network"), e))?;
         Ok(Self {
             vault: members.vault,
             network,
             members: Mutex::new(members.clone()),
             signed: Mutex::default(),
-            servers: members.servers.iter().map(server).collect::<Result<_, Fault>>()?,
+            servers: RwLock::new(members.servers.iter().map(server).collect::<Result<_, Fault>>()?),
             buckets: Buckets::default(),
         })
     }
@@ -111,36 +116,41 @@ impl Fleet {
         self.vault
     }
 
+    fn all(&self) -> Vec<Arc<Server>> {
+        read(&self.servers)
+    }
+
     pub fn servers(&self) -> Servers {
-        let location = |server: &Server| -> Arc<dyn Location> {
+        let all = self.all();
+        let location = |server: &Arc<Server>| -> Arc<dyn Location> {
             let (id, network) = (server_name(server.number), self.network.clone());
             Arc::new(RemoteLocation::new(id, network, Arc::clone(&server.link)))
         };
-        let holder = |server: &Server| -> Arc<dyn Holder> {
+        let holder = |server: &Arc<Server>| -> Arc<dyn Holder> {
             let (link, opened) = (Arc::clone(&server.link), Arc::clone(&server.opened));
             Arc::new(RemoteHolder::new(read(&server.key), self.network.clone(), link, opened))
         };
         Servers {
-            locations: self.servers.iter().map(location).chain(self.buckets.locations()).collect(),
-            holders: self.servers.iter().map(holder).collect(),
+            locations: all.iter().map(location).chain(self.buckets.locations()).collect(),
+            holders: all.iter().map(holder).collect(),
         }
     }
 
     /// The servers as witnesses of the log.
     pub fn witnesses(&self) -> Vec<Arc<dyn Witness>> {
-        let witness = |server: &Server| -> Arc<dyn Witness> {
+        let witness = |server: &Arc<Server>| -> Arc<dyn Witness> {
             let (network, link) = (self.network.clone(), Arc::clone(&server.link));
             Arc::new(Remote { vkey: read(&server.witness), network, link })
         };
-        self.servers.iter().map(witness).collect()
+        self.all().iter().map(witness).collect()
     }
 
     /// Asks all of them at once how they are. Those that go by an older list of members get the one that is here: they were
     /// away when it was brought.
     pub fn look(&self) -> Seen {
         let (version, signed) = (lock(&self.members).version, lock(&self.signed).clone());
-        let asked: Vec<_> = self
-            .servers
+        let all = self.all();
+        let asked: Vec<_> = all
             .iter()
             .map(|server| {
                 let (link, (give, answer)) = (Arc::clone(&server.link), tokio::sync::oneshot::channel());
@@ -164,8 +174,7 @@ impl Fleet {
                 answer
             })
             .collect();
-        self.servers
-            .iter()
+        all.iter()
             .zip(asked)
             .map(|(server, answer)| {
                 let answer = match self.network.wait(answer) {
@@ -184,27 +193,26 @@ impl Fleet {
 
     /// What each server and each bucket could share with others, by its name.
     pub fn domains(&self) -> Vec<(String, Domain)> {
-        let server = |server: &Server| {
+        let server = |server: &Arc<Server>| {
             let host = Some(server.link.address().ip().to_string());
             (server_name(server.number), Domain { host, ..Domain::default() })
         };
-        self.servers.iter().map(server).chain(self.buckets.domains().iter().cloned()).collect()
+        self.all().iter().map(server).chain(self.buckets.domains().iter().cloned()).collect()
     }
 
     /// As they were when they were asked last.
     pub fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
-        let last = |server: &Server| lock(&server.last).clone();
-        self.servers.iter().map(|server| (server.number, last(server))).collect()
+        self.all().iter().map(|server| (server.number, lock(&server.last).clone())).collect()
     }
 
     /// The public keys that the holders are known to have.
     pub fn keys(&self) -> Seen {
-        self.servers.iter().map(|server| Ok(vec![read(&server.key)])).collect()
+        self.all().iter().map(|server| Ok(vec![read(&server.key)])).collect()
     }
 
     /// The keys that the centre record names: a certificate tells who a holder is, the record which of its keys counts.
     pub fn know(&self, keys: &[HolderPublicKey]) {
-        for server in &self.servers {
+        for server in self.all() {
             if let Some(key) = keys.iter().find(|key| key.number() == server.number) {
                 write(&server.key, key.clone());
             }
@@ -222,21 +230,24 @@ impl Fleet {
     }
 
     /// Takes a newer list that the officer signed, brings it to every server that answers, and goes to the machines that it
-    /// names from now on. Gives those that could not be told: they get it once they answer, from here or from the others.
+    /// names from now on, more of them at its end perhaps. Gives those that could not be told: they get it once they answer, from here or from the others.
     pub fn take(&self, signed: &[u8], officer: &[u8; 32], gateway: &Path) -> Result<Vec<String>, Fault> {
         let file = gateway.join(MEMBERS);
         let new = Members::open(signed, officer).map_err(|e| failed(&file, e))?;
         let mut held = lock(&self.members);
         let numbers = |list: &Members| list.servers.iter().map(|member| member.number).collect::<Vec<_>>();
-        if (new.vault, numbers(&new)) != (self.vault, numbers(&held)) {
+        if new.vault != self.vault || !numbers(&new).starts_with(&numbers(&held)) {
             return Err(failed(&file, "the list is of another centre, or of other servers"));
         }
         if new.version < held.version || (new.version == held.version && new != *held) {
             return Err(failed(&file, format!("version {} of the list, {} is here", new.version, held.version)));
         }
         let identity = Identity::open(gateway).map_err(|e| failed(gateway, e))?;
+        let more = new.servers.iter().skip(held.servers.len());
+        let more = more.map(|member| Server::of(member, &identity).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
         write_private(&file, signed).map_err(|e| failed(&file, e))?;
-        for (server, member) in self.servers.iter().zip(&new.servers) {
+        let mut all = self.all();
+        for (server, member) in all.iter().zip(&new.servers) {
             let wrong = |why: String| failed(&file, format!("{}: {why}", server_name(member.number)));
             let address = member.address.parse().map_err(|_| wrong("no address".to_owned()))?;
             let was = held.servers.iter().find(|was| was.number == member.number);
@@ -248,6 +259,8 @@ impl Fleet {
             write(&server.key, HolderPublicKey::from_bytes(&member.key).map_err(|e| wrong(e.to_string()))?);
             write(&server.witness, member.witness.parse().map_err(|e: ledger::LedgerError| wrong(e.to_string()))?);
         }
+        all.extend(more);
+        write(&self.servers, all);
         let list = Bytes::copy_from_slice(signed);
         *lock(&self.signed) = list.clone();
         *held = new;
@@ -263,7 +276,7 @@ impl Fleet {
     /// Brings a signed list to all of them at once; gives those that did not take it.
     fn tell(&self, signed: &Bytes) -> Vec<String> {
         let told: Vec<_> = self
-            .servers
+            .all()
             .iter()
             .map(|server| {
                 let (link, (give, answer)) = (Arc::clone(&server.link), tokio::sync::oneshot::channel());

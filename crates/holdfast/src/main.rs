@@ -23,6 +23,7 @@ mod drill_store;
 mod drill_system;
 mod fleet;
 mod gateways;
+mod grow;
 mod plan;
 mod posture;
 mod renewals;

@@ -34,11 +34,11 @@ use crate::centre::{Made, NewCentre, Shape, Site};
 use crate::config::Config;
 use crate::domains::{Domain, Domains};
 use crate::fleet::{Fleet, MEMBERS};
-use crate::gateways;
 use crate::say::plural;
 use crate::signers::{self, Signers};
 use crate::staging::Begun;
 use crate::{Data, Output};
+use crate::{gateways, grow};
 
 const PLAN: &str = "plan.toml";
 pub const OFFICER_FOLDER: &str = "officer-MOVE-OFFLINE";
@@ -81,6 +81,11 @@ pub enum Command {
         #[arg(long, default_value = "holdfast-plan", value_name = "DIR")]
         out: PathBuf,
     },
+    /// At the gateway: write what new machines need that are to be added to the servers that there are.
+    Extend(grow::Extend),
+    /// At the gateway: take more servers in while records are read and kept. Every record is sealed and coded anew for all of
+    /// them, every living patient's key dealt anew. Takes the custodians.
+    Grow(grow::Grow),
     /// Who belongs to the centre, by the list that its officer signed: servers with their addresses, gateways.
     Show {
         #[command(flatten)]
@@ -146,6 +151,8 @@ impl Command {
                 (name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out)
             }
             Self::Show { data, output } => return gateways::show(&data.data, output),
+            Self::Extend(extend) => return extend.run(),
+            Self::Grow(grow) => return grow.run(),
         };
         let addresses = socket_addresses(&addresses, port, servers)?;
         let beside = beside(servers, buckets, administrators)?;
@@ -172,7 +179,7 @@ impl Command {
     }
 }
 
-fn socket_addresses(texts: &[String], port: u16, servers: u8) -> Result<Vec<SocketAddr>, Fault> {
+pub fn socket_addresses(texts: &[String], port: u16, servers: u8) -> Result<Vec<SocketAddr>, Fault> {
     let parse = |text: &String| {
         let with_port = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
         text.parse::<SocketAddr>().or_else(|_| with_port()).map_err(|_| usage(format!("{text}: no IP address")))
@@ -358,7 +365,7 @@ pub fn prepared_member(
     })
 }
 
-fn require_empty(out: &Path) -> Result<(), Fault> {
+pub fn require_empty(out: &Path) -> Result<(), Fault> {
     if fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(failed(out, "not empty").guidance("nothing was changed; name an empty or absent folder"));
     }

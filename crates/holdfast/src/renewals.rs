@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::fleet::MEMBERS;
 use crate::{DEGRADED, Data, Output, certificates, commands, control, plan};
 
-fn usage(text: impl Into<String>) -> Fault {
+pub fn usage(text: impl Into<String>) -> Fault {
     Fault::new(Blame::Peer, "usage.holders", text.into())
 }
 
@@ -30,7 +30,8 @@ pub fn epoch(centre: &Centre) -> Answer {
     let vault = centre.chart().vault();
     let epoch = vault.key_epoch();
     let (needed, holders) = vault.quorum_of_holders();
-    let json = json!({ "epoch": epoch, "turning": vault.turning(), "needed": needed, "holders": holders });
+    let json = json!({ "epoch": epoch, "turning": vault.turning(), "needed": needed, "holders": holders,
+                       "buckets": centre.shape().buckets });
     Answer::done(format!("key epoch {epoch}, {needed} of {holders} holders open a key"), json)
 }
 
@@ -69,7 +70,7 @@ pub fn turned(centre: &Centre, turn: &[u8], signature: Vec<u8>) -> Result<Answer
     end_turn(centre, TurnOrder { turn, signature })
 }
 
-fn end_turn(centre: &Centre, order: TurnOrder) -> Result<Answer, Fault> {
+pub fn end_turn(centre: &Centre, order: TurnOrder) -> Result<Answer, Fault> {
     let vault = centre.chart().vault();
     let (epoch, patients) = (order.turn.epoch, order.turn.subjects);
     vault.finish_turn(&order)?;
@@ -253,7 +254,7 @@ pub struct Renew {
     output: Output,
 }
 
-fn secrets_of(files: &[PathBuf]) -> Result<Vec<String>, Fault> {
+pub fn secrets_of(files: &[PathBuf]) -> Result<Vec<String>, Fault> {
     files.iter().map(|file| crate::custodians::secret_of(file).map(|secret| secret.to_string())).collect()
 }
 

@@ -505,6 +505,7 @@ impl Committer {
     }
 
     /// The segment, the leaves of its entries, and what they change.
+    #[allow(clippy::type_complexity)] // one caller, which takes it apart at once
     fn build(
         &mut self,
         number: u64,

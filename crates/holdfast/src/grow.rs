@@ -1,0 +1,296 @@
+//! A centre gets more servers while it runs: `centre extend` writes what new machines need, `centre grow` takes them in.
+//!
+//! ```text
+//!  extend ──► a folder for each new machine ──► its two commands ──► grow: their cards, the officer's list, the custodians
+//!  grow       the list ─ every record for all of them ─ a pause, the centre record ─ every key dealt anew ─ old keys destroyed
+//! ```
+//! All of it goes on where it was cut short. On folders there is nothing to prepare: `grow --servers 14` makes them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use holder::{Identity, Network, server_name};
+use keys::{Holder, LocalHolder, Turn, TurnOrder};
+use kit::{Blame, Fault, OsEntropy};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use vault::Move;
+use vault::location::{FolderLocation, Location, Marker};
+use zeroize::Zeroizing;
+
+use crate::acts::{Act, Answer, decode_file, encode_file};
+use crate::centre::{Centre, Shape, holder as holder_folder, location_id, shards};
+use crate::config::Config;
+use crate::renewals::{end_turn, members_of, secrets_of, usage};
+use crate::{Data, Output, certificates, commands, control, plan};
+
+/// In the folder that [`Extend`] writes.
+const EXTENSION: &str = "extension.toml";
+
+/// How large a centre is to be, with all of its servers.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    pub servers: u8,
+    pub shards_needed: Option<u8>,
+    pub keys_needed: Option<u8>,
+}
+
+impl Size {
+    fn shape(self, buckets: u8) -> Result<Shape, Fault> {
+        Shape::with_buckets(self.servers, buckets, self.shards_needed, self.keys_needed)
+    }
+}
+
+// ---- At the centre
+
+/// `members`: the list with the new machines at its end, as the officer signed it; none where the servers are folders.
+pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, secrets: Vec<String>) -> Result<Answer, Fault> {
+    let secrets = Zeroizing::new(secrets);
+    let vault = centre.chart().vault();
+    let now = centre.shape();
+    let to = size.shape(now.buckets)?;
+    let is_moved = size.servers == now.servers;
+    if size.servers < now.servers || is_moved && vault.turning().is_none() {
+        return Err(usage(format!("{} servers, there are {}", size.servers, now.servers))
+            .guidance("nothing was changed; a centre grows, and what is lost is replaced: holdfast holder replace"));
+    }
+    // Before anything changes.
+    vault.custodian_package().open(&secrets)?;
+    let mut untold = Vec::new();
+    if !is_moved {
+        if let Some(signed) = &members {
+            untold = certificates::take_members(centre, signed)?.untold;
+        }
+        let own = vault.turn_keys()?;
+        let epoch = own.first().map_or(0, keys::HolderPublicKey::epoch);
+        let numbers = now.servers + 1..=size.servers;
+        let (locations, added) = match (centre.fleet(), centre.folders(), members) {
+            (Some(fleet), _, Some(_)) => {
+                let all = fleet.servers();
+                let is_new = |id: &str| numbers.clone().any(|number| location_id(number) == id);
+                let locations = all.locations.into_iter().filter(|location| is_new(location.id())).collect();
+                let added = all.holders.into_iter().filter(|holder| numbers.contains(&holder.number())).collect();
+                vault.be_witnessed(fleet.witnesses())?;
+                (locations, added)
+            }
+            (None, Some(folders), None) => make_folders(centre, folders, size.servers, epoch)?,
+            _ => return Err(usage("a list of members belongs to servers that are machines of their own")),
+        };
+        let added: Vec<Arc<dyn Holder>> = added;
+        if let Some(wrong) = added.iter().find(|holder| holder.public_key().epoch() != epoch) {
+            let (server, made) = (location_id(wrong.number()), wrong.public_key().epoch());
+            return Err(usage(format!("{server}'s key is of epoch {made}, the others' next one is {epoch}"))
+                .guidance("nothing is lost; prepare it anew: the keys have turned since it was prepared"));
+        }
+        if locations.len() != numbers.len() || added.len() != numbers.len() {
+            return Err(usage(format!("{} of {} new servers are on the list", added.len(), numbers.len())));
+        }
+        let new = added.iter().map(|holder| holder.public_key());
+        vault.move_to(
+            Move {
+                shape: vault::Shape::new(to.shards_needed, to.locations(), to.floor)?,
+                public: own.into_iter().chain(new).collect(),
+                holders: vault.holders().into_iter().chain(added.iter().cloned()).collect(),
+                locations: vault.locations().into_iter().chain(locations).collect(),
+                t: to.keys_needed,
+            },
+            &mut |_, _| {},
+        )?;
+        centre.holders_changed();
+    }
+    let dealt = vault.deal_anew(&secrets, &mut |_, _| {})?;
+    let turn = vault.reseal(&mut |_, _| {})?;
+    let mut text = format!(
+        "{}\n  {dealt} living patients were dealt anew, to all of them; what stood on the servers before stands there still, and opens \
+         with nothing once their old keys are destroyed",
+        centre.promise()
+    );
+    text.push_str(&certificates::untold_lines(&untold));
+    if centre.fleet().is_none() {
+        let ended = end_turn(centre, TurnOrder { turn, signature: Vec::new() })?;
+        text.push_str(&format!("\n{}", ended.text));
+        return Ok(Answer::done(text, json!({ "servers": size.servers, "patients": dealt })));
+    }
+    let json = json!({ "turn": encode_file(&turn.to_bytes()), "servers": size.servers, "patients": dealt,
+                       "untold": untold });
+    Ok(Answer::done(text, json))
+}
+
+type Added = (Vec<Arc<dyn Location>>, Vec<Arc<dyn Holder>>);
+
+/// Makes folders for more servers, or goes on with those that were made; the configuration names them before anything stands
+/// there.
+fn make_folders(centre: &Centre, mut folders: Vec<PathBuf>, servers: u8, epoch: u32) -> Result<Added, Fault> {
+    let data = centre.gateway().parent().unwrap_or(centre.gateway()).to_owned();
+    let names = Config::new(usize::from(servers)).servers;
+    let mut listed = Config::load(&data)?.servers;
+    listed.truncate(folders.len());
+    listed.extend(names.into_iter().skip(folders.len()));
+    folders.extend(listed.iter().skip(folders.len()).map(|name| data.join(name)));
+    let vault = centre.chart().vault().id();
+    let (mut locations, mut holders): Added = Default::default();
+    let there = usize::from(centre.shape().servers);
+    for (number, folder) in (1..).zip(&folders).skip(there) {
+        let failed = |e| Fault::new(Blame::Configuration, "centre.folder", format!("{}: {e}", folder.display()));
+        fs::create_dir_all(folder).map_err(|e: std::io::Error| failed(e.to_string()))?;
+        let (place, keys) = (shards(folder), holder_folder(folder));
+        let marker = Marker::new(location_id(number), vault, number);
+        locations.push(Arc::new(match Marker::read(&place) {
+            Ok(_) => FolderLocation::open(&place, vault)?,
+            Err(_) => FolderLocation::init(&place, marker)?,
+        }));
+        holders.push(Arc::new(match LocalHolder::look(&keys) {
+            Ok(_) => LocalHolder::open(&keys)?,
+            Err(_) => LocalHolder::init_in(&keys, number, epoch, &OsEntropy)?,
+        }));
+    }
+    Config::save_servers(&data, &listed)?;
+    centre.set_folders(folders);
+    Ok((locations, holders))
+}
+
+// ---- On the command line
+
+#[derive(Args)]
+pub struct Extend {
+    /// The new servers' addresses: their numbers follow those that there are. With or without a port.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "ADDR,…")]
+    addresses: Vec<String>,
+    /// The port of those that are given without one.
+    #[arg(long, default_value_t = 7414)]
+    port: u16,
+    #[command(flatten)]
+    needed: Needed,
+    /// An empty or absent folder.
+    #[arg(long, default_value = "holdfast-extension", value_name = "DIR")]
+    out: PathBuf,
+    #[command(flatten)]
+    data: Data,
+}
+
+#[derive(Args)]
+struct Needed {
+    /// Servers that are enough to put every record together again; never fewer than now [default: 3, or fewer with few servers].
+    #[arg(long)]
+    shards_needed: Option<u8>,
+    /// Holders that are needed to open a key [default: 12 of 14; else all but two].
+    #[arg(long)]
+    keys_needed: Option<u8>,
+}
+
+fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
+    Fault::new(Blame::Configuration, "grow.folder", format!("{}: {why}", place.display()))
+}
+
+impl Extend {
+    pub fn run(self) -> Result<u8, Fault> {
+        let (members, officer) = members_of(&self.data.data)?;
+        let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
+        let (there, new) = (count(members.servers.len()), count(self.addresses.len()));
+        let addresses = plan::socket_addresses(&self.addresses, self.port, new)?;
+        if let Some(twice) = addresses.iter().find(|one| members.servers.iter().any(|m| m.address == one.to_string())) {
+            return Err(usage(format!("{twice} is the address of a server that is there")));
+        }
+        let Needed { shards_needed, keys_needed } = self.needed;
+        let size = Size { servers: there.saturating_add(new), shards_needed, keys_needed };
+        let standing = control::perform(&self.data.data, Act::KeysEpoch)?.json;
+        let number = |field: &str| standing.get(field).and_then(Value::as_u64);
+        let shape = size.shape(count(usize::try_from(number("buckets").unwrap_or(0)).unwrap_or(0)))?;
+        let next =
+            number("turning").or(number("epoch").map(|epoch| epoch + 1)).and_then(|epoch| u32::try_from(epoch).ok());
+        let epoch = next.ok_or_else(|| Fault::new(Blame::Ours, "control.keys", "the answer has no epoch"))?;
+        plan::require_empty(&self.out)?;
+        let keys = holder::Keys { needed: shape.keys_needed, holders: shape.servers };
+        for (number, address) in (there + 1..).zip(addresses) {
+            let new = plan::NewServer { members: &members, officer, number, address, epoch, keys };
+            plan::write_server(&new, &self.out.join(server_name(number)), &OsEntropy)?;
+        }
+        let text = toml::to_string_pretty(&size).map_err(|e| failed(&self.out, e))?;
+        plan::private(&self.out, EXTENSION, text.as_bytes())?;
+        say!("{}: {new} new servers, {} in all", self.out.display(), size.servers);
+        say!("  1. copy each folder to its machine and follow its RUNBOOK.md (two commands);");
+        say!("  2. here: holdfast centre grow --prepared {} --officer-key FILE --custodian FILE …", self.out.display());
+        say!(
+            "  3. on the {there} that there are, in holder.toml, under [keys]: needed = {}, holders = {}; restart them:",
+            keys.needed,
+            keys.holders
+        );
+        say!("     by these each of them knows its part of what a person may open in an hour.");
+        say!("  {}", shape.promise());
+        Ok(0)
+    }
+}
+
+#[derive(Args)]
+pub struct Grow {
+    /// Where the servers are folders: how many there are to be.
+    #[arg(long, required_unless_present = "prepared", conflicts_with = "prepared",
+          value_parser = clap::value_parser!(u8).range(1..=64))]
+    servers: Option<u8>,
+    #[command(flatten)]
+    needed: Needed,
+    /// Where the servers are machines of their own: the folder that `centre extend` wrote.
+    #[arg(long, value_name = "DIR", requires = "officer_key", conflicts_with_all = ["shards_needed", "keys_needed"])]
+    prepared: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "prepared")]
+    officer_key: Option<PathBuf>,
+    /// A custodian's secret (AGE-SECRET-KEY-1…), or its 24 words, in a file; of as many as are needed.
+    #[arg(long = "custodian", value_name = "FILE", required = true)]
+    custodians: Vec<PathBuf>,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Grow {
+    pub fn run(self) -> Result<u8, Fault> {
+        let secrets = secrets_of(&self.custodians)?;
+        let (Some(prepared), Some(key)) = (self.prepared, self.officer_key) else {
+            let Needed { shards_needed, keys_needed } = self.needed;
+            let servers = self.servers.ok_or_else(|| usage("how many servers"))?;
+            let act = Act::CentreGrow { servers, shards_needed, keys_needed, members: None, secrets };
+            return commands::act(&self.data, self.output, act);
+        };
+        let officer = plan::officer_key(&key)?;
+        let file = prepared.join(EXTENSION);
+        let text = fs::read_to_string(&file).map_err(|e| failed(&file, e))?;
+        let size: Size = toml::from_str(&text).map_err(|e| failed(&file, e))?;
+        let members = Some(extended(&prepared, size.servers, &officer, &self.data.data)?);
+        let Size { servers, shards_needed, keys_needed } = size;
+        let act = Act::CentreGrow { servers, shards_needed, keys_needed, members, secrets };
+        let grown = control::perform(&self.data.data, act)?;
+        let text = grown.json.get("turn").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let turn = Turn::from_bytes(&decode_file(&text)?);
+        let turn = turn.map_err(|e| Fault::new(Blame::Ours, "control.turn", e.to_string()))?;
+        let signature = encode_file(&holder::sign_turn(&turn, &officer).signature);
+        let ended = control::perform(&self.data.data, Act::KeysTurned { turn: text, signature })?;
+        let answer = Answer {
+            exit: grown.exit.max(ended.exit),
+            text: format!("{}\n{}", grown.text, ended.text),
+            json: grown.json,
+        };
+        Ok(commands::print(self.output, &answer))
+    }
+}
+
+/// The list with the new machines at its end, signed: their cards are believed where they were made with the codes that were
+/// brought there.
+fn extended(prepared: &Path, servers: u8, officer: &keys::Officer, data: &Path) -> Result<String, Fault> {
+    let (mut members, _) = members_of(data)?;
+    let gateway = data.join("gateway");
+    let identity = Identity::open(&gateway).map_err(|e| failed(&gateway, e))?;
+    let network = Network::start().map_err(|e| failed(prepared, e))?;
+    let there = u8::try_from(members.servers.len()).unwrap_or(u8::MAX);
+    for number in there + 1..=servers {
+        let folder = prepared.join(server_name(number));
+        members.servers.push(plan::prepared_member(&folder, number, members.vault, &identity, &network)?);
+    }
+    if servers > there {
+        members.version += 1;
+    }
+    Ok(encode_file(&members.sign(officer)))
+}
