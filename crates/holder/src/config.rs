@@ -44,7 +44,7 @@ fn first_epoch() -> u32 {
     keys::FIRST_EPOCH
 }
 
-/// How each key is split. It stands here, since a gateway in a thief's hands chooses the records that it shows, and the
+/// How each key is split, until a list of members says so. It stands here, since a gateway in a thief's hands chooses the records that it shows, and the
 /// fewer holders a chart takes, the smaller is each one's part of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,9 +113,13 @@ impl Config {
         fs::create_dir_all(dir).and_then(|()| write_private(&file, text.as_bytes())).map_err(|e| wrong(&file, e))
     }
 
-    /// What this holder lets through of the centre's budgets.
+    /// What this holder lets through of the centre's budgets, where no list of members says how keys are split.
     pub(crate) fn part(&self) -> keys::Budgets {
-        self.budgets.part(self.keys.needed, self.keys.holders)
+        self.part_of(self.keys)
+    }
+
+    pub(crate) fn part_of(&self, keys: Keys) -> keys::Budgets {
+        self.budgets.part(keys.needed, keys.holders)
     }
 
     pub(crate) fn checked(&self) -> Result<Checked, String> {

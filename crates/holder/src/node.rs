@@ -25,6 +25,7 @@ use keys::{
     OverBudget, PROOF_WINDOW_MS, Proof, ProofError, Replays, SYSTEM_SUBJECT, Statement,
 };
 use kit::format::Version;
+use kit::limits::SERVERS_MAX;
 use kit::{Blame, Clock, Entropy, Explain, Fault, Id16, SteadyClock, SystemClock, Timestamp, write_private};
 use ledger::{AddCheckpoint, Vkey, WitnessRefusal};
 use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
@@ -165,6 +166,7 @@ impl Node {
         match fs::read(dir.join(MEMBERS_FILE)) {
             Ok(bytes) => {
                 let members = node.checked_members(&bytes).map_err(|e| failed(&dir.join(MEMBERS_FILE), e))?;
+                node.meter.set_budgets(node.part(&members));
                 *node.members.write().unwrap_or_else(PoisonError::into_inner) = Some(members);
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -313,7 +315,26 @@ impl Node {
         if us.is_none_or(|us| us.pin != self.pin) {
             return Err(Refused::new(403, "holder.not-listed", "this list does not have this server in its place"));
         }
+        if let Some(splits) = &members.splits {
+            let is_sound = |split: &Split| {
+                (1..=split.holders).contains(&split.needed) && usize::from(split.holders) <= SERVERS_MAX
+            };
+            if !(1..=SPLITS_MAX).contains(&splits.len()) || !splits.iter().all(is_sound) {
+                let text =
+                    format!("a list names 1 to {SPLITS_MAX} ways to split keys, t of n, 1 <= t <= n <= {SERVERS_MAX}");
+                return Err(Refused::new(400, "holder.splits", text));
+            }
+        }
         Ok(members)
+    }
+
+    /// The budgets' part that this holder lets through, by how the list says that keys are split.
+    fn part(&self, members: &Members) -> keys::Budgets {
+        let newest = members.splits.as_ref().and_then(|splits| splits.last());
+        newest.map_or_else(
+            || self.config.part(),
+            |split| self.config.part_of(Keys { needed: split.needed, holders: split.holders }),
+        )
     }
 
     fn take_members(&self, bytes: &[u8]) -> Result<Bytes, Refused> {
@@ -329,6 +350,7 @@ impl Node {
         }
         write_private(&self.dir.join(MEMBERS_FILE), bytes).map_err(|e| failed(&self.dir.join(MEMBERS_FILE), e))?;
         self.journal.note(self.clock.now(), "holder.members", &format!("version {}", members.version));
+        self.meter.set_budgets(self.part(&members));
         *held = Some(members);
         Ok(Bytes::new())
     }
@@ -419,11 +441,7 @@ impl Node {
         (person, purpose, at): (&str, &str, Timestamp),
     ) -> Result<(), Refused> {
         let now = self.clock.now();
-        let Keys { needed, holders } = self.config.keys;
-        if record.t < needed || record.n > holders {
-            let text = format!("{} of {} open this key, budgets reckon with {needed} of {holders}", record.t, record.n);
-            return Err(Refused::new(409, "holder.other-shape", text));
-        }
+        self.check_split(record)?;
         let unproven = |why: String| Refused::new(403, UNPROVEN, why);
         let proof = proof.ok_or_else(|| unproven("the person's own proof is missing".to_owned()))?;
         let statement = Statement { patient: record.subject, commitment: record.commitment, person, purpose, at };
@@ -444,6 +462,23 @@ impl Node {
         drop(replays);
         let account = Account { person, is_delegated: proven.is_delegated, gateway: &gateway.0 };
         self.meter.admit(now, account, record.subject).map_err(|error| self.over(error))
+    }
+
+    /// The fewer holders a chart takes, the more of them a budget lets through: a gateway in a thief's hands chooses the records
+    /// that it shows.
+    fn check_split(&self, record: &KeyRecord) -> Result<(), Refused> {
+        let Keys { needed, holders } = self.config.keys;
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = members.as_ref().and_then(|members| members.splits.clone());
+        let splits = listed.unwrap_or_else(|| vec![Split { needed, holders }]);
+        if splits.iter().any(|split| record.t >= split.needed && record.n <= split.holders) {
+            return Ok(());
+        }
+        let reckoned: Vec<String> =
+            splits.iter().map(|Split { needed, holders }| format!("{needed} of {holders}")).collect();
+        let text =
+            format!("{} of {} open this key, budgets reckon with {}", record.t, record.n, reckoned.join(" and "));
+        Err(Refused::new(409, "holder.other-shape", text))
     }
 
     /// A budget that is used up is an alarm: the other servers hear of it.

@@ -268,7 +268,25 @@ pub struct Members {
     /// The verifier key of the log that the servers witness.
     #[n(6)]
     pub log: String,
+    /// How keys are split, instead of what each server's holder.toml says: the last one counts for budgets; the ones before it
+    /// are opened as well, as long as they are named here. Where it is, it holds at least one.
+    #[n(7)]
+    pub splits: Option<Vec<Split>>,
 }
+
+/// How each key is split among the holders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Split {
+    /// Holders that open a key.
+    #[n(0)]
+    pub needed: u8,
+    /// Holders that there are.
+    #[n(1)]
+    pub holders: u8,
+}
+
+/// A centre that grows has two.
+pub const SPLITS_MAX: usize = 4;
 
 impl Message for Members {
     const PLACE: &'static str = "the list of members";

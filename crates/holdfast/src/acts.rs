@@ -34,6 +34,10 @@ pub enum Act {
     CertificateEnd {
         members: String,
     },
+    /// A newer list of members, signed by the officer, in base64.
+    MembersTake {
+        members: String,
+    },
     TokenList,
     TokenRevoke {
         id: String,
@@ -266,6 +270,12 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
         Act::CertificateEnd { members } => {
             let permit = administrative(guard::Act::ManageAccess)?;
             certificates::ended(centre, &permit, &decode_file(&members)?)
+        }
+        Act::MembersTake { members } => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            let untold = certificates::take_members(centre, &decode_file(&members)?)?.untold;
+            let exit = if untold.is_empty() { 0 } else { DEGRADED };
+            Ok(Answer { exit, text: certificates::untold_lines(&untold), json: json!({ "untold": untold }) })
         }
         Act::TokenList => {
             let tokens = guard.tokens(&administrative(guard::Act::ManageAccess)?)?;

@@ -112,8 +112,9 @@ impl Shape {
     pub fn promise(self) -> String {
         let Self { servers, buckets, shards_needed, keys_needed, .. } = self;
         if self.locations() == 1 {
-            return "This centre stands on ONE folder: it survives NO loss. For promises that hold, lay out 14 \
-                    servers (`holdfast init --servers 14`) on separate machines, and move the records there."
+            return "This centre stands on ONE server: it survives NO loss. For promises that hold, let it grow onto 14 \
+                    servers on separate machines while it runs (`holdfast centre grow --servers 14`), or lay it out on \
+                    machines of their own from the first day (`holdfast centre plan`)."
                 .to_owned();
         }
         let (beside, of) = match buckets {

@@ -237,7 +237,7 @@ mod tests {
 
     fn list(ended: Vec<Id16>) -> Members {
         let (servers, gateways, log) = (Vec::new(), Vec::new(), String::new());
-        Members { format: Version, vault: Id16([1; 16]), version: 4, servers, gateways, ended, log }
+        Members { format: Version, vault: Id16([1; 16]), version: 4, servers, gateways, ended, log, splits: None }
     }
 
     fn row(serial: u8, subject: &str, expires: i64) -> Row {

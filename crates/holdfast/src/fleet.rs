@@ -256,7 +256,10 @@ impl Fleet {
                 moved.map_err(|e| wrong(e.to_string()))?;
                 server.opened.store(0, Ordering::Relaxed);
             }
-            write(&server.key, HolderPublicKey::from_bytes(&member.key).map_err(|e| wrong(e.to_string()))?);
+            // The list says with which key a machine came; since then its keys may have turned.
+            if was.is_none_or(|was| was.key != member.key) {
+                write(&server.key, HolderPublicKey::from_bytes(&member.key).map_err(|e| wrong(e.to_string()))?);
+            }
             write(&server.witness, member.witness.parse().map_err(|e: ledger::LedgerError| wrong(e.to_string()))?);
         }
         all.extend(more);

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use holder::wire::{Members, Split};
 use holder::{Identity, Network, server_name};
 use keys::{Holder, LocalHolder, Turn, TurnOrder};
 use kit::{Blame, Fault, OsEntropy};
@@ -196,12 +197,8 @@ impl Extend {
         }
         let Needed { shards_needed, keys_needed } = self.needed;
         let size = Size { servers: there.saturating_add(new), shards_needed, keys_needed };
-        let standing = control::perform(&self.data.data, Act::KeysEpoch)?.json;
-        let number = |field: &str| standing.get(field).and_then(Value::as_u64);
-        let shape = size.shape(count(usize::try_from(number("buckets").unwrap_or(0)).unwrap_or(0)))?;
-        let next =
-            number("turning").or(number("epoch").map(|epoch| epoch + 1)).and_then(|epoch| u32::try_from(epoch).ok());
-        let epoch = next.ok_or_else(|| Fault::new(Blame::Ours, "control.keys", "the answer has no epoch"))?;
+        let Standing { epoch, buckets, .. } = Standing::ask(&self.data.data)?;
+        let shape = size.shape(buckets)?;
         plan::require_empty(&self.out)?;
         let keys = holder::Keys { needed: shape.keys_needed, holders: shape.servers };
         for (number, address) in (there + 1..).zip(addresses) {
@@ -213,12 +210,6 @@ impl Extend {
         say!("{}: {new} new servers, {} in all", self.out.display(), size.servers);
         say!("  1. copy each folder to its machine and follow its RUNBOOK.md (two commands);");
         say!("  2. here: holdfast centre grow --prepared {} --officer-key FILE --custodian FILE …", self.out.display());
-        say!(
-            "  3. on the {there} that there are, in holder.toml, under [keys]: needed = {}, holders = {}; restart them:",
-            keys.needed,
-            keys.holders
-        );
-        say!("     by these each of them knows its part of what a person may open in an hour.");
         say!("  {}", shape.promise());
         Ok(0)
     }
@@ -259,38 +250,76 @@ impl Grow {
         let file = prepared.join(EXTENSION);
         let text = fs::read_to_string(&file).map_err(|e| failed(&file, e))?;
         let size: Size = toml::from_str(&text).map_err(|e| failed(&file, e))?;
-        let members = Some(extended(&prepared, size.servers, &officer, &self.data.data)?);
-        let Size { servers, shards_needed, keys_needed } = size;
-        let act = Act::CentreGrow { servers, shards_needed, keys_needed, members, secrets };
-        let grown = control::perform(&self.data.data, act)?;
-        let text = grown.json.get("turn").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let turn = Turn::from_bytes(&decode_file(&text)?);
-        let turn = turn.map_err(|e| Fault::new(Blame::Ours, "control.turn", e.to_string()))?;
-        let signature = encode_file(&holder::sign_turn(&turn, &officer).signature);
-        let ended = control::perform(&self.data.data, Act::KeysTurned { turn: text, signature })?;
-        let answer = Answer {
-            exit: grown.exit.max(ended.exit),
-            text: format!("{}\n{}", grown.text, ended.text),
-            json: grown.json,
-        };
+        let data = &self.data.data;
+        let (mut list, split) = extended(&prepared, size, data)?;
+        let now = Standing::ask(data)?;
+        let mut answer = Answer::done("", json!({ "servers": size.servers }));
+        if now.split != split || now.is_turning {
+            let members = Some(encode_file(&list.sign(&officer)));
+            let Size { servers, shards_needed, keys_needed } = size;
+            let act = Act::CentreGrow { servers, shards_needed, keys_needed, members, secrets };
+            answer = control::perform(data, act)?;
+            let turn = answer.json.get("turn").and_then(Value::as_str).unwrap_or_default().to_owned();
+            let wrong = |e: kit::format::FormatError| Fault::new(Blame::Ours, "control.turn", e.to_string());
+            let signed = holder::sign_turn(&Turn::from_bytes(&decode_file(&turn)?).map_err(wrong)?, &officer);
+            let act = Act::KeysTurned { turn, signature: encode_file(&signed.signature) };
+            answer.text.push_str(&format!("\n{}", control::perform(data, act)?.text));
+        } else if list.splits == Some(vec![split]) {
+            return Err(usage(format!("{} servers, there are {}", size.servers, now.split.holders)));
+        }
+        // Nothing is left that is split as before: no holder opens such a key any more.
+        list.splits = Some(vec![split]);
+        list.version += 1;
+        let told = control::perform(data, Act::MembersTake { members: encode_file(&list.sign(&officer)) })?;
+        answer.exit = answer.exit.max(told.exit);
+        answer.text.push_str(&told.text);
         Ok(commands::print(self.output, &answer))
     }
 }
 
-/// The list with the new machines at its end, signed: their cards are believed where they were made with the codes that were
-/// brought there.
-fn extended(prepared: &Path, servers: u8, officer: &keys::Officer, data: &Path) -> Result<String, Fault> {
+/// The list with the new machines at its end, and how keys are split then: their cards are believed where they were made with
+/// the codes that were brought there.
+fn extended(prepared: &Path, size: Size, data: &Path) -> Result<(Members, Split), Fault> {
     let (mut members, _) = members_of(data)?;
     let gateway = data.join("gateway");
     let identity = Identity::open(&gateway).map_err(|e| failed(&gateway, e))?;
     let network = Network::start().map_err(|e| failed(prepared, e))?;
+    let now = Standing::ask(data)?;
+    let shape = size.shape(now.buckets)?;
+    let split = Split { needed: shape.keys_needed, holders: shape.servers };
     let there = u8::try_from(members.servers.len()).unwrap_or(u8::MAX);
-    for number in there + 1..=servers {
+    for number in there + 1..=size.servers {
         let folder = prepared.join(server_name(number));
         members.servers.push(plan::prepared_member(&folder, number, members.vault, &identity, &network)?);
     }
-    if servers > there {
+    if members.splits.as_ref().and_then(|splits| splits.last()) != Some(&split) {
+        // What is dealt to those before is opened until all of it is dealt to these.
+        members.splits = Some(vec![now.split, split]);
         members.version += 1;
     }
-    Ok(encode_file(&members.sign(officer)))
+    Ok((members, split))
+}
+
+/// How the centre's keys stand.
+struct Standing {
+    /// The one that begins next, or has begun.
+    epoch: u32,
+    is_turning: bool,
+    split: Split,
+    buckets: u8,
+}
+
+impl Standing {
+    fn ask(data: &Path) -> Result<Self, Fault> {
+        let json = control::perform(data, Act::KeysEpoch)?.json;
+        let number = |field: &str| {
+            let found = json.get(field).and_then(Value::as_u64).and_then(|found| u32::try_from(found).ok());
+            found.ok_or_else(|| Fault::new(Blame::Ours, "control.keys", format!("the answer has no {field}")))
+        };
+        let byte = |field: &str| number(field).map(|found| u8::try_from(found).unwrap_or(u8::MAX));
+        let turning = number("turning").ok();
+        let epoch = turning.map_or_else(|| number("epoch").map(|epoch| epoch + 1), Ok)?;
+        let split = Split { needed: byte("needed")?, holders: byte("holders")? };
+        Ok(Self { epoch, is_turning: turning.is_some(), split, buckets: byte("buckets")? })
+    }
 }

@@ -425,6 +425,7 @@ pub fn found(
         gateways: vec![identity.pin()],
         ended: Vec::new(),
         log: String::new(),
+        splits: None,
     };
     let (officer_key, administrators) = (Some(plan.officer.clone()), plan.administrators.clone());
     let holders = gateways::addresses(&list);

@@ -9,6 +9,8 @@ mod custodians;
 mod fleet;
 #[path = "it/gating.rs"]
 mod gating;
+#[path = "it/growing.rs"]
+mod growing;
 #[path = "it/laying_out.rs"]
 mod laying_out;
 #[path = "it/losses.rs"]

@@ -215,7 +215,7 @@ struct State {
 
 pub struct Meter {
     dir: PathBuf,
-    budgets: Budgets,
+    budgets: Mutex<Budgets>,
     state: Mutex<State>,
 }
 
@@ -302,11 +302,20 @@ impl Meter {
             state.recall(opening);
         })?;
         state.journal = Journal { file, lines, first, check, unsynced: 0 };
-        Ok(Self { dir: dir.to_owned(), budgets, state: Mutex::new(state) })
+        Ok(Self { dir: dir.to_owned(), budgets: Mutex::new(budgets), state: Mutex::new(state) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn budgets(&self) -> Budgets {
+        *self.budgets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other budgets from now on; what was counted stays counted.
+    pub fn set_budgets(&self, budgets: Budgets) {
+        *self.budgets.lock().unwrap_or_else(PoisonError::into_inner) = budgets;
     }
 
     /// The time of the newest line: what a start knows to be over.
@@ -316,7 +325,7 @@ impl Meter {
 
     /// Counts one opening, in the journal as well; or says whose budget is used up, and counts nothing.
     pub fn admit(&self, now: Timestamp, account: Account<'_>, patient: Id16) -> Result<(), MeterError> {
-        let b = &self.budgets;
+        let b = self.budgets();
         let (kind, limits) = match account.is_delegated {
             false => (Kind::Person, (b.person_hour, b.person_day)),
             true => (Kind::Delegate, (b.delegate_hour, b.delegate_day)),
@@ -333,7 +342,7 @@ impl Meter {
 
     /// As [`Self::admit`], for an erasure.
     pub fn admit_erasure(&self, now: Timestamp, gateway: &[u8], patient: Id16) -> Result<(), MeterError> {
-        let (limit, gateway) = (self.budgets.erasures_day, name_of_gateway(gateway));
+        let (limit, gateway) = (self.budgets().erasures_day, name_of_gateway(gateway));
         let opening = Opening { at: now, kind: Kind::Erasures, new_for: 0, gateway, person: [0; 16], patient };
         self.count(opening, &[("erasures", (limit, limit))])
     }

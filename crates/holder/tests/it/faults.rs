@@ -528,3 +528,34 @@ fn what_a_killed_holder_acknowledged_is_there() {
     }
     assert!(shown.into_inner().unwrap().into_iter().all(|proof| shown_before(solo.ask(&node, wire::OPEN, proof))));
 }
+
+/// How keys are split is the officer's word: what needs fewer holders than she says isn't opened, since by it a gateway in a
+/// thief's hands would get more charts than a budget has. While a centre grows, both ways are opened, and counted by the newer.
+#[test]
+fn only_keys_that_are_split_as_the_officer_says_are_opened() {
+    let dir = tempfile::tempdir().unwrap();
+    let solo = Solo::new(dir.path(), Budgets { person_hour: 14, person_day: 14, ..Budgets::default() });
+    let node = Node::open_at(&solo.folder, NOW).unwrap();
+    let bring = |node: &Node, version, splits: &[(u8, u8)]| {
+        let list = solo.members_split(node, version, splits);
+        node.call(solo.peer(), wire::MEMBERS, list.into())
+    };
+    for wrong in [&[][..], &[(0, 3)], &[(4, 3)], &[(2, 65)], &[(1, 1); 5]] {
+        assert_eq!(code(bring(&node, 2, wrong)), (400, "holder.splits".to_owned()), "{wrong:?}");
+    }
+    solo.open(&node, 1, NOW).unwrap();
+    bring(&node, 2, &[(12, 14)]).unwrap();
+    let refused = solo.open(&node, 2, NOW).unwrap_err();
+    assert_eq!(refused.refusal.code, "holder.other-shape");
+    assert!(refused.refusal.message.contains("1 of 1 open this key, budgets reckon with 12 of 14"), "{refused}");
+
+    bring(&node, 3, &[(1, 1), (12, 14)]).unwrap();
+    // Its part is 12 of 14; one chart is counted already.
+    (2..=12).for_each(|number| drop(solo.open(&node, number, NOW).unwrap()));
+    assert_eq!(code(solo.open(&node, 13, NOW)), (429, OVER_BUDGET.to_owned()));
+    drop(node);
+    let node = Node::open_at(&solo.folder, NOW).unwrap();
+    assert_eq!(code(solo.open(&node, 13, NOW)), (429, OVER_BUDGET.to_owned()), "a restart goes by the list, too");
+    bring(&node, 4, &[(1, 1)]).unwrap();
+    solo.open(&node, 13, NOW).unwrap();
+}

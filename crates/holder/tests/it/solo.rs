@@ -112,8 +112,18 @@ impl Solo {
         self.members_with(node, version, &[])
     }
 
+    /// Which says how keys are split.
+    pub(crate) fn members_split(&self, node: &Node, version: u64, splits: &[(u8, u8)]) -> Vec<u8> {
+        let splits = splits.iter().map(|&(needed, holders)| Split { needed, holders }).collect();
+        Members { splits: Some(splits), ..self.list(node, version, &[]) }.sign(&self.officer)
+    }
+
     /// With other servers, which aren't there.
     pub(crate) fn members_with(&self, node: &Node, version: u64, others: &[u8]) -> Vec<u8> {
+        self.list(node, version, others).sign(&self.officer)
+    }
+
+    fn list(&self, node: &Node, version: u64, others: &[u8]) -> Members {
         let card = node.call(Peer::Stranger(STRANGER), wire::CARD, Bytes::new()).unwrap();
         let card = Card::open(&card, &JOIN_CODE).unwrap();
         let member =
@@ -122,7 +132,7 @@ impl Solo {
         let servers = others.iter().map(other).chain([member.clone()]).collect();
         let (vault, log) = (vault(), self.log.vkey().to_string());
         let gateways = vec![self.gateway.pin()];
-        Members { format: Version, vault, version, servers, gateways, ended: Vec::new(), log }.sign(&self.officer)
+        Members { format: Version, vault, version, servers, gateways, ended: Vec::new(), log, splits: None }
     }
 
     pub(crate) fn peer(&self) -> Peer {

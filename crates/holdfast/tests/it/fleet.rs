@@ -55,6 +55,31 @@ impl Fleet {
         fleet
     }
 
+    /// So many more machines are prepared and running, at addresses of their own; gives the folder that was written for them.
+    pub(crate) fn extend(&mut self, count: usize) -> String {
+        let there = self.addresses.len();
+        let ip: std::net::SocketAddr = self.addresses[0].parse().unwrap();
+        let free: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind((ip.ip(), 0)).unwrap()).collect();
+        let addresses: Vec<String> = free.iter().map(|one| one.local_addr().unwrap().to_string()).collect();
+        drop(free);
+        let out = self.site.path(&format!("extension-{there}"));
+        self.site.done(&["centre", "extend", "--addresses", &addresses.join(","), "--out", &out]);
+        self.addresses.extend(addresses);
+        self.processes.lock().unwrap().extend((0..count).map(|_| None));
+        for at in there..there + count {
+            // To the machine, as the instructions say; where it was written, only what the gateway needs stays of use.
+            let (from, to) = (PathBuf::from(&out).join(format!("server-{:02}", at + 1)), self.folder(at));
+            fs::create_dir(&to).unwrap();
+            for file in fs::read_dir(&from).unwrap().map(Result::unwrap) {
+                fs::copy(file.path(), to.join(file.file_name())).unwrap();
+            }
+            self.site.done(&["holder", "init", "--dir", &to.display().to_string()]);
+            self.start(at);
+        }
+        self.wait_for_all();
+        out
+    }
+
     pub(crate) fn folder(&self, at: usize) -> PathBuf {
         self.site.0.path().join("plan").join(format!("server-{:02}", at + 1))
     }

@@ -1,0 +1,223 @@
+//! A centre gets more servers while people work: from 1 to 3 to 14, as folders and as machines.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::fleet::{Fleet, is_there, keep};
+use super::{Server, Site, get};
+
+fn secrets(site: &Site) -> (String, String) {
+    let folder = site.data().join("custodians-MOVE-OFFLINE");
+    let file = |number: u8| folder.join(format!("custodian-{number}.txt")).display().to_string();
+    (file(1), file(3))
+}
+
+fn ready(server: &Server) -> String {
+    get(server.ready["operations"].as_str().unwrap(), "/readyz", "").2
+}
+
+/// Keeps patients all the while: whoever is refused or lost is one too many. Gives where each of them is, by number.
+fn while_people_work(server: &Server, token: &str, first: usize, act: impl FnOnce()) -> Vec<(usize, String)> {
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let writers: Vec<_> = (0..3)
+            .map(|writer| {
+                let ends = &ends;
+                scope.spawn(move || {
+                    let mut kept = Vec::new();
+                    while !ends.load(Ordering::SeqCst) || kept.len() < 3 {
+                        let number = first + 10_000 * writer + kept.len();
+                        let address = keep(server, token, number).expect("a record was refused while the centre grew");
+                        let said = get(server.ready["http"].as_str().unwrap(), &address, token);
+                        assert!(is_there(server, token, &address, number), "{said:?}");
+                        kept.push((number, address));
+                        thread::sleep(Duration::from_millis(100));
+                    }
+                    kept
+                })
+            })
+            .collect();
+        act();
+        ends.store(true, Ordering::SeqCst);
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+    })
+}
+
+fn all_there(server: &Server, token: &str, kept: &[(usize, String)]) {
+    for (number, address) in kept {
+        assert!(is_there(server, token, address, *number), "{number} at {address}");
+    }
+}
+
+#[test]
+fn one_folder_becomes_fourteen_while_the_server_runs() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let server = site.serve(&[]);
+    let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json"];
+    let token = format!("Authorization: Bearer {}\r\n", site.done(&new).json()["token"].as_str().unwrap());
+    let mut kept: Vec<_> = (1..=5).map(|number| (number, keep(&server, &token, number).unwrap())).collect();
+    let (a, b) = secrets(&site);
+    let grow = |servers: &str| {
+        let both = ["centre", "grow", "--servers", servers, "--custodian", &a, "--custodian", &b];
+        site.run(&both)
+    };
+
+    let one = site.run(&["centre", "grow", "--servers", "3", "--custodian", &a]);
+    assert!(one.exit == 1 && one.err.contains("1 of the 2 custodians needed"), "{}", one.err);
+    assert!(!site.data().join("servers/server-02").exists(), "nothing was changed");
+    for fewer in ["1", "0", "65"] {
+        assert_eq!(grow(fewer).exit, 2, "{fewer}");
+    }
+    kept.extend(while_people_work(&server, &token, 100, || {
+        let said = grow("3");
+        assert!(said.exit == 0 && said.out.contains("any 1 may be lost"), "{} {}", said.out, said.err);
+    }));
+    assert!(
+        ready(&server).starts_with("3 of 3 locations up; 1 more may be lost\n3 of 3 holders answer"),
+        "{}",
+        ready(&server)
+    );
+    all_there(&server, &token, &kept);
+    kept.extend(while_people_work(&server, &token, 200, || {
+        let said = grow("14");
+        assert!(said.exit == 0 && said.out.contains("any 11 may be lost"), "{} {}", said.out, said.err);
+    }));
+    let grown = "14 of 14 locations up; 11 more may be lost\n14 of 14 holders answer; 2 more";
+    assert!(ready(&server).starts_with(grown), "{}", ready(&server));
+    all_there(&server, &token, &kept);
+    drop(server);
+
+    let server = site.serve(&[]);
+    assert!(ready(&server).starts_with(grown), "{}", ready(&server));
+    all_there(&server, &token, &kept);
+    drop(server);
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+    assert!(grow("14").err.contains("14 servers, there are 14"));
+
+    // Eleven of them and the gateway are gone.
+    let from = |number: u8| site.data().join(format!("servers/server-{number:02}")).display().to_string();
+    let (x, y, z, into) = (from(2), from(7), from(14), site.path("recovered"));
+    site.done(&[
+        "recover",
+        "--from",
+        &x,
+        "--from",
+        &y,
+        "--from",
+        &z,
+        "--custodian",
+        &a,
+        "--custodian",
+        &b,
+        "--into",
+        &into,
+    ]);
+    let server = site.serve(&["--data", &into]);
+    let said = site.done(&[new.as_slice(), &["--data", &into]].concat()).json();
+    let token = format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap());
+    all_there(&server, &token, &kept);
+}
+
+/// Killed at some moment of it, and repeated: nothing that was acknowledged is lost, whatever it had come to.
+#[test]
+fn a_growth_that_was_killed_is_repeated() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let (a, b) = secrets(&site);
+    let grow = ["centre", "grow", "--servers", "5", "--custodian", &a, "--custodian", &b];
+    let mut kept: Vec<(usize, String)> = Vec::new();
+    let mut done = false;
+    for (round, moment) in [40, 90, 160, 260, 420, 700, 1_200].into_iter().enumerate() {
+        let mut server = site.serve(&[]);
+        let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json"];
+        let token = format!("Authorization: Bearer {}\r\n", site.done(&new).json()["token"].as_str().unwrap());
+        all_there(&server, &token, &kept);
+        kept.extend((0..4).map(|n| (round * 10 + n, keep(&server, &token, round * 10 + n).unwrap())));
+        done = thread::scope(|scope| {
+            let grown = scope.spawn(|| site.run(&grow).exit == 0);
+            thread::sleep(Duration::from_millis(moment));
+            server.process.kill().unwrap();
+            server.process.wait().unwrap();
+            grown.join().unwrap()
+        });
+        if done {
+            break;
+        }
+    }
+    if !done {
+        let said = site.run(&grow);
+        // The last one may have ended as it was killed: then there is nothing left to do.
+        assert!(said.exit == 0 || said.err.contains("5 servers, there are 5"), "{} {}", said.out, said.err);
+    }
+    let server = site.serve(&[]);
+    let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json"];
+    let token = format!("Authorization: Bearer {}\r\n", site.done(&new).json()["token"].as_str().unwrap());
+    all_there(&server, &token, &kept);
+    assert!(
+        ready(&server).starts_with("5 of 5 locations up; 2 more may be lost\n5 of 5 holders answer"),
+        "{}",
+        ready(&server)
+    );
+    drop(server);
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+}
+
+/// Machines of their own: one, then three, then fourteen, by the officer's list and the custodians.
+#[test]
+fn one_machine_becomes_fourteen_while_the_gateway_runs() {
+    let mut fleet = Fleet::planned(1, &[]);
+    fleet.site.done(&["init", "--plan", &fleet.site.path("plan")]);
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    let mut kept: Vec<_> = (1..=3).map(|number| (number, keep(&server, &token, number).unwrap())).collect();
+    let (a, b) = secrets(&fleet.site);
+    let officer = fleet.site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    for (count, first, said) in [
+        (2, 100, "3 of 3 locations up; 1 more may be lost\n3 of 3 holders answer; 0 more"),
+        (11, 200, "14 of 14 locations up; 11 more may be lost\n14 of 14 holders answer; 2 more"),
+    ] {
+        let prepared = fleet.extend(count);
+        let grow = ["centre", "grow", "--prepared", &prepared, "--officer-key", &officer];
+        let grow = [grow.as_slice(), &["--custodian", &a, "--custodian", &b]].concat();
+        if count == 2 {
+            // One of the new machines isn't there yet.
+            fleet.kill(2);
+            let said = fleet.site.run(&grow);
+            assert!(said.exit == 1 && said.err.contains("server-03"), "{}", said.err);
+            fleet.start(2);
+            fleet.wait_for_all();
+        }
+        kept.extend(while_people_work(&server, &token, first, || {
+            let said = fleet.site.run(&grow);
+            assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+        }));
+        let begun = Instant::now();
+        while !ready(&server).starts_with(said) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", ready(&server));
+            thread::sleep(Duration::from_millis(200));
+        }
+        all_there(&server, &token, &kept);
+    }
+    // The new ones count: with two others down a key takes them, and the first one alone isn't asked.
+    for at in [0, 1] {
+        fleet.kill(at);
+    }
+    kept.push((900, keep(&server, &token, 900).unwrap()));
+    all_there(&server, &token, &kept[..3]);
+    drop(server);
+    for at in [0, 1] {
+        fleet.start(at);
+    }
+    fleet.wait_for_all();
+    let server = fleet.site.serve(&[]);
+    let begun = Instant::now();
+    while !ready(&server).starts_with("14 of 14 locations up; 11") {
+        assert!(begun.elapsed() < Duration::from_secs(120), "{}", ready(&server));
+        thread::sleep(Duration::from_millis(200));
+    }
+    all_there(&server, &token, &kept);
+    drop(server);
+    assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
+}
