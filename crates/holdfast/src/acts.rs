@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chart::{AccessAsked, Context};
 use guard::{Purpose, Role, Sensitivity, Target};
+use keys::{CustodianPackage, Custody};
 use kit::{Blame, Fault, OperationId, PatientId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -88,11 +89,10 @@ pub enum Act {
         answer: String,
     },
     CustodianList,
-    /// `secrets`: of the custodians before.
+    /// Calls the custodians before.
     CustodianRenew {
         recipients: Vec<String>,
         needed: u8,
-        secrets: Vec<String>,
     },
     KeysEpoch,
     VaultKeyRotate,
@@ -104,10 +104,10 @@ pub enum Act {
         signature: String,
     },
     /// `members`: the list with the new machine in it, signed by the officer, in base64; none where the servers are folders.
+    /// Calls the custodians.
     HolderReplace {
         number: u8,
         members: Option<String>,
-        secrets: Vec<String>,
     },
     /// `members`: the list with the new machines in it, as above.
     CentreGrow {
@@ -115,7 +115,6 @@ pub enum Act {
         shards_needed: Option<u8>,
         keys_needed: Option<u8>,
         members: Option<String>,
-        secrets: Vec<String>,
     },
     /// `confirm`: the handle that a dry run shows.
     PatientErase {
@@ -164,7 +163,16 @@ fn handle_of(centre: &Centre, patient: PatientId) -> Result<String, Fault> {
     Ok(format!("Patient/{}", id.unwrap_or_else(|| patient.to_string())))
 }
 
-pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
+/// How an act has the custodians open their shares of these packages (newest first). Their secrets are where the command
+/// is, and stay there; nothing that an act may do needs them.
+pub type Ask<'a> = &'a mut dyn FnMut(Vec<CustodianPackage>) -> Result<Custody, Fault>;
+
+/// For acts that call no custodian.
+pub fn nobody(_: Vec<CustodianPackage>) -> Result<Custody, Fault> {
+    Err(Fault::new(Blame::Ours, "custodian.nobody", "no custodian was asked to come"))
+}
+
+pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault> {
     let chart = centre.chart();
     let guard = chart.guard();
     let context =
@@ -211,9 +219,9 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let _permit = administrative(guard::Act::ManageAccess)?;
             custodians::list(centre)
         }
-        Act::CustodianRenew { recipients, needed, secrets } => {
+        Act::CustodianRenew { recipients, needed } => {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
-            renewals::custodians(centre, &recipients, needed, secrets)
+            renewals::custodians(centre, &recipients, needed, ask)
         }
         Act::KeysEpoch => {
             let _permit = administrative(guard::Act::ManageAccess)?;
@@ -231,15 +239,15 @@ pub fn perform(centre: &Centre, act: Act) -> Result<Answer, Fault> {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
             renewals::turned(centre, &decode_file(&turn)?, decode_file(&signature)?)
         }
-        Act::HolderReplace { number, members, secrets } => {
+        Act::HolderReplace { number, members } => {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
             let members = members.map(|members| decode_file(&members)).transpose()?;
-            renewals::replace(centre, number, members, secrets)
+            renewals::replace(centre, number, members, ask)
         }
-        Act::CentreGrow { servers, shards_needed, keys_needed, members, secrets } => {
+        Act::CentreGrow { servers, shards_needed, keys_needed, members } => {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
             let members = members.map(|members| decode_file(&members)).transpose()?;
-            grow::grow(centre, grow::Size { servers, shards_needed, keys_needed }, members, secrets)
+            grow::grow(centre, grow::Size { servers, shards_needed, keys_needed }, members, ask)
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;

@@ -18,12 +18,13 @@ use std::time::Duration;
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
-use keys::{CustodianPackage, Holder, LocalHolder};
+use keys::{CustodianPackage, Custody, Holder, LocalHolder, RecoveryKey};
 use kit::limits::SERVERS_MAX;
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
 use treatment::{Treatment, TreatmentList};
 use vault::location::{FolderLocation, Location, LocationError, Marker};
 use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
+use zeroize::Zeroizing;
 
 use crate::buckets::{BucketState, Buckets};
 use crate::config::Config;
@@ -441,18 +442,14 @@ pub fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Res
     Ok(servers)
 }
 
-fn write_custodians(
-    data: &Path,
-    secrets: &[zeroize::Zeroizing<String>],
-    vkey: &Vkey,
-) -> Result<Option<PathBuf>, Fault> {
+fn write_custodians(data: &Path, secrets: &[Zeroizing<String>], vkey: &Vkey) -> Result<Option<PathBuf>, Fault> {
     if secrets.is_empty() {
         return Ok(None);
     }
     let folder = data.join(CUSTODIANS_FOLDER);
     fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
     for (number, secret) in (1..).zip(secrets) {
-        let text = zeroize::Zeroizing::new(format!(
+        let text = Zeroizing::new(format!(
             "# Custodian {number}. Keep it offline, away from the others.\n\
              # The centre's log key, public: it tells this centre from a forged one.\n# --vkey {vkey}\n{}\n",
             secret.as_str()
@@ -602,7 +599,7 @@ impl Centre {
     pub fn recover(
         from: &[PathBuf],
         beside: Vec<Arc<dyn Location>>,
-        secrets: &[String],
+        secrets: &[Zeroizing<String>],
         vkey: Option<&Vkey>,
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
@@ -612,13 +609,14 @@ impl Centre {
         let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
         let plate = vault::plate(&survivors, vkey)?;
         enough_custodians(secrets, plate.custodians)?;
+        let key = Arc::new(Custody::open(vault::packages(&survivors, vkey)?, secrets)?.newest()?);
         let config = Config::new(plate.shape.n());
         let lock = lock(into)?;
-        listed(preview(&survivors, secrets, vkey, into));
+        listed(preview(&survivors, Arc::clone(&key), vkey, into));
         let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
         let (vault, report) = vault::recover(Recovery {
             survivors,
-            identities: secrets.to_vec(),
+            key,
             vkey: vkey.cloned(),
             fresh: fresh.locations,
             holders: fresh.holders,
@@ -800,14 +798,14 @@ impl Centre {
 /// the new gateway's: the one goes into its ledger, the other is gone on from.
 fn preview(
     survivors: &[Arc<dyn Location>],
-    secrets: &[String],
+    key: Arc<RecoveryKey>,
     vkey: Option<&Vkey>,
     into: &Path,
 ) -> Result<TreatmentList, Fault> {
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
     let gateway = into.join("gateway");
     let vault =
-        vault::preview(survivors.to_vec(), secrets, vkey, gateway.clone(), Arc::clone(&clock) as _, entropy.clone())?;
+        vault::preview(survivors.to_vec(), key, vkey, gateway.clone(), Arc::clone(&clock) as _, entropy.clone())?;
     let index = gateway.join(INDEX);
     let chart = Chart::open(Arc::new(vault), Some(&index), Vec::new(), clock, entropy).map_err(|e| e.fault())?;
     let context = Context {
@@ -820,8 +818,8 @@ fn preview(
 }
 
 /// Said before anything is made: the vault itself finds out late, and in numbers of a package.
-fn enough_custodians(secrets: &[String], (needed, of): (u8, u8)) -> Result<(), Fault> {
-    let different = secrets.iter().collect::<BTreeSet<_>>().len();
+fn enough_custodians(secrets: &[Zeroizing<String>], (needed, of): (u8, u8)) -> Result<(), Fault> {
+    let different = secrets.iter().map(|secret| secret.as_str()).collect::<BTreeSet<_>>().len();
     if different >= usize::from(needed) {
         return Ok(());
     }

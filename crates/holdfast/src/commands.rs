@@ -164,11 +164,7 @@ pub struct Recover {
 
 impl Recover {
     pub fn run(self) -> Result<u8, Fault> {
-        let secrets = self
-            .custodians
-            .iter()
-            .map(|file| custodians::secret_of(file).map(|secret| secret.to_string()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let secrets = custodians::secrets_of(&self.custodians)?;
         let begun = Instant::now();
         let mut first = serde_json::Value::Null;
         let mut listed = |list: Result<TreatmentList, Fault>| {

@@ -2,7 +2,13 @@
 //! itself. Both run the same [`crate::acts`], so a command does the same thing either way.
 //!
 //! The server listens on a loopback port; the port and a fresh 256-bit secret stand in `gateway/control.json`, which
-//! only the account that runs the server can read. One frame each way: length (u32, big-endian), then JSON.
+//! only the account that runs the server can read. Frames: length (u32, big-endian), then JSON.
+//!
+//! ```text
+//!  command ──► call ──► server ──► done
+//!                       server ──► shares: packages, a fresh recipient ──► command ──► sealed sheets ──► server ──► done
+//! ```
+//! No custodian's secret crosses: the command opens her share, and seals it to a key that the server made for this call.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -11,10 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use keys::{Call, CustodianPackage, Custody};
 use kit::{Blame, Entropy, Fault, Id16, write_private};
 use serde::{Deserialize, Serialize};
 
-use crate::acts::{self, Act, Answer};
+use crate::acts::{self, Act, Answer, Ask, decode_file, encode_file};
 use crate::centre::Centre;
 
 /// A plan in base64 and some JSON around it: RT Plans are under 20 MB.
@@ -23,6 +30,8 @@ const FRAME_BYTES_MAX: u32 = 64 * 1024 * 1024;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// A request is sent whole at once.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Custodians who look for their tokens, and type what those ask for.
+const SHARES_TIMEOUT: Duration = Duration::from_secs(1_800);
 /// Commands at one time; a person types them.
 const CONNECTIONS_MAX: usize = 16;
 
@@ -33,7 +42,7 @@ struct Address {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Call {
+struct Command {
     secret: String,
     act: Act,
 }
@@ -52,21 +61,44 @@ fn failed(place: &str, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Configuration, "control.failed", format!("{place}: {why}"))
 }
 
-/// Does `act` on the centre in `data`.
+/// What the server says.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Reply {
+    Done(Result<Answer, Wire>),
+    /// `packages`: newest first, in base64. `recipient`: what sheets are to be sealed to, age X25519.
+    Shares {
+        packages: Vec<String>,
+        recipient: String,
+    },
+}
+
+/// The answer to [`Reply::Shares`]: age files in base64.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    sheets: Vec<String>,
+}
+
+/// Does `act` on the centre in `data`; no custodian is called.
 pub fn perform(data: &Path, act: Act) -> Result<Answer, Fault> {
+    perform_with(data, act, &mut acts::nobody)
+}
+
+/// Does `act` on the centre in `data`. What `ask` opens, it opens in this process.
+pub fn perform_with(data: &Path, act: Act, ask: Ask<'_>) -> Result<Answer, Fault> {
     let opened = match act {
         Act::Scrub => Centre::open_to_mend(data),
         Act::Verify => Centre::open_to_look(data),
         _ => Centre::open(data),
     };
     match opened {
-        Ok(centre) => acts::perform(&centre, act),
-        Err(fault) if fault.code == crate::centre::BUSY => call(data, act),
+        Ok(centre) => acts::perform(&centre, act, ask),
+        Err(fault) if fault.code == crate::centre::BUSY => call(data, act, ask),
         Err(fault) => Err(fault),
     }
 }
 
-fn call(data: &Path, act: Act) -> Result<Answer, Fault> {
+fn call(data: &Path, act: Act, ask: Ask<'_>) -> Result<Answer, Fault> {
     let file = file_of(data);
     let text = fs::read_to_string(&file)
         .map_err(|e| failed("the centre is open in another process that answers no commands", e))?;
@@ -74,8 +106,20 @@ fn call(data: &Path, act: Act) -> Result<Answer, Fault> {
     let mut stream = TcpStream::connect(address.listen).map_err(|e| failed("the running server", e))?;
     stream.set_nodelay(true).map_err(|e| failed("the running server", e))?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(|e| failed("the running server", e))?;
-    write_frame(&mut stream, &Call { secret: address.secret, act })?;
-    read_frame::<Result<Answer, Wire>>(&mut stream)?.map_err(Wire::fault)
+    write_frame(&mut stream, &Command { secret: address.secret, act })?;
+    let mut reply = read_frame(&mut stream)?;
+    if let Reply::Shares { packages, recipient } = reply {
+        let packages = packages.iter().map(|package| {
+            CustodianPackage::from_bytes(&decode_file(package)?).map_err(|e| failed("the custodians' package", e))
+        });
+        let sheets = ask(packages.collect::<Result<_, _>>()?)?.seal(&recipient)?;
+        write_frame(&mut stream, &Sealed { sheets: sheets.iter().map(|sheet| encode_file(sheet)).collect() })?;
+        reply = read_frame(&mut stream)?;
+    }
+    match reply {
+        Reply::Done(answer) => answer.map_err(Wire::fault),
+        Reply::Shares { .. } => Err(failed("the running server", "it asks for the custodians' shares a second time")),
+    }
 }
 
 /// Answers commands until the process ends; the thread holds the centre as long.
@@ -97,8 +141,8 @@ pub fn listen(centre: &Arc<Centre>, data: &Path, entropy: &dyn Entropy) -> Resul
             }
             let (centre, secret, token) = (Arc::clone(&centre), Arc::clone(&secret), Arc::clone(&running));
             std::thread::spawn(move || {
-                let answer = answer(&centre, &mut stream, &secret).map_err(Wire::from);
-                if let Err(fault) = write_frame(&mut stream, &answer) {
+                let done = Reply::Done(answer(&centre, &mut stream, &secret).map_err(Wire::from));
+                if let Err(fault) = write_frame(&mut stream, &done) {
                     tracing::warn!(code = fault.code, "a command's answer did not go out");
                 }
                 drop(token);
@@ -110,12 +154,22 @@ pub fn listen(centre: &Arc<Centre>, data: &Path, entropy: &dyn Entropy) -> Resul
 
 fn answer(centre: &Centre, stream: &mut TcpStream, secret: &str) -> Result<Answer, Fault> {
     stream.set_read_timeout(Some(REQUEST_TIMEOUT)).map_err(|e| failed("control port", e))?;
-    let call: Call = read_frame(stream)?;
+    let command: Command = read_frame(stream)?;
     // Hashes of both sides are compared, so the time taken says nothing of the secret.
-    if blake3::hash(call.secret.as_bytes()) != blake3::hash(secret.as_bytes()) {
+    if blake3::hash(command.secret.as_bytes()) != blake3::hash(secret.as_bytes()) {
         return Err(Fault::new(Blame::Forbidden, "control.secret", "the command does not know the server's secret"));
     }
-    acts::perform(centre, call.act)
+    acts::perform(centre, command.act, &mut |packages| ask(packages, stream))
+}
+
+/// Has the command open the custodians' shares.
+fn ask(packages: Vec<CustodianPackage>, stream: &mut TcpStream) -> Result<Custody, Fault> {
+    let call = Call::new(packages);
+    let packages = call.packages().iter().map(|package| encode_file(&package.to_bytes())).collect();
+    write_frame(stream, &Reply::Shares { packages, recipient: call.recipient() })?;
+    stream.set_read_timeout(Some(SHARES_TIMEOUT)).map_err(|e| failed("control port", e))?;
+    let Sealed { sheets } = read_frame(stream)?;
+    Ok(call.take(&sheets.iter().map(|sheet| decode_file(sheet)).collect::<Result<Vec<_>, _>>()?))
 }
 
 /// A fault on the wire.

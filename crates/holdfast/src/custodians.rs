@@ -6,6 +6,8 @@
 //! Her secret never comes to the centre but in a recovery. A proof is an entry in the ledger; one that is older than a year is
 //! shown as overdue.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use chart::Chart;
@@ -33,6 +35,8 @@ const NOTES_MAX: usize = 1_024;
 pub const PROOF_LIFE_MS: i64 = 365 * 86_400_000;
 /// A challenge and the package: a few kilobytes for each custodian.
 const CHALLENGE_BYTES_MAX: usize = 512 * 1024;
+/// An identity or 24 words, and what people write around them.
+const SECRET_FILE_BYTES_MAX: usize = 64 * 1024;
 /// Digits of an answer: 80 bits, good once.
 const ANSWER_BYTES: usize = 10;
 
@@ -137,8 +141,14 @@ fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
 }
 
 /// The secret of a custodian from a file: the line that is an identity, or its 24 words.
-pub fn secret_of(file: &Path) -> Result<Zeroizing<String>, Fault> {
-    let text = Zeroizing::new(std::fs::read_to_string(file).map_err(|e| failed(file, e))?);
+fn secret_of(file: &Path) -> Result<Zeroizing<String>, Fault> {
+    // Room for all of it at once: a text that grows leaves copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(SECRET_FILE_BYTES_MAX + 1));
+    let opened = File::open(file).map_err(|e| failed(file, e))?;
+    opened.take(SECRET_FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text).map_err(|e| failed(file, e))?;
+    if text.len() > SECRET_FILE_BYTES_MAX {
+        return Err(failed(file, format!("more than {SECRET_FILE_BYTES_MAX} bytes, which is the maximum")));
+    }
     if let Some(line) = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-")) {
         return Ok(Zeroizing::new(line.to_owned()));
     }
@@ -147,6 +157,10 @@ pub fn secret_of(file: &Path) -> Result<Zeroizing<String>, Fault> {
         return Ok(keys::identity_of_words(&Zeroizing::new(words.join(" ")))?);
     }
     Err(failed(file, "no line begins with AGE-SECRET-KEY-, and it is no 24 words"))
+}
+
+pub fn secrets_of(files: &[PathBuf]) -> Result<Vec<Zeroizing<String>>, Fault> {
+    files.iter().map(|file| secret_of(file)).collect()
 }
 
 fn answer_of(secret: &[u8; 32]) -> String {

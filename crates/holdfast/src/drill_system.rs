@@ -202,8 +202,7 @@ impl Builder for Real {
         listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
     ) -> Result<Box<dyn System>, Fault> {
         let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
-        let (centre, _) =
-            Centre::recover(remains.servers, Vec::new(), &texts(remains.custodians), None, site, &mut rows)?;
+        let (centre, _) = Centre::recover(remains.servers, Vec::new(), remains.custodians, None, site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }
 

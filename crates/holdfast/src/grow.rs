@@ -19,12 +19,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vault::Move;
 use vault::location::{FolderLocation, Location, Marker};
-use zeroize::Zeroizing;
 
-use crate::acts::{Act, Answer, decode_file, encode_file};
+use crate::acts::{Act, Answer, Ask, decode_file, encode_file};
 use crate::centre::{Centre, Shape, holder as holder_folder, location_id, shards};
 use crate::config::Config;
-use crate::renewals::{end_turn, members_of, secrets_of, usage};
+use crate::renewals::{by_custodians, end_turn, members_of, perform_by, usage};
 use crate::{Data, Output, certificates, commands, control, plan};
 
 /// In the folder that [`Extend`] writes.
@@ -48,8 +47,7 @@ impl Size {
 // ---- At the centre
 
 /// `members`: the list with the new machines at its end, as the officer signed it; none where the servers are folders.
-pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, secrets: Vec<String>) -> Result<Answer, Fault> {
-    let secrets = Zeroizing::new(secrets);
+pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, ask: Ask<'_>) -> Result<Answer, Fault> {
     let vault = centre.chart().vault();
     let now = centre.shape();
     let to = size.shape(now.buckets)?;
@@ -59,7 +57,7 @@ pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, secrets: Vec<
             .guidance("nothing was changed; a centre grows, and what is lost is replaced: holdfast holder replace"));
     }
     // Before anything changes.
-    vault.custodian_package().open(&secrets)?;
+    let key = ask(vault.custodian_packages())?.newest()?;
     let mut untold = Vec::new();
     if !is_moved {
         if let Some(signed) = &members {
@@ -102,7 +100,7 @@ pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, secrets: Vec<
         )?;
         centre.holders_changed();
     }
-    let dealt = vault.deal_anew(&secrets, &mut |_, _| {})?;
+    let dealt = vault.deal_anew(&key, &mut |_, _| {})?;
     let turn = vault.reseal(&mut |_, _| {})?;
     let mut text = format!(
         "{}\n  {dealt} living patients were dealt anew, to all of them; what stood on the servers before stands there still, and opens \
@@ -239,12 +237,11 @@ pub struct Grow {
 
 impl Grow {
     pub fn run(self) -> Result<u8, Fault> {
-        let secrets = secrets_of(&self.custodians)?;
         let (Some(prepared), Some(key)) = (self.prepared, self.officer_key) else {
             let Needed { shards_needed, keys_needed } = self.needed;
             let servers = self.servers.ok_or_else(|| usage("how many servers"))?;
-            let act = Act::CentreGrow { servers, shards_needed, keys_needed, members: None, secrets };
-            return commands::act(&self.data, self.output, act);
+            let act = Act::CentreGrow { servers, shards_needed, keys_needed, members: None };
+            return by_custodians(&self.data, self.output, act, &self.custodians);
         };
         let officer = plan::officer_key(&key)?;
         let file = prepared.join(EXTENSION);
@@ -257,8 +254,8 @@ impl Grow {
         if now.split != split || now.is_turning {
             let members = Some(encode_file(&list.sign(&officer)));
             let Size { servers, shards_needed, keys_needed } = size;
-            let act = Act::CentreGrow { servers, shards_needed, keys_needed, members, secrets };
-            answer = control::perform(data, act)?;
+            let act = Act::CentreGrow { servers, shards_needed, keys_needed, members };
+            answer = perform_by(data, act, &self.custodians)?;
             let turn = answer.json.get("turn").and_then(Value::as_str).unwrap_or_default().to_owned();
             let wrong = |e: kit::format::FormatError| Fault::new(Blame::Ours, "control.turn", e.to_string());
             let signed = holder::sign_turn(&Turn::from_bytes(&decode_file(&turn)?).map_err(wrong)?, &officer);

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use holder::{Identity, Network};
-use keys::{CustodianPackage, HolderPublicKey, LocalHolder, Turn, TurnOrder};
+use keys::{CustodianPackage, Custody, HolderPublicKey, LocalHolder, Turn, TurnOrder};
 use kit::{Blame, Fault, OsEntropy};
 use serde_json::{Value, json};
 use vault::Adoption;
-use zeroize::Zeroizing;
 
-use crate::acts::{Act, Answer, decode_file, encode_file};
+use crate::acts::{Act, Answer, Ask, decode_file, encode_file};
 use crate::centre::{Centre, holder as holder_folder, location_id};
 use crate::config::Config;
+use crate::custodians::secrets_of;
 use crate::fleet::MEMBERS;
 use crate::{DEGRADED, Data, Output, certificates, commands, control, plan};
 
@@ -91,21 +91,24 @@ pub fn end_turn(centre: &Centre, order: TurnOrder) -> Result<Answer, Fault> {
     Ok(Answer::done(text, json!({ "epoch": epoch, "patients": patients, "gone": gone })))
 }
 
-/// Other custodians, or the same with new secrets; `secrets` of those before open what is dealt anew to these.
-pub fn custodians(centre: &Centre, recipients: &[String], needed: u8, secrets: Vec<String>) -> Result<Answer, Fault> {
-    let secrets = Zeroizing::new(secrets);
+/// Other custodians, or the same with new secrets; those before open what is dealt anew to these.
+pub fn custodians(centre: &Centre, recipients: &[String], needed: u8, ask: Ask<'_>) -> Result<Answer, Fault> {
     let vault = centre.chart().vault();
     let now = vault.custodian_package();
     let are_there = now.m() == needed && now.recipients().eq(recipients.iter().map(String::as_str));
-    if !are_there {
+    let custody = ask(vault.custodian_packages())?;
+    let key = if are_there {
+        custody.any()?
+    } else {
         // Who can't open what there is has no business to shut it away.
-        now.open(&secrets)?;
+        let key = custody.newest()?;
         let (package, _) = CustodianPackage::establish(needed, recipients, &OsEntropy)?;
         let (public, holders) = (vault.holder_keys(), vault.holders());
         vault.adopt(Adoption { public, holders, custodians: Some(package), is_turn: false })?;
         crate::custodians::note_renewed(centre)?;
-    }
-    let dealt = vault.deal_anew(&secrets, &mut |_, _| {})?;
+        key
+    };
+    let dealt = vault.deal_anew(&key, &mut |_, _| {})?;
     if are_there && dealt == 0 {
         return Err(usage(
             "these are the custodians that there are, and all is dealt to them: nothing is to be renewed",
@@ -125,14 +128,13 @@ pub fn custodians(centre: &Centre, recipients: &[String], needed: u8, secrets: V
 }
 
 /// Another holder in the place of one that is lost or captured.
-pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: Vec<String>) -> Result<Answer, Fault> {
-    let secrets = Zeroizing::new(secrets);
+pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, ask: Ask<'_>) -> Result<Answer, Fault> {
     let vault = centre.chart().vault();
     let mut public = vault.holder_keys();
     let held = public.iter().cloned().enumerate().find(|(_, key)| key.number() == number);
     let (place, held) = held.ok_or_else(|| usage(format!("server {number}, there are {}", public.len())))?;
     // Before anything changes.
-    vault.custodian_package().open(&secrets)?;
+    let key = ask(vault.custodian_packages())?.newest()?;
     let (mut holders, mut untold) = (vault.holders(), Vec::new());
     let new = match (centre.fleet(), centre.folders(), members) {
         (Some(fleet), _, Some(signed)) => {
@@ -169,7 +171,7 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, secrets: V
     }
     vault.adopt(Adoption { public, holders, custodians: None, is_turn: false })?;
     centre.holders_changed();
-    let dealt = vault.deal_anew(&secrets, &mut |_, _| {})?;
+    let dealt = vault.deal_anew(&key, &mut |_, _| {})?;
     if !is_new && dealt == 0 {
         return Err(usage(format!("{}'s holder is there, and all is dealt to it", location_id(number)))
             .guidance("nothing was changed; move a captured holder's folder away first, or prepare another machine"));
@@ -236,6 +238,16 @@ impl Keys {
     }
 }
 
+/// An act that takes the custodians' shares: they are opened here.
+pub fn by_custodians(data: &Data, output: Output, act: Act, secrets: &[PathBuf]) -> Result<u8, Fault> {
+    Ok(commands::print(output, &perform_by(&data.data, act, secrets)?))
+}
+
+pub fn perform_by(data: &Path, act: Act, secrets: &[PathBuf]) -> Result<Answer, Fault> {
+    let secrets = secrets_of(secrets)?;
+    control::perform_with(data, act, &mut |packages| Ok(Custody::open(packages, &secrets)?))
+}
+
 /// Other custodians.
 #[derive(Args)]
 pub struct Renew {
@@ -254,15 +266,10 @@ pub struct Renew {
     output: Output,
 }
 
-pub fn secrets_of(files: &[PathBuf]) -> Result<Vec<String>, Fault> {
-    files.iter().map(|file| crate::custodians::secret_of(file).map(|secret| secret.to_string())).collect()
-}
-
 impl Renew {
     pub fn run(self) -> Result<u8, Fault> {
-        let secrets = secrets_of(&self.secrets)?;
-        let act = Act::CustodianRenew { recipients: self.recipients, needed: self.needed, secrets };
-        commands::act(&self.data, self.output, act)
+        let act = Act::CustodianRenew { recipients: self.recipients, needed: self.needed };
+        by_custodians(&self.data, self.output, act, &self.secrets)
     }
 }
 
@@ -314,12 +321,11 @@ impl HolderCommand {
             }
             Self::Prepare { number, address, out, data } => prepare(number, address, &out, &data.data),
             Self::Replace { number, custodians, prepared, officer_key, data, output } => {
-                let secrets = secrets_of(&custodians)?;
                 let members = match (prepared, officer_key) {
                     (Some(prepared), Some(key)) => Some(new_members(number, &prepared, &key, &data.data)?),
                     _ => None,
                 };
-                commands::act(&data, output, Act::HolderReplace { number, members, secrets })
+                by_custodians(&data, output, Act::HolderReplace { number, members }, &custodians)
             }
         }
     }

@@ -187,7 +187,7 @@ impl Serve {
         } else {
             // Serving doesn't depend on it: a link is an entry, and a centre below its floor takes none.
             let sign_in = Act::SignIn { role: "therapist".to_owned(), subject: FIRST_SIGN_IN.to_owned() };
-            match acts::perform(centre, sign_in) {
+            match acts::perform(centre, sign_in, &mut acts::nobody) {
                 Ok(Answer { json, .. }) => {
                     let link = json.get("sign_in").cloned().unwrap_or_default();
                     say!("  sign in     {}", link.as_str().unwrap_or_default());

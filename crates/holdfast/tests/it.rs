@@ -5,6 +5,8 @@
 mod buckets;
 #[path = "it/custodians.rs"]
 mod custodians;
+#[path = "it/custody.rs"]
+mod custody;
 #[path = "it/fleet.rs"]
 mod fleet;
 #[path = "it/gating.rs"]

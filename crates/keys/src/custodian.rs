@@ -126,7 +126,7 @@ impl fmt::Debug for RecoveryKey {
 
 /// What one custodian's age file holds: enough to say of itself what it is, without the package.
 #[derive(Encode, Decode)]
-struct Sheet {
+pub(crate) struct Sheet {
     #[n(0)]
     version: Version<1>,
     #[n(1)]
@@ -203,9 +203,8 @@ impl CustodianPackage {
             .map(|(number, (recipient, share))| {
                 let digest = sheet_digest(&id, number, &share);
                 let sheet = Sheet { version: Version, package: id, number, m, n, share };
-                let file = age::encrypt(recipient, &Zeroizing::new(format::encode(&sheet)))
-                    .map_err(|_| CustodianError::Crypto { step: "writing an age file" })?;
-                Ok(Member { recipient: recipient.to_string(), digest, file: file.into() })
+                let file = write_sheet(&sheet, recipient)?.into();
+                Ok(Member { recipient: recipient.to_string(), digest, file })
             })
             .collect::<Result<_, CustodianError>>()?;
         Ok((Self { version: Version, id, m, public: public.clone(), members }, public))
@@ -213,38 +212,55 @@ impl CustodianPackage {
 
     /// `identities` are age X25519 secret keys (`AGE-SECRET-KEY-1…`), at least m of this package's custodians. Others
     /// among them, and altered files, are survived as long as m shares are good.
-    pub fn open(&self, identities: &[String]) -> Result<RecoveryKey, CustodianError> {
+    pub fn open(&self, identities: &[impl AsRef<str>]) -> Result<RecoveryKey, CustodianError> {
+        self.combine(&self.open_sheets(identities)?)
+    }
+
+    /// The sheets of m custodians whose identities are among these.
+    pub(crate) fn open_sheets(&self, identities: &[impl AsRef<str>]) -> Result<Vec<Sheet>, CustodianError> {
         self.check()?;
         if identities.len() > IDENTITIES_MAX {
             return Err(CustodianError::TooManyIdentities { found: identities.len(), max: IDENTITIES_MAX });
         }
-        let mut shares: Vec<(u8, Secret)> = Vec::new();
+        let mut sheets: Vec<Sheet> = Vec::new();
         let (mut strangers, mut altered) = (Vec::new(), Vec::new());
         for (position, text) in (1..).zip(identities) {
-            let identity: Identity = text.trim().parse().map_err(|_| CustodianError::Identity { position })?;
+            let identity: Identity = text.as_ref().trim().parse().map_err(|_| CustodianError::Identity { position })?;
             let recipient = identity.to_public().to_string();
             let Some((number, member)) = (1..).zip(&self.members).find(|(_, member)| member.recipient == recipient)
             else {
                 strangers.push(position);
                 continue;
             };
-            if shares.iter().any(|(have, _)| *have == number) {
+            if sheets.iter().any(|have| have.number == number) {
                 continue;
             }
             match self.read(number, member, &identity) {
-                Some(share) => shares.push((number, share)),
+                Some(sheet) => sheets.push(sheet),
                 None => altered.push(number),
             }
-            if shares.len() == usize::from(self.m) {
-                break;
+            if sheets.len() == usize::from(self.m) {
+                return Ok(sheets);
             }
         }
-        let opened: Vec<u8> = shares.iter().map(|(number, _)| *number).collect();
+        let opened: Vec<u8> = sheets.iter().map(|sheet| sheet.number).collect();
+        let (have, need) = (opened.len(), usize::from(self.m));
+        Err(CustodianError::NotEnough { have, need, opened, strangers, altered })
+    }
+
+    /// The recovery key of this package's sheets among these.
+    pub(crate) fn combine(&self, sheets: &[Sheet]) -> Result<RecoveryKey, CustodianError> {
+        let mut parts: Vec<(u8, &[u8; SECRET_BYTES])> = Vec::new();
+        for sheet in sheets.iter().filter(|sheet| self.dealt(sheet)) {
+            if parts.len() < usize::from(self.m) && parts.iter().all(|(have, _)| *have != sheet.number) {
+                parts.push((sheet.number, &sheet.share));
+            }
+        }
+        let opened: Vec<u8> = parts.iter().map(|(number, _)| *number).collect();
         if opened.len() < usize::from(self.m) {
             let (have, need) = (opened.len(), usize::from(self.m));
-            return Err(CustodianError::NotEnough { have, need, opened, strangers, altered });
+            return Err(CustodianError::NotEnough { have, need, opened, strangers: Vec::new(), altered: Vec::new() });
         }
-        let parts: Vec<_> = shares.iter().map(|(number, share)| (*number, &**share)).collect();
         shamir::combine(&parts)
             .and_then(|seed| seal::private_key(&seed))
             .filter(|private| RecoveryPublicKey::of(private) == self.public)
@@ -287,16 +303,16 @@ impl CustodianPackage {
         age::encrypt(&recipient, secret).map_err(|_| CustodianError::Crypto { step: "writing an age file" })
     }
 
-    /// One custodian's share, where her file is the one that was written for this package.
-    fn read(&self, number: u8, member: &Member, identity: &Identity) -> Option<Secret> {
-        let decryptor = age::Decryptor::new_buffered(member.file.as_slice()).ok()?;
-        let file = decryptor.decrypt(std::iter::once(identity as &dyn age::Identity)).ok()?;
-        let mut plain = Zeroizing::new(Vec::with_capacity(SHEET_BYTES_MAX + 1));
-        file.take(SHEET_BYTES_MAX as u64 + 1).read_to_end(&mut plain).ok()?;
-        let sheet: Sheet = format::decode("custodian sheet", &plain, SHEET_BYTES_MAX).ok()?;
-        let same = (sheet.package, sheet.number, sheet.m, sheet.n) == (self.id, number, self.m, self.n())
-            && sheet_digest(&self.id, number, &sheet.share) == member.digest;
-        same.then_some(sheet.share)
+    /// One custodian's sheet, where her file is the one that was written for this package.
+    fn read(&self, number: u8, member: &Member, identity: &Identity) -> Option<Sheet> {
+        read_sheet(&member.file, identity).filter(|sheet| sheet.number == number && self.dealt(sheet))
+    }
+
+    /// Whether a sheet is one that was written for this package.
+    fn dealt(&self, sheet: &Sheet) -> bool {
+        let member = usize::from(sheet.number).checked_sub(1).and_then(|at| self.members.get(at));
+        (sheet.package, sheet.m, sheet.n) == (self.id, self.m, self.n())
+            && member.is_some_and(|member| sheet_digest(&self.id, sheet.number, &sheet.share) == member.digest)
     }
 
     /// Custodians needed.
@@ -359,14 +375,26 @@ fn sheet_digest(package: &Id16, number: u8, share: &[u8; SECRET_BYTES]) -> Diges
 /// What a challenge holds, read with the identity that it was made for.
 pub fn answer_challenge(identity: &str, challenge: &[u8]) -> Result<Zeroizing<[u8; 32]>, CustodianError> {
     let identity: Identity = identity.trim().parse().map_err(|_| CustodianError::Identity { position: 1 })?;
-    let read = || {
-        let decryptor = age::Decryptor::new_buffered(challenge).ok()?;
-        let file = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity)).ok()?;
-        let mut plain = Zeroizing::new(Vec::with_capacity(33));
-        file.take(33).read_to_end(&mut plain).ok()?;
-        Some(Zeroizing::new(<[u8; 32]>::try_from(plain.as_slice()).ok()?))
-    };
-    read().ok_or(CustodianError::Challenge)
+    let plain = read_file(challenge, &identity).ok_or(CustodianError::Challenge)?;
+    plain.as_slice().try_into().map(Zeroizing::new).map_err(|_| CustodianError::Challenge)
+}
+
+/// What an age file to this identity holds: a sheet, or something smaller.
+fn read_file(file: &[u8], identity: &Identity) -> Option<Zeroizing<Vec<u8>>> {
+    let decryptor = age::Decryptor::new_buffered(file).ok()?;
+    let file = decryptor.decrypt(std::iter::once(identity as &dyn age::Identity)).ok()?;
+    let mut plain = Zeroizing::new(Vec::with_capacity(SHEET_BYTES_MAX + 1));
+    file.take(SHEET_BYTES_MAX as u64 + 1).read_to_end(&mut plain).ok()?;
+    Some(plain)
+}
+
+pub(crate) fn read_sheet(file: &[u8], identity: &Identity) -> Option<Sheet> {
+    format::decode("custodian sheet", &read_file(file, identity)?, SHEET_BYTES_MAX).ok()
+}
+
+pub(crate) fn write_sheet(sheet: &Sheet, recipient: &Recipient) -> Result<Vec<u8>, CustodianError> {
+    age::encrypt(recipient, &Zeroizing::new(format::encode(sheet)))
+        .map_err(|_| CustodianError::Crypto { step: "writing an age file" })
 }
 
 /// A fresh age X25519 identity: the secret for one custodian alone, and the recipient to establish a package with.

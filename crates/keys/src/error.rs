@@ -286,6 +286,8 @@ pub enum CustodianError {
         ])
     )]
     NotEnough { have: usize, need: usize, opened: Vec<u8>, strangers: Vec<usize>, altered: Vec<u8> },
+    #[error("there is no custodian package to open")]
+    NoPackage,
 
     // What is stored.
     #[error(transparent)]
@@ -308,7 +310,8 @@ impl Explain for CustodianError {
             | Self::TooManyIdentities { .. }
             | Self::Challenge
             | Self::Words
-            | Self::NotEnough { .. } => Blame::Peer,
+            | Self::NotEnough { .. }
+            | Self::NoPackage => Blame::Peer,
             Self::Format(_) | Self::Altered { .. } => Blame::Integrity,
             Self::Crypto { .. } => Blame::Ours,
         }
@@ -324,6 +327,7 @@ impl Explain for CustodianError {
             Self::Challenge => "keys.custodian-challenge",
             Self::Words => "keys.custodian-words",
             Self::NotEnough { .. } => "keys.custodian-not-enough",
+            Self::NoPackage => "keys.custodian-no-package",
             Self::Format(_) => "keys.custodian-format",
             Self::Altered { .. } => "keys.custodian-altered",
             Self::Crypto { .. } => "keys.custodian-crypto",

@@ -9,6 +9,7 @@
 //! vault that carries it is), knows no permit and no budget, and sees no patient's data.
 
 mod custodian;
+mod custody;
 mod dealer;
 mod error;
 mod format;
@@ -26,6 +27,7 @@ mod turn;
 mod words;
 
 pub use custodian::{CUSTODIANS_MAX, CustodianPackage, RecoveryKey, RecoveryPublicKey, answer_challenge, new_identity};
+pub use custody::{Call, Custody, PACKAGES_MAX};
 pub use dealer::Dealer;
 pub use error::{CustodianError, HolderError, KeysError};
 pub use format::FormatError;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use keys::{Batch, CustodianPackage, DataKey, HolderPublicKey, KeyRecord, RecoveryKey};
+use keys::{Batch, CustodianPackage, DataKey, HolderPublicKey, KeyRecord, PACKAGES_MAX};
 use kit::limits::SERVERS_MAX;
 use kit::{Digest, Id16, Timestamp};
 use ledger::Vkey;
@@ -25,7 +25,7 @@ const RECORD_BYTES_MAX: usize = 512 * 1024;
 const NAMES_MAX: usize = 1 << 20;
 
 /// Of these, the newest are read.
-const RECORDS_MAX: usize = 64;
+const RECORDS_MAX: usize = PACKAGES_MAX;
 
 /// What the log key signs begins with this; a zero byte, so that it can never be a signed note.
 const SIGNED: &[u8] = b"holdfast centre record v1\0";
@@ -219,36 +219,23 @@ pub(crate) fn at(location: &dyn Location) -> Result<Vec<Centre>, LocationError> 
         .collect())
 }
 
-/// The recovery key that `identities` open: of this centre record's package, and of those before it, whose custodians may
-/// still be the only ones who open what isn't dealt anew yet. `any` is content with one of an earlier package.
-pub(crate) fn custody<'a>(
+/// The custodians' package of this centre record, and those of records before it, newest first: their custodians may still be
+/// the only ones who open what isn't dealt anew yet.
+pub(crate) fn packages<'a>(
     centre: &Centre,
     locations: impl Iterator<Item = &'a dyn Location>,
-    identities: &[String],
-    any: bool,
-) -> Result<RecoveryKey, VaultError> {
-    let newest = centre.custodians.open(identities);
-    if newest.is_err() && !any {
-        return Ok(newest?);
-    }
+) -> Vec<CustodianPackage> {
     let mut earlier: Vec<Centre> = locations.filter_map(|location| at(location).ok()).flatten().collect();
     earlier.retain(|one| one.vkey == centre.vkey && one.record.epoch < centre.record.epoch);
     earlier.sort_by_key(|one| std::cmp::Reverse(one.record.epoch));
-    earlier.dedup_by_key(|one| one.record.epoch);
     let mut packages: Vec<CustodianPackage> = vec![centre.custodians.clone()];
-    let mut keys: Vec<RecoveryKey> = Vec::new();
     for one in earlier {
         if !packages.contains(&one.custodians) {
-            keys.extend(one.custodians.open(identities));
             packages.push(one.custodians);
         }
     }
-    let mut keys = keys.into_iter();
-    let first = match newest {
-        Ok(newest) => newest,
-        Err(error) => keys.next().ok_or(error)?,
-    };
-    Ok(keys.fold(first, RecoveryKey::or))
+    packages.truncate(PACKAGES_MAX);
+    packages
 }
 
 /// The newest centre record among the locations'. Where they show records of several log keys, only `pinned` decides:

@@ -62,7 +62,9 @@ pub use notes::{NOTE_BYTES_MAX, NOTES_WAITING_BYTES_MAX};
 pub use open::{Mode, Opened, Opening, open};
 pub use parcel::{Entry, Group, KIND_BYTES_MAX, META_BYTES_MAX, Parcel, RESERVED_KINDS, Receipt, Scope};
 pub use plate::{Plate, plate};
-pub use recover::{LOSSES_LISTED_MAX, Loss, LossReport, Recovery, RecoveryReport, Unsettled, assess, preview, recover};
+pub use recover::{
+    LOSSES_LISTED_MAX, Loss, LossReport, Recovery, RecoveryReport, Unsettled, assess, packages, preview, recover,
+};
 pub use renew::{Adoption, Progress};
 pub use secrets::Access;
 pub use shape::{SHARD_BYTES_MAX, Shape};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
-use keys::{CustodianPackage, Holder};
+use keys::{CustodianPackage, Holder, RecoveryKey};
 use kit::{Clock, Entropy, Id16};
 use ledger::{MemoryStore, Tree, Vkey};
 
@@ -38,8 +38,8 @@ pub(crate) const COPIED_SEGMENTS: usize = 256;
 pub struct Recovery {
     /// k or more of the old locations, in any order.
     pub survivors: Vec<Arc<dyn Location>>,
-    /// Of m custodians or more.
-    pub identities: Vec<String>,
+    /// Of the survivors' [`packages`], the newest among them.
+    pub key: Arc<RecoveryKey>,
     /// The centre's log key, from the sheet; needed where survivors contradict each other.
     pub vkey: Option<Vkey>,
     /// n of them, empty; the first gets shard 0.
@@ -139,7 +139,7 @@ impl fmt::Display for LossReport {
 /// Recovers, and opens for writing. Everything that the survivors show is verified against the signed headers before it
 /// is put anywhere; whatever was acknowledged and can't be put together makes an error that lists it.
 pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError> {
-    let Recovery { survivors, fresh, holders, clock, entropy, .. } = recovery;
+    let Recovery { survivors, key, fresh, holders, clock, entropy, .. } = recovery;
     let centre = centre::newest(survivors.iter().map(|location| &**location), recovery.vkey.as_ref())?;
     let record = &centre.record;
     let (vault, shape) = (record.vault, record.shape);
@@ -152,8 +152,6 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
             return Err(VaultError::NotEmpty { location: location.id().to_owned() });
         }
     }
-    let from = survivors.iter().map(|location| &**location);
-    let key = Arc::new(centre::custody(&centre, from, &recovery.identities, false)?);
     let old =
         gather(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
     let Gathered { core, survey, chain, lost } = old;
@@ -211,19 +209,24 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     Ok((new, report))
 }
 
+/// The custodians' packages that the survivors show, newest first.
+pub fn packages(survivors: &[Arc<dyn Location>], vkey: Option<&Vkey>) -> Result<Vec<CustodianPackage>, VaultError> {
+    let centre = centre::newest(survivors.iter().map(|location| &**location), vkey)?;
+    Ok(centre::packages(&centre, survivors.iter().map(|location| &**location)))
+}
+
 /// Opens what survived for reading, by the custodians' key: before anything is copied, so that the first question (who is
 /// on treatment?) needn't wait for the last shard. What is noted meanwhile waits in `gateway`, and goes into the ledger
 /// when [`recover`] has opened the new vault over the same folder.
 pub fn preview(
     survivors: Vec<Arc<dyn Location>>,
-    identities: &[String],
+    key: Arc<RecoveryKey>,
     vkey: Option<&Vkey>,
     gateway: PathBuf,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Vault, VaultError> {
     let centre = centre::newest(survivors.iter().map(|location| &**location), vkey)?;
-    let key = Arc::new(centre::custody(&centre, survivors.iter().map(|one| &**one), identities, false)?);
     open(Opening {
         locations: survivors,
         access: Access::Custodians(key),

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use keys::{
     Batch, CustodianPackage, DataKey, Holder, HolderError, HolderPublicKey, KeyRecord, KeysError, RESEALED_AT_ONCE,
-    Resealed, Turn, TurnOrder, turned_batch, turned_record,
+    RecoveryKey, Resealed, Turn, TurnOrder, turned_batch, turned_record,
 };
 use kit::{Id16, OperationId, PatientId};
 
-use crate::centre::{self, Centre};
+use crate::centre::Centre;
 use crate::core::lock;
 use crate::error::VaultError;
 use crate::found::Drafting;
@@ -102,15 +102,13 @@ impl Vault {
     }
 
     /// Every living patient's key that was dealt before the last adoption is opened by the custodians' key and dealt anew:
-    /// a fresh secret is split among the holders that there are now. Gives how many were.
-    pub fn deal_anew(&self, identities: &[String], progress: Progress<'_>) -> Result<u64, VaultError> {
+    /// a fresh secret is split among the holders that there are now. Gives how many were. `recovery` is of some of
+    /// [`Vault::custodian_packages`]; where what it doesn't open is to be dealt, it fails.
+    pub fn deal_anew(&self, recovery: &RecoveryKey, progress: Progress<'_>) -> Result<u64, VaultError> {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
         self.settle_record()?;
         let core = self.core();
-        let shelf = core.shelf();
-        let locations = shelf.slots.iter().filter_map(|slot| slot.location.as_deref());
-        let recovery = centre::custody(&core.centre(), locations, identities, true)?;
         let mut done = 0;
         for _ in 0..PASSES_MAX {
             let before = self.dealt_before(true)?;

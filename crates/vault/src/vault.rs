@@ -13,6 +13,7 @@ use ledger::{Checkpoint, Vkey};
 use zeroize::Zeroizing;
 
 use crate::body::{Head, Prepared};
+use crate::centre;
 use crate::commit::{Begin, Committer, Healer, Inbox, capacity, spawn};
 use crate::core::{Core, lock};
 use crate::damage::DamageList;
@@ -335,6 +336,13 @@ impl Vault {
     /// The recovery key's shares, each sealed to its custodian.
     pub fn custodian_package(&self) -> CustodianPackage {
         self.core.centre().custodians.clone()
+    }
+
+    /// That package, and those before it, newest first.
+    pub fn custodian_packages(&self) -> Vec<CustodianPackage> {
+        let shelf = self.core.shelf();
+        let locations = shelf.slots.iter().filter_map(|slot| slot.location.as_deref());
+        centre::packages(&self.core.centre(), locations)
     }
 
     /// The centre's log key: write it on paper.

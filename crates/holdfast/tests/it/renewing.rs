@@ -4,7 +4,7 @@ use std::fs;
 
 use super::{Site, custodians::enrolled, get};
 
-fn secrets(site: &Site) -> Vec<String> {
+pub(super) fn secrets(site: &Site) -> Vec<String> {
     let folder = site.data().join("custodians-MOVE-OFFLINE");
     (1..=3).map(|number| folder.join(format!("custodian-{number}.txt")).display().to_string()).collect()
 }

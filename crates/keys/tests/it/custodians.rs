@@ -1,6 +1,6 @@
 //! Custodians: m of n open everything, fewer nothing; and no secret is ever printed.
 
-use keys::{CustodianError, CustodianPackage, KeysError, Share, new_identity};
+use keys::{Call, CustodianError, CustodianPackage, Custody, KeysError, Share, new_identity};
 use kit::OsEntropy;
 use proptest::prelude::*;
 
@@ -89,6 +89,47 @@ fn a_file_from_another_package_is_noticed() {
     let error = CustodianPackage::from_bytes(&mixed).unwrap().open(&identities).unwrap_err();
     let CustodianError::NotEnough { have: 1, need: 2, opened, altered, .. } = error else { panic!("{error}") };
     assert_eq!((opened, altered), (vec![1], vec![2]));
+}
+
+/// Shares are opened in one process and used in another, which gets no identity.
+#[test]
+fn a_call_is_answered_with_sheets_that_open_for_it_alone() {
+    let (identities, recipients) = people(3);
+    let establish = || CustodianPackage::establish(2, &recipients, &OsEntropy).unwrap().0;
+    let (newest, earlier, other) = (establish(), establish(), establish());
+    let packages = || vec![newest.clone(), earlier.clone()];
+    let call = Call::new(packages());
+    let custody = Custody::open(call.packages().to_vec(), &identities[1..]).unwrap();
+    let sealed = custody.seal(&call.recipient()).unwrap();
+    let again = custody.seal(&Call::new(packages()).recipient()).unwrap();
+    assert_eq!(sealed.len(), 4);
+    let own: age::x25519::Identity = identities[1].parse().unwrap();
+    let sheet = age::decrypt(&own, newest.file(2).unwrap()).unwrap();
+    let share = &sheet[sheet.len() - 32..];
+    assert!(sealed.iter().all(|file| !file.windows(32).any(|window| window == share)));
+    let key = call.take(&sealed).newest().unwrap();
+    assert_eq!((key.public_key(), key.opened_by()), (newest.public_key(), [2, 3].as_slice()));
+
+    // What is sealed to another call, is of another package, is cut or is no file counts for nothing.
+    let call = Call::new(packages());
+    let few = custody.seal(&call.recipient()).unwrap();
+    let strange = Custody::open(vec![other], &identities).unwrap().seal(&call.recipient()).unwrap();
+    let given = [&few[..1], &again, &strange, &[few[1][..40].to_vec(), Vec::new()], &few[..1]].concat();
+    let error = call.take(&given).any().unwrap_err();
+    assert!(matches!(error, CustodianError::NotEnough { have: 1, need: 2, .. }), "{error}");
+    assert!(matches!(Call::new(Vec::new()).take(&given).any(), Err(CustodianError::NoPackage)));
+    assert!(custody.seal("age1nonsense").is_err());
+
+    // Whose secrets open an earlier package alone may go on with that, and may not shut the newest away.
+    let (_, theirs) = people(2);
+    let late = CustodianPackage::establish(1, &theirs, &OsEntropy).unwrap().0;
+    let call = Call::new(vec![late.clone(), newest.clone()]);
+    let sealed = Custody::open(call.packages().to_vec(), &identities).unwrap().seal(&call.recipient()).unwrap();
+    let custody = call.take(&sealed);
+    assert_eq!(custody.any().unwrap().public_key(), newest.public_key());
+    assert!(matches!(custody.newest(), Err(CustodianError::NotEnough { have: 0, need: 1, .. })));
+    let error = Custody::open(vec![newest, late], &identities[..1]).err().unwrap();
+    assert!(matches!(error, CustodianError::NotEnough { have: 1, need: 2, .. }), "the newest one's: {error}");
 }
 
 proptest! {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use keys::{CustodianPackage, Holder, LocalHolder, new_identity};
+use keys::{CustodianPackage, Custody, Holder, LocalHolder, new_identity};
 use kit::{Digest, Entropy, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
 use tempfile::TempDir;
 use vault::location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
@@ -250,6 +250,12 @@ impl Centre {
         })
     }
 
+    /// What these identities open of the packages that the survivors show.
+    pub(crate) fn key_from(survivors: &[Arc<dyn Location>], identities: &[String]) -> Arc<keys::RecoveryKey> {
+        let packages = vault::packages(survivors, None).unwrap();
+        Arc::new(Custody::open(packages, identities).unwrap().newest().unwrap())
+    }
+
     pub(crate) fn recovery_key(&self) -> Arc<keys::RecoveryKey> {
         Arc::new(self.package.open(&self.identities[..2]).unwrap())
     }
@@ -261,7 +267,7 @@ impl Centre {
         let fresh = make_locations(&dir.join("servers"), self.id, n);
         let recovery = Recovery {
             survivors: survivors.iter().map(|&at| self.locations[at].clone() as Arc<dyn Location>).collect(),
-            identities: self.identities[1..].to_vec(),
+            key: Arc::new(self.package.open(&self.identities[1..]).unwrap()),
             vkey: None,
             fresh: fresh.iter().map(|location| location.clone() as Arc<dyn Location>).collect(),
             holders: make_holders(&dir.join("holders"), n, &*self.entropy),

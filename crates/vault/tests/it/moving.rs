@@ -67,7 +67,7 @@ fn grow(centre: &mut Centre, vault: &Vault, added: Added) {
 }
 
 fn settle(centre: &mut Centre, vault: &Vault, added: Added) {
-    vault.deal_anew(&centre.identities[..2], &mut |_, _| {}).unwrap();
+    vault.deal_anew(&centre.recovery_key(), &mut |_, _| {}).unwrap();
     let turn = vault.reseal(&mut |_, _| {}).unwrap();
     vault.finish_turn(&TurnOrder { turn, signature: Vec::new() }).unwrap();
     centre.locations.extend(added.locations);

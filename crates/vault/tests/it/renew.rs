@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use keys::{CustodianPackage, Holder, LocalHolder, TurnOrder, new_identity};
+use keys::{CustodianPackage, Custody, Holder, LocalHolder, TurnOrder, new_identity};
 use kit::{Explain, PatientId};
 use vault::{Access, Adoption, Mode, Opening, Scope, Vault, VaultError};
 
@@ -47,11 +47,16 @@ fn new_custodians(centre: &Centre) -> (CustodianPackage, Vec<String>) {
     (CustodianPackage::establish(2, &recipients, &*centre.entropy).unwrap().0, identities)
 }
 
+/// As the command does: what these identities open of the packages that the vault names.
+fn deal_anew(vault: &Vault, identities: &[String], progress: vault::Progress<'_>) -> Result<u64, VaultError> {
+    vault.deal_anew(&Custody::open(vault.custodian_packages(), identities)?.any()?, progress)
+}
+
 fn renew_custodians(centre: &Centre, vault: &Vault) -> (CustodianPackage, Vec<String>) {
     let (package, identities) = new_custodians(centre);
     let (public, holders) = (vault.holder_keys(), centre.holders.clone());
     vault.adopt(Adoption { public, holders, custodians: Some(package.clone()), is_turn: false }).unwrap();
-    vault.deal_anew(&centre.identities[..2], &mut |_, _| {}).unwrap();
+    deal_anew(vault, &centre.identities[..2], &mut |_, _| {}).unwrap();
     (package, identities)
 }
 
@@ -70,7 +75,7 @@ fn opens_from(centre: &Centre, at: &Path, identities: &[String], one: &Kept) -> 
     };
     let custodians = vault::preview(
         centre.given(),
-        identities,
+        Centre::key_from(&centre.given(), identities),
         None,
         at.join("preview"),
         centre.clock.clone(),
@@ -178,13 +183,13 @@ fn a_holder_is_replaced() {
     vault.adopt(Adoption { public, holders: centre.holders.clone(), custodians: None, is_turn: false }).unwrap();
     // Five of five are needed: until it is dealt anew, the new one can't help.
     assert_eq!(vault.fetch(kept[0].index, "dr-a", "t").unwrap_err().code(), "keys.not-enough-holders");
-    let few = vault.deal_anew(&centre.identities[..1], &mut |_, _| {});
+    let few = deal_anew(&vault, &centre.identities[..1], &mut |_, _| {});
     assert_eq!(few.unwrap_err().code(), "keys.custodian-not-enough");
     let mut told = Vec::new();
-    assert_eq!(vault.deal_anew(&centre.identities[1..], &mut |done, of| told.push((done, of))).unwrap(), 4);
+    assert_eq!(deal_anew(&vault, &centre.identities[1..], &mut |done, of| told.push((done, of))).unwrap(), 4);
     assert_eq!(told.last(), Some(&(4, 4)));
     all_open(&vault, &kept);
-    assert_eq!(vault.deal_anew(&centre.identities[1..], &mut |_, _| {}).unwrap(), 0);
+    assert_eq!(deal_anew(&vault, &centre.identities[1..], &mut |_, _| {}).unwrap(), 0);
     drop(vault);
     all_open(&centre.open().unwrap(), &kept);
     centre.holders[3] = captured;
@@ -227,7 +232,7 @@ fn a_change_that_was_cut_short_is_gone_on_with() {
     // The servers are lost here: those before open what they were dealt, the new ones the rest.
     let recover = |identities: Vec<String>, name: &str| {
         let (mut recovery, _) = centre.recovery(&[0, 1, 2, 3], name);
-        recovery.identities = identities;
+        recovery.key = Centre::key_from(&recovery.survivors, &identities);
         vault::recover(recovery)
     };
     assert_eq!(recover(identities.clone(), "a").unwrap_err().code(), "keys.recovery");
@@ -239,7 +244,7 @@ fn a_change_that_was_cut_short_is_gone_on_with() {
     drop(recovered);
 
     let vault = centre.open().unwrap();
-    assert_eq!(vault.deal_anew(&centre.identities, &mut |_, _| {}).unwrap(), 6);
+    assert_eq!(deal_anew(&vault, &centre.identities, &mut |_, _| {}).unwrap(), 6);
     all_open(&vault, &kept);
     drop(vault);
     let (recovered, _) = recover(identities, "c").unwrap();
@@ -326,11 +331,11 @@ fn a_turn_hides_nobody_from_a_renewal() {
     let (public, holders) = (vault.holder_keys(), centre.holders.clone());
     vault.adopt(Adoption { public, holders, custodians: Some(package), is_turn: false }).unwrap();
     turn(&centre, &vault).unwrap();
-    assert_eq!(vault.deal_anew(&centre.identities, &mut |_, _| {}).unwrap(), 3);
-    assert_eq!(vault.deal_anew(&centre.identities, &mut |_, _| {}).unwrap(), 0);
+    assert_eq!(deal_anew(&vault, &centre.identities, &mut |_, _| {}).unwrap(), 3);
+    assert_eq!(deal_anew(&vault, &centre.identities, &mut |_, _| {}).unwrap(), 0);
     drop(vault);
     let (mut recovery, _) = centre.recovery(&[0, 1, 2, 3], "new");
-    recovery.identities = identities;
+    recovery.key = Centre::key_from(&recovery.survivors, &identities);
     all_open(&vault::recover(recovery).unwrap().0, &kept);
 }
 
@@ -361,12 +366,13 @@ fn a_record_without_its_entry_is_settled() {
             assert!(centre.holders.iter().all(|holder| holder.public_key().epoch() == 2));
         } else {
             assert_eq!(vault.adopt(adoption()).unwrap(), 2);
-            assert_eq!(vault.deal_anew(&centre.identities, &mut |_, _| {}).unwrap(), 3);
+            assert_eq!(deal_anew(&vault, &centre.identities, &mut |_, _| {}).unwrap(), 3);
         }
         all_open(&vault, &kept);
         drop(vault);
         let (mut recovery, _) = centre.recovery(&[0, 1, 2, 3], "new");
-        recovery.identities = if is_turn { centre.identities.clone() } else { identities };
+        let identities = if is_turn { &centre.identities } else { &identities };
+        recovery.key = Centre::key_from(&recovery.survivors, identities);
         all_open(&vault::recover(recovery).unwrap().0, &kept);
     }
 }
@@ -388,7 +394,7 @@ fn nobodys_keys_change_while_segments_are_unreadable() {
     centre.locations[..4].iter().for_each(damaged);
     let vault = centre.open().unwrap();
     assert!(matches!(vault.turn_keys(), Err(VaultError::Incomplete)));
-    assert!(matches!(vault.deal_anew(&centre.identities, &mut |_, _| {}), Err(VaultError::Incomplete)));
+    assert!(matches!(deal_anew(&vault, &centre.identities, &mut |_, _| {}), Err(VaultError::Incomplete)));
     centre.locations.iter().for_each(|location| location.restore());
     turn(&centre, &vault).unwrap();
     all_open(&vault, &kept);
