@@ -24,6 +24,7 @@ mod drill_system;
 mod fleet;
 mod gateways;
 mod plan;
+mod plugins;
 mod posture;
 mod renewals;
 mod reports;
