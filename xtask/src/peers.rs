@@ -102,6 +102,12 @@ pub(crate) fn all(report: &mut Report) {
         Ok(())
     });
 
+    report.step("custodians: age-plugin-xwing", || {
+        let plugin = install::age_plugin(&folder())?;
+        let arguments = ["test", "--workspace", "--quiet", "--test", "it", "by_a_real_plugin"];
+        shell::run(shell::cargo().args(arguments).env("HOLDFAST_AGE_PLUGIN", plugin))
+    });
+
     let data = work.join("demo");
     let mut demo = None;
     report.step("peers: the demo starts", || {
