@@ -124,6 +124,12 @@ pub(crate) fn talk(report: &mut Report, ready: Ready) {
         shell::run(shell::cargo().args(arguments).env("HOLDFAST_FHIR_EXAMPLES", folder().join("data/fhir")))
     });
 
+    report.step("custodians: age-plugin-xwing", || {
+        let plugin = install::age_plugin(&folder())?;
+        let arguments = ["test", "--workspace", "--quiet", "--test", "it", "by_a_real_plugin"];
+        shell::run(shell::cargo().args(arguments).env("HOLDFAST_AGE_PLUGIN", plugin))
+    });
+
     let data = work.join("demo");
     let mut demo = None;
     report.step("peers: the demo starts", || {

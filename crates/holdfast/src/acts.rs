@@ -81,18 +81,22 @@ pub enum Act {
         plan: String,
         fraction_group: Option<u32>,
     },
+    /// The package that counts, in base64.
+    CustodianPackage,
+    /// A challenge that was made for a custodian of `package`, in base64; `answer`: the hash of the one that counts, in base64.
     CustodianChallenge {
         number: u8,
+        package: String,
+        answer: String,
     },
     CustodianConfirm {
         number: u8,
         answer: String,
     },
     CustodianList,
-    /// Calls the custodians before.
+    /// `package`: of those to be, in base64. Calls the custodians before.
     CustodianRenew {
-        recipients: Vec<String>,
-        needed: u8,
+        package: String,
     },
     KeysEpoch,
     VaultKeyRotate,
@@ -207,9 +211,13 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let index_was_true = index_is_true && centre.index_was_sound();
             Ok(reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true))
         }
-        Act::CustodianChallenge { number } => {
+        Act::CustodianPackage => {
             let _permit = administrative(guard::Act::ManageAccess)?;
-            custodians::challenge(centre, number)
+            Ok(Answer::done("", json!({ "package": encode_file(&chart.vault().custodian_package().to_bytes()) })))
+        }
+        Act::CustodianChallenge { number, package, answer } => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            custodians::challenged(centre, number, &decode_file(&package)?, &decode_file(&answer)?)
         }
         Act::CustodianConfirm { number, answer } => {
             let _permit = administrative(guard::Act::ManageAccess)?;
@@ -219,9 +227,9 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let _permit = administrative(guard::Act::ManageAccess)?;
             custodians::list(centre)
         }
-        Act::CustodianRenew { recipients, needed } => {
+        Act::CustodianRenew { package } => {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
-            renewals::custodians(centre, &recipients, needed, ask)
+            renewals::custodians(centre, custodians::package_of(&package)?, ask)
         }
         Act::KeysEpoch => {
             let _permit = administrative(guard::Act::ManageAccess)?;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
-use keys::{CustodianPackage, Custody, Holder, LocalHolder, RecoveryKey};
+use keys::{Custody, Holder, LocalHolder, Plugins, RecoveryKey};
 use kit::limits::SERVERS_MAX;
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
 use treatment::{Treatment, TreatmentList};
@@ -28,6 +28,7 @@ use zeroize::Zeroizing;
 
 use crate::buckets::{BucketState, Buckets};
 use crate::config::Config;
+use crate::custodians::Custodians;
 use crate::diagnose::explained;
 use crate::domains::{Domain, Domains};
 use crate::fleet::Fleet;
@@ -49,8 +50,6 @@ const INDEX: &str = "index.sqlite";
 const CUSTODIANS_FOLDER: &str = "custodians-MOVE-OFFLINE";
 /// Where the centre's name is noted.
 const NAME_LIST: &str = "centre-name";
-/// Custodians where nobody names any.
-const CUSTODIANS: usize = 3;
 
 fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Configuration, "centre.folder", format!("{}: {why}", place.display()))
@@ -136,9 +135,7 @@ impl Shape {
 pub struct NewCentre {
     pub name: String,
     pub shape: Shape,
-    /// age recipients; empty: three are made.
-    pub custodians: Vec<String>,
-    pub custodians_needed: u8,
+    pub custodians: Custodians,
 }
 
 /// What was laid out.
@@ -154,20 +151,10 @@ pub struct Made {
 impl NewCentre {
     /// Lays an empty centre out. An existing centre is left alone.
     pub fn lay_out(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
-        self.check_custodians()?;
         let begun = Begun::begin(data, "init")?;
         let made = self.lay_out_in(data, entropy)?;
         begun.finish()?;
         Ok(made)
-    }
-
-    pub fn check_custodians(&self) -> Result<(), Fault> {
-        let of = if self.custodians.is_empty() { CUSTODIANS } else { self.custodians.len() };
-        if (1..=of).contains(&usize::from(self.custodians_needed)) {
-            return Ok(());
-        }
-        let text = format!("custodians needed: {}, it must be 1 to {of}, their number", self.custodians_needed);
-        Err(Fault::new(Blame::Peer, "usage.custodians", text))
     }
 
     /// As [`Self::lay_out`], in a folder that the caller has begun and finishes.
@@ -176,7 +163,7 @@ impl NewCentre {
         let vault = Id16(entropy.id());
         let folders = config.server_folders(data);
         let servers = fresh_servers(&folders, vault, entropy)?;
-        self.found(data, vault, servers, config, |_| Ok(Site::folders(folders)), entropy)
+        self.found(data, vault, servers, config, |_| Ok(Site::folders(folders)))
     }
 
     /// Founds the vault on servers that are there; `site` is asked for once the log key is known.
@@ -187,13 +174,7 @@ impl NewCentre {
         servers: Servers,
         config: Config,
         site: impl FnOnce(&Vkey) -> Result<Site, Fault>,
-        entropy: &dyn Entropy,
     ) -> Result<Made, Fault> {
-        let (recipients, secrets) = match self.custodians.is_empty() {
-            false => (self.custodians, Vec::new()),
-            true => (0..CUSTODIANS).map(|_| keys::new_identity()).map(|(s, r)| (r, s)).unzip(),
-        };
-        let (package, _recovery) = CustodianPackage::establish(self.custodians_needed, &recipients, entropy)?;
         let shape = vault::Shape::new(self.shape.shards_needed, self.shape.locations(), self.shape.floor)?;
         let vault = vault::found(Founding {
             vault,
@@ -203,7 +184,7 @@ impl NewCentre {
             holders: servers.holders,
             t: self.shape.keys_needed,
             cache_ms: 0,
-            custodians: package,
+            custodians: self.custodians.package,
             gateway: Some(data.join("gateway")),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
@@ -215,7 +196,7 @@ impl NewCentre {
         note(centre.chart(), "centre.name", NAME_LIST, self.name.as_bytes())?;
         let config = centre.config.clone();
         drop(centre);
-        let custodian_secrets = write_custodians(data, &secrets, &vkey)?;
+        let custodian_secrets = write_custodians(data, &self.custodians.secrets, &vkey)?;
         config.save(data)?;
         Ok(Made { name: self.name, promise: self.shape.promise(), vkey, custodian_secrets })
     }
@@ -600,6 +581,7 @@ impl Centre {
         from: &[PathBuf],
         beside: Vec<Arc<dyn Location>>,
         secrets: &[Zeroizing<String>],
+        plugins: &dyn Plugins,
         vkey: Option<&Vkey>,
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
@@ -609,7 +591,7 @@ impl Centre {
         let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
         let plate = vault::plate(&survivors, vkey)?;
         enough_custodians(secrets, plate.custodians)?;
-        let key = Arc::new(Custody::open(vault::packages(&survivors, vkey)?, secrets)?.newest()?);
+        let key = Arc::new(Custody::open(vault::packages(&survivors, vkey)?, secrets, plugins)?.newest()?);
         let config = Config::new(plate.shape.n());
         let lock = lock(into)?;
         listed(preview(&survivors, Arc::clone(&key), vkey, into));

@@ -17,7 +17,9 @@ use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre, NewCentre};
-use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, custodians, drill_system, plan, reports};
+use crate::custodians::{self, Custodians};
+use crate::plugins::Client;
+use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, drill_system, plan, reports};
 
 /// Plans larger than this are none.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
@@ -91,12 +93,14 @@ pub struct Init {
     /// Holders that are needed to open a key [default: 12 of 14; else all but two].
     #[arg(long)]
     keys_needed: Option<u8>,
-    /// An age recipient of a custodian (age1…), once for each; without any, three are made.
+    /// An age recipient of a custodian (age1…, or age1NAME1… of a token), once for each; without any, three are made.
     #[arg(long = "custodian", value_name = "RECIPIENT")]
     custodians: Vec<String>,
     /// Custodians that are needed to recover.
     #[arg(long, default_value_t = 2)]
     custodians_needed: u8,
+    #[command(flatten)]
+    plugins: Client,
     /// Servers that are machines of their own, where `holdfast holder run` answers: the folder that `holdfast centre plan`
     /// made. Name, servers, shards and keys are the plan's.
     #[arg(long, value_name = "DIR", conflicts_with_all = ["servers", "shards_needed", "keys_needed", "name"])]
@@ -106,7 +110,8 @@ pub struct Init {
 impl Init {
     pub fn run(self) -> Result<u8, Fault> {
         if let Some(plan) = &self.plan {
-            let made = plan::found(plan, &self.data.data, self.custodians, self.custodians_needed, &OsEntropy)?;
+            let custodians = Custodians::establish(self.custodians, self.custodians_needed, &self.plugins)?;
+            let made = plan::found(plan, &self.data.data, custodians)?;
             return Ok(said(&made, &self.data.data, self.custodians_needed));
         }
         let shape = centre::Shape::of(self.servers, self.shards_needed, self.keys_needed)?;
@@ -114,13 +119,8 @@ impl Init {
             say!("{adopted}");
             return Ok(0);
         }
-        let made = NewCentre {
-            name: self.name,
-            shape,
-            custodians: self.custodians,
-            custodians_needed: self.custodians_needed,
-        }
-        .lay_out(&self.data.data, &OsEntropy)?;
+        let custodians = Custodians::establish(self.custodians, self.custodians_needed, &self.plugins)?;
+        let made = NewCentre { name: self.name, shape, custodians }.lay_out(&self.data.data, &OsEntropy)?;
         Ok(said(&made, &self.data.data, self.custodians_needed))
     }
 }
@@ -148,9 +148,11 @@ pub struct Recover {
     /// The file of a surviving bucket (bucket-13.toml): what was put there first is read, whatever was put on top.
     #[arg(long = "bucket", value_name = "FILE")]
     buckets: Vec<PathBuf>,
-    /// A custodian's secret (AGE-SECRET-KEY-1…), or its 24 words, in a file.
+    /// A custodian's secret (AGE-SECRET-KEY-1…), its 24 words, or what her token's plugin wrote (AGE-PLUGIN-…), in a file.
     #[arg(long = "custodian", value_name = "FILE", required = true)]
     custodians: Vec<PathBuf>,
+    #[command(flatten)]
+    plugins: Client,
     /// The centre's log key, as `init` printed it and the custodians' sheets have it: survivors that show another one are
     /// not believed. Needed where survivors contradict each other.
     #[arg(long, value_name = "VKEY")]
@@ -180,7 +182,7 @@ impl Recover {
         };
         let beside = bucket_files::survivors(&self.buckets)?;
         let (centre, report) =
-            Centre::recover(&self.from, beside, &secrets, self.vkey.as_ref(), &self.into, &mut listed)?;
+            Centre::recover(&self.from, beside, &secrets, &self.plugins, self.vkey.as_ref(), &self.into, &mut listed)?;
         let mut answer = reports::recovery(&report);
         if let Some(fields) = answer.json.as_object_mut() {
             fields.insert("treatment_list".to_owned(), first);

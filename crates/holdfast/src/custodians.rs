@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use chart::Chart;
 use clap::Subcommand;
-use keys::CustodianPackage;
-use kit::format::{self, Version};
+use keys::{CustodianPackage, Plugins};
+use kit::format::{self, FormatError, Version};
 use kit::{Blame, Entropy, Fault, OsEntropy, Timestamp, write_private};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -25,7 +25,8 @@ use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre};
-use crate::{Data, Output, commands, renewals};
+use crate::plugins::Client;
+use crate::{Data, Output, commands, control, renewals};
 
 const LIST: &str = "custodian-proofs";
 const KIND: &str = "centre.custodian";
@@ -33,6 +34,8 @@ const KIND: &str = "centre.custodian";
 const NOTES_MAX: usize = 1_024;
 /// A proof lasts a year.
 pub const PROOF_LIFE_MS: i64 = 365 * 86_400_000;
+/// Custodians who are made where nobody is named.
+const MADE: usize = 3;
 /// A challenge and the package: a few kilobytes for each custodian.
 const CHALLENGE_BYTES_MAX: usize = 512 * 1024;
 /// An identity or 24 words, and what people write around them.
@@ -43,6 +46,11 @@ const ANSWER_BYTES: usize = 10;
 #[derive(Subcommand)]
 pub enum Command {
     /// On the custodian's own machine: make her secret and a sheet to print. What is printed here goes to the centre.
+    ///
+    /// One who has a hardware token needs no sheet, and no enrolment here: her token makes its secret itself and keeps it, so that
+    /// there are no words and no code to print. Its age plugin (age-plugin-yubikey, say) prints her recipient, age1NAME1…, for the
+    /// centre, and an identity, AGE-PLUGIN-NAME-1…, to keep in a file for `custodian test` and `recover`. A token that is lost
+    /// is a share that is lost.
     Enrol {
         /// Whose sheet it is, as it stands on it.
         #[arg(long)]
@@ -59,15 +67,19 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         out: PathBuf,
         #[command(flatten)]
+        plugins: Client,
+        #[command(flatten)]
         data: Data,
     },
     /// On the custodian's own machine: open her share, and give the answer to a challenge.
     Test {
-        /// Her secret (AGE-SECRET-KEY-1…) or its 24 words, in a file.
+        /// Her secret (AGE-SECRET-KEY-1…), its 24 words, or what her token's plugin wrote (AGE-PLUGIN-…), in a file.
         #[arg(long, value_name = "FILE")]
         secret: PathBuf,
         #[arg(long, value_name = "FILE")]
         challenge: PathBuf,
+        #[command(flatten)]
+        plugins: Client,
         #[command(flatten)]
         output: Output,
     },
@@ -149,14 +161,15 @@ fn secret_of(file: &Path) -> Result<Zeroizing<String>, Fault> {
     if text.len() > SECRET_FILE_BYTES_MAX {
         return Err(failed(file, format!("more than {SECRET_FILE_BYTES_MAX} bytes, which is the maximum")));
     }
-    if let Some(line) = text.lines().map(str::trim).find(|line| line.starts_with("AGE-SECRET-KEY-")) {
+    let is_identity = |line: &&str| line.starts_with("AGE-SECRET-KEY-") || line.starts_with("AGE-PLUGIN-");
+    if let Some(line) = text.lines().map(str::trim).find(is_identity) {
         return Ok(Zeroizing::new(line.to_owned()));
     }
     let words: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).flat_map(str::split_whitespace).collect();
     if words.len() == 24 {
         return Ok(keys::identity_of_words(&Zeroizing::new(words.join(" ")))?);
     }
-    Err(failed(file, "no line begins with AGE-SECRET-KEY-, and it is no 24 words"))
+    Err(failed(file, "no line begins with AGE-SECRET-KEY- or AGE-PLUGIN-, and it is no 24 words"))
 }
 
 pub fn secrets_of(files: &[PathBuf]) -> Result<Vec<Zeroizing<String>>, Fault> {
@@ -178,23 +191,22 @@ impl Command {
     pub fn run(self) -> Result<u8, Fault> {
         match self {
             Self::Enrol { name, out } => enrol(&name, &out),
-            Self::Challenge { number, out, data } => {
-                let answer = crate::control::perform(&data.data, Act::CustodianChallenge { number })?;
-                let bytes = decode_file(answer.json.get("challenge").and_then(|v| v.as_str()).unwrap_or_default())?;
-                write_private(&out, &bytes).map_err(|e| failed(&out, e))?;
+            Self::Challenge { number, out, plugins, data } => {
+                let challenge = challenge(&data.data, number, &plugins)?;
+                write_private(&out, &challenge).map_err(|e| failed(&out, e))?;
                 say!("{}: for custodian {number}; on her own machine:", out.display());
                 say!("  holdfast custodian test --secret HER-SECRET --challenge {}", out.display());
                 Ok(0)
             }
-            Self::Test { secret, challenge, output } => {
+            Self::Test { secret, challenge, plugins, output } => {
                 let identity = secret_of(&secret)?;
                 let bytes = std::fs::read(&challenge).map_err(|e| failed(&challenge, e))?;
                 let Challenge { number, package, sealed, .. } =
                     format::decode("challenge", &bytes, CHALLENGE_BYTES_MAX).map_err(|e| failed(&challenge, e))?;
                 let package = CustodianPackage::from_bytes(&package).map_err(|e| failed(&challenge, e))?;
                 // The share itself is opened and compared before anything is said.
-                let own = package.check_share(&identity)?;
-                let answer = answer_of(&*keys::answer_challenge(&identity, &sealed)?);
+                let own = package.check_share(&identity, &plugins)?;
+                let answer = answer_of(&*keys::answer_challenge(own, &identity, &sealed, &plugins)?);
                 let text = format!(
                     "your share opens: custodian {own} of {}, {} are needed\n  answer  {answer}\n  give it to the centre: holdfast \
                      custodian confirm --number {number} --answer {answer}",
@@ -205,7 +217,7 @@ impl Command {
             }
             Self::Confirm { number, answer, data } => {
                 let act = Act::CustodianConfirm { number, answer };
-                Ok(commands::print(Output { json: false }, &crate::control::perform(&data.data, act)?))
+                Ok(commands::print(Output { json: false }, &control::perform(&data.data, act)?))
             }
             Self::List { data, output } => commands::act(&data, output, Act::CustodianList),
             Self::Renew(renew) => renew.run(),
@@ -261,20 +273,17 @@ fn notes(chart: &Chart) -> Result<Vec<(Timestamp, Note)>, Fault> {
     listed.into_iter().map(read).collect()
 }
 
-pub fn challenge(centre: &Centre, number: u8) -> Result<Answer, Fault> {
+/// Notes which answer counts: `answer` is its hash, by custodian `number` of `package`.
+pub fn challenged(centre: &Centre, number: u8, package: &[u8], answer: &[u8]) -> Result<Answer, Fault> {
     let chart = centre.chart();
-    let package = chart.vault().custodian_package();
-    if !(1..=package.n()).contains(&number) {
-        let text = format!("custodian {number}, there are {}", package.n());
-        return Err(Fault::new(Blame::Peer, "usage.custodian", text));
+    if chart.vault().custodian_package().to_bytes() != package {
+        let text = "others have become custodians meanwhile";
+        return Err(Fault::new(Blame::Conflict, "custodian.renewed", text));
     }
-    let mut secret = Zeroizing::new([0; 32]);
-    OsEntropy.fill(secret.as_mut());
-    let sealed = package.challenge(number, &secret)?;
-    let note = Note::Challenged(number, hash_of(&answer_of(&secret)));
+    let wrong = |_| Fault::new(Blame::Peer, "custodian.answer", "the hash of an answer has 32 bytes");
+    let note = Note::Challenged(number, answer.try_into().map_err(wrong)?);
     centre::note(chart, KIND, LIST, &format::encode(&note))?;
-    let challenge = Challenge { version: Version, number, package: package.to_bytes().into(), sealed: sealed.into() };
-    Ok(Answer::done("", json!({ "challenge": encode_file(&format::encode(&challenge)) })))
+    Ok(Answer::done("", json!({})))
 }
 
 pub fn confirm(centre: &Centre, number: u8, answer: &str) -> Result<Answer, Fault> {
@@ -320,6 +329,53 @@ pub fn list(centre: &Centre) -> Result<Answer, Fault> {
         .collect();
     let exit = if known.iter().any(|one| one.is_overdue(now)) { crate::DEGRADED } else { 0 };
     Ok(Answer { exit, text: lines.join("\n"), json: json!({ "needed": needed, "custodians": rows }) })
+}
+
+// ---- By the command, beside the centre
+
+pub fn package_of(text: &str) -> Result<CustodianPackage, Fault> {
+    let wrong = |e: FormatError| Fault::new(Blame::Peer, "custodian.package", e.to_string());
+    CustodianPackage::from_bytes(&decode_file(text)?).map_err(wrong)
+}
+
+/// Made here, and not by the server: a token's plugin may have to seal it.
+fn challenge(data: &Path, number: u8, plugins: &dyn Plugins) -> Result<Vec<u8>, Fault> {
+    let standing = control::perform(data, Act::CustodianPackage)?;
+    let package = package_of(standing.json.get("package").and_then(|v| v.as_str()).unwrap_or_default())?;
+    if !(1..=package.n()).contains(&number) {
+        let text = format!("custodian {number}, there are {}", package.n());
+        return Err(Fault::new(Blame::Peer, "usage.custodian", text));
+    }
+    let mut secret = Zeroizing::new([0; 32]);
+    OsEntropy.fill(secret.as_mut());
+    let (sealed, package) = (package.challenge(number, &secret, plugins)?, package.to_bytes());
+    let answer = encode_file(&hash_of(&answer_of(&secret)));
+    control::perform(data, Act::CustodianChallenge { number, package: encode_file(&package), answer })?;
+    Ok(format::encode(&Challenge { version: Version, number, package: package.into(), sealed: sealed.into() }))
+}
+
+/// Those of a centre to be.
+pub struct Custodians {
+    pub package: CustodianPackage,
+    /// Of those that were made here, since nobody was named.
+    pub secrets: Vec<Zeroizing<String>>,
+}
+
+impl Custodians {
+    /// With `recipients`, or three that are made here.
+    pub fn establish(recipients: Vec<String>, needed: u8, plugins: &dyn Plugins) -> Result<Self, Fault> {
+        let (recipients, secrets) = match recipients.is_empty() {
+            false => (recipients, Vec::new()),
+            true => (0..MADE).map(|_| keys::new_identity()).map(|(s, r)| (r, s)).unzip(),
+        };
+        let of = recipients.len();
+        if !(1..=of).contains(&usize::from(needed)) {
+            let text = format!("custodians needed: {needed}, it must be 1 to {of}, their number");
+            return Err(Fault::new(Blame::Peer, "usage.custodians", text));
+        }
+        let (package, _) = CustodianPackage::establish_with(needed, &recipients, plugins, &OsEntropy)?;
+        Ok(Self { package, secrets })
+    }
 }
 
 // ---- On her own machine

@@ -6,12 +6,14 @@ use std::path::Path;
 use chart::Context;
 use drill::synthetic;
 use guard::{Purpose, Role, Sensitivity, Target};
+use keys::NoPlugins;
 use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock, write_private};
 use treatment::{Enrolment, SignerRole, SigningKey};
 
 use crate::adopt::adopt;
 use crate::centre::{Centre, NewCentre, Shape};
 use crate::config::{Config, Patients};
+use crate::custodians::Custodians;
 use crate::staging::{Begun, UNFINISHED};
 
 const NAME: &str = "Demo cancer centre";
@@ -69,13 +71,9 @@ pub fn require_demo(centre: &Centre) -> Result<(), Fault> {
 fn lay_out(folder: &Path) -> Result<(), Fault> {
     let begun = Begun::begin(folder, "serve --demo")?;
     complain!("laying out a synthetic centre: 14 servers, {PATIENTS} patients, {ON_TREATMENT} of them on treatment …");
-    NewCentre {
-        name: NAME.to_owned(),
-        shape: Shape::of(14, None, None)?,
-        custodians: Vec::new(),
-        custodians_needed: 2,
-    }
-    .lay_out_in(folder, &OsEntropy)?;
+    let custodians = Custodians::establish(Vec::new(), 2, &NoPlugins)?;
+    NewCentre { name: NAME.to_owned(), shape: Shape::of(14, None, None)?, custodians }
+        .lay_out_in(folder, &OsEntropy)?;
     let number_system = Some(synthetic::NUMBER_SYSTEM.to_owned());
     Config { patients: Patients { number_system }, ..Config::new(14) }.save(folder)?;
     let centre = Centre::open_begun(folder)?;

@@ -13,10 +13,12 @@ use bytes::Bytes;
 use drill::system::{ChartBudget, Founded, Lie, MachineBuilder, Machines, Noticed, Tried};
 use holder::wire::{self, ListRequest, Listing, Members, Message as _, RefuseSubject, Status};
 use holder::{Daemon, Identity, Link, Network, Node, Peer, Pin, Refused, Serve, Witnessed, server_name};
+use keys::NoPlugins;
 use kit::{Blame, Entropy, Fault, Id16, OsEntropy, SystemClock};
 
 use crate::centre::{Centre, Shape};
 use crate::config::Config;
+use crate::custodians::Custodians;
 use crate::drill_system::{CUSTODIANS, CUSTODIANS_NEEDED, Real, Running};
 use crate::plan;
 
@@ -79,7 +81,7 @@ pub fn found(
     let fleet = Processes { addresses, folders: folders.clone(), gateway, processes, network };
     (0..servers).try_for_each(|server| fleet.start(server))?;
     let (custodians, recipients): (Vec<_>, Vec<_>) = (0..CUSTODIANS).map(|_| keys::new_identity()).unzip();
-    plan::found(&folder, &data, recipients, CUSTODIANS_NEEDED, &OsEntropy)?;
+    plan::found(&folder, &data, Custodians::establish(recipients, CUSTODIANS_NEEDED, &NoPlugins)?)?;
     // Each read asks the holders: a key that is remembered would hide what they say.
     let mut config = Config::load(&data)?;
     config.keys.cache_seconds = 0;

@@ -12,7 +12,7 @@ use drill::system::{
 };
 use guard::{Act, Caller, Purpose, Role, Target};
 use indicatif::{ProgressBar, ProgressStyle};
-use keys::{Holder, KeysError, LocalHolder};
+use keys::{Holder, KeysError, LocalHolder, NoPlugins};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
 use treatment::{Enrolment, Outcome, SignerRole, SigningKey, TreatmentList};
 use vault::location::{FolderLocation, Location, Marker};
@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use crate::acts::Answer;
 use crate::centre::{Centre, NewCentre, Shape};
+use crate::custodians::Custodians;
 use crate::drill_store::WithStore;
 use crate::{Output, commands};
 
@@ -175,8 +176,7 @@ impl Builder for Real {
         NewCentre {
             name: "Drill centre".to_owned(),
             shape: Shape::of(servers, None, None)?,
-            custodians: recipients,
-            custodians_needed: CUSTODIANS_NEEDED,
+            custodians: Custodians::establish(recipients, CUSTODIANS_NEEDED, &NoPlugins)?,
         }
         .lay_out(site, &OsEntropy)?;
         let centre = Centre::open(site)?;
@@ -202,7 +202,8 @@ impl Builder for Real {
         listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
     ) -> Result<Box<dyn System>, Fault> {
         let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
-        let (centre, _) = Centre::recover(remains.servers, Vec::new(), remains.custodians, None, site, &mut rows)?;
+        let (centre, _) =
+            Centre::recover(remains.servers, Vec::new(), remains.custodians, &NoPlugins, None, site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }
 

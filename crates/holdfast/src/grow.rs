@@ -23,6 +23,7 @@ use vault::location::{FolderLocation, Location, Marker};
 use crate::acts::{Act, Answer, Ask, decode_file, encode_file};
 use crate::centre::{Centre, Shape, holder as holder_folder, location_id, shards};
 use crate::config::Config;
+use crate::plugins::Client;
 use crate::renewals::{by_custodians, end_turn, members_of, perform_by, usage};
 use crate::{Data, Output, certificates, commands, control, plan};
 
@@ -230,6 +231,8 @@ pub struct Grow {
     #[arg(long = "custodian", value_name = "FILE", required = true)]
     custodians: Vec<PathBuf>,
     #[command(flatten)]
+    plugins: Client,
+    #[command(flatten)]
     data: Data,
     #[command(flatten)]
     output: Output,
@@ -241,7 +244,7 @@ impl Grow {
             let Needed { shards_needed, keys_needed } = self.needed;
             let servers = self.servers.ok_or_else(|| usage("how many servers"))?;
             let act = Act::CentreGrow { servers, shards_needed, keys_needed, members: None };
-            return by_custodians(&self.data, self.output, act, &self.custodians);
+            return by_custodians(&self.data, self.output, act, &self.custodians, &self.plugins);
         };
         let officer = plan::officer_key(&key)?;
         let file = prepared.join(EXTENSION);
@@ -255,7 +258,7 @@ impl Grow {
             let members = Some(encode_file(&list.sign(&officer)));
             let Size { servers, shards_needed, keys_needed } = size;
             let act = Act::CentreGrow { servers, shards_needed, keys_needed, members };
-            answer = perform_by(data, act, &self.custodians)?;
+            answer = perform_by(data, act, &self.custodians, &self.plugins)?;
             let turn = answer.json.get("turn").and_then(Value::as_str).unwrap_or_default().to_owned();
             let wrong = |e: kit::format::FormatError| Fault::new(Blame::Ours, "control.turn", e.to_string());
             let signed = holder::sign_turn(&Turn::from_bytes(&decode_file(&turn)?).map_err(wrong)?, &officer);

@@ -25,6 +25,7 @@ mod fleet;
 mod gateways;
 mod grow;
 mod plan;
+mod plugins;
 mod posture;
 mod renewals;
 mod reports;

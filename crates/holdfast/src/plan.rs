@@ -32,6 +32,7 @@ use zeroize::Zeroizing;
 use crate::bucket_files::{self, BucketPlace, bucket_id};
 use crate::centre::{Made, NewCentre, Shape, Site};
 use crate::config::Config;
+use crate::custodians::Custodians;
 use crate::domains::{Domain, Domains};
 use crate::fleet::{Fleet, MEMBERS};
 use crate::say::plural;
@@ -386,13 +387,7 @@ pub fn officer_key(file: &Path) -> Result<Officer, Fault> {
 }
 
 /// Founds the centre of a plan whose holders answer.
-pub fn found(
-    folder: &Path,
-    data: &Path,
-    custodians: Vec<String>,
-    custodians_needed: u8,
-    entropy: &dyn Entropy,
-) -> Result<Made, Fault> {
+pub fn found(folder: &Path, data: &Path, custodians: Custodians) -> Result<Made, Fault> {
     let file = folder.join(PLAN);
     let text = Zeroizing::new(fs::read_to_string(&file).map_err(|e| failed(&file, e))?);
     let plan: Plan = toml::from_str(&text).map_err(|e| failed(&file, e))?;
@@ -404,9 +399,7 @@ pub fn found(
         name: plan.name.clone(),
         shape: Shape::with_buckets(servers, buckets, Some(plan.shards_needed), Some(plan.keys_needed))?,
         custodians,
-        custodians_needed,
     };
-    new.check_custodians()?;
     let begun = Begun::begin(data, "init")?;
     let gateway = data.join("gateway");
     for name in ["tls.key", "tls.cert"] {
@@ -433,20 +426,13 @@ pub fn found(
     let fleet = Fleet::of(&list, &identity)?.with_buckets(&gateway)?;
     fleet.buckets().require()?;
     let servers = fleet.servers();
-    let made = new.found(
-        data,
-        vault,
-        servers,
-        config,
-        |vkey| {
-            list.log = vkey.to_string();
-            let signed = list.sign(&officer);
-            private(&gateway, MEMBERS, &signed)?;
-            bring(&list, &signed, &identity, &network)?;
-            Ok(Site::Fleet(Box::new(fleet), Signers::open(&gateway, vault)?))
-        },
-        entropy,
-    )?;
+    let made = new.found(data, vault, servers, config, |vkey| {
+        list.log = vkey.to_string();
+        let signed = list.sign(&officer);
+        private(&gateway, MEMBERS, &signed)?;
+        bring(&list, &signed, &identity, &network)?;
+        Ok(Site::Fleet(Box::new(fleet), Signers::open(&gateway, vault)?))
+    })?;
     begun.finish()?;
     Ok(made)
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use holder::{Identity, Network};
-use keys::{CustodianPackage, Custody, HolderPublicKey, LocalHolder, Turn, TurnOrder};
+use keys::{CustodianPackage, Custody, HolderPublicKey, LocalHolder, Plugins, Turn, TurnOrder};
 use kit::{Blame, Fault, OsEntropy};
 use serde_json::{Value, json};
 use vault::Adoption;
@@ -17,6 +17,7 @@ use crate::centre::{Centre, holder as holder_folder, location_id};
 use crate::config::Config;
 use crate::custodians::secrets_of;
 use crate::fleet::MEMBERS;
+use crate::plugins::Client;
 use crate::{DEGRADED, Data, Output, certificates, commands, control, plan};
 
 pub fn usage(text: impl Into<String>) -> Fault {
@@ -92,17 +93,19 @@ pub fn end_turn(centre: &Centre, order: TurnOrder) -> Result<Answer, Fault> {
 }
 
 /// Other custodians, or the same with new secrets; those before open what is dealt anew to these.
-pub fn custodians(centre: &Centre, recipients: &[String], needed: u8, ask: Ask<'_>) -> Result<Answer, Fault> {
+pub fn custodians(centre: &Centre, package: CustodianPackage, ask: Ask<'_>) -> Result<Answer, Fault> {
+    let (needed, of) = (package.m(), package.n());
     let vault = centre.chart().vault();
     let now = vault.custodian_package();
-    let are_there = now.m() == needed && now.recipients().eq(recipients.iter().map(String::as_str));
+    let are_there = now.m() == needed && now.recipients().eq(package.recipients());
+    let stays = |one: &&str| !are_there && now.recipients().any(|before| before == *one);
+    let stay = package.recipients().filter(stays).count();
     let custody = ask(vault.custodian_packages())?;
     let key = if are_there {
         custody.any()?
     } else {
         // Who can't open what there is has no business to shut it away.
         let key = custody.newest()?;
-        let (package, _) = CustodianPackage::establish(needed, recipients, &OsEntropy)?;
         let (public, holders) = (vault.holder_keys(), vault.holders());
         vault.adopt(Adoption { public, holders, custodians: Some(package), is_turn: false })?;
         crate::custodians::note_renewed(centre)?;
@@ -119,12 +122,18 @@ pub fn custodians(centre: &Centre, recipients: &[String], needed: u8, ask: Ask<'
         0 => String::new(),
         late => format!("\n  {late} were erased meanwhile, and were dealt to these: renew once more to leave them out"),
     };
+    let stay = match stay {
+        0 => String::new(),
+        stay => format!(
+            "\n  {stay} of them kept the secret that they had: {} of those before still open what was erased",
+            now.m()
+        ),
+    };
     let text = format!(
-        "{needed} of {} custodians recover from now on; {dealt} living patients were dealt anew\n  BURN the sheets of those \
-         before, and delete their files: with them, whoever has a copy of the servers opens what was erased{late}",
-        recipients.len()
+        "{needed} of {of} custodians recover from now on; {dealt} living patients were dealt anew\n  BURN the sheets of those \
+         before, and delete their files: with them, whoever has a copy of the servers opens what was erased{stay}{late}"
     );
-    Ok(Answer::done(text, json!({ "needed": needed, "custodians": recipients.len(), "patients": dealt })))
+    Ok(Answer::done(text, json!({ "needed": needed, "custodians": of, "patients": dealt })))
 }
 
 /// Another holder in the place of one that is lost or captured.
@@ -239,27 +248,37 @@ impl Keys {
 }
 
 /// An act that takes the custodians' shares: they are opened here.
-pub fn by_custodians(data: &Data, output: Output, act: Act, secrets: &[PathBuf]) -> Result<u8, Fault> {
-    Ok(commands::print(output, &perform_by(&data.data, act, secrets)?))
+pub fn by_custodians(
+    data: &Data,
+    output: Output,
+    act: Act,
+    secrets: &[PathBuf],
+    plugins: &dyn Plugins,
+) -> Result<u8, Fault> {
+    Ok(commands::print(output, &perform_by(&data.data, act, secrets, plugins)?))
 }
 
-pub fn perform_by(data: &Path, act: Act, secrets: &[PathBuf]) -> Result<Answer, Fault> {
+pub fn perform_by(data: &Path, act: Act, secrets: &[PathBuf], plugins: &dyn Plugins) -> Result<Answer, Fault> {
     let secrets = secrets_of(secrets)?;
-    control::perform_with(data, act, &mut |packages| Ok(Custody::open(packages, &secrets)?))
+    control::perform_with(data, act, &mut |packages| Ok(Custody::open(packages, &secrets, plugins)?))
 }
 
 /// Other custodians.
 #[derive(Args)]
 pub struct Renew {
-    /// A secret of a custodian before (AGE-SECRET-KEY-1…), or its 24 words, in a file; of as many as are needed.
+    /// A secret of a custodian before (AGE-SECRET-KEY-1…), its 24 words, or what her token's plugin wrote (AGE-PLUGIN-…), in a
+    /// file; of as many as are needed.
     #[arg(long = "custodian", value_name = "FILE", required = true)]
     secrets: Vec<PathBuf>,
-    /// An age recipient of a custodian to be (age1…), once for each; made anew, also for those who stay.
+    /// An age recipient of a custodian to be (age1…, or age1NAME1… of a token), once for each; made anew, also for those who
+    /// stay.
     #[arg(long = "recipient", value_name = "RECIPIENT", required = true)]
     recipients: Vec<String>,
     /// Custodians that are needed to recover.
     #[arg(long, default_value_t = 2)]
     needed: u8,
+    #[command(flatten)]
+    plugins: Client,
     #[command(flatten)]
     data: Data,
     #[command(flatten)]
@@ -268,8 +287,9 @@ pub struct Renew {
 
 impl Renew {
     pub fn run(self) -> Result<u8, Fault> {
-        let act = Act::CustodianRenew { recipients: self.recipients, needed: self.needed };
-        by_custodians(&self.data, self.output, act, &self.secrets)
+        let (package, _) = CustodianPackage::establish_with(self.needed, &self.recipients, &self.plugins, &OsEntropy)?;
+        let act = Act::CustodianRenew { package: encode_file(&package.to_bytes()) };
+        by_custodians(&self.data, self.output, act, &self.secrets, &self.plugins)
     }
 }
 
@@ -297,9 +317,12 @@ pub enum HolderCommand {
     Replace {
         #[arg(long)]
         number: u8,
-        /// A custodian's secret (AGE-SECRET-KEY-1…), or its 24 words, in a file; of as many as are needed.
+        /// A custodian's secret (AGE-SECRET-KEY-1…), its 24 words, or what her token's plugin wrote (AGE-PLUGIN-…), in a file; of
+        /// as many as are needed.
         #[arg(long = "custodian", value_name = "FILE", required = true)]
         custodians: Vec<PathBuf>,
+        #[command(flatten)]
+        plugins: Client,
         /// Where the servers are machines of their own: the folder that `holder prepare` wrote.
         #[arg(long, value_name = "DIR", requires = "officer_key")]
         prepared: Option<PathBuf>,
@@ -320,12 +343,12 @@ impl HolderCommand {
                 command.run(&mut |line| say!("{line}"))
             }
             Self::Prepare { number, address, out, data } => prepare(number, address, &out, &data.data),
-            Self::Replace { number, custodians, prepared, officer_key, data, output } => {
+            Self::Replace { number, custodians, plugins, prepared, officer_key, data, output } => {
                 let members = match (prepared, officer_key) {
                     (Some(prepared), Some(key)) => Some(new_members(number, &prepared, &key, &data.data)?),
                     _ => None,
                 };
-                by_custodians(&data, output, Act::HolderReplace { number, members }, &custodians)
+                by_custodians(&data, output, Act::HolderReplace { number, members }, &custodians, &plugins)
             }
         }
     }

@@ -23,6 +23,8 @@ mod members;
 mod operating;
 #[path = "it/partition.rs"]
 mod partition;
+#[path = "it/plugins.rs"]
+mod plugins;
 #[path = "it/renewing.rs"]
 mod renewing;
 
@@ -70,12 +72,11 @@ impl Site {
     }
 
     fn run(&self, arguments: &[&str]) -> Said {
-        let output = Command::new(env!("CARGO_BIN_EXE_holdfast"))
-            .args(arguments)
-            .env("HOLDFAST_DATA", self.data())
-            .env_remove("RUST_LOG")
-            .output()
-            .unwrap();
+        self.said(Command::new(env!("CARGO_BIN_EXE_holdfast")).args(arguments))
+    }
+
+    fn said(&self, command: &mut Command) -> Said {
+        let output = command.env("HOLDFAST_DATA", self.data()).env_remove("RUST_LOG").output().unwrap();
         Said {
             exit: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{CustodianError, KeysError};
 use crate::format::{self, FormatError, Version, within};
+use crate::plugins::{self, NoPlugins, Own, Plugins, Trouble};
 use crate::record::{Batch, KeyRecord, commitment};
 use crate::seal::{self, Binding, Contexts, PUBLIC_KEY_BYTES, PrivateKey, RECOVERY, Random, Seat, digest};
 use crate::secret::{DataKey, SECRET_BYTES};
@@ -22,10 +23,10 @@ use crate::shamir::{self, Secret};
 pub const CUSTODIANS_MAX: usize = 32;
 /// Identities tried at once: each custodian may bring an old one beside the right one.
 const IDENTITIES_MAX: usize = 2 * CUSTODIANS_MAX;
-/// An age file of one X25519 stanza around a sheet of 60 bytes is under 300 bytes; plugins' stanzas are larger.
+/// An age file of one X25519 stanza around a sheet of 60 bytes is under 300 bytes; a post-quantum plugin's has 1.6 KiB more.
 const FILE_BYTES_MAX: usize = 4 * 1024;
-/// `age1…` of an X25519 key is 62 characters; plugins' recipients are longer.
-const RECIPIENT_BYTES_MAX: usize = 256;
+/// `age1…` of an X25519 key is 62 characters, that of a hardware token some 70, of an X-Wing key 1,970.
+const RECIPIENT_BYTES_MAX: usize = 2_560;
 const SHEET_BYTES_MAX: usize = 128;
 const PACKAGE_BYTES_MAX: usize = 4 * 1024 + CUSTODIANS_MAX * (FILE_BYTES_MAX + RECIPIENT_BYTES_MAX + 64);
 
@@ -141,6 +142,16 @@ pub(crate) struct Sheet {
     share: Secret,
 }
 
+/// What one identity opens of a package.
+enum Found {
+    Sheet(Sheet),
+    /// Her file isn't the one that was written.
+    Altered(u8),
+    /// What it may open was opened by one before it.
+    Repeated,
+    Nothing,
+}
+
 #[derive(Clone, PartialEq, Eq, Encode, Decode)]
 struct Member {
     #[n(0)]
@@ -170,11 +181,21 @@ pub struct CustodianPackage {
 impl CustodianPackage {
     const PLACE: &'static str = "custodian package";
 
-    /// `recipients` are age X25519 recipients (`age1…`), one per custodian. The age files take their own randomness
-    /// from the operating system, since the age library has no other way.
+    /// [`Self::establish_with`], for custodians none of whom has a token.
     pub fn establish(
         m: u8,
         recipients: &[String],
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, RecoveryPublicKey), CustodianError> {
+        Self::establish_with(m, recipients, &NoPlugins, entropy)
+    }
+
+    /// `recipients` are age recipients, X25519 (`age1…`) or of plugins (`age1NAME1…`), one per custodian. The age files take
+    /// their own randomness from the operating system, since the age library has no other way.
+    pub fn establish_with(
+        m: u8,
+        recipients: &[String],
+        plugins: &dyn Plugins,
         entropy: &dyn Entropy,
     ) -> Result<(Self, RecoveryPublicKey), CustodianError> {
         let shape = CustodianError::Shape { m: usize::from(m), n: recipients.len(), max: CUSTODIANS_MAX };
@@ -182,10 +203,16 @@ impl CustodianPackage {
         let Some(n) = n.filter(|&n| usize::from(n) <= CUSTODIANS_MAX && (1..=n).contains(&m)) else {
             return Err(shape);
         };
-        let mut parsed: Vec<Recipient> = Vec::with_capacity(recipients.len());
+        let mut parsed: Vec<String> = Vec::with_capacity(recipients.len());
         for (number, text) in (1..).zip(recipients) {
-            let recipient: Recipient = text.trim().parse().map_err(|_| CustodianError::Recipient { number })?;
-            if let Some(first) = parsed.iter().position(|earlier| earlier.to_string() == recipient.to_string()) {
+            // Bech32's one spelling: the same recipient must not pass for another.
+            let recipient = text.trim().to_lowercase();
+            let is_one = recipient.len() <= RECIPIENT_BYTES_MAX
+                && (recipient.parse::<Recipient>().is_ok() || plugins::of_recipient(&recipient).is_some());
+            if !is_one {
+                return Err(CustodianError::Recipient { number });
+            }
+            if let Some(first) = parsed.iter().position(|earlier| *earlier == recipient) {
                 return Err(CustodianError::SameRecipient { first: first + 1, second: number });
             }
             parsed.push(recipient);
@@ -199,45 +226,47 @@ impl CustodianPackage {
         let shares = shamir::split(&seed, m, n, &mut Random::new(entropy))
             .ok_or(CustodianError::Crypto { step: "splitting the recovery key" })?;
         let members = (1..=n)
-            .zip(parsed.iter().zip(shares))
+            .zip(parsed.into_iter().zip(shares))
             .map(|(number, (recipient, share))| {
                 let digest = sheet_digest(&id, number, &share);
                 let sheet = Sheet { version: Version, package: id, number, m, n, share };
-                let file = write_sheet(&sheet, recipient)?.into();
-                Ok(Member { recipient: recipient.to_string(), digest, file })
+                let file = seal_to(number, &recipient, &Zeroizing::new(format::encode(&sheet)), plugins)?.into();
+                Ok(Member { recipient, digest, file })
             })
             .collect::<Result<_, CustodianError>>()?;
-        Ok((Self { version: Version, id, m, public: public.clone(), members }, public))
+        let package = Self { version: Version, id, m, public: public.clone(), members };
+        // What a plugin wrote is as long as it likes.
+        package.check()?;
+        Ok((package, public))
     }
 
     /// `identities` are age X25519 secret keys (`AGE-SECRET-KEY-1…`), at least m of this package's custodians. Others
     /// among them, and altered files, are survived as long as m shares are good.
     pub fn open(&self, identities: &[impl AsRef<str>]) -> Result<RecoveryKey, CustodianError> {
-        self.combine(&self.open_sheets(identities)?)
+        self.combine(&self.open_sheets(identities, &NoPlugins)?)
     }
 
-    /// The sheets of m custodians whose identities are among these.
-    pub(crate) fn open_sheets(&self, identities: &[impl AsRef<str>]) -> Result<Vec<Sheet>, CustodianError> {
+    /// The sheets of m custodians whose identities, of plugins too (`AGE-PLUGIN-NAME-1…`), are among these.
+    pub(crate) fn open_sheets(
+        &self,
+        identities: &[impl AsRef<str>],
+        plugins: &dyn Plugins,
+    ) -> Result<Vec<Sheet>, CustodianError> {
         self.check()?;
         if identities.len() > IDENTITIES_MAX {
             return Err(CustodianError::TooManyIdentities { found: identities.len(), max: IDENTITIES_MAX });
         }
         let mut sheets: Vec<Sheet> = Vec::new();
-        let (mut strangers, mut altered) = (Vec::new(), Vec::new());
+        let (mut strangers, mut altered, mut trouble) = (Vec::new(), Vec::new(), None);
         for (position, text) in (1..).zip(identities) {
-            let identity: Identity = text.as_ref().trim().parse().map_err(|_| CustodianError::Identity { position })?;
-            let recipient = identity.to_public().to_string();
-            let Some((number, member)) = (1..).zip(&self.members).find(|(_, member)| member.recipient == recipient)
-            else {
-                strangers.push(position);
-                continue;
-            };
-            if sheets.iter().any(|have| have.number == number) {
-                continue;
-            }
-            match self.read(number, member, &identity) {
-                Some(sheet) => sheets.push(sheet),
-                None => altered.push(number),
+            let own = Own::parse(text.as_ref()).ok_or(CustodianError::Identity { position })?;
+            match self.sheet_of(&own, &sheets, plugins) {
+                Ok(Found::Sheet(sheet)) => sheets.push(sheet),
+                Ok(Found::Altered(number)) => altered.push(number),
+                Ok(Found::Repeated) => {}
+                Ok(Found::Nothing) => strangers.push(position),
+                // The others may be enough without her.
+                Err(error) => trouble = trouble.or(Some(error)),
             }
             if sheets.len() == usize::from(self.m) {
                 return Ok(sheets);
@@ -245,7 +274,43 @@ impl CustodianPackage {
         }
         let opened: Vec<u8> = sheets.iter().map(|sheet| sheet.number).collect();
         let (have, need) = (opened.len(), usize::from(self.m));
-        Err(CustodianError::NotEnough { have, need, opened, strangers, altered })
+        Err(trouble.unwrap_or(CustodianError::NotEnough { have, need, opened, strangers, altered }))
+    }
+
+    /// The sheet that an identity opens, but for those that are open already.
+    fn sheet_of(&self, own: &Own<'_>, have: &[Sheet], plugins: &dyn Plugins) -> Result<Found, CustodianError> {
+        let mut found = Found::Nothing;
+        let mut refused = None;
+        for (number, member) in (1..).zip(&self.members).filter(|(_, member)| own.may_open(&member.recipient)) {
+            if have.iter().any(|sheet| sheet.number == number) {
+                found = Found::Repeated;
+                continue;
+            }
+            let plain = match own {
+                Own::X25519(identity) => read_file(&member.file, identity),
+                Own::Plugin { name, text } => match plugins.open(text, &member.file) {
+                    Ok(Some(plain)) => Some(plain),
+                    Ok(None) => continue,
+                    Err(Trouble::Altered) => None,
+                    Err(trouble) => {
+                        // Some refuse what is another custodian's. Whatever else goes wrong does so with the next file too.
+                        let may_go_on = matches!(trouble, Trouble::Refused { .. });
+                        let error = CustodianError::Plugin { custodian: number, plugin: name.clone(), trouble };
+                        if !may_go_on {
+                            return Err(error);
+                        }
+                        refused = refused.or(Some(error));
+                        continue;
+                    }
+                },
+            };
+            let sheet = plain.and_then(|plain| sheet_in(&plain)).filter(|sheet| sheet.number == number);
+            return Ok(sheet.filter(|sheet| self.dealt(sheet)).map_or(Found::Altered(number), Found::Sheet));
+        }
+        match (found, refused) {
+            (Found::Nothing, Some(refused)) => Err(refused),
+            (found, _) => Ok(found),
+        }
     }
 
     /// The recovery key of this package's sheets among these.
@@ -274,38 +339,24 @@ impl CustodianPackage {
     }
 
     /// The number of the custodian with this identity, where her share is there, opens, and is the one that was dealt.
-    pub fn check_share(&self, identity: &str) -> Result<u8, CustodianError> {
+    pub fn check_share(&self, identity: &str, plugins: &dyn Plugins) -> Result<u8, CustodianError> {
         self.check()?;
-        let identity: Identity = identity.trim().parse().map_err(|_| CustodianError::Identity { position: 1 })?;
-        let recipient = identity.to_public().to_string();
-        let own = (1..).zip(&self.members).find(|(_, member)| member.recipient == recipient);
-        let Some((number, member)) = own else {
-            let (need, strangers) = (usize::from(self.m), vec![1]);
-            return Err(CustodianError::NotEnough {
-                have: 0,
-                need,
-                opened: Vec::new(),
-                strangers,
-                altered: Vec::new(),
-            });
-        };
-        match self.read(number, member, &identity) {
-            Some(_) => Ok(number),
-            None => Err(CustodianError::Altered { opened: vec![number] }),
+        let own = Own::parse(identity).ok_or(CustodianError::Identity { position: 1 })?;
+        let (need, opened, altered) = (usize::from(self.m), Vec::new(), Vec::new());
+        match self.sheet_of(&own, &[], plugins)? {
+            Found::Sheet(sheet) => Ok(sheet.number),
+            Found::Altered(number) => Err(CustodianError::Altered { opened: vec![number] }),
+            Found::Nothing | Found::Repeated => {
+                Err(CustodianError::NotEnough { have: 0, need, opened, strangers: vec![1], altered })
+            }
         }
     }
 
     /// A secret that only the custodian with this number can read: by giving it back she shows that her identity works.
-    pub fn challenge(&self, number: u8, secret: &[u8; 32]) -> Result<Vec<u8>, CustodianError> {
-        let unknown = || CustodianError::Recipient { number: usize::from(number) };
-        let member = usize::from(number).checked_sub(1).and_then(|at| self.members.get(at)).ok_or_else(unknown)?;
-        let recipient: Recipient = member.recipient.parse().map_err(|_| unknown())?;
-        age::encrypt(&recipient, secret).map_err(|_| CustodianError::Crypto { step: "writing an age file" })
-    }
-
-    /// One custodian's sheet, where her file is the one that was written for this package.
-    fn read(&self, number: u8, member: &Member, identity: &Identity) -> Option<Sheet> {
-        read_sheet(&member.file, identity).filter(|sheet| sheet.number == number && self.dealt(sheet))
+    pub fn challenge(&self, number: u8, secret: &[u8; 32], plugins: &dyn Plugins) -> Result<Vec<u8>, CustodianError> {
+        let member = usize::from(number).checked_sub(1).and_then(|at| self.members.get(at));
+        let member = member.ok_or(CustodianError::Recipient { number: usize::from(number) })?;
+        seal_to(number, &member.recipient, secret, plugins)
     }
 
     /// Whether a sheet is one that was written for this package.
@@ -372,10 +423,22 @@ fn sheet_digest(package: &Id16, number: u8, share: &[u8; SECRET_BYTES]) -> Diges
     digest("holdfast custodian share v1", &[&package.0, &[number], share])
 }
 
-/// What a challenge holds, read with the identity that it was made for.
-pub fn answer_challenge(identity: &str, challenge: &[u8]) -> Result<Zeroizing<[u8; 32]>, CustodianError> {
-    let identity: Identity = identity.trim().parse().map_err(|_| CustodianError::Identity { position: 1 })?;
-    let plain = read_file(challenge, &identity).ok_or(CustodianError::Challenge)?;
+/// What a challenge holds, read with the identity that it was made for; `custodian` is hers whose identity it is.
+pub fn answer_challenge(
+    custodian: u8,
+    identity: &str,
+    challenge: &[u8],
+    plugins: &dyn Plugins,
+) -> Result<Zeroizing<[u8; 32]>, CustodianError> {
+    let plain = match Own::parse(identity).ok_or(CustodianError::Identity { position: 1 })? {
+        Own::X25519(identity) => read_file(challenge, &identity),
+        Own::Plugin { name, text } => plugins.open(text, challenge).map_err(|trouble| CustodianError::Plugin {
+            custodian,
+            plugin: name,
+            trouble,
+        })?,
+    };
+    let plain = plain.ok_or(CustodianError::Challenge)?;
     plain.as_slice().try_into().map(Zeroizing::new).map_err(|_| CustodianError::Challenge)
 }
 
@@ -388,13 +451,31 @@ fn read_file(file: &[u8], identity: &Identity) -> Option<Zeroizing<Vec<u8>>> {
     Some(plain)
 }
 
+fn sheet_in(plain: &[u8]) -> Option<Sheet> {
+    format::decode("custodian sheet", plain, SHEET_BYTES_MAX).ok()
+}
+
 pub(crate) fn read_sheet(file: &[u8], identity: &Identity) -> Option<Sheet> {
-    format::decode("custodian sheet", &read_file(file, identity)?, SHEET_BYTES_MAX).ok()
+    sheet_in(&read_file(file, identity)?)
 }
 
 pub(crate) fn write_sheet(sheet: &Sheet, recipient: &Recipient) -> Result<Vec<u8>, CustodianError> {
-    age::encrypt(recipient, &Zeroizing::new(format::encode(sheet)))
-        .map_err(|_| CustodianError::Crypto { step: "writing an age file" })
+    write_file(&Zeroizing::new(format::encode(sheet)), recipient)
+}
+
+fn write_file(plain: &[u8], recipient: &Recipient) -> Result<Vec<u8>, CustodianError> {
+    age::encrypt(recipient, plain).map_err(|_| CustodianError::Crypto { step: "writing an age file" })
+}
+
+/// An age file to a custodian's recipient, whatever kind that is.
+fn seal_to(custodian: u8, recipient: &str, plain: &[u8], plugins: &dyn Plugins) -> Result<Vec<u8>, CustodianError> {
+    match (recipient.parse(), plugins::of_recipient(recipient)) {
+        (Ok(recipient), _) => write_file(plain, &recipient),
+        (Err(_), Some(plugin)) => {
+            plugins.seal(recipient, plain).map_err(|trouble| CustodianError::Plugin { custodian, plugin, trouble })
+        }
+        (Err(_), None) => Err(CustodianError::Recipient { number: usize::from(custodian) }),
+    }
 }
 
 /// A fresh age X25519 identity: the secret for one custodian alone, and the recipient to establish a package with.

@@ -9,6 +9,7 @@ use age::x25519::{Identity, Recipient};
 
 use crate::custodian::{CUSTODIANS_MAX, CustodianPackage, RecoveryKey, Sheet, read_sheet, write_sheet};
 use crate::error::CustodianError;
+use crate::plugins::Plugins;
 
 /// A centre's package, and those before it: one for each of the centre's records that are looked at.
 pub const PACKAGES_MAX: usize = 64;
@@ -19,21 +20,27 @@ pub struct Custody {
     /// Newest first.
     packages: Vec<CustodianPackage>,
     sheets: Vec<Sheet>,
+    /// Why not all are opened: of the newest that isn't. Unknown where sheets came from another process.
+    why: Option<CustodianError>,
 }
 
 impl Custody {
     /// Opens each of the packages (newest first) that these identities open. Where they open none, the newest one's error.
-    pub fn open(packages: Vec<CustodianPackage>, identities: &[impl AsRef<str>]) -> Result<Self, CustodianError> {
-        let (mut sheets, mut first) = (Vec::new(), None);
+    pub fn open(
+        packages: Vec<CustodianPackage>,
+        identities: &[impl AsRef<str>],
+        plugins: &dyn Plugins,
+    ) -> Result<Self, CustodianError> {
+        let (mut sheets, mut why) = (Vec::new(), None);
         for package in &packages {
-            match package.open_sheets(identities) {
+            match package.open_sheets(identities, plugins) {
                 Ok(opened) => sheets.extend(opened),
-                Err(error) => first = first.or(Some(error)),
+                Err(error) => why = why.or(Some(error)),
             }
         }
-        match first {
+        match why {
             Some(error) if sheets.is_empty() => Err(error),
-            _ => Ok(Self { packages, sheets }),
+            why => Ok(Self { packages, sheets, why }),
         }
     }
 
@@ -44,13 +51,15 @@ impl Custody {
     }
 
     /// Opens what was dealt under the newest package, which has to be opened, and under those before it that are.
-    pub fn newest(&self) -> Result<RecoveryKey, CustodianError> {
-        self.packages.first().map_or(Err(CustodianError::NoPackage), |newest| newest.combine(&self.sheets))?;
-        self.any()
+    pub fn newest(self) -> Result<RecoveryKey, CustodianError> {
+        match self.packages.first().map_or(Err(CustodianError::NoPackage), |newest| newest.combine(&self.sheets)) {
+            Ok(_) => self.any(),
+            Err(error) => Err(self.why.unwrap_or(error)),
+        }
     }
 
     /// Opens what was dealt under those packages that are opened, one at least.
-    pub fn any(&self) -> Result<RecoveryKey, CustodianError> {
+    pub fn any(self) -> Result<RecoveryKey, CustodianError> {
         let mut first = CustodianError::NoPackage;
         let mut keys = Vec::new();
         for (place, package) in self.packages.iter().enumerate() {
@@ -91,6 +100,6 @@ impl Call {
     pub fn take(self, sealed: &[Vec<u8>]) -> Custody {
         let files = sealed.iter().take(PACKAGES_MAX * CUSTODIANS_MAX);
         let sheets = files.filter_map(|file| read_sheet(file, &self.identity)).collect();
-        Custody { packages: self.packages, sheets }
+        Custody { packages: self.packages, sheets, why: None }
     }
 }

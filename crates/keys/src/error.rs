@@ -6,6 +6,7 @@ use std::io;
 use kit::{Blame, Explain};
 
 use crate::format::FormatError;
+use crate::plugins::Trouble;
 
 /// "holders 1, 2 and 5"; of none, nothing.
 fn numbered(noun: &str, numbers: &[impl Display]) -> String {
@@ -265,11 +266,11 @@ pub enum CustodianError {
     // What was given.
     #[error("{m} of {n} custodians: m must be 1 to n, and n 1 to {max}")]
     Shape { m: usize, n: usize, max: usize },
-    #[error("recipient {number} is no age X25519 recipient (age1…)")]
+    #[error("recipient {number} is no age recipient, X25519 (age1…) or of a plugin (age1NAME1…)")]
     Recipient { number: usize },
     #[error("recipients {first} and {second} are the same: one person would hold two shares")]
     SameRecipient { first: usize, second: usize },
-    #[error("identity {position} is no age X25519 identity (AGE-SECRET-KEY-1…)")]
+    #[error("identity {position} is no age identity, X25519 (AGE-SECRET-KEY-1…) or of a plugin (AGE-PLUGIN-NAME-1…)")]
     Identity { position: usize },
     #[error("{found} identities, the maximum is {max}")]
     TooManyIdentities { found: usize, max: usize },
@@ -288,6 +289,9 @@ pub enum CustodianError {
     NotEnough { have: usize, need: usize, opened: Vec<u8>, strangers: Vec<usize>, altered: Vec<u8> },
     #[error("there is no custodian package to open")]
     NoPackage,
+    /// Where several custodians have tokens of one kind: she whose file it was tried on.
+    #[error("custodian {custodian}, age-plugin-{plugin}: {trouble}")]
+    Plugin { custodian: u8, plugin: String, trouble: Trouble },
 
     // What is stored.
     #[error(transparent)]
@@ -311,7 +315,11 @@ impl Explain for CustodianError {
             | Self::Challenge
             | Self::Words
             | Self::NotEnough { .. }
-            | Self::NoPackage => Blame::Peer,
+            | Self::NoPackage
+            | Self::Plugin { trouble: Trouble::Refused { .. }, .. } => Blame::Peer,
+            Self::Plugin { trouble: Trouble::Altered, .. } => Blame::Integrity,
+            Self::Plugin { trouble: Trouble::Forbidden, .. } => Blame::Ours,
+            Self::Plugin { .. } => Blame::Configuration,
             Self::Format(_) | Self::Altered { .. } => Blame::Integrity,
             Self::Crypto { .. } => Blame::Ours,
         }
@@ -328,6 +336,14 @@ impl Explain for CustodianError {
             Self::Words => "keys.custodian-words",
             Self::NotEnough { .. } => "keys.custodian-not-enough",
             Self::NoPackage => "keys.custodian-no-package",
+            Self::Plugin { trouble, .. } => match trouble {
+                Trouble::Missing => "keys.custodian-plugin-missing",
+                Trouble::Refused { .. } => "keys.custodian-plugin-refused",
+                Trouble::Silent { .. } => "keys.custodian-plugin-silent",
+                Trouble::Broken { .. } => "keys.custodian-plugin-broken",
+                Trouble::Altered => "keys.custodian-plugin-altered",
+                Trouble::Forbidden => "keys.custodian-plugin-forbidden",
+            },
             Self::Format(_) => "keys.custodian-format",
             Self::Altered { .. } => "keys.custodian-altered",
             Self::Crypto { .. } => "keys.custodian-crypto",
@@ -339,6 +355,17 @@ impl Explain for CustodianError {
             Self::NotEnough { .. } => {
                 Some("Call in more custodians; check that each brought the identity of this centre.")
             }
+            Self::Plugin { trouble, .. } => match trouble {
+                Trouble::Missing => Some("Install it on this machine, and see that the account running this finds it."),
+                Trouble::Refused { .. } => {
+                    Some("Put her token in, and have her type its PIN at a terminal of this machine.")
+                }
+                Trouble::Silent { .. } => {
+                    Some("Put her token in and touch it when it asks; --plugin-seconds gives her longer.")
+                }
+                Trouble::Broken { .. } => Some("Try the plugin by itself: `age --decrypt` starts it in the same way."),
+                Trouble::Altered | Trouble::Forbidden => None,
+            },
             Self::Format(_) | Self::Altered { .. } => {
                 Some("Take the package from another server: this copy is altered.")
             }

@@ -17,6 +17,7 @@ mod holder;
 mod keyring;
 mod local;
 mod meter;
+mod plugins;
 mod proof;
 mod record;
 mod replays;
@@ -35,6 +36,7 @@ pub use holder::{AbsentHolder, Answer, Holder, HolderPublicKey, OpenRequest, SYS
 pub use keyring::{Erasure, HolderHealth, Keyring};
 pub use local::{FIRST_EPOCH, LocalHolder};
 pub use meter::{Account, Budgets, Counts, Meter, MeterError, OverBudget};
+pub use plugins::{NoPlugins, Plugins, Trouble};
 pub use proof::{
     Authority, Certificate, Known, Officer, PROOF_BYTES_MAX, PROOF_WINDOW_MS, PersonKey, Proof, ProofError, Proven,
     Prover, SESSION_LIFE_MS_MAX, Signer, Speaks, Statement, is_small_order,

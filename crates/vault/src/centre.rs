@@ -18,7 +18,7 @@ use crate::secrets::Secrets;
 use crate::shape::Shape;
 use kit::format::{self, FormatError, Version, within};
 
-/// 64 holders' keys, a package of 32 custodians, a batch and four key records take less than 400 KiB.
+/// 64 holders' keys, a package of 32 custodians with post-quantum tokens, a batch and four key records take some 400 KiB.
 const RECORD_BYTES_MAX: usize = 512 * 1024;
 
 /// Names of records that are looked at: a change of who holds the keys makes one, and a thief of a gateway may make up more.

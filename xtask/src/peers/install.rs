@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::shell::{capture, command, installed, root, run};
+use crate::shell::{capture, cargo, command, installed, root, run};
 
 /// A program, and the Debian package that brings it.
 const PROGRAMS: &[(&str, &str)] = &[
@@ -69,6 +69,17 @@ pub(crate) fn interpreter(peers: &Path) -> PathBuf {
 /// SeaweedFS: a whole S3 store in one program.
 pub(crate) fn weed(peers: &Path) -> PathBuf {
     peers.join("venv/bin/weed")
+}
+
+/// An age plugin of somebody else's: X-Wing, in software (crates.io, MIT).
+const AGE_PLUGIN: (&str, &str) = ("age-plugin-xwing", "0.2.1");
+
+/// Built with its own lock file, once: cargo leaves what is there.
+pub(crate) fn age_plugin(peers: &Path) -> Result<PathBuf> {
+    let ((name, version), root) = (AGE_PLUGIN, peers.join("cargo"));
+    let words = ["install", "--quiet", "--locked", "--debug", "--version", version, name, "--root"];
+    run(cargo().args(words).arg(&root).env("CARGO_TARGET_DIR", peers.join("cargo-build")))?;
+    Ok(root.join("bin").join(name))
 }
 
 /// A virtual environment with xtask/peers/requirements.txt; made again when that file changes.

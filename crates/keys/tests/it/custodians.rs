@@ -1,6 +1,9 @@
 //! Custodians: m of n open everything, fewer nothing; and no secret is ever printed.
 
-use keys::{Call, CustodianError, CustodianPackage, Custody, KeysError, Share, new_identity};
+use bech32::{ToBase32 as _, Variant};
+use keys::{
+    Call, CustodianError, CustodianPackage, Custody, KeysError, NoPlugins, Plugins, Share, Trouble, new_identity,
+};
 use kit::OsEntropy;
 use proptest::prelude::*;
 
@@ -77,6 +80,63 @@ fn a_package_has_a_sound_shape() {
     assert_eq!(package.open(&identities).unwrap().opened_by().len(), 32);
 }
 
+/// Tokens that answer as they are told, and what they were asked to seal.
+struct Tokens(Result<Vec<u8>, Trouble>);
+
+impl Plugins for Tokens {
+    fn seal(&self, _: &str, plain: &[u8]) -> Result<Vec<u8>, Trouble> {
+        self.0.as_ref().map(|more| [plain, more].concat()).map_err(Clone::clone)
+    }
+
+    fn open(&self, identity: &str, file: &[u8]) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, Trouble> {
+        let more = self.0.as_ref().map_err(Clone::clone)?;
+        let own = identity.to_lowercase().contains("tok-1qqqq");
+        Ok(own.then(|| file[..file.len() - more.len()].to_vec().into()))
+    }
+}
+
+#[test]
+fn tokens_are_custodians_like_others() {
+    let bech32 = |name: &str, byte: u8| bech32::encode(name, [byte; 16].to_base32(), Variant::Bech32).unwrap();
+    let (identities, mut recipients) = people(3);
+    recipients[1] = bech32("age1tok", 0);
+    recipients[2] = bech32("age1tok", 9).to_uppercase();
+    let establish = |tokens: &Tokens| CustodianPackage::establish_with(2, &recipients, tokens, &OsEntropy);
+    let good = Tokens(Ok(vec![7; 50]));
+    let (package, _) = establish(&good).unwrap();
+    let package = CustodianPackage::from_bytes(&package.to_bytes()).unwrap();
+    assert_eq!(package.recipients().last(), Some(bech32("age1tok", 9).as_str()), "in the one spelling");
+    let given = [bech32("age-plugin-tok-", 0).to_uppercase(), identities[0].clone()];
+    let key = Custody::open(vec![package.clone()], &given, &good).unwrap().newest().unwrap();
+    assert_eq!((key.opened_by(), key.public_key()), ([2, 1].as_slice(), package.public_key()));
+    assert_eq!(package.check_share(&given[0], &good).unwrap(), 2);
+    // One of another kind is nobody's, and starts nothing; a stranger's of this kind is asked, and is nobody's either.
+    let strangers = [bech32("age-plugin-other-", 0), bech32("age-plugin-tok-", 9)].map(|text| text.to_uppercase());
+    for stranger in &strangers {
+        assert!(matches!(package.check_share(stranger, &good), Err(CustodianError::NotEnough { have: 0, .. })));
+    }
+    assert!(matches!(package.check_share(&strangers[0], &NoPlugins), Err(CustodianError::NotEnough { .. })));
+
+    // Where she is needed, it is said why she failed; where she isn't, the others go on.
+    let gone = Tokens(Err(Trouble::Missing));
+    let needed = package.open(&given).unwrap_err();
+    assert!(matches!(needed, CustodianError::Plugin { custodian: 2, trouble: Trouble::Forbidden, .. }), "{needed}");
+    let needed = Custody::open(vec![package.clone()], &given, &gone).err().unwrap();
+    assert_eq!(needed.to_string(), "custodian 2, age-plugin-tok: no such program is on the PATH");
+    let (package, _) = CustodianPackage::establish_with(1, &recipients, &good, &OsEntropy).unwrap();
+    assert_eq!(package.open(&given).unwrap().opened_by(), [1]);
+    // What a plugin wrote is bounded, and comes back as what was dealt or not at all.
+    assert!(matches!(establish(&Tokens(Ok(vec![7; 5_000]))), Err(CustodianError::Format(_))));
+    let error = package.check_share(&given[0], &Tokens(Ok(vec![7; 49]))).unwrap_err();
+    assert!(matches!(&error, CustodianError::Altered { opened } if *opened == [2]), "{error}");
+    let long = bech32::encode("age1tok", vec![7; 2_000].to_base32(), Variant::Bech32).unwrap();
+    let error = CustodianPackage::establish_with(1, &[long], &good, &OsEntropy).unwrap_err();
+    assert!(matches!(error, CustodianError::Recipient { number: 1 }));
+    let twice = [recipients[2].clone(), recipients[2].to_lowercase()];
+    let error = CustodianPackage::establish_with(1, &twice, &good, &OsEntropy).unwrap_err();
+    assert!(matches!(error, CustodianError::SameRecipient { first: 1, second: 2 }));
+}
+
 #[test]
 fn a_file_from_another_package_is_noticed() {
     let (identities, recipients) = people(2);
@@ -99,7 +159,7 @@ fn a_call_is_answered_with_sheets_that_open_for_it_alone() {
     let (newest, earlier, other) = (establish(), establish(), establish());
     let packages = || vec![newest.clone(), earlier.clone()];
     let call = Call::new(packages());
-    let custody = Custody::open(call.packages().to_vec(), &identities[1..]).unwrap();
+    let custody = Custody::open(call.packages().to_vec(), &identities[1..], &NoPlugins).unwrap();
     let sealed = custody.seal(&call.recipient()).unwrap();
     let again = custody.seal(&Call::new(packages()).recipient()).unwrap();
     assert_eq!(sealed.len(), 4);
@@ -113,7 +173,7 @@ fn a_call_is_answered_with_sheets_that_open_for_it_alone() {
     // What is sealed to another call, is of another package, is cut or is no file counts for nothing.
     let call = Call::new(packages());
     let few = custody.seal(&call.recipient()).unwrap();
-    let strange = Custody::open(vec![other], &identities).unwrap().seal(&call.recipient()).unwrap();
+    let strange = Custody::open(vec![other], &identities, &NoPlugins).unwrap().seal(&call.recipient()).unwrap();
     let given = [&few[..1], &again, &strange, &[few[1][..40].to_vec(), Vec::new()], &few[..1]].concat();
     let error = call.take(&given).any().unwrap_err();
     assert!(matches!(error, CustodianError::NotEnough { have: 1, need: 2, .. }), "{error}");
@@ -123,12 +183,18 @@ fn a_call_is_answered_with_sheets_that_open_for_it_alone() {
     // Whose secrets open an earlier package alone may go on with that, and may not shut the newest away.
     let (_, theirs) = people(2);
     let late = CustodianPackage::establish(1, &theirs, &OsEntropy).unwrap().0;
-    let call = Call::new(vec![late.clone(), newest.clone()]);
-    let sealed = Custody::open(call.packages().to_vec(), &identities).unwrap().seal(&call.recipient()).unwrap();
-    let custody = call.take(&sealed);
-    assert_eq!(custody.any().unwrap().public_key(), newest.public_key());
-    assert!(matches!(custody.newest(), Err(CustodianError::NotEnough { have: 0, need: 1, .. })));
-    let error = Custody::open(vec![newest, late], &identities[..1]).err().unwrap();
+    let packages = || vec![late.clone(), newest.clone()];
+    let custody = || Custody::open(packages(), &identities, &NoPlugins).unwrap();
+    let called = || {
+        let call = Call::new(packages());
+        let sealed = custody().seal(&call.recipient()).unwrap();
+        call.take(&sealed)
+    };
+    assert_eq!(called().any().unwrap().public_key(), newest.public_key());
+    assert!(matches!(called().newest(), Err(CustodianError::NotEnough { have: 0, need: 1, .. })));
+    let error = custody().newest().unwrap_err();
+    assert!(matches!(&error, CustodianError::NotEnough { strangers, .. } if *strangers == [1, 2, 3]), "{error}");
+    let error = Custody::open(vec![newest.clone(), late.clone()], &identities[..1], &NoPlugins).err().unwrap();
     assert!(matches!(error, CustodianError::NotEnough { have: 1, need: 2, .. }), "the newest one's: {error}");
 }
 

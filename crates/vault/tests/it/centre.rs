@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use keys::{CustodianPackage, Custody, Holder, LocalHolder, new_identity};
+use keys::{CustodianPackage, Custody, Holder, LocalHolder, NoPlugins, new_identity};
 use kit::{Digest, Entropy, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
 use tempfile::TempDir;
 use vault::location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
@@ -253,7 +253,7 @@ impl Centre {
     /// What these identities open of the packages that the survivors show.
     pub(crate) fn key_from(survivors: &[Arc<dyn Location>], identities: &[String]) -> Arc<keys::RecoveryKey> {
         let packages = vault::packages(survivors, None).unwrap();
-        Arc::new(Custody::open(packages, identities).unwrap().newest().unwrap())
+        Arc::new(Custody::open(packages, identities, &NoPlugins).unwrap().newest().unwrap())
     }
 
     pub(crate) fn recovery_key(&self) -> Arc<keys::RecoveryKey> {

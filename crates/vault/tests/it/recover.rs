@@ -108,7 +108,7 @@ fn recovery_refuses_what_it_can_not_do() {
     assert!(fresh.iter().all(|location| location.objects("").is_empty()), "nothing is begun");
 
     let packages = vault::packages(&centre.given()[5..8], None).unwrap();
-    let one = keys::Custody::open(packages, &centre.identities[1..2]).err().unwrap();
+    let one = keys::Custody::open(packages, &centre.identities[1..2], &keys::NoPlugins).err().unwrap();
     assert_eq!(one.code(), "keys.custodian-not-enough");
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use keys::{CustodianPackage, Custody, Holder, LocalHolder, TurnOrder, new_identity};
+use keys::{CustodianPackage, Custody, Holder, LocalHolder, NoPlugins, TurnOrder, new_identity};
 use kit::{Explain, PatientId};
 use vault::{Access, Adoption, Mode, Opening, Scope, Vault, VaultError};
 
@@ -49,7 +49,7 @@ fn new_custodians(centre: &Centre) -> (CustodianPackage, Vec<String>) {
 
 /// As the command does: what these identities open of the packages that the vault names.
 fn deal_anew(vault: &Vault, identities: &[String], progress: vault::Progress<'_>) -> Result<u64, VaultError> {
-    vault.deal_anew(&Custody::open(vault.custodian_packages(), identities)?.any()?, progress)
+    vault.deal_anew(&Custody::open(vault.custodian_packages(), identities, &NoPlugins)?.any()?, progress)
 }
 
 fn renew_custodians(centre: &Centre, vault: &Vault) -> (CustodianPackage, Vec<String>) {
