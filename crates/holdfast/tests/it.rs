@@ -21,6 +21,8 @@ mod operating;
 mod partition;
 #[path = "it/renewing.rs"]
 mod renewing;
+#[path = "it/under_fire.rs"]
+mod under_fire;
 
 use std::fs;
 use std::path::{Path, PathBuf};
