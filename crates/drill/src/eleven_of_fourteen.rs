@@ -134,6 +134,7 @@ fn run_in(root: &DrillRoot, options: &Options, builder: &dyn Builder, watch: Wat
         centre,
         attacks,
         deeds: Vec::new(),
+        figures: BTreeMap::new(),
         checks,
         seconds,
         refused: own.refused,

@@ -1,7 +1,7 @@
 //! Attacks run end to end, with independent checkers.
 //!
 //! `synthetic` makes a centre that never was, `tamper` edits plans, `attack` destroys servers, `check` judges, `report`
-//! tells; `eleven_of_fourteen`, `machines` and `open_filer` put them together over the seam in `system`, behind which the real centre
+//! tells; `eleven_of_fourteen`, `machines`, `open_filer` and `under_fire` put them together over the seam in `system`, behind which the real centre
 //! stands.
 
 pub mod attack;
@@ -14,4 +14,5 @@ pub mod report;
 pub mod synthetic;
 pub mod system;
 pub mod tamper;
+pub mod under_fire;
 mod work;

@@ -4,7 +4,7 @@
 //! As everywhere here, the truth is the drill's own note of what was acknowledged, and the judges share no code with
 //! what they judge.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -205,6 +205,7 @@ impl<'a> Scene<'a> {
             centre,
             attacks,
             deeds,
+            figures: BTreeMap::new(),
             checks,
             seconds: Seconds { loading: self.loading, whole_drill: self.begun.elapsed().as_secs_f64(), ..seconds },
             refused: Vec::new(),

@@ -124,6 +124,7 @@ fn robbed(root: &DrillRoot, options: &Options, builder: &dyn StoreBuilder, watch
         centre: centre_told,
         attacks: Vec::new(),
         deeds,
+        figures: BTreeMap::new(),
         checks,
         seconds: Seconds { loading, reading_back, whole_drill, ..Seconds::default() },
         refused: Vec::new(),

@@ -30,6 +30,9 @@ pub struct Report {
     pub attacks: Vec<Struck>,
     /// What else was done to it, a line each.
     pub deeds: Vec<String>,
+    /// Numbers for programs, where a drill has some beside its sentences; times end in their unit.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: BTreeMap<&'static str, u64>,
     pub checks: Vec<Check>,
     pub seconds: Seconds,
     /// Files of the user's own that the centre did not take, each with its reason.

@@ -2,6 +2,7 @@
 //! none of them, so that no judge can lean on what it judges.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use kit::Fault;
@@ -235,6 +236,64 @@ pub trait Machines: Sync {
 
     /// Ends all of them: what is on their disks stays.
     fn stop(&self);
+}
+
+/// Builds centres whose servers and gateway are processes, to be struck while people work.
+pub trait GroundBuilder: Sync {
+    /// Lays out a centre with `servers` servers under `site`, and starts all of it.
+    fn found_ground(&self, site: &Path, servers: usize) -> Result<Box<dyn Ground>, Fault>;
+}
+
+/// Servers, from 0, and a gateway: they run until this is dropped.
+pub trait Ground: Sync {
+    /// Why servers can't be cut off here; nothing where they can.
+    fn no_cuts(&self) -> Option<String>;
+
+    /// Strikes a server that stands; on return it has happened, or does within milliseconds.
+    fn strike(&self, server: usize, how: Strike) -> Result<(), Fault>;
+
+    /// Lets a struck server come back; it answers some time later.
+    fn mend(&self, server: usize) -> Result<(), Fault>;
+
+    /// Without warning.
+    fn kill_gateway(&self);
+
+    fn gateway_runs(&self) -> bool;
+
+    /// Starts the gateway where it doesn't run, and waits until it answers; an error where it ended, or was killed, before.
+    fn start_gateway(&self) -> Result<(), Fault>;
+
+    fn door(&self) -> Door<'_>;
+
+    /// Ends the gateway in order, and has the centre verified: what is wrong with it.
+    fn verify(&self) -> Result<(), String>;
+
+    /// Processes that ended though nobody ended them, each in words.
+    fn fallen(&self) -> Vec<String>;
+
+    /// Somebody wants the drill to end.
+    fn stopped(&self) -> bool;
+}
+
+/// Where the gateway answers over HTTP: FHIR, and how it is. With the token of somebody who may write and read.
+#[derive(Clone, Copy)]
+pub struct Door<'a> {
+    pub fhir: SocketAddr,
+    pub operations: SocketAddr,
+    pub token: &'a str,
+}
+
+/// What happens to a server that nobody robs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strike {
+    /// Its process is killed (SIGKILL), and started again when it is mended.
+    Kill,
+    /// Its process stands still (SIGSTOP): connections stay, and nothing is answered.
+    Pause,
+    /// Its cable is pulled.
+    Unplug,
+    /// It hears everything, and its answers go to nobody.
+    Mute,
 }
 
 /// Builds centres some of whose locations are buckets of a real object store.

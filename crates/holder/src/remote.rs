@@ -159,7 +159,8 @@ fn error(number: u8, error: CallError) -> HolderError {
             OVER_BUDGET => HolderError::OverBudget { number },
             UNPROVEN => HolderError::Unproven { number },
             CLOCK => HolderError::Clock { number },
-            _ => HolderError::Unreachable { number },
+            // It is there, and can't: a full disk, too much at once.
+            _ => HolderError::Declined { number, why: refused.to_string() },
         },
         _ => HolderError::Unreachable { number },
     }

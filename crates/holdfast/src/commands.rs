@@ -19,7 +19,7 @@ use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre, NewCentre};
 use crate::custodians::{self, Custodians};
 use crate::plugins::Client;
-use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, drill_system, plan, reports};
+use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, plan, reports};
 
 /// Plans larger than this are none.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
@@ -569,6 +569,8 @@ pub enum Drill {
     ForkedLog(drill_system::OnMachines),
     /// A thief at an object store that has two of the shards: its filer is closed, and then open.
     OpenFiler(drill_system::OpenFiler),
+    /// 14 running servers and the gateway are killed, paused and cut off at random while people work: nothing is lost.
+    HoldersUnderFire(drill_fire::UnderFire),
 }
 
 impl Drill {
@@ -581,6 +583,7 @@ impl Drill {
             Self::StolenGateway(options) => options.run(Scenario::StolenGateway),
             Self::ForkedLog(options) => options.run(Scenario::ForkedLog),
             Self::OpenFiler(options) => options.run(),
+            Self::HoldersUnderFire(options) => options.run(),
         }
     }
 }

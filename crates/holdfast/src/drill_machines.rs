@@ -54,27 +54,16 @@ pub fn found(
 ) -> Result<(Founded, Processes), Fault> {
     let addresses = free_addresses(servers)?;
     let (folder, data) = (site.join("plan"), site.join("centre"));
-    let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
-    let shape = Shape::with_buckets(count(servers), count(beside.buckets.len()), None, None)?;
-    plan::write("Drill centre", shape, &addresses, beside, &folder, &OsEntropy)?;
-    prepare(&folder)?;
-    let folders: Vec<PathBuf> = (1..).take(servers).map(|number| folder.join(server_name(number))).collect();
-    for folder in &folders {
-        // A drill fills no disk, and may stand on one that has little room.
-        let mut config = holder::Config::load(folder)?;
-        config.shards.reserve_bytes = 0;
-        if let Some(ChartBudget { person, gateway, each }) = budget {
-            let b = &mut config.budgets;
-            // So much that its part is the whole.
-            let whole = (person * u32::from(config.keys.holders)).div_ceil(u32::from(config.keys.needed));
-            (b.person_hour, b.delegate_hour) = if each { (whole, whole) } else { (person, person) };
-            if !each {
-                (b.gateway_hour, b.all_hour) = (gateway, gateway);
-            }
+    let folders = lay_out(&folder, &addresses, beside, prepare, |config| {
+        let Some(ChartBudget { person, gateway, each }) = budget else { return };
+        let b = &mut config.budgets;
+        // So much that its part is the whole.
+        let whole = (person * u32::from(config.keys.holders)).div_ceil(u32::from(config.keys.needed));
+        (b.person_hour, b.delegate_hour) = if each { (whole, whole) } else { (person, person) };
+        if !each {
+            (b.gateway_hour, b.all_hour) = (gateway, gateway);
         }
-        config.save(folder)?;
-        Node::init(folder, &OsEntropy)?;
-    }
+    })?;
     let network = Network::start().map_err(|e| failed("the network", e))?;
     let processes = (0..servers).map(|_| Mutex::new(State::Stopped)).collect();
     let gateway = data.join("gateway");
@@ -93,9 +82,46 @@ pub fn found(
     Ok((Founded { system, servers: folders, gateway, custodians, custodians_needed }, fleet))
 }
 
+/// Plans a drill's centre in `folder`, and initialises the holders that it names, each with its configuration as `set` has it;
+/// gives their folders.
+pub fn lay_out(
+    folder: &Path,
+    addresses: &[SocketAddr],
+    beside: &plan::Beside,
+    prepare: impl FnOnce(&Path) -> Result<(), Fault>,
+    set: impl Fn(&mut holder::Config),
+) -> Result<Vec<PathBuf>, Fault> {
+    let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
+    let shape = Shape::with_buckets(count(addresses.len()), count(beside.buckets.len()), None, None)?;
+    plan::write("Drill centre", shape, addresses, beside, folder, &OsEntropy)?;
+    prepare(folder)?;
+    let folders: Vec<PathBuf> = (1..).take(addresses.len()).map(|number| folder.join(server_name(number))).collect();
+    for folder in &folders {
+        // A drill fills no disk, and may stand on one that has little room.
+        let mut config = holder::Config::load(folder)?;
+        config.shards.reserve_bytes = 0;
+        set(&mut config);
+        config.save(folder)?;
+        Node::init(folder, &OsEntropy)?;
+    }
+    Ok(folders)
+}
+
+/// Waits until somebody listens there.
+pub fn wait_for(server: usize, address: SocketAddr) -> Result<(), Fault> {
+    let begun = Instant::now();
+    while TcpStream::connect(address).is_err() {
+        if begun.elapsed() > START_PATIENCE {
+            return Err(failed(&server_name(u8::try_from(server + 1).unwrap_or(0)), "it does not answer"));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
 /// Ports that are free at an address of this fleet's own in the loopback network: at 127.0.0.1 another fleet, or anybody's
 /// outgoing connection, may take one before its holder does.
-fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Fault> {
+pub fn free_addresses(count: usize) -> Result<Vec<SocketAddr>, Fault> {
     let [a, b, c, ..] = OsEntropy.id();
     let own = Ipv4Addr::new(127, a, b, c.clamp(2, 254));
     let listeners: Result<Vec<_>, _> = (0..count).map(|_| TcpListener::bind((own, 0))).collect();
@@ -141,14 +167,7 @@ impl Processes {
             .spawn()
             .map_err(|e| failed("starting a holder", e))?;
         *state.lock().unwrap_or_else(PoisonError::into_inner) = State::Runs(process);
-        let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            if begun.elapsed() > START_PATIENCE {
-                return Err(failed(&server_name(u8::try_from(server + 1).unwrap_or(0)), "it does not answer"));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        wait_for(server, address)
     }
 
     /// To a server, with the gateway's certificate.

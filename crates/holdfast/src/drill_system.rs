@@ -511,17 +511,17 @@ fn check_patients(patients: usize) -> Result<(), Fault> {
 }
 
 /// Short enough to be typed again.
-fn short_seed() -> u64 {
+pub fn short_seed() -> u64 {
     let id = OsEntropy.id();
     u64::from(u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
 }
 
-fn own_root(seed: u64) -> PathBuf {
+pub fn own_root(seed: u64) -> PathBuf {
     std::env::temp_dir().join(format!("holdfast-drill-{seed}-{}", std::process::id()))
 }
 
 /// Runs a drill behind a progress bar, and prints its report.
-fn told(
+pub fn told(
     output: Output,
     run: impl FnOnce(&(dyn Fn(Progress) + Sync)) -> Result<drill::report::Report, Fault>,
 ) -> Result<u8, Fault> {

@@ -18,6 +18,7 @@ mod custodians;
 mod demo;
 mod diagnose;
 mod domains;
+mod drill_fire;
 mod drill_machines;
 mod drill_store;
 mod drill_system;

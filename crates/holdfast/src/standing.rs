@@ -14,6 +14,9 @@ use crate::buckets::BucketState;
 use crate::centre::holder;
 use crate::domains::Domains;
 
+/// Of a holder that could not be asked.
+const UNREACHABLE: &str = "keys.holder-unreachable";
+
 /// What each server's folder shows of its holder: its public keys, or why it can't be used.
 pub type Seen = Vec<Result<Vec<HolderPublicKey>, String>>;
 
@@ -244,6 +247,8 @@ fn why_unusable(
     }
     match health {
         HolderHealth { lies: 1.., .. } => Some(format!("it gave {} wrong shares", health.lies)),
+        // It was away when somebody wanted a key, and nobody has wanted one since; now it is there.
+        HolderHealth { last_error: Some(UNREACHABLE), .. } if now.is_some() => None,
         HolderHealth { silent: 1.., good: 0, last_error, .. } => {
             Some(format!("it doesn't answer ({})", last_error.unwrap_or("no reason")))
         }

@@ -27,6 +27,8 @@ mod partition;
 mod plugins;
 #[path = "it/renewing.rs"]
 mod renewing;
+#[path = "it/under_fire.rs"]
+mod under_fire;
 
 use std::fs;
 use std::path::{Path, PathBuf};

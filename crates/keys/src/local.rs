@@ -6,8 +6,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use kit::limits::SERVERS_MAX;
 use kit::{Entropy, Id16, OsEntropy};
@@ -36,8 +34,6 @@ const OPENED: &str = "opened.count";
 
 /// 32 bytes of secret, and a few of version, number, epoch and heads.
 const KEY_BYTES_MAX: usize = 64;
-/// How long another process may still hold the folder.
-const LOCK_PATIENCE: Duration = Duration::from_millis(200);
 /// Subjects refused: 32 MiB of log and some more of memory.
 const REFUSED_MAX: usize = 1 << 20;
 /// Subjects that a turn of the epoch confirms: some four million patients, at 16 bytes of memory each, and some.
@@ -441,15 +437,10 @@ pub(crate) fn begin_lines(path: &Path, first: &[u8]) -> io::Result<File> {
 /// The refusals, opened and locked: two processes would write over each other's lines.
 fn lock(dir: &Path, create: bool) -> Result<File, HolderError> {
     let log = private_file().create(create).open(dir.join(REFUSED)).map_err(storage(REFUSED))?;
-    let begun = Instant::now();
-    loop {
-        match log.try_lock() {
-            Ok(()) => return Ok(log),
-            // A process that this one has just started has its open files until it runs its own program.
-            Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_PATIENCE / 20),
-            Err(TryLockError::WouldBlock) => return Err(HolderError::Locked),
-            Err(TryLockError::Error(source)) => return Err(HolderError::Storage { file: REFUSED, source }),
-        }
+    match kit::lock_file(&log) {
+        Ok(()) => Ok(log),
+        Err(TryLockError::WouldBlock) => Err(HolderError::Locked),
+        Err(TryLockError::Error(source)) => Err(HolderError::Storage { file: REFUSED, source }),
     }
 }
 

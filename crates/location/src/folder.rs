@@ -206,7 +206,7 @@ impl FolderLocation {
         let inner = entries(&volumes).map_err(io("listing the volumes"))?;
         let lock = File::options().create(true).truncate(false).write(true).open(dir.join(LOCK));
         let lock = lock.map_err(io("opening the lock file"))?;
-        match lock.try_lock() {
+        match kit::lock_file(&lock) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(refused(Refusal::InUse)),
             Err(TryLockError::Error(error)) => return Err(io("locking")(error)),
