@@ -425,7 +425,7 @@ impl Proof {
         now: Timestamp,
     ) -> Result<Proven, ProofError> {
         let off_ms = now.0.saturating_sub(statement.at.0);
-        if off_ms.abs() > PROOF_WINDOW_MS {
+        if off_ms.unsigned_abs() > PROOF_WINDOW_MS.unsigned_abs() {
             return Err(ProofError::Time { off_s: off_ms / 1_000, max_s: PROOF_WINDOW_MS / 1_000 });
         }
         if statement.person.len() > NAME_BYTES_MAX || statement.purpose.len() > PURPOSE_BYTES_MAX {

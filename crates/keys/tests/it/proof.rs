@@ -76,6 +76,17 @@ fn a_person_a_session_and_a_delegate_are_proven() {
     }
 }
 
+/// Found by fuzzing: the difference of the two ends of time has no absolute value, and passed for a negative one.
+#[test]
+fn no_two_times_are_too_far_apart_to_be_told_apart() {
+    let centre = centre();
+    let statement = Statement { at: Timestamp(i64::MAX), ..statement("dr.a") };
+    let proof = centre.person().sign(VAULT, &statement, &centre.entropy);
+    for now in [i64::MIN, i64::MIN + 1, -1, 0] {
+        assert!(matches!(centre.check(&proof, &statement, Timestamp(now)), Err(ProofError::Time { .. })), "{now}");
+    }
+}
+
 #[test]
 fn nobody_speaks_for_anybody_else() {
     let centre = centre();
