@@ -113,7 +113,7 @@ impl Shape {
         let Self { servers, buckets, shards_needed, keys_needed, .. } = self;
         if self.locations() == 1 {
             return "This centre stands on ONE server: it survives NO loss. For promises that hold, let it grow onto 14 \
-                    servers on separate machines while it runs (`holdfast centre grow --servers 14`), or lay it out on \
+                    servers on separate machines while it runs (`holdfast centre grow --servers 14 --custodian FILE --custodian FILE`), or lay it out on \
                     machines of their own from the first day (`holdfast centre plan`)."
                 .to_owned();
         }

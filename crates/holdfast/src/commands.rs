@@ -177,7 +177,7 @@ impl Recover {
                 }
                 // At once: somebody waits for it, and the rest may take long.
                 Ok(list) => say!("{}\n", reports::treatment_list(&list, seconds)),
-                Err(fault) => complain!("holdfast: no treatment list yet: {fault}"),
+                Err(fault) => complain!("holdfast: no treatment list yet: {} [{}]", fault.message, fault.code),
             }
         };
         let beside = bucket_files::survivors(&self.buckets)?;

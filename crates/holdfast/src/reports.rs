@@ -38,7 +38,7 @@ fn damage_lines(damage: &DamageList) -> String {
 
 /// What is to be done about holders: nothing that a scrub could.
 const MEND_HOLDERS: &str = "a scrub can't make a holder again. Bring its disk or its folder back; where that is lost, \
-                            `holdfast recover` into a new folder deals every key anew, with the custodians";
+                            `holdfast holder replace` makes a new one with the custodians, while everything goes on";
 
 fn holder_lines(standing: &Standing) -> String {
     let mut text = format!("\n  {}", standing.holders_line());

@@ -63,7 +63,7 @@ pub enum VaultError {
     BelowFloor { up: usize, floor: usize },
     #[error("written to {durable} locations, the floor is {floor}: not acknowledged")]
     NotDurable { durable: usize, floor: usize },
-    #[error("{have} locations answer, {need} are needed to open for writing")]
+    #[error("{have} locations answer, {need} are needed")]
     NotEnoughLocations { have: usize, need: usize },
     #[error("all {max} generations of writers are used up: the log can't be written any more")]
     Generations { max: u32 },

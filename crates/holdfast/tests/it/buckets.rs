@@ -100,7 +100,7 @@ fn ready(server: &Server, start: &str) -> String {
         if ready.starts_with(start) {
             return ready;
         }
-        assert!(begun.elapsed() < Duration::from_secs(180), "{start:?} is expected: {ready}");
+        assert!(begun.elapsed() < Duration::from_secs(420), "{start:?} is expected: {ready}");
         thread::sleep(Duration::from_millis(300));
     }
 }
