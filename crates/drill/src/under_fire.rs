@@ -9,6 +9,7 @@ mod client;
 mod list;
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,7 +27,7 @@ use crate::system::{Door, Ground, GroundBuilder, Strike};
 use crate::work::spread;
 
 use adversary::Adversary;
-use client::{Answer, exchange};
+use client::{ANSWER_PATIENCE, Answer, exchange};
 use list::{Judged, List, Question, Sent, head, refusal};
 
 const SERVERS: usize = 14;
@@ -109,6 +110,8 @@ struct Counts {
     right: u64,
     reads_refused: u64,
     reads_unanswered: u64,
+    /// Writes and reads whose connection stood, and brought no answer for as long as anybody waits.
+    late: u64,
     /// Refusals by their code.
     codes: BTreeMap<String, u64>,
 }
@@ -235,7 +238,10 @@ impl<'a> Fire<'a> {
 
     fn exchange(&self, method: &str, path: &str, body: &str) -> std::io::Result<Answer> {
         let Door { fhir, token, .. } = self.ground.door();
-        exchange(fhir, token, method, path, body)
+        let answer = exchange(fhir, token, method, path, body);
+        let is_late = |e: &std::io::Error| matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+        lock(&self.counts).late += u64::from(answer.as_ref().is_err_and(is_late));
+        answer
     }
 
     /// That every record is on every server and every holder answers, by the gateway's own word; or what it says.
@@ -539,7 +545,7 @@ impl<'a> Fire<'a> {
                 "Was nothing served wrong, at any time?",
                 format!(
                     "{reads} reads of acknowledged versions and of present ones while servers fell; {} were refused, {} got \
-                     no answer since the gateway was killed.",
+                     no answer.",
                     number(counts.reads_refused),
                     number(counts.reads_unanswered),
                 ),
@@ -614,7 +620,16 @@ impl<'a> Fire<'a> {
                 number(counts.refused),
                 number(counts.unanswered)
             ),
-            format!("{READERS} readers: {reads} read right, {} refused", number(counts.reads_refused)),
+            format!(
+                "{READERS} readers: {reads} read right, {} refused, {} without an answer",
+                number(counts.reads_refused),
+                number(counts.reads_unanswered)
+            ),
+            format!(
+                "of those without an answer {} had waited {} s for it; the others found no gateway, or it was killed",
+                number(counts.late),
+                ANSWER_PATIENCE.as_secs()
+            ),
         ];
         let figures = BTreeMap::from([
             ("kills", killed),
@@ -629,6 +644,7 @@ impl<'a> Fire<'a> {
             ("reads_right", counts.right),
             ("reads_refused", counts.reads_refused),
             ("reads_unanswered", counts.reads_unanswered),
+            ("late", counts.late),
             ("silence_ms_max", millis(pace.longest)),
             ("silence_ms_max_within_bounds", millis(pace.longest_own)),
             ("healing_ms", millis(Duration::from_secs_f64(healing))),

@@ -79,7 +79,7 @@ impl<'a> Adversary<'a> {
             } else if !self.struck.is_empty() {
                 self.mend_down_to(self.struck.len() - 1)?;
             }
-            if self.rng.chance(3) {
+            if self.rng.chance(2) {
                 self.fire.kill_gateway();
             }
             self.rest(self.pause(100, 1_000))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// Longer than a gateway waits for a server that is silent.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(45);
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(45);
 /// The largest record that the drill sends, many times.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
