@@ -38,7 +38,8 @@ fn damage_lines(damage: &DamageList) -> String {
 
 /// What is to be done about holders: nothing that a scrub could.
 const MEND_HOLDERS: &str = "a scrub can't make a holder again. Bring its disk or its folder back; where that is lost, \
-                            `holdfast holder replace` makes a new one with the custodians, while everything goes on";
+                            `holdfast holder replace` makes a new one with the custodians, while everything goes on; with too few \
+                            left to open a key, `holdfast recover` into a new folder";
 
 fn holder_lines(standing: &Standing) -> String {
     let mut text = format!("\n  {}", standing.holders_line());
