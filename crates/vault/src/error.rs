@@ -53,6 +53,8 @@ pub enum VaultError {
     LocationCount { found: usize, n: usize },
     #[error("{k} shards would give a segment back, {before} do now: what is full wouldn't fit")]
     FewerShards { k: usize, before: usize },
+    #[error("{bears} locations might be lost then, {before} may be now: receipts have promised that")]
+    BearsLess { bears: usize, before: usize },
     #[error("the vault has moved {max} times: it can't once more")]
     Stands { max: u8 },
     #[error("location {location} is none of this vault's, or was given twice")]
@@ -145,6 +147,7 @@ impl Explain for VaultError {
             Self::Shape { .. }
             | Self::LocationCount { .. }
             | Self::FewerShards { .. }
+            | Self::BearsLess { .. }
             | Self::Stands { .. }
             | Self::UnknownLocation { .. }
             | Self::NotEmpty { .. }
@@ -195,7 +198,7 @@ impl Explain for VaultError {
             Self::Incomplete => "vault.incomplete",
             Self::DealtToFewer { .. } => "vault.dealt-to-fewer",
             Self::Shape { .. } => "vault.shape",
-            Self::FewerShards { .. } | Self::Stands { .. } => "vault.move",
+            Self::FewerShards { .. } | Self::BearsLess { .. } | Self::Stands { .. } => "vault.move",
             Self::LocationCount { .. } | Self::UnknownLocation { .. } => "vault.locations",
             Self::NotEmpty { .. } => "vault.not-empty",
             Self::BelowFloor { .. } => "vault.below-floor",

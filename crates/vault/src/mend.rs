@@ -154,7 +154,7 @@ impl Vault {
                     if header.previous.map(|previous| (previous.term, previous.hash)) != before {
                         report.contradiction(format_args!("segment {segment}: it names another one before it"));
                     }
-                    self.verify_segment(segment, &located, &header, &shards, &mut report);
+                    self.verify_segment(&shelf, segment, &located, &header, &shards, &mut report);
                 }
                 _ if lacks => {}
                 _ => report.lost_segments += 1,
@@ -166,6 +166,7 @@ impl Vault {
 
     fn verify_segment(
         &self,
+        shelf: &Shelf,
         segment: u64,
         located: &Located,
         header: &Header,
@@ -173,7 +174,6 @@ impl Vault {
         report: &mut VerifyReport,
     ) {
         let core = self.core();
-        let shelf = core.shelf();
         let body = code::decode(shelf.shape, located.body_len as usize, shards);
         let opened = match body.and_then(|body| core.unseal(segment, header, body)) {
             Ok(opened) => opened,
@@ -360,10 +360,11 @@ pub(crate) fn judge_centre(slot: &Slot, centre: &Centre) -> Option<What> {
 /// One that was away when another centre record was put everywhere shows the record before: it gets the new one. An empty
 /// one in its place shows none, and waits for a scrub.
 /// True where it has it now.
-pub(crate) fn catch_up_centre(slot: &Slot, centre: &Centre) -> bool {
+pub(crate) fn catch_up_centre(slot: &Slot, centre: &Centre, is_claimed: bool) -> bool {
     let before = |one: &Centre| one.vkey == centre.vkey && one.record.epoch < centre.record.epoch;
     let shows = |location: &Arc<dyn Location>| centre::at(&**location).is_ok_and(|shown| shown.iter().any(before));
-    if judge_centre(slot, centre) != Some(What::Missing) || !slot.location.as_ref().is_some_and(shows) {
+    let may = |location: &Arc<dyn Location>| is_claimed || shows(location);
+    if judge_centre(slot, centre) != Some(What::Missing) || !slot.location.as_ref().is_some_and(may) {
         return false;
     }
     let healed = heal_centre(slot, centre).unwrap_or(false);

@@ -77,6 +77,11 @@ impl Vault {
         if shape.k() < from.shape.k() {
             return Err(VaultError::FewerShards { k: shape.k(), before: from.shape.k() });
         }
+        // What receipts promised has to hold.
+        let (bears, before_it) = (shape.n() - shape.k(), from.shape.n() - from.shape.k());
+        if bears < before_it {
+            return Err(VaultError::BearsLess { bears, before: before_it });
+        }
         let stand = from.stand.checked_add(1).ok_or(VaultError::Stands { max: Stand::MAX })?;
         let ids = distinct(&locations)?;
         let opener = core.opener().renewed(holders, &public, t)?;

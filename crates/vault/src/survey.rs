@@ -123,10 +123,14 @@ impl Survey {
     }
 
     /// Gives those that were away when the centre record changed the new one.
+    /// One that shows none, and a claim as new as anything that was written, lacks nothing else: it was to get it when a move was
+    /// cut short.
     pub(crate) fn catch_up(&mut self, shelf: &Shelf, centre: &Centre) {
+        let written = self.written();
         for (slot, shown) in shelf.slots.iter().zip(&mut self.shown) {
             if let Some(shown) = shown.as_mut().filter(|shown| !shown.centre) {
-                shown.centre = catch_up_centre(slot, centre);
+                let claimed = shown.claim.as_ref().map_or(0, SignedClaim::generation);
+                shown.centre = catch_up_centre(slot, centre, written > 0 && claimed >= written);
             }
         }
     }

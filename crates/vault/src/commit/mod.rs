@@ -216,7 +216,10 @@ impl Committer {
             }
             self.dispatch();
             let quiet = self.planner.is_empty() && self.flight.is_empty() && !matches!(self.claim, Claim::Asked { .. });
-            if quiet && let Some(Pause { act, answer }) = self.pause.take() {
+            if quiet
+                && let Some(Pause { act, answer }) = self.pause.take()
+                && !self.broken.load(Ordering::Acquire)
+            {
                 // Who went away without waiting doesn't want to know.
                 let _ = answer.try_send(act().map(|generation| self.go_on(generation)));
             }
