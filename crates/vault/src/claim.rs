@@ -1,7 +1,7 @@
 //! Claims: a writer's right to write, signed by the log key. A name alone is nobody's claim.
 
 use bytes::Bytes;
-use kit::Id16;
+use kit::{Entropy, Id16};
 
 use crate::error::VaultError;
 use crate::header::SIGNATURE_BYTES;
@@ -44,6 +44,15 @@ impl SignedClaim {
         generation(self.term)
     }
 
+    /// Puts it to every location that lacks nothing: from now on that counts as one that answers.
+    pub(crate) fn vouch(&self, shelf: &Shelf) {
+        for slot in shelf.slots.iter().filter(|slot| slot.state().is_whole()) {
+            if let Some(Err(error)) = slot.location.as_ref().map(|location| self.put(shelf, &**location)) {
+                slot.fail(&error);
+            }
+        }
+    }
+
     /// True where it stands there afterwards, or another one of the same generation does.
     pub(crate) fn put(&self, shelf: &Shelf, location: &dyn Location) -> Result<bool, LocationError> {
         let put = location.put_if_absent(&[Object { name: &self.name, parts: &[&self.body] }])?;
@@ -53,6 +62,13 @@ impl SignedClaim {
         let stands = location.get(&self.name, None)?;
         Ok(stands.is_some_and(|body| Self::open(shelf, &self.name, &body).is_some()))
     }
+}
+
+/// A term of this generation; its lower half is drawn, so that what two writers of one generation put has two names.
+pub(crate) fn term_of(generation: u32, entropy: &dyn Entropy) -> u64 {
+    let mut random = [0; 4];
+    entropy.fill(&mut random);
+    u64::from(generation) << 32 | u64::from(u32::from_be_bytes(random))
 }
 
 /// The generation of a writer's term: its upper half.

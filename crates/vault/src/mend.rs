@@ -278,7 +278,9 @@ impl Vault {
             slot.state().bare = judge_centre(slot, &core.centre()).is_some();
         }
         self.catch_up_slots(&mut coder, report.segments);
-        self.vouch();
+        if let Some(claim) = lock(&core.claim).clone() {
+            claim.vouch(&shelf);
+        }
         Ok(report)
     }
 }
@@ -302,18 +304,6 @@ impl Vault {
                 if matches!(bring(core, &shelf, coder, at, segment, &located), Ok(true)) {
                     slot.state().missing.remove(segment);
                 }
-            }
-        }
-    }
-
-    /// Puts the newest claim to every location that lacks nothing any more: from now on it counts as one that answers.
-    fn vouch(&self) {
-        let core = self.core();
-        let shelf = core.shelf();
-        let Some(claim) = lock(&core.claim).clone() else { return };
-        for slot in shelf.slots.iter().filter(|slot| slot.state().is_whole()) {
-            if let Some(Err(error)) = slot.location.as_ref().map(|location| claim.put(&shelf, &**location)) {
-                slot.fail(&error);
             }
         }
     }

@@ -6,7 +6,7 @@
 //! ```
 //! Entries keep their numbers, segments theirs, the ledger its tree. A stand's segments are listed under its own prefix, so
 //! that neither the old one's nor those of a move that was cut short are taken for the log's. What was copied then is gone on
-//! from. Whoever wants to keep something during the pause waits; nobody is refused.
+//! from. Whoever wants to keep something during the pause waits.
 //!
 //! The keys are a turn of the key epoch ([`renew`](crate::renew)) in which all is dealt anew: those who stay make their next
 //! keys, [`Vault::deal_anew`] deals to all, and the old keys are destroyed at its end.
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use keys::{Holder, HolderPublicKey};
 
 use crate::centre::Centre;
-use crate::claim::SignedClaim;
+use crate::claim::{SignedClaim, term_of};
 use crate::code::Coder;
 use crate::commit::{Content, Made, make};
 use crate::core::{Core, lock};
@@ -61,13 +61,13 @@ impl Vault {
     }
 
     /// Moves, and opens there what is kept and read from then on. All the locations have to answer when it begins, and enough
-    /// of them for a write until it ends. Where it fails, the vault stays where it is; what was copied is gone on from when it
+    /// of them for a write until it ends. Where it fails before a location has taken the record, the vault stays where it is; what was copied is gone on from when it
     /// is done again. Gives the centre record's epoch. `progress` hears of segments.
     pub fn move_to(&self, to: Move, progress: Progress<'_>) -> Result<u32, VaultError> {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
         self.settle_record()?;
-        let core = self.shared_core();
+        let core = Arc::clone(self.core());
         let before = core.centre();
         let Move { shape, locations, public, holders, t } = to;
         let from = core.shelf();
@@ -136,9 +136,7 @@ impl Copy {
         let claimed = lock(&core.claim).as_ref().map_or(0, SignedClaim::generation);
         let newest = claimed.max(survey.generation());
         let generation = newest.checked_add(1).ok_or(VaultError::Generations { max: u32::MAX })?;
-        let mut random = [0; 4];
-        core.entropy.fill(&mut random);
-        let term = u64::from(generation) << 32 | u64::from(u32::from_be_bytes(random));
+        let term = term_of(generation, &*core.entropy);
         let to = Arc::new(copied(&from, to, &survey));
         Ok(Self { coder: Coder::new(to.shape), core, from, to, generation, term })
     }
@@ -154,11 +152,10 @@ impl Copy {
     /// One round.
     fn go_on(&mut self) -> Result<(), VaultError> {
         let (mut batch, mut bytes, mut round): (Vec<(Name, Bytes, Vec<Bytes>)>, _, _) = (Vec::new(), 0, Vec::new());
-        let mut previous =
-            self.to.catalogue.last().map(|(_, located)| Previous { term: located.term, hash: located.hash });
+        let mut previous = self.to.catalogue.tip();
         for segment in self.done()..self.from.catalogue.segments() {
             let Made { located, prefix, shards } = self.make(segment, previous)?;
-            previous = Some(Previous { term: located.term, hash: located.hash });
+            previous = Some(located.as_previous());
             bytes += shards.iter().map(|shard| prefix.len() + shard.len()).sum::<usize>();
             batch.push((segment_name(self.to.stand, segment, located.term, 0)?, prefix, shards));
             round.push((segment, located));
@@ -196,17 +193,14 @@ impl Copy {
     }
 
     /// While nothing is written: the rest, the claim that says that nothing is missing there, and the centre record. Once one
-    /// location shows that, a start opens the new stand: there is no way back from there, and none is needed.
+    /// location has that, whoever is shown it opens the new stand, so that this process doesn't go back either. A start that isn't
+    /// shown it, since that location is away, goes on in the old one: nothing closes that yet.
     fn end(&mut self, before: &Centre, centre: &Centre) -> Result<u32, VaultError> {
         while self.left() > 0 {
             self.go_on()?;
         }
         let claim = SignedClaim::sign(&self.core.secrets.log, self.to.vault, self.term)?;
-        for slot in self.to.slots.iter().filter(|slot| slot.state().is_whole()) {
-            if let Some(Err(error)) = slot.location.as_ref().map(|location| claim.put(&self.to, &**location)) {
-                slot.fail(&error);
-            }
-        }
+        claim.vouch(&self.to);
         let (durable, floor) = (self.to.whole(), self.to.shape.floor());
         if durable < floor {
             return Err(VaultError::NotDurable { durable, floor });

@@ -13,7 +13,7 @@ use crate::code;
 use crate::commit::Queue;
 use crate::damage::{DamageList, What};
 use crate::error::VaultError;
-use crate::header::{self, HEADER_GUESS_BYTES, Header, SIGNATURE_BYTES, Stand, segment_name};
+use crate::header::{self, HEADER_GUESS_BYTES, Header, Previous, SIGNATURE_BYTES, Stand, segment_name};
 use crate::location::{Location, LocationError};
 use crate::seal::TAG_BYTES;
 use crate::shape::Shape;
@@ -137,6 +137,10 @@ impl Located {
         Self { term: header.term, hash, first: header.first, count, body_len: header.body_len }
     }
 
+    pub(crate) fn as_previous(&self) -> Previous {
+        Previous { term: self.term, hash: self.hash }
+    }
+
     /// It holds nothing: it was written for what its header says of those before it.
     pub(crate) fn is_seal(&self) -> bool {
         self.count == 0 && self.body_len as usize == EMPTY_BODY_BYTES + TAG_BYTES
@@ -185,6 +189,11 @@ impl Catalogue {
     pub(crate) fn last(&self) -> Option<(u64, Located)> {
         let segments = self.read();
         segments.last().map(|located| (segments.len() as u64 - 1, *located))
+    }
+
+    /// What the next segment names as the one before it.
+    pub(crate) fn tip(&self) -> Option<Previous> {
+        self.last().map(|(_, located)| located.as_previous())
     }
 
     /// Entries in the log.

@@ -392,12 +392,8 @@ impl Vault {
         }
     }
 
-    pub(crate) fn core(&self) -> &Core {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.core
-    }
-
-    pub(crate) fn shared_core(&self) -> Arc<Core> {
-        Arc::clone(&self.core)
     }
 
     // What keeping needs.

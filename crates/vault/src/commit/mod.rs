@@ -28,7 +28,7 @@ use ledger::LeafHash;
 use minicbor::bytes::ByteVec;
 
 use crate::body::{Prepared, assemble};
-use crate::claim::SignedClaim;
+use crate::claim::{SignedClaim, term_of};
 use crate::code::Coder;
 use crate::core::{Core, lock};
 use crate::error::{VaultError, gateway};
@@ -169,7 +169,7 @@ impl Committer {
             workers: workers(&shelf, &inbox)?,
             pause: None,
             planner: Planner::new(capacity(shelf.shape), shelf.catalogue.segments()),
-            tip: tip(&shelf),
+            tip: shelf.catalogue.tip(),
             core,
             shelf,
             inbox,
@@ -244,7 +244,8 @@ impl Committer {
         let shape = self.shelf.shape;
         (self.coder, self.planner) =
             (Coder::new(shape), Planner::new(capacity(shape), self.shelf.catalogue.segments()));
-        (self.generation, self.claim, self.tip) = (self.generation.max(generation), Claim::None, tip(&self.shelf));
+        (self.generation, self.claim, self.tip) =
+            (self.generation.max(generation), Claim::None, self.shelf.catalogue.tip());
         self.unsettled.clear();
     }
 
@@ -401,7 +402,7 @@ impl Committer {
         for answer in flying.chain(self.planner.abandon(self.shelf.catalogue.segments())) {
             answer.send(Err(error()));
         }
-        self.tip = tip(&self.shelf);
+        self.tip = self.shelf.catalogue.tip();
         self.claim = Claim::None;
     }
 
@@ -457,9 +458,7 @@ impl Committer {
 
     fn ask_claim(&mut self, generation: u32) -> Result<(), VaultError> {
         self.generation = generation;
-        let mut random = [0; 4];
-        self.core.entropy.fill(&mut random);
-        let term = u64::from(generation) << 32 | u64::from(u32::from_be_bytes(random));
+        let term = term_of(generation, &*self.core.entropy);
         let claim = SignedClaim::sign(&self.core.secrets.log, self.shelf.vault, term)?;
         let parts = [claim.body.clone(), Bytes::new()];
         let marks = self.send(|_| Job { name: claim.name.clone(), parts: parts.clone(), number: CLAIM, term });
@@ -556,11 +555,6 @@ impl Drop for Last {
         self.broken.store(true, Ordering::Release);
         self.inbox.abandon();
     }
-}
-
-/// The segment that the next one names as the one before it.
-fn tip(shelf: &Shelf) -> Option<Previous> {
-    shelf.catalogue.last().map(|(_, located)| Previous { term: located.term, hash: located.hash })
 }
 
 /// Starts one worker for each location that was given.
