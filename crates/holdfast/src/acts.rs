@@ -115,9 +115,7 @@ pub enum Act {
     },
     /// `members`: the list with the new machines in it, as above.
     CentreGrow {
-        servers: u8,
-        shards_needed: Option<u8>,
-        keys_needed: Option<u8>,
+        size: grow::Size,
         members: Option<String>,
     },
     /// `confirm`: the handle that a dry run shows.
@@ -252,10 +250,10 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let members = members.map(|members| decode_file(&members)).transpose()?;
             renewals::replace(centre, number, members, ask)
         }
-        Act::CentreGrow { servers, shards_needed, keys_needed, members } => {
+        Act::CentreGrow { size, members } => {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;
             let members = members.map(|members| decode_file(&members)).transpose()?;
-            grow::grow(centre, grow::Size { servers, shards_needed, keys_needed }, members, ask)
+            grow::grow(centre, size, members, ask)
         }
         Act::TokenNew { role: name, subject, days } => {
             let role = role(&name)?;

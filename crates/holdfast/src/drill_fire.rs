@@ -25,11 +25,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::Output;
 use crate::config::Config;
 use crate::custodians::Custodians;
 use crate::drill_machines::{free_addresses, lay_out, wait_for};
-use crate::drill_system::{CUSTODIANS, CUSTODIANS_NEEDED, own_root, short_seed, told};
+use crate::drill_system::{CUSTODIANS, CUSTODIANS_NEEDED, Place, short_seed, told};
 use crate::plan::{self, Beside, OFFICER_FOLDER, OFFICER_KEY};
 
 /// Tells the program that it runs within a network of its own.
@@ -60,17 +59,11 @@ pub struct UnderFire {
     /// How long servers are struck; parts of a minute are possible.
     #[arg(long, default_value_t = 2.0)]
     minutes: f64,
-    /// Where the drill builds its centre [default: a folder of its own under the system's temporary folder].
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Leave the drill's folders behind, to look at.
-    #[arg(long)]
-    keep: bool,
     /// The twin that must fail.
     #[arg(long)]
     must_fail: bool,
     #[command(flatten)]
-    output: Output,
+    place: Place,
 }
 
 impl UnderFire {
@@ -84,11 +77,11 @@ impl UnderFire {
         let options = under_fire::Options {
             seed,
             under_fire: Duration::from_secs_f64(60.0 * self.minutes),
-            root: self.root.unwrap_or_else(|| own_root(seed)),
-            keep: self.keep,
+            root: self.place.root(seed),
+            keep: self.place.keep,
             twin: self.must_fail,
         };
-        told(self.output, |watch| under_fire::run(&options, &Builder { networks }, watch))
+        told(self.place.output, |watch| under_fire::run(&options, &Builder { networks }, watch))
     }
 }
 

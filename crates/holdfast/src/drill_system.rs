@@ -401,6 +401,26 @@ impl System for Running {
     }
 }
 
+/// Where a drill builds its centre, and what is left and told of it.
+#[derive(clap::Args)]
+pub struct Place {
+    /// Where the drill builds its centre [default: a folder of its own under the system's temporary folder].
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Leave the drill's folders behind, to look at.
+    #[arg(long)]
+    pub keep: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+impl Place {
+    pub fn root(&self, seed: u64) -> PathBuf {
+        let own = || std::env::temp_dir().join(format!("holdfast-drill-{seed}-{}", std::process::id()));
+        self.root.clone().unwrap_or_else(own)
+    }
+}
+
 #[derive(clap::Args)]
 pub struct ElevenOfFourteen {
     /// Chooses the servers, the attacks and the patients; the same seed is the same drill.
@@ -413,12 +433,6 @@ pub struct ElevenOfFourteen {
     /// record: a Bundle is kept whole.
     #[arg(long, value_name = "DIR")]
     input: Option<PathBuf>,
-    /// Where the drill builds its centre [default: a folder of its own under the system's temporary folder].
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Leave the drill's folders behind, to look at.
-    #[arg(long)]
-    keep: bool,
     /// Lose another number of servers: with 12, the drill must fail.
     #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u8).range(1..=14))]
     servers_lost: u8,
@@ -426,20 +440,19 @@ pub struct ElevenOfFourteen {
     #[arg(long)]
     plant_plaintext: bool,
     #[command(flatten)]
-    output: Output,
+    place: Place,
 }
 
 impl ElevenOfFourteen {
     pub fn run(self) -> Result<u8, Fault> {
         check_patients(self.patients)?;
         let seed = self.seed.unwrap_or_else(short_seed);
-        let root = self.root.unwrap_or_else(|| own_root(seed));
-        let mut options = Options::new(seed, SystemClock.now(), self.patients, root);
+        let mut options = Options::new(seed, SystemClock.now(), self.patients, self.place.root(seed));
         options.input = self.input;
         options.servers_lost = usize::from(self.servers_lost);
         options.plant_plaintext = self.plant_plaintext;
-        options.keep = self.keep;
-        told(self.output, |watch| run(&options, &Real, watch))
+        options.keep = self.place.keep;
+        told(self.place.output, |watch| run(&options, &Real, watch))
     }
 }
 
@@ -452,27 +465,20 @@ pub struct OnMachines {
     /// Synthetic patients.
     #[arg(long, default_value_t = 40)]
     patients: usize,
-    /// Where the drill builds its centre [default: a folder of its own under the system's temporary folder].
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Leave the drill's folders behind, to look at.
-    #[arg(long)]
-    keep: bool,
     /// The twin that must fail.
     #[arg(long)]
     must_fail: bool,
     #[command(flatten)]
-    output: Output,
+    place: Place,
 }
 
 impl OnMachines {
     fn options(self) -> Result<(Output, machines::Options), Fault> {
         check_patients(self.patients)?;
         let seed = self.seed.unwrap_or_else(short_seed);
-        let mut options =
-            machines::Options::new(seed, SystemClock.now(), self.patients, self.root.unwrap_or_else(|| own_root(seed)));
-        (options.keep, options.twin) = (self.keep, self.must_fail);
-        Ok((self.output, options))
+        let mut options = machines::Options::new(seed, SystemClock.now(), self.patients, self.place.root(seed));
+        (options.keep, options.twin) = (self.place.keep, self.must_fail);
+        Ok((self.place.output, options))
     }
 
     pub fn run(self, scenario: Scenario) -> Result<u8, Fault> {
@@ -514,10 +520,6 @@ fn check_patients(patients: usize) -> Result<(), Fault> {
 pub fn short_seed() -> u64 {
     let id = OsEntropy.id();
     u64::from(u32::from_le_bytes([id[0], id[1], id[2], id[3]]))
-}
-
-pub fn own_root(seed: u64) -> PathBuf {
-    std::env::temp_dir().join(format!("holdfast-drill-{seed}-{}", std::process::id()))
 }
 
 /// Runs a drill behind a progress bar, and prints its report.

@@ -4,15 +4,15 @@
 //!  extend ──► a folder for each new machine ──► its two commands ──► grow: their cards, the officer's list, the custodians
 //!  grow       the list ─ every record for all of them ─ a pause, the centre record ─ every key dealt anew ─ old keys destroyed
 //! ```
-//! All of it goes on where it was cut short. On folders there is nothing to prepare: `grow --servers 14` makes them.
+//! It goes on where it was cut short, but for the moment in which the centre record is put (THREATS.md). On folders there is nothing to prepare: `grow --servers 14` makes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use holder::server_name;
 use holder::wire::{Members, Split};
-use holder::{Identity, Network, server_name};
 use keys::{Holder, LocalHolder, Turn, TurnOrder};
 use kit::{Blame, Fault, OsEntropy};
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,7 @@ use crate::acts::{Act, Answer, Ask, decode_file, encode_file};
 use crate::centre::{Centre, Shape, holder as holder_folder, location_id, shards};
 use crate::config::Config;
 use crate::plugins::Client;
-use crate::renewals::{by_custodians, end_turn, members_of, perform_by, usage};
+use crate::renewals::{KeyStanding, by_custodians, end_turn, members_and_network, members_of, perform_by, usage};
 use crate::{Data, Output, certificates, commands, control, plan};
 
 /// In the folder that [`Extend`] writes.
@@ -196,8 +196,8 @@ impl Extend {
         }
         let Needed { shards_needed, keys_needed } = self.needed;
         let size = Size { servers: there.saturating_add(new), shards_needed, keys_needed };
-        let Standing { epoch, buckets, .. } = Standing::ask(&self.data.data)?;
-        let shape = size.shape(buckets)?;
+        let now = KeyStanding::ask(&self.data.data)?;
+        let (shape, epoch) = (size.shape(now.buckets)?, now.next_epoch());
         plan::require_empty(&self.out)?;
         let keys = holder::Keys { needed: shape.keys_needed, holders: shape.servers };
         for (number, address) in (there + 1..).zip(addresses) {
@@ -243,7 +243,7 @@ impl Grow {
         let (Some(prepared), Some(key)) = (self.prepared, self.officer_key) else {
             let Needed { shards_needed, keys_needed } = self.needed;
             let servers = self.servers.ok_or_else(|| usage("how many servers"))?;
-            let act = Act::CentreGrow { servers, shards_needed, keys_needed, members: None };
+            let act = Act::CentreGrow { size: Size { servers, shards_needed, keys_needed }, members: None };
             return by_custodians(&self.data, self.output, act, &self.custodians, &self.plugins);
         };
         let officer = plan::officer_key(&key)?;
@@ -251,13 +251,12 @@ impl Grow {
         let text = fs::read_to_string(&file).map_err(|e| failed(&file, e))?;
         let size: Size = toml::from_str(&text).map_err(|e| failed(&file, e))?;
         let data = &self.data.data;
-        let (mut list, split) = extended(&prepared, size, data)?;
-        let now = Standing::ask(data)?;
+        let now = KeyStanding::ask(data)?;
+        let (mut list, split) = extended(&prepared, size, &now, data)?;
         let mut answer = Answer::done("", json!({ "servers": size.servers }));
-        if now.split != split || now.is_turning {
+        if now.split != split || now.turning.is_some() {
             let members = Some(encode_file(&list.sign(&officer)));
-            let Size { servers, shards_needed, keys_needed } = size;
-            let act = Act::CentreGrow { servers, shards_needed, keys_needed, members };
+            let act = Act::CentreGrow { size, members };
             answer = perform_by(data, act, &self.custodians, &self.plugins)?;
             let turn = answer.json.get("turn").and_then(Value::as_str).unwrap_or_default().to_owned();
             let wrong = |e: kit::format::FormatError| Fault::new(Blame::Ours, "control.turn", e.to_string());
@@ -279,12 +278,8 @@ impl Grow {
 
 /// The list with the new machines at its end, and how keys are split then: their cards are believed where they were made with
 /// the codes that were brought there.
-fn extended(prepared: &Path, size: Size, data: &Path) -> Result<(Members, Split), Fault> {
-    let (mut members, _) = members_of(data)?;
-    let gateway = data.join("gateway");
-    let identity = Identity::open(&gateway).map_err(|e| failed(&gateway, e))?;
-    let network = Network::start().map_err(|e| failed(prepared, e))?;
-    let now = Standing::ask(data)?;
+fn extended(prepared: &Path, size: Size, now: &KeyStanding, data: &Path) -> Result<(Members, Split), Fault> {
+    let (mut members, identity, network) = members_and_network(data)?;
     let shape = size.shape(now.buckets)?;
     let split = Split { needed: shape.keys_needed, holders: shape.servers };
     let there = u8::try_from(members.servers.len()).unwrap_or(u8::MAX);
@@ -298,28 +293,4 @@ fn extended(prepared: &Path, size: Size, data: &Path) -> Result<(Members, Split)
         members.version += 1;
     }
     Ok((members, split))
-}
-
-/// How the centre's keys stand.
-struct Standing {
-    /// The one that begins next, or has begun.
-    epoch: u32,
-    is_turning: bool,
-    split: Split,
-    buckets: u8,
-}
-
-impl Standing {
-    fn ask(data: &Path) -> Result<Self, Fault> {
-        let json = control::perform(data, Act::KeysEpoch)?.json;
-        let number = |field: &str| {
-            let found = json.get(field).and_then(Value::as_u64).and_then(|found| u32::try_from(found).ok());
-            found.ok_or_else(|| Fault::new(Blame::Ours, "control.keys", format!("the answer has no {field}")))
-        };
-        let byte = |field: &str| number(field).map(|found| u8::try_from(found).unwrap_or(u8::MAX));
-        let turning = number("turning").ok();
-        let epoch = turning.map_or_else(|| number("epoch").map(|epoch| epoch + 1), Ok)?;
-        let split = Split { needed: byte("needed")?, holders: byte("holders")? };
-        Ok(Self { epoch, is_turning: turning.is_some(), split, buckets: byte("buckets")? })
-    }
 }

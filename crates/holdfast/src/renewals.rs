@@ -365,18 +365,48 @@ pub fn members_of(data: &Path) -> Result<(holder::wire::Members, [u8; 32]), Faul
     Ok((holder::wire::Members::open(&bytes, &officer).map_err(|e| failed(e.to_string()))?, officer))
 }
 
+/// The members, and what it takes to read a new one's card.
+pub fn members_and_network(data: &Path) -> Result<(holder::wire::Members, Identity, Network), Fault> {
+    let (members, _) = members_of(data)?;
+    let failed = |why: String| Fault::new(Blame::Configuration, "fleet.members", why);
+    let identity = Identity::open(&data.join("gateway")).map_err(|e| failed(e.to_string()))?;
+    Ok((members, identity, Network::start().map_err(|e| failed(e.to_string()))?))
+}
+
+/// How the centre's keys stand, as [`epoch`] says it.
+pub struct KeyStanding {
+    pub epoch: u32,
+    /// The one that has begun, and isn't ended.
+    pub turning: Option<u32>,
+    pub split: holder::wire::Split,
+    pub buckets: u8,
+}
+
+impl KeyStanding {
+    pub fn ask(data: &Path) -> Result<Self, Fault> {
+        let json = control::perform(data, Act::KeysEpoch)?.json;
+        let number = |field: &str| {
+            let found = json.get(field).and_then(Value::as_u64).and_then(|found| u32::try_from(found).ok());
+            found.ok_or_else(|| Fault::new(Blame::Ours, "control.keys", format!("the answer has no {field}")))
+        };
+        let byte = |field: &str| number(field).map(|found| u8::try_from(found).unwrap_or(u8::MAX));
+        let split = holder::wire::Split { needed: byte("needed")?, holders: byte("holders")? };
+        Ok(Self { epoch: number("epoch")?, turning: number("turning").ok(), split, buckets: byte("buckets")? })
+    }
+
+    /// The one that begins next, or has begun.
+    pub fn next_epoch(&self) -> u32 {
+        self.turning.unwrap_or(self.epoch.saturating_add(1))
+    }
+}
+
 fn prepare(number: u8, address: SocketAddr, out: &Path, data: &Path) -> Result<u8, Fault> {
     let (members, officer) = members_of(data)?;
     if members.servers.iter().all(|member| member.number != number) {
         return Err(usage(format!("server {number}, there are {}", members.servers.len())));
     }
-    let standing = control::perform(data, Act::KeysEpoch)?.json;
-    let number_of = |field: &str| {
-        let found = standing.get(field).and_then(Value::as_u64).and_then(|found| u32::try_from(found).ok());
-        found.ok_or_else(|| Fault::new(Blame::Ours, "control.keys", format!("the answer has no {field}")))
-    };
-    let byte = |field: &str| Ok::<_, Fault>(u8::try_from(number_of(field)?).unwrap_or(u8::MAX));
-    let (epoch, keys) = (number_of("epoch")?, holder::Keys { needed: byte("needed")?, holders: byte("holders")? });
+    let KeyStanding { epoch, split, .. } = KeyStanding::ask(data)?;
+    let keys = holder::Keys { needed: split.needed, holders: split.holders };
     let new = plan::NewServer { members: &members, officer, number, address, epoch, keys };
     plan::write_server(&new, out, &OsEntropy)?;
     say!("{}: copy it to the machine at {address} and follow its RUNBOOK.md; then, here:", out.display());
@@ -389,11 +419,7 @@ fn prepare(number: u8, address: SocketAddr, out: &Path, data: &Path) -> Result<u
 
 /// The list with the new machine in it, signed: its card is believed where it was made with the code that was brought there.
 fn new_members(number: u8, prepared: &Path, officer: &Path, data: &Path) -> Result<String, Fault> {
-    let (mut members, _) = members_of(data)?;
-    let gateway = data.join("gateway");
-    let failed = |why: String| Fault::new(Blame::Configuration, "fleet.members", why);
-    let identity = Identity::open(&gateway).map_err(|e| failed(e.to_string()))?;
-    let network = Network::start().map_err(|e| failed(e.to_string()))?;
+    let (mut members, identity, network) = members_and_network(data)?;
     let member = plan::prepared_member(prepared, number, members.vault, &identity, &network)?;
     if let Some(place) = members.servers.iter_mut().find(|member| member.number == number)
         && *place != member
