@@ -79,7 +79,8 @@ impl<'a> Adversary<'a> {
             } else if !self.struck.is_empty() {
                 self.mend_down_to(self.struck.len() - 1)?;
             }
-            if self.rng.chance(2) {
+            // It starts again where all but two holders answer, and serves nobody until then.
+            if bound == BORNE && self.rng.chance(5) {
                 self.fire.kill_gateway();
             }
             self.rest(self.pause(100, 1_000))?;
