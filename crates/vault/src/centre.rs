@@ -70,11 +70,25 @@ pub(crate) struct CentreRecord {
     /// Which of the vault's layouts this is, where it has moved since it was founded.
     #[n(13)]
     stand: Option<Stand>,
+    /// The generation of the claim under which it was made; none at the founding.
+    #[n(14)]
+    since: Option<u32>,
+    /// That of the record with which the vault moved to this stand.
+    #[n(15)]
+    entered: Option<u32>,
 }
 
 impl CentreRecord {
     pub(crate) fn stand(&self) -> Stand {
         self.stand.unwrap_or(0)
+    }
+
+    pub(crate) fn since(&self) -> u32 {
+        self.since.unwrap_or(0)
+    }
+
+    pub(crate) fn entered(&self) -> u32 {
+        self.entered.unwrap_or(0)
     }
 }
 
@@ -98,6 +112,8 @@ pub(crate) struct Draft {
     pub(crate) previous: Option<Digest>,
     pub(crate) time: Timestamp,
     pub(crate) stand: Stand,
+    pub(crate) since: u32,
+    pub(crate) entered: u32,
     pub(crate) shape: Shape,
     pub(crate) t: u8,
     pub(crate) locations: Vec<String>,
@@ -126,6 +142,8 @@ impl Centre {
             secrets: draft.secrets.iter().map(|record| record.to_bytes().into()).collect(),
             vkey: secrets.log.vkey().to_string(),
             stand: (draft.stand > 0).then_some(draft.stand),
+            since: (draft.since > 0).then_some(draft.since),
+            entered: (draft.entered > 0).then_some(draft.entered),
         };
         let bytes = format::encode(&record);
         let signature = secrets.log.sign_bytes(&[SIGNED, &bytes].concat());
@@ -158,6 +176,9 @@ impl Centre {
         within(Self::PLACE, "the epoch", record.epoch.into(), 1, u32::MAX.into())?;
         // As 0 it would be the same record in other bytes.
         within(Self::PLACE, "the stand", record.stand.unwrap_or(1).into(), 1, Stand::MAX.into())?;
+        let since = u64::from(record.since.unwrap_or(1));
+        within(Self::PLACE, "its claim's generation", since, 1, u32::MAX.into())?;
+        within(Self::PLACE, "its stand's generation", record.entered.unwrap_or(1).into(), 1, since)?;
         let holders = record.holders.iter().map(|bytes| HolderPublicKey::from_bytes(bytes));
         let holders = holders.collect::<Result<_, _>>().map_err(|_| invalid("a holder's public key"))?;
         let custodians = CustodianPackage::from_bytes(&record.custodians).map_err(|_| invalid("the package"))?;
@@ -238,16 +259,9 @@ pub(crate) fn packages<'a>(
     packages
 }
 
-/// The newest centre record among the locations'. Where they show records of several log keys, only `pinned` decides:
-/// whoever controls some locations can make up a whole centre of his own, and a vote of locations would follow him.
-pub(crate) fn newest<'a>(
-    locations: impl Iterator<Item = &'a dyn Location>,
-    pinned: Option<&Vkey>,
-) -> Result<Centre, VaultError> {
-    newest_of(locations.filter_map(|location| at(location).ok()).flatten().collect(), pinned)
-}
-
-pub(crate) fn newest_of(mut centres: Vec<Centre>, pinned: Option<&Vkey>) -> Result<Centre, VaultError> {
+/// Of the records that the locations show those of one log key, the newest first. Where they show several keys, only `pinned`
+/// decides: whoever controls some locations can make up a whole centre of his own, and a vote of locations would follow him.
+pub(crate) fn of_one_log(mut centres: Vec<Centre>, pinned: Option<&Vkey>) -> Result<Vec<Centre>, VaultError> {
     let mut vkeys: Vec<String> = centres.iter().map(|centre| centre.vkey.to_string()).collect();
     vkeys.sort();
     vkeys.dedup();
@@ -263,8 +277,8 @@ pub(crate) fn newest_of(mut centres: Vec<Centre>, pinned: Option<&Vkey>) -> Resu
             }
         }
     }
-    // Of two with one epoch (the writer of the first was cut off from where it stands) the one that more locations show.
-    let copies = |one: &Centre| centres.iter().filter(|other| other.object == one.object).count();
-    let newest = centres.iter().max_by_key(|one| (one.record.epoch, copies(one), one.hash().0));
-    newest.cloned().ok_or(VaultError::NoCentreRecord)
+    // Each was made under a claim of its own, which no other writer has.
+    centres.sort_by_cached_key(|one| std::cmp::Reverse((one.record.since(), one.record.epoch, one.hash().0)));
+    centres.dedup_by(|a, b| a.object == b.object);
+    Ok(centres)
 }

@@ -1,13 +1,16 @@
 //! Claims: a writer's right to write, signed by the log key. A name alone is nobody's claim.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use kit::{Entropy, Id16};
 
+use crate::commit::at_each;
 use crate::error::VaultError;
 use crate::header::SIGNATURE_BYTES;
 use crate::location::{Location, LocationError, Name, Object, Put};
 use crate::secrets::LogKey;
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, Slot};
 
 /// Claims are listed under this.
 const CLAIMS: &str = "w/";
@@ -44,23 +47,22 @@ impl SignedClaim {
         generation(self.term)
     }
 
-    /// Puts it to every location that lacks nothing: from now on that counts as one that answers.
-    pub(crate) fn vouch(&self, shelf: &Shelf) {
-        for slot in shelf.slots.iter().filter(|slot| slot.state().is_whole()) {
-            if let Some(Err(error)) = slot.location.as_ref().map(|location| self.put(shelf, &**location)) {
-                slot.fail(&error);
+    /// Puts it to every location that lacks nothing: from now on that counts as one that answers. Gives how many have it.
+    pub(crate) fn vouch(&self, shelf: &Arc<Shelf>) -> usize {
+        let (claim, floor) = (self.clone(), shelf.shape.floor());
+        let put = move |_: usize, slot: &Slot| match &slot.location {
+            Some(location) if slot.state().is_whole() => {
+                claim.put(&**location).inspect_err(|error| slot.fail(error)).unwrap_or(false)
             }
-        }
+            _ => false,
+        };
+        at_each(shelf, floor, put).into_iter().filter(|has| *has).count()
     }
 
-    /// True where it stands there afterwards, or another one of the same generation does.
-    pub(crate) fn put(&self, shelf: &Shelf, location: &dyn Location) -> Result<bool, LocationError> {
+    /// True where it stands there afterwards; another writer's of the same generation may.
+    pub(crate) fn put(&self, location: &dyn Location) -> Result<bool, LocationError> {
         let put = location.put_if_absent(&[Object { name: &self.name, parts: &[&self.body] }])?;
-        if put.first() == Some(&Put::Created) {
-            return Ok(true);
-        }
-        let stands = location.get(&self.name, None)?;
-        Ok(stands.is_some_and(|body| Self::open(shelf, &self.name, &body).is_some()))
+        Ok(put.first() == Some(&Put::Created) || location.get(&self.name, None)?.as_deref() == Some(&*self.body))
     }
 }
 

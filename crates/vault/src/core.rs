@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::body::{Extent, Head, Opened, Payload, Prepared, Sealed};
 use crate::centre::Centre;
-use crate::claim::SignedClaim;
+use crate::claim::{SignedClaim, term_of};
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
 use crate::hash::hash;
@@ -112,7 +112,7 @@ pub(crate) struct Core {
     shelf: Current<Shelf>,
     pub(crate) tree: Mutex<Tree<Hashes>>,
     /// The newest claim that is known: of an earlier writer, or this one's once it is held.
-    pub(crate) claim: Mutex<Option<SignedClaim>>,
+    pub(crate) claimed: Mutex<Option<SignedClaim>>,
     /// The newest signed checkpoint, and its note.
     pub(crate) checkpoint: Mutex<Option<(Checkpoint, Vec<u8>)>>,
     centre: Current<Centre>,
@@ -148,7 +148,7 @@ impl Core {
         Self {
             shelf: Current::new(parts.shelf),
             tree: Mutex::new(parts.tree),
-            claim: Mutex::new(parts.claim),
+            claimed: Mutex::new(parts.claim),
             checkpoint: Mutex::new(parts.checkpoint),
             centre: Current::new(parts.centre),
             secrets: parts.secrets,
@@ -172,6 +172,18 @@ impl Core {
     /// The vault stands there from now on.
     pub(crate) fn moved(&self, shelf: Arc<Shelf>) {
         self.shelf.share(shelf);
+    }
+
+    /// Claims the log under this generation, where the vault stands, on the floor.
+    pub(crate) fn claim(&self, generation: u32) -> Result<(), VaultError> {
+        let shelf = self.shelf();
+        let claim = SignedClaim::sign(&self.secrets.log, shelf.vault, term_of(generation, &*self.entropy))?;
+        let (durable, floor) = (claim.vouch(&shelf), shelf.shape.floor());
+        if durable < floor {
+            return Err(VaultError::NotDurable { durable, floor });
+        }
+        *lock(&self.claimed) = Some(claim);
+        Ok(())
     }
 
     pub(crate) fn centre(&self) -> Arc<Centre> {

@@ -67,6 +67,11 @@ pub enum VaultError {
     NotDurable { durable: usize, floor: usize },
     #[error("{have} locations answer, {need} are needed")]
     NotEnoughLocations { have: usize, need: usize },
+    #[error(
+        "the vault was being moved when its writer ended: {have} of the locations that it came from answer, {need} are needed to tell \
+             whether it was"
+    )]
+    MoveUnsettled { have: usize, need: usize },
     #[error("all {max} generations of writers are used up: the log can't be written any more")]
     Generations { max: u32 },
     #[error("the vault is open for reading only")]
@@ -154,6 +159,7 @@ impl Explain for VaultError {
             | Self::BelowFloor { .. }
             | Self::NotDurable { .. }
             | Self::NotEnoughLocations { .. }
+            | Self::MoveUnsettled { .. }
             | Self::Generations { .. }
             | Self::VaultKeys { .. }
             | Self::ReadOnly
@@ -204,6 +210,7 @@ impl Explain for VaultError {
             Self::BelowFloor { .. } => "vault.below-floor",
             Self::NotDurable { .. } => "vault.not-durable",
             Self::NotEnoughLocations { .. } => "vault.not-enough-locations",
+            Self::MoveUnsettled { .. } => "vault.move-unsettled",
             Self::Generations { .. } => "vault.generations",
             Self::VaultKeys { .. } => "vault.keys-used-up",
             Self::ReadOnly => "vault.read-only",
@@ -237,6 +244,9 @@ impl Explain for VaultError {
             Self::BelowFloor { .. } => "bring locations back; nothing was written",
             Self::NotDurable { .. } => {
                 "bring locations back and repeat; should this process end first, the next start may find it kept"
+            }
+            Self::MoveUnsettled { .. } => {
+                "bring back the servers that there were before the growth; nothing was changed"
             }
             Self::NotEnoughLocations { .. } => {
                 "bring locations back, open for reading, or recover onto fresh locations with the custodians"

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use kit::{Clock, Entropy};
 use ledger::Vkey;
 
-use crate::centre;
 use crate::error::VaultError;
 use crate::location::Location;
 use crate::mend::VerifyReport;
 use crate::open::{Mode, Opening, open};
 use crate::secrets::Access;
+use crate::which::newest;
 
 /// As [`Vault::verify`](crate::Vault::verify), where too few holders are left to open the vault. Changes nothing; a
 /// location of the centre that is not given counts as unreachable.
@@ -21,7 +21,7 @@ pub fn examine(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<VerifyReport, VaultError> {
-    let centre = centre::newest(locations.iter().map(|location| &**location), vkey.as_ref())?;
+    let centre = newest(&locations, vkey.as_ref())?;
     let access = Access::Custodians(Arc::new(centre.custodians.open(identities)?));
     open(Opening { locations, access, gateway: None, vkey: Some(centre.vkey), mode: Mode::Read, clock, entropy })?
         .verify()

@@ -35,7 +35,8 @@ pub fn open_folders(dirs: &[PathBuf], vkey: Option<&Vkey>) -> Result<Folders, Va
     let opened: Vec<_> = (1..).zip(dirs).map(|(number, dir)| open_folder(dir, number)).collect();
     let records: Vec<Vec<Centre>> =
         opened.iter().map(|(location, _)| location.as_ref().map(records).unwrap_or_default()).collect();
-    let centre = centre::newest_of(records.iter().flatten().cloned().collect(), vkey)?;
+    let ours = centre::of_one_log(records.iter().flatten().cloned().collect(), vkey)?;
+    let centre = ours.first().ok_or(VaultError::NoCentreRecord)?;
     let vault = centre.record.vault;
     let folders = opened.into_iter().zip(records).map(|((location, marked), records)| {
         let ours = records.iter().any(|record| record.record.vault == vault && record.vkey == centre.vkey);

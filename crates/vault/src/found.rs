@@ -50,8 +50,17 @@ pub fn found(founding: Founding) -> Result<Vault, VaultError> {
     }
     let secrets = Secrets::random(&founding.origin, &*entropy)?;
     let public = holders.iter().map(|holder| holder.public_key()).collect();
-    let draft =
-        Drafting { vault, stand: 0, shape, t, locations: ids, holders: public, custodians: founding.custodians };
+    let draft = Drafting {
+        vault,
+        stand: 0,
+        since: 0,
+        entered: 0,
+        shape,
+        t,
+        locations: ids,
+        holders: public,
+        custodians: founding.custodians,
+    };
     let centre = draft.sign(&secrets, None, &*clock, &*entropy)?;
     put_everywhere(&centre, &locations)?;
     if let Some(dir) = &founding.gateway {
@@ -84,6 +93,9 @@ pub(crate) fn distinct(locations: &[Arc<dyn Location>]) -> Result<Vec<String>, V
 pub(crate) struct Drafting {
     pub(crate) vault: Id16,
     pub(crate) stand: Stand,
+    /// The generation of the claim under which it is made, and of the one under which its stand was entered.
+    pub(crate) since: u32,
+    pub(crate) entered: u32,
     pub(crate) shape: Shape,
     pub(crate) t: u8,
     pub(crate) locations: Vec<String>,
@@ -92,12 +104,14 @@ pub(crate) struct Drafting {
 }
 
 impl Drafting {
-    /// As this record, for what changes of it to be put over.
-    pub(crate) fn like(before: &Centre) -> Self {
+    /// As this record, for what changes of it to be put over; made under a claim of this generation.
+    pub(crate) fn like(before: &Centre, since: u32) -> Self {
         let record = &before.record;
         Self {
             vault: record.vault,
             stand: record.stand(),
+            since,
+            entered: record.entered(),
             shape: record.shape,
             t: record.t,
             locations: record.locations.clone(),
@@ -127,6 +141,8 @@ impl Drafting {
             previous: before.map(Centre::hash),
             time: clock.now(),
             stand: self.stand,
+            since: self.since,
+            entered: self.entered,
             shape: self.shape,
             t: self.t,
             locations: self.locations,

@@ -44,6 +44,7 @@ mod shape;
 mod shelf;
 mod survey;
 mod vault;
+mod which;
 mod witness;
 
 pub use damage::{DAMAGE_LISTED_MAX, Damage, DamageList, What};

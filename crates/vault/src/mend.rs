@@ -11,13 +11,13 @@ use ledger::SignedCheckpoint;
 use crate::body::Head;
 use crate::centre::{self, Centre};
 use crate::code::{self, Coder};
-use crate::commit::{bring, put_shard, remake};
+use crate::commit::{at_each, bring, put_shard, remake};
 use crate::core::lock;
 use crate::damage::{DAMAGE_LISTED_MAX, DamageList, What};
 use crate::error::VaultError;
 use crate::gateway::Gateway;
 use crate::header::Header;
-use crate::location::{Location, Object, Put};
+use crate::location::{Location, Object};
 use crate::shelf::{Found, Located, REPAIRS_MAX, Shelf, Slot};
 use crate::survey::Survey;
 use crate::vault::Vault;
@@ -278,7 +278,7 @@ impl Vault {
             slot.state().bare = judge_centre(slot, &core.centre()).is_some();
         }
         self.catch_up_slots(&mut coder, report.segments);
-        if let Some(claim) = lock(&core.claim).clone() {
+        if let Some(claim) = lock(&core.claimed).clone() {
             claim.vouch(&shelf);
         }
         Ok(report)
@@ -347,31 +347,40 @@ pub(crate) fn judge_centre(slot: &Slot, centre: &Centre) -> Option<What> {
     first
 }
 
-/// One that was away when another centre record was put everywhere shows the record before: it gets the new one. An empty
-/// one in its place shows none, and waits for a scrub.
-/// True where it has it now.
-pub(crate) fn catch_up_centre(slot: &Slot, centre: &Centre, is_claimed: bool) -> bool {
-    let before = |one: &Centre| one.vkey == centre.vkey && one.record.epoch < centre.record.epoch;
+/// It shows a centre record, and only ones from before this one.
+pub(crate) fn was_away(slot: &Slot, centre: &Centre) -> bool {
+    let before = |one: &Centre| one.vkey == centre.vkey && one.record.since() < centre.record.since();
     let shows = |location: &Arc<dyn Location>| centre::at(&**location).is_ok_and(|shown| shown.iter().any(before));
-    let may = |location: &Arc<dyn Location>| is_claimed || shows(location);
-    if judge_centre(slot, centre) != Some(What::Missing) || !slot.location.as_ref().is_some_and(may) {
-        return false;
-    }
-    let healed = heal_centre(slot, centre).unwrap_or(false);
-    tracing::info!(location = slot.id, healed, "it was away when the centre record changed");
-    healed
+    matches!(judge_centre(slot, centre), Some(What::Missing | What::Altered))
+        && slot.location.as_ref().is_some_and(shows)
 }
 
+/// Puts it there, beside what holds its name where that is something else. True where it stands there afterwards.
 pub(crate) fn heal_centre(slot: &Slot, centre: &Centre) -> Result<bool, VaultError> {
     let Some(location) = &slot.location else { return Ok(false) };
     for repair in 0..=REPAIRS_MAX {
         let name = centre.name(repair)?;
-        let put = location.put_if_absent(&[Object { name: &name, parts: &[&centre.object] }]);
-        match put {
-            Ok(results) if results.first() == Some(&Put::Created) => return Ok(judge_centre(slot, centre).is_none()),
-            Ok(_) => {}
-            Err(_) => return Ok(false),
+        if location.put_if_absent(&[Object { name: &name, parts: &[&centre.object] }]).is_err() {
+            return Ok(false);
+        }
+        if matches!(location.get(&name, None), Ok(Some(object)) if object == centre.object) {
+            return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// Puts a record at every location that is up; gives how many have it.
+pub(crate) fn put_record(shelf: &Arc<Shelf>, enough: usize, centre: &Centre) -> usize {
+    let centre = centre.clone();
+    let put = move |_: usize, slot: &Slot| {
+        if slot.state().bare {
+            return false;
+        }
+        let stands = heal_centre(slot, &centre).unwrap_or(false);
+        // Who has it not is given it when it is back.
+        slot.state().down |= !stands;
+        stands
+    };
+    at_each(shelf, enough, put).into_iter().filter(|has| *has).count()
 }

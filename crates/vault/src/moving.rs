@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!  meanwhile   each segment is opened, and sealed, coded and signed anew ──► the new stand, a chain of its own
-//!  a pause     what came since; a claim; the centre record that names the new stand ──► all is read and written there
+//!  a pause     what came since; a claim; the centre record that names the new stand, at the floor of the old one: it has moved
+//!              ──► the record at the others ──► all is read and written there
 //! ```
 //! Entries keep their numbers, segments theirs, the ledger its tree. A stand's segments are listed under its own prefix, so
 //! that neither the old one's nor those of a move that was cut short are taken for the log's. What was copied then is gone on
-//! from. Whoever wants to keep something during the pause waits.
+//! from. Whoever wants to keep something during the pause waits. What a start makes of a move that ended in the pause says
+//! [`which`](crate::which).
 //!
 //! The keys are a turn of the key epoch ([`renew`](crate::renew)) in which all is dealt anew: those who stay make their next
 //! keys, [`Vault::deal_anew`] deals to all, and the old keys are destroyed at its end.
@@ -19,16 +21,15 @@ use keys::{Holder, HolderPublicKey};
 use crate::centre::Centre;
 use crate::claim::{SignedClaim, term_of};
 use crate::code::Coder;
-use crate::commit::{Content, Made, make};
+use crate::commit::{Content, Made, at_each, make};
 use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::found::{Drafting, distinct};
 use crate::header::{Header, Previous, Stand, segment_name};
-use crate::keymap::{ADOPTED, Change};
 use crate::location::{Location, Name};
-use crate::mend::{heal_centre, judge_centre};
+use crate::mend::{heal_centre, put_record};
 use crate::open::Chain;
-use crate::recover::{COPIED_BYTES, COPIED_SEGMENTS, put_each};
+use crate::recover::{COPIED_BYTES, COPIED_SEGMENTS, put_at};
 use crate::renew::Progress;
 use crate::shape::Shape;
 use crate::shelf::{Located, Shelf, Slot};
@@ -60,9 +61,10 @@ impl Vault {
         self.core().shelf().slots.iter().filter_map(|slot| slot.location.clone()).collect()
     }
 
-    /// Moves, and opens there what is kept and read from then on. All the locations have to answer when it begins, and enough
-    /// of them for a write until it ends. Where it fails before a location has taken the record, the vault stays where it is; what was copied is gone on from when it
-    /// is done again. Gives the centre record's epoch. `progress` hears of segments.
+    /// Moves, and opens there what is kept and read from then on. All the locations have to answer when it begins, and until it
+    /// ends so many that as many may be lost as before. Where it fails the vault stays where it is, and what was copied is gone on
+    /// from when it is done again; where its writer ends then, the next start may find it done. Gives the centre record's epoch.
+    /// `progress` hears of segments.
     pub fn move_to(&self, to: Move, progress: Progress<'_>) -> Result<u32, VaultError> {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
@@ -85,13 +87,16 @@ impl Vault {
         let stand = from.stand.checked_add(1).ok_or(VaultError::Stands { max: Stand::MAX })?;
         let ids = distinct(&locations)?;
         let opener = core.opener().renewed(holders, &public, t)?;
-        let draft = Drafting { stand, shape, t, locations: ids.clone(), holders: public, ..Drafting::like(&before) };
-        let centre = draft.sign(&core.secrets, Some(&before), &*core.clock, &*core.entropy)?;
-        let change = Change::of(&centre, true, false).to_bytes();
-        let epoch = centre.record.epoch;
-
+        let draft = Drafting {
+            stand,
+            shape,
+            t,
+            locations: ids.clone(),
+            holders: public,
+            ..Drafting::like(&before, before.record.since())
+        };
         let slots = ids.into_iter().zip(locations).map(|(id, location)| Slot::new(id, Some(location))).collect();
-        let to = Shelf::new(from.vault, stand, shape, slots, *centre.vkey.public_key());
+        let to = Shelf::new(from.vault, stand, shape, slots, *before.vkey.public_key());
         let mut copy = Copy::begin(Arc::clone(&core), from, to)?;
         let (mut fewest, mut vain) = (u64::MAX, 0);
         while copy.left() > LEFT_MAX && vain < VAIN_MAX {
@@ -102,16 +107,21 @@ impl Vault {
         }
         // Whoever deals from here on deals to the new ones. Taken before the pause: who deals waits for the committer.
         let mut dealing = lock(&writer.dealing);
-        writer.pause(move || {
-            let generation = copy.end(&before, &centre)?;
-            core.moved(copy.to);
-            core.adopt(centre, opener);
-            Ok(generation)
+        writer.pause(move |highest| {
+            let Some(generation) = highest.max(copy.generation).checked_add(1) else {
+                return (highest, Err(VaultError::Generations { max: u32::MAX }));
+            };
+            let moved = copy.end(generation, draft).map(|(claim, centre)| {
+                *lock(&core.claimed) = Some(claim);
+                core.moved(copy.to);
+                core.adopt(centre, opener);
+            });
+            (generation, moved)
         })?;
         *dealing = None;
         drop(dealing);
-        self.enter(ADOPTED, change)?;
-        self.registrations_ended(epoch)
+        self.settle_record()?;
+        self.registrations_ended(self.core().centre().record.epoch)
     }
 }
 
@@ -121,7 +131,7 @@ struct Copy {
     from: Arc<Shelf>,
     to: Arc<Shelf>,
     coder: Coder,
-    /// Above every generation that stands anywhere.
+    /// What is copied has this one: newer than what an earlier move has left.
     generation: u32,
     term: u64,
 }
@@ -129,11 +139,16 @@ struct Copy {
 impl Copy {
     fn begin(core: Arc<Core>, from: Arc<Shelf>, to: Shelf) -> Result<Self, VaultError> {
         let survey = Survey::of(&to, None);
-        let (have, need) = (survey.responding(), to.shape.n());
+        // Each has the record that there is: by it one that is away when the next one is put is told from an empty one.
+        let before = core.centre();
+        let is_there = |at: &usize| survey.shown.get(*at).is_some_and(Option::is_some);
+        let there = (0..to.slots.len()).filter(is_there).filter_map(|at| to.slots.get(at));
+        let have = there.filter(|slot| heal_centre(slot, &before).unwrap_or(false)).count();
+        let need = to.shape.n();
         if have < need {
             return Err(VaultError::NotEnoughLocations { have, need });
         }
-        let claimed = lock(&core.claim).as_ref().map_or(0, SignedClaim::generation);
+        let claimed = lock(&core.claimed).as_ref().map_or(0, SignedClaim::generation);
         let newest = claimed.max(survey.generation());
         let generation = newest.checked_add(1).ok_or(VaultError::Generations { max: u32::MAX })?;
         let term = term_of(generation, &*core.entropy);
@@ -163,23 +178,26 @@ impl Copy {
                 break;
             }
         }
-        let up = self.to.slots.iter().map(|slot| slot.location.as_deref().filter(|_| !slot.state().down));
-        for (slot, put) in self.to.slots.iter().zip(put_each(&batch, up)) {
-            if let Err(VaultError::Location(error)) = &put {
-                slot.fail(error);
-            }
+        let put = at_each(&self.to, self.to.shape.floor(), move |at, slot| {
+            let put = slot.location.as_ref().map(|location| put_at(&batch, at, &**location));
+            put.is_some_and(|put| put.inspect_err(|error| slot.fail(error)).is_ok())
+        });
+        for (slot, _) in self.to.slots.iter().zip(put).filter(|(_, put)| !put) {
             let mut state = slot.state();
-            if state.down || put.is_err() {
-                state.down = true;
-                round.iter().for_each(|(segment, _)| state.missing.insert(*segment));
-            }
+            state.down = true;
+            round.iter().for_each(|(segment, _)| state.missing.insert(*segment));
         }
-        let (durable, floor) = (self.to.whole(), self.to.shape.floor());
-        if durable < floor {
-            return Err(VaultError::NotDurable { durable, floor });
-        }
+        self.bears(self.to.whole())?;
         round.into_iter().for_each(|(_, located)| self.to.catalogue.push(located));
         Ok(())
+    }
+
+    /// With so many locations that lack nothing as many may be lost as when all of the old ones are there: what receipts
+    /// promised holds.
+    fn bears(&self, durable: usize) -> Result<(), VaultError> {
+        let (now, then) = (self.from.shape, self.to.shape);
+        let floor = then.floor().max(then.k() + now.n() - now.k());
+        if durable < floor { Err(VaultError::NotDurable { durable, floor }) } else { Ok(()) }
     }
 
     /// The same segment for the new stand.
@@ -192,36 +210,28 @@ impl Copy {
         make(&self.core, &self.to, &mut self.coder, content)
     }
 
-    /// While nothing is written: the rest, the claim that says that nothing is missing there, and the centre record. Once one
-    /// location has that, whoever is shown it opens the new stand, so that this process doesn't go back either. A start that isn't
-    /// shown it, since that location is away, goes on in the old one: nothing closes that yet.
-    fn end(&mut self, before: &Centre, centre: &Centre) -> Result<u32, VaultError> {
+    /// While nothing is written: the rest; a claim, which says that nothing is missing where it is put; the centre record. At
+    /// the floor of the old stand that closes it: whoever may write there is shown it.
+    fn end(&mut self, generation: u32, draft: Drafting) -> Result<(SignedClaim, Centre), VaultError> {
+        let Self { core, from, .. } = self;
+        let (core, from) = (Arc::clone(core), Arc::clone(from));
         while self.left() > 0 {
             self.go_on()?;
         }
-        let claim = SignedClaim::sign(&self.core.secrets.log, self.to.vault, self.term)?;
-        claim.vouch(&self.to);
-        let (durable, floor) = (self.to.whole(), self.to.shape.floor());
-        if durable < floor {
-            return Err(VaultError::NotDurable { durable, floor });
-        }
-        let put = |slot: &Slot| !slot.state().down && heal_centre(slot, centre).unwrap_or(false);
-        let shown: Vec<bool> = self.to.slots.iter().map(put).collect();
-        if !shown.contains(&true) {
-            return Err(VaultError::NotDurable { durable: 0, floor });
-        }
-        // One that came as far as its segments is filled up by a scrub.
-        for (slot, _) in self.to.slots.iter().zip(shown).filter(|(_, shown)| !shown) {
-            slot.state().bare = true;
-        }
-        // Those that are left behind say where the vault has gone.
-        for slot in self.from.slots.iter().filter(|slot| judge_centre(slot, before).is_none()) {
-            if judge_centre(slot, centre).is_some() && !heal_centre(slot, centre).unwrap_or(false) {
-                tracing::warn!(location = slot.id, "it doesn't say where the vault has moved");
-            }
-        }
-        *lock(&self.core.claim) = Some(claim);
-        Ok(self.generation)
+        // Where another gateway has gone on, the witnesses know.
+        core.witness()?;
+        let claim = SignedClaim::sign(&core.secrets.log, from.vault, term_of(generation, &*core.entropy))?;
+        let on_floor =
+            |durable, floor| if durable < floor { Err(VaultError::NotDurable { durable, floor }) } else { Ok(()) };
+        on_floor(claim.vouch(&from), from.shape.floor())?;
+        self.bears(claim.vouch(&self.to))?;
+
+        let draft = Drafting { since: generation, entered: generation, ..draft };
+        let centre = draft.sign(&core.secrets, Some(&core.centre()), &*core.clock, &*core.entropy)?;
+        on_floor(put_record(&from, from.shape.floor(), &centre), from.shape.floor())?;
+        // It has moved. Who doesn't get the record now is given it when it is back.
+        put_record(&self.to, 0, &centre);
+        Ok((claim, centre))
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use kit::{Clock, Entropy};
 use ledger::{Checkpoint, LeafHash, MemoryStore, SignedCheckpoint, Tree, Vkey};
 
-use crate::centre::{self, Centre};
+use crate::centre::Centre;
 use crate::code::Coder;
 use crate::commit::{Begin, restore};
 use crate::core::{Core, Parts};
@@ -28,6 +28,7 @@ use crate::secrets::{Access, Opener};
 use crate::shelf::{Located, Shelf, Slot};
 use crate::survey::Survey;
 use crate::vault::{Start, Vault};
+use crate::which::{Standing, Which};
 
 /// Leaves put into the tree at once.
 const LEAVES_AT_ONCE: usize = 65_536;
@@ -94,24 +95,25 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         }
         (given, remembered) => given.or(remembered),
     };
-    let centre = centre::newest(opening.locations.iter().map(|location| &**location), pinned.as_ref())?;
-    open_as(opening, gateway, centre, true)
+    let which = Which::of(&opening.locations, pinned.as_ref(), false)?;
+    open_as(opening, gateway, which)
 }
 
 /// Opens for a recovery, whose centre record stands nowhere yet.
 pub(crate) fn open_unrecorded(opening: Opening, centre: Centre) -> Result<Vault, VaultError> {
     let gateway = opening.gateway.as_deref().map(Gateway::open).transpose()?;
-    open_as(opening, gateway, centre, false)
+    let which = Which::unrecorded(centre, opening.locations.clone());
+    open_as(opening, gateway, which)
 }
 
-fn open_as(opening: Opening, gateway: Option<Gateway>, centre: Centre, recorded: bool) -> Result<Vault, VaultError> {
+fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<Vault, VaultError> {
+    let Which { counts: Standing { centre, shelf, mut survey }, before, generation } = which;
     let record = &centre.record;
     let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
-    let shelf = shelve(&centre, opening.locations, false);
-    let mut survey = Survey::of(&shelf, recorded.then_some(&centre));
-    if recorded && opening.mode == Mode::Write {
+    if opening.mode == Mode::Write {
         survey.catch_up(&shelf, &centre);
+        before.settled()?;
     }
     let (have, need) = match opening.mode {
         Mode::Write => (survey.answering(), record.shape.quorum()),
@@ -132,6 +134,13 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, centre: Centre, recorded:
     }
     let grown = grow(&shelf, &chain, gateway.as_ref(), &centre.vkey)?;
     let Grown { tree, checkpoint, hashes_remembered, shown_size } = grown;
+
+    // All of it is this log, and none older than what is remembered: what the locations are to show, they may be given.
+    if opening.mode == Mode::Write {
+        before.close(&centre)?;
+        survey.give(&shelf, &centre);
+        mark_bare(&shelf, &survey);
+    }
 
     let mut opened = Opened {
         abandoned_segments: chain.abandoned,
@@ -177,7 +186,7 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, centre: Centre, recorded:
     }
     opened.unreadable_segments = core.build_keymap(false)?;
     let unsettled = if opening.mode == Mode::Write { settle(&core, &tail)? } else { Vec::new() };
-    let begin = Begin { generation: survey.generation(), unsettled, unsealed: shown_size < found };
+    let begin = Begin { generation, unsettled, unsealed: shown_size < found };
     Vault::start(core, opening.mode, Start { begin, opened })
 }
 
@@ -217,6 +226,13 @@ pub(crate) fn note_missing(shelf: &Shelf, survey: &Survey, chain: &Chain) {
         if lacks > 0 || bare {
             tracing::warn!(location = slot.id, lacks, bare, "a location lacks something of the log");
         }
+    }
+}
+
+/// Those that show no centre record are filled by a scrub.
+fn mark_bare(shelf: &Shelf, survey: &Survey) {
+    for (at, slot) in shelf.slots.iter().enumerate() {
+        slot.state().bare = survey.is_bare(at);
     }
 }
 

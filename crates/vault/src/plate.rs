@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kit::Id16;
 use ledger::Vkey;
 
-use crate::centre;
 use crate::error::VaultError;
 use crate::location::Location;
 use crate::shape::Shape;
+use crate::which::newest;
 
 /// The public part of the newest centre record; its signature is verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Plate {
 
 /// Reads the plate from whatever locations there are.
 pub fn plate(locations: &[Arc<dyn Location>], vkey: Option<&Vkey>) -> Result<Plate, VaultError> {
-    let centre = centre::newest(locations.iter().map(|location| &**location), vkey)?;
+    let centre = newest(locations, vkey)?;
     let (shape, t, vault) = (centre.record.shape, centre.record.t, centre.record.vault);
     Ok(Plate { vault, shape, t, custodians: (centre.custodians.m(), centre.custodians.n()), vkey: centre.vkey })
 }

@@ -20,12 +20,13 @@ use crate::error::VaultError;
 use crate::found::{Drafting, distinct, put_everywhere};
 use crate::gateway::Hashes;
 use crate::header::segment_name;
-use crate::location::{Location, Name, Object};
+use crate::location::{Location, LocationError, Name, Object};
 use crate::open::{Chain, Mode, Opening, newest_signed, open, open_unrecorded, shelve};
 use crate::secrets::{Access, Opener};
 use crate::shelf::Located;
 use crate::survey::Survey;
 use crate::vault::Vault;
+use crate::which::newest;
 
 /// Lost segments listed one by one.
 pub const LOSSES_LISTED_MAX: usize = 1_000;
@@ -140,7 +141,7 @@ impl fmt::Display for LossReport {
 /// is put anywhere; whatever was acknowledged and can't be put together makes an error that lists it.
 pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError> {
     let Recovery { survivors, key, fresh, holders, clock, entropy, .. } = recovery;
-    let centre = centre::newest(survivors.iter().map(|location| &**location), recovery.vkey.as_ref())?;
+    let centre = newest(&survivors, recovery.vkey.as_ref())?;
     let record = &centre.record;
     let (vault, shape) = (record.vault, record.shape);
     if fresh.len() != shape.n() {
@@ -163,12 +164,12 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     // The next writer takes a higher generation than any that a signature vouches for.
     let claim = SignedClaim::sign(&core.secrets.log, vault, u64::from(survey.generation()) << 32)?;
     for location in &fresh {
-        claim.put(&core.shelf(), &**location)?;
+        claim.put(&**location)?;
     }
     let custodians = recovery.custodians.unwrap_or_else(|| core.centre().custodians.clone());
     let public = holders.iter().map(|holder| holder.public_key()).collect();
-    let stand = core.shelf().stand;
-    let draft = Drafting { vault, stand, shape, t: recovery.t, locations: ids, holders: public, custodians };
+    let (t, since) = (recovery.t, survey.generation());
+    let draft = Drafting { t, locations: ids, holders: public, custodians, ..Drafting::like(&core.centre(), since) };
     let renewed = draft.sign(&core.secrets, Some(&core.centre()), &*clock, &*entropy)?;
     let opening = Opening {
         locations: fresh.clone(),
@@ -211,7 +212,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
 
 /// The custodians' packages that the survivors show, newest first.
 pub fn packages(survivors: &[Arc<dyn Location>], vkey: Option<&Vkey>) -> Result<Vec<CustodianPackage>, VaultError> {
-    let centre = centre::newest(survivors.iter().map(|location| &**location), vkey)?;
+    let centre = newest(survivors, vkey)?;
     Ok(centre::packages(&centre, survivors.iter().map(|location| &**location)))
 }
 
@@ -226,7 +227,7 @@ pub fn preview(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Vault, VaultError> {
-    let centre = centre::newest(survivors.iter().map(|location| &**location), vkey)?;
+    let centre = newest(&survivors, vkey)?;
     open(Opening {
         locations: survivors,
         access: Access::Custodians(key),
@@ -246,7 +247,7 @@ pub fn assess(
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Option<LossReport>, VaultError> {
-    let centre = centre::newest(locations.iter().map(|location| &**location), vkey.as_ref())?;
+    let centre = newest(&locations, vkey.as_ref())?;
     let lost = gather(centre, locations, access, clock, entropy)?.lost;
     Ok((lost.lost_segments > 0 || lost.unsettled.is_some()).then_some(lost))
 }
@@ -342,36 +343,29 @@ fn copy(core: &Core, segments: &[Located], fresh: &[Arc<dyn Location>]) -> Resul
 /// Segments' objects, as they go to several locations in one go: each one's name, what stands before its shards, the shards.
 pub(crate) type Batch = [(Name, Bytes, Vec<Bytes>)];
 
+/// To all of them at once: the first gets shard 0.
 fn put_batch(batch: &Batch, fresh: &[Arc<dyn Location>]) -> Result<(), VaultError> {
-    put_each(batch, fresh.iter().map(|location| Some(&**location))).into_iter().collect()
+    thread::scope(|scope| {
+        let put = |(at, location): (usize, &Arc<dyn Location>)| {
+            let location = Arc::clone(location);
+            scope.spawn(move || put_at(batch, at, &*location))
+        };
+        let threads: Vec<_> = fresh.iter().enumerate().map(put).collect();
+        threads.into_iter().try_for_each(|thread| {
+            let failed = VaultError::Internal { step: "copying to a location" };
+            thread.join().map_err(|_| failed)?.map_err(VaultError::from)
+        })
+    })
 }
 
-/// To all of them at once: the first gets shard 0. One that isn't there gets nothing.
-pub(crate) fn put_each<'a>(
-    batch: &Batch,
-    locations: impl Iterator<Item = Option<&'a dyn Location>>,
-) -> Vec<Result<(), VaultError>> {
-    let put = |at: usize, location: &dyn Location| {
-        let parts: Vec<[&[u8]; 2]> = batch
-            .iter()
-            .map(|(_, prefix, shards)| [prefix.as_ref(), shards.get(at).map_or(&[][..], Bytes::as_ref)])
-            .collect();
-        let objects: Vec<Object<'_>> =
-            batch.iter().zip(&parts).map(|((name, ..), parts)| Object { name, parts }).collect();
-        Ok(location.put_if_absent(&objects).map(drop)?)
-    };
-    thread::scope(|scope| {
-        let spawned = |(at, location): (usize, Option<&'a dyn Location>)| {
-            let put = &put;
-            location.map(|location| scope.spawn(move || put(at, location)))
-        };
-        let threads: Vec<_> = locations.enumerate().map(spawned).collect();
-        let joined = threads.into_iter().map(|thread| {
-            let failed = Err(VaultError::Internal { step: "copying to a location" });
-            thread.map_or(Ok(()), |thread| thread.join().unwrap_or(failed))
-        });
-        joined.collect()
-    })
+/// What of it belongs to one location.
+pub(crate) fn put_at(batch: &Batch, at: usize, location: &dyn Location) -> Result<(), LocationError> {
+    let parts: Vec<[&[u8]; 2]> = batch
+        .iter()
+        .map(|(_, prefix, shards)| [prefix.as_ref(), shards.get(at).map_or(&[][..], Bytes::as_ref)])
+        .collect();
+    let objects: Vec<Object<'_>> = batch.iter().zip(&parts).map(|((name, ..), parts)| Object { name, parts }).collect();
+    location.put_if_absent(&objects).map(drop)
 }
 
 /// Every living patient's key, split anew for the new holders. Erased patients are passed over: nobody deals theirs again.

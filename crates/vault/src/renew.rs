@@ -25,10 +25,9 @@ use crate::core::lock;
 use crate::error::VaultError;
 use crate::found::Drafting;
 use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, ROTATED, TURNED};
-use crate::mend::heal_centre;
+use crate::mend::put_record;
 use crate::parcel::Scope;
 use crate::secrets::VAULT_KEYS_MAX;
-use crate::shelf::Slot;
 use crate::vault::Vault;
 
 /// How long registrations that began before a change may take to end.
@@ -84,7 +83,7 @@ impl Vault {
         let centre = if is_there {
             (*before).clone()
         } else {
-            let draft = Drafting { holders: public, custodians, ..Drafting::like(&before) };
+            let draft = Drafting { holders: public, custodians, ..Drafting::like(&before, self.claim_anew()?) };
             let centre = draft.sign(&core.secrets, Some(&before), &*core.clock, &*core.entropy)?;
             self.put_record(&centre)?;
             centre
@@ -262,7 +261,8 @@ impl Vault {
         }
         let key = Arc::new(DataKey::random(&*core.entropy));
         let (before, secrets) = (core.centre(), core.secrets.with_vault_key(&key)?);
-        let centre = Drafting::like(&before).sign(&secrets, Some(&before), &*core.clock, &*core.entropy)?;
+        let centre =
+            Drafting::like(&before, self.claim_anew()?).sign(&secrets, Some(&before), &*core.clock, &*core.entropy)?;
         // Whoever opens this centre has to find the key before anything is sealed under it.
         self.put_record(&centre)?;
         core.centre_changed(centre);
@@ -272,16 +272,21 @@ impl Vault {
         Ok(number)
     }
 
+    /// Claims the log anew, on the floor: a record that is made under this generation is newer than any that stands anywhere, also
+    /// where nobody is shown it now.
+    fn claim_anew(&self) -> Result<u32, VaultError> {
+        let core = Arc::clone(self.core());
+        self.writer()?.pause(move |highest| match highest.checked_add(1) {
+            Some(generation) => (generation, core.claim(generation)),
+            None => (highest, Err(VaultError::Generations { max: u32::MAX })),
+        })
+    }
+
     /// Puts a record at every location that is there, and on the floor at least.
     fn put_record(&self, centre: &Centre) -> Result<(), VaultError> {
         let shelf = self.core().shelf();
-        let put = |slot: &&Slot| {
-            let state = slot.state();
-            let may = !state.down && !state.bare;
-            drop(state);
-            may && heal_centre(slot, centre).unwrap_or(false)
-        };
-        let (durable, floor) = (shelf.slots.iter().filter(put).count(), shelf.shape.floor());
+        let floor = shelf.shape.floor();
+        let durable = put_record(&shelf, floor, centre);
         if durable < floor { Err(VaultError::NotDurable { durable, floor }) } else { Ok(()) }
     }
 

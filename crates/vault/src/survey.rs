@@ -6,7 +6,7 @@ use crate::centre::Centre;
 use crate::claim::{self, SignedClaim, generation};
 use crate::header::{self, parse_segment_name};
 use crate::location::{Location, LocationError, Name};
-use crate::mend::{catch_up_centre, judge_centre};
+use crate::mend::{heal_centre, judge_centre, was_away};
 use crate::shelf::Shelf;
 
 /// Names asked for at once.
@@ -25,6 +25,8 @@ pub(crate) struct Shown {
     pub(crate) written: Option<u32>,
     /// The centre record stands there.
     pub(crate) centre: bool,
+    /// It was away when that was put everywhere, and is to get it.
+    pub(crate) owed: bool,
 }
 
 pub(crate) struct Survey {
@@ -94,7 +96,7 @@ impl Survey {
         let slot = shelf.slots.get(at);
         let centre = centre.is_none_or(|centre| slot.is_some_and(|slot| judge_centre(slot, centre).is_none()));
         if let Some(shown) = self.shown.get_mut(at) {
-            *shown = Some(Shown { claim, written, centre });
+            *shown = Some(Shown { claim, written, centre, owed: false });
         }
         Ok(())
     }
@@ -110,7 +112,7 @@ impl Survey {
     pub(crate) fn answers(&self, at: usize) -> bool {
         let claimed = |shown: &Shown| shown.claim.as_ref().map_or(0, SignedClaim::generation);
         let shown = self.shown.get(at).and_then(Option::as_ref);
-        shown.is_some_and(|shown| shown.centre && claimed(shown) >= self.written())
+        shown.is_some_and(|shown| (shown.centre || shown.owed) && claimed(shown) >= self.written())
     }
 
     pub(crate) fn answering(&self) -> usize {
@@ -119,18 +121,25 @@ impl Survey {
 
     /// An empty one stands in the location's place, or its centre record is damaged: a scrub has to fill it.
     pub(crate) fn is_bare(&self, at: usize) -> bool {
-        self.shown.get(at).and_then(Option::as_ref).is_some_and(|shown| !shown.centre)
+        self.shown.get(at).and_then(Option::as_ref).is_some_and(|shown| !shown.centre && !shown.owed)
     }
 
-    /// Gives those that were away when the centre record changed the new one.
-    /// One that shows none, and a claim as new as anything that was written, lacks nothing else: it was to get it when a move was
-    /// cut short.
+    /// Finds those that were away when the centre record changed: they show the one before. An empty one in a location's place
+    /// shows none, and waits for a scrub.
     pub(crate) fn catch_up(&mut self, shelf: &Shelf, centre: &Centre) {
-        let written = self.written();
         for (slot, shown) in shelf.slots.iter().zip(&mut self.shown) {
             if let Some(shown) = shown.as_mut().filter(|shown| !shown.centre) {
-                let claimed = shown.claim.as_ref().map_or(0, SignedClaim::generation);
-                shown.centre = catch_up_centre(slot, centre, written > 0 && claimed >= written);
+                shown.owed = was_away(slot, centre);
+            }
+        }
+    }
+
+    /// Gives them the record.
+    pub(crate) fn give(&mut self, shelf: &Shelf, centre: &Centre) {
+        for (slot, shown) in shelf.slots.iter().zip(&mut self.shown) {
+            if let Some(shown) = shown.as_mut().filter(|shown| shown.owed) {
+                (shown.centre, shown.owed) = (heal_centre(slot, centre).unwrap_or(false), false);
+                tracing::info!(location = slot.id, given = shown.centre, "it was away when the centre record changed");
             }
         }
     }
@@ -146,7 +155,8 @@ impl Survey {
         self.shown.iter().flatten().filter_map(|shown| shown.claim.as_ref()).max_by_key(|claim| claim.term)
     }
 
-    fn written(&self) -> u32 {
+    /// The newest generation of a signed segment.
+    pub(crate) fn written(&self) -> u32 {
         self.shown.iter().flatten().filter_map(|shown| shown.written).max().unwrap_or(0)
     }
 

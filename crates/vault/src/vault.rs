@@ -518,11 +518,12 @@ impl Vault {
 }
 
 impl Writer {
-    /// Does this while nothing is written; it gives the highest generation that is claimed then.
+    /// Does this while nothing is written. It is given the highest generation that is known, and gives the highest one that it
+    /// claimed, as this does.
     pub(crate) fn pause(
         &self,
-        act: impl FnOnce() -> Result<u32, VaultError> + Send + 'static,
-    ) -> Result<(), VaultError> {
+        act: impl FnOnce(u32) -> (u32, Result<(), VaultError>) + Send + 'static,
+    ) -> Result<u32, VaultError> {
         self.inbox.pause(act)
     }
 

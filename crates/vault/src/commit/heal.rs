@@ -182,8 +182,8 @@ impl Healer {
             }
         }
         if slot.state().is_whole()
-            && let Some(claim) = lock(&core.claim).clone()
-            && let Err(error) = claim.put(&shelf, &**location)
+            && let Some(claim) = lock(&core.claimed).clone()
+            && let Err(error) = claim.put(&**location)
         {
             slot.fail(&error);
         }
@@ -201,6 +201,7 @@ impl Healer {
             return false;
         }
         survey.catch_up(shelf, &core.centre());
+        survey.give(shelf, &core.centre());
         let lacks: Vec<u64> = (0..segments)
             .filter(|&segment| shelf.catalogue.get(segment).is_some_and(|one| !survey.lists(at, segment, one.term)))
             .collect();

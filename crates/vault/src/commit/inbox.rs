@@ -86,11 +86,11 @@ impl Inbox {
         answered.recv().unwrap_or(Err(VaultError::Closed))
     }
 
-    /// Has the committer do this as soon as nothing is on its way, and waits for it.
+    /// Has the committer do this as soon as nothing is on its way, and waits for it. Gives the generation that it claimed.
     pub(crate) fn pause(
         &self,
-        act: impl FnOnce() -> Result<u32, VaultError> + Send + 'static,
-    ) -> Result<(), VaultError> {
+        act: impl FnOnce(u32) -> (u32, Result<(), VaultError>) + Send + 'static,
+    ) -> Result<u32, VaultError> {
         let (answer, answered) = mpsc::sync_channel(1);
         {
             let mut state = lock(&self.state);

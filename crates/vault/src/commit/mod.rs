@@ -9,6 +9,7 @@
 //! A segment that isn't full waits while another is on its way: whatever comes in meanwhile shares its syncs. Full
 //! segments don't wait, so that a large object is coded while the segment before it is being written.
 
+mod each;
 mod heal;
 mod inbox;
 mod make;
@@ -39,6 +40,7 @@ use crate::seal::TAG_BYTES;
 use crate::shape::{SHARD_BYTES_MAX, Shape};
 use crate::shelf::{Located, Shelf};
 
+pub(crate) use each::at_each;
 pub(crate) use heal::{Healer, bring, put_shard, remake, restore};
 pub(crate) use inbox::Inbox;
 use inbox::Landed;
@@ -120,11 +122,13 @@ pub(crate) struct Begin {
     pub(crate) unsealed: bool,
 }
 
+/// Is given the highest generation that is known, and gives the highest one that it claimed, whatever became of it.
+type Act = Box<dyn FnOnce(u32) -> (u32, Result<(), VaultError>) + Send>;
+
 /// What is done while nothing is on its way: who wants to keep something waits meanwhile.
 pub(crate) struct Pause {
-    /// Gives the highest generation that was claimed.
-    act: Box<dyn FnOnce() -> Result<u32, VaultError> + Send>,
-    answer: SyncSender<Result<(), VaultError>>,
+    act: Act,
+    answer: SyncSender<Result<u32, VaultError>>,
 }
 
 pub(crate) struct Committer {
@@ -220,8 +224,9 @@ impl Committer {
                 && let Some(Pause { act, answer }) = self.pause.take()
                 && !self.broken.load(Ordering::Acquire)
             {
-                // Who went away without waiting doesn't want to know.
-                let _ = answer.try_send(act().map(|generation| self.go_on(generation)));
+                let (generation, done) = act(self.generation);
+                self.go_on(generation);
+                let _ = answer.try_send(done.map(|()| generation));
             }
             if news.closed && self.planner.is_empty() && self.flight.is_empty() {
                 break;
@@ -232,10 +237,16 @@ impl Committer {
         self.workers.drain(..).for_each(|worker| drop(worker.join()));
     }
 
-    /// From where the core stands now, under a generation above this one.
+    /// From where the core stands now, under a generation above this one: what is written from here on is told from all that
+    /// stood under a lower one.
     fn go_on(&mut self, generation: u32) {
+        (self.generation, self.claim) = (self.generation.max(generation), Claim::None);
+        let shelf = self.core.shelf();
+        if Arc::ptr_eq(&shelf, &self.shelf) {
+            return;
+        }
         self.shelf.slots.iter().for_each(|slot| slot.queue.close());
-        self.shelf = self.core.shelf();
+        self.shelf = shelf;
         // Those before end by themselves: one that hangs in a write to a location must not hold up everyone.
         match workers(&self.shelf, &self.inbox) {
             Ok(workers) => self.workers = workers,
@@ -244,8 +255,7 @@ impl Committer {
         let shape = self.shelf.shape;
         (self.coder, self.planner) =
             (Coder::new(shape), Planner::new(capacity(shape), self.shelf.catalogue.segments()));
-        (self.generation, self.claim, self.tip) =
-            (self.generation.max(generation), Claim::None, self.shelf.catalogue.tip());
+        self.tip = self.shelf.catalogue.tip();
         self.unsettled.clear();
     }
 
@@ -281,7 +291,7 @@ impl Committer {
         if let Claim::Asked { claim, marks } = &self.claim {
             let (term, durable) = (claim.term, marks.durable());
             if durable >= floor {
-                *lock(&self.core.claim) = Some(claim.clone());
+                *lock(&self.core.claimed) = Some(claim.clone());
                 self.claim = Claim::Held { term };
             } else if marks.waiting == 0 || marks.since.elapsed() > FLOOR_WAIT {
                 self.refuse(|| VaultError::NotDurable { durable, floor });

@@ -28,6 +28,10 @@ pub(crate) struct Moody {
     forged: Mutex<std::collections::BTreeMap<Name, Option<Vec<u8>>>>,
     /// Names that begin so are taken by what can't be read.
     blocked: Mutex<Option<String>>,
+    /// Puts that all who share it still take.
+    fuse: Mutex<Option<Arc<AtomicUsize>>>,
+    /// Puts after which it hangs.
+    hangs_after: Mutex<Option<usize>>,
 }
 
 impl Moody {
@@ -41,7 +45,23 @@ impl Moody {
             released: Condvar::new(),
             forged: Mutex::default(),
             blocked: Mutex::default(),
+            fuse: Mutex::default(),
+            hangs_after: Mutex::default(),
         }
+    }
+
+    pub(crate) fn burn(&self, fuse: Option<&Arc<AtomicUsize>>) {
+        *self.fuse.lock().unwrap() = fuse.cloned();
+    }
+
+    pub(crate) fn hang_after(&self, puts: usize) {
+        *self.hangs_after.lock().unwrap() = Some(puts);
+    }
+
+    fn is_burnt(&self) -> bool {
+        let fuse = self.fuse.lock().unwrap();
+        let one = |left: usize| left.checked_sub(1);
+        fuse.as_ref().is_some_and(|fuse| fuse.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one).is_err())
     }
 
     pub(crate) fn hang(&self, hang: bool) {
@@ -106,6 +126,15 @@ impl Location for Moody {
             self.set_down(true);
         }
         self.check()?;
+        if self.is_burnt() {
+            return Err(LocationError::Gone { location: self.folder.id().to_owned(), reason: "a test".to_owned() });
+        }
+        let hangs_after = self.hangs_after.lock().unwrap().take();
+        match hangs_after {
+            Some(0) => self.hang(true),
+            Some(puts) => self.hang_after(puts - 1),
+            None => {}
+        }
         drop(self.released.wait_while(self.hanging.lock().unwrap(), |hanging| *hanging).unwrap());
         if objects.iter().any(|object| self.is_blocked(object.name)) {
             let one = |object: &Object<'_>| match self.is_blocked(object.name) {
@@ -287,6 +316,39 @@ impl Centre {
         while vault.health().up < self.shape.n() {
             assert!(start.elapsed() < Duration::from_secs(120), "{:?}", vault.health().locations);
             sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn wait_until_writable(&self, vault: &Vault) {
+        let start = Instant::now();
+        while vault.health().up < vault.shape().floor() {
+            assert!(start.elapsed() < Duration::from_secs(120), "{:?}", vault.health().locations);
+            sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// As it is now, in a folder of its own. Nobody has it open.
+    pub(crate) fn copied(&self, name: &str) -> Self {
+        let (from, dir) = (self.dir.path(), tempfile::Builder::new().prefix(name).tempdir().unwrap());
+        for one in ["servers", "holders", "gateway"] {
+            copy_tree(&from.join(one), &dir.path().join(one));
+        }
+        let n = self.shape.n() as u8;
+        let holder = |number: u8| {
+            let folder = dir.path().join("holders").join(number.to_string());
+            Arc::new(LocalHolder::open(&folder).unwrap()) as Arc<dyn Holder>
+        };
+        Self {
+            id: self.id,
+            shape: self.shape,
+            t: self.t,
+            entropy: self.entropy.clone(),
+            clock: self.clock.clone(),
+            locations: open_locations(&dir.path().join("servers"), self.id, n),
+            holders: (1..=n).map(holder).collect(),
+            identities: self.identities.clone(),
+            package: self.package.clone(),
+            dir,
         }
     }
 
