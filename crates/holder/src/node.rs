@@ -328,13 +328,11 @@ impl Node {
         Ok(members)
     }
 
-    /// The budgets' part that this holder lets through, by how the list says that keys are split.
+    /// The budgets' part that this holder lets through: the smallest of those that the list's ways to split keys make of them.
     fn part(&self, members: &Members) -> keys::Budgets {
-        let newest = members.splits.as_ref().and_then(|splits| splits.last());
-        newest.map_or_else(
-            || self.config.part(),
-            |split| self.config.part_of(Keys { needed: split.needed, holders: split.holders }),
-        )
+        let splits = members.splits.iter().flatten();
+        let parts = splits.map(|split| self.config.part_of(Keys { needed: split.needed, holders: split.holders }));
+        parts.reduce(keys::Budgets::least).unwrap_or_else(|| self.config.part())
     }
 
     fn take_members(&self, bytes: &[u8]) -> Result<Bytes, Refused> {
@@ -471,7 +469,7 @@ impl Node {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         let listed = members.as_ref().and_then(|members| members.splits.clone());
         let splits = listed.unwrap_or_else(|| vec![Split { needed, holders }]);
-        if splits.iter().any(|split| record.t >= split.needed && record.n <= split.holders) {
+        if splits.iter().any(|split| split.opens(record.t, record.n)) {
             return Ok(());
         }
         let reckoned: Vec<String> =

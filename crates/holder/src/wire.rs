@@ -268,8 +268,9 @@ pub struct Members {
     /// The verifier key of the log that the servers witness.
     #[n(6)]
     pub log: String,
-    /// How keys are split, instead of what each server's holder.toml says: the last one counts for budgets; the ones before it
-    /// are opened as well, as long as they are named here. Where it is, it holds at least one.
+    /// How keys are split, instead of what each server's holder.toml says: the last one is how they are dealt; the ones before it
+    /// are opened as well, as long as they are named here. Budgets go by whichever lets through least. Where it is, it holds at
+    /// least one.
     #[n(7)]
     pub splits: Option<Vec<Split>>,
 }
@@ -283,6 +284,13 @@ pub struct Split {
     /// Holders that there are.
     #[n(1)]
     pub holders: u8,
+}
+
+impl Split {
+    /// Budgets reckon with a key that takes as many holders as this, of no more than there are.
+    pub fn opens(self, needed: u8, holders: u8) -> bool {
+        needed >= self.needed && holders <= self.holders
+    }
 }
 
 /// A centre that grows has two.

@@ -231,7 +231,7 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
         }
         Act::KeysEpoch => {
             let _permit = administrative(guard::Act::ManageAccess)?;
-            Ok(renewals::epoch(centre))
+            renewals::epoch(centre)
         }
         Act::VaultKeyRotate => {
             let _permit = admit(guard::Act::ManageAccess, Sensitivity::Clinical)?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use guard::Permit;
 use holder::Pin;
-use holder::wire::Members;
+use holder::wire::{Members, Split};
 use kit::format::{self, Version};
 use kit::{Blame, Clock as _, Fault, Id16, SystemClock, Timestamp};
 use minicbor::{Decode, Encode};
@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::centre::{self, Centre};
+use crate::fleet::Fleet;
 use crate::{DEGRADED, Data, Output, commands, control, plan};
 
 const LIST: &str = "members-lists";
@@ -66,6 +67,7 @@ pub fn take_members(centre: &Centre, signed: &[u8]) -> Result<Taken, Fault> {
     let (Some(fleet), Some(signers), Some(officer)) = (centre.fleet(), centre.signers(), officer) else {
         return Err(usage("the servers of this centre are folders: nobody signs a list of them"));
     };
+    keeps_splits(centre, fleet, &Members::open(signed, &officer).map_err(|e| usage(e.to_string()))?)?;
     let before: HashSet<Id16> = fleet.members().ended.into_iter().collect();
     let untold = fleet.take(signed, &officer, centre.gateway())?;
     let members = fleet.members();
@@ -74,6 +76,24 @@ pub fn take_members(centre: &Centre, signed: &[u8]) -> Result<Taken, Fault> {
         fault.guidance("the list was brought to the servers all the same; the ledger has no entry of it")
     })?;
     Ok(Taken { untold, gone })
+}
+
+/// A list may end a way to split keys once nothing is split so any more: no holder opens it from then on.
+fn keeps_splits(centre: &Centre, fleet: &Fleet, new: &Members) -> Result<(), Fault> {
+    let Some(splits) = &new.splits else { return Ok(()) };
+    let vault = centre.chart().vault();
+    let (needed, holders) = vault.quorum_of_holders();
+    let mut before = fleet.members().splits.unwrap_or_default();
+    before.push(Split { needed, holders });
+    if before.iter().all(|split| splits.contains(split)) {
+        return Ok(());
+    }
+    vault.settle()?;
+    match vault.split_otherwise(|t, n| splits.iter().any(|split| split.opens(t, n)))? {
+        0 => Ok(()),
+        patients => Err(usage(format!("{patients} patients' keys are split in a way that this list ends"))
+            .guidance("nothing was changed; repeat holdfast centre grow, which deals them anew")),
+    }
 }
 
 /// Notes in the ledger that this list was brought to the servers.

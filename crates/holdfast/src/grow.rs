@@ -4,7 +4,7 @@
 //!  extend ──► a folder for each new machine ──► its two commands ──► grow: their cards, the officer's list, the custodians
 //!  grow       the list ─ every record for all of them ─ a pause, the centre record ─ every key dealt anew ─ old keys destroyed
 //! ```
-//! It goes on where it was cut short, but for the moment in which the centre record is put (THREATS.md). On folders there is nothing to prepare: `grow --servers 14` makes them.
+//! It goes on where it was cut short. On folders there is nothing to prepare: `grow --servers 14` makes them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,7 @@ impl Size {
 /// `members`: the list with the new machines at its end, as the officer signed it; none where the servers are folders.
 pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, ask: Ask<'_>) -> Result<Answer, Fault> {
     let vault = centre.chart().vault();
+    vault.settle()?;
     let now = centre.shape();
     let to = size.shape(now.buckets)?;
     let is_moved = size.servers == now.servers;
@@ -61,6 +62,11 @@ pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, ask: Ask<'_>)
     let key = ask(vault.custodian_packages())?.newest()?;
     let mut untold = Vec::new();
     if !is_moved {
+        let health = vault.health();
+        if let Some(away) = health.locations.iter().find(|location| !location.up) {
+            return Err(usage(format!("{} is not whole: a centre grows while all its servers are", away.id))
+                .guidance("nothing was changed; bring it back, or replace it first: holdfast holder replace"));
+        }
         if let Some(signed) = &members {
             untold = certificates::take_members(centre, signed)?.untold;
         }
@@ -121,21 +127,22 @@ pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, ask: Ask<'_>)
 
 type Added = (Vec<Arc<dyn Location>>, Vec<Arc<dyn Holder>>);
 
-/// Makes folders for more servers, or goes on with those that were made; the configuration names them before anything stands
-/// there.
+/// Makes folders for more servers, or goes on with those that an earlier growth made, be it to more of them; the configuration
+/// names them before anything stands there.
 fn make_folders(centre: &Centre, mut folders: Vec<PathBuf>, servers: u8, epoch: u32) -> Result<Added, Fault> {
     let data = centre.gateway().parent().unwrap_or(centre.gateway()).to_owned();
-    let names = Config::new(usize::from(servers)).servers;
     let mut listed = Config::load(&data)?.servers;
-    listed.truncate(folders.len());
-    listed.extend(names.into_iter().skip(folders.len()));
+    listed.truncate(usize::from(servers).min(folders.len()));
+    folders.truncate(listed.len());
+    listed.extend(Config::new(usize::from(servers)).servers.into_iter().skip(folders.len()));
     folders.extend(listed.iter().skip(folders.len()).map(|name| data.join(name)));
     let vault = centre.chart().vault().id();
     let (mut locations, mut holders): Added = Default::default();
     let there = usize::from(centre.shape().servers);
     for (number, folder) in (1..).zip(&folders).skip(there) {
-        let failed = |e| Fault::new(Blame::Configuration, "centre.folder", format!("{}: {e}", folder.display()));
-        fs::create_dir_all(folder).map_err(|e: std::io::Error| failed(e.to_string()))?;
+        let failed =
+            |e: std::io::Error| Fault::new(Blame::Configuration, "centre.folder", format!("{}: {e}", folder.display()));
+        fs::create_dir_all(folder).map_err(failed)?;
         let (place, keys) = (shards(folder), holder_folder(folder));
         let marker = Marker::new(location_id(number), vault, number);
         locations.push(Arc::new(match Marker::read(&place) {
@@ -143,13 +150,26 @@ fn make_folders(centre: &Centre, mut folders: Vec<PathBuf>, servers: u8, epoch: 
             Err(_) => FolderLocation::init(&place, marker)?,
         }));
         holders.push(Arc::new(match LocalHolder::look(&keys) {
-            Ok(_) => LocalHolder::open(&keys)?,
-            Err(_) => LocalHolder::init_in(&keys, number, epoch, &OsEntropy)?,
+            Ok(made) if made.iter().any(|key| key.epoch() == epoch) => LocalHolder::open(&keys)?,
+            found => {
+                // Made by a growth that was cut short, and the keys have turned since: nothing was dealt to it.
+                if found.is_ok() {
+                    set_aside(&keys).map_err(failed)?;
+                }
+                LocalHolder::init_in(&keys, number, epoch, &OsEntropy)?
+            }
         }));
     }
     Config::save_servers(&data, &listed)?;
     centre.set_folders(folders);
     Ok((locations, holders))
+}
+
+/// Under another name beside it.
+fn set_aside(folder: &Path) -> std::io::Result<()> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let free = (1..=u32::MAX).map(|n| folder.with_file_name(format!("{name}-set-aside-{n}"))).find(|one| !one.exists());
+    fs::rename(folder, free.unwrap_or_default())
 }
 
 // ---- On the command line

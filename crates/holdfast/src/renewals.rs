@@ -27,13 +27,14 @@ pub fn usage(text: impl Into<String>) -> Fault {
 // ---- At the centre
 
 /// The key epoch that keys are dealt in.
-pub fn epoch(centre: &Centre) -> Answer {
+pub fn epoch(centre: &Centre) -> Result<Answer, Fault> {
     let vault = centre.chart().vault();
+    vault.settle()?;
     let epoch = vault.key_epoch();
     let (needed, holders) = vault.quorum_of_holders();
     let json = json!({ "epoch": epoch, "turning": vault.turning(), "needed": needed, "holders": holders,
                        "buckets": centre.shape().buckets });
-    Answer::done(format!("key epoch {epoch}, {needed} of {holders} holders open a key"), json)
+    Ok(Answer::done(format!("key epoch {epoch}, {needed} of {holders} holders open a key"), json))
 }
 
 /// What is written from now on is sealed under another of the vault's keys.

@@ -92,6 +92,15 @@ impl Budgets {
         }
         self
     }
+
+    /// The smaller one of each.
+    pub fn least(mut self, mut other: Self) -> Self {
+        for ((_, budget), (_, other)) in self.charts().into_iter().zip(other.charts()) {
+            *budget = (*budget).min(*other);
+        }
+        self.erasures_day = self.erasures_day.min(other.erasures_day);
+        self
+    }
 }
 
 /// On whose account something is opened.

@@ -241,6 +241,7 @@ impl Explain for VaultError {
 
     fn guidance(&self) -> Option<&'static str> {
         Some(match self {
+            Self::DealtToFewer { .. } => "repeat what was cut short: holdfast centre grow, which deals them anew",
             Self::BelowFloor { .. } => "bring locations back; nothing was written",
             Self::NotDurable { .. } => {
                 "bring locations back and repeat; should this process end first, the next start may find it kept"

@@ -121,6 +121,8 @@ impl Vault {
         *dealing = None;
         drop(dealing);
         self.settle_record()?;
+        // Those who are new were told of no erasure yet.
+        self.refuse_erased();
         self.registrations_ended(self.core().centre().record.epoch)
     }
 }

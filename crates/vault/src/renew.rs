@@ -227,6 +227,28 @@ impl Vault {
         self.enter(ADOPTED, Change::of(&self.core().centre(), false, true).to_bytes())
     }
 
+    /// Whoever asks how the keys stand is told of a change whose writer was killed before its entry, too.
+    pub fn settle(&self) -> Result<(), VaultError> {
+        let _one = lock(&self.writer()?.renewing);
+        self.settle_record()
+    }
+
+    /// Living patients whose keys are split in a way that these holders wouldn't open: `opens` is asked with t and n.
+    pub fn split_otherwise(&self, opens: impl Fn(u8, u8) -> bool) -> Result<u64, VaultError> {
+        let core = self.core();
+        let mut count = 0;
+        for patient in core.living() {
+            match core.read_key_record(patient) {
+                Err(VaultError::UnknownPatient) => {}
+                record => {
+                    let record = record?;
+                    count += u64::from(!opens(record.t, record.n));
+                }
+            }
+        }
+        Ok(count)
+    }
+
     /// Before anybody's keys are changed: all who are alive or erased are known, and a centre record that was put when its
     /// writer was killed has its entry, so that what follows from it isn't passed over.
     pub(crate) fn settle_record(&self) -> Result<(), VaultError> {

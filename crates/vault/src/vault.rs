@@ -166,7 +166,7 @@ impl Vault {
     }
 
     /// A crash may have come between an erasure's entry and the holders' refusals; refusing twice is no error.
-    fn refuse_erased(&self) {
+    pub(crate) fn refuse_erased(&self) {
         let erased: Vec<PatientId> = self.core.keymap().erased.iter().copied().collect();
         let failed = erased.iter().filter(|patient| self.core.opener().erase(Id16(patient.0)).is_err()).count();
         if failed > 0 {

@@ -1,11 +1,34 @@
 //! A centre gets more servers while people work: from 1 to 3 to 14, as folders and as machines.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use holder::wire::Split;
+use serde_json::{Value, json};
+
 use super::fleet::{Fleet, is_there, keep};
+use super::members::{newest, officer};
 use super::{Server, Site, get};
+
+/// What a command says to the running server, and what that answers.
+fn command(gateway: &Path, act: &Value) -> String {
+    let address: Value = serde_json::from_slice(&std::fs::read(gateway.join("control.json")).unwrap()).unwrap();
+    let mut stream = TcpStream::connect(address["listen"].as_str().unwrap()).unwrap();
+    let frame = json!({ "secret": address["secret"], "act": act }).to_string();
+    stream.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).unwrap();
+    stream.write_all(frame.as_bytes()).unwrap();
+    let mut len = [0; 4];
+    stream.read_exact(&mut len).unwrap();
+    let mut answer = vec![0; u32::from_be_bytes(len) as usize];
+    stream.read_exact(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
 
 fn secrets(site: &Site) -> (String, String) {
     let folder = site.data().join("custodians-MOVE-OFFLINE");
@@ -151,6 +174,8 @@ fn a_growth_that_was_killed_is_repeated() {
         // The last one may have ended as it was killed: then there is nothing left to do.
         assert!(said.exit == 0 || said.err.contains("5 servers, there are 5"), "{} {}", said.out, said.err);
     }
+    // Which fails where a key is left that wasn't dealt to all of them.
+    site.done(&["keys", "turn"]);
     let server = site.serve(&[]);
     let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json"];
     let token = format!("Authorization: Bearer {}\r\n", site.done(&new).json()["token"].as_str().unwrap());
@@ -162,6 +187,102 @@ fn a_growth_that_was_killed_is_repeated() {
     );
     drop(server);
     assert!(site.done(&["verify"]).out.starts_with("whole"));
+}
+
+/// What an earlier growth has left is in nobody's way: to more servers than this one, and with keys of an epoch that has passed.
+#[test]
+fn what_a_growth_has_left_is_no_dead_end() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let (a, b) = secrets(&site);
+    let grow =
+        |servers: &str| site.run(&["centre", "grow", "--servers", servers, "--custodian", &a, "--custodian", &b]);
+    let folder = |number: u8| site.data().join(format!("servers/server-{number:02}"));
+    let mut server = site.serve(&[]);
+    let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json"];
+    let token = format!("Authorization: Bearer {}\r\n", site.done(&new).json()["token"].as_str().unwrap());
+    let mut kept: Vec<_> = (1..=3).map(|number| (number, keep(&server, &token, number).unwrap())).collect();
+    std::fs::write(folder(5), "in the way").unwrap();
+    let said = grow("5");
+    assert!(said.exit == 1 && said.err.contains("server-05"), "{}", said.err);
+    assert!(folder(2).join("holder").is_dir(), "nothing was left");
+    site.done(&["keys", "turn"]);
+
+    let said = grow("3");
+    assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+    assert!(folder(2).join("holder-set-aside-1").is_dir(), "the holder whose keys nobody was dealt");
+    all_there(&server, &token, &kept);
+    drop(server);
+
+    // One of the old ones is away: said before anything is made.
+    std::fs::rename(folder(2).join("shards"), folder(2).join("away")).unwrap();
+    server = site.serve(&[]);
+    std::fs::remove_file(folder(5)).unwrap();
+    let said = grow("5");
+    assert!(said.exit == 2 && said.err.contains("server-02") && said.err.contains("holder replace"), "{}", said.err);
+    assert!(!folder(5).exists());
+    drop(server);
+    std::fs::rename(folder(2).join("away"), folder(2).join("shards")).unwrap();
+    server = site.serve(&[]);
+    let said = grow("5");
+    assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+    kept.push((9, keep(&server, &token, 9).unwrap()));
+    all_there(&server, &token, &kept);
+    drop(server);
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+}
+
+/// The gateway is killed at some moment of it, and what the operator gave is given again: nothing that was acknowledged is lost,
+/// and the machines open every chart afterwards, be the list of members as it was or the next one.
+#[test]
+fn a_growth_of_machines_that_was_killed_is_repeated() {
+    let mut fleet = Fleet::planned(1, &[]);
+    fleet.site.done(&["init", "--plan", &fleet.site.path("plan")]);
+    let (a, b) = secrets(&fleet.site);
+    let officer = fleet.site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    let mut server = fleet.site.serve(&[]);
+    let prepared = fleet.extend(2);
+    let grow = ["centre", "grow", "--prepared", &prepared, "--officer-key", &officer];
+    let grow = [grow.as_slice(), &["--custodian", &a, "--custodian", &b]].concat();
+    let mut kept: Vec<(usize, String)> = Vec::new();
+    let mut done = false;
+    for (round, moment) in [60, 150, 250, 350, 450, 600, 900].into_iter().enumerate() {
+        let token = fleet.token();
+        all_there(&server, &token, &kept);
+        kept.extend((0..3).map(|n| (round * 10 + n, keep(&server, &token, round * 10 + n).unwrap())));
+        done = thread::scope(|scope| {
+            let grown = scope.spawn(|| fleet.site.run(&grow).exit == 0);
+            thread::sleep(Duration::from_millis(moment));
+            server.process.kill().unwrap();
+            server.process.wait().unwrap();
+            grown.join().unwrap()
+        });
+        server = fleet.site.serve(&[]);
+        if done {
+            break;
+        }
+    }
+    if !done {
+        let said = fleet.site.run(&grow);
+        assert!(said.exit == 0 || said.err.contains("3 servers, there are 3"), "{} {}", said.out, said.err);
+    }
+    let token = fleet.token();
+    all_there(&server, &token, &kept);
+    fleet.site.done(&["keys", "turn", "--officer-key", &officer]);
+    all_there(&server, &token, &kept);
+    // A list that would shut every chart away, by a console of another age: the centre knows what is dealt how.
+    let gateway = fleet.site.data().join("gateway");
+    let mut list = newest(&gateway);
+    list.splits = Some(vec![Split { needed: 12, holders: 14 }]);
+    list.version += 1;
+    let said = command(
+        &gateway,
+        &json!({ "members-take": { "members": STANDARD.encode(list.sign(&self::officer(&officer))) } }),
+    );
+    assert!(said.contains("patients' keys are split in a way that this list ends"), "{said}");
+    all_there(&server, &token, &kept);
+    drop(server);
+    assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
 }
 
 /// Machines of their own: one, then three, then fourteen, by the officer's list and the custodians.

@@ -72,12 +72,12 @@ impl Direct {
 }
 
 /// The list in a gateway's folder.
-fn newest(gateway: &Path) -> Members {
+pub(crate) fn newest(gateway: &Path) -> Members {
     let signed = Signed::from_bytes(&std::fs::read(gateway.join("members.cbor")).unwrap()).unwrap();
     Members::from_bytes(&signed.body).unwrap()
 }
 
-fn officer(file: &str) -> Officer {
+pub(crate) fn officer(file: &str) -> Officer {
     let text = std::fs::read_to_string(file).unwrap();
     let Digest(seed) = text.lines().find(|line| !line.starts_with('#')).unwrap().parse().unwrap();
     Officer::from_seed(&seed).unwrap()
