@@ -32,6 +32,7 @@ use crate::custodians::Custodians;
 use crate::diagnose::explained;
 use crate::domains::{Domain, Domains};
 use crate::fleet::Fleet;
+use crate::plan::Machines;
 use crate::say::plural;
 use crate::signers::Signers;
 use crate::staging::{Begun, require_finished};
@@ -441,6 +442,21 @@ fn write_custodians(data: &Path, secrets: &[Zeroizing<String>], vkey: &Vkey) -> 
     Ok(Some(folder))
 }
 
+/// What an attack has left, and onto what a centre is recovered.
+pub struct Left<'a> {
+    /// Surviving servers' folders.
+    pub from: &'a [PathBuf],
+    /// Survivors that are no folders.
+    pub beside: Vec<Arc<dyn Location>>,
+    /// The custodians'.
+    pub secrets: &'a [Zeroizing<String>],
+    pub plugins: &'a dyn Plugins,
+    /// The log key from the custodians' sheets: survivors that show another one are not believed.
+    pub vkey: Option<&'a Vkey>,
+    /// Of machines of their own; without it the servers are folders.
+    pub plan: Option<&'a Path>,
+}
+
 /// An open centre.
 pub struct Centre {
     config: Config,
@@ -573,43 +589,51 @@ impl Centre {
         Ok(Self { config, name, site, holders_at_start, index_is_sound, treatment, pages, gateway, _lock: lock })
     }
 
-    /// Rebuilds a centre from surviving servers' folders and custodians' secrets, in an empty folder: new servers, new
-    /// holders, new keys for every living patient's key. `vkey` is the log key from the custodians' sheets: survivors that
-    /// show another one are not believed. Patients don't wait for all of that: `listed` gets the treatment list as soon
-    /// as the survivors can be read, or why there is none. `beside`: survivors that are no folders.
+    /// Rebuilds a centre in an empty folder: new servers, new holders, new keys for every living patient's key. Patients
+    /// don't wait for all of that: `listed` gets the treatment list as soon as the survivors can be read, or why there is none.
     pub fn recover(
-        from: &[PathBuf],
-        beside: Vec<Arc<dyn Location>>,
-        secrets: &[Zeroizing<String>],
-        plugins: &dyn Plugins,
-        vkey: Option<&Vkey>,
+        left: Left<'_>,
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
     ) -> Result<(Self, RecoveryReport), Fault> {
+        let Left { from, beside, secrets, plugins, vkey, plan } = left;
         let begun = Begun::begin(into, "recover")?;
         let folders = if from.is_empty() { Servers::default() } else { open_servers(from, vkey, Task::Recover)? };
         let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
         let plate = vault::plate(&survivors, vkey)?;
         enough_custodians(secrets, plate.custodians)?;
         let key = Arc::new(Custody::open(vault::packages(&survivors, vkey)?, secrets, plugins)?.newest()?);
-        let config = Config::new(plate.shape.n());
         let lock = lock(into)?;
         listed(preview(&survivors, Arc::clone(&key), vkey, into));
-        let fresh = fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?;
+        let machines = plan.map(|plan| Machines::of(plan, into)).transpose()?;
+        if let Some(other) = machines.as_ref().map(|machines| machines.vault).filter(|vault| *vault != plate.vault) {
+            let text = format!("the plan is of vault {other}, the survivors are of {}", plate.vault);
+            return Err(Fault::new(Blame::Peer, "usage.plan", text)
+                .guidance("nothing was recovered; make a plan for this centre: holdfast centre plan --survivor DIR"));
+        }
+        let config = machines.as_ref().map_or_else(|| Config::new(plate.shape.n()), |machines| machines.config.clone());
+        let t = machines.as_ref().map_or(plate.t, |machines| machines.shape.keys_needed);
+        let fresh = match &machines {
+            Some(machines) => machines.servers(),
+            None => fresh_servers(&config.server_folders(into), plate.vault, &OsEntropy)?,
+        };
         let (vault, report) = vault::recover(Recovery {
             survivors,
             key,
             vkey: vkey.cloned(),
             fresh: fresh.locations,
             holders: fresh.holders,
-            t: plate.t,
+            t,
             cache_ms: u64::from(config.keys.cache_seconds) * 1_000,
             custodians: None,
             gateway: Some(into.join("gateway")),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
-        let site = Site::of(&config, into)?;
+        let site = match machines {
+            Some(machines) => machines.join(&vault.vkey())?,
+            None => Site::of(&config, into)?,
+        };
         let mut centre = Self::around(vault, config, site, into, lock, Task::Serve)?;
         centre.config = settings::restored(centre.chart(), &centre.config)?;
         centre.config.save(into)?;

@@ -16,7 +16,7 @@ use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
-use crate::centre::{self, Centre, NewCentre};
+use crate::centre::{self, Centre, Left, NewCentre};
 use crate::custodians::{self, Custodians};
 use crate::plugins::Client;
 use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, plan, reports};
@@ -157,6 +157,9 @@ pub struct Recover {
     /// not believed. Needed where survivors contradict each other.
     #[arg(long, value_name = "VKEY")]
     vkey: Option<Vkey>,
+    /// Onto machines of their own, where `holdfast holder run` answers: the folder that `holdfast centre plan --survivor` made.
+    #[arg(long, value_name = "DIR")]
+    plan: Option<PathBuf>,
     /// An empty or absent folder for the recovered centre; empty disks may be mounted at its servers/server-01 …
     #[arg(long, value_name = "DIR")]
     into: PathBuf,
@@ -181,8 +184,15 @@ impl Recover {
             }
         };
         let beside = bucket_files::survivors(&self.buckets)?;
-        let (centre, report) =
-            Centre::recover(&self.from, beside, &secrets, &self.plugins, self.vkey.as_ref(), &self.into, &mut listed)?;
+        let left = Left {
+            from: &self.from,
+            beside,
+            secrets: &secrets,
+            plugins: &self.plugins,
+            vkey: self.vkey.as_ref(),
+            plan: self.plan.as_deref(),
+        };
+        let (centre, report) = Centre::recover(left, &self.into, &mut listed)?;
         let mut answer = reports::recovery(&report);
         if let Some(fields) = answer.json.as_object_mut() {
             fields.insert("treatment_list".to_owned(), first);

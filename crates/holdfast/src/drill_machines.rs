@@ -93,7 +93,7 @@ pub fn lay_out(
 ) -> Result<Vec<PathBuf>, Fault> {
     let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
     let shape = Shape::with_buckets(count(addresses.len()), count(beside.buckets.len()), None, None)?;
-    plan::write("Drill centre", shape, addresses, beside, folder, &OsEntropy)?;
+    plan::write("Drill centre", shape, addresses, beside, None, folder, &OsEntropy)?;
     prepare(folder)?;
     let folders: Vec<PathBuf> = (1..).take(addresses.len()).map(|number| folder.join(server_name(number))).collect();
     for folder in &folders {

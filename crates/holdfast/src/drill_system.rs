@@ -20,7 +20,7 @@ use vault::{Access, Mode, Opening, Scope, Vault, VaultError, VerifyReport};
 use zeroize::Zeroizing;
 
 use crate::acts::Answer;
-use crate::centre::{Centre, NewCentre, Shape};
+use crate::centre::{Centre, Left, NewCentre, Shape};
 use crate::custodians::Custodians;
 use crate::drill_store::WithStore;
 use crate::{Output, commands};
@@ -202,8 +202,9 @@ impl Builder for Real {
         listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
     ) -> Result<Box<dyn System>, Fault> {
         let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
-        let (centre, _) =
-            Centre::recover(remains.servers, Vec::new(), remains.custodians, &NoPlugins, None, site, &mut rows)?;
+        let (from, secrets) = (remains.servers, remains.custodians);
+        let left = Left { from, beside: Vec::new(), secrets, plugins: &NoPlugins, vkey: None, plan: None };
+        let (centre, _) = Centre::recover(left, site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }
 

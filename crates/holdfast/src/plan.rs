@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use holder::wire::{self, Card, Member, Members, Message as _, Signed};
 use holder::{Identity, Link, Network, Pin, server_name};
 use keys::{HolderPublicKey, Officer};
@@ -27,10 +27,11 @@ use kit::format::Version;
 use kit::id::BadId;
 use kit::{Blame, Digest, Entropy, Fault, Id16, OsEntropy, SystemClock, write_private};
 use serde::{Deserialize, Serialize};
+use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::bucket_files::{self, BucketPlace, bucket_id};
-use crate::centre::{Made, NewCentre, Shape, Site};
+use crate::centre::{Made, NewCentre, Servers, Shape, Site, Task, open_servers};
 use crate::config::Config;
 use crate::custodians::Custodians;
 use crate::domains::{Domain, Domains};
@@ -51,37 +52,7 @@ const ADMINISTRATOR_CHARACTERS_MAX: usize = 64;
 #[derive(Subcommand)]
 pub enum Command {
     /// Write the configuration, the units and the instructions for each server of a new centre.
-    Plan {
-        /// The centre's name, as approvals and checkpoints carry it.
-        #[arg(long, default_value = "Cancer centre")]
-        name: String,
-        #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u8).range(1..=64))]
-        servers: u8,
-        /// The servers' addresses in the order of their numbers: `10.1.2.1,10.1.2.2` or `10.1.2.1:7414,…`. Numbers, not
-        /// names: in the night of an attack nobody may be there to answer for names.
-        #[arg(long, value_delimiter = ',', required = true, value_name = "ADDR,…")]
-        addresses: Vec<String>,
-        /// The port of those that are given without one.
-        #[arg(long, default_value_t = 7414)]
-        port: u16,
-        /// Servers that are enough to put every record together again [default: 3, or fewer with few servers].
-        #[arg(long)]
-        shards_needed: Option<u8>,
-        /// Holders that are needed to open a key [default: 12 of 14; else all but two].
-        #[arg(long)]
-        keys_needed: Option<u8>,
-        /// A bucket that keeps shards beside the servers, once for each: `s3.example.org:9000/BUCKET/PREFIX`. The prefix
-        /// may be left out. Credentials go into files that are written for them, never here.
-        #[arg(long = "bucket", value_name = "PLACE")]
-        buckets: Vec<BucketPlace>,
-        /// Who administers each server, then each bucket: a person, a team, a company; nothing between two commas where
-        /// nobody knows. What one administers counts as one.
-        #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
-        administrators: Vec<String>,
-        /// An empty or absent folder.
-        #[arg(long, default_value = "holdfast-plan", value_name = "DIR")]
-        out: PathBuf,
-    },
+    Plan(Box<Planning>),
     /// At the gateway: write what new machines need that are to be added to the servers that there are.
     Extend(grow::Extend),
     /// At the gateway: take more servers in while records are read and kept. Every record is sealed and coded anew for all of
@@ -94,6 +65,50 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+}
+
+#[derive(Args)]
+pub struct Planning {
+    /// The centre's name, as approvals and checkpoints carry it.
+    #[arg(long, default_value = "Cancer centre")]
+    name: String,
+    #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u8).range(1..=64))]
+    servers: u8,
+    /// The servers' addresses in the order of their numbers: `10.1.2.1,10.1.2.2` or `10.1.2.1:7414,…`. Numbers, not
+    /// names: in the night of an attack nobody may be there to answer for names.
+    #[arg(long, value_delimiter = ',', required = true, value_name = "ADDR,…")]
+    addresses: Vec<String>,
+    /// The port of those that are given without one.
+    #[arg(long, default_value_t = 7414)]
+    port: u16,
+    /// Servers that are enough to put every record together again [default: 3, or fewer with few servers].
+    #[arg(long)]
+    shards_needed: Option<u8>,
+    /// Holders that are needed to open a key [default: 12 of 14; else all but two].
+    #[arg(long)]
+    keys_needed: Option<u8>,
+    /// A bucket that keeps shards beside the servers, once for each: `s3.example.org:9000/BUCKET/PREFIX`. The prefix
+    /// may be left out. Credentials go into files that are written for them, never here.
+    #[arg(long = "bucket", value_name = "PLACE")]
+    buckets: Vec<BucketPlace>,
+    /// Who administers each server, then each bucket: a person, a team, a company; nothing between two commas where
+    /// nobody knows. What one administers counts as one.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    administrators: Vec<String>,
+    /// For machines onto which a centre is to be recovered: the folder of a server of it that is left; `recover --plan` takes
+    /// the plan. With as many servers and buckets as it had.
+    #[arg(long = "survivor", value_name = "DIR", conflicts_with = "shards_needed")]
+    survivors: Vec<PathBuf>,
+    /// The log key of the centre that is to be recovered, where survivors contradict each other.
+    #[arg(long, value_name = "VKEY", requires = "survivors")]
+    vkey: Option<Vkey>,
+    /// The officer's key that there is: whom she has certified goes on. Without one a new key is made, and everybody is
+    /// certified anew.
+    #[arg(long, value_name = "FILE", requires = "survivors")]
+    officer_key: Option<PathBuf>,
+    /// An empty or absent folder.
+    #[arg(long, default_value = "holdfast-plan", value_name = "DIR")]
+    out: PathBuf,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -147,23 +162,36 @@ fn secret(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 impl Command {
     pub fn run(self) -> Result<u8, Fault> {
-        let (name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out) = match self {
-            Self::Plan { name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out } => {
-                (name, servers, addresses, port, shards_needed, keys_needed, buckets, administrators, out)
-            }
-            Self::Show { data, output } => return gateways::show(&data.data, output),
-            Self::Extend(extend) => return extend.run(),
-            Self::Grow(grow) => return grow.run(),
-        };
-        let addresses = socket_addresses(&addresses, port, servers)?;
-        let beside = beside(servers, buckets, administrators)?;
-        let count = u8::try_from(beside.buckets.len()).unwrap_or(u8::MAX);
-        let shape = Shape::with_buckets(servers, count, shards_needed, keys_needed)?;
-        write(&name, shape, &addresses, &beside, &out, &OsEntropy)?;
+        match self {
+            Self::Plan(planning) => planning.run(),
+            Self::Show { data, output } => gateways::show(&data.data, output),
+            Self::Extend(extend) => extend.run(),
+            Self::Grow(grow) => grow.run(),
+        }
+    }
+}
+
+impl Planning {
+    fn run(self) -> Result<u8, Fault> {
+        let Self { name, servers, port, out, .. } = self;
+        let beside = beside(servers, self.buckets, self.administrators)?;
+        let recovered = Recovered::of(&self.survivors, self.vkey.as_ref(), self.officer_key.as_deref())?;
+        let shards = recovered.as_ref().map(|found| found.shards_needed).or(self.shards_needed);
+        let shape = Shape::with_buckets(servers, beside.count(), shards, self.keys_needed)?;
+        if let Some(had) = recovered.as_ref().map(|found| found.locations).filter(|had| *had != shape.locations()) {
+            let text =
+                format!("{} servers and buckets, the centre that is to be recovered had {had}", shape.locations());
+            return Err(usage(text));
+        }
+        let addresses = socket_addresses(&self.addresses, port, servers)?;
+        let count = beside.count();
+        let is_recovered = recovered.is_some();
+        write(&name, shape, &addresses, &beside, recovered, &out, &OsEntropy)?;
         let and = if count == 0 { String::new() } else { format!(" and {}", plural(count.into(), "bucket")) };
         say!("{name}: {servers} servers{and} are planned in {}", out.display());
         say!("  1. copy server-01 … to the servers, one folder to each, and follow its RUNBOOK.md (two commands);");
-        say!("  2. copy the whole folder to the gateway: holdfast init --plan {}", out.display());
+        let found = if is_recovered { "recover --from DIR … --custodian FILE … --into DIR" } else { "init" };
+        say!("  2. copy the whole folder to the gateway: holdfast {found} --plan {}", out.display());
         say!("  3. put {OFFICER_FOLDER} on two offline media and delete it here: it lets servers and gateways in.");
         if count > 0 {
             say!("     before that, fill in the bucket-….toml in its folder gateway; RUNBOOK.md there says with what.");
@@ -220,6 +248,10 @@ fn beside(servers: u8, places: Vec<BucketPlace>, administrators: Vec<String>) ->
 }
 
 impl Beside {
+    fn count(&self) -> u8 {
+        u8::try_from(self.buckets.len()).unwrap_or(u8::MAX)
+    }
+
     /// As far as a plan knows: not yet with whose credentials.
     fn domains(&self, addresses: &[SocketAddr]) -> Domains {
         let administrator = |name: &String| self.administrators.get(name).cloned();
@@ -238,11 +270,35 @@ impl Beside {
     }
 }
 
+/// The centre that is to be recovered onto the machines of a plan.
+pub struct Recovered {
+    vault: Id16,
+    /// As many as its records are coded for.
+    shards_needed: u8,
+    locations: u8,
+    officer: Option<Zeroizing<[u8; 32]>>,
+}
+
+impl Recovered {
+    fn of(survivors: &[PathBuf], vkey: Option<&Vkey>, officer: Option<&Path>) -> Result<Option<Self>, Fault> {
+        if survivors.is_empty() {
+            return Ok(None);
+        }
+        let plate = vault::plate(&open_servers(survivors, vkey, Task::Recover)?.locations, vkey)?;
+        let byte = |n: usize| u8::try_from(n).unwrap_or(u8::MAX);
+        let (shards_needed, locations) = (byte(plate.shape.k()), byte(plate.shape.n()));
+        let officer = officer.map(officer_seed).transpose()?;
+        Ok(Some(Self { vault: plate.vault, shards_needed, locations, officer }))
+    }
+}
+
+/// What each machine of a centre needs; of a new one, or of one that is to be recovered.
 pub fn write(
     name: &str,
     shape: Shape,
     addresses: &[SocketAddr],
     beside: &Beside,
+    recovered: Option<Recovered>,
     out: &Path,
     entropy: &dyn Entropy,
 ) -> Result<(), Fault> {
@@ -252,9 +308,10 @@ pub fn write(
         entropy.fill(bytes.as_mut());
         bytes
     };
-    let seed = random();
+    let (vault, officer) = recovered.map_or((None, None), |found| (Some(found.vault), found.officer));
+    let seed = officer.unwrap_or_else(random);
     let officer = Officer::from_seed(&seed).ok_or_else(|| failed(out, "no seed"))?;
-    let vault = Id16(entropy.id());
+    let vault = vault.unwrap_or_else(|| Id16(entropy.id()));
     let gateway = out.join("gateway");
     let identity = Identity::init(&gateway).map_err(|e| failed(&gateway, e))?;
     let officer_folder = out.join(OFFICER_FOLDER);
@@ -380,59 +437,89 @@ pub fn private(folder: &Path, file: &str, bytes: &[u8]) -> Result<(), Fault> {
 
 /// The officer's key from a file: its first line that is no comment.
 pub fn officer_key(file: &Path) -> Result<Officer, Fault> {
-    let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| failed(file, e))?);
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
-    let seed = line.and_then(secret).ok_or_else(|| failed(file, "no line is 64 hexadecimal digits"))?;
+    let seed = officer_seed(file)?;
     Officer::from_seed(&seed).ok_or_else(|| failed(file, "no key"))
 }
 
-/// Founds the centre of a plan whose holders answer.
-pub fn found(folder: &Path, data: &Path, custodians: Custodians) -> Result<Made, Fault> {
-    let file = folder.join(PLAN);
-    let text = Zeroizing::new(fs::read_to_string(&file).map_err(|e| failed(&file, e))?);
-    let plan: Plan = toml::from_str(&text).map_err(|e| failed(&file, e))?;
-    let vault: Id16 = plan.vault.parse().map_err(|e: BadId| failed(&file, format!("vault: {e}")))?;
-    let officer = officer_key(&folder.join(OFFICER_FOLDER).join(OFFICER_KEY))?;
-    let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
-    let (servers, buckets) = (count(plan.servers.len()), count(plan.buckets.len()));
-    let new = NewCentre {
-        name: plan.name.clone(),
-        shape: Shape::with_buckets(servers, buckets, Some(plan.shards_needed), Some(plan.keys_needed))?,
-        custodians,
-    };
-    let begun = Begun::begin(data, "init")?;
-    let gateway = data.join("gateway");
-    for name in ["tls.key", "tls.cert"] {
-        let bytes = Zeroizing::new(fs::read(folder.join("gateway").join(name)).map_err(|e| failed(folder, e))?);
-        private(&gateway, name, &bytes)?;
+fn officer_seed(file: &Path) -> Result<Zeroizing<[u8; 32]>, Fault> {
+    let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| failed(file, e))?);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    line.and_then(secret).ok_or_else(|| failed(file, "no line is 64 hexadecimal digits"))
+}
+
+/// The machines of a plan, whose holders answer.
+pub struct Machines {
+    pub name: String,
+    pub vault: Id16,
+    pub shape: Shape,
+    pub config: Config,
+    fleet: Fleet,
+    list: Members,
+    officer: Officer,
+    identity: Identity,
+    network: Network,
+    gateway: PathBuf,
+}
+
+impl Machines {
+    /// Makes the gateway in a data folder that the caller has begun, and asks all of them who they are.
+    pub fn of(folder: &Path, data: &Path) -> Result<Self, Fault> {
+        let file = folder.join(PLAN);
+        let text = Zeroizing::new(fs::read_to_string(&file).map_err(|e| failed(&file, e))?);
+        let plan: Plan = toml::from_str(&text).map_err(|e| failed(&file, e))?;
+        let vault: Id16 = plan.vault.parse().map_err(|e: BadId| failed(&file, format!("vault: {e}")))?;
+        let officer = officer_key(&folder.join(OFFICER_FOLDER).join(OFFICER_KEY))?;
+        let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
+        let (servers, buckets) = (count(plan.servers.len()), count(plan.buckets.len()));
+        let shape = Shape::with_buckets(servers, buckets, Some(plan.shards_needed), Some(plan.keys_needed))?;
+        let gateway = data.join("gateway");
+        for name in ["tls.key", "tls.cert"] {
+            let bytes = Zeroizing::new(fs::read(folder.join("gateway").join(name)).map_err(|e| failed(folder, e))?);
+            private(&gateway, name, &bytes)?;
+        }
+        let identity = Identity::open(&gateway).map_err(|e| failed(&gateway, e))?;
+        signers::enrol_gateway(&gateway, &officer, vault)?;
+        bucket_files::bring(folder, &gateway, plan.buckets.iter().cloned())?;
+        let network = Network::start().map_err(|e| failed(folder, e))?;
+        let list = Members {
+            format: Version,
+            vault,
+            version: 1,
+            servers: members(&plan, vault, &identity, &network)?,
+            gateways: vec![identity.pin()],
+            ended: Vec::new(),
+            log: String::new(),
+            splits: None,
+        };
+        let (officer_key, administrators) = (Some(plan.officer.clone()), plan.administrators.clone());
+        let holders = gateways::addresses(&list);
+        let config = Config { officer: officer_key, administrators, holders, ..Config::new(0) };
+        let fleet = Fleet::of(&list, &identity)?.with_buckets(&gateway)?;
+        fleet.buckets().require()?;
+        Ok(Self { name: plan.name, vault, shape, config, fleet, list, officer, identity, network, gateway })
     }
-    let identity = Identity::open(&gateway).map_err(|e| failed(&gateway, e))?;
-    signers::enrol_gateway(&gateway, &officer, vault)?;
-    bucket_files::bring(folder, &gateway, plan.buckets.iter().cloned())?;
-    let network = Network::start().map_err(|e| failed(folder, e))?;
-    let mut list = Members {
-        format: Version,
-        vault,
-        version: 1,
-        servers: members(&plan, vault, &identity, &network)?,
-        gateways: vec![identity.pin()],
-        ended: Vec::new(),
-        log: String::new(),
-        splits: None,
-    };
-    let (officer_key, administrators) = (Some(plan.officer.clone()), plan.administrators.clone());
-    let holders = gateways::addresses(&list);
-    let config = Config { officer: officer_key, administrators, holders, ..Config::new(0) };
-    let fleet = Fleet::of(&list, &identity)?.with_buckets(&gateway)?;
-    fleet.buckets().require()?;
-    let servers = fleet.servers();
-    let made = new.found(data, vault, servers, config, |vkey| {
-        list.log = vkey.to_string();
-        let signed = list.sign(&officer);
-        private(&gateway, MEMBERS, &signed)?;
-        bring(&list, &signed, &identity, &network)?;
-        Ok(Site::Fleet(Box::new(fleet), Signers::open(&gateway, vault)?))
-    })?;
+
+    pub fn servers(&self) -> Servers {
+        self.fleet.servers()
+    }
+
+    /// Brings them the list of who belongs to the centre, with the key of its log.
+    pub fn join(mut self, vkey: &Vkey) -> Result<Site, Fault> {
+        self.list.log = vkey.to_string();
+        let signed = self.list.sign(&self.officer);
+        private(&self.gateway, MEMBERS, &signed)?;
+        bring(&self.list, &signed, &self.identity, &self.network)?;
+        Ok(Site::Fleet(Box::new(self.fleet), Signers::open(&self.gateway, self.vault)?))
+    }
+}
+
+/// Founds the centre of a plan.
+pub fn found(folder: &Path, data: &Path, custodians: Custodians) -> Result<Made, Fault> {
+    let begun = Begun::begin(data, "init")?;
+    let machines = Machines::of(folder, data)?;
+    let new = NewCentre { name: machines.name.clone(), shape: machines.shape, custodians };
+    let (vault, servers, config) = (machines.vault, machines.servers(), machines.config.clone());
+    let made = new.found(data, vault, servers, config, |vkey| machines.join(vkey))?;
     begun.finish()?;
     Ok(made)
 }

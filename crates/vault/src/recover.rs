@@ -19,12 +19,12 @@ use crate::damage::DamageList;
 use crate::error::VaultError;
 use crate::found::{Drafting, distinct, put_everywhere};
 use crate::gateway::Hashes;
-use crate::header::segment_name;
+use crate::header::{parse_segment_name, segment_name};
 use crate::location::{Location, LocationError, Name, Object};
 use crate::open::{Chain, Mode, Opening, newest_signed, open, open_unrecorded, shelve};
 use crate::secrets::{Access, Opener};
 use crate::shelf::Located;
-use crate::survey::Survey;
+use crate::survey::{LIST_PAGE, Survey};
 use crate::vault::Vault;
 use crate::which::newest;
 
@@ -43,7 +43,7 @@ pub struct Recovery {
     pub key: Arc<RecoveryKey>,
     /// The centre's log key, from the sheet; needed where survivors contradict each other.
     pub vkey: Option<Vkey>,
-    /// n of them, empty; the first gets shard 0.
+    /// n of them, empty but for what a recovery that was cut short has copied; the first gets shard 0.
     pub fresh: Vec<Arc<dyn Location>>,
     /// New ones: the old ones' keys may be known to the attacker.
     pub holders: Vec<Arc<dyn Holder>>,
@@ -148,11 +148,6 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         return Err(VaultError::LocationCount { found: fresh.len(), n: shape.n() });
     }
     let ids = distinct(&fresh)?;
-    for location in &fresh {
-        if !location.list(None, 1)?.is_empty() {
-            return Err(VaultError::NotEmpty { location: location.id().to_owned() });
-        }
-    }
     let old =
         gather(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
     let Gathered { core, survey, chain, lost } = old;
@@ -160,9 +155,14 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         return Err(VaultError::Lost(Box::new(lost)));
     }
 
-    copy(&core, &chain.segments, &fresh)?;
     // The next writer takes a higher generation than any that a signature vouches for.
     let claim = SignedClaim::sign(&core.secrets.log, vault, u64::from(survey.generation()) << 32)?;
+    for location in &fresh {
+        if !holds_only(&core, &claim, &**location)? {
+            return Err(VaultError::NotEmpty { location: location.id().to_owned() });
+        }
+    }
+    copy(&core, &chain.segments, &fresh)?;
     for location in &fresh {
         claim.put(&**location)?;
     }
@@ -319,6 +319,26 @@ fn gather(
         entropy,
     });
     Ok(Gathered { core, survey, chain, lost })
+}
+
+/// Nothing stands there, or what a recovery from the same survivors has copied before it was cut short: that is gone on from.
+fn holds_only(core: &Core, claim: &SignedClaim, location: &dyn Location) -> Result<bool, VaultError> {
+    let shelf = core.shelf();
+    let is_ours = |name: &Name| match parse_segment_name(shelf.stand, name) {
+        Some((number, term, repair)) => repair == 0 && shelf.catalogue.get(number).is_some_and(|one| one.term == term),
+        None => *name == claim.name,
+    };
+    let mut after = None;
+    loop {
+        let page = location.list(after.as_ref(), LIST_PAGE)?;
+        if !page.iter().all(|listed| is_ours(&listed.name)) {
+            return Ok(false);
+        }
+        match page.into_iter().next_back() {
+            Some(last) => after = Some(last.name),
+            None => return Ok(true),
+        }
+    }
 }
 
 /// All n shards of every segment, made again, to the fresh locations.

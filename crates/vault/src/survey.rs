@@ -10,7 +10,7 @@ use crate::mend::{heal_centre, judge_centre, was_away};
 use crate::shelf::Shelf;
 
 /// Names asked for at once.
-const LIST_PAGE: usize = 4_096;
+pub(crate) const LIST_PAGE: usize = 4_096;
 
 /// Claims, and headers, of one location that are tried, from the highest generation down. A name alone proves nothing;
 /// whoever makes up more of them than this hides what else stands at his own location, and nobody else's.

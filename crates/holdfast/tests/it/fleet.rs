@@ -19,6 +19,7 @@ const JSON: &str = "Content-Type: application/fhir+json\r\n";
 /// The holders' processes; they go with the test.
 pub(crate) struct Fleet {
     pub(crate) site: Site,
+    plan: &'static str,
     addresses: Vec<String>,
     processes: Mutex<Vec<Option<Child>>>,
 }
@@ -45,7 +46,7 @@ impl Fleet {
         let (joined, count) = (addresses.join(","), servers.to_string());
         let arguments = ["centre", "plan", "--servers", &count, "--name", "Test centre", "--addresses", &joined];
         site.done(&[&arguments[..], &["--out", &plan], more].concat());
-        let fleet = Self { site, addresses, processes: Mutex::new((0..servers).map(|_| None).collect()) };
+        let fleet = Self { site, plan: "plan", addresses, processes: Mutex::new((0..servers).map(|_| None).collect()) };
         for at in 0..servers {
             fleet.site.done(&["holder", "init", "--dir", &fleet.folder(at).display().to_string()]);
             fleet.start(at);
@@ -79,8 +80,22 @@ impl Fleet {
         out
     }
 
+    /// Other machines for what is left of the centre: a plan, each holder initialised and running; what ran before has ended.
+    pub(crate) fn anew(&mut self, arguments: &[&str]) -> String {
+        (0..self.addresses.len()).for_each(|at| self.kill(at));
+        let (plan, joined) = (self.site.path("plan-anew"), self.addresses.join(","));
+        self.site.done(&[&["centre", "plan", "--addresses", &joined, "--out", &plan], arguments].concat());
+        self.plan = "plan-anew";
+        for at in 0..self.addresses.len() {
+            self.site.done(&["holder", "init", "--dir", &self.folder(at).display().to_string()]);
+            self.start(at);
+        }
+        self.wait_for_all();
+        plan
+    }
+
     pub(crate) fn folder(&self, at: usize) -> PathBuf {
-        self.site.0.path().join("plan").join(format!("server-{:02}", at + 1))
+        self.site.0.path().join(self.plan).join(format!("server-{:02}", at + 1))
     }
 
     pub(crate) fn start(&self, at: usize) {
@@ -169,6 +184,94 @@ pub(crate) fn keep(server: &Server, token: &str, number: usize) -> Option<String
 pub(crate) fn is_there(server: &Server, token: &str, address: &str, number: usize) -> bool {
     let (status, _, body) = get(server.ready["http"].as_str().unwrap(), address, token);
     status == 200 && body.contains(&format!("\"F-{number}\"")) && body.contains(&format!("-{:02}\"", number % 28 + 1))
+}
+
+/// Eleven machines and the gateway are gone, and no holder is left that anybody trusts: from three disks and two custodians
+/// fourteen other machines have everything, and whom the officer had certified goes on.
+#[test]
+fn a_centre_is_recovered_onto_other_machines() {
+    let mut fleet = Fleet::found();
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    let kept: Vec<_> = (0..20).map(|number| keep(&server, &token, number).unwrap()).collect();
+    drop(server);
+    let disk = |at: usize| fleet.folder(at).display().to_string();
+    let from = [disk(3), disk(8), disk(13)];
+    let officer = fleet.site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    let secrets = fleet.site.data().join("custodians-MOVE-OFFLINE");
+    let secret = |number: u8| secrets.join(format!("custodian-{number}.txt")).display().to_string();
+    let (a, c) = (secret(1), secret(3));
+    // The gateway's certificate opens nothing at machines that never heard of it.
+    let survivors: Vec<&str> = from.iter().flat_map(|disk| ["--from", disk.as_str()]).collect();
+    let into = fleet.site.path("recovered");
+    let recover = |plan: &str| {
+        let to = ["--custodian", &a, "--custodian", &c, "--into", &into, "--plan", plan];
+        [&["recover"], survivors.as_slice(), &to].concat().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    (0..SERVERS).for_each(|at| fleet.kill(at));
+    let said =
+        fleet.site.run(&["centre", "plan", "--servers", "5", "--survivor", &from[0], "--addresses", "127.0.0.1"]);
+    assert!(said.exit == 2 && said.err.contains("had 14"), "{}", said.err);
+    let plan = fleet.anew(&["--survivor", &from[0], "--officer-key", &officer]);
+    let with = |plan: &str| {
+        let arguments = recover(plan);
+        fleet.site.run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    // A plan of another centre: said before anything is copied.
+    let other = fleet.site.path("other");
+    let addresses = (1..=14).map(|n| format!("127.9.9.{n}")).collect::<Vec<_>>().join(",");
+    fleet.site.done(&["centre", "plan", "--addresses", &addresses, "--out", &other]);
+    assert_eq!(with(&other).exit, 1);
+    // One machine isn't there yet.
+    fleet.kill(4);
+    let said = with(&plan);
+    assert!(said.exit == 1 && said.err.contains("server-05"), "{}", said.err);
+    fleet.start(4);
+    fleet.wait_for_all();
+    let said = with(&plan);
+    assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+
+    let server = fleet.site.serve(&["--data", &into]);
+    for (number, address) in kept.iter().enumerate() {
+        assert!(is_there(&server, &token, address, number), "{number}: with the token of before");
+    }
+    assert!(keep(&server, &token, 30).is_some());
+    let ready = get(server.ready["operations"].as_str().unwrap(), "/readyz", "").2;
+    assert!(
+        ready.starts_with("14 of 14 locations up; 11 more may be lost\n14 of 14 holders answer; 2 more"),
+        "{ready}"
+    );
+    // It is one like any other: its keys turn, and two servers may be down.
+    fleet.site.done(&["keys", "turn", "--officer-key", &officer, "--data", &into]);
+    fleet.kill(0);
+    fleet.kill(9);
+    assert!(is_there(&server, &token, &kept[0], 0) && keep(&server, &token, 31).is_some());
+}
+
+/// What began on folders gets onto machines by a recovery from its own folders.
+#[test]
+fn a_centre_on_folders_gets_onto_machines() {
+    let mut fleet = Fleet::planned(3, &[]);
+    fleet.site.done(&["init", "--servers", "3"]);
+    let server = fleet.site.serve(&[]);
+    let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json"];
+    let token = format!("Authorization: Bearer {}\r\n", fleet.site.done(&new).json()["token"].as_str().unwrap());
+    let kept = keep(&server, &token, 1).unwrap();
+    drop(server);
+    let folder = |number: u8| fleet.site.data().join(format!("servers/server-{number:02}")).display().to_string();
+    let secrets = fleet.site.data().join("custodians-MOVE-OFFLINE");
+    let secret = |number: u8| secrets.join(format!("custodian-{number}.txt")).display().to_string();
+    let (one, two, three, a, b) = (folder(1), folder(2), folder(3), secret(1), secret(2));
+    let plan = fleet.anew(&["--servers", "3", "--survivor", &one]);
+    let into = fleet.site.path("onto-machines");
+    let from = ["recover", "--from", &one, "--from", &two, "--from", &three, "--custodian", &a, "--custodian", &b];
+    fleet.site.done(&[&from[..], &["--plan", &plan, "--into", &into]].concat());
+    let server = fleet.site.serve(&["--data", &into]);
+    let officer = format!("{plan}/officer-MOVE-OFFLINE/officer.key");
+    let said = fleet.site.done(&[&new[..], &["--officer-key", &officer, "--data", &into]].concat()).json();
+    let token = format!("Authorization: Bearer {}\r\n", said["token"].as_str().unwrap());
+    assert!(is_there(&server, &token, &kept, 1));
+    assert!(keep(&server, &token, 2).is_some());
 }
 
 #[test]

@@ -198,3 +198,36 @@ fn a_recovery_that_ends_early_leaves_no_centre_and_is_begun_again() {
     let (vault, report) = vault::recover(recovery).unwrap();
     assert_eq!((report.patients, &**vault.fetch(index, "a", "b").unwrap().1), (1, &[1, 2][..]));
 }
+
+/// The copying was cut short at some locations: what stands there is gone on from. What stands there of anything else is left
+/// alone, and refused by its name.
+#[test]
+fn a_recovery_whose_copying_was_cut_short_is_repeated() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    let patient = centre.patient(&vault);
+    let payload = noise(100 << 20, 1);
+    let group = centre.group(vec![], vec![parcel(Scope::Patient(patient), "a", payload.clone())]);
+    let kept = vault.keep(group).unwrap()[0].index;
+    drop(vault);
+
+    let (first, fresh) = centre.recovery(&[2, 7, 13], "new");
+    fresh[5].down_after(1);
+    assert!(vault::recover(first).is_err());
+    fresh[5].set_down(false);
+    let stands = fresh[0].objects("s/").len();
+    assert!(stands > 0 && stands > fresh[5].objects("s/").len(), "it was cut short in the middle: {stands}");
+
+    let again = |name: &str| {
+        let (mut again, _) = centre.recovery(&[2, 7, 13], name);
+        again.fresh = fresh.iter().map(|location| location.clone() as Arc<dyn Location>).collect();
+        again
+    };
+    let (vault, _) = vault::recover(again("again")).unwrap();
+    assert!(*vault.fetch(kept, "dr-a", "treatment").unwrap().1 == *payload);
+    assert!(vault.verify().unwrap().is_clean());
+    drop(vault);
+    // Now a centre stands there.
+    let refused = vault::recover(again("third")).map(drop).unwrap_err();
+    assert!(matches!(refused, VaultError::NotEmpty { .. }), "{refused}");
+}
