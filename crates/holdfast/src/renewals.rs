@@ -148,7 +148,10 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, ask: Ask<'
     let (mut holders, mut untold) = (vault.holders(), Vec::new());
     let new = match (centre.fleet(), centre.folders(), members) {
         (Some(fleet), _, Some(signed)) => {
-            untold = certificates::take_members(centre, &signed)?.untold;
+            // Before anything is sent to the new machine.
+            vault.expect_empty(&location_id(number));
+            let taken = certificates::take_members(centre, &signed);
+            untold = taken.inspect_err(|_| drop(vault.refill(&location_id(number))))?.untold;
             vault.be_witnessed(fleet.witnesses())?;
             let key = fleet.members().servers.into_iter().find(|member| member.number == number);
             holders = fleet.servers().holders;
@@ -182,15 +185,14 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, ask: Ask<'
     vault.adopt(Adoption { public, holders, custodians: None, is_turn: false })?;
     centre.holders_changed();
     let dealt = vault.deal_anew(&key, &mut |_, _| {})?;
+    let is_filled = centre.fleet().is_some() && vault.refill(&location_id(number));
     if !is_new && dealt == 0 {
         return Err(usage(format!("{}'s holder is there, and all is dealt to it", location_id(number)))
             .guidance("nothing was changed; move a captured holder's folder away first, or prepare another machine"));
     }
-    if is_new && centre.fleet().is_some() {
-        vault.expect_empty(&location_id(number));
-    }
+    let shards = if is_filled { "are made again in the background (/posture says how far)" } else { "holdfast scrub" };
     let mut text = format!(
-        "{} has a new holder; {dealt} living patients were dealt anew, to it and all others\n  its shards: holdfast scrub\n  \
+        "{} has a new holder; {dealt} living patients were dealt anew, to it and all others\n  its shards: {shards}\n  \
          what the old one knows is worth nothing among these; to make that final for the others too: holdfast keys turn",
         location_id(number)
     );

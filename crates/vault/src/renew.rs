@@ -25,7 +25,7 @@ use crate::core::lock;
 use crate::error::VaultError;
 use crate::found::Drafting;
 use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, ROTATED, TURNED};
-use crate::mend::put_record;
+use crate::mend::{heal_centre, put_record};
 use crate::parcel::Scope;
 use crate::secrets::VAULT_KEYS_MAX;
 use crate::vault::Vault;
@@ -184,12 +184,26 @@ impl Vault {
         self.core().opener().holders().to_vec()
     }
 
-    /// An empty location has been put in the place of this one: nothing is sent there until a scrub has filled it.
+    /// An empty location is put in the place of this one: nothing is sent there until it is filled, by [`Self::refill`] or a
+    /// scrub, and it vouches for nothing.
     pub fn expect_empty(&self, location: &str) {
         for slot in self.core().shelf().slots.iter().filter(|slot| slot.id == location) {
             let mut state = slot.state();
             (state.down, state.bare) = (false, true);
         }
+    }
+
+    /// That it was empty is as it should be: what it lacks is brought there in the background. False where it doesn't answer.
+    pub fn refill(&self, location: &str) -> bool {
+        let (shelf, centre) = (self.core().shelf(), self.core().centre());
+        let bare = shelf.slots.iter().filter(|slot| slot.id == location && slot.state().bare);
+        bare.fold(true, |all, slot| {
+            let given = heal_centre(slot, &centre).unwrap_or(false);
+            let mut state = slot.state();
+            // The healer asks it what it has.
+            (state.down, state.bare) = (true, !given);
+            all && given
+        })
     }
 
     /// Erased patients whose newest record the holders can still open, but for their refusing it: they were erased after their
