@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Said, Site, send, signed};
+use super::{Said, Site, exchange, offer, send, signed};
 use drill::synthetic;
 use kit::Timestamp;
 
@@ -250,4 +250,48 @@ fn no_record_of_a_plan_is_overlooked() {
     let third_uid = uid(&third);
     store(&record(&third_uid, Some("SOMEBODY-ELSE"), "1.2.826.0.1.2"));
     assert_eq!(codes(&check(&third)), ["fractions-unknown"]);
+}
+
+/// A record of no beam could never be counted, and what is kept is kept for ever: it would hold every fraction to come.
+#[test]
+fn a_record_of_no_beam_is_refused_and_holds_nobody() {
+    use dicom_core::value::{DataSetSequence, PrimitiveValue};
+    use dicom_core::{DataElement, Tag, VR};
+    use dicom_object::InMemDicomObject;
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    assert_eq!(check().exit, 0);
+    let course = super::courses(1).remove(0).course.unwrap();
+    let Some(record) = course.records.last() else { panic!("a course that has begun") };
+    let object = dicom_object::from_reader(&record[..]).unwrap();
+    let beams = Tag(0x3008, 0x0020);
+    assert!(object.element(beams).is_ok(), "the synthetic record is of photons");
+    let emptied = |instance: &str, items: Option<Vec<InMemDicomObject>>| {
+        let mut object = object.clone();
+        object.remove_element(beams);
+        if let Some(items) = items {
+            object.put(DataElement::new(beams, VR::SQ, DataSetSequence::from(items)));
+        }
+        object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
+        object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
+        object.meta_mut().update_information_group_length();
+        let mut bytes = Vec::new();
+        object.write_all(&mut bytes).unwrap();
+        bytes
+    };
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap();
+    let nothing = InMemDicomObject::new_empty();
+    for (number, items) in [None, Some(vec![]), Some(vec![nothing.clone(), nothing])].into_iter().enumerate() {
+        let (status, comment) = offer(address, &emptied(&format!("1.2.826.0.1.{number}"), items));
+        assert_eq!(status, 0xA900, "{comment}");
+        assert!(comment.starts_with("treatment.object.empty-record: (3008,0020) TreatmentSession"), "{comment}");
+    }
+    // The session's whole record is taken afterwards, under the same UID.
+    send(address, record);
+    server.stop();
+    let said = check();
+    assert_eq!((said.exit, codes(&said)), (0, vec![]), "{}", said.out);
 }
