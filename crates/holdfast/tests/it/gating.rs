@@ -295,3 +295,27 @@ fn a_record_of_no_beam_is_refused_and_holds_nobody() {
     let said = check();
     assert_eq!((said.exit, codes(&said)), (0, vec![]), "{}", said.out);
 }
+
+#[test]
+fn the_gate_says_what_it_is_to_be_asked_by() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let server = site.serve(&[]);
+    let http = server.ready["http"].as_str().unwrap();
+    // With a token or without: what may be asked is no secret, and nothing is said of anybody.
+    for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let (status, head, body) = exchange(method, http, "/gate/check?patient=KL-1", "", "");
+        assert_eq!(status, 405, "{method}: {body}");
+        let head = head.to_lowercase();
+        assert_eq!(head.matches("\r\nallow: post\r\n").count(), 1, "{method}: {head}");
+        assert!(head.contains("\r\ncontent-type: application/fhir+json"), "{method}: {head}");
+        if method != "HEAD" {
+            let outcome: Value = serde_json::from_str(&body).unwrap();
+            let said = outcome["issue"][0]["diagnostics"].as_str().unwrap();
+            assert_eq!(outcome["resourceType"], "OperationOutcome");
+            assert!(said.contains("[gate.method]") && said.contains("POST /gate/check?patient=ID"), "{said}");
+            assert!(said.contains("operation ") && !said.contains("KL-1"), "{said}");
+        }
+    }
+    server.stop();
+}
