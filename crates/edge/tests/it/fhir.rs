@@ -178,6 +178,28 @@ fn searches_by_address_and_by_form_lead_from_page_to_page() {
 }
 
 #[test]
+fn a_parameter_that_may_come_once_is_refused_twice() {
+    let server = started();
+    let id = created(&server, &patient());
+    let twice = |answer: &Answer, name: &str| {
+        outcome(answer, 400, "value");
+        let said = answer.json()["issue"][0]["diagnostics"].as_str().unwrap().to_owned();
+        assert!(said.starts_with(&format!("{name} comes more than once")), "{said}");
+    };
+    twice(&server.send("GET", "/Patient?family=x&_count=1&_count=100", &[], ""), "_count");
+    twice(&server.send("GET", &format!("/Patient/{id}/_history?_count=1&_count=2"), &[], ""), "_count");
+    twice(&server.send("GET", &format!("/Patient/{id}?_format=json&_format=json"), &[], ""), "_format");
+    twice(&server.send("GET", &format!("/Patient/{id}?_pretty=true&_pretty=false"), &[], ""), "_pretty");
+    twice(&server.anonymous("GET", "/metadata?_format=json&_format=xml", &[], ""), "_format");
+    // Once in the address and once in the form is twice.
+    let form = ["Content-Type: application/x-www-form-urlencoded"];
+    let posted = |path: &str, body: &[u8]| server.request(TOKEN, "POST", path, &form, body);
+    twice(&posted("/Patient/_search?_count=1", b"family=x&_count=2"), "_count");
+    twice(&posted("/Patient/_search?_format=json", b"family=x&_format=xml"), "_format");
+    valid(&posted("/Patient/_search?_count=1", b"family=x&_format=json"), 200, "Bundle");
+}
+
+#[test]
 fn bundles_are_done_and_answered_in_order() {
     let server = started();
     let urn = "urn:uuid:c757873d-ec9a-4326-a141-556f43239520";
