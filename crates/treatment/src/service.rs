@@ -151,7 +151,8 @@ impl Treatment {
         let no_patient = || {
             Fault::new(Blame::Peer, "treatment.no-patient", "PatientID (0010,0020) is empty: nobody knows whose it is")
         };
-        let identifier = instance.patient_id.clone().ok_or_else(no_patient)?;
+        // Blank is empty, whatever its blanks are.
+        let identifier = instance.patient_id.clone().filter(|id| !id.trim().is_empty()).ok_or_else(no_patient)?;
         let named = match instance.kind.is_record().then(|| TreatmentRecord::parse(&bytes)) {
             Some(Ok(record)) => record.plans,
             // Nothing of it could ever be counted, and once kept it would hold every fraction for ever: no later record

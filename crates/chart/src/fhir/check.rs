@@ -276,6 +276,12 @@ impl Walk {
         if text.chars().any(|c| c < ' ' && !matches!(c, '\t' | '\r' | '\n')) {
             return self.wrong(Code::Value, "holds a control character");
         }
+        // No type has an empty value (json.html#null). White space alone is worse: XML's readers take it away, and what is
+        // then left is no value ("Strings SHOULD always contain non-whitespace content").
+        if text.trim().is_empty() {
+            let what = if text.is_empty() { "an empty string" } else { "a string of nothing but white space" };
+            return self.wrong(Code::Value, format!("{what} is not allowed; leave the element out"));
+        }
         if primitive == Primitive::String && text.len() > STRING_CHARS_MAX && text.chars().count() > STRING_CHARS_MAX {
             return self.wrong(Code::TooLong, format!("a string of more than {STRING_CHARS_MAX} characters"));
         }
@@ -287,9 +293,6 @@ impl Walk {
             _ => primitive.check(text).is_ok(),
         };
         match (good, primitive) {
-            (false, _) if text.is_empty() => {
-                self.wrong(Code::Value, "an empty string is not allowed; leave the element out")
-            }
             (false, _) => self.wrong(Code::Value, format!("is not a valid {}", primitive.name())),
             (true, Primitive::Xhtml) => {
                 if let Err(why) = narrative::check(text) {

@@ -319,3 +319,22 @@ fn the_gate_says_what_it_is_to_be_asked_by() {
     }
     server.stop();
 }
+
+#[test]
+fn a_blank_patient_id_is_nobodys() {
+    use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+    let site = Site::new();
+    site.done(&["init"]);
+    let plan = super::courses(1).remove(0).course.unwrap().plan;
+    let server = site.serve(&[]);
+    for blank in ["", " ", "\u{a0}", "\u{3000} "] {
+        let mut object = dicom_object::from_reader(&plan[..]).unwrap();
+        object.put(DataElement::new(Tag(0x0008, 0x0005), VR::CS, PrimitiveValue::from("ISO_IR 192")));
+        object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(blank)));
+        let mut bytes = Vec::new();
+        object.write_all(&mut bytes).unwrap();
+        let said = offer(server.ready["dimse"].as_str().unwrap(), &bytes);
+        assert_eq!(said, (0xC000, "treatment.no-patient".to_owned()), "{blank:?}");
+    }
+    server.stop();
+}

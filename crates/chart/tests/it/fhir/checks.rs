@@ -87,6 +87,43 @@ fn every_kind_of_mistake_is_refused_at_its_place() {
 }
 
 #[test]
+fn no_string_is_blank() {
+    // A blank, a tab and a line's end; no-break, ideographic and line-separating ones.
+    for blank in ["", " ", " \t\r\n ", "\u{a0}", "\u{3000}\u{2003}", "\u{2028}"] {
+        let quoted = serde_json::to_string(blank).unwrap();
+        for (more, place) in [
+            (r#""name":[{"family":BLANK}]"#, "Patient.name[0].family"),
+            (r#""name":[{"given":["Elsa",BLANK]}]"#, "Patient.name[0].given[1]"),
+            (r#""name":[{"text":BLANK,"family":"x"}]"#, "Patient.name[0].text"),
+            (r#""id":BLANK"#, "Patient.id"),
+            (r#""language":BLANK"#, "Patient.language"),
+            (r#""gender":BLANK"#, "Patient.gender"),
+            (r#""birthDate":BLANK"#, "Patient.birthDate"),
+            (r#""identifier":[{"system":"urn:mrn","value":BLANK}]"#, "Patient.identifier[0].value"),
+            (r#""identifier":[{"system":BLANK,"value":"1"}]"#, "Patient.identifier[0].system"),
+            (r#""telecom":[{"system":"phone","value":BLANK}]"#, "Patient.telecom[0].value"),
+            (r#""meta":{"profile":[BLANK]}"#, "Patient.meta.profile[0]"),
+            (r#""photo":[{"url":BLANK}]"#, "Patient.photo[0].url"),
+            (r#""photo":[{"data":BLANK}]"#, "Patient.photo[0].data"),
+            (r#""text":{"status":"empty","div":BLANK}"#, "Patient.text.div"),
+            (r#""managingOrganization":{"display":BLANK}"#, "Patient.managingOrganization.display"),
+            (r#""managingOrganization":{"reference":BLANK}"#, "Patient.managingOrganization.reference"),
+            (r#""extension":[{"url":"u:x","valueMarkdown":BLANK}]"#, "Patient.extension[0].valueMarkdown"),
+            (r#""extension":[{"url":"u:x","valueUri":BLANK}]"#, "Patient.extension[0].valueUri"),
+            (r#""contained":[{"resourceType":"Organization","name":BLANK}]"#, "Patient.contained[0].name"),
+            (r#""_birthDate":{"id":BLANK,"extension":[{"url":"u:x","valueCode":"y"}]}"#, "Patient._birthDate.id"),
+        ] {
+            refused_at(&patient(&more.replace("BLANK", &quoted)), place);
+        }
+    }
+    let issue = refusal(&patient(r#""name":[{"family":"  "}]"#)).remove(0);
+    assert_eq!((issue.code, status_of_issues(std::slice::from_ref(&issue))), (Code::Value, 422));
+    assert!(issue.diagnostics.contains("nothing but white space"), "{issue:?}");
+    // White space around and within is the client's.
+    parse(&patient(r#""name":[{"family":" van  der\tBerg "}]"#));
+}
+
+#[test]
 fn required_elements_and_closed_concepts() {
     refused_at(r#"{"resourceType":"Condition","code":{"text":"x"}}"#, "Condition.subject");
     refused_at(r#"{"resourceType":"Observation","code":{"text":"x"}}"#, "Observation.status");
