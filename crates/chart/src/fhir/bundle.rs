@@ -139,7 +139,8 @@ impl Draft {
         };
         let mut found = check::issues(bundle.json());
         if kind == BundleKind::Batch {
-            // An entry's own faults are its own answer.
+            // An entry's own faults are its own answer: those around its resource are looked for again below, those in
+            // it when it is planned.
             found.retain(|issue| !issue.expression.as_deref().unwrap_or_default().starts_with("Bundle.entry["));
         }
         if !found.is_empty() {
@@ -159,10 +160,20 @@ impl Draft {
         let json: Vec<&fhirkit::Json> = super::resource::find(bundle.json(), "entry");
         let mut entries: Vec<Entry> = places
             .iter()
-            .zip(json)
+            .zip(json.iter().copied())
             .enumerate()
             .map(|(number, (place, json))| entry(base, number, &text, place, json))
             .collect();
+        if kind == BundleKind::Batch {
+            for (number, (entry, json)) in entries.iter_mut().zip(&json).enumerate() {
+                let around = check::entry_issues(json, number);
+                match &mut entry.ask {
+                    _ if around.is_empty() => {}
+                    Err(issues) => issues.extend(around),
+                    ask => *ask = Err(around),
+                }
+            }
+        }
         let faults = conflicts(kind, &mut entries);
         match faults.is_empty() {
             true => Ok(Self { kind, base: base.to_owned(), text, entries }),

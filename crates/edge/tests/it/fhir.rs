@@ -256,6 +256,12 @@ fn every_refusal_is_an_operation_outcome() {
     outcome(&server.send("POST", "/Patient", &[], "{"), 400, "structure");
     outcome(&server.send("POST", "/Patient", &[], ""), 400, "structure");
     outcome(&server.send("POST", "/Condition", &[], &good), 422, "value");
+    let modifier = json!({ "resourceType": "Patient", "contact": [{ "modifierExtension": [
+        { "url": "http://a.example/not", "valueBoolean": true }] }] });
+    let refused = server.send("POST", "/Patient", &[], &modifier.to_string());
+    outcome(&refused, 422, "extension");
+    assert_eq!(refused.json()["issue"][0]["expression"][0], "Patient.contact[0].modifierExtension[0]");
+    assert!(refused.text().contains("http://a.example/not"), "{}", refused.text());
     let wrong = server.send("POST", "/Patient", &[], &json!({ "resourceType": "Patient", "gender": NAME }).to_string());
     outcome(&wrong, 422, "code-invalid");
     assert!(!wrong.text().contains(NAME), "what came in is not repeated");
