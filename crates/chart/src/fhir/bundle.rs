@@ -435,7 +435,13 @@ fn ask(base: &str, json: &fhirkit::Json, has_resource: bool) -> Result<Ask, (&'s
     let Some(kind) = parts.first().and_then(|name| table().resource_type(name)) else {
         return Err(("request.url", Issue::error(Code::Value, "must begin with a resource type: Type or Type/id")));
     };
-    let wrong = || Err(("request.url", Issue::error(Code::Value, "does not fit its method")));
+    let wrong = || {
+        let text = match parts.get(1) {
+            Some(id) if !is_id(id) => "names no id: an id is [A-Za-z0-9\\-\\.]{1,64}",
+            _ => "does not fit its method",
+        };
+        Err(("request.url", Issue::error(Code::Value, text)))
+    };
     let needs_resource = matches!(method, "POST" | "PUT");
     if needs_resource != has_resource {
         return if needs_resource {

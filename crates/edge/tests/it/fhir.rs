@@ -240,8 +240,6 @@ fn every_refusal_is_an_operation_outcome() {
     outcome(&server.request("panics", "GET", "/Patient/1", &[], b""), 500, "exception");
     outcome(&server.send("GET", "/Patient/1", &[], ""), 404, "not-found");
     outcome(&server.send("GET", "/Patience", &[], ""), 404, "not-found");
-    outcome(&server.send("GET", "/Patient/a_b", &[], ""), 404, "not-found");
-    outcome(&server.send("GET", "/Patient/%00", &[], ""), 404, "not-found");
     outcome(&server.send("GET", "/a/b/c/d/e", &[], ""), 404, "not-found");
     let patch = server.send("PATCH", "/Patient/1", &[], &good);
     outcome(&patch, 405, "not-supported");
@@ -266,6 +264,37 @@ fn every_refusal_is_an_operation_outcome() {
     outcome(&wrong, 422, "code-invalid");
     assert!(!wrong.text().contains(NAME), "what came in is not repeated");
     assert_eq!(wrong.json()["issue"][0]["expression"][0], "Patient.gender");
+}
+
+/// What can't be an id is a bad request; what is one and isn't here stays not found, and says no more than before.
+#[test]
+fn an_address_that_holds_no_id_is_a_bad_request() {
+    let server = started();
+    let (long, longest) = ("a".repeat(65), "a".repeat(64));
+    let good = patient().to_string();
+    for (id, characters) in [("%20", 3), ("%00", 3), ("a_b", 3), ("a%2Fb", 5), ("..%2F", 5), (long.as_str(), 65)] {
+        for path in [format!("/Patient/{id}"), format!("/Patient/{id}/_history"), format!("/Patient/1/_history/{id}")] {
+            let answer = server.send("GET", &path, &[], "");
+            outcome(&answer, 400, "value");
+            let said = answer.json()["issue"][0]["diagnostics"].as_str().unwrap().to_owned();
+            assert!(
+                said.contains(r"[A-Za-z0-9\-\.]{1,64}") && said.contains(&format!("{characters} characters")),
+                "{said}"
+            );
+            // To everybody the same, and before any record is looked for.
+            let stranger = server.anonymous("GET", &path, &[], "");
+            let forbidden = server.request("forbidden", "GET", &path, &[], b"");
+            assert_eq!((stranger.status, &stranger.body), (400, &answer.body));
+            assert_eq!((forbidden.status, &forbidden.body), (400, &answer.body));
+        }
+        outcome(&server.send("PUT", &format!("/Patient/{id}"), &[], &good), 400, "value");
+        outcome(&server.send("DELETE", &format!("/Patient/{id}"), &[], ""), 400, "value");
+    }
+    outcome(&server.send("GET", &format!("/Patient/{longest}"), &[], ""), 404, "not-found");
+    outcome(&server.send("GET", "/Patient/1/_history/x", &[], ""), 404, "not-found");
+    outcome(&server.send("GET", "/Patient/_history", &[], ""), 404, "not-found");
+    outcome(&server.send("GET", "/Patient/1/$everything", &[], ""), 404, "not-found");
+    outcome(&server.request("forbidden", "GET", &format!("/Patient/{longest}"), &[], b""), 403, "forbidden");
 }
 
 #[test]

@@ -224,3 +224,14 @@ fn what_stands_around_a_resource_is_checked_in_a_batch_too() {
     let issues = operations[0].action.as_ref().unwrap_err();
     assert_eq!(issues[0].expression.as_deref(), Some("Bundle.entry[0].resource"));
 }
+
+#[test]
+fn an_entry_whose_address_holds_no_id_says_what_an_id_is() {
+    for id in ["%20", "a_b", "a".repeat(65).as_str()] {
+        for entry in [request("DELETE", &format!("Patient/{id}")), request("GET", &format!("Patient/{id}"))] {
+            let issue = draft("transaction", &[entry]).err().unwrap().remove(0);
+            assert_eq!(issue.expression.as_deref(), Some("Bundle.entry[0].request.url"));
+            assert!(issue.diagnostics.contains(r"[A-Za-z0-9\-\.]{1,64}"), "{issue:?}");
+        }
+    }
+}
