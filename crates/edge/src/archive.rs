@@ -82,14 +82,20 @@ fn mislabelled(instance: &Instance) -> Option<Outcome> {
     (!same).then(|| Outcome::refused(status::DATA_SET_DOES_NOT_MATCH, "data set and command name different objects"))
 }
 
-/// The status that says whose fault it is; the code finds the documentation, and names no patient.
+/// The status that says whose fault it is; the code finds the documentation, and names no patient. What is wrong with the
+/// object itself is said too, as far as there is room: it names an attribute and quotes no value.
 fn refusal(fault: &Fault) -> Outcome {
     let status = match fault.blame {
         Blame::Forbidden => status::NOT_AUTHORIZED,
-        Blame::Peer if fault.code.starts_with("treatment.object.class") => status::DATA_SET_DOES_NOT_MATCH,
+        Blame::Peer if ["treatment.object.class", "treatment.object.empty-record"].contains(&&*fault.code) => {
+            status::DATA_SET_DOES_NOT_MATCH
+        }
         Blame::Peer | Blame::Conflict | Blame::Absent => status::CANNOT_UNDERSTAND,
         Blame::Configuration => status::OUT_OF_RESOURCES,
         Blame::Integrity | Blame::Ours => status::PROCESSING_FAILURE,
     };
-    Outcome::refused(status, fault.code.clone())
+    match fault.code.starts_with("treatment.object.") {
+        true => Outcome::refused(status, format!("{}: {}", fault.code, fault.message)),
+        false => Outcome::refused(status, fault.code.clone()),
+    }
 }

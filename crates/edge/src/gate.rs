@@ -41,7 +41,17 @@ struct Gate {
 
 /// Routes of the gate.
 pub(crate) fn router(treatment: Arc<Treatment>, places: Places) -> Router {
-    Router::new().route("/gate/check", post(check)).with_state(Gate { treatment, places })
+    Router::new().route("/gate/check", post(check).fallback(another_method)).with_state(Gate { treatment, places })
+}
+
+/// A framework's bare 405 would leave whoever sets a console up guessing.
+async fn another_method(State(Gate { treatment, .. }): State<Gate>) -> Response {
+    let fault = Fault::new(Blame::Peer, "gate.method", "only POST is supported here")
+        .guidance(
+            "POST /gate/check?patient=ID&fraction-group=N with the plan (DICOM Part 10) as body and a bearer token",
+        )
+        .during(OperationId::random(treatment.chart().entropy()));
+    ([(header::ALLOW, "POST")], answer(StatusCode::METHOD_NOT_ALLOWED, fault)).into_response()
 }
 
 async fn check(

@@ -205,8 +205,13 @@ fn exchange(method: &str, address: &str, path: &str, headers: &str, body: &str) 
     (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_owned(), body.to_owned())
 }
 
-/// One C-STORE, by dicom-rs' own client.
+/// One C-STORE that is taken.
 fn send(address: &str, file: &[u8]) {
+    assert_eq!(offer(address, file), (0, String::new()), "C-STORE-RSP status and comment");
+}
+
+/// One C-STORE, by dicom-rs' own client: its status, and the Error Comment.
+fn offer(address: &str, file: &[u8]) -> (u16, String) {
     use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
     let object = treatment::Instance::parse(file).unwrap();
     // Part 10: 128 bytes, DICM, and the meta group, whose length stands in its first element.
@@ -252,10 +257,15 @@ fn send(address: &str, file: &[u8]) {
         }
     }
     let Pdu::PData { data } = association.receive().unwrap() else { panic!("no answer") };
-    let status = data[0].data.windows(8).find(|w| w[..4] == [0, 0, 0, 9]).map(|_| &data[0].data);
-    let at = status.unwrap().windows(4).position(|w| w == [0, 0, 0, 9]).unwrap() + 8;
-    assert_eq!(&data[0].data[at..at + 2], &[0, 0], "C-STORE-RSP status");
+    let value = |tag: [u8; 4]| {
+        let at = data[0].data.windows(4).position(|w| w == tag)?;
+        let length = usize::from(u16::from_le_bytes(data[0].data[at + 4..at + 6].try_into().unwrap()));
+        Some(data[0].data[at + 8..at + 8 + length].to_vec())
+    };
+    let status = value([0, 0, 0, 9]).unwrap();
+    let comment = value([0, 0, 2, 9]).unwrap_or_default();
     let _ = association.release();
+    (u16::from_le_bytes(status.try_into().unwrap()), String::from_utf8(comment).unwrap().trim_end().to_owned())
 }
 
 #[test]

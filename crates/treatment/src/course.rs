@@ -79,16 +79,19 @@ impl TreatmentRecord {
         let (root, place) = (tree.root(), Place::default());
         let (mut beams, mut summaries) = (Vec::new(), Vec::new());
         let mut session = |beam_sequence, points| {
-            for beam in sequence(root, beam_sequence, &place)? {
+            let items = sequence(root, beam_sequence, &place)?;
+            // Type 1, one item or more (PS3.3 sections C.8.8.21 and C.8.8.26, edition 2024d).
+            if items.iter().all(|beam| beam.elements().next().is_none()) {
+                return Err(PlanError::Object(ObjectError::EmptyRecord { attribute: Attribute(beam_sequence) }));
+            }
+            for beam in items {
                 beams.push(recorded(beam, points, &place)?);
             }
-            Ok::<_, PlanError>(())
+            Ok(())
         };
-        let mut needed = t::TREATMENT_SESSION_BEAM_SEQUENCE;
         match instance.kind {
             Kind::RtBeamsRecord => session(t::TREATMENT_SESSION_BEAM_SEQUENCE, t::CONTROL_POINT_DELIVERY_SEQUENCE)?,
             Kind::RtIonBeamsRecord => {
-                needed = t::TREATMENT_SESSION_ION_BEAM_SEQUENCE;
                 session(t::TREATMENT_SESSION_ION_BEAM_SEQUENCE, t::ION_CONTROL_POINT_DELIVERY_SEQUENCE)?;
             }
             Kind::RtTreatmentSummary => {
@@ -110,9 +113,6 @@ impl TreatmentRecord {
                 attribute: Attribute(t::REFERENCED_SOP_INSTANCE_UID),
                 fault,
             })?);
-        }
-        if beams.is_empty() && summaries.is_empty() && instance.kind != Kind::RtTreatmentSummary {
-            return Err(PlanError::Missing { place, attribute: Attribute(needed) });
         }
         // Hours, minutes, seconds: an archive may write fractions of a second, or leave them.
         let digits = |tag, many: usize| {
@@ -269,7 +269,10 @@ impl<'a> Course<'a> {
             return;
         };
         if record.plans.is_empty() {
-            self.unknown.insert(Unknown::NoPlan);
+            // What gave nothing, as far as it tells, is missing from no plan's count: a summary without a number, for one.
+            if record.gave_dose() {
+                self.unknown.insert(Unknown::NoPlan);
+            }
             return;
         }
         if !record.plans.iter().any(|plan| self.plans.contains(plan)) {

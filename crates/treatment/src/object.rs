@@ -80,6 +80,8 @@ pub enum ObjectError {
     Class { uid: String },
     #[error("the file meta group and the data set disagree about {attribute}")]
     Disagree { attribute: Attribute },
+    #[error("{attribute} is missing or empty: the treatment record tells of no beam")]
+    EmptyRecord { attribute: Attribute },
 }
 
 impl Explain for ObjectError {
@@ -94,6 +96,7 @@ impl Explain for ObjectError {
             Self::Value { .. } => "treatment.object.value",
             Self::Class { .. } => "treatment.object.class",
             Self::Disagree { .. } => "treatment.object.disagree",
+            Self::EmptyRecord { .. } => "treatment.object.empty-record",
         }
     }
 
@@ -105,6 +108,9 @@ impl Explain for ObjectError {
             }
             Self::Class { .. } => {
                 Some("CT, RT Structure Set, Plan, Ion Plan, Dose, Image and treatment records are kept")
+            }
+            Self::EmptyRecord { .. } => {
+                Some("send the session's whole record from where it was written; what was given must not go uncounted")
             }
             _ => None,
         }

@@ -238,8 +238,10 @@ fn refuse_brachytherapy(root: Set<'_>, place: &Place) -> Result<(), PlanError> {
 /// Items by the number that names them; never by their order in the file.
 fn by_number<'t>(items: Vec<Set<'t>>, tag: Tag, place: &Place) -> Result<BTreeMap<u32, Set<'t>>, PlanError> {
     let mut all = BTreeMap::new();
-    for item in items {
-        if all.insert(needed_number(item, tag, place)?, item).is_some() {
+    for (order, item) in (1_u64..).zip(items) {
+        // One whose number can't be read is told by its order: there is nothing else.
+        let number = needed_number(item, tag, &place.part(&format!("item {order}")))?;
+        if all.insert(number, item).is_some() {
             return Err(PlanError::Duplicate { place: place.clone(), attribute: Attribute(tag) });
         }
     }

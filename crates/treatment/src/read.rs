@@ -325,8 +325,13 @@ pub(crate) fn needed_integer(set: Set<'_>, tag: Tag, place: &Place) -> Result<i6
 
 /// The number of a beam, a fraction group, a setup: not negative.
 pub(crate) fn needed_number(set: Set<'_>, tag: Tag, place: &Place) -> Result<u32, PlanError> {
+    let number = match needed_integer(set, tag, place) {
+        // What no IS holds is outside of these bounds too, which are the narrower ones.
+        Err(PlanError::Value { fault: ValueFault::OutOfRange { .. }, .. }) => None,
+        number => u32::try_from(number?).ok(),
+    };
     let (min, max) = (0, i64::from(i32::MAX));
-    u32::try_from(needed_integer(set, tag, place)?).map_err(|_| PlanError::Value {
+    number.ok_or_else(|| PlanError::Value {
         place: place.clone(),
         attribute: Attribute(tag),
         fault: ValueFault::OutOfRange { index: 1, min, max, unit: "" },

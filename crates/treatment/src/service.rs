@@ -19,7 +19,7 @@ use crate::facts::{
     verdicts_of_plan,
 };
 use crate::gate::{Expected, Finding, GateInput, Outcome, Signed, Verdict, approval_gap, decide};
-use crate::object::Instance;
+use crate::object::{Instance, ObjectError};
 use crate::people::{Ending, People, Reach, look_alike};
 use crate::plan::Plan;
 
@@ -151,10 +151,16 @@ impl Treatment {
         let no_patient = || {
             Fault::new(Blame::Peer, "treatment.no-patient", "PatientID (0010,0020) is empty: nobody knows whose it is")
         };
-        let identifier = instance.patient_id.clone().ok_or_else(no_patient)?;
-        // One that can't be read is kept all the same, and makes the count unknown.
-        let record = instance.kind.is_record().then(|| TreatmentRecord::parse(&bytes).ok()).flatten();
-        let named = record.map_or_else(Vec::new, |record| record.plans);
+        // Blank is empty, whatever its blanks are.
+        let identifier = instance.patient_id.clone().filter(|id| !id.trim().is_empty()).ok_or_else(no_patient)?;
+        let named = match instance.kind.is_record().then(|| TreatmentRecord::parse(&bytes)) {
+            Some(Ok(record)) => record.plans,
+            // Nothing of it could ever be counted, and once kept it would hold every fraction for ever: no later record
+            // can say what it should have said. Its sender is told, and still has it.
+            Some(Err(PlanError::Object(error @ ObjectError::EmptyRecord { .. }))) => return Err(error.into()),
+            // Another one that can't be read may tell of a fraction: it is kept, and makes the count unknown.
+            Some(Err(_)) | None => Vec::new(),
+        };
         if !named.is_empty() {
             self.check_owner(&identifier, &named)?;
         }

@@ -23,7 +23,7 @@ pub enum ValueFault {
     NotFinite { index: usize },
     #[error("value {index} has {characters} characters, the maximum is {max}")]
     TooLong { index: usize, characters: usize, max: usize },
-    #[error("value {index} lies outside of {min} to {max} {unit}")]
+    #[error("value {index} lies outside of {min} to {max}{}", with_blank(unit))]
     OutOfRange { index: usize, min: i64, max: i64, unit: &'static str },
     #[error("it has {found} values, it takes {expected}")]
     Multiplicity { found: usize, expected: String },
@@ -37,6 +37,11 @@ pub enum ValueFault {
     CharacterSet(String),
     #[error("it is none of {allowed}")]
     NotOneOf { allowed: &'static str },
+}
+
+/// Most numbers have no unit.
+fn with_blank(unit: &str) -> String {
+    if unit.is_empty() { String::new() } else { format!(" {unit}") }
 }
 
 /// An exact number: `mantissa · 10^ten · 2^two`. A DS is decimal (`two` = 0), an FL or FD binary (`ten` = 0).
@@ -303,8 +308,11 @@ fn integer(text: &[u8], index: usize) -> Result<i64, ValueFault> {
         return Err(ValueFault::TooLong { index, characters: text.len(), max: IS_CHARACTERS_MAX });
     }
     let text = std::str::from_utf8(text).map_err(|_| ValueFault::NotANumber { index })?;
-    // An IS holds what an i32 holds (PS3.5 table 6.2-1).
-    text.parse::<i32>().map(i64::from).map_err(|_| ValueFault::NotANumber { index })
+    // Twelve characters are no more than an i64 holds; an IS holds what an i32 holds (PS3.5 table 6.2-1).
+    let number = text.parse::<i64>().map_err(|_| ValueFault::NotANumber { index })?;
+    let (min, max) = (i64::from(i32::MIN), i64::from(i32::MAX));
+    let fits = (min..=max).contains(&number);
+    if fits { Ok(number) } else { Err(ValueFault::OutOfRange { index, min, max, unit: "" }) }
 }
 
 fn chunks<const N: usize>(bytes: &[u8]) -> Result<impl Iterator<Item = [u8; N]> + '_, ValueFault> {

@@ -139,7 +139,8 @@ impl Draft {
         };
         let mut found = check::issues(bundle.json());
         if kind == BundleKind::Batch {
-            // An entry's own faults are its own answer.
+            // An entry's own faults are its own answer: those around its resource are looked for again below, those in
+            // it when it is planned.
             found.retain(|issue| !issue.expression.as_deref().unwrap_or_default().starts_with("Bundle.entry["));
         }
         if !found.is_empty() {
@@ -159,10 +160,20 @@ impl Draft {
         let json: Vec<&fhirkit::Json> = super::resource::find(bundle.json(), "entry");
         let mut entries: Vec<Entry> = places
             .iter()
-            .zip(json)
+            .zip(json.iter().copied())
             .enumerate()
             .map(|(number, (place, json))| entry(base, number, &text, place, json))
             .collect();
+        if kind == BundleKind::Batch {
+            for (number, (entry, json)) in entries.iter_mut().zip(&json).enumerate() {
+                let around = check::entry_issues(json, number);
+                match &mut entry.ask {
+                    _ if around.is_empty() => {}
+                    Err(issues) => issues.extend(around),
+                    ask => *ask = Err(around),
+                }
+            }
+        }
         let faults = conflicts(kind, &mut entries);
         match faults.is_empty() {
             true => Ok(Self { kind, base: base.to_owned(), text, entries }),
@@ -424,7 +435,13 @@ fn ask(base: &str, json: &fhirkit::Json, has_resource: bool) -> Result<Ask, (&'s
     let Some(kind) = parts.first().and_then(|name| table().resource_type(name)) else {
         return Err(("request.url", Issue::error(Code::Value, "must begin with a resource type: Type or Type/id")));
     };
-    let wrong = || Err(("request.url", Issue::error(Code::Value, "does not fit its method")));
+    let wrong = || {
+        let text = match parts.get(1) {
+            Some(id) if !is_id(id) => "names no id: an id is [A-Za-z0-9\\-\\.]{1,64}",
+            _ => "does not fit its method",
+        };
+        Err(("request.url", Issue::error(Code::Value, text)))
+    };
     let needs_resource = matches!(method, "POST" | "PUT");
     if needs_resource != has_resource {
         return if needs_resource {

@@ -35,6 +35,26 @@ pub(crate) fn issues(json: &Json) -> Vec<Issue> {
     walk.issues
 }
 
+/// What is wrong with the entry `number` of a Bundle, around its resource.
+pub(crate) fn entry_issues(json: &Json, number: usize) -> Vec<Issue> {
+    let mut walk = Walk { path: format!("Bundle.entry[{number}]"), issues: Vec::new() };
+    match json.as_object() {
+        Some(members) => {
+            let around: Vec<_> = members.iter().filter(|(key, _)| key != "resource").cloned().collect();
+            if members.len() > around.len() + 1 {
+                walk.at(format_args!(".resource"), |walk| {
+                    walk.wrong(Code::Structure, "the key appears more than once")
+                });
+            }
+            if !around.is_empty() {
+                walk.object(&Json::Object(around), "Bundle.entry", &[]);
+            }
+        }
+        None => walk.expected("an object", json),
+    }
+    walk.issues
+}
+
 struct Walk {
     path: String,
     issues: Vec<Issue>,
@@ -134,7 +154,12 @@ impl Walk {
             let element = table().element(of, bare.unwrap_or(key)).filter(|e| bare.is_none() || e.kind.is_primitive());
             self.at(format_args!(".{key}"), |walk| match element {
                 None => walk.wrong(Code::Structure, "unknown element"),
-                Some(element) => walk.element(value, element, bare, json, contained),
+                Some(element) => {
+                    if key == "modifierExtension" {
+                        walk.modifiers(value);
+                    }
+                    walk.element(value, element, bare, json, contained);
+                }
             });
             if let Some(choice) = element.and_then(|element| element.choice) {
                 let form = bare.unwrap_or(key);
@@ -164,6 +189,20 @@ impl Walk {
                 };
                 self.at(format_args!(".{name}"), |walk| walk.wrong(Code::Required, text));
             }
+        }
+    }
+
+    /// A modifier may turn what it stands in into its opposite ("not this medicine"), so who doesn't know it must not
+    /// process the resource: HL7 FHIR R4, extensibility.html#modifierExtension. None is known here, and to keep one
+    /// would be to process it: the record would be searched, counted and handed on as if it said what it seems to say.
+    fn modifiers(&mut self, json: &Json) {
+        let Json::Array(items) = json else { return };
+        for (number, item) in items.iter().enumerate() {
+            let name = item.get("url").and_then(Json::as_str).filter(|url| is_definition(url));
+            self.at(format_args!("[{number}]"), |walk| {
+                let name = name.unwrap_or("(no address of a definition)");
+                walk.wrong(Code::Extension, format!("{name} may change what the resource says, and is not known here"));
+            });
         }
     }
 
@@ -276,6 +315,12 @@ impl Walk {
         if text.chars().any(|c| c < ' ' && !matches!(c, '\t' | '\r' | '\n')) {
             return self.wrong(Code::Value, "holds a control character");
         }
+        // No type has an empty value (json.html#null). White space alone is worse: XML's readers take it away, and what is
+        // then left is no value ("Strings SHOULD always contain non-whitespace content").
+        if text.trim().is_empty() {
+            let what = if text.is_empty() { "an empty string" } else { "a string of nothing but white space" };
+            return self.wrong(Code::Value, format!("{what} is not allowed; leave the element out"));
+        }
         if primitive == Primitive::String && text.len() > STRING_CHARS_MAX && text.chars().count() > STRING_CHARS_MAX {
             return self.wrong(Code::TooLong, format!("a string of more than {STRING_CHARS_MAX} characters"));
         }
@@ -287,9 +332,6 @@ impl Walk {
             _ => primitive.check(text).is_ok(),
         };
         match (good, primitive) {
-            (false, _) if text.is_empty() => {
-                self.wrong(Code::Value, "an empty string is not allowed; leave the element out")
-            }
             (false, _) => self.wrong(Code::Value, format!("is not a valid {}", primitive.name())),
             (true, Primitive::Xhtml) => {
                 if let Err(why) = narrative::check(text) {
@@ -350,6 +392,14 @@ impl Walk {
             Some(_) => {}
         });
     }
+}
+
+/// The address of an extension's definition, as it may be shown: it came from the client, and has no room for more than a
+/// name has.
+fn is_definition(url: &str) -> bool {
+    const CHARS_MAX: usize = 200;
+    let scheme = ["http://", "https://", "urn:"].iter().any(|scheme| url.starts_with(scheme));
+    scheme && url.len() <= CHARS_MAX && url.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:/#".contains(&b))
 }
 
 fn value_count(value: &Json) -> usize {

@@ -36,6 +36,8 @@ pub enum Code {
     Value,
     Invariant,
     CodeInvalid,
+    /// A `modifierExtension` that isn't known.
+    Extension,
     Duplicate,
     BusinessRule,
     NotSupported,
@@ -65,6 +67,7 @@ impl Code {
             Self::Value | Self::Mismatch => "value",
             Self::Invariant => "invariant",
             Self::CodeInvalid => "code-invalid",
+            Self::Extension => "extension",
             Self::Duplicate => "duplicate",
             Self::BusinessRule => "business-rule",
             Self::NotSupported => "not-supported",

@@ -69,6 +69,27 @@ fn refused(text: impl Into<String>) -> Issue {
     Issue::error(Code::NotSupported, text)
 }
 
+/// What is said of the whole answer, and so but once. What is searched for may come again: it then holds as well (HL7 FHIR
+/// R4, search.html#combining).
+const ONCE: [&str; 4] = ["_count", "_format", "_page", "_pretty"];
+
+/// Of two values, one would be used and nobody told which: refused, where a parameter that may come but once comes again.
+pub fn said_once(encoded: &str) -> Result<(), Issue> {
+    once(form_urlencoded::parse(encoded.as_bytes()).map(|(name, _)| name))
+}
+
+fn once(names: impl Iterator<Item = impl AsRef<str>>) -> Result<(), Issue> {
+    let mut seen = [false; ONCE.len()];
+    for name in names {
+        for (parameter, seen) in ONCE.iter().zip(&mut seen).filter(|(parameter, _)| **parameter == name.as_ref()) {
+            if std::mem::replace(seen, true) {
+                return Err(Issue::error(Code::Value, format!("{parameter} comes more than once; it may come once")));
+            }
+        }
+    }
+    Ok(())
+}
+
 impl Query {
     /// `name=a&birthdate=b`, percent-encoded, as in an address or a form.
     pub fn parse_encoded(resource_type: &str, encoded: &str) -> Result<Self, Issue> {
@@ -98,6 +119,7 @@ impl Query {
             base: base.to_owned(),
             asked: Vec::new(),
         };
+        once(pairs.iter().map(|(name, _)| name))?;
         for (name, value) in pairs {
             query.take(name, value)?;
         }
@@ -117,6 +139,9 @@ impl Query {
             Some((base, modifier)) => (base, Some(modifier)),
             None => (name, None),
         };
+        if let (Some(modifier), true) = (modifier, ONCE.contains(&base)) {
+            return Err(refused(format!("{base}:{} is not supported: {base} takes no modifier", shown(modifier))));
+        }
         if base == "_format" || base == "_pretty" {
             // The edge has chosen the format before the query is read; this server writes JSON as it is stored.
             return Ok(());

@@ -28,6 +28,14 @@ fn absent(text: &str) -> Unknown {
     Unknown { status: 404, allow: "", issue: Issue::error(Code::NotFound, text) }
 }
 
+/// What can't be an id stands for no record that ever was or could be. So it is told from one that isn't here without a
+/// look at what is here, and the same to everybody.
+fn no_id(text: &str) -> Unknown {
+    let found = text.chars().count();
+    let text = format!("no id: an id is [A-Za-z0-9\\-\\.]{{1,64}}, in the address are {found} characters");
+    Unknown { status: 400, allow: "", issue: Issue::error(Code::Value, text) }
+}
+
 fn method(allow: &'static str) -> Unknown {
     let text = format!("this method is not supported here; {allow} are");
     Unknown { status: 405, allow, issue: Issue::error(Code::NotSupported, text) }
@@ -53,7 +61,11 @@ impl Interaction {
         };
         let id = |id: &str| match is_id(id) {
             true => Ok(id.to_owned()),
-            false => Err(absent("no id: 1 to 64 of A-Z a-z 0-9 - .")),
+            // Addresses that R4 has, and this server hasn't.
+            false if id == "_history" || id.starts_with('$') => {
+                Err(absent("neither operations nor the history of a type are offered here"))
+            }
+            false => Err(no_id(id)),
         };
         match (rest, http) {
             ([], _) if get => Ok(Self::Search { kind, form: false }),
@@ -69,8 +81,9 @@ impl Interaction {
             ([one, "_history"], _) if get => Ok(Self::History { kind, id: id(one)? }),
             ([one, "_history", version], _) if get => {
                 let number = version.parse().ok().filter(|n: &u32| n.to_string() == *version);
-                let version = number.ok_or_else(|| absent("no version: a number from 1 on"))?;
-                Ok(Self::Vread { kind, id: id(one)?, version })
+                // Another server's versions may be called by any id; here none ever was.
+                let unknown = || if is_id(version) { absent("no version: a number from 1 on") } else { no_id(version) };
+                Ok(Self::Vread { kind, id: id(one)?, version: number.ok_or_else(unknown)? })
             }
             ([_, "_history"] | [_, "_history", _], _) => Err(method("GET, HEAD")),
             _ => Err(absent("no address of this server")),
@@ -123,16 +136,15 @@ mod tests {
         for path in [
             "/Patience",
             "/patient/1",
-            "/Patient/a_b",
-            "/Patient/a%2Fb",
             "/Patient/1/2",
             "/Patient/1/_history/x",
             "/metadata/x",
             "/Patient/1/_history/03",
             "//Patient",
-            "/Patient//",
             "/_history",
             "/Patient/_history",
+            "/Patient/$everything",
+            "/Patient/1/$everything",
             "/HumanName/1",
             "/Patient/..",
         ] {
@@ -140,6 +152,16 @@ mod tests {
             // `..` is a well-formed id; there is no file behind it.
             assert!(found == Err(404) || path.ends_with(".."), "{path}: {found:?}");
         }
+        let (long, longest) = ("a".repeat(65), "a".repeat(64));
+        for path in ["a_b", "a%2Fb", "%20", "%00", "a%20b", "\u{e4}", "", long.as_str()] {
+            for method in ["GET", "HEAD", "PUT", "DELETE"] {
+                assert_eq!(of(method, &format!("/Patient/{path}/")), Err(400), "{method} {path}");
+            }
+            assert_eq!(of("GET", &format!("/Patient/{path}/_history")), Err(400), "{path}");
+            assert_eq!(of("GET", &format!("/Patient/{path}/_history/1")), Err(400), "{path}");
+            assert_eq!(of("GET", &format!("/Patient/1/_history/{path}/")), Err(400), "{path}");
+        }
+        assert_eq!(of("GET", &format!("/Patient/{longest}")), Ok(Interaction::Read { kind: "Patient", id: longest }));
         for (method, path) in [
             ("PATCH", "/Patient/1"),
             ("PUT", "/Patient"),

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use chart::fhir::{
     COUNT_DEFAULT, COUNT_MAX, Code, Draft, Issue, Link, Query, Resource, Version, capability_statement, history,
-    response_bundle, searchset,
+    response_bundle, said_once, searchset,
 };
 use kit::OperationId;
 use kit::limits::FHIR_BODY_BYTES_MAX;
@@ -122,6 +122,8 @@ async fn answer<R: Records>(
     let headers = &parts.headers;
     let encoded = parts.uri.query().unwrap_or_default().to_owned();
     let base = service.records.base().or_else(|| base_of(headers)).unwrap_or_else(|| ROOT.to_owned());
+    let query_refused = |issue: Issue| Reply::issues(400, &[issue]);
+    said_once(&encoded).map_err(query_refused)?;
     accepts_json(headers, format_of(&encoded).as_deref())?;
     let capabilities = || Reply::json(200, capability_statement(&base, env!("CARGO_PKG_VERSION")).to_string());
     if interaction == Interaction::Capabilities {
@@ -130,7 +132,6 @@ async fn answer<R: Records>(
     }
     let context = authenticated(service, headers, operation).await?;
     let (records, working) = (Arc::clone(&service.records), &service.working);
-    let query_refused = |issue: Issue| Reply::issues(400, &[issue]);
     match interaction {
         Interaction::Capabilities => Ok(capabilities()),
         Interaction::Search { kind, form } => {
@@ -140,8 +141,10 @@ async fn answer<R: Records>(
                 let body = read(headers, body, FORM_BYTES_MAX).await?;
                 let text = String::from_utf8(body)
                     .map_err(|_| query_refused(Issue::error(Code::Syntax, "the form is no UTF-8")))?;
-                accepts_json(headers, format_of(&text).as_deref())?;
-                [encoded, text].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&")
+                let both = [encoded, text].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("&");
+                said_once(&both).map_err(query_refused)?;
+                accepts_json(headers, format_of(&both).as_deref())?;
+                both
             } else {
                 encoded
             };

@@ -178,6 +178,28 @@ fn searches_by_address_and_by_form_lead_from_page_to_page() {
 }
 
 #[test]
+fn a_parameter_that_may_come_once_is_refused_twice() {
+    let server = started();
+    let id = created(&server, &patient());
+    let twice = |answer: &Answer, name: &str| {
+        outcome(answer, 400, "value");
+        let said = answer.json()["issue"][0]["diagnostics"].as_str().unwrap().to_owned();
+        assert!(said.starts_with(&format!("{name} comes more than once")), "{said}");
+    };
+    twice(&server.send("GET", "/Patient?family=x&_count=1&_count=100", &[], ""), "_count");
+    twice(&server.send("GET", &format!("/Patient/{id}/_history?_count=1&_count=2"), &[], ""), "_count");
+    twice(&server.send("GET", &format!("/Patient/{id}?_format=json&_format=json"), &[], ""), "_format");
+    twice(&server.send("GET", &format!("/Patient/{id}?_pretty=true&_pretty=false"), &[], ""), "_pretty");
+    twice(&server.anonymous("GET", "/metadata?_format=json&_format=xml", &[], ""), "_format");
+    // Once in the address and once in the form is twice.
+    let form = ["Content-Type: application/x-www-form-urlencoded"];
+    let posted = |path: &str, body: &[u8]| server.request(TOKEN, "POST", path, &form, body);
+    twice(&posted("/Patient/_search?_count=1", b"family=x&_count=2"), "_count");
+    twice(&posted("/Patient/_search?_format=json", b"family=x&_format=xml"), "_format");
+    valid(&posted("/Patient/_search?_count=1", b"family=x&_format=json"), 200, "Bundle");
+}
+
+#[test]
 fn bundles_are_done_and_answered_in_order() {
     let server = started();
     let urn = "urn:uuid:c757873d-ec9a-4326-a141-556f43239520";
@@ -218,8 +240,6 @@ fn every_refusal_is_an_operation_outcome() {
     outcome(&server.request("panics", "GET", "/Patient/1", &[], b""), 500, "exception");
     outcome(&server.send("GET", "/Patient/1", &[], ""), 404, "not-found");
     outcome(&server.send("GET", "/Patience", &[], ""), 404, "not-found");
-    outcome(&server.send("GET", "/Patient/a_b", &[], ""), 404, "not-found");
-    outcome(&server.send("GET", "/Patient/%00", &[], ""), 404, "not-found");
     outcome(&server.send("GET", "/a/b/c/d/e", &[], ""), 404, "not-found");
     let patch = server.send("PATCH", "/Patient/1", &[], &good);
     outcome(&patch, 405, "not-supported");
@@ -234,10 +254,47 @@ fn every_refusal_is_an_operation_outcome() {
     outcome(&server.send("POST", "/Patient", &[], "{"), 400, "structure");
     outcome(&server.send("POST", "/Patient", &[], ""), 400, "structure");
     outcome(&server.send("POST", "/Condition", &[], &good), 422, "value");
+    let modifier = json!({ "resourceType": "Patient", "contact": [{ "modifierExtension": [
+        { "url": "http://a.example/not", "valueBoolean": true }] }] });
+    let refused = server.send("POST", "/Patient", &[], &modifier.to_string());
+    outcome(&refused, 422, "extension");
+    assert_eq!(refused.json()["issue"][0]["expression"][0], "Patient.contact[0].modifierExtension[0]");
+    assert!(refused.text().contains("http://a.example/not"), "{}", refused.text());
     let wrong = server.send("POST", "/Patient", &[], &json!({ "resourceType": "Patient", "gender": NAME }).to_string());
     outcome(&wrong, 422, "code-invalid");
     assert!(!wrong.text().contains(NAME), "what came in is not repeated");
     assert_eq!(wrong.json()["issue"][0]["expression"][0], "Patient.gender");
+}
+
+/// What can't be an id is a bad request; what is one and isn't here stays not found, and says no more than before.
+#[test]
+fn an_address_that_holds_no_id_is_a_bad_request() {
+    let server = started();
+    let (long, longest) = ("a".repeat(65), "a".repeat(64));
+    let good = patient().to_string();
+    for (id, characters) in [("%20", 3), ("%00", 3), ("a_b", 3), ("a%2Fb", 5), ("..%2F", 5), (long.as_str(), 65)] {
+        for path in [format!("/Patient/{id}"), format!("/Patient/{id}/_history"), format!("/Patient/1/_history/{id}")] {
+            let answer = server.send("GET", &path, &[], "");
+            outcome(&answer, 400, "value");
+            let said = answer.json()["issue"][0]["diagnostics"].as_str().unwrap().to_owned();
+            assert!(
+                said.contains(r"[A-Za-z0-9\-\.]{1,64}") && said.contains(&format!("{characters} characters")),
+                "{said}"
+            );
+            // To everybody the same, and before any record is looked for.
+            let stranger = server.anonymous("GET", &path, &[], "");
+            let forbidden = server.request("forbidden", "GET", &path, &[], b"");
+            assert_eq!((stranger.status, &stranger.body), (400, &answer.body));
+            assert_eq!((forbidden.status, &forbidden.body), (400, &answer.body));
+        }
+        outcome(&server.send("PUT", &format!("/Patient/{id}"), &[], &good), 400, "value");
+        outcome(&server.send("DELETE", &format!("/Patient/{id}"), &[], ""), 400, "value");
+    }
+    outcome(&server.send("GET", &format!("/Patient/{longest}"), &[], ""), 404, "not-found");
+    outcome(&server.send("GET", "/Patient/1/_history/x", &[], ""), 404, "not-found");
+    outcome(&server.send("GET", "/Patient/_history", &[], ""), 404, "not-found");
+    outcome(&server.send("GET", "/Patient/1/$everything", &[], ""), 404, "not-found");
+    outcome(&server.request("forbidden", "GET", &format!("/Patient/{longest}"), &[], b""), 403, "forbidden");
 }
 
 #[test]

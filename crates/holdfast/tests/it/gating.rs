@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Said, Site, send, signed};
+use super::{Said, Site, exchange, offer, send, signed};
 use drill::synthetic;
 use kit::Timestamp;
 
@@ -250,4 +250,91 @@ fn no_record_of_a_plan_is_overlooked() {
     let third_uid = uid(&third);
     store(&record(&third_uid, Some("SOMEBODY-ELSE"), "1.2.826.0.1.2"));
     assert_eq!(codes(&check(&third)), ["fractions-unknown"]);
+}
+
+/// A record of no beam could never be counted, and what is kept is kept for ever: it would hold every fraction to come.
+#[test]
+fn a_record_of_no_beam_is_refused_and_holds_nobody() {
+    use dicom_core::value::{DataSetSequence, PrimitiveValue};
+    use dicom_core::{DataElement, Tag, VR};
+    use dicom_object::InMemDicomObject;
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    assert_eq!(check().exit, 0);
+    let course = super::courses(1).remove(0).course.unwrap();
+    let Some(record) = course.records.last() else { panic!("a course that has begun") };
+    let object = dicom_object::from_reader(&record[..]).unwrap();
+    let beams = Tag(0x3008, 0x0020);
+    assert!(object.element(beams).is_ok(), "the synthetic record is of photons");
+    let emptied = |instance: &str, items: Option<Vec<InMemDicomObject>>| {
+        let mut object = object.clone();
+        object.remove_element(beams);
+        if let Some(items) = items {
+            object.put(DataElement::new(beams, VR::SQ, DataSetSequence::from(items)));
+        }
+        object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
+        object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
+        object.meta_mut().update_information_group_length();
+        let mut bytes = Vec::new();
+        object.write_all(&mut bytes).unwrap();
+        bytes
+    };
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap();
+    let nothing = InMemDicomObject::new_empty();
+    for (number, items) in [None, Some(vec![]), Some(vec![nothing.clone(), nothing])].into_iter().enumerate() {
+        let (status, comment) = offer(address, &emptied(&format!("1.2.826.0.1.{number}"), items));
+        assert_eq!(status, 0xA900, "{comment}");
+        assert!(comment.starts_with("treatment.object.empty-record: (3008,0020) TreatmentSession"), "{comment}");
+    }
+    // The session's whole record is taken afterwards, under the same UID.
+    send(address, record);
+    server.stop();
+    let said = check();
+    assert_eq!((said.exit, codes(&said)), (0, vec![]), "{}", said.out);
+}
+
+#[test]
+fn the_gate_says_what_it_is_to_be_asked_by() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let server = site.serve(&[]);
+    let http = server.ready["http"].as_str().unwrap();
+    // With a token or without: what may be asked is no secret, and nothing is said of anybody.
+    for method in ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let (status, head, body) = exchange(method, http, "/gate/check?patient=KL-1", "", "");
+        assert_eq!(status, 405, "{method}: {body}");
+        let head = head.to_lowercase();
+        assert_eq!(head.matches("\r\nallow: post\r\n").count(), 1, "{method}: {head}");
+        assert!(head.contains("\r\ncontent-type: application/fhir+json"), "{method}: {head}");
+        if method != "HEAD" {
+            let outcome: Value = serde_json::from_str(&body).unwrap();
+            let said = outcome["issue"][0]["diagnostics"].as_str().unwrap();
+            assert_eq!(outcome["resourceType"], "OperationOutcome");
+            assert!(said.contains("[gate.method]") && said.contains("POST /gate/check?patient=ID"), "{said}");
+            assert!(said.contains("operation ") && !said.contains("KL-1"), "{said}");
+        }
+    }
+    server.stop();
+}
+
+#[test]
+fn a_blank_patient_id_is_nobodys() {
+    use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+    let site = Site::new();
+    site.done(&["init"]);
+    let plan = super::courses(1).remove(0).course.unwrap().plan;
+    let server = site.serve(&[]);
+    for blank in ["", " ", "\u{a0}", "\u{3000} "] {
+        let mut object = dicom_object::from_reader(&plan[..]).unwrap();
+        object.put(DataElement::new(Tag(0x0008, 0x0005), VR::CS, PrimitiveValue::from("ISO_IR 192")));
+        object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(blank)));
+        let mut bytes = Vec::new();
+        object.write_all(&mut bytes).unwrap();
+        let said = offer(server.ready["dimse"].as_str().unwrap(), &bytes);
+        assert_eq!(said, (0xC000, "treatment.no-patient".to_owned()), "{blank:?}");
+    }
+    server.stop();
 }

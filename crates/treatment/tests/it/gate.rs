@@ -6,8 +6,8 @@ use dicom_dictionary_std::tags as t;
 use kit::{Digest, PatientId, SeededEntropy};
 use treatment::course::Unknown;
 use treatment::{
-    Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, Outcome, Plan, PlanError, Signed, SignerRole,
-    SigningKey, TreatmentRecord, Verdict, VerifiedApproval, decide,
+    Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome, Plan, PlanError, Signed,
+    SignerRole, SigningKey, TreatmentRecord, Verdict, VerifiedApproval, decide,
 };
 
 use crate::approval::{enrolled, statement};
@@ -334,6 +334,44 @@ fn what_contradicts_itself_is_not_known() {
     assert_eq!(count(&[imaged("212")]), known(1, 1));
     let part = |instance: &str| imaged("104").with(t::SOP_INSTANCE_UID, instance);
     assert_eq!(count(&[part("1.1"), part("1.2")]), known(1, 1));
+}
+
+/// One that was kept all the same, by an older version, holds.
+#[test]
+fn a_record_of_no_beam_is_named_by_what_it_lacks() {
+    for (kind, beams, name) in [
+        (Kind::RtBeamsRecord, t::TREATMENT_SESSION_BEAM_SEQUENCE, "(3008,0020) TreatmentSessionBeamSequence"),
+        (Kind::RtIonBeamsRecord, t::TREATMENT_SESSION_ION_BEAM_SEQUENCE, "(3008,0021) TreatmentSessionIonBeamSequence"),
+    ] {
+        let bare = || {
+            let plan = Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, "1.2.3.4");
+            object(kind.sop_class(), "RTRECORD").items(t::REFERENCED_RT_PLAN_SEQUENCE, [plan])
+        };
+        for item in [bare(), bare().items(beams, []), bare().items(beams, [Item::new(), Item::new()])] {
+            let error = TreatmentRecord::parse(&file(&item, IMPLICIT)).unwrap_err();
+            assert!(matches!(error, PlanError::Object(ObjectError::EmptyRecord { .. })), "{error:?}");
+            assert!(error.to_string().starts_with(&format!("{name} is missing or empty")), "{error}");
+            assert_eq!(count(&[item]), unknown(Unknown::UnreadableRecord));
+        }
+        // Whatever it says of a beam may be a fraction.
+        let one = bare().items(beams, [Item::new().with(t::REFERENCED_BEAM_NUMBER, "1")]);
+        assert_eq!(count(&[one]), unknown(Unknown::NoFractionNumber));
+    }
+}
+
+/// A summary need not count anything (PS3.3 section C.8.8.23), and before the first fraction there is nothing to count.
+#[test]
+fn what_gave_nothing_is_missing_from_no_count() {
+    let summary = |delivered: Option<&str>| {
+        let item = object(Kind::RtTreatmentSummary.sop_class(), "RTRECORD").with(t::SOP_INSTANCE_UID, "1.9");
+        let of_group = |delivered| Item::new().with(t::NUMBER_OF_FRACTIONS_DELIVERED, delivered);
+        item.items(t::FRACTION_GROUP_SUMMARY_SEQUENCE, delivered.map(of_group))
+    };
+    assert_eq!(count(&[summary(None)]), Given::NONE);
+    assert_eq!(count(&[summary(Some("0"))]), Given::NONE);
+    assert_eq!(count(&[summary(Some("1"))]), unknown(Unknown::NoPlan));
+    assert_eq!(count(&[record("1.1", None, "1", "0")]), Given::NONE);
+    assert_eq!(count(&[record("1.1", None, "1", "")]), unknown(Unknown::NoPlan));
 }
 
 #[test]

@@ -30,6 +30,36 @@ pub const GROUP: [(Tag, usize); 1] = [(t::FRACTION_GROUP_SEQUENCE, 0)];
 pub const FIRST_REFERENCE: [(Tag, usize); 2] = [(t::FRACTION_GROUP_SEQUENCE, 0), (t::REFERENCED_BEAM_SEQUENCE, 0)];
 
 #[test]
+fn a_number_that_its_type_does_not_hold_is_out_of_range() {
+    // 2147483647 is the last that an IS holds.
+    for number in ["2147483648", "99999999999", "-1", "-2147483649"] {
+        refused!(
+            photons(),
+            beam_at(1),
+            |b| b.set(t::BEAM_NUMBER, number),
+            PlanError::Value { .. },
+            "item 2: (300A,00C0) BeamNumber: value 1 lies outside of 0 to 2147483647"
+        );
+        refused!(
+            photons(),
+            FIRST_REFERENCE,
+            |r| r.set(t::REFERENCED_BEAM_NUMBER, number),
+            PlanError::Value { .. },
+            "group 1 item 1: (300C,0006) ReferencedBeamNumber: value 1 lies outside of 0 to 2147483647"
+        );
+    }
+    let error = refusal(photons(), &GROUP, |g| g.set(t::NUMBER_OF_BEAMS, "2147483648"));
+    assert!(error.to_string().ends_with("value 1 lies outside of -2147483648 to 2147483647"), "{error}");
+    refused!(
+        photons(),
+        beam_at(1),
+        |b| b.set(t::BEAM_NUMBER, "2147483648x"),
+        PlanError::Value { .. },
+        "value 1 is not a number"
+    );
+}
+
+#[test]
 fn beams_and_groups_must_fit_together() {
     refused!(
         photons(),
@@ -44,6 +74,13 @@ fn beams_and_groups_must_fit_together() {
         |r| r.set(t::REFERENCED_BEAM_NUMBER, "9"),
         PlanError::Dangling { .. },
         "beam 9"
+    );
+    refused!(
+        photons(),
+        beam_at(1),
+        |b| b.set(t::BEAM_NUMBER, ""),
+        PlanError::Missing { .. },
+        "item 2: (300A,00C0) BeamNumber is missing"
     );
     refused!(
         photons(),

@@ -178,3 +178,60 @@ fn in_a_batch_each_entry_fails_for_itself() {
     assert_eq!(by_entry.into_values().collect::<Vec<_>>(), [false, true, false, true]);
     assert!(operations.iter().any(|o| matches!(&o.action, Ok(Action::Update { if_match: Some(3), .. }))));
 }
+
+/// Around its resource, an entry of a batch is held to the same rules as one of a transaction, and fails for itself.
+#[test]
+fn what_stands_around_a_resource_is_checked_in_a_batch_too() {
+    let modifier = json!([{ "url": "http://a.example/not", "valueBoolean": true }]);
+    let good = || with(request("POST", "Patient"), json!({ "resource": { "resourceType": "Patient" } }));
+    let changed = |change: fn(&mut Value, Value)| {
+        let mut entry = good();
+        change(&mut entry, modifier.clone());
+        entry
+    };
+    let entries = [
+        good(),
+        changed(|entry, modifier| entry["modifierExtension"] = modifier),
+        changed(|entry, modifier| entry["request"]["modifierExtension"] = modifier),
+        changed(|entry, modifier| entry["resource"]["modifierExtension"] = modifier),
+        changed(|entry, _| entry["zzUnknown"] = json!(true)),
+        changed(|entry, _| entry["fullUrl"] = json!(" ")),
+    ];
+    let places = [
+        "Bundle.entry[1].modifierExtension[0]",
+        "Bundle.entry[2].request.modifierExtension[0]",
+        "Bundle.entry[3].resource.modifierExtension[0]",
+        "Bundle.entry[4].zzUnknown",
+        "Bundle.entry[5].fullUrl",
+    ];
+    let plan = draft("batch", &entries).unwrap().plan(&BTreeMap::new(), &mut || "new".to_owned()).unwrap();
+    let Plan::Batch(operations) = plan else { panic!("a transaction") };
+    let found: Vec<(usize, Option<String>)> = operations
+        .iter()
+        .map(|operation| (operation.entry, operation.action.as_ref().err().and_then(|i| i[0].expression.clone())))
+        .collect();
+    assert!(found.contains(&(0, None)), "{found:?}");
+    for (number, place) in (1..).zip(places) {
+        assert!(found.contains(&(number, Some(place.to_owned()))), "{place}: {found:?}");
+        let refused = draft("transaction", &[entries[number].clone()]).and_then(|draft| planned(draft, &[]).map(drop));
+        let place = place.replace(&format!("entry[{number}]"), "entry[0]");
+        assert_eq!(refused.unwrap_err()[0].expression.as_deref(), Some(place.as_str()));
+    }
+    let twice = r#"{"resourceType":"Bundle","type":"batch","entry":[{"request":{"method":"POST","url":"Patient"},
+        "resource":{"resourceType":"Patient"},"resource":{"resourceType":"Patient","active":true}}]}"#;
+    let plan = Draft::parse(twice.as_bytes()).unwrap().plan(&BTreeMap::new(), &mut || "new".to_owned()).unwrap();
+    let Plan::Batch(operations) = plan else { panic!("a transaction") };
+    let issues = operations[0].action.as_ref().unwrap_err();
+    assert_eq!(issues[0].expression.as_deref(), Some("Bundle.entry[0].resource"));
+}
+
+#[test]
+fn an_entry_whose_address_holds_no_id_says_what_an_id_is() {
+    for id in ["%20", "a_b", "a".repeat(65).as_str()] {
+        for entry in [request("DELETE", &format!("Patient/{id}")), request("GET", &format!("Patient/{id}"))] {
+            let issue = draft("transaction", &[entry]).err().unwrap().remove(0);
+            assert_eq!(issue.expression.as_deref(), Some("Bundle.entry[0].request.url"));
+            assert!(issue.diagnostics.contains(r"[A-Za-z0-9\-\.]{1,64}"), "{issue:?}");
+        }
+    }
+}

@@ -87,6 +87,88 @@ fn every_kind_of_mistake_is_refused_at_its_place() {
 }
 
 #[test]
+fn no_string_is_blank() {
+    // A blank, a tab and a line's end; no-break, ideographic and line-separating ones.
+    for blank in ["", " ", " \t\r\n ", "\u{a0}", "\u{3000}\u{2003}", "\u{2028}"] {
+        let quoted = serde_json::to_string(blank).unwrap();
+        for (more, place) in [
+            (r#""name":[{"family":BLANK}]"#, "Patient.name[0].family"),
+            (r#""name":[{"given":["Elsa",BLANK]}]"#, "Patient.name[0].given[1]"),
+            (r#""name":[{"text":BLANK,"family":"x"}]"#, "Patient.name[0].text"),
+            (r#""id":BLANK"#, "Patient.id"),
+            (r#""language":BLANK"#, "Patient.language"),
+            (r#""gender":BLANK"#, "Patient.gender"),
+            (r#""birthDate":BLANK"#, "Patient.birthDate"),
+            (r#""identifier":[{"system":"urn:mrn","value":BLANK}]"#, "Patient.identifier[0].value"),
+            (r#""identifier":[{"system":BLANK,"value":"1"}]"#, "Patient.identifier[0].system"),
+            (r#""telecom":[{"system":"phone","value":BLANK}]"#, "Patient.telecom[0].value"),
+            (r#""meta":{"profile":[BLANK]}"#, "Patient.meta.profile[0]"),
+            (r#""photo":[{"url":BLANK}]"#, "Patient.photo[0].url"),
+            (r#""photo":[{"data":BLANK}]"#, "Patient.photo[0].data"),
+            (r#""text":{"status":"empty","div":BLANK}"#, "Patient.text.div"),
+            (r#""managingOrganization":{"display":BLANK}"#, "Patient.managingOrganization.display"),
+            (r#""managingOrganization":{"reference":BLANK}"#, "Patient.managingOrganization.reference"),
+            (r#""extension":[{"url":"u:x","valueMarkdown":BLANK}]"#, "Patient.extension[0].valueMarkdown"),
+            (r#""extension":[{"url":"u:x","valueUri":BLANK}]"#, "Patient.extension[0].valueUri"),
+            (r#""contained":[{"resourceType":"Organization","name":BLANK}]"#, "Patient.contained[0].name"),
+            (r#""_birthDate":{"id":BLANK,"extension":[{"url":"u:x","valueCode":"y"}]}"#, "Patient._birthDate.id"),
+        ] {
+            refused_at(&patient(&more.replace("BLANK", &quoted)), place);
+        }
+    }
+    let issue = refusal(&patient(r#""name":[{"family":"  "}]"#)).remove(0);
+    assert_eq!((issue.code, status_of_issues(std::slice::from_ref(&issue))), (Code::Value, 422));
+    assert!(issue.diagnostics.contains("nothing but white space"), "{issue:?}");
+    // White space around and within is the client's.
+    parse(&patient(r#""name":[{"family":" van  der\tBerg "}]"#));
+}
+
+/// "Not this medicine" must not be kept as if it said "this medicine".
+#[test]
+fn an_unknown_modifier_is_refused_wherever_it_stands() {
+    let modifier = r#""modifierExtension":[{"url":"http://a.example/not","valueBoolean":true}]"#;
+    let at = |text: &str, place: &str| {
+        let issues = refusal(text);
+        let found = issues.iter().find(|issue| issue.expression.as_deref() == Some(place));
+        let issue = found.unwrap_or_else(|| panic!("{place} is not among {issues:#?}"));
+        assert_eq!((issue.code, issue.code.as_str()), (Code::Extension, "extension"));
+        assert!(issue.diagnostics.starts_with("http://a.example/not may change"), "{issue:?}");
+        assert_eq!((issues.len(), status_of_issues(&issues)), (1, 422));
+    };
+    let observation =
+        |more: &str| format!(r#"{{"resourceType":"Observation","status":"final","code":{{"text":"x"}},{more}}}"#);
+    at(&patient(modifier), "Patient.modifierExtension[0]");
+    let contact = format!(r#""contact":[{{"name":{{"family":"x"}}}},{{{modifier}}}]"#);
+    at(&patient(&contact), "Patient.contact[1].modifierExtension[0]");
+    let contained = format!(r#""contained":[{{"resourceType":"Organization","name":"x",{modifier}}}]"#);
+    at(&patient(&contained), "Patient.contained[0].modifierExtension[0]");
+    let component = format!(r#""component":[{{"code":{{"text":"a"}},{modifier}}}]"#);
+    at(&observation(&component), "Observation.component[0].modifierExtension[0]");
+    let timing = format!(r#""effectiveTiming":{{"code":{{"text":"daily"}},{modifier}}}"#);
+    at(&observation(&timing), "Observation.effectiveTiming.modifierExtension[0]");
+    let inside = format!(r#""extension":[{{"url":"u:x","valueDosage":{{"text":"one",{modifier}}}}}]"#);
+    at(&patient(&inside), "Patient.extension[0].valueDosage.modifierExtension[0]");
+    let bundle = |entry: &str| format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{entry}]}}"#);
+    let resource = format!(r#"{{"resource":{}}}"#, patient(modifier));
+    at(&bundle(&resource), "Bundle.entry[0].resource.modifierExtension[0]");
+    at(&bundle(&format!(r#"{{"resource":{PATIENT},{modifier}}}"#)), "Bundle.entry[0].modifierExtension[0]");
+
+    // Each is named; what is no address of a definition is not repeated.
+    let several = r#""modifierExtension":[{"url":"urn:oid:1.2.3","valueBoolean":true},
+        {"url":"Lakshmi","valueBoolean":true},{"url":"http://a.example/?name=Lakshmi","valueBoolean":true}]"#;
+    let outcome = operation_outcome(&refusal(&patient(several))).to_string();
+    assert!(outcome.contains("urn:oid:1.2.3 may") && outcome.contains("modifierExtension[2]"), "{outcome}");
+    assert!(!outcome.contains("Lakshmi"), "{outcome}");
+    refused_at(&patient(r#""modifierExtension":[]"#), "Patient.modifierExtension");
+    refused_at(&patient(r#""modifierExtension":{"url":"u:x","valueCode":"y"}"#), "Patient.modifierExtension");
+    refused_at(&patient(r#""name":[{"family":"x","modifierExtension":[]}]"#), "Patient.name[0].modifierExtension");
+    // An extension that modifies nothing may be ignored, and is kept.
+    parse(&patient(r#""extension":[{"url":"http://a.example/not","valueBoolean":true}]"#));
+    // What an older version kept can still be read.
+    assert!(Resource::opened(patient(modifier).as_bytes()).is_ok());
+}
+
+#[test]
 fn required_elements_and_closed_concepts() {
     refused_at(r#"{"resourceType":"Condition","code":{"text":"x"}}"#, "Condition.subject");
     refused_at(r#"{"resourceType":"Observation","code":{"text":"x"}}"#, "Observation.status");

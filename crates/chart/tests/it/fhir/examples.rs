@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use chart::fhir::Resource;
 
-/// The 26 of 5,306 that are refused, and why: each but the first two breaks a rule of R4 itself.
+/// The 27 of 5,306 that are refused, and why: each but the first three breaks a rule of R4 itself.
 const REFUSED: &[(&str, &str)] = &[
     ("Bundle-dataelements.json", "21 MB, larger than a body may be"),
     ("Bundle-resources.json", "35 MB, larger than a body may be"),
+    ("Basic-referral.json", "three modifierExtensions, which R4 forbids whoever doesn't know them to process"),
     ("ActivityDefinition-blood-tubes-supply.json", "txt-2: an empty narrative"),
     ("ActivityDefinition-heart-valve-replacement.json", "txt-2: an empty narrative"),
     ("EventDefinition-example.json", "txt-2: an empty narrative"),
@@ -80,5 +81,5 @@ fn official_examples_pass() {
     }
     wrong.extend(REFUSED.iter().filter(|(n, _)| !refused.contains_key(*n)).map(|(n, _)| format!("{n}: accepted")));
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!((good, refused.len()), (5_280, REFUSED.len()));
+    assert_eq!((good, refused.len()), (5_279, REFUSED.len()));
 }

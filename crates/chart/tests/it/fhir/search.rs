@@ -205,6 +205,32 @@ fn what_is_not_supported_is_refused_by_name() {
 }
 
 #[test]
+fn what_is_said_of_the_whole_answer_is_said_once() {
+    for (query, name) in [
+        ("_count=5&_count=50", "_count"),
+        ("_count=5&name=x&_count=5", "_count"),
+        ("_page=a&_page=b", "_page"),
+        ("_format=json&_format=xml", "_format"),
+        ("_pretty=true&_pretty=false", "_pretty"),
+        ("%5Fcount=5&_count=6", "_count"),
+    ] {
+        let issue = Query::parse_encoded("Patient", query).unwrap_err();
+        assert_eq!(issue.code, Code::Value, "{query}");
+        assert!(issue.diagnostics.starts_with(&format!("{name} comes more than once")), "{query}: {issue:?}");
+    }
+    // A modifier would hide the second, and means nothing.
+    for (query, name) in [("_count:exact=5&_count=6", "_count:exact"), ("_format:x=json", "_format:this parameter")] {
+        let issue = Query::parse_encoded("Patient", query).unwrap_err();
+        assert_eq!(issue.code, Code::NotSupported, "{query}");
+        assert!(issue.diagnostics.starts_with(name), "{query}: {issue:?}");
+    }
+    // What is searched for may come again: a record then meets both.
+    let patient = parse(PATIENT);
+    assert!(finds(&patient, "family=ang&family=nay&given=els"));
+    assert!(!finds(&patient, "identifier=KL-0042&identifier=KL-0043"));
+}
+
+#[test]
 fn pages_keep_the_question() {
     let query = Query::parse_encoded("Patient", "name=a%20b&_count=1000&_page=tok-1").unwrap();
     assert_eq!((query.count(), query.page()), (COUNT_MAX, Some("tok-1")));
