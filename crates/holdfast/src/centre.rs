@@ -18,7 +18,7 @@ use std::time::Duration;
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
-use keys::{Custody, Holder, LocalHolder, Plugins, RecoveryKey};
+use keys::{CustodianError, CustodianPackage, Custody, Holder, LocalHolder, Plugins, RecoveryKey};
 use kit::limits::SERVERS_MAX;
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
 use treatment::{Treatment, TreatmentList};
@@ -442,6 +442,22 @@ fn write_custodians(data: &Path, secrets: &[Zeroizing<String>], vkey: &Vkey) -> 
     Ok(Some(folder))
 }
 
+/// Of the custodians of the record that counts, or of those before, where that one was only being put.
+fn recovery_key(
+    offers: Vec<Vec<CustodianPackage>>,
+    secrets: &[Zeroizing<String>],
+    plugins: &dyn Plugins,
+) -> Result<RecoveryKey, Fault> {
+    let mut first = None;
+    for packages in offers {
+        match Custody::open(packages, secrets, plugins).and_then(Custody::newest) {
+            Ok(key) => return Ok(key),
+            Err(error) => drop(first.get_or_insert(error)),
+        }
+    }
+    Err(first.unwrap_or(CustodianError::NoPackage).into())
+}
+
 /// What an attack has left, and onto what a centre is recovered.
 pub struct Left<'a> {
     /// Surviving servers' folders.
@@ -602,7 +618,7 @@ impl Centre {
         let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
         let plate = vault::plate(&survivors, vkey)?;
         enough_custodians(secrets, plate.custodians)?;
-        let key = Arc::new(Custody::open(vault::packages(&survivors, vkey)?, secrets, plugins)?.newest()?);
+        let key = Arc::new(recovery_key(vault::packages(&survivors, vkey)?, secrets, plugins)?);
         let lock = lock(into)?;
         listed(preview(&survivors, Arc::clone(&key), vkey, into));
         let machines = plan.map(|plan| Machines::of(plan, into)).transpose()?;

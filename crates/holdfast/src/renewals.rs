@@ -151,7 +151,8 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, ask: Ask<'
             // Before anything is sent to the new machine.
             vault.expect_empty(&location_id(number));
             let taken = certificates::take_members(centre, &signed);
-            untold = taken.inspect_err(|_| drop(vault.refill(&location_id(number))))?.untold;
+            let back = |_: &Fault| _ = vault.refill(&location_id(number));
+            untold = taken.inspect_err(back)?.untold;
             vault.be_witnessed(fleet.witnesses())?;
             let key = fleet.members().servers.into_iter().find(|member| member.number == number);
             holders = fleet.servers().holders;

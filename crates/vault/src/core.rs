@@ -1,6 +1,7 @@
 //! What every part of an open vault shares: the chain, the tree, the secrets, and reading through them.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
@@ -116,6 +117,8 @@ pub(crate) struct Core {
     /// The newest signed checkpoint, and its note.
     pub(crate) checkpoint: Mutex<Option<(Checkpoint, Vec<u8>)>>,
     centre: Current<Centre>,
+    /// The highest epoch of a centre record that was put anywhere, be it one that was refused.
+    epoch: AtomicU32,
     pub(crate) secrets: Secrets,
     opener: Current<Opener>,
     pub(crate) gateway: Option<Gateway>,
@@ -134,6 +137,8 @@ pub(crate) struct Parts {
     pub(crate) shelf: Shelf,
     pub(crate) tree: Tree<Hashes>,
     pub(crate) claim: Option<SignedClaim>,
+    /// The highest one of a record that stands anywhere.
+    pub(crate) epoch: u32,
     pub(crate) checkpoint: Option<(Checkpoint, Vec<u8>)>,
     pub(crate) centre: Centre,
     pub(crate) secrets: Secrets,
@@ -150,6 +155,7 @@ impl Core {
             tree: Mutex::new(parts.tree),
             claimed: Mutex::new(parts.claim),
             checkpoint: Mutex::new(parts.checkpoint),
+            epoch: AtomicU32::new(parts.epoch.max(parts.centre.record.epoch)),
             centre: Current::new(parts.centre),
             secrets: parts.secrets,
             opener: Current::new(parts.opener),
@@ -184,6 +190,11 @@ impl Core {
         }
         *lock(&self.claimed) = Some(claim);
         Ok(())
+    }
+
+    /// The next centre record's epoch; each is used once.
+    pub(crate) fn next_epoch(&self) -> u32 {
+        self.epoch.fetch_add(1, Ordering::AcqRel).saturating_add(1)
     }
 
     pub(crate) fn centre(&self) -> Arc<Centre> {

@@ -68,10 +68,12 @@ pub enum VaultError {
     #[error("{have} locations answer, {need} are needed")]
     NotEnoughLocations { have: usize, need: usize },
     #[error(
-        "the vault was being moved when its writer ended: {have} of the locations that it came from answer, {need} are needed to tell \
-             whether it was"
+        "the vault was being moved when its writer ended: {have} of the locations that it came from count, {need} are needed to tell \
+         whether it was; {missing} don't answer, or lack something"
     )]
-    MoveUnsettled { have: usize, need: usize },
+    MoveUnsettled { have: usize, need: usize, missing: String },
+    #[error("none of these locations is one of the vault's: they were to become that, and the growth wasn't done")]
+    NoneOfIts,
     #[error("all {max} generations of writers are used up: the log can't be written any more")]
     Generations { max: u32 },
     #[error("the vault is open for reading only")]
@@ -160,6 +162,7 @@ impl Explain for VaultError {
             | Self::NotDurable { .. }
             | Self::NotEnoughLocations { .. }
             | Self::MoveUnsettled { .. }
+            | Self::NoneOfIts
             | Self::Generations { .. }
             | Self::VaultKeys { .. }
             | Self::ReadOnly
@@ -211,6 +214,7 @@ impl Explain for VaultError {
             Self::NotDurable { .. } => "vault.not-durable",
             Self::NotEnoughLocations { .. } => "vault.not-enough-locations",
             Self::MoveUnsettled { .. } => "vault.move-unsettled",
+            Self::NoneOfIts => "vault.none-of-its",
             Self::Generations { .. } => "vault.generations",
             Self::VaultKeys { .. } => "vault.keys-used-up",
             Self::ReadOnly => "vault.read-only",
@@ -246,9 +250,8 @@ impl Explain for VaultError {
             Self::NotDurable { .. } => {
                 "bring locations back and repeat; should this process end first, the next start may find it kept"
             }
-            Self::MoveUnsettled { .. } => {
-                "bring back the servers that there were before the growth; nothing was changed"
-            }
+            Self::MoveUnsettled { .. } => "bring those servers back; nothing was changed",
+            Self::NoneOfIts => "name a server that there was before the growth; nothing was changed",
             Self::NotEnoughLocations { .. } => {
                 "bring locations back, open for reading, or recover onto fresh locations with the custodians"
             }

@@ -53,6 +53,7 @@ pub fn found(founding: Founding) -> Result<Vault, VaultError> {
     let draft = Drafting {
         vault,
         stand: 0,
+        epoch: 1,
         since: 0,
         entered: 0,
         shape,
@@ -93,6 +94,7 @@ pub(crate) fn distinct(locations: &[Arc<dyn Location>]) -> Result<Vec<String>, V
 pub(crate) struct Drafting {
     pub(crate) vault: Id16,
     pub(crate) stand: Stand,
+    pub(crate) epoch: u32,
     /// The generation of the claim under which it is made, and of the one under which its stand was entered.
     pub(crate) since: u32,
     pub(crate) entered: u32,
@@ -105,11 +107,12 @@ pub(crate) struct Drafting {
 
 impl Drafting {
     /// As this record, for what changes of it to be put over; made under a claim of this generation.
-    pub(crate) fn like(before: &Centre, since: u32) -> Self {
+    pub(crate) fn like(before: &Centre, epoch: u32, since: u32) -> Self {
         let record = &before.record;
         Self {
             vault: record.vault,
             stand: record.stand(),
+            epoch,
             since,
             entered: record.entered(),
             shape: record.shape,
@@ -137,7 +140,7 @@ impl Drafting {
         let records = secrets.all().into_iter().map(deal).collect::<Result<_, _>>()?;
         let draft = Draft {
             vault: self.vault,
-            epoch: before.map_or(1, |before| before.record.epoch.saturating_add(1)),
+            epoch: self.epoch,
             previous: before.map(Centre::hash),
             time: clock.now(),
             stand: self.stand,

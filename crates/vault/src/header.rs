@@ -89,6 +89,9 @@ pub(crate) struct Header {
     /// Which of the vault's keys it is sealed under, where that isn't the first.
     #[n(14)]
     pub(crate) vault_key: Option<u16>,
+    /// The generation of the centre record under which it is written; none under the founding's.
+    #[n(15)]
+    pub(crate) record: Option<u32>,
 }
 
 impl Header {
@@ -114,6 +117,8 @@ impl Header {
         check("the checkpoint's length", header.checkpoint.len(), 0, ledger::NOTE_BYTES_MAX)?;
         let vault_key = usize::from(header.vault_key.unwrap_or(2));
         check("the vault's key", vault_key, 2, VAULT_KEYS_MAX.into())?;
+        let record = u64::from(header.record.unwrap_or(1));
+        within(Self::PLACE, "the centre record's generation", record, 1, u32::MAX.into())?;
         if header.previous.is_some() != (header.number > 0) {
             return Err(FormatError::Invalid { place: Self::PLACE, what: "the segment before" });
         }
@@ -126,6 +131,11 @@ impl Header {
     /// Which of the vault's keys it is sealed under, from 1.
     pub(crate) fn vault_key(&self) -> u16 {
         self.vault_key.unwrap_or(1)
+    }
+
+    /// The centre record under which it is written, by its generation.
+    pub(crate) fn record(&self) -> u32 {
+        self.record.unwrap_or(0)
     }
 
     pub(crate) fn signed_bytes(header: &[u8]) -> Vec<u8> {
@@ -234,12 +244,12 @@ mod tests {
             prop::collection::vec(digest(), 0..20),
             prop::collection::vec(acknowledged, 0..5),
             prop::collection::vec(any::<u8>(), 0..300),
-            prop::option::of(2..=VAULT_KEYS_MAX),
+            (prop::option::of(2..=VAULT_KEYS_MAX), prop::option::of(1..=u32::MAX)),
         );
         let place = (any::<[u8; 16]>(), any::<u64>(), any::<u64>(), any::<u64>(), digest(), any::<[u8; 32]>());
         (place, shape, log).prop_map(|((vault, number, term, before, hash, salt), shape, log)| {
             let (k, n, body_len, shards) = shape;
-            let (first, leaves, acknowledged, checkpoint, vault_key) = log;
+            let (first, leaves, acknowledged, checkpoint, (vault_key, record)) = log;
             Header {
                 version: Version,
                 vault: Id16(vault),
@@ -256,6 +266,7 @@ mod tests {
                 acknowledged,
                 checkpoint: checkpoint.into(),
                 vault_key,
+                record,
             }
         })
     }

@@ -18,6 +18,8 @@ pub(crate) const ERASED: &str = "vault.erased";
 pub(crate) const ADOPTED: &str = "vault.adopted";
 /// Every holder has destroyed the key of the epoch before.
 pub(crate) const TURNED: &str = "vault.turned";
+/// The vault is about to move. So that something is written above whatever an earlier move has left somewhere.
+pub(crate) const MOVING: &str = "vault.moving";
 /// From about here on segments are sealed under another of the vault's keys.
 pub(crate) const ROTATED: &str = "vault.rotated";
 

@@ -26,6 +26,7 @@ use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::found::{Drafting, distinct};
 use crate::header::{Header, Previous, Stand, segment_name};
+use crate::keymap::MOVING;
 use crate::location::{Location, Name};
 use crate::mend::{heal_centre, put_record};
 use crate::open::Chain;
@@ -69,6 +70,7 @@ impl Vault {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
         self.settle_record()?;
+        self.enter(MOVING, Vec::new())?;
         let core = Arc::clone(self.core());
         let before = core.centre();
         let Move { shape, locations, public, holders, t } = to;
@@ -93,7 +95,7 @@ impl Vault {
             t,
             locations: ids.clone(),
             holders: public,
-            ..Drafting::like(&before, before.record.since())
+            ..Drafting::like(&before, core.next_epoch(), 0)
         };
         let slots = ids.into_iter().zip(locations).map(|(id, location)| Slot::new(id, Some(location))).collect();
         let to = Shelf::new(from.vault, stand, shape, slots, *before.vkey.public_key());

@@ -95,7 +95,13 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         }
         (given, remembered) => given.or(remembered),
     };
-    let which = Which::of(&opening.locations, pinned.as_ref(), false)?;
+    let mut which = Which::of(&opening.locations, pinned.as_ref(), false)?;
+    if opening.mode == Mode::Read {
+        which = which.readable()?;
+    }
+    if let Access::Custodians(key) = &opening.access {
+        which = which.opened_by(&key.public_key());
+    }
     open_as(opening, gateway, which)
 }
 
@@ -107,12 +113,11 @@ pub(crate) fn open_unrecorded(opening: Opening, centre: Centre) -> Result<Vault,
 }
 
 fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<Vault, VaultError> {
-    let Which { counts: Standing { centre, shelf, mut survey }, before, generation } = which;
+    let Which { counts: Standing { centre, shelf, mut survey, .. }, before, generation, epoch } = which;
     let record = &centre.record;
     let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
     if opening.mode == Mode::Write {
-        survey.catch_up(&shelf, &centre);
         before.settled()?;
     }
     let (have, need) = match opening.mode {
@@ -171,6 +176,7 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<V
     }
     let core = Core::new(Parts {
         claim: survey.claim().cloned(),
+        epoch,
         shelf: shelf.holding(chain.segments),
         tree,
         checkpoint,

@@ -11,7 +11,7 @@ use kit::{Clock, Entropy, Id16};
 use ledger::{MemoryStore, Tree, Vkey};
 
 use crate::centre::{self, Centre};
-use crate::claim::SignedClaim;
+use crate::claim::{SignedClaim, generation};
 use crate::code::Coder;
 use crate::commit::remake;
 use crate::core::{Core, Parts};
@@ -26,7 +26,7 @@ use crate::secrets::{Access, Opener};
 use crate::shelf::Located;
 use crate::survey::{LIST_PAGE, Survey};
 use crate::vault::Vault;
-use crate::which::newest;
+use crate::which::{Which, newest};
 
 /// Lost segments listed one by one.
 pub const LOSSES_LISTED_MAX: usize = 1_000;
@@ -141,7 +141,8 @@ impl fmt::Display for LossReport {
 /// is put anywhere; whatever was acknowledged and can't be put together makes an error that lists it.
 pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError> {
     let Recovery { survivors, key, fresh, holders, clock, entropy, .. } = recovery;
-    let centre = newest(&survivors, recovery.vkey.as_ref())?;
+    let which = Which::of(&survivors, recovery.vkey.as_ref(), true)?.readable()?.opened_by(&key.public_key());
+    let (centre, epoch) = (which.counts.centre, which.epoch);
     let record = &centre.record;
     let (vault, shape) = (record.vault, record.shape);
     if fresh.len() != shape.n() {
@@ -155,8 +156,11 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         return Err(VaultError::Lost(Box::new(lost)));
     }
 
-    // The next writer takes a higher generation than any that a signature vouches for.
-    let claim = SignedClaim::sign(&core.secrets.log, vault, u64::from(survey.generation()) << 32)?;
+    // Above all that is copied; a claim that only a thief made, with the log key in his hands, is left behind.
+    let before = core.centre();
+    let newest = chain.segments.last().map_or(0, |tip| generation(tip.term)).max(before.record.since());
+    let since = newest.checked_add(1).ok_or(VaultError::Generations { max: u32::MAX })?;
+    let claim = SignedClaim::sign(&core.secrets.log, vault, u64::from(since) << 32)?;
     for location in &fresh {
         if !holds_only(&core, &claim, &**location)? {
             return Err(VaultError::NotEmpty { location: location.id().to_owned() });
@@ -168,8 +172,8 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     }
     let custodians = recovery.custodians.unwrap_or_else(|| core.centre().custodians.clone());
     let public = holders.iter().map(|holder| holder.public_key()).collect();
-    let (t, since) = (recovery.t, survey.generation());
-    let draft = Drafting { t, locations: ids, holders: public, custodians, ..Drafting::like(&core.centre(), since) };
+    let like = Drafting::like(&before, epoch.saturating_add(1), since);
+    let draft = Drafting { t: recovery.t, locations: ids, holders: public, custodians, ..like };
     let renewed = draft.sign(&core.secrets, Some(&core.centre()), &*clock, &*entropy)?;
     let opening = Opening {
         locations: fresh.clone(),
@@ -210,10 +214,15 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     Ok((new, report))
 }
 
-/// The custodians' packages that the survivors show, newest first.
-pub fn packages(survivors: &[Arc<dyn Location>], vkey: Option<&Vkey>) -> Result<Vec<CustodianPackage>, VaultError> {
-    let centre = newest(survivors, vkey)?;
-    Ok(centre::packages(&centre, survivors.iter().map(|location| &**location)))
+/// The custodians' packages that the survivors show, newest first: for each record that a recovery may go by. The first one
+/// counts; where a change of custodians was being put when its writer ended, or was refused to him, those before follow.
+pub fn packages(
+    survivors: &[Arc<dyn Location>],
+    vkey: Option<&Vkey>,
+) -> Result<Vec<Vec<CustodianPackage>>, VaultError> {
+    let records = Which::of(survivors, vkey, true)?.recoverable()?;
+    let all = |centre: &Centre| centre::packages(centre, survivors.iter().map(|location| &**location));
+    Ok(records.iter().map(all).collect())
 }
 
 /// Opens what survived for reading, by the custodians' key: before anything is copied, so that the first question (who is
@@ -310,6 +319,7 @@ fn gather(
         shelf: shelf.holding(chain.segments.clone()),
         tree: Tree::empty(Hashes::Memory(MemoryStore::default()))?,
         claim: survey.claim().cloned(),
+        epoch: centre.record.epoch,
         checkpoint: None,
         centre,
         secrets,

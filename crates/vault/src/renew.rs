@@ -21,13 +21,13 @@ use keys::{
 use kit::{Id16, OperationId, PatientId};
 
 use crate::centre::Centre;
-use crate::core::lock;
+use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::found::Drafting;
 use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, ROTATED, TURNED};
 use crate::mend::{heal_centre, put_record};
 use crate::parcel::Scope;
-use crate::secrets::VAULT_KEYS_MAX;
+use crate::secrets::{Secrets, VAULT_KEYS_MAX};
 use crate::vault::Vault;
 
 /// How long registrations that began before a change may take to end.
@@ -80,24 +80,21 @@ impl Vault {
         let others = before.custodians != custodians;
         let is_there = before.holders == public && !others;
         let opener = core.opener().renewed(holders, &public, before.record.t)?;
-        let centre = if is_there {
-            (*before).clone()
-        } else {
-            let draft = Drafting { holders: public, custodians, ..Drafting::like(&before, self.claim_anew()?) };
-            let centre = draft.sign(&core.secrets, Some(&before), &*core.clock, &*core.entropy)?;
-            self.put_record(&centre)?;
-            centre
-        };
-        let (epoch, change) = (centre.record.epoch, Change::of(&centre, is_turn, others));
-        // Whoever deals from here on deals to the new ones.
+        // Whoever deals from here on deals to the new ones. Taken before the pause: who deals waits for the committer.
         let mut dealing = lock(&writer.dealing);
-        core.adopt(centre, opener);
+        if is_there {
+            core.adopt((*before).clone(), opener);
+        } else {
+            let draft = Drafting { holders: public, custodians, ..Drafting::like(&before, core.next_epoch(), 0) };
+            self.record_anew(draft, None, |core, centre| core.adopt(centre, opener))?;
+        }
         *dealing = None;
         drop(dealing);
+        let centre = core.centre();
         if !is_there {
-            self.enter(ADOPTED, change.to_bytes())?;
+            self.enter(ADOPTED, Change::of(&centre, is_turn, others).to_bytes())?;
         }
-        self.registrations_ended(epoch)
+        self.registrations_ended(centre.record.epoch)
     }
 
     /// Every living patient's key that was dealt before the last adoption is opened by the custodians' key and dealt anew:
@@ -296,34 +293,47 @@ impl Vault {
             return Err(VaultError::VaultKeys { max: VAULT_KEYS_MAX });
         }
         let key = Arc::new(DataKey::random(&*core.entropy));
-        let (before, secrets) = (core.centre(), core.secrets.with_vault_key(&key)?);
-        let centre =
-            Drafting::like(&before, self.claim_anew()?).sign(&secrets, Some(&before), &*core.clock, &*core.entropy)?;
+        let secrets = core.secrets.with_vault_key(&key)?;
         // Whoever opens this centre has to find the key before anything is sealed under it.
-        self.put_record(&centre)?;
-        core.centre_changed(centre);
-        core.secrets.vault.add(key);
+        let draft = Drafting::like(&core.centre(), core.next_epoch(), 0);
+        self.record_anew(draft, Some(secrets), |core, centre| {
+            core.centre_changed(centre);
+            core.secrets.vault.add(key);
+        })?;
         self.enter(ROTATED, Change::of(&core.centre(), false, false).to_bytes())?;
         self.flush_notes()?;
         Ok(number)
     }
 
-    /// Claims the log anew, on the floor: a record that is made under this generation is newer than any that stands anywhere, also
-    /// where nobody is shown it now.
-    fn claim_anew(&self) -> Result<u32, VaultError> {
+    /// Puts a record of this (without `secrets`: of those that there are) at every location that is there, and on the floor at
+    /// least, under a claim of its own and while nothing is written; `then` is done with it before anything is. Where it is
+    /// refused, what is written afterwards tells that it never counted.
+    fn record_anew(
+        &self,
+        draft: Drafting,
+        secrets: Option<Secrets>,
+        then: impl FnOnce(&Core, Centre) + Send + 'static,
+    ) -> Result<(), VaultError> {
         let core = Arc::clone(self.core());
-        self.writer()?.pause(move |highest| match highest.checked_add(1) {
-            Some(generation) => (generation, core.claim(generation)),
+        let put = move |generation: u32| {
+            let (before, shelf) = (core.centre(), core.shelf());
+            core.claim(generation)?;
+            let draft = Drafting { since: generation, ..draft };
+            let secrets = secrets.as_ref().unwrap_or(&core.secrets);
+            let centre = draft.sign(secrets, Some(&before), &*core.clock, &*core.entropy)?;
+            let floor = shelf.shape.floor();
+            let durable = put_record(&shelf, floor, &centre);
+            if durable < floor {
+                return Err(VaultError::NotDurable { durable, floor });
+            }
+            then(&core, centre);
+            Ok(())
+        };
+        let pause = self.writer()?.pause(move |highest| match highest.checked_add(1) {
+            Some(generation) => (generation, put(generation)),
             None => (highest, Err(VaultError::Generations { max: u32::MAX })),
-        })
-    }
-
-    /// Puts a record at every location that is there, and on the floor at least.
-    fn put_record(&self, centre: &Centre) -> Result<(), VaultError> {
-        let shelf = self.core().shelf();
-        let floor = shelf.shape.floor();
-        let durable = put_record(&shelf, floor, centre);
-        if durable < floor { Err(VaultError::NotDurable { durable, floor }) } else { Ok(()) }
+        });
+        pause.map(drop)
     }
 
     /// An entry of the centre's own.

@@ -21,12 +21,20 @@ const TRIED_MAX: usize = 16;
 pub(crate) struct Shown {
     /// The newest claim that the log key signed.
     pub(crate) claim: Option<SignedClaim>,
-    /// The generation of the newest header that the log key signed.
-    pub(crate) written: Option<u32>,
+    /// The newest header that the log key signed.
+    pub(crate) written: Option<Written>,
     /// The centre record stands there.
     pub(crate) centre: bool,
     /// It was away when that was put everywhere, and is to get it.
     pub(crate) owed: bool,
+}
+
+/// What a signed header says of its writer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Written {
+    pub(crate) generation: u32,
+    /// The centre record under which it wrote.
+    pub(crate) record: u32,
 }
 
 pub(crate) struct Survey {
@@ -91,14 +99,27 @@ impl Survey {
         let written = headers.iter().rev().find_map(|&(generation, number, term)| {
             let bytes = shelf.beginning(at, number, term)?;
             let header = shelf.signed_header(&header::parts(&bytes)?)?;
-            ((header.number, header.term) == (number, term)).then_some(generation)
+            let written = Written { generation, record: header.record() };
+            ((header.number, header.term) == (number, term)).then_some(written)
         });
-        let slot = shelf.slots.get(at);
-        let centre = centre.is_none_or(|centre| slot.is_some_and(|slot| judge_centre(slot, centre).is_none()));
         if let Some(shown) = self.shown.get_mut(at) {
-            *shown = Some(Shown { claim, written, centre, owed: false });
+            *shown = Some(Shown { claim, written, centre: true, owed: false });
+        }
+        if let Some(centre) = centre {
+            self.expect_at(shelf, centre, at);
         }
         Ok(())
+    }
+
+    /// Which locations show this record.
+    pub(crate) fn expect(&mut self, shelf: &Shelf, centre: &Centre) {
+        (0..self.shown.len()).for_each(|at| self.expect_at(shelf, centre, at));
+    }
+
+    fn expect_at(&mut self, shelf: &Shelf, centre: &Centre, at: usize) {
+        if let (Some(Some(shown)), Some(slot)) = (self.shown.get_mut(at), shelf.slots.get(at)) {
+            shown.centre = judge_centre(slot, centre).is_none();
+        }
     }
 
     /// Locations that gave an answer.
@@ -155,9 +176,14 @@ impl Survey {
         self.shown.iter().flatten().filter_map(|shown| shown.claim.as_ref()).max_by_key(|claim| claim.term)
     }
 
-    /// The newest generation of a signed segment.
+    /// The generation of the newest signed segment.
     pub(crate) fn written(&self) -> u32 {
-        self.shown.iter().flatten().filter_map(|shown| shown.written).max().unwrap_or(0)
+        self.newest().map_or(0, |newest| newest.generation)
+    }
+
+    /// What the newest signed segment says of its writer.
+    pub(crate) fn newest(&self) -> Option<Written> {
+        self.shown.iter().flatten().filter_map(|shown| shown.written).max()
     }
 
     /// The location lists this segment.

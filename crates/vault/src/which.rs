@@ -1,20 +1,24 @@
 //! Which of the centre records that stand at the locations counts.
 //!
-//! Each is made under a claim of its own, so that of those of one stand the one of the highest generation does. A move's names
-//! another stand, and when its writer ended perhaps one location alone showed it. So a start may go on in the one stand
-//! and the next one, which is shown more, in the other, if what was written didn't decide:
+//! Each is made under a claim of its own, whose generation it says, while nothing is written; each segment says under which
+//! record it was written, in the generation of its writer. So what was written tells which record was in force then. One that is
+//! younger than all that was written is *pending*: its writer ended when it was put, perhaps at one location only. It
+//! counts, unless something is written above it, by somebody who wasn't shown it, or was refused it: then it never was.
+//!
+//! A move's record names another stand, so that a start may go on in the one and the next start, which is shown more, in the other:
 //!
 //! ```text
-//!  a move    a claim, generation g ─► its record, at the floor of where it comes from ─► everywhere else ─► an entry, above g
+//!  a move    a claim, generation g ─► its record, at the floor of where it comes from ─► everywhere else ─► an entry, under g
 //!
-//!  a start   something above g stands in the new stand? ───────────────► the move is done, for good
-//!              no ─► something above g stands where it came from? ─────► it never was: who wrote that wasn't shown it
-//!                      no ─► it is gone on with: its record is put at that floor before anything is written above g
+//!  a start   something under g, or a later record, stands in the new stand? ─► the move is done, for good
+//!              no ─► something above g stands where it came from? ───────────► it never was
+//!                      no ─► it is gone on with: its record is put at that floor before anything is written
 //! ```
 //! Who writes in a stand was shown a quorum of its locations, and so whatever stands at its floor.
 
 use std::sync::Arc;
 
+use keys::RecoveryPublicKey;
 use ledger::Vkey;
 
 use crate::centre::{self, Centre};
@@ -30,14 +34,17 @@ pub(crate) struct Standing {
     pub(crate) centre: Centre,
     pub(crate) shelf: Shelf,
     pub(crate) survey: Survey,
+    /// The record under which the newest of it was written, where `centre` is pending.
+    in_force: Option<Centre>,
 }
 
 /// The record that counts, and what else has to be known before anything is written.
 pub(crate) struct Which {
     pub(crate) counts: Standing,
     pub(crate) before: Before,
-    /// The highest generation that any of them shows.
+    /// The highest generation that any of them shows, and the highest epoch of a record.
     pub(crate) generation: u32,
+    pub(crate) epoch: u32,
 }
 
 /// Where the vault stood before a move that may not be done: nobody may go on there.
@@ -53,8 +60,8 @@ impl Which {
         let records = locations.iter().filter_map(|location| centre::at(&**location).ok()).flatten().collect();
         let records = centre::of_one_log(records, pinned)?;
         let mut looked: Vec<Standing> = Vec::new();
-        for centre in newest_of_each_stand(&records) {
-            let one = Standing::look(centre, locations, anywhere);
+        for stand in by_stand(&records) {
+            let one = Standing::look(&stand, locations, anywhere).ok_or(VaultError::NoCentreRecord)?;
             let is_entered = one.is_entered();
             looked.push(one);
             if is_entered {
@@ -62,6 +69,7 @@ impl Which {
             }
         }
         let generation = looked.iter().map(|one| one.survey.generation().max(one.generation())).max().unwrap_or(0);
+        let epoch = records.iter().map(|one| one.record.epoch).max().unwrap_or(0);
         let at = (0..looked.len()).max_by_key(|&at| looked.get(at).map_or(0, Standing::generation));
         let mut looked = looked.into_iter().skip(at.unwrap_or(0));
         let counts = looked.next().ok_or(VaultError::NoCentreRecord)?;
@@ -70,25 +78,64 @@ impl Which {
         let last = before.pop();
         before.retain(|one| last.as_ref().is_some_and(|last| last.may_be_left_for(&one.centre)));
         before.extend(last);
-        Ok(Self { counts, before: Before(before), generation })
+        Ok(Self { counts, before: Before(before), generation, epoch })
     }
 
     /// A record that stands nowhere yet.
     pub(crate) fn unrecorded(centre: Centre, locations: Vec<Arc<dyn Location>>) -> Self {
         let shelf = shelve(&centre, locations, false);
         let survey = Survey::of(&shelf, None);
-        let generation = survey.generation();
-        Self { counts: Standing { centre, shelf, survey }, before: Before(Vec::new()), generation }
+        let (generation, epoch) = (survey.generation().max(centre.record.since()), centre.record.epoch);
+        let counts = Standing { centre, shelf, survey, in_force: None };
+        Self { counts, before: Before(Vec::new()), generation, epoch }
+    }
+
+    /// For those who only read: where a move may not be done, and what is left doesn't give its stand back, what stood before.
+    pub(crate) fn readable(self) -> Result<Self, VaultError> {
+        let gives_back = |one: &Standing| one.survey.responding() >= one.centre.record.shape.k();
+        let Self { counts, before: Before(before), generation, epoch } = self;
+        let (counts, before) = match before.into_iter().find(|one| !gives_back(&counts) && gives_back(one)) {
+            Some(before) => {
+                tracing::warn!(
+                    "the vault was being moved, and too little is left of where to: what stood before is read"
+                );
+                (before, Vec::new())
+            }
+            None => (counts, Vec::new()),
+        };
+        // Those that were to become its locations have the record, and nothing that it speaks of.
+        let is_its = |slot: &Slot| slot.location.as_ref().is_some_and(|location| location.id() == slot.id);
+        if counts.survey.segments.is_empty() && !counts.shelf.slots.iter().any(is_its) {
+            return Err(VaultError::NoneOfIts);
+        }
+        Ok(Self { counts, before: Before(before), generation, epoch })
+    }
+
+    /// For those who have a recovery key: a pending record of other custodians counts for nothing where what was in force is of theirs.
+    pub(crate) fn opened_by(mut self, key: &RecoveryPublicKey) -> Self {
+        let is_theirs = |one: &Centre| one.custodians.public_key() == *key;
+        if !is_theirs(&self.counts.centre)
+            && let Some(in_force) = self.counts.in_force.take_if(|one| is_theirs(one))
+        {
+            self.counts.centre = in_force;
+        }
+        self
+    }
+
+    /// The records that a recovery may go by, the first one rather.
+    pub(crate) fn recoverable(self) -> Result<Vec<Centre>, VaultError> {
+        let Standing { centre, in_force, .. } = self.readable()?.counts;
+        Ok([centre].into_iter().chain(in_force).collect())
     }
 }
 
 impl Before {
     /// Enough of its locations have answered to tell that nobody went on there.
     pub(crate) fn settled(&self) -> Result<(), VaultError> {
-        for Standing { centre, survey, .. } in &self.0 {
+        for Standing { centre, shelf, survey, .. } in &self.0 {
             let (have, need) = (survey.answering(), centre.record.shape.quorum());
             if have < need {
-                return Err(VaultError::MoveUnsettled { have, need });
+                return Err(unsettled(shelf, |at| survey.answers(at), need));
             }
         }
         Ok(())
@@ -96,29 +143,48 @@ impl Before {
 
     /// From here on nobody who is shown a quorum of its locations goes on there: the record of the move stands at its floor.
     pub(crate) fn close(&self, moved: &Centre) -> Result<(), VaultError> {
-        for Standing { shelf, .. } in &self.0 {
-            let stands = |slot: &&Slot| heal_centre(slot, moved).unwrap_or(false);
-            let (have, need) = (shelf.slots.iter().filter(stands).count(), shelf.shape.floor());
+        for Standing { shelf, survey, .. } in &self.0 {
+            let stands = |(at, slot): (usize, &Slot)| survey.answers(at) && heal_centre(slot, moved).unwrap_or(false);
+            let stands: Vec<bool> = shelf.slots.iter().enumerate().map(stands).collect();
+            let (have, need) = (stands.iter().filter(|stands| **stands).count(), shelf.shape.floor());
             if have < need {
-                return Err(VaultError::MoveUnsettled { have, need });
+                return Err(unsettled(shelf, |at| stands.get(at) == Some(&true), need));
             }
         }
         Ok(())
     }
 }
 
+/// Says which of them don't count.
+fn unsettled(shelf: &Shelf, counts: impl Fn(usize) -> bool, need: usize) -> VaultError {
+    let slots = shelf.slots.iter().enumerate();
+    let missing: Vec<&str> = slots.filter(|(at, _)| !counts(*at)).map(|(_, slot)| slot.id.as_str()).collect();
+    VaultError::MoveUnsettled { have: shelf.slots.len() - missing.len(), need, missing: missing.join(", ") }
+}
+
 impl Standing {
-    fn look(centre: &Centre, locations: &[Arc<dyn Location>], anywhere: bool) -> Self {
-        let named = |location: &&Arc<dyn Location>| centre.record.locations.iter().any(|id| id == location.id());
+    /// `records`: all of one stand, the newest first.
+    fn look(records: &[&Centre], locations: &[Arc<dyn Location>], anywhere: bool) -> Option<Self> {
+        let newest = records.first()?;
+        let named = |location: &&Arc<dyn Location>| newest.record.locations.iter().any(|id| id == location.id());
         let own = locations.iter().filter(|location| anywhere || named(location)).cloned().collect();
-        let shelf = shelve(centre, own, anywhere);
-        let survey = Survey::of(&shelf, Some(centre));
-        Self { centre: centre.clone(), shelf, survey }
+        let shelf = shelve(newest, own, anywhere);
+        let mut survey = Survey::of(&shelf, None);
+        let (generation, under) = survey.newest().map_or((0, 0), |written| (written.generation, written.record));
+        let pending = Some(newest).filter(|one| one.record.since() > generation);
+        let in_force = records.iter().find(|one| one.record.since() == under);
+        // That none is shown which anything was written under can be only where most locations are away.
+        let centre: Centre = (**pending.or(in_force).unwrap_or(newest)).clone();
+        let in_force = in_force.filter(|_| pending.is_some()).map(|one| (*one).clone());
+        survey.expect(&shelf, &centre);
+        survey.catch_up(&shelf, &centre);
+        Some(Self { centre, shelf, survey, in_force })
     }
 
     /// The vault was founded there, or somebody wrote there after the move.
     fn is_entered(&self) -> bool {
-        self.centre.record.entered() == 0 || self.survey.written() > self.centre.record.entered()
+        let entered = self.centre.record.entered();
+        entered == 0 || self.survey.newest().is_some_and(|written| written.record >= entered)
     }
 
     /// Of the newest thing that was written there.
@@ -136,28 +202,21 @@ impl Standing {
     }
 }
 
-/// In the order of the moves, the last first.
-fn newest_of_each_stand(newest_first: &[Centre]) -> Vec<&Centre> {
-    let mut stands: Vec<&Centre> = Vec::new();
+/// The records of each stand, newest first; in the order of the moves, the last first.
+fn by_stand(newest_first: &[Centre]) -> Vec<Vec<&Centre>> {
+    let mut stands: Vec<Vec<&Centre>> = Vec::new();
     for centre in newest_first {
-        if stands.iter().all(|one| one.record.entered() != centre.record.entered()) {
-            stands.push(centre);
+        let entered = centre.record.entered();
+        match stands.iter_mut().find(|stand| stand.iter().any(|one| one.record.entered() == entered)) {
+            Some(stand) => stand.push(centre),
+            None => stands.push(vec![centre]),
         }
     }
-    stands.sort_by_key(|one| std::cmp::Reverse(one.record.entered()));
+    stands.sort_by_key(|stand| std::cmp::Reverse(stand.first().map(|one| one.record.entered())));
     stands
 }
 
-/// The record that counts for those who only read. Where a move may not be done, and what is left doesn't give its stand back, it
-/// is the one before it.
+/// The record that counts for those who only read.
 pub(crate) fn newest(locations: &[Arc<dyn Location>], pinned: Option<&Vkey>) -> Result<Centre, VaultError> {
-    let Which { counts, before, .. } = Which::of(locations, pinned, true)?;
-    let gives_back = |one: &Standing| one.survey.responding() >= one.centre.record.shape.k();
-    if !gives_back(&counts)
-        && let Some(before) = before.0.into_iter().find(gives_back)
-    {
-        tracing::warn!("the vault was being moved, and too little is left of where to: what stood before is read");
-        return Ok(before.centre);
-    }
-    Ok(counts.centre)
+    Ok(Which::of(locations, pinned, true)?.readable()?.counts.centre)
 }

@@ -60,6 +60,7 @@ pub(crate) fn make(core: &Core, shelf: &Shelf, coder: &mut Coder, content: Conte
         acknowledged,
         checkpoint,
         vault_key: (vault_key > 1).then_some(vault_key),
+        record: Some(core.centre().record.since()).filter(|since| *since > 0),
     };
     let bytes = header.to_bytes();
     // What is written has to be what a reader will accept.

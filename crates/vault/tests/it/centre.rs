@@ -281,8 +281,8 @@ impl Centre {
 
     /// What these identities open of the packages that the survivors show.
     pub(crate) fn key_from(survivors: &[Arc<dyn Location>], identities: &[String]) -> Arc<keys::RecoveryKey> {
-        let packages = vault::packages(survivors, None).unwrap();
-        Arc::new(Custody::open(packages, identities, &NoPlugins).unwrap().newest().unwrap())
+        let opens = |packages| Custody::open(packages, identities, &NoPlugins).and_then(Custody::newest).ok();
+        Arc::new(vault::packages(survivors, None).unwrap().into_iter().find_map(opens).unwrap())
     }
 
     pub(crate) fn recovery_key(&self) -> Arc<keys::RecoveryKey> {

@@ -357,7 +357,7 @@ fn move_that_ends(base: &Centre, kept: &[Kept], put: usize, end: End) -> (bool, 
             away.iter().for_each(|at| centre.locations[*at].set_down(true));
             match open(&centre, if remembers { "gateway" } else { "another" }) {
                 Ok(vault) => here.extend(work(&centre, &vault)),
-                Err(VaultError::MoveUnsettled { have: 1, need: 2 }) if away.len() == 2 => seen.unsettled += 1,
+                Err(VaultError::MoveUnsettled { have: 1, need: 2, .. }) if away.len() == 2 => seen.unsettled += 1,
                 // One that was given the newest claim before the others is away: a start waits for it.
                 Err(VaultError::NotEnoughLocations { .. }) if !away.is_empty() => {}
                 Err(error) => panic!("put {put}, {end:?}: {error}"),

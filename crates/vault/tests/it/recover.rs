@@ -107,7 +107,7 @@ fn recovery_refuses_what_it_can_not_do() {
     assert!(error.to_string().contains("3 of 3 entries"), "{error}");
     assert!(fresh.iter().all(|location| location.objects("").is_empty()), "nothing is begun");
 
-    let packages = vault::packages(&centre.given()[5..8], None).unwrap();
+    let packages = vault::packages(&centre.given()[5..8], None).unwrap().remove(0);
     let one = keys::Custody::open(packages, &centre.identities[1..2], &keys::NoPlugins).err().unwrap();
     assert_eq!(one.code(), "keys.custodian-not-enough");
 }

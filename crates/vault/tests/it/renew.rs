@@ -356,7 +356,8 @@ fn a_record_without_its_entry_is_settled() {
             custodians: custodians.clone(),
             is_turn,
         };
-        centre.locations.iter().for_each(|location| location.down_after(1));
+        // The claim and the record.
+        centre.locations.iter().for_each(|location| location.down_after(2));
         assert!(vault.adopt(adoption()).is_err());
         drop(vault);
         centre.locations.iter().for_each(|location| location.set_down(false));
