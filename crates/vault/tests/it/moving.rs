@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use keys::{Holder, HolderPublicKey, LocalHolder, TurnOrder};
 use kit::{Explain, PatientId};
 use vault::location::Location;
-use vault::{Access, Mode, Move, Opening, Scope, Shape, Vault, VaultError};
+use vault::{Access, Mode, Move, Opening, Recovery, Scope, Shape, Vault, VaultError};
 
 use crate::centre::{Centre, Moody, copy_tree, make_locations, noise, parcel};
 
@@ -387,6 +387,35 @@ fn move_that_ends(base: &Centre, kept: &[Kept], put: usize, end: End) -> (bool, 
     let report = vault.verify().unwrap();
     assert!(report.is_clean(), "put {put}, {end:?}: {report:?}");
     (is_done, seen)
+}
+
+/// Servers that were to be some of the vault's have its record, and nothing to recover it from.
+#[test]
+fn servers_of_a_growth_that_was_not_done_recover_nothing() {
+    let centre = Centre::new(1, 1, 1, 1);
+    let vault = centre.found();
+    let kept = keep(&centre, &vault, 1, 1_000);
+    let added = more(&centre, "more", (1, 3, 2), 2, 2);
+    let to = to(&vault, &added);
+    let fuse = Arc::new(AtomicUsize::new(9));
+    let all = || centre.locations.iter().chain(&added.locations);
+    all().for_each(|location| location.burn(Some(&fuse)));
+    assert!(vault.move_to(to, &mut |_, _| {}).is_err());
+    all().for_each(|location| location.burn(None));
+    drop(vault);
+    assert!(added.locations.iter().all(|one| !one.objects("s1/").is_empty()), "nothing was copied");
+    assert!(added.locations.iter().all(|one| one.objects("centre/").len() == 1), "the record of the move is there");
+    let recovery = |survivors: &[Arc<Moody>], name: &str| {
+        let survivors = survivors.iter().map(|one| one.clone() as Arc<dyn Location>).collect();
+        Recovery { survivors, ..centre.recovery(&[0], name).0 }
+    };
+    let error = vault::recover(recovery(&added.locations, "new")).map(drop).unwrap_err();
+    assert_eq!(error.code(), "vault.none-of-its", "{error}");
+    let error = vault::packages(&[added.locations[1].clone() as Arc<dyn Location>], None).map(drop).unwrap_err();
+    assert_eq!(error.code(), "vault.none-of-its", "{error}");
+    // With the old one among them it is the old one's.
+    let both = [added.locations[0].clone(), centre.locations[0].clone()];
+    opens(&vault::recover(recovery(&both, "both")).unwrap().0, &kept);
 }
 
 /// Keys that were dealt to one holder can't be sealed again by five; who needs them dealt anew is told.

@@ -8,6 +8,7 @@ use std::thread;
 
 use keys::{CustodianPackage, Custody, Holder, LocalHolder, NoPlugins, TurnOrder, new_identity};
 use kit::{Explain, PatientId};
+use vault::location::Name;
 use vault::{Access, Adoption, Mode, Opening, Scope, Vault, VaultError};
 
 use crate::centre::{Centre, copy_tree, noise, parcel};
@@ -374,6 +375,64 @@ fn a_record_without_its_entry_is_settled() {
         let (mut recovery, _) = centre.recovery(&[0, 1, 2, 3], "new");
         let identities = if is_turn { &centre.identities } else { &identities };
         recovery.key = Centre::key_from(&recovery.survivors, identities);
+        all_open(&vault::recover(recovery).unwrap().0, &kept);
+    }
+}
+
+/// Other custodians were refused, since too few locations took their record: those before recover, from whatever shows it, at
+/// once and after a restart; and nobody calls the others custodians.
+#[test]
+fn custodians_who_were_refused_are_none() {
+    for restarts in [false, true] {
+        let centre = Centre::new(2, 5, 4, 3);
+        let vault = centre.found();
+        let mut kept = keep(&centre, &vault, 2);
+        let (package, refused) = new_custodians(&centre);
+        let names: Vec<_> = (0..2).map(|at| centre.locations[at].objects("centre/")[0].clone()).collect();
+        let next = Name::new(names[0].as_str().replace("00000001", "00000002")).unwrap();
+        centre.locations[2..].iter().for_each(|location| location.block(Some(&next)));
+        let (public, holders) = (vault.holder_keys(), vault.holders());
+        let adoption = Adoption { public, holders, custodians: Some(package.clone()), is_turn: false };
+        let error = vault.adopt(adoption).unwrap_err();
+        assert!(matches!(error, VaultError::NotDurable { durable: 2, floor: 4 }), "{error}");
+        centre.locations[2..].iter().for_each(|location| location.block(None));
+        assert_eq!(centre.locations[0].objects("centre/").len(), 2, "nobody has the record");
+        centre.wait_until_writable(&vault);
+        kept.extend(keep(&centre, &vault, 2));
+        centre.wait_until_whole(&vault);
+        drop(vault);
+        if restarts {
+            let vault = centre.open().unwrap();
+            assert!(vault.custodian_package() == centre.package && vault.custodian_package() != package);
+            kept.extend(keep(&centre, &vault, 1));
+        }
+        let (mut recovery, _) = centre.recovery(&[0, 1], "new");
+        let packages = vault::packages(&recovery.survivors, None).unwrap();
+        let none =
+            packages.into_iter().any(|one| Custody::open(one, &refused, &NoPlugins).and_then(Custody::newest).is_ok());
+        assert!(!none, "those who were refused are called");
+        recovery.key = Centre::key_from(&recovery.survivors, &centre.identities);
+        all_open(&vault::recover(recovery).unwrap().0, &kept);
+    }
+}
+
+/// Other custodians' record was put everywhere, and its writer killed before anything was written under it: either of them recover.
+#[test]
+fn either_custodians_recover_where_a_change_of_them_was_only_put() {
+    for new in [false, true] {
+        let centre = Centre::new(2, 5, 4, 3);
+        let vault = centre.found();
+        let kept = keep(&centre, &vault, 2);
+        let (package, identities) = new_custodians(&centre);
+        let (public, holders) = (vault.holder_keys(), vault.holders());
+        centre.locations.iter().for_each(|location| location.down_after(2));
+        assert!(vault.adopt(Adoption { public, holders, custodians: Some(package), is_turn: false }).is_err());
+        drop(vault);
+        centre.locations.iter().for_each(|location| location.set_down(false));
+        let (mut recovery, _) = centre.recovery(&[0, 3, 4], "new");
+        // Nothing is dealt to the new ones yet: they have those before with them.
+        let both = [&identities[..], &centre.identities[..]].concat();
+        recovery.key = Centre::key_from(&recovery.survivors, if new { &both } else { &centre.identities });
         all_open(&vault::recover(recovery).unwrap().0, &kept);
     }
 }
