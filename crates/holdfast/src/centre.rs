@@ -567,7 +567,7 @@ impl Centre {
         })
         .map_err(|error| site.explained(error.into()))?;
         if let (Site::Fleet(fleet, _), true) = (&site, task != Task::Look) {
-            vault.be_witnessed(fleet.witnesses())?;
+            vault.be_witnessed(fleet.witnesses(vault.quorum_of_holders().1))?;
         }
         if let (Some(buckets), Task::Serve) = (site.buckets(), task) {
             buckets.look_every(Duration::from_secs(u64::from(config.buckets.probe_minutes) * 60));

@@ -61,15 +61,24 @@ pub fn untold_lines(untold: &[String]) -> String {
 
 // ---- At the centre
 
+fn folders() -> Fault {
+    usage("the servers of this centre are folders: nobody signs a list of them")
+}
+
+/// A list of members, as the officer signed it.
+pub fn signed_list(centre: &Centre, signed: &[u8]) -> Result<Members, Fault> {
+    let officer = centre.config().officer_key().and_then(Result::ok).ok_or_else(folders)?;
+    Members::open(signed, &officer).map_err(|e| usage(e.to_string()))
+}
+
 /// Takes a newer list of members, whatever is new in it.
 pub fn take_members(centre: &Centre, signed: &[u8]) -> Result<Taken, Fault> {
-    let officer = centre.config().officer_key().and_then(Result::ok);
-    let (Some(fleet), Some(signers), Some(officer)) = (centre.fleet(), centre.signers(), officer) else {
-        return Err(usage("the servers of this centre are folders: nobody signs a list of them"));
-    };
-    keeps_splits(centre, fleet, &Members::open(signed, &officer).map_err(|e| usage(e.to_string()))?)?;
+    let (Some(fleet), Some(signers)) = (centre.fleet(), centre.signers()) else { return Err(folders()) };
+    let new = signed_list(centre, signed)?;
+    let (_, in_use) = centre.chart().vault().quorum_of_holders();
+    keeps_splits(centre, fleet, &new)?;
     let before: HashSet<Id16> = fleet.members().ended.into_iter().collect();
-    let untold = fleet.take(signed, &officer, centre.gateway())?;
+    let untold = fleet.take(new, signed, in_use, centre.gateway())?;
     let members = fleet.members();
     let gone = signers.end(&members.ended);
     note(centre, members, &before).map_err(|fault| {
@@ -80,10 +89,13 @@ pub fn take_members(centre: &Centre, signed: &[u8]) -> Result<Taken, Fault> {
 
 /// A list may end a way to split keys once nothing is split so any more: no holder opens it from then on.
 fn keeps_splits(centre: &Centre, fleet: &Fleet, new: &Members) -> Result<(), Fault> {
-    let Some(splits) = &new.splits else { return Ok(()) };
     let vault = centre.chart().vault();
     let (needed, holders) = vault.quorum_of_holders();
     let mut before = fleet.members().splits.unwrap_or_default();
+    let Some(splits) = &new.splits else {
+        let text = "the list doesn't say how keys are split, and the one that is here does";
+        return if before.is_empty() { Ok(()) } else { Err(usage(text).guidance("nothing was changed")) };
+    };
     before.push(Split { needed, holders });
     if before.iter().all(|split| splits.contains(split)) {
         return Ok(());

@@ -136,13 +136,13 @@ impl Fleet {
         }
     }
 
-    /// The servers as witnesses of the log.
-    pub fn witnesses(&self) -> Vec<Arc<dyn Witness>> {
+    /// The first so many servers as witnesses of the log: those behind them are to become some of the centre's.
+    pub fn witnesses(&self, in_use: u8) -> Vec<Arc<dyn Witness>> {
         let witness = |server: &Arc<Server>| -> Arc<dyn Witness> {
             let (network, link) = (self.network.clone(), Arc::clone(&server.link));
             Arc::new(Remote { vkey: read(&server.witness), network, link })
         };
-        self.all().iter().map(witness).collect()
+        self.all().iter().take(in_use.into()).map(witness).collect()
     }
 
     /// Asks all of them at once how they are. Those that go by an older list of members get the one that is here: they were
@@ -229,14 +229,14 @@ impl Fleet {
         lock(&self.signed).clone()
     }
 
-    /// Takes a newer list that the officer signed, brings it to every server that answers, and goes to the machines that it
-    /// names from now on, more of them at its end perhaps. Gives those that could not be told: they get it once they answer, from here or from the others.
-    pub fn take(&self, signed: &[u8], officer: &[u8; 32], gateway: &Path) -> Result<Vec<String>, Fault> {
+    /// Takes a newer list, `signed` by the officer, brings it to every server that answers, and goes to the machines that it names
+    /// from now on: more of them at its end perhaps, or others there, behind the first `in_use`. Gives those that could not be told: they
+    /// get it once they answer, from here or from the others.
+    pub fn take(&self, new: Members, signed: &[u8], in_use: u8, gateway: &Path) -> Result<Vec<String>, Fault> {
         let file = gateway.join(MEMBERS);
-        let new = Members::open(signed, officer).map_err(|e| failed(&file, e))?;
         let mut held = lock(&self.members);
-        let numbers = |list: &Members| list.servers.iter().map(|member| member.number).collect::<Vec<_>>();
-        if new.vault != self.vault || !numbers(&new).starts_with(&numbers(&held)) {
+        let numbered = (1..).zip(&new.servers).all(|(number, member)| member.number == number);
+        if new.vault != self.vault || !numbered || new.servers.len() < in_use.into() {
             return Err(failed(&file, "the list is of another centre, or of other servers"));
         }
         if new.version < held.version || (new.version == held.version && new != *held) {
@@ -262,6 +262,7 @@ impl Fleet {
             }
             write(&server.witness, member.witness.parse().map_err(|e: ledger::LedgerError| wrong(e.to_string()))?);
         }
+        all.truncate(new.servers.len());
         all.extend(more);
         write(&self.servers, all);
         let list = Bytes::copy_from_slice(signed);

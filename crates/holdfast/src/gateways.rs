@@ -158,8 +158,10 @@ impl Asking<'_> {
         let seed = known.into_iter().max_by_key(|list| list.version);
         let mut newest = seed.ok_or_else(|| wrong(format!("no server gives its list: {}", troubles.join("; "))))?;
         // Each of them by its own certificate: who lies about one address, or is behind, is not alone.
-        let (mut answered, of) = (0, newest.servers.len());
-        for member in newest.servers.clone() {
+        // Those behind the ones that hold keys yet are to become some of the centre's, and perhaps never do.
+        let in_use = newest.splits.iter().flatten().next().map_or(newest.servers.len(), |split| split.holders.into());
+        let (mut answered, of) = (0, newest.servers.len().min(in_use));
+        for member in newest.servers.iter().take(of).cloned().collect::<Vec<_>>() {
             let address = member.address.parse().map_err(|_| "no address".to_owned());
             match address.and_then(|address| self.ask(address, Some(member.pin))) {
                 Ok(list) if list.vault == newest.vault => {

@@ -7,13 +7,14 @@
 //! It goes on where it was cut short. On folders there is nothing to prepare: `grow --servers 14` makes them.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use holder::server_name;
-use holder::wire::{Members, Split};
-use keys::{Holder, LocalHolder, Turn, TurnOrder};
+use holder::wire::{Member, Members, Split};
+use keys::{Holder, HolderPublicKey, LocalHolder, Turn, TurnOrder};
 use kit::{Blame, Fault, OsEntropy};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -67,30 +68,25 @@ pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, ask: Ask<'_>)
             return Err(usage(format!("{} is not whole: a centre grows while all its servers are", away.id))
                 .guidance("nothing was changed; bring it back, or replace it first: holdfast holder replace"));
         }
+        let own = vault.turn_keys()?;
+        let epoch = own.first().map_or(0, HolderPublicKey::epoch);
+        let numbers = now.servers + 1..=size.servers;
         if let Some(signed) = &members {
+            fit(&certificates::signed_list(centre, signed)?, &numbers, epoch)?;
             untold = certificates::take_members(centre, signed)?.untold;
         }
-        let own = vault.turn_keys()?;
-        let epoch = own.first().map_or(0, keys::HolderPublicKey::epoch);
-        let numbers = now.servers + 1..=size.servers;
         let (locations, added) = match (centre.fleet(), centre.folders(), members) {
             (Some(fleet), _, Some(_)) => {
                 let all = fleet.servers();
                 let is_new = |id: &str| numbers.clone().any(|number| location_id(number) == id);
                 let locations = all.locations.into_iter().filter(|location| is_new(location.id())).collect();
                 let added = all.holders.into_iter().filter(|holder| numbers.contains(&holder.number())).collect();
-                vault.be_witnessed(fleet.witnesses())?;
                 (locations, added)
             }
             (None, Some(folders), None) => make_folders(centre, folders, size.servers, epoch)?,
             _ => return Err(usage("a list of members belongs to servers that are machines of their own")),
         };
         let added: Vec<Arc<dyn Holder>> = added;
-        if let Some(wrong) = added.iter().find(|holder| holder.public_key().epoch() != epoch) {
-            let (server, made) = (location_id(wrong.number()), wrong.public_key().epoch());
-            return Err(usage(format!("{server}'s key is of epoch {made}, the others' next one is {epoch}"))
-                .guidance("nothing is lost; prepare it anew: the keys have turned since it was prepared"));
-        }
         if locations.len() != numbers.len() || added.len() != numbers.len() {
             return Err(usage(format!("{} of {} new servers are on the list", added.len(), numbers.len())));
         }
@@ -105,6 +101,9 @@ pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, ask: Ask<'_>)
             },
             &mut |_, _| {},
         )?;
+        if let Some(fleet) = centre.fleet() {
+            vault.be_witnessed(fleet.witnesses(size.servers))?;
+        }
         centre.holders_changed();
     }
     let dealt = vault.deal_anew(&key, &mut |_, _| {})?;
@@ -123,6 +122,24 @@ pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, ask: Ask<'_>)
     let json = json!({ "turn": encode_file(&turn.to_bytes()), "servers": size.servers, "patients": dealt,
                        "untold": untold });
     Ok(Answer::done(text, json))
+}
+
+/// Before a list is brought to anybody: it has all the new machines, each with a key of the epoch that begins.
+fn fit(list: &Members, numbers: &RangeInclusive<u8>, epoch: u32) -> Result<(), Fault> {
+    let new = || list.servers.iter().filter(|member| numbers.contains(&member.number));
+    if new().count() != numbers.len() || list.servers.len() != usize::from(*numbers.end()) {
+        return Err(usage(format!("{} of {} new servers are on the list", new().count(), numbers.len())));
+    }
+    let made = |member: &Member| HolderPublicKey::from_bytes(&member.key).map(|key| key.epoch()).ok();
+    match new().find(|member| made(member) != Some(epoch)) {
+        Some(wrong) => {
+            let (server, made) = (location_id(wrong.number), made(wrong).unwrap_or(0));
+            Err(usage(format!("{server}'s key is of epoch {made}, the others' next one is {epoch}")).guidance(
+                "nothing was changed; the keys have turned since it was prepared: holdfast centre extend, anew",
+            ))
+        }
+        None => Ok(()),
+    }
 }
 
 type Added = (Vec<Arc<dyn Location>>, Vec<Arc<dyn Holder>>);
@@ -207,7 +224,10 @@ fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
 
 impl Extend {
     pub fn run(self) -> Result<u8, Fault> {
-        let (members, officer) = members_of(&self.data.data)?;
+        let (mut members, officer) = members_of(&self.data.data)?;
+        let now = KeyStanding::ask(&self.data.data)?;
+        // Others on the list are of a growth that wasn't done: these take their places.
+        members.servers.truncate(now.split.holders.into());
         let count = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
         let (there, new) = (count(members.servers.len()), count(self.addresses.len()));
         let addresses = plan::socket_addresses(&self.addresses, self.port, new)?;
@@ -216,7 +236,6 @@ impl Extend {
         }
         let Needed { shards_needed, keys_needed } = self.needed;
         let size = Size { servers: there.saturating_add(new), shards_needed, keys_needed };
-        let now = KeyStanding::ask(&self.data.data)?;
         let (shape, epoch) = (size.shape(now.buckets)?, now.next_epoch());
         plan::require_empty(&self.out)?;
         let keys = holder::Keys { needed: shape.keys_needed, holders: shape.servers };
@@ -299,18 +318,21 @@ impl Grow {
 /// The list with the new machines at its end, and how keys are split then: their cards are believed where they were made with
 /// the codes that were brought there.
 fn extended(prepared: &Path, size: Size, now: &KeyStanding, data: &Path) -> Result<(Members, Split), Fault> {
-    let (mut members, identity, network) = members_and_network(data)?;
+    let (held, identity, network) = members_and_network(data)?;
     let shape = size.shape(now.buckets)?;
     let split = Split { needed: shape.keys_needed, holders: shape.servers };
+    let mut members = held.clone();
+    // As far as they are in use.
+    members.servers.truncate(now.split.holders.into());
     let there = u8::try_from(members.servers.len()).unwrap_or(u8::MAX);
     for number in there + 1..=size.servers {
         let folder = prepared.join(server_name(number));
         members.servers.push(plan::prepared_member(&folder, number, members.vault, &identity, &network)?);
     }
-    if members.splits.as_ref().and_then(|splits| splits.last()) != Some(&split) {
+    if now.split != split {
         // What is dealt to those before is opened until all of it is dealt to these.
         members.splits = Some(vec![now.split, split]);
-        members.version += 1;
     }
+    members.version += u64::from(members != held);
     Ok((members, split))
 }

@@ -153,7 +153,7 @@ pub fn replace(centre: &Centre, number: u8, members: Option<Vec<u8>>, ask: Ask<'
             let taken = certificates::take_members(centre, &signed);
             let back = |_: &Fault| _ = vault.refill(&location_id(number));
             untold = taken.inspect_err(back)?.untold;
-            vault.be_witnessed(fleet.witnesses())?;
+            vault.be_witnessed(fleet.witnesses(vault.quorum_of_holders().1))?;
             let key = fleet.members().servers.into_iter().find(|member| member.number == number);
             holders = fleet.servers().holders;
             let wrong = || usage("the list of members has no holder's key in this place");
@@ -406,10 +406,10 @@ impl KeyStanding {
 
 fn prepare(number: u8, address: SocketAddr, out: &Path, data: &Path) -> Result<u8, Fault> {
     let (members, officer) = members_of(data)?;
-    if members.servers.iter().all(|member| member.number != number) {
-        return Err(usage(format!("server {number}, there are {}", members.servers.len())));
-    }
     let KeyStanding { epoch, split, .. } = KeyStanding::ask(data)?;
+    if !(1..=split.holders).contains(&number) {
+        return Err(usage(format!("server {number}, there are {}", split.holders)));
+    }
     let keys = holder::Keys { needed: split.needed, holders: split.holders };
     let new = plan::NewServer { members: &members, officer, number, address, epoch, keys };
     plan::write_server(&new, out, &OsEntropy)?;

@@ -92,6 +92,9 @@ pub(crate) struct Header {
     /// The generation of the centre record under which it is written; none under the founding's.
     #[n(15)]
     pub(crate) record: Option<u32>,
+    /// The generation of the record with which the vault moved to where it stood then; none before the first move.
+    #[n(16)]
+    pub(crate) entered: Option<u32>,
 }
 
 impl Header {
@@ -119,6 +122,7 @@ impl Header {
         check("the vault's key", vault_key, 2, VAULT_KEYS_MAX.into())?;
         let record = u64::from(header.record.unwrap_or(1));
         within(Self::PLACE, "the centre record's generation", record, 1, u32::MAX.into())?;
+        within(Self::PLACE, "its stand's generation", header.entered.unwrap_or(1).into(), 1, record)?;
         if header.previous.is_some() != (header.number > 0) {
             return Err(FormatError::Invalid { place: Self::PLACE, what: "the segment before" });
         }
@@ -133,9 +137,9 @@ impl Header {
         self.vault_key.unwrap_or(1)
     }
 
-    /// The centre record under which it is written, by its generation.
-    pub(crate) fn record(&self) -> u32 {
-        self.record.unwrap_or(0)
+    /// The centre record under which it is written, and the one with which the vault moved there, by their generations.
+    pub(crate) fn record(&self) -> (u32, u32) {
+        (self.record.unwrap_or(0), self.entered.unwrap_or(0))
     }
 
     pub(crate) fn signed_bytes(header: &[u8]) -> Vec<u8> {
@@ -244,12 +248,12 @@ mod tests {
             prop::collection::vec(digest(), 0..20),
             prop::collection::vec(acknowledged, 0..5),
             prop::collection::vec(any::<u8>(), 0..300),
-            (prop::option::of(2..=VAULT_KEYS_MAX), prop::option::of(1..=u32::MAX)),
+            (prop::option::of(2..=VAULT_KEYS_MAX), prop::option::of(1..=u32::MAX), any::<bool>()),
         );
         let place = (any::<[u8; 16]>(), any::<u64>(), any::<u64>(), any::<u64>(), digest(), any::<[u8; 32]>());
         (place, shape, log).prop_map(|((vault, number, term, before, hash, salt), shape, log)| {
             let (k, n, body_len, shards) = shape;
-            let (first, leaves, acknowledged, checkpoint, (vault_key, record)) = log;
+            let (first, leaves, acknowledged, checkpoint, (vault_key, record, moved)) = log;
             Header {
                 version: Version,
                 vault: Id16(vault),
@@ -267,6 +271,7 @@ mod tests {
                 checkpoint: checkpoint.into(),
                 vault_key,
                 record,
+                entered: record.filter(|_| moved),
             }
         })
     }

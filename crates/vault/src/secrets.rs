@@ -252,6 +252,12 @@ impl Opener {
         })
     }
 
+    /// Asks the first so many holders to refuse the subject; gives how many do.
+    pub(crate) fn refuse(&self, subject: Id16, of: u8) -> u8 {
+        let holders = self.holders().iter().filter(|holder| holder.number() <= of);
+        u8::try_from(holders.filter(|holder| holder.refuse(subject).is_ok()).count()).unwrap_or(u8::MAX)
+    }
+
     /// Asks every holder to refuse the subject.
     pub(crate) fn erase(&self, subject: Id16) -> Result<Erasure, VaultError> {
         match self {

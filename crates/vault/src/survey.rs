@@ -35,6 +35,8 @@ pub(crate) struct Written {
     pub(crate) generation: u32,
     /// The centre record under which it wrote.
     pub(crate) record: u32,
+    /// The one with which the vault moved to where it wrote; what a move copies has that of where it comes from.
+    pub(crate) entered: u32,
 }
 
 pub(crate) struct Survey {
@@ -99,7 +101,8 @@ impl Survey {
         let written = headers.iter().rev().find_map(|&(generation, number, term)| {
             let bytes = shelf.beginning(at, number, term)?;
             let header = shelf.signed_header(&header::parts(&bytes)?)?;
-            let written = Written { generation, record: header.record() };
+            let (record, entered) = header.record();
+            let written = Written { generation, record, entered };
             ((header.number, header.term) == (number, term)).then_some(written)
         });
         if let Some(shown) = self.shown.get_mut(at) {

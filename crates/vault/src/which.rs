@@ -90,33 +90,25 @@ impl Which {
         Self { counts, before: Before(Vec::new()), generation, epoch }
     }
 
-    /// For those who only read: where a move may not be done, and what is left doesn't give its stand back, what stood before.
+    /// For those who only read: nothing is written yet where a move may not be done, so that what stood before has all of it, where
+    /// enough is left of that.
     pub(crate) fn readable(self) -> Result<Self, VaultError> {
         let gives_back = |one: &Standing| one.survey.responding() >= one.centre.record.shape.k();
         let Self { counts, before: Before(before), generation, epoch } = self;
-        let (counts, before) = match before.into_iter().find(|one| !gives_back(&counts) && gives_back(one)) {
-            Some(before) => {
-                tracing::warn!(
-                    "the vault was being moved, and too little is left of where to: what stood before is read"
-                );
-                (before, Vec::new())
-            }
-            None => (counts, Vec::new()),
-        };
+        let counts = before.into_iter().rev().find(gives_back).unwrap_or(counts);
         // Those that were to become its locations have the record, and nothing that it speaks of.
         let is_its = |slot: &Slot| slot.location.as_ref().is_some_and(|location| location.id() == slot.id);
         if counts.survey.segments.is_empty() && !counts.shelf.slots.iter().any(is_its) {
             return Err(VaultError::NoneOfIts);
         }
-        Ok(Self { counts, before: Before(before), generation, epoch })
+        Ok(Self { counts, before: Before(Vec::new()), generation, epoch })
     }
 
-    /// For those who have a recovery key: a pending record of other custodians counts for nothing where what was in force is of theirs.
+    /// For those who have a recovery key: nothing is written yet under a pending record, so that it counts only where what is
+    /// in force isn't of theirs.
     pub(crate) fn opened_by(mut self, key: &RecoveryPublicKey) -> Self {
-        let is_theirs = |one: &Centre| one.custodians.public_key() == *key;
-        if !is_theirs(&self.counts.centre)
-            && let Some(in_force) = self.counts.in_force.take_if(|one| is_theirs(one))
-        {
+        let is_theirs = |one: &mut Centre| one.custodians.public_key() == *key;
+        if let Some(in_force) = self.counts.in_force.take_if(is_theirs) {
             self.counts.centre = in_force;
         }
         self
@@ -184,7 +176,7 @@ impl Standing {
     /// The vault was founded there, or somebody wrote there after the move.
     fn is_entered(&self) -> bool {
         let entered = self.centre.record.entered();
-        entered == 0 || self.survey.newest().is_some_and(|written| written.record >= entered)
+        entered == 0 || self.survey.newest().is_some_and(|written| written.entered == entered)
     }
 
     /// Of the newest thing that was written there.

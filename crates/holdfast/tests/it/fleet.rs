@@ -20,7 +20,7 @@ const JSON: &str = "Content-Type: application/fhir+json\r\n";
 pub(crate) struct Fleet {
     pub(crate) site: Site,
     plan: &'static str,
-    addresses: Vec<String>,
+    pub(crate) addresses: Vec<String>,
     processes: Mutex<Vec<Option<Child>>>,
 }
 
@@ -57,12 +57,23 @@ impl Fleet {
 
     /// So many more machines are prepared and running, at addresses of their own; gives the folder that was written for them.
     pub(crate) fn extend(&mut self, count: usize) -> String {
-        let there = self.addresses.len();
+        self.extend_from(self.addresses.len(), count)
+    }
+
+    /// The same, in the place of those behind the first so many, which go.
+    pub(crate) fn extend_from(&mut self, there: usize, count: usize) -> String {
+        for at in there..self.addresses.len() {
+            self.kill(at);
+            fs::remove_dir_all(self.folder(at)).unwrap();
+        }
+        self.addresses.truncate(there);
+        self.processes.lock().unwrap().truncate(there);
         let ip: std::net::SocketAddr = self.addresses[0].parse().unwrap();
         let free: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind((ip.ip(), 0)).unwrap()).collect();
         let addresses: Vec<String> = free.iter().map(|one| one.local_addr().unwrap().to_string()).collect();
         drop(free);
-        let out = self.site.path(&format!("extension-{there}"));
+        let [a, b, ..] = OsEntropy.id();
+        let out = self.site.path(&format!("extension-{there}-{a:02x}{b:02x}"));
         self.site.done(&["centre", "extend", "--addresses", &addresses.join(","), "--out", &out]);
         self.addresses.extend(addresses);
         self.processes.lock().unwrap().extend((0..count).map(|_| None));

@@ -3,13 +3,16 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use holder::wire::Split;
+use holder::wire::{Member, Split};
+use keys::{Holder as _, LocalHolder};
+use kit::OsEntropy;
 use serde_json::{Value, json};
 
 use super::fleet::{Fleet, is_there, keep};
@@ -65,6 +68,22 @@ fn while_people_work(server: &Server, token: &str, first: usize, act: impl FnOnc
         ends.store(true, Ordering::SeqCst);
         writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
     })
+}
+
+/// Both the command and the server are killed then; true where the command was done by itself.
+fn done_before(site: &Site, server: &mut Server, command: &[&str], moment: u64) -> bool {
+    let program = env!("CARGO_BIN_EXE_holdfast");
+    let mut spawned = Command::new(program);
+    spawned.args(command).env("HOLDFAST_DATA", site.data());
+    let spawned = spawned.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut command = spawned.unwrap();
+    thread::sleep(Duration::from_millis(moment));
+    server.process.kill().unwrap();
+    let is_done = command.try_wait().unwrap().is_some_and(|status| status.success());
+    drop(command.kill());
+    command.wait().unwrap();
+    server.process.wait().unwrap();
+    is_done
 }
 
 fn all_there(server: &Server, token: &str, kept: &[(usize, String)]) {
@@ -151,24 +170,20 @@ fn a_growth_that_was_killed_is_repeated() {
     let (a, b) = secrets(&site);
     let grow = ["centre", "grow", "--servers", "5", "--custodian", &a, "--custodian", &b];
     let mut kept: Vec<(usize, String)> = Vec::new();
-    let mut done = false;
-    for (round, moment) in [40, 90, 160, 260, 420, 700, 1_200].into_iter().enumerate() {
+    let (mut done, mut cut) = (false, 0);
+    for (round, moment) in [10, 20, 30, 40, 50, 60, 70, 80, 100, 130, 200, 500, 1_200].into_iter().enumerate() {
         let mut server = site.serve(&[]);
         let new = ["token", "new", "--role", "oncologist", "--subject", "t", "--json"];
         let token = format!("Authorization: Bearer {}\r\n", site.done(&new).json()["token"].as_str().unwrap());
         all_there(&server, &token, &kept);
         kept.extend((0..4).map(|n| (round * 10 + n, keep(&server, &token, round * 10 + n).unwrap())));
-        done = thread::scope(|scope| {
-            let grown = scope.spawn(|| site.run(&grow).exit == 0);
-            thread::sleep(Duration::from_millis(moment));
-            server.process.kill().unwrap();
-            server.process.wait().unwrap();
-            grown.join().unwrap()
-        });
+        done = done_before(&site, &mut server, &grow, moment);
         if done {
             break;
         }
+        cut += 1;
     }
+    assert!(cut > 1, "it was never cut short");
     if !done {
         let said = site.run(&grow);
         // The last one may have ended as it was killed: then there is nothing left to do.
@@ -245,23 +260,19 @@ fn a_growth_of_machines_that_was_killed_is_repeated() {
     let grow = ["centre", "grow", "--prepared", &prepared, "--officer-key", &officer];
     let grow = [grow.as_slice(), &["--custodian", &a, "--custodian", &b]].concat();
     let mut kept: Vec<(usize, String)> = Vec::new();
-    let mut done = false;
-    for (round, moment) in [60, 150, 250, 350, 450, 600, 900].into_iter().enumerate() {
+    let (mut done, mut cut) = (false, 0);
+    for (round, moment) in [10, 25, 35, 45, 55, 65, 75, 90, 110, 150, 250, 500, 1_200].into_iter().enumerate() {
         let token = fleet.token();
         all_there(&server, &token, &kept);
         kept.extend((0..3).map(|n| (round * 10 + n, keep(&server, &token, round * 10 + n).unwrap())));
-        done = thread::scope(|scope| {
-            let grown = scope.spawn(|| fleet.site.run(&grow).exit == 0);
-            thread::sleep(Duration::from_millis(moment));
-            server.process.kill().unwrap();
-            server.process.wait().unwrap();
-            grown.join().unwrap()
-        });
+        done = done_before(&fleet.site, &mut server, &grow, moment);
         server = fleet.site.serve(&[]);
         if done {
             break;
         }
+        cut += 1;
     }
+    assert!(cut > 1, "it was never cut short");
     if !done {
         let said = fleet.site.run(&grow);
         assert!(said.exit == 0 || said.err.contains("3 servers, there are 3"), "{} {}", said.out, said.err);
@@ -283,6 +294,79 @@ fn a_growth_of_machines_that_was_killed_is_repeated() {
     all_there(&server, &token, &kept);
     drop(server);
     assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
+}
+
+/// Machines that were prepared for a growth and don't come into it: their keys are of an epoch that has passed, or they are gone
+/// when the list that names them is taken. Others take their places; meanwhile nothing hangs on them.
+#[test]
+fn machines_that_do_not_come_into_it_are_prepared_anew() {
+    let mut fleet = Fleet::planned(1, &[]);
+    fleet.site.done(&["init", "--plan", &fleet.site.path("plan")]);
+    let (a, b) = secrets(&fleet.site);
+    let officer = fleet.site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    let mut kept: Vec<_> = (1..=3).map(|number| (number, keep(&server, &token, number).unwrap())).collect();
+    let grow = |fleet: &Fleet, prepared: &str| {
+        let grow = ["centre", "grow", "--prepared", prepared, "--officer-key", &officer];
+        fleet.site.run(&[grow.as_slice(), &["--custodian", &a, "--custodian", &b]].concat())
+    };
+    let listed = |fleet: &Fleet| newest(&fleet.site.data().join("gateway")).servers.len();
+
+    let prepared = fleet.extend(2);
+    fleet.site.done(&["keys", "turn", "--officer-key", &officer]);
+    let said = grow(&fleet, &prepared);
+    assert!(
+        said.exit == 2 && said.err.contains("server-02's key is of epoch 2") && said.err.contains("extend"),
+        "{}",
+        said.err
+    );
+    assert_eq!(listed(&fleet), 1, "the list that names them is taken");
+    let said = fleet.site.run(&["holder", "prepare", "--number", "2", "--address", "127.0.0.9:1", "--out", &prepared]);
+    assert!(said.exit == 2 && said.err.contains("server 2, there are 1"), "{}", said.err);
+
+    // The officer has signed for two that are gone since. Others take their places.
+    let gateway = fleet.site.data().join("gateway");
+    let ghosts = |fleet: &Fleet, first: u8| {
+        let mut list = newest(&gateway);
+        let ghost = |number: u8| {
+            let folder = fleet.site.path(&format!("ghost-{number}"));
+            let key = LocalHolder::init(folder.as_ref(), number, &OsEntropy).unwrap().public_key().to_bytes();
+            Member { number, address: format!("127.9.9.9:{number}"), key: key.into(), ..list.servers[0].clone() }
+        };
+        let gone = [ghost(first), ghost(first + 1)];
+        list.servers.extend(gone);
+        list.version += 1;
+        let signed = STANDARD.encode(list.sign(&self::officer(&officer)));
+        command(&gateway, &json!({ "members-take": { "members": signed } }))
+    };
+    let said = ghosts(&fleet, 2);
+    assert!(said.contains("server-02") && listed(&fleet) == 3, "{said}");
+    all_there(&server, &token, &kept);
+    drop(server);
+    let server = fleet.site.serve(&[]);
+    kept.push((5, keep(&server, &token, 5).unwrap()));
+    all_there(&server, &token, &kept);
+    let prepared = fleet.extend_from(1, 2);
+    let said = grow(&fleet, &prepared);
+    assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+    kept.push((7, keep(&server, &token, 7).unwrap()));
+    all_there(&server, &token, &kept);
+
+    // With two that are none of it on the list, another gateway takes this one's place all the same.
+    assert!(ghosts(&fleet, 4).contains("server-05") && listed(&fleet) == 5);
+    drop(server);
+    let (other, at) = (fleet.site.path("another"), fleet.addresses[1].clone());
+    let said = fleet.site.run(&["gateway", "new", "--server", &at, "--officer-key", &officer, "--data", &other]);
+    assert!(
+        said.out.contains("this machine is its gateway") && said.out.contains("server-04"),
+        "{} {}",
+        said.out,
+        said.err
+    );
+    let server = fleet.site.serve(&["--data", &other]);
+    all_there(&server, &token, &kept);
+    assert!(keep(&server, &token, 8).is_some());
 }
 
 /// Machines of their own: one, then three, then fourteen, by the officer's list and the custodians.

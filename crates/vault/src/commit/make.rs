@@ -43,6 +43,7 @@ pub(crate) fn make(core: &Core, shelf: &Shelf, coder: &mut Coder, content: Conte
     seal::seal_whole(key.bytes(), &salt, &seal::segment_binding(shelf.vault, number, term), &mut body)?;
     let body_len = u32::try_from(body.len()).map_err(|_| VaultError::Internal { step: "measuring a segment" })?;
     let shards = coder.encode(body)?;
+    let record = &core.centre().record;
     let narrow = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
     let header = Header {
         version: Version,
@@ -60,7 +61,8 @@ pub(crate) fn make(core: &Core, shelf: &Shelf, coder: &mut Coder, content: Conte
         acknowledged,
         checkpoint,
         vault_key: (vault_key > 1).then_some(vault_key),
-        record: Some(core.centre().record.since()).filter(|since| *since > 0),
+        record: Some(record.since()).filter(|since| *since > 0),
+        entered: Some(record.entered()).filter(|entered| *entered > 0),
     };
     let bytes = header.to_bytes();
     // What is written has to be what a reader will accept.

@@ -142,7 +142,8 @@ impl World {
     fn all_open(&self, vault: &Vault) {
         for (_, index, payload) in &self.kept {
             let fetched = vault.fetch(*index, "dr-a", "treatment");
-            assert!(fetched.is_ok_and(|found| *found.1 == *payload), "entry {index}: {:#?}", self.story);
+            let fetched = fetched.unwrap_or_else(|error| panic!("entry {index}: {error}: {:#?}", self.story));
+            assert!(*fetched.1 == *payload, "entry {index}: {:#?}", self.story);
         }
     }
 
