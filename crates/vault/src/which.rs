@@ -162,7 +162,9 @@ impl Standing {
         let own = locations.iter().filter(|location| anywhere || named(location)).cloned().collect();
         let shelf = shelve(newest, own, anywhere);
         let mut survey = Survey::of(&shelf, None);
-        let (generation, under) = survey.newest().map_or((0, 0), |written| (written.generation, written.record));
+        let entered = newest.record.entered();
+        let written = survey.newest().filter(|written| written.entered == entered);
+        let (generation, under) = written.map_or((0, 0), |written| (written.generation, written.record));
         let pending = Some(newest).filter(|one| one.record.since() > generation);
         let in_force = records.iter().find(|one| one.record.since() == under);
         // That none is shown which anything was written under can be only where most locations are away.
@@ -179,9 +181,10 @@ impl Standing {
         entered == 0 || self.survey.newest().is_some_and(|written| written.entered == entered)
     }
 
-    /// Of the newest thing that was written there.
+    /// Of the newest thing that was written there; what moves have copied there, one after the other, is none.
     fn generation(&self) -> u32 {
-        self.survey.written().max(self.centre.record.since())
+        let written = if self.is_entered() { self.survey.written() } else { 0 };
+        written.max(self.centre.record.since())
     }
 
     /// So many show this record of a move from here, or may, that it may be done.
