@@ -24,6 +24,7 @@ mod replays;
 mod seal;
 mod secret;
 mod shamir;
+mod syncing;
 mod turn;
 mod words;
 

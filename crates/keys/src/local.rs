@@ -19,6 +19,7 @@ use crate::record::{Batch, KeyRecord, share_digest};
 use crate::seal::{self, Binding, Context, Contexts, PrivateKey, Seat, digest};
 use crate::secret::{SECRET_BYTES, Share};
 use crate::shamir::Secret;
+use crate::syncing::Syncing;
 use crate::turn::{RESEALED_AT_ONCE, Resealed, TurnOrder};
 
 /// The key epoch of a holder that has just been made: deal to it with this epoch.
@@ -41,7 +42,7 @@ const CONFIRMED_MAX: usize = 1 << 22;
 /// A person's or a purpose's name in a request. Nothing reads more of them.
 const NAME_BYTES_MAX: usize = 256;
 /// Openings between two fdatasyncs of the count. A killed process loses none of them (the kernel has each); a power
-/// failure loses at most this many and one more. Syncing each one would cost a disk's latency per share.
+/// failure loses at most twice as many. Syncing each one would cost a disk's latency per share.
 const OPENINGS_UNSYNCED_MAX: u64 = 256;
 
 /// Records of the log are powers of two, so that none straddles a sector: after a power failure each is whole or not
@@ -69,6 +70,7 @@ struct State {
     check: Check,
     opened: u64,
     unsynced: u64,
+    syncing: Syncing,
 }
 
 /// One epoch's key.
@@ -180,7 +182,7 @@ impl LocalHolder {
         let (refused, check) = read_log(&log, number)?;
         let count = private_file().open(dir.join(OPENED)).map_err(storage(OPENED))?;
         let opened = read_count(&count, number)?;
-        let state = Mutex::new(State { refused, check, opened, unsynced: 0 });
+        let state = Mutex::new(State { refused, check, opened, unsynced: 0, syncing: Syncing::default() });
         Ok(Self { dir: dir.to_owned(), number, epochs, log, count, state })
     }
 
@@ -378,7 +380,7 @@ impl Holder for LocalHolder {
         state.opened += 1;
         state.unsynced += 1;
         if state.unsynced >= OPENINGS_UNSYNCED_MAX {
-            self.count.sync_data().map_err(storage(OPENED))?;
+            state.syncing.begin(&self.count).map_err(storage(OPENED))?;
             state.unsynced = 0;
         }
         Ok(Share::new(number, share))
