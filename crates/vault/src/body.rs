@@ -125,7 +125,14 @@ pub(crate) struct Sealed {
     pub(crate) len: u64,
     pub(crate) compressed: bool,
     pub(crate) digest: Digest,
-    pub(crate) bytes: Bytes,
+    /// One behind the other.
+    pub(crate) pieces: Vec<Bytes>,
+}
+
+impl Sealed {
+    fn stored_len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
 }
 
 /// An entry that only needs a place.
@@ -144,12 +151,12 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// The most bytes that its head can take, where a segment carries `capacity` bytes.
     pub(crate) fn head_bytes_max(&self, capacity: usize) -> usize {
-        let extents = self.payload.as_ref().map_or(0, |payload| payload.bytes.len() / capacity.max(1) + 2);
+        let extents = self.payload.as_ref().map_or(0, |payload| payload.stored_len() / capacity.max(1) + 2);
         HEAD_FIXED_BYTES + self.kind.len() + self.meta.len() + extents * EXTENT_BYTES
     }
 
     pub(crate) fn payload_bytes(&self) -> usize {
-        self.payload.as_ref().map_or(0, |payload| payload.bytes.len())
+        self.payload.as_ref().map_or(0, Sealed::stored_len)
     }
 
     pub(crate) fn into_head(self, extents: Vec<Extent>) -> Head {

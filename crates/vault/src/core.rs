@@ -15,7 +15,7 @@ use crate::centre::Centre;
 use crate::claim::{SignedClaim, term_of};
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
-use crate::hash::hash;
+use crate::hash::{hash, hash_pieces};
 use crate::header::Header;
 use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap};
 use crate::parcel::{Entry, Parcel, Scope};
@@ -400,13 +400,13 @@ impl Core {
         let payload = match payload.map(Zeroizing::new) {
             None => None,
             Some(plain) => {
+                let len = plain.len() as u64;
                 let squeezed = seal::compress(&plain);
                 let compressed = squeezed.is_some();
                 let binding = seal::payload_binding(scope, &kind, operation, compressed);
-                let inner = squeezed.as_ref().unwrap_or(&plain);
-                let sealed = seal::seal_payload(key.bytes(), &binding, inner, &*self.entropy)?;
-                let digest = hash(&sealed);
-                Some(Sealed { len: plain.len() as u64, compressed, digest, bytes: sealed.into() })
+                let inner = squeezed.unwrap_or(plain);
+                let pieces = seal::seal_payload(key.bytes(), &binding, inner, &*self.entropy)?;
+                Some(Sealed { len, compressed, digest: hash_pieces(&pieces), pieces })
             }
         };
         let salt = self.entropy.id();

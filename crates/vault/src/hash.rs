@@ -17,6 +17,20 @@ pub(crate) fn hash(bytes: &[u8]) -> Digest {
     Digest(*hasher.finalize().as_bytes())
 }
 
+/// What the pieces are, one behind the other.
+pub(crate) fn hash_pieces(pieces: &[Bytes]) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    let parallel = pieces.iter().map(Bytes::len).sum::<usize>() >= PARALLEL_BYTES_MIN;
+    for piece in pieces {
+        if parallel {
+            hasher.update_rayon(piece)
+        } else {
+            hasher.update(piece)
+        };
+    }
+    Digest(*hasher.finalize().as_bytes())
+}
+
 /// Each one's own.
 pub(crate) fn hash_each(shards: &[Bytes]) -> Vec<Digest> {
     let bytes: usize = shards.iter().map(Bytes::len).sum();

@@ -100,7 +100,7 @@ impl Entry {
                 len: sealed.len,
                 compressed: sealed.compressed,
                 digest: sealed.digest,
-                bytes: sealed.bytes.to_vec().into(),
+                bytes: sealed.pieces.concat().into(),
             }),
         }
     }
@@ -118,7 +118,7 @@ impl Entry {
                 len: payload.len,
                 compressed: payload.compressed,
                 digest: payload.digest,
-                bytes: Vec::from(payload.bytes).into(),
+                pieces: vec![Vec::from(payload.bytes).into()],
             }),
         }
     }

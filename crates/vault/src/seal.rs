@@ -8,9 +8,10 @@
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf;
+use bytes::Bytes;
 use kit::{Entropy, Id16, OperationId};
 use rayon::prelude::*;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::VaultError;
 use crate::parcel::Scope;
@@ -138,31 +139,37 @@ pub(crate) fn payload_binding(scope: Scope, kind: &str, operation: OperationId, 
     .concat()
 }
 
-/// Salt, then STREAM chunks.
+/// Salt, then STREAM chunks; in pieces, since each chunk is sealed where its plaintext stands. So nothing of that is left,
+/// and no other memory is needed for a large payload.
 pub(crate) fn seal_payload(
     key: &[u8; 32],
     binding: &[u8],
-    plain: &[u8],
+    mut plain: Zeroizing<Vec<u8>>,
     entropy: &dyn Entropy,
-) -> Result<Vec<u8>, VaultError> {
+) -> Result<Vec<Bytes>, VaultError> {
     let mut salt = [0; SALT_BYTES];
     entropy.fill(&mut salt);
     let cipher = cipher(key, &salt, binding)?;
     let chunks = plain.len().div_ceil(CHUNK_BYTES).max(1);
-    let mut sealed = vec![0; SALT_BYTES + plain.len() + chunks * TAG_BYTES];
-    let (head, places) = sealed.split_at_mut(SALT_BYTES);
-    head.copy_from_slice(&salt);
-    let seal = |number: usize, place: &mut [u8]| {
-        let (body, tag) = place.split_at_mut(place.len() - TAG_BYTES);
-        let from = number * CHUNK_BYTES;
-        body.copy_from_slice(plain.get(from..from + body.len()).ok_or(SEALING)?);
+    let mut tags = vec![0; chunks * TAG_BYTES];
+    let seal = |number: usize, (body, place): (&mut [u8], &mut [u8])| {
         let nonce = nonce(u32::try_from(number).map_err(|_| SEALING)?, number + 1 == chunks);
-        let made = cipher.seal_in_place_separate_tag(nonce, Aad::from(binding), body).map_err(|_| SEALING)?;
-        tag.copy_from_slice(made.as_ref());
+        let tag = cipher.seal_in_place_separate_tag(nonce, Aad::from(binding), body).map_err(|_| SEALING)?;
+        place.copy_from_slice(tag.as_ref());
         Ok::<_, VaultError>(())
     };
-    each_chunk(places.chunks_mut(CHUNK_BYTES + TAG_BYTES).collect(), seal)?;
-    Ok(sealed)
+    // An empty payload is one empty chunk.
+    let bodies = plain.chunks_mut(CHUNK_BYTES).chain(std::iter::once::<&mut [u8]>(&mut [])).take(chunks);
+    each_chunk(bodies.zip(tags.chunks_exact_mut(TAG_BYTES)).collect(), seal)?;
+    // Behind its end may stand what was cut off it before.
+    plain.spare_capacity_mut().zeroize();
+    let (mut sealed, mut tags) = (Bytes::from(std::mem::take(&mut *plain)), Bytes::from(tags));
+    let mut pieces = vec![Bytes::copy_from_slice(&salt)];
+    for _ in 0..chunks {
+        pieces.push(sealed.split_to(sealed.len().min(CHUNK_BYTES)));
+        pieces.push(tags.split_to(TAG_BYTES));
+    }
+    Ok(pieces)
 }
 
 /// On all cores where there are several: they don't depend on one another.
@@ -238,13 +245,17 @@ mod tests {
 
     const KEY: [u8; 32] = [7; 32];
 
+    fn sealed(key: &[u8; 32], binding: &[u8], plain: &[u8], entropy: &SeededEntropy) -> Vec<u8> {
+        seal_payload(key, binding, Zeroizing::new(plain.to_vec()), entropy).unwrap().concat()
+    }
+
     #[test]
     fn payloads_open_whole_and_in_order_only() {
         let binding = payload_binding(Scope::Centre, "a", OperationId([1; 16]), false);
         let entropy = SeededEntropy::new(1);
         let plain: Vec<u8> = (0..2 * CHUNK_BYTES + 5).map(|i| (i % 241) as u8).collect();
         for len in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 2 * CHUNK_BYTES, plain.len()] {
-            let sealed = seal_payload(&KEY, &binding, &plain[..len], &entropy).unwrap();
+            let sealed = sealed(&KEY, &binding, &plain[..len], &entropy);
             let chunks = len.div_ceil(CHUNK_BYTES).max(1);
             assert_eq!(sealed.len(), SALT_BYTES + len + chunks * TAG_BYTES);
             let open = |sealed: Vec<u8>| open_payload(&KEY, &binding, Zeroizing::new(sealed)).unwrap();
@@ -274,7 +285,7 @@ mod tests {
         let bind = |patient, kind: &str, operation, compressed| {
             payload_binding(Scope::Patient(PatientId([patient; 16])), kind, OperationId([operation; 16]), compressed)
         };
-        let sealed = seal_payload(&KEY, &bind(1, "ab", 1, false), b"plain", &entropy).unwrap();
+        let sealed = sealed(&KEY, &bind(1, "ab", 1, false), b"plain", &entropy);
         let opens = |key: [u8; 32], binding: Vec<u8>| {
             open_payload(&key, &binding, Zeroizing::new(sealed.clone())).unwrap().is_some()
         };

@@ -55,7 +55,8 @@ impl Planner {
         }
         let mut payloads: VecDeque<(usize, Bytes)> = (0..)
             .zip(&mut entries)
-            .filter_map(|(at, entry)| entry.payload.as_mut().map(|sealed| (at, std::mem::take(&mut sealed.bytes))))
+            .filter_map(|(at, entry)| entry.payload.as_mut().map(|sealed| (at, std::mem::take(&mut sealed.pieces))))
+            .flat_map(|(at, pieces)| pieces.into_iter().map(move |piece| (at, piece)))
             .collect();
         let mut extents: Vec<Vec<Extent>> = vec![Vec::new(); entries.len()];
         let mut left = payload;
@@ -125,7 +126,11 @@ fn cut(
         if let Some(extents) = extents.get_mut(*at) {
             // A segment is far below 4 GiB, and so is what stands in it.
             let narrow = |of: usize| u32::try_from(of).unwrap_or(u32::MAX);
-            extents.push(Extent { segment: number, offset: narrow(offset), len: narrow(piece.len()) });
+            match extents.last_mut() {
+                // Behind another piece of the same payload.
+                Some(extent) if extent.segment == number => extent.len += narrow(piece.len()),
+                _ => extents.push(Extent { segment: number, offset: narrow(offset), len: narrow(piece.len()) }),
+            }
         }
         if bytes.is_empty() {
             payloads.pop_front();
