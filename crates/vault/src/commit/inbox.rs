@@ -11,7 +11,8 @@ use crate::core::lock;
 use crate::error::VaultError;
 use crate::parcel::Receipt;
 
-/// Sealed payloads that wait; who comes with more has to wait himself. One object may be larger, then it waits alone.
+/// Sealed payloads that wait, each in the memory that it came in; who comes with more has to wait himself. One object may
+/// be larger, then it waits alone.
 const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Groups that wait. Each has a thread waiting with it.
