@@ -101,11 +101,11 @@ pub fn grow(centre: &Centre, size: Size, members: Option<Vec<u8>>, ask: Ask<'_>)
             },
             &mut |_, _| {},
         )?;
-        if let Some(fleet) = centre.fleet() {
-            vault.be_witnessed(fleet.witnesses(size.servers))?;
-        }
-        centre.holders_changed();
     }
+    if let Some(fleet) = centre.fleet() {
+        vault.be_witnessed(fleet.witnesses(size.servers))?;
+    }
+    centre.holders_changed();
     let dealt = vault.deal_anew(&key, &mut |_, _| {})?;
     let turn = vault.reseal(&mut |_, _| {})?;
     let mut text = format!(

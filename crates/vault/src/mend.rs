@@ -370,17 +370,17 @@ pub(crate) fn heal_centre(slot: &Slot, centre: &Centre) -> Result<bool, VaultErr
     Ok(false)
 }
 
-/// Puts a record at every location that is up; gives how many have it.
-pub(crate) fn put_record(shelf: &Arc<Shelf>, enough: usize, centre: &Centre) -> usize {
+/// Puts a record at every location that is up. Gives which have it.
+pub(crate) fn put_record(shelf: &Arc<Shelf>, enough: usize, centre: &Centre) -> Vec<bool> {
     let centre = centre.clone();
-    let put = move |_: usize, slot: &Slot| {
-        if slot.state().bare {
-            return false;
-        }
-        let stands = heal_centre(slot, &centre).unwrap_or(false);
-        // Who has it not is given it when it is back.
-        slot.state().down |= !stands;
-        stands
-    };
-    at_each(shelf, enough, put).into_iter().filter(|has| *has).count()
+    let put = move |_: usize, slot: &Slot| !slot.state().bare && heal_centre(slot, &centre).unwrap_or(false);
+    at_each(shelf, enough, put)
+}
+
+/// Once the record counts: who has it not is given it when it is back; also one that came back while it was put.
+pub(crate) fn without_record(shelf: &Shelf, has: &[bool]) {
+    for (slot, _) in shelf.slots.iter().zip(has).filter(|(slot, has)| slot.location.is_some() && !**has) {
+        let mut state = slot.state();
+        state.down |= !state.bare;
+    }
 }

@@ -28,7 +28,7 @@ use crate::found::{Drafting, distinct};
 use crate::header::{Header, Previous, Stand, segment_name};
 use crate::keymap::MOVING;
 use crate::location::{Location, Name};
-use crate::mend::{heal_centre, put_record};
+use crate::mend::{heal_centre, put_record, without_record};
 use crate::open::Chain;
 use crate::recover::{COPIED_BYTES, COPIED_SEGMENTS, put_at};
 use crate::renew::Progress;
@@ -115,14 +115,18 @@ impl Vault {
             };
             let moved = copy.end(generation, draft).map(|(claim, centre)| {
                 *lock(&core.claimed) = Some(claim);
-                core.moved(copy.to);
                 core.adopt(centre, opener);
+                core.moved(Arc::clone(&copy.to));
+                // It has moved. Who doesn't get the record now is given it when it is back.
+                let has = put_record(&copy.to, 0, &core.centre());
+                without_record(&copy.to, &has);
             });
             (generation, moved)
         })?;
         *dealing = None;
-        drop(dealing);
+        // Before anybody is dealt to them: what stands above its entry is theirs.
         self.settle_record()?;
+        drop(dealing);
         // Those who are new were told of no erasure yet.
         self.refuse_erased();
         self.registrations_ended(self.core().centre().record.epoch)
@@ -232,9 +236,8 @@ impl Copy {
 
         let draft = Drafting { since: generation, entered: generation, ..draft };
         let centre = draft.sign(&core.secrets, Some(&core.centre()), &*core.clock, &*core.entropy)?;
-        on_floor(put_record(&from, from.shape.floor(), &centre), from.shape.floor())?;
-        // It has moved. Who doesn't get the record now is given it when it is back.
-        put_record(&self.to, 0, &centre);
+        let has = put_record(&from, from.shape.floor(), &centre);
+        on_floor(has.iter().filter(|has| **has).count(), from.shape.floor())?;
         Ok((claim, centre))
     }
 }

@@ -16,10 +16,12 @@ use kit::{Clock, Entropy};
 use ledger::{Checkpoint, LeafHash, MemoryStore, SignedCheckpoint, Tree, Vkey};
 
 use crate::centre::Centre;
+use crate::claim::{SignedClaim, term_of};
 use crate::code::Coder;
 use crate::commit::{Begin, restore};
 use crate::core::{Core, Parts};
 use crate::error::VaultError;
+use crate::found::Drafting;
 use crate::gateway::{Gateway, Hashes};
 use crate::header::{self, Header};
 use crate::keymap::Keymap;
@@ -113,16 +115,16 @@ pub(crate) fn open_unrecorded(opening: Opening, centre: Centre) -> Result<Vault,
 }
 
 fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<Vault, VaultError> {
-    let Which { counts: Standing { centre, shelf, mut survey, .. }, before, generation, epoch } = which;
-    let record = &centre.record;
-    let opener = Opener::new(opening.access, &centre.holders, record.t, Arc::clone(&opening.clock))?;
+    let Which { counts: Standing { mut centre, shelf, mut survey, .. }, before, mut generation, mut epoch } = which;
+    let vault = centre.record.vault;
+    let opener = Opener::new(opening.access, &centre.holders, centre.record.t, Arc::clone(&opening.clock))?;
     let secrets = centre.open_secrets(|record, batch| opener.open(record, batch, "gateway", "start"))?;
     if opening.mode == Mode::Write {
         before.settled()?;
     }
     let (have, need) = match opening.mode {
-        Mode::Write => (survey.answering(), record.shape.quorum()),
-        Mode::Read => (survey.responding(), record.shape.k()),
+        Mode::Write => (survey.answering(), shelf.shape.quorum()),
+        Mode::Read => (survey.responding(), shelf.shape.k()),
     };
     if have < need {
         return Err(VaultError::NotEnoughLocations { have, need });
@@ -141,8 +143,19 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<V
     let Grown { tree, checkpoint, hashes_remembered, shown_size } = grown;
 
     // All of it is this log, and none older than what is remembered: what the locations are to show, they may be given.
+    let mut claim = survey.claim().cloned();
     if opening.mode == Mode::Write {
-        before.close(&centre)?;
+        if !before.is_empty() {
+            generation = generation.checked_add(1).ok_or(VaultError::Generations { max: u32::MAX })?;
+            epoch = epoch.saturating_add(1);
+            let own = SignedClaim::sign(&secrets.log, vault, term_of(generation, &*opening.entropy))?;
+            let draft = Drafting { entered: generation, ..Drafting::like(&centre, epoch, generation) };
+            let again = draft.sign(&secrets, Some(&centre), &*opening.clock, &*opening.entropy)?;
+            before.close(&own, &again)?;
+            survey.expect(&shelf, &again);
+            survey.catch_up(&shelf, &again);
+            (centre, claim) = (again, Some(own));
+        }
         survey.give(&shelf, &centre);
         mark_bare(&shelf, &survey);
     }
@@ -161,7 +174,6 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<V
     opened.adopted_segments = tail.len() as u64;
 
     // A snapshot of another history has another root at its watermark.
-    let vault = record.vault;
     let root_at = |size| tree.root_at(size).ok();
     let snapshot = gateway.as_ref().and_then(Gateway::keymap);
     // Of a key before it is of no use: it is made anew from the log.
@@ -175,7 +187,7 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<V
         gateway.remember_vkey(&centre.vkey)?;
     }
     let core = Core::new(Parts {
-        claim: survey.claim().cloned(),
+        claim,
         epoch,
         shelf: shelf.holding(chain.segments),
         tree,

@@ -25,7 +25,7 @@ use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::found::Drafting;
 use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, ROTATED, TURNED};
-use crate::mend::{heal_centre, put_record};
+use crate::mend::{heal_centre, put_record, without_record};
 use crate::parcel::Scope;
 use crate::secrets::{Secrets, VAULT_KEYS_MAX};
 use crate::vault::Vault;
@@ -89,11 +89,12 @@ impl Vault {
             self.record_anew(draft, None, |core, centre| core.adopt(centre, opener))?;
         }
         *dealing = None;
-        drop(dealing);
         let centre = core.centre();
+        // Before anybody is dealt to them: what stands above this entry is theirs.
         if !is_there {
             self.enter(ADOPTED, Change::of(&centre, is_turn, others).to_bytes())?;
         }
+        drop(dealing);
         self.registrations_ended(centre.record.epoch)
     }
 
@@ -322,11 +323,13 @@ impl Vault {
             let secrets = secrets.as_ref().unwrap_or(&core.secrets);
             let centre = draft.sign(secrets, Some(&before), &*core.clock, &*core.entropy)?;
             let floor = shelf.shape.floor();
-            let durable = put_record(&shelf, floor, &centre);
+            let has = put_record(&shelf, floor, &centre);
+            let durable = has.iter().filter(|has| **has).count();
             if durable < floor {
                 return Err(VaultError::NotDurable { durable, floor });
             }
             then(&core, centre);
+            without_record(&shelf, &has);
             Ok(())
         };
         let pause = self.writer()?.pause(move |highest| match highest.checked_add(1) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::centre::Centre;
 use crate::claim::{self, SignedClaim, generation};
+use crate::damage::What;
 use crate::header::{self, parse_segment_name};
 use crate::location::{Location, LocationError, Name};
 use crate::mend::{heal_centre, judge_centre, was_away};
@@ -120,8 +121,11 @@ impl Survey {
     }
 
     fn expect_at(&mut self, shelf: &Shelf, centre: &Centre, at: usize) {
-        if let (Some(Some(shown)), Some(slot)) = (self.shown.get_mut(at), shelf.slots.get(at)) {
-            shown.centre = judge_centre(slot, centre).is_none();
+        let (Some(shown), Some(slot)) = (self.shown.get_mut(at), shelf.slots.get(at)) else { return };
+        match judge_centre(slot, centre) {
+            // It went in the middle of being looked at.
+            Some(What::Unreachable) => *shown = None,
+            wrong => shown.iter_mut().for_each(|shown| shown.centre = wrong.is_none()),
         }
     }
 
@@ -158,14 +162,21 @@ impl Survey {
         }
     }
 
-    /// Gives them the record.
+    /// Gives them the record. One that doesn't take it is down.
     pub(crate) fn give(&mut self, shelf: &Shelf, centre: &Centre) {
         for (slot, shown) in shelf.slots.iter().zip(&mut self.shown) {
             if let Some(shown) = shown.as_mut().filter(|shown| shown.owed) {
-                (shown.centre, shown.owed) = (heal_centre(slot, centre).unwrap_or(false), false);
+                shown.centre = heal_centre(slot, centre).unwrap_or(false);
+                shown.owed = !shown.centre;
+                slot.state().down |= shown.owed;
                 tracing::info!(location = slot.id, given = shown.centre, "it was away when the centre record changed");
             }
         }
+    }
+
+    /// It answered, and has the record or is known to lack it.
+    pub(crate) fn is_told(&self, at: usize) -> bool {
+        self.shown.get(at).and_then(Option::as_ref).is_some_and(|shown| !shown.owed)
     }
 
     /// The highest generation that anyone has claimed or written in.

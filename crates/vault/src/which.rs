@@ -12,7 +12,8 @@
 //!
 //!  a start   something under g, or a later record, stands in the new stand? ─► the move is done, for good
 //!              no ─► something above g stands where it came from? ───────────► it never was
-//!                      no ─► it is gone on with: its record is put at that floor before anything is written
+//!                      no ─► it is gone on with, under a record of its own: a claim and that are put at the same floor before anything
+//!                            is written, so that what was left there meanwhile, below the floor, can't outweigh it later
 //! ```
 //! Who writes in a stand was shown a quorum of its locations, and so whatever stands at its floor.
 
@@ -22,6 +23,7 @@ use keys::RecoveryPublicKey;
 use ledger::Vkey;
 
 use crate::centre::{self, Centre};
+use crate::claim::SignedClaim;
 use crate::error::VaultError;
 use crate::location::Location;
 use crate::mend::{heal_centre, judge_centre};
@@ -74,10 +76,14 @@ impl Which {
         let mut looked = looked.into_iter().skip(at.unwrap_or(0));
         let counts = looked.next().ok_or(VaultError::NoCentreRecord)?;
         let mut before: Vec<Standing> = looked.collect();
-        // A move that too few were given to be done, and that nobody wrote after.
-        let last = before.pop();
-        before.retain(|one| last.as_ref().is_some_and(|last| last.may_be_left_for(&one.centre)));
-        before.extend(last);
+        let Some(last) = before.pop() else { return Ok(Self { counts, before: Before(before), generation, epoch }) };
+        // It was never done, and where to isn't there: it goes on where it was.
+        if counts.lacks_quorum() && !last.may_be_left_for(&counts.centre) {
+            return Ok(Self { counts: last, before: Before(Vec::new()), generation, epoch });
+        }
+        // Of moves before this one those may be done that enough were given, and that nobody wrote after.
+        before.retain(|one| one.generation() > last.generation() && last.may_be_left_for(&one.centre));
+        before.push(last);
         Ok(Self { counts, before: Before(before), generation, epoch })
     }
 
@@ -133,10 +139,22 @@ impl Before {
         Ok(())
     }
 
-    /// From here on nobody who is shown a quorum of its locations goes on there: the record of the move stands at its floor.
-    pub(crate) fn close(&self, moved: &Centre) -> Result<(), VaultError> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// From here on nobody who is shown a quorum of its locations goes on there: this claim stands at its floor, and the record
+    /// that was made under it.
+    pub(crate) fn close(&self, claim: &SignedClaim, moved: &Centre) -> Result<(), VaultError> {
+        self.at_floor(|location, _| claim.put(location).unwrap_or(false))?;
+        self.at_floor(|_, slot| heal_centre(slot, moved).unwrap_or(false))
+    }
+
+    fn at_floor(&self, put: impl Fn(&dyn Location, &Slot) -> bool) -> Result<(), VaultError> {
         for Standing { shelf, survey, .. } in &self.0 {
-            let stands = |(at, slot): (usize, &Slot)| survey.answers(at) && heal_centre(slot, moved).unwrap_or(false);
+            let stands = |(at, slot): (usize, &Slot)| {
+                survey.answers(at) && slot.location.as_deref().is_some_and(|location| put(location, slot))
+            };
             let stands: Vec<bool> = shelf.slots.iter().enumerate().map(stands).collect();
             let (have, need) = (stands.iter().filter(|stands| **stands).count(), shelf.shape.floor());
             if have < need {
@@ -185,6 +203,10 @@ impl Standing {
     fn generation(&self) -> u32 {
         let written = if self.is_entered() { self.survey.written() } else { 0 };
         written.max(self.centre.record.since())
+    }
+
+    fn lacks_quorum(&self) -> bool {
+        self.survey.answering() < self.centre.record.shape.quorum()
     }
 
     /// So many show this record of a move from here, or may, that it may be done.

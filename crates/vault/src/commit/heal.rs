@@ -202,6 +202,9 @@ impl Healer {
         }
         survey.catch_up(shelf, &core.centre());
         survey.give(shelf, &core.centre());
+        if !survey.is_told(at) {
+            return false;
+        }
         let lacks: Vec<u64> = (0..segments)
             .filter(|&segment| shelf.catalogue.get(segment).is_some_and(|one| !survey.lists(at, segment, one.term)))
             .collect();

@@ -28,6 +28,14 @@ fn keep(centre: &Centre, vault: &Vault, count: u64) -> Vec<Kept> {
     (0..count).map(one).collect()
 }
 
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn all_open(vault: &Vault, kept: &[Kept]) {
     for one in kept {
         assert!(*vault.fetch(one.index, "dr-a", "treatment").unwrap().1 == *one.payload, "entry {}", one.index);
@@ -156,6 +164,8 @@ fn an_epoch_turns_under_load() {
             mine
         };
         let workers: Vec<_> = (0..3).map(|_| scope.spawn(work)).collect();
+        // Also where the test fails: nobody waits for them for ever.
+        let _ends = Ends(&ends);
         turn(&centre, &vault).unwrap();
         renew_custodians(&centre, &vault);
         turn(&centre, &vault).unwrap();
