@@ -70,7 +70,6 @@ impl Vault {
         let writer = self.writer()?;
         let _one = lock(&writer.renewing);
         self.settle_record()?;
-        self.enter(MOVING, Vec::new())?;
         let core = Arc::clone(self.core());
         let before = core.centre();
         let Move { shape, locations, public, holders, t } = to;
@@ -89,6 +88,7 @@ impl Vault {
         let stand = from.stand.checked_add(1).ok_or(VaultError::Stands { max: Stand::MAX })?;
         let ids = distinct(&locations)?;
         let opener = core.opener().renewed(holders, &public, t)?;
+        self.enter(MOVING, Vec::new())?;
         let draft = Drafting {
             stand,
             shape,
@@ -127,8 +127,6 @@ impl Vault {
         // Before anybody is dealt to them: what stands above its entry is theirs.
         self.settle_record()?;
         drop(dealing);
-        // Those who are new were told of no erasure yet.
-        self.refuse_erased();
         self.registrations_ended(self.core().centre().record.epoch)
     }
 }

@@ -166,7 +166,7 @@ impl Vault {
     }
 
     /// A crash may have come between an erasure's entry and the holders' refusals; refusing twice is no error.
-    pub(crate) fn refuse_erased(&self) {
+    fn refuse_erased(&self) {
         let erased: Vec<PatientId> = self.core.keymap().erased.iter().copied().collect();
         let opener = self.core.opener();
         // Whoever holds no share of hers has nothing to refuse, and a day's erasures are counted.
