@@ -5,6 +5,7 @@ use kit::{Digest, OperationId, PatientId, Timestamp};
 use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 
+use crate::hash::Pending;
 use crate::parcel::{Entry, Scope};
 use kit::format::{self, FormatError, Version, within};
 
@@ -124,7 +125,8 @@ impl Head {
 pub(crate) struct Sealed {
     pub(crate) len: u64,
     pub(crate) compressed: bool,
-    pub(crate) digest: Digest,
+    /// Taken while the first of the pieces are on their way to the locations: only the entry's head needs it.
+    pub(crate) digest: Pending,
     /// One behind the other.
     pub(crate) pieces: Vec<Bytes>,
 }
@@ -163,7 +165,7 @@ impl Prepared {
         let payload = self.payload.map(|sealed| Payload {
             len: sealed.len,
             compressed: sealed.compressed,
-            digest: sealed.digest,
+            digest: sealed.digest.wait(),
             extents,
         });
         Head {

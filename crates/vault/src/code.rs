@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::{Bytes, BytesMut};
+use kit::Digest;
 use reed_solomon_simd::ReedSolomonEncoder;
 use reed_solomon_simd::engine::{DefaultEngine, Engine, GF_ORDER, GfElement, ShardsRefMut};
 use reed_solomon_simd::rate::{DefaultRateDecoder, RateDecoder};
@@ -29,6 +30,12 @@ const STRIPE_BYTES: usize = 32 * 1024;
 /// full segments with the 3-of-14 code. Other memory would have to be cleared first.
 const SPARE_MAX: usize = 4;
 
+/// A body's shards, and the hash of each.
+pub(crate) struct Coded {
+    pub(crate) shards: Vec<Bytes>,
+    pub(crate) hashes: Vec<Digest>,
+}
+
 /// Keeps its working space between segments.
 pub(crate) struct Coder {
     shape: Shape,
@@ -41,32 +48,41 @@ impl Coder {
         Self { shape, encoder: None, spare: VecDeque::new() }
     }
 
-    /// The n shards of `body`: the body itself, filled up with zeros and cut in k, then the recovery shards.
-    pub(crate) fn encode(&mut self, mut body: Vec<u8>) -> Result<Vec<Bytes>, VaultError> {
+    /// The n shards of `body`: the body itself, filled up with zeros and cut in k, then the recovery shards; and the hash of
+    /// each, taken stripe by stripe while a core has them at hand.
+    pub(crate) fn encode(&mut self, mut body: Vec<u8>) -> Result<Coded, VaultError> {
         let (k, n) = (self.shape.k(), self.shape.n());
         let len = shard_len(body.len(), k);
         body.resize(k * len, 0);
         let body = Bytes::from(body);
         let mut shards: Vec<Bytes> = (0..k).map(|i| body.slice(i * len..(i + 1) * len)).collect();
-        if n > k {
-            let mut made = self.room((n - k) * len);
-            for from in (0..len).step_by(STRIPE_BYTES) {
-                let stripe = from..len.min(from + STRIPE_BYTES);
+        let mut hashers = vec![blake3::Hasher::new(); n];
+        let (of_body, of_made) = hashers.split_at_mut(k);
+        let mut made = self.room((n - k) * len);
+        for from in (0..len).step_by(STRIPE_BYTES) {
+            let stripe = from..len.min(from + STRIPE_BYTES);
+            let originals = || shards.iter().filter_map(|shard| shard.get(stripe.clone()));
+            for (part, hasher) in originals().zip(&mut *of_body) {
+                hasher.update(part);
+            }
+            if n > k {
                 let encoder = self.encoder(stripe.len())?;
-                shards
-                    .iter()
-                    .filter_map(|shard| shard.get(stripe.clone()))
-                    .try_for_each(|shard| encoder.add_original_shard(shard))
-                    .map_err(failed)?;
+                originals().try_for_each(|part| encoder.add_original_shard(part)).map_err(failed)?;
                 let result = encoder.encode().map_err(failed)?;
                 let places = made.chunks_exact_mut(len).filter_map(|shard| shard.get_mut(stripe.clone()));
-                places.zip(result.recovery_iter()).for_each(|(place, stripe)| place.copy_from_slice(stripe));
+                for ((place, part), hasher) in places.zip(result.recovery_iter()).zip(&mut *of_made) {
+                    hasher.update(part);
+                    place.copy_from_slice(part);
+                }
             }
-            let made = made.freeze();
-            self.spare.push_back(made.clone());
-            shards.extend((0..n - k).map(|i| made.slice(i * len..(i + 1) * len)));
         }
-        Ok(shards)
+        let made = made.freeze();
+        if n > k {
+            self.spare.push_back(made.clone());
+        }
+        shards.extend((0..n - k).map(|i| made.slice(i * len..(i + 1) * len)));
+        let hashes = hashers.iter().map(|hasher| Digest(*hasher.finalize().as_bytes())).collect();
+        Ok(Coded { shards, hashes })
     }
 
     /// So many bytes, whatever is in them.
@@ -168,7 +184,7 @@ mod tests {
             let mut coder = Coder::new(shape);
             for len in [1usize, 2, 16, 17, 63, 64, 1_000, 70_001, 3 * STRIPE_BYTES, 9 * STRIPE_BYTES + 65] {
                 let body: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
-                let shards = coder.encode(body.clone()).unwrap();
+                let shards = coder.encode(body.clone()).unwrap().shards;
                 assert_eq!(shards.len(), usize::from(n));
                 for chosen in 0u32..1 << n {
                     if chosen.count_ones() == u32::from(k) {
@@ -181,7 +197,7 @@ mod tests {
         }
     }
 
-    /// What is stored depends neither on the stripes nor on what was coded before, and stays what it is while somebody has it.
+    /// What is stored, and its hash, depends neither on the stripes nor on what was coded before, and stays what it is while somebody has it.
     #[test]
     fn stripes_make_the_shards_that_the_whole_would() {
         let (k, n) = (3, 14);
@@ -192,7 +208,9 @@ mod tests {
             let mut encoder = ReedSolomonEncoder::new(k.into(), (n - k).into(), len).unwrap();
             body.chunks(len).for_each(|shard| encoder.add_original_shard(shard).unwrap());
             let whole: Vec<Vec<u8>> = encoder.encode().unwrap().recovery_iter().map(<[u8]>::to_vec).collect();
-            held.push((whole, coder.encode(body).unwrap()));
+            let Coded { shards, hashes } = coder.encode(body).unwrap();
+            assert!(shards.iter().map(|shard| crate::hash::hash(shard)).eq(hashes));
+            held.push((whole, shards));
             held.drain(..held.len().saturating_sub(SPARE_MAX + 1));
             assert!(held.iter().all(|(whole, shards)| shards[3..] == whole[..]));
         }

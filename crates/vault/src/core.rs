@@ -15,7 +15,7 @@ use crate::centre::Centre;
 use crate::claim::{SignedClaim, term_of};
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
-use crate::hash::{hash, hash_pieces};
+use crate::hash::{Pending, hash};
 use crate::header::Header;
 use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap};
 use crate::parcel::{Entry, Parcel, Scope};
@@ -406,7 +406,7 @@ impl Core {
                 let binding = seal::payload_binding(scope, &kind, operation, compressed);
                 let inner = squeezed.unwrap_or(plain);
                 let pieces = seal::seal_payload(key.bytes(), &binding, inner, &*self.entropy)?;
-                Some(Sealed { len, compressed, digest: hash_pieces(&pieces), pieces })
+                Some(Sealed { len, compressed, digest: Pending::of_pieces(&pieces), pieces })
             }
         };
         let salt = self.entropy.id();

@@ -99,7 +99,7 @@ impl Entry {
             payload: prepared.payload.as_ref().map(|sealed| Payload {
                 len: sealed.len,
                 compressed: sealed.compressed,
-                digest: sealed.digest,
+                digest: sealed.digest.wait(),
                 bytes: sealed.pieces.concat().into(),
             }),
         }
@@ -117,7 +117,7 @@ impl Entry {
             payload: self.payload.map(|payload| Sealed {
                 len: payload.len,
                 compressed: payload.compressed,
-                digest: payload.digest,
+                digest: payload.digest.into(),
                 pieces: vec![Vec::from(payload.bytes).into()],
             }),
         }

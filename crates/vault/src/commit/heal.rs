@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::code::Coder;
+use crate::code::{Coded, Coder};
 use crate::core::{Core, lock};
 use crate::error::VaultError;
-use crate::hash::hash_each;
 use crate::header::{self, Header, segment_name};
 use crate::location::{Object, Put};
 use crate::shelf::{Found, Located, REPAIRS_MAX, Shelf};
@@ -30,8 +29,8 @@ pub(crate) fn remake(
     located: &Located,
 ) -> Result<(Bytes, Vec<Bytes>), VaultError> {
     let (header, body) = shelf.read(segment, located)?;
-    let shards = coder.encode(body)?;
-    if hash_each(&shards) != header.shards {
+    let Coded { shards, hashes } = coder.encode(body)?;
+    if hashes != header.shards {
         return Err(VaultError::Segment { segment, what: "its shards, made again" });
     }
     let bytes = header.to_bytes();

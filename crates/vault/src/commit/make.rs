@@ -5,10 +5,9 @@ use kit::Digest;
 use kit::format::Version;
 use minicbor::bytes::ByteVec;
 
-use crate::code::Coder;
+use crate::code::{Coded, Coder};
 use crate::core::Core;
 use crate::error::VaultError;
-use crate::hash::hash_each;
 use crate::header::{self, Acknowledged, Header, Previous};
 use crate::seal::{self, SALT_BYTES};
 use crate::shelf::{Located, Shelf};
@@ -42,7 +41,7 @@ pub(crate) fn make(core: &Core, shelf: &Shelf, coder: &mut Coder, content: Conte
     let (vault_key, key) = core.vault_key()?;
     seal::seal_whole(key.bytes(), &salt, &seal::segment_binding(shelf.vault, number, term), &mut body)?;
     let body_len = u32::try_from(body.len()).map_err(|_| VaultError::Internal { step: "measuring a segment" })?;
-    let shards = coder.encode(body)?;
+    let Coded { shards, hashes } = coder.encode(body)?;
     let record = &core.centre().record;
     let narrow = |of: usize| u8::try_from(of).unwrap_or(u8::MAX);
     let header = Header {
@@ -55,7 +54,7 @@ pub(crate) fn make(core: &Core, shelf: &Shelf, coder: &mut Coder, content: Conte
         n: narrow(shelf.shape.n()),
         body_len,
         salt: salt.into(),
-        shards: hash_each(&shards),
+        shards: hashes,
         first,
         leaves,
         acknowledged,
