@@ -285,7 +285,7 @@ impl<'a> Scene<'a> {
             .filter(|(server, _)| !self.victims.contains_key(server))
             .map(|(_, folder)| folder.clone())
             .collect();
-        let remains = Remains { servers: &survivors, custodians: &self.present };
+        let remains = Remains { servers: &survivors, custodians: &self.present, restore_from: None };
         let site = self.place("recovered");
         watch(Progress { stage: "recovering", done: 0, total: 1 });
         let recovering = Instant::now();
@@ -319,7 +319,7 @@ impl<'a> Scene<'a> {
     /// From everything that is there, damaged servers first: they must change nothing, and be named.
     fn recover_from_all(&self, builder: &dyn Builder) -> Vec<Check> {
         let servers = self.in_bad_order();
-        let remains = Remains { servers: &servers, custodians: &self.present };
+        let remains = Remains { servers: &servers, custodians: &self.present, restore_from: None };
         (self.watch)(Progress { stage: "examining the damaged servers", done: 0, total: 1 });
         let blamed = builder.examine(&remains).map_err(said);
         let attacked = self.victims.iter().map(|(server, blow)| (*server, blow.what().to_owned())).collect();

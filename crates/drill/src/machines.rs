@@ -29,6 +29,9 @@ const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How soon every server has to know of an alarm.
 const ALARM_PATIENCE: Duration = Duration::from_secs(15);
 
+/// Patients that a captured administrator has erased, unless he is refused before: more than the holders let pass in a day.
+const ERASED_MAX: usize = 120;
+
 type Watch<'a> = &'a (dyn Fn(Progress) + Sync);
 
 /// What to drill.
@@ -571,8 +574,24 @@ impl<'a> Scene<'a> {
 
     // ---- Captured
 
+    /// The entries of those whom he has erased: the recovery has to give them back, and takes the twin's away with the rest.
+    fn erased_by_him(&self) -> Result<Vec<u64>, Fault> {
+        let (system, mut erased) = (self.system()?, Vec::new());
+        for index in 0..self.options.patients.min(ERASED_MAX) {
+            match system.erase(&self.centre.patient(index).number) {
+                Ok(entry) => erased.push(entry),
+                // The holders' budget of erasures.
+                Err(_) if !erased.is_empty() => break,
+                Err(fault) => return Err(fault),
+            }
+        }
+        system.settle()?;
+        Ok(erased)
+    }
+
     fn captured(mut self, builder: &dyn MachineBuilder) -> Result<Report, Fault> {
         let tried = self.machines.rampage()?;
+        let erased = self.erased_by_him()?;
         self.machines.stop();
         // What the administrator owns goes up in smoke; the twin's owns one server too many.
         let owned = self.struck.clone();
@@ -589,7 +608,7 @@ impl<'a> Scene<'a> {
             .filter_map(|server| self.servers.get(server).cloned())
             .collect();
         let present: Vec<_> = self.custodians.iter().take(self.custodians_needed).cloned().collect();
-        let remains = Remains { servers: &survivors, custodians: &present };
+        let remains = Remains { servers: &survivors, custodians: &present, restore_from: erased.first().copied() };
         let mut seconds = Seconds::default();
         let recovering = Instant::now();
         // The gateway is his, and gone.
@@ -609,7 +628,11 @@ impl<'a> Scene<'a> {
                 counted(self.struck.len(), "server", "servers")
             ),
             attacks,
-            deeds: tried.iter().map(Tried::told).collect(),
+            deeds: tried
+                .iter()
+                .map(Tried::told)
+                .chain([format!("had patients erased at the gateway: {}, until he was refused or tired", erased.len())])
+                .collect(),
             checks: vec![harmless(&tried), lost],
             seconds,
         };

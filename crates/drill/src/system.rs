@@ -36,6 +36,8 @@ pub struct Remains<'a> {
     pub servers: &'a [PathBuf],
     /// Identities of as many custodians as the centre asks for.
     pub custodians: &'a [Zeroizing<String>],
+    /// Erasures that stand in the log from this entry on were the attacker's.
+    pub restore_from: Option<u64>,
 }
 
 /// What a thief has opened.
@@ -111,6 +113,11 @@ pub trait System: Send + Sync {
     /// front door, with the holders that leave him the most charts.
     fn steal(&self, _as: Thief, _handle: &str) -> Result<(), Fault> {
         Err(Fault::new(kit::Blame::Ours, "drill.thief", "this system can't be stolen from"))
+    }
+
+    /// Has a patient erased, as whoever sits at the gateway may; gives the entry that says so.
+    fn erase(&self, _number: &str) -> Result<u64, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.erase", "this system erases nobody"))
     }
 
     /// Heads of the log that a thief of its key makes up: only drills on machines ask for them.

@@ -471,6 +471,28 @@ pub struct Left<'a> {
     pub vkey: Option<&'a Vkey>,
     /// Of machines of their own; without it the servers are folders.
     pub plan: Option<&'a Path>,
+    /// Erasures that stand in the log from this entry on are taken back.
+    pub restore_from: Option<u64>,
+}
+
+/// The survivors that were given, and the key that the custodians open of what they show.
+struct Gathered {
+    survivors: Vec<Arc<dyn Location>>,
+    plate: vault::Plate,
+    key: Arc<RecoveryKey>,
+}
+
+impl Left<'_> {
+    fn gather(&mut self) -> Result<Gathered, Fault> {
+        let folders =
+            if self.from.is_empty() { Servers::default() } else { open_servers(self.from, self.vkey, Task::Recover)? };
+        let beside = std::mem::take(&mut self.beside);
+        let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
+        let plate = vault::plate(&survivors, self.vkey)?;
+        enough_custodians(self.secrets, plate.custodians)?;
+        let key = Arc::new(recovery_key(vault::packages(&survivors, self.vkey)?, self.secrets, self.plugins)?);
+        Ok(Gathered { survivors, plate, key })
+    }
 }
 
 /// An open centre.
@@ -608,19 +630,15 @@ impl Centre {
     /// Rebuilds a centre in an empty folder: new servers, new holders, new keys for every living patient's key. Patients
     /// don't wait for all of that: `listed` gets the treatment list as soon as the survivors can be read, or why there is none.
     pub fn recover(
-        left: Left<'_>,
+        mut left: Left<'_>,
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
     ) -> Result<(Self, RecoveryReport), Fault> {
-        let Left { from, beside, secrets, plugins, vkey, plan } = left;
         let begun = Begun::begin(into, "recover")?;
-        let folders = if from.is_empty() { Servers::default() } else { open_servers(from, vkey, Task::Recover)? };
-        let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
-        let plate = vault::plate(&survivors, vkey)?;
-        enough_custodians(secrets, plate.custodians)?;
-        let key = Arc::new(recovery_key(vault::packages(&survivors, vkey)?, secrets, plugins)?);
+        let Gathered { survivors, plate, key } = left.gather()?;
+        let Left { vkey, plan, restore_from, .. } = left;
         let lock = lock(into)?;
-        listed(preview(&survivors, Arc::clone(&key), vkey, into));
+        listed(preview(&survivors, Arc::clone(&key), vkey, restore_from, into));
         let machines = plan.map(|plan| Machines::of(plan, into)).transpose()?;
         if let Some(other) = machines.as_ref().map(|machines| machines.vault).filter(|vault| *vault != plate.vault) {
             let text = format!("the plan is of vault {other}, the survivors are of {}", plate.vault);
@@ -642,6 +660,7 @@ impl Centre {
             t,
             cache_ms: u64::from(config.keys.cache_seconds) * 1_000,
             custodians: None,
+            restore_from,
             gateway: Some(into.join("gateway")),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
@@ -655,6 +674,12 @@ impl Centre {
         centre.config.save(into)?;
         begun.finish()?;
         Ok((centre, report))
+    }
+
+    /// The erasures that the survivors' log holds; changes nothing.
+    pub fn erasures(mut left: Left<'_>) -> Result<Vec<vault::LoggedErasure>, Fault> {
+        let Gathered { survivors, key, .. } = left.gather()?;
+        Ok(vault::erasures(survivors, key, left.vkey, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }
 
     /// What is damaged in servers' folders as an attack left them; asks the custodians and no holder, and changes nothing.
@@ -822,12 +847,13 @@ fn preview(
     survivors: &[Arc<dyn Location>],
     key: Arc<RecoveryKey>,
     vkey: Option<&Vkey>,
+    restore_from: Option<u64>,
     into: &Path,
 ) -> Result<TreatmentList, Fault> {
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
     let gateway = into.join("gateway");
-    let vault =
-        vault::preview(survivors.to_vec(), key, vkey, gateway.clone(), Arc::clone(&clock) as _, entropy.clone())?;
+    let (survivors, at) = (survivors.to_vec(), gateway.clone());
+    let vault = vault::preview(survivors, key, vkey, restore_from, at, Arc::clone(&clock) as _, entropy.clone())?;
     let index = gateway.join(INDEX);
     let chart = Chart::open(Arc::new(vault), Some(&index), Vec::new(), clock, entropy).map_err(|e| e.fault())?;
     let context = Context {

@@ -161,8 +161,14 @@ pub struct Recover {
     #[arg(long, value_name = "DIR")]
     plan: Option<PathBuf>,
     /// An empty or absent folder for the recovered centre; empty disks may be mounted at its servers/server-01 …
-    #[arg(long, value_name = "DIR")]
-    into: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "list_erased")]
+    into: Option<PathBuf>,
+    /// Only list the erasures that the log holds: whoever had the gateway may have had patients erased. Changes nothing.
+    #[arg(long, conflicts_with_all = ["into", "plan", "restore_erased_from"])]
+    list_erased: bool,
+    /// Take back the erasures that stand in the log from this entry on, as far as the custodians still open the keys.
+    #[arg(long, value_name = "ENTRY")]
+    restore_erased_from: Option<u64>,
     #[command(flatten)]
     output: Output,
 }
@@ -170,6 +176,19 @@ pub struct Recover {
 impl Recover {
     pub fn run(self) -> Result<u8, Fault> {
         let secrets = custodians::secrets_of(&self.custodians)?;
+        let beside = bucket_files::survivors(&self.buckets)?;
+        let left = Left {
+            from: &self.from,
+            beside,
+            secrets: &secrets,
+            plugins: &self.plugins,
+            vkey: self.vkey.as_ref(),
+            plan: self.plan.as_deref(),
+            restore_from: self.restore_erased_from,
+        };
+        let Some(into) = self.into.as_deref().filter(|_| !self.list_erased) else {
+            return Ok(print(self.output, &reports::erasures(&Centre::erasures(left)?)));
+        };
         let begun = Instant::now();
         let mut first = serde_json::Value::Null;
         let mut listed = |list: Result<TreatmentList, Fault>| {
@@ -183,16 +202,7 @@ impl Recover {
                 Err(fault) => complain!("holdfast: no treatment list yet: {} [{}]", fault.message, fault.code),
             }
         };
-        let beside = bucket_files::survivors(&self.buckets)?;
-        let left = Left {
-            from: &self.from,
-            beside,
-            secrets: &secrets,
-            plugins: &self.plugins,
-            vkey: self.vkey.as_ref(),
-            plan: self.plan.as_deref(),
-        };
-        let (centre, report) = Centre::recover(left, &self.into, &mut listed)?;
+        let (centre, report) = Centre::recover(left, into, &mut listed)?;
         let mut answer = reports::recovery(&report);
         if let Some(fields) = answer.json.as_object_mut() {
             fields.insert("treatment_list".to_owned(), first);
@@ -201,8 +211,8 @@ impl Recover {
             "\n  {} stands in {}; `holdfast serve` runs it\n  settings are those of the lost gateway, but for the addresses \
              where it listens: {}",
             centre.name(),
-            self.into.display(),
-            self.into.join(crate::config::FILE_NAME).display()
+            into.display(),
+            into.join(crate::config::FILE_NAME).display()
         ));
         Ok(print(self.output, &answer))
     }

@@ -10,7 +10,7 @@ use drill::system::{
     AccountLine, Blamed, Builder, Deed, ForgedHead, Founded, ListRow, Locked, Loot, Reader, Receipt, Remains, Secret,
     Signer, System, Thief, Verdict,
 };
-use guard::{Act, Caller, Purpose, Role, Target};
+use guard::{Act, Caller, Purpose, Role, Sensitivity, Target};
 use indicatif::{ProgressBar, ProgressStyle};
 use keys::{Holder, KeysError, LocalHolder, NoPlugins};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
@@ -203,7 +203,9 @@ impl Builder for Real {
     ) -> Result<Box<dyn System>, Fault> {
         let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
         let (from, secrets) = (remains.servers, remains.custodians);
-        let left = Left { from, beside: Vec::new(), secrets, plugins: &NoPlugins, vkey: None, plan: None };
+        let restore_from = remains.restore_from;
+        let left =
+            Left { from, beside: Vec::new(), secrets, plugins: &NoPlugins, vkey: None, plan: None, restore_from };
         let (centre, _) = Centre::recover(left, site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }
@@ -341,6 +343,18 @@ impl System for Running {
             Err(ChartError::Denied(_)) => Ok(false),
             Err(other) => Err(other.fault()),
         }
+    }
+
+    fn erase(&self, number: &str) -> Result<u64, Fault> {
+        let (chart, patient) = (self.centre.chart(), self.patient(number)?);
+        let context = context(&self.centre, &chart.guard().console(), Purpose::PatientRequest);
+        let target = Target::Patient(patient);
+        let permit = chart.admit(&context, Act::ErasePatient, target, Sensitivity::Administrative);
+        let erased = chart.erase(&permit.map_err(|e| e.fault())?, patient).map_err(|e| e.fault())?;
+        erased
+            .receipt
+            .map(|receipt| receipt.index)
+            .ok_or_else(|| Fault::new(Blame::Ours, "drill.erase", "erased before"))
     }
 
     fn account(&self, number: &str) -> Result<Vec<AccountLine>, Fault> {

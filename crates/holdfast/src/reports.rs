@@ -202,16 +202,44 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
     text
 }
 
+/// In the log's order; of whom is nobody's business who doesn't open the log.
+pub fn erasures(erasures: &[vault::LoggedErasure]) -> Answer {
+    let mut text = format!("the log holds {} erasures", erasures.len());
+    if !erasures.is_empty() {
+        text.push_str("\n       entry  by the gateway's clock    can be taken back");
+    }
+    for vault::LoggedErasure { entry, time, opens } in erasures {
+        let opens = if *opens { "yes" } else { "no: the keys have turned since" };
+        text.push_str(&format!("\n  {entry:>10}  {time:<24}  {opens}"));
+    }
+    if erasures.iter().any(|erasure| erasure.opens) {
+        text.push_str(
+            "\n  To take back those from an entry on: holdfast recover … --restore-erased-from ENTRY\n  Whoever had the \
+             gateway could set its clock; the order of the entries he couldn't change.",
+        );
+    }
+    let json = erasures
+        .iter()
+        .map(|one| json!({ "entry": one.entry, "time": one.time.to_string(), "can_be_taken_back": one.opens }))
+        .collect();
+    Answer::done(text, Value::Array(json))
+}
+
 /// Exit 3 where something may be missing that was acknowledged.
 pub fn recovery(report: &RecoveryReport) -> Answer {
     let custodians: Vec<String> = report.custodians.iter().map(ToString::to_string).collect();
     let text = format!(
-        "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}{}",
+        "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}{}{}",
         report.entries,
         report.segments,
         report.survivors,
         custodians.join(" and "),
         report.patients,
+        if report.restored_patients > 0 {
+            format!(", the erasures of {} of them are taken back", report.restored_patients)
+        } else {
+            String::new()
+        },
         if report.erased_patients > 0 {
             format!(", {} erased stay erased", report.erased_patients)
         } else {
@@ -234,6 +262,7 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         "segments": report.segments,
         "entries": report.entries,
         "patients": report.patients,
+        "restored_patients": report.restored_patients,
         "erased_patients": report.erased_patients,
         "abandoned_segments": report.abandoned_segments,
         "unsettled": unsettled,

@@ -469,7 +469,7 @@ impl Core {
     /// Living patients in the order of the log, so that who reads their records opens each segment once.
     pub(crate) fn living(&self) -> Vec<PatientId> {
         let keymap = self.keymap();
-        let living = keymap.keys.iter().filter(|(patient, _)| !keymap.erased.contains(patient));
+        let living = keymap.keys.iter().filter(|(patient, _)| !keymap.erased.contains_key(patient));
         let mut living: Vec<(u64, PatientId)> = living.map(|(patient, index)| (*index, *patient)).collect();
         drop(keymap);
         living.sort_unstable();
@@ -490,7 +490,7 @@ impl Core {
     }
 
     pub(crate) fn key_record(&self, patient: PatientId) -> Result<Arc<KeyRecord>, VaultError> {
-        if self.keymap().erased.contains(&patient) {
+        if self.keymap().erased.contains_key(&patient) {
             lock(&self.key_records).remove(&patient);
             return Err(VaultError::Erased);
         }
@@ -501,7 +501,7 @@ impl Core {
             Err(VaultError::KeyRecord) => {
                 tracing::warn!("the key map is wrong: it is built anew from the log");
                 self.build_keymap(true)?;
-                if self.keymap().erased.contains(&patient) {
+                if self.keymap().erased.contains_key(&patient) {
                     return Err(VaultError::Erased);
                 }
                 self.read_key_record(patient)?

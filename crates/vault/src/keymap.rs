@@ -1,6 +1,6 @@
 //! Which entry holds a patient's newest key: a projection of the log, kept as a sealed snapshot in the gateway's folder.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use keys::Batch;
 use kit::{Digest, Entropy, Id16, PatientId};
@@ -14,6 +14,8 @@ use kit::format::{self, Version};
 pub(crate) const KEY: &str = "vault.key";
 pub(crate) const KEY_BATCH: &str = "vault.key-batch";
 pub(crate) const ERASED: &str = "vault.erased";
+/// A recovery took her erasure back.
+pub(crate) const RESTORED: &str = "vault.restored";
 /// From here on keys are dealt to the holders and custodians of another centre record.
 pub(crate) const ADOPTED: &str = "vault.adopted";
 /// Every holder has destroyed the key of the epoch before.
@@ -36,7 +38,8 @@ pub(crate) struct Keymap {
     pub(crate) incomplete: bool,
     pub(crate) keys: HashMap<PatientId, u64>,
     pub(crate) batches: HashMap<Id16, u64>,
-    pub(crate) erased: HashSet<PatientId>,
+    /// With the entry that says so.
+    pub(crate) erased: HashMap<PatientId, u64>,
     /// Batches of later entries are dealt to the holders that there are now.
     pub(crate) adopted: u64,
     /// Those of entries behind this one are dealt to the custodians that there are now.
@@ -90,6 +93,7 @@ pub(crate) enum Effect {
     Key(PatientId),
     Batch(Id16),
     Erased(PatientId),
+    Restored(PatientId),
     Adopted(Change),
     Turned,
     /// Another centre record, in which only the vault's key is another one.
@@ -102,6 +106,7 @@ impl Effect {
             KEY => patient.map(Self::Key),
             KEY_BATCH => Batch::from_bytes(meta).ok().map(|batch| Self::Batch(batch.id)),
             ERASED => patient.map(Self::Erased),
+            RESTORED => patient.map(Self::Restored),
             ADOPTED => Change::from_bytes(meta).map(Self::Adopted),
             TURNED => Some(Self::Turned),
             ROTATED => Change::from_bytes(meta).map(Self::Rotated),
@@ -113,7 +118,7 @@ impl Effect {
 #[derive(Encode, Decode)]
 struct Snapshot {
     #[n(0)]
-    version: Version<2>,
+    version: Version<3>,
     #[n(1)]
     watermark: u64,
     /// The log's root at the watermark: another history's snapshot is none of this one's.
@@ -124,7 +129,7 @@ struct Snapshot {
     #[n(4)]
     batches: Vec<(Id16, u64)>,
     #[n(5)]
-    erased: Vec<PatientId>,
+    erased: Vec<(PatientId, u64)>,
     #[n(6)]
     adopted: u64,
     #[n(7)]
@@ -144,7 +149,8 @@ impl Keymap {
         match effect {
             Effect::Key(patient) => drop(self.keys.insert(patient, index)),
             Effect::Batch(batch) => drop(self.batches.insert(batch, index)),
-            Effect::Erased(patient) => drop(self.erased.insert(patient)),
+            Effect::Erased(patient) => drop(self.erased.insert(patient, index)),
+            Effect::Restored(patient) => drop(self.erased.remove(&patient)),
             Effect::Adopted(change) => {
                 self.adopted = index;
                 if change.custodians {
@@ -176,7 +182,7 @@ impl Keymap {
             root,
             keys: self.keys.iter().map(|(patient, index)| (*patient, *index)).collect(),
             batches: self.batches.iter().map(|(batch, index)| (*batch, *index)).collect(),
-            erased: self.erased.iter().copied().collect(),
+            erased: self.erased.iter().map(|(patient, index)| (*patient, *index)).collect(),
             adopted: self.adopted,
             turning: self.turning,
             custodians: self.custodians,

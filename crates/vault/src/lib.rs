@@ -64,7 +64,8 @@ pub use open::{Mode, Opened, Opening, open};
 pub use parcel::{Entry, Group, KIND_BYTES_MAX, META_BYTES_MAX, Parcel, RESERVED_KINDS, Receipt, Scope};
 pub use plate::{Plate, plate};
 pub use recover::{
-    LOSSES_LISTED_MAX, Loss, LossReport, Recovery, RecoveryReport, Unsettled, assess, packages, preview, recover,
+    LOSSES_LISTED_MAX, LoggedErasure, Loss, LossReport, Recovery, RecoveryReport, Unsettled, assess, erasures,
+    packages, preview, recover,
 };
 pub use renew::{Adoption, Progress};
 pub use secrets::Access;

@@ -1,13 +1,14 @@
 //! Recovery: from k survivors and the custodians onto fresh locations and fresh holders.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
-use keys::{CustodianPackage, Holder, RecoveryKey};
-use kit::{Clock, Entropy, Id16};
+use keys::{CustodianPackage, DataKey, Holder, RecoveryKey};
+use kit::{Clock, Entropy, Id16, PatientId, Timestamp};
 use ledger::{MemoryStore, Tree, Vkey};
 
 use crate::centre::{self, Centre};
@@ -21,7 +22,7 @@ use crate::found::{Drafting, distinct, put_everywhere};
 use crate::gateway::Hashes;
 use crate::header::{parse_segment_name, segment_name};
 use crate::location::{Location, LocationError, Name, Object};
-use crate::open::{Chain, Mode, Opening, newest_signed, open, open_unrecorded, shelve};
+use crate::open::{Chain, Mode, Opening, newest_signed, open_restored, open_unrecorded, shelve};
 use crate::secrets::{Access, Opener};
 use crate::shelf::Located;
 use crate::survey::{LIST_PAGE, Survey};
@@ -51,6 +52,8 @@ pub struct Recovery {
     pub cache_ms: u64,
     /// A new package, where other people are to be custodians; the old recovery key has been put together by now.
     pub custodians: Option<CustodianPackage>,
+    /// Erasures that the log holds from this entry on are taken back, where the custodians still open her key ([`erasures`]).
+    pub restore_from: Option<u64>,
     pub gateway: Option<PathBuf>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -69,6 +72,8 @@ pub struct RecoveryReport {
     pub entries: u64,
     /// Living patients whose keys were dealt anew.
     pub patients: u64,
+    /// Of these, whose erasure was taken back.
+    pub restored_patients: u64,
     /// Erased patients, whose keys were not.
     pub erased_patients: u64,
     /// Tails that were never acknowledged, as far as can be told.
@@ -155,6 +160,14 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     if lost.lost_segments > 0 {
         return Err(VaultError::Lost(Box::new(lost)));
     }
+    if core.build_keymap(false)? > 0 {
+        // All of it was read a moment ago; who is erased must not be guessed.
+        return Err(VaultError::KeyRecord);
+    }
+    let restored = match recovery.restore_from {
+        None => HashSet::new(),
+        Some(from) => take_back(&core, from)?,
+    };
 
     // Above all that is copied; a claim that only a thief made, with the log key in his hands, is left behind.
     let before = core.centre();
@@ -184,14 +197,11 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         clock,
         entropy,
     };
-    let new = open_unrecorded(opening, renewed.clone())?;
+    let new = open_unrecorded(opening, renewed.clone(), &|patient, _| restored.contains(patient))?;
 
-    if core.build_keymap(false)? > 0 {
-        // All of it was read a moment ago; who is erased must not be guessed.
-        return Err(VaultError::KeyRecord);
-    }
     // What is dealt from here on is dealt to these holders, and to these custodians.
     new.note_recovery()?;
+    new.note_restored(&restored)?;
     let patients = deal_again(&core, &new)?;
     // Last: with the record there, the centre is there. A recovery that ends before leaves none that opens for writing and
     // opens no patient's key; it is begun again, with other empty locations.
@@ -206,6 +216,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         segments: chain.segments.len() as u64,
         entries: chain.segments.last().map_or(0, Located::end),
         patients,
+        restored_patients: restored.len() as u64,
         erased_patients,
         abandoned_segments: chain.abandoned,
         unsettled: lost.unsettled,
@@ -227,17 +238,18 @@ pub fn packages(
 
 /// Opens what survived for reading, by the custodians' key: before anything is copied, so that the first question (who is
 /// on treatment?) needn't wait for the last shard. What is noted meanwhile waits in `gateway`, and goes into the ledger
-/// when [`recover`] has opened the new vault over the same folder.
+/// when [`recover`] has opened the new vault over the same folder. Who was erased from entry `restore_from` on is among them.
 pub fn preview(
     survivors: Vec<Arc<dyn Location>>,
     key: Arc<RecoveryKey>,
     vkey: Option<&Vkey>,
+    restore_from: Option<u64>,
     gateway: PathBuf,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 ) -> Result<Vault, VaultError> {
     let centre = newest(&survivors, vkey)?;
-    open(Opening {
+    let opening = Opening {
         locations: survivors,
         access: Access::Custodians(key),
         gateway: Some(gateway),
@@ -245,7 +257,8 @@ pub fn preview(
         mode: Mode::Read,
         clock,
         entropy,
-    })
+    };
+    open_restored(opening, &|_, entry| restore_from.is_some_and(|from| entry >= from))
 }
 
 /// Says what can't be put together from these locations, or may be missing, and changes nothing; `None` where all is there.
@@ -259,6 +272,44 @@ pub fn assess(
     let centre = newest(&locations, vkey.as_ref())?;
     let lost = gather(centre, locations, access, clock, entropy)?.lost;
     Ok((lost.lost_segments > 0 || lost.unsettled.is_some()).then_some(lost))
+}
+
+/// An erasure that the log holds and no later entry takes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoggedErasure {
+    pub entry: u64,
+    /// By the clock of the gateway that wrote it: whoever owned that could set it. Its place in the log he couldn't.
+    pub time: Timestamp,
+    /// The custodians still open her key. They don't once the keys have turned and the custodians were renewed.
+    pub opens: bool,
+}
+
+/// The erasures that these survivors' log holds, in its order; changes nothing. What a thief of the gateway had erased is told
+/// from what was meant by when that was, and by who is found to have asked for it.
+pub fn erasures(
+    survivors: Vec<Arc<dyn Location>>,
+    key: Arc<RecoveryKey>,
+    vkey: Option<&Vkey>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Vec<LoggedErasure>, VaultError> {
+    let which = Which::of(&survivors, vkey, true)?.readable()?.opened_by(&key.public_key());
+    let core = gather(which.counts.centre, survivors, Access::Custodians(key), clock, entropy)?.core;
+    core.build_keymap(false)?;
+    let erased: BTreeMap<u64, PatientId> = core.keymap().erased.iter().map(|(patient, at)| (*at, *patient)).collect();
+    let found = erased.into_iter().map(|(entry, patient)| {
+        Ok(LoggedErasure { entry, time: core.head(entry)?.0.time, opens: old_key(&core, patient).is_ok() })
+    });
+    found.collect()
+}
+
+/// Those who were erased from this entry on, and whose keys still open, are alive again.
+fn take_back(core: &Core, from: u64) -> Result<HashSet<PatientId>, VaultError> {
+    let late: Vec<PatientId> =
+        core.keymap().erased.iter().filter(|(_, at)| **at >= from).map(|(patient, _)| *patient).collect();
+    let restored: HashSet<PatientId> = late.into_iter().filter(|patient| old_key(core, *patient).is_ok()).collect();
+    core.keymap_mut().erased.retain(|patient, _| !restored.contains(patient));
+    Ok(restored)
 }
 
 struct Gathered {
@@ -400,10 +451,12 @@ pub(crate) fn put_at(batch: &Batch, at: usize, location: &dyn Location) -> Resul
 
 /// Every living patient's key, split anew for the new holders. Erased patients are passed over: nobody deals theirs again.
 fn deal_again(old: &Core, new: &Vault) -> Result<u64, VaultError> {
+    new.deal_again(old.living().into_iter().map(|patient| Ok((patient, old_key(old, patient)?))), &mut |_| {})
+}
+
+/// Her data key, as the custodians open it.
+fn old_key(old: &Core, patient: PatientId) -> Result<Arc<DataKey>, VaultError> {
     let opener = old.opener();
-    let key = |patient| {
-        let record = old.key_record(patient)?;
-        Ok((patient, opener.open(&record, &*old.batch(opener.batch_of(&record))?, "gateway", "recovery")?))
-    };
-    new.deal_again(old.living().into_iter().map(key), &mut |_| {})
+    let record = old.read_key_record(patient)?;
+    opener.open(&record, &*old.batch(opener.batch_of(&record))?, "gateway", "recovery")
 }

@@ -24,7 +24,7 @@ use crate::centre::Centre;
 use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::found::Drafting;
-use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, ROTATED, TURNED};
+use crate::keymap::{ADOPTED, Change, KEY, KEY_BATCH, RESTORED, ROTATED, TURNED};
 use crate::mend::{heal_centre, put_record, without_record};
 use crate::parcel::Scope;
 use crate::secrets::{Secrets, VAULT_KEYS_MAX};
@@ -35,6 +35,9 @@ const REGISTRATIONS_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Passes over the log until nobody is left who was dealt to those before: the second finds what was registered meanwhile.
 const PASSES_MAX: usize = 8;
+
+/// Entries of one operation.
+const RESTORED_AT_ONCE: usize = 256;
 
 /// Who holds the keys from now on.
 pub struct Adoption {
@@ -114,7 +117,7 @@ impl Vault {
             }
             let of = done + before.len() as u64;
             // Looked at again for each: who is erased meanwhile is dealt to nobody.
-            let living = before.iter().filter(|one| !core.keymap().erased.contains(&one.patient));
+            let living = before.iter().filter(|one| !core.keymap().erased.contains_key(&one.patient));
             let keys = living.map(|Before { patient, record }| {
                 let key = recovery.open(record, &*core.batch(record.recovery_batch())?)?;
                 Ok((*patient, Arc::new(key)))
@@ -159,7 +162,7 @@ impl Vault {
         }
         // A holder that refuses whom the log doesn't erase was told so past it: nobody's shares are destroyed over that.
         let erased = core.keymap().erased.clone();
-        let living = refused.iter().filter(|patient| !erased.contains(patient)).count();
+        let living = refused.iter().filter(|patient| !erased.contains_key(patient)).count();
         if living > 0 {
             return Err(VaultError::RefusedAlive { patients: living as u64 });
         }
@@ -222,7 +225,7 @@ impl Vault {
     }
 
     fn erased_where(&self, is_one: impl Fn(&KeyRecord) -> Result<bool, VaultError>) -> Result<u64, VaultError> {
-        let erased: Vec<PatientId> = self.core().keymap().erased.iter().copied().collect();
+        let erased: Vec<PatientId> = self.core().keymap().erased.keys().copied().collect();
         let mut count = 0;
         for patient in erased {
             let record = match self.core().read_key_record(patient) {
@@ -237,6 +240,18 @@ impl Vault {
     /// A recovery's entry.
     pub(crate) fn note_recovery(&self) -> Result<(), VaultError> {
         self.enter(ADOPTED, Change::of(&self.core().centre(), false, true).to_bytes())
+    }
+
+    /// That their erasures were taken back, before their keys are dealt again.
+    pub(crate) fn note_restored(&self, patients: &HashSet<PatientId>) -> Result<(), VaultError> {
+        let patients: Vec<PatientId> = patients.iter().copied().collect();
+        for some in patients.chunks(RESTORED_AT_ONCE) {
+            let operation = self.operation();
+            let entry =
+                |patient: &PatientId| self.bare(RESTORED, Scope::Patient(*patient), operation, None, Vec::new());
+            self.submit(some.iter().map(entry).collect())?;
+        }
+        Ok(())
     }
 
     /// Whoever asks how the keys stand is told of a change whose writer was killed before its entry, too.

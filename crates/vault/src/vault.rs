@@ -167,7 +167,7 @@ impl Vault {
 
     /// A crash may have come between an erasure's entry and the holders' refusals; refusing twice is no error.
     fn refuse_erased(&self) {
-        let erased: Vec<PatientId> = self.core.keymap().erased.iter().copied().collect();
+        let erased: Vec<PatientId> = self.core.keymap().erased.keys().copied().collect();
         let opener = self.core.opener();
         // Whoever holds no share of hers has nothing to refuse, and a day's erasures are counted.
         let refused = |patient: &&PatientId| match self.core.read_key_record(**patient) {
@@ -253,7 +253,7 @@ impl Vault {
         if !known {
             return Err(VaultError::UnknownPatient);
         }
-        let receipt = if self.core.keymap().erased.contains(&patient) {
+        let receipt = if self.core.keymap().erased.contains_key(&patient) {
             None
         } else {
             let prepared = self.bare(ERASED, Scope::Patient(patient), operation, permit, Vec::new());
@@ -361,7 +361,7 @@ impl Vault {
     }
 
     pub fn is_erased(&self, patient: PatientId) -> bool {
-        self.core.keymap().erased.contains(&patient)
+        self.core.keymap().erased.contains_key(&patient)
     }
 
     pub fn health(&self) -> Health {

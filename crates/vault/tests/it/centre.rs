@@ -303,6 +303,7 @@ impl Centre {
             t: self.t,
             cache_ms: 0,
             custodians: None,
+            restore_from: None,
             gateway: Some(dir.join("gateway")),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),

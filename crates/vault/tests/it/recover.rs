@@ -66,6 +66,80 @@ fn a_centre_comes_back_from_three_survivors_and_goes_on() {
     assert_eq!(*vault.fetch(receipt.index, "a", "b").unwrap().1, [1, 2]);
 }
 
+/// Whoever had the gateway had patients erased before he took the servers: a recovery takes back what the log holds from an
+/// entry on, and nothing of what was meant.
+#[test]
+fn erasures_are_taken_back_from_an_entry_on() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let patients: Vec<_> = (0..5).map(|_| centre.patient(&vault)).collect();
+    let mut kept = Vec::new();
+    for (n, patient) in (0..).zip(&patients) {
+        let group = centre.group(vec![], vec![parcel(Scope::Patient(*patient), "a", noise(10_000, n))]);
+        kept.push((vault.keep(group).unwrap()[0].index, noise(10_000, n)));
+    }
+    vault.erase(patients[0], None, centre.operation()).unwrap();
+    let from = vault.size();
+    for patient in &patients[1..4] {
+        vault.erase(*patient, None, centre.operation()).unwrap();
+    }
+    drop(vault);
+
+    let survivors = |centre: &Centre| centre.given()[..3].to_vec();
+    let (clock, entropy) = (centre.clock.clone(), centre.entropy.clone());
+    let found = vault::erasures(survivors(&centre), centre.recovery_key(), None, clock.clone(), entropy.clone());
+    let found = found.unwrap();
+    assert_eq!(found.iter().map(|one| (one.entry >= from, one.opens)).collect::<Vec<_>>(), {
+        [(false, true), (true, true), (true, true), (true, true)]
+    });
+
+    let check = |vault: &vault::Vault, back: bool| {
+        for (at, (index, payload)) in kept.iter().enumerate() {
+            let fetched = vault.fetch(*index, "dr-a", "treatment");
+            let erased = at == 0 || (!back && at < 4);
+            assert_eq!(vault.is_erased(patients[at]), erased, "{at}");
+            match fetched {
+                Ok((_, found)) => assert!(!erased && *found == *payload, "{at}"),
+                Err(error) => assert!(erased && matches!(error, VaultError::Erased), "{at}: {error}"),
+            }
+        }
+    };
+    // Seen at once, before anything is copied.
+    let folder = centre.dir.path().join("preview");
+    let seen =
+        vault::preview(survivors(&centre), centre.recovery_key(), None, Some(from), folder, clock, entropy).unwrap();
+    check(&seen, true);
+    drop(seen);
+    // Without it they stay erased.
+    let (recovery, _) = centre.recovery(&[0, 1, 2], "meant");
+    let (vault, report) = vault::recover(recovery).unwrap();
+    assert_eq!((report.patients, report.restored_patients, report.erased_patients), (1, 0, 4));
+    check(&vault, false);
+    drop(vault);
+
+    let (mut recovery, fresh) = centre.recovery(&[0, 1, 2], "new");
+    recovery.restore_from = Some(from);
+    let (holders, gateway) = (recovery.holders.clone(), recovery.gateway.clone());
+    let (vault, report) = vault::recover(recovery).unwrap();
+    assert_eq!((report.patients, report.restored_patients, report.erased_patients), (4, 3, 1));
+    check(&vault, true);
+    // Who is alive again may be erased again.
+    vault.erase(patients[3], None, centre.operation()).unwrap();
+    assert!(vault.is_erased(patients[3]));
+    drop(vault);
+
+    // The log says so, to whoever makes its projections anew.
+    let mut opening = centre.opening(Mode::Write);
+    opening.locations = fresh.iter().map(|one| one.clone() as Arc<dyn Location>).collect();
+    opening.access = vault::Access::Holders { holders, cache_ms: 0, prover: None };
+    opening.gateway = gateway;
+    std::fs::remove_file(opening.gateway.as_ref().unwrap().join("keymap")).unwrap();
+    let vault = vault::open(opening).unwrap();
+    assert_eq!(patients.iter().map(|one| vault.is_erased(*one)).collect::<Vec<_>>(), [true, false, false, true, false]);
+    assert!(*vault.fetch(kept[1].0, "dr-a", "treatment").unwrap().1 == kept[1].1);
+    assert!(vault.verify().unwrap().is_clean());
+}
+
 #[test]
 fn damaged_survivors_help_each_other() {
     let centre = Centre::of_fourteen();

@@ -86,6 +86,7 @@ fn opens_from(centre: &Centre, at: &Path, identities: &[String], one: &Kept) -> 
         centre.given(),
         Centre::key_from(&centre.given(), identities),
         None,
+        None,
         at.join("preview"),
         centre.clock.clone(),
         centre.entropy.clone(),
@@ -142,6 +143,19 @@ fn an_erased_patient_is_gone_when_the_epoch_has_turned() {
     all_open(&vault, &kept);
     all_open(&vault, &later);
     assert!(centre.holders.iter().all(|holder| holder.public_key().epoch() == 3));
+    drop(vault);
+
+    // And no recovery takes it back.
+    let key = Centre::key_from(&centre.given(), &identities);
+    let (clock, entropy) = (centre.clock.clone(), centre.entropy.clone());
+    let erasures = vault::erasures(centre.given(), Arc::clone(&key), None, clock, entropy).unwrap();
+    assert_eq!(erasures.iter().map(|one| one.opens).collect::<Vec<_>>(), [false]);
+    let (mut recovery, _) = centre.recovery(&[0, 1, 4], "new");
+    (recovery.key, recovery.restore_from) = (key, Some(0));
+    let (vault, report) = vault::recover(recovery).unwrap();
+    assert_eq!((report.restored_patients, report.erased_patients), (0, 1));
+    all_open(&vault, &kept);
+    assert!(matches!(vault.fetch(erased.index, "dr-a", "treatment"), Err(VaultError::Erased)));
 }
 
 /// While an epoch turns, patients are registered, kept and read; none of them is lost by it.
