@@ -6,7 +6,7 @@
 //! DIR/custodians-MOVE-OFFLINE/          only after init, until they are handed out
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
-use keys::{CustodianError, CustodianPackage, Custody, Holder, LocalHolder, Plugins, RecoveryKey};
+use keys::{Holder, LocalHolder, RecoveryKey};
 use kit::limits::SERVERS_MAX;
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
 use treatment::{Treatment, TreatmentList};
@@ -32,6 +32,7 @@ use crate::custodians::Custodians;
 use crate::diagnose::explained;
 use crate::domains::{Domain, Domains};
 use crate::fleet::Fleet;
+use crate::left::{Gathered, Left};
 use crate::plan::Machines;
 use crate::say::plural;
 use crate::signers::Signers;
@@ -442,59 +443,6 @@ fn write_custodians(data: &Path, secrets: &[Zeroizing<String>], vkey: &Vkey) -> 
     Ok(Some(folder))
 }
 
-/// Of the custodians of the record that counts, or of those before, where that one was only being put.
-fn recovery_key(
-    offers: Vec<Vec<CustodianPackage>>,
-    secrets: &[Zeroizing<String>],
-    plugins: &dyn Plugins,
-) -> Result<RecoveryKey, Fault> {
-    let mut first = None;
-    for packages in offers {
-        match Custody::open(packages, secrets, plugins).and_then(Custody::newest) {
-            Ok(key) => return Ok(key),
-            Err(error) => drop(first.get_or_insert(error)),
-        }
-    }
-    Err(first.unwrap_or(CustodianError::NoPackage).into())
-}
-
-/// What an attack has left, and onto what a centre is recovered.
-pub struct Left<'a> {
-    /// Surviving servers' folders.
-    pub from: &'a [PathBuf],
-    /// Survivors that are no folders.
-    pub beside: Vec<Arc<dyn Location>>,
-    /// The custodians'.
-    pub secrets: &'a [Zeroizing<String>],
-    pub plugins: &'a dyn Plugins,
-    /// The log key from the custodians' sheets: survivors that show another one are not believed.
-    pub vkey: Option<&'a Vkey>,
-    /// Of machines of their own; without it the servers are folders.
-    pub plan: Option<&'a Path>,
-    /// Erasures that stand in the log from this entry on are taken back.
-    pub restore_from: Option<u64>,
-}
-
-/// The survivors that were given, and the key that the custodians open of what they show.
-struct Gathered {
-    survivors: Vec<Arc<dyn Location>>,
-    plate: vault::Plate,
-    key: Arc<RecoveryKey>,
-}
-
-impl Left<'_> {
-    fn gather(&mut self) -> Result<Gathered, Fault> {
-        let folders =
-            if self.from.is_empty() { Servers::default() } else { open_servers(self.from, self.vkey, Task::Recover)? };
-        let beside = std::mem::take(&mut self.beside);
-        let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
-        let plate = vault::plate(&survivors, self.vkey)?;
-        enough_custodians(self.secrets, plate.custodians)?;
-        let key = Arc::new(recovery_key(vault::packages(&survivors, self.vkey)?, self.secrets, self.plugins)?);
-        Ok(Gathered { survivors, plate, key })
-    }
-}
-
 /// An open centre.
 pub struct Centre {
     config: Config,
@@ -674,12 +622,6 @@ impl Centre {
         centre.config.save(into)?;
         begun.finish()?;
         Ok((centre, report))
-    }
-
-    /// The erasures that the survivors' log holds; changes nothing.
-    pub fn erasures(mut left: Left<'_>) -> Result<Vec<vault::LoggedErasure>, Fault> {
-        let Gathered { survivors, key, .. } = left.gather()?;
-        Ok(vault::erasures(survivors, key, left.vkey, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }
 
     /// What is damaged in servers' folders as an attack left them; asks the custodians and no holder, and changes nothing.
@@ -863,17 +805,6 @@ fn preview(
     };
     let name = name_of(&chart)?;
     Treatment::new(Arc::new(chart), name).list(&context)
-}
-
-/// Said before anything is made: the vault itself finds out late, and in numbers of a package.
-fn enough_custodians(secrets: &[Zeroizing<String>], (needed, of): (u8, u8)) -> Result<(), Fault> {
-    let different = secrets.iter().map(|secret| secret.as_str()).collect::<BTreeSet<_>>().len();
-    if different >= usize::from(needed) {
-        return Ok(());
-    }
-    let text = format!("secrets of {different} different custodians are given, {needed} of the {of} are needed");
-    Err(Fault::new(Blame::Peer, "keys.custodian-not-enough", text)
-        .guidance("nothing was changed; call in more custodians, each with a secret of her own"))
 }
 
 /// Notes something of the whole centre in the ledger, as the gateway's own console.

@@ -16,8 +16,9 @@ use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
-use crate::centre::{self, Centre, Left, NewCentre};
+use crate::centre::{self, Centre, NewCentre};
 use crate::custodians::{self, Custodians};
+use crate::left::Left;
 use crate::plugins::Client;
 use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, plan, reports};
 
@@ -187,7 +188,7 @@ impl Recover {
             restore_from: self.restore_erased_from,
         };
         let Some(into) = self.into.as_deref().filter(|_| !self.list_erased) else {
-            return Ok(print(self.output, &reports::erasures(&Centre::erasures(left)?)));
+            return Ok(print(self.output, &reports::erasures(&left.erasures()?)));
         };
         let begun = Instant::now();
         let mut first = serde_json::Value::Null;

@@ -20,9 +20,10 @@ use vault::{Access, Mode, Opening, Scope, Vault, VaultError, VerifyReport};
 use zeroize::Zeroizing;
 
 use crate::acts::Answer;
-use crate::centre::{Centre, Left, NewCentre, Shape};
+use crate::centre::{Centre, NewCentre, Shape};
 use crate::custodians::Custodians;
 use crate::drill_store::WithStore;
+use crate::left::Left;
 use crate::{Output, commands};
 
 pub const CUSTODIANS: usize = 3;

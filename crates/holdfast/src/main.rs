@@ -25,6 +25,7 @@ mod drill_system;
 mod fleet;
 mod gateways;
 mod grow;
+mod left;
 mod plan;
 mod plugins;
 mod posture;

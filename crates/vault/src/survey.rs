@@ -1,9 +1,12 @@
 //! What stands at each location: names, and what of them a signature vouches for.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use crate::centre::Centre;
 use crate::claim::{self, SignedClaim, generation};
+use crate::commit::all_at_once;
+use crate::core::lock;
 use crate::damage::What;
 use crate::header::{self, parse_segment_name};
 use crate::location::{Location, LocationError, Name};
@@ -48,84 +51,38 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// `centre`: the record that has to stand there, where one is expected yet.
+    /// `centre`: the record that has to stand there, where one is expected yet. All locations are looked at at once.
     pub(crate) fn of(shelf: &Shelf, centre: Option<&Centre>) -> Self {
-        let mut survey = Self::empty(shelf);
-        for (at, slot) in shelf.slots.iter().enumerate() {
-            let Some(location) = &slot.location else { continue };
-            if let Err(error) = survey.look(shelf, centre, at, &**location) {
-                slot.fail(&error);
-            }
+        Self::only(shelf, centre, |_| true)
+    }
+
+    /// Of some of them.
+    pub(crate) fn only(shelf: &Shelf, centre: Option<&Centre>, is_one: impl Fn(usize) -> bool + Sync) -> Self {
+        let segments = Mutex::default();
+        let shown = all_at_once(&shelf.slots, |at, slot| {
+            let location = slot.location.as_deref().filter(|_| is_one(at))?;
+            look(shelf, at, location, &segments).inspect_err(|error| slot.fail(error)).ok()
+        });
+        let mut survey = Self { segments: segments.into_inner().unwrap_or_else(PoisonError::into_inner), shown };
+        if let Some(centre) = centre {
+            survey.expect(shelf, centre);
         }
         survey
     }
 
-    pub(crate) fn empty(shelf: &Shelf) -> Self {
-        Self { segments: BTreeMap::new(), shown: shelf.slots.iter().map(|_| None).collect() }
-    }
-
-    /// Looks at one location.
-    pub(crate) fn look(
-        &mut self,
-        shelf: &Shelf,
-        centre: Option<&Centre>,
-        at: usize,
-        location: &dyn Location,
-    ) -> Result<(), LocationError> {
-        let (mut claims, mut headers) = (BTreeSet::<(u32, Name)>::new(), BTreeSet::<(u32, u64, u64)>::new());
-        let mut after = None;
-        loop {
-            let page = location.list(after.as_ref(), LIST_PAGE)?;
-            for listed in &page {
-                if let Some((number, term, _)) = parse_segment_name(shelf.stand, &listed.name) {
-                    *self.segments.entry((number, term)).or_default() |= 1 << at;
-                    headers.insert((generation(term), number, term));
-                } else if let Some(generation) = claim::parse_name(&listed.name) {
-                    claims.insert((generation, listed.name.clone()));
-                }
-                if headers.len() > TRIED_MAX {
-                    headers.pop_first();
-                }
-                if claims.len() > TRIED_MAX {
-                    claims.pop_first();
-                }
-            }
-            match page.into_iter().next_back() {
-                Some(last) => after = Some(last.name),
-                None => break,
-            }
-        }
-        let claim = claims.iter().rev().find_map(|(_, name)| {
-            let body = location.get(name, None).ok()??;
-            SignedClaim::open(shelf, name, &body)
-        });
-        let written = headers.iter().rev().find_map(|&(generation, number, term)| {
-            let bytes = shelf.beginning(at, number, term)?;
-            let header = shelf.signed_header(&header::parts(&bytes)?)?;
-            let (record, entered) = header.record();
-            let written = Written { generation, record, entered };
-            ((header.number, header.term) == (number, term)).then_some(written)
-        });
-        if let Some(shown) = self.shown.get_mut(at) {
-            *shown = Some(Shown { claim, written, centre: true, owed: false });
-        }
-        if let Some(centre) = centre {
-            self.expect_at(shelf, centre, at);
-        }
-        Ok(())
-    }
-
-    /// Which locations show this record.
+    /// Which of those that answered show this record.
     pub(crate) fn expect(&mut self, shelf: &Shelf, centre: &Centre) {
-        (0..self.shown.len()).for_each(|at| self.expect_at(shelf, centre, at));
-    }
-
-    fn expect_at(&mut self, shelf: &Shelf, centre: &Centre, at: usize) {
-        let (Some(shown), Some(slot)) = (self.shown.get_mut(at), shelf.slots.get(at)) else { return };
-        match judge_centre(slot, centre) {
-            // It went in the middle of being looked at.
-            Some(What::Unreachable) => *shown = None,
-            wrong => shown.iter_mut().for_each(|shown| shown.centre = wrong.is_none()),
+        let answered: Vec<bool> = self.shown.iter().map(Option::is_some).collect();
+        let judged = all_at_once(&shelf.slots, |at, slot| {
+            answered.get(at).is_some_and(|answered| *answered).then(|| judge_centre(slot, centre))
+        });
+        for (shown, judged) in self.shown.iter_mut().zip(judged) {
+            match judged {
+                None => {}
+                // It went in the middle of being looked at.
+                Some(Some(What::Unreachable)) => *shown = None,
+                Some(wrong) => shown.iter_mut().for_each(|shown| shown.centre = wrong.is_none()),
+            }
         }
     }
 
@@ -204,4 +161,49 @@ impl Survey {
     pub(crate) fn lists(&self, at: usize, number: u64, term: u64) -> bool {
         self.segments.get(&(number, term)).is_some_and(|mask| mask & (1 << at) != 0)
     }
+}
+
+/// What one location lists and shows.
+fn look(
+    shelf: &Shelf,
+    at: usize,
+    location: &dyn Location,
+    segments: &Mutex<BTreeMap<(u64, u64), u64>>,
+) -> Result<Shown, LocationError> {
+    let (mut claims, mut headers) = (BTreeSet::<(u32, Name)>::new(), BTreeSet::<(u32, u64, u64)>::new());
+    let mut after = None;
+    loop {
+        let page = location.list(after.as_ref(), LIST_PAGE)?;
+        let mut segments = lock(segments);
+        for listed in &page {
+            if let Some((number, term, _)) = parse_segment_name(shelf.stand, &listed.name) {
+                *segments.entry((number, term)).or_default() |= 1 << at;
+                headers.insert((generation(term), number, term));
+            } else if let Some(generation) = claim::parse_name(&listed.name) {
+                claims.insert((generation, listed.name.clone()));
+            }
+            if headers.len() > TRIED_MAX {
+                headers.pop_first();
+            }
+            if claims.len() > TRIED_MAX {
+                claims.pop_first();
+            }
+        }
+        match page.into_iter().next_back() {
+            Some(last) => after = Some(last.name),
+            None => break,
+        }
+    }
+    let claim = claims.iter().rev().find_map(|(_, name)| {
+        let body = location.get(name, None).ok()??;
+        SignedClaim::open(shelf, name, &body)
+    });
+    let written = headers.iter().rev().find_map(|&(generation, number, term)| {
+        let bytes = shelf.beginning(at, number, term)?;
+        let header = shelf.signed_header(&header::parts(&bytes)?)?;
+        let (record, entered) = header.record();
+        let written = Written { generation, record, entered };
+        ((header.number, header.term) == (number, term)).then_some(written)
+    });
+    Ok(Shown { claim, written, centre: true, owed: false })
 }

@@ -24,6 +24,7 @@ use ledger::Vkey;
 
 use crate::centre::{self, Centre};
 use crate::claim::SignedClaim;
+use crate::commit::all_at_once;
 use crate::error::VaultError;
 use crate::location::Location;
 use crate::mend::{heal_centre, judge_centre};
@@ -59,7 +60,8 @@ impl Which {
         pinned: Option<&Vkey>,
         anywhere: bool,
     ) -> Result<Self, VaultError> {
-        let records = locations.iter().filter_map(|location| centre::at(&**location).ok()).flatten().collect();
+        let shown = all_at_once(locations, |_, location| centre::at(&**location).ok());
+        let records = shown.into_iter().flatten().flatten().collect();
         let records = centre::of_one_log(records, pinned)?;
         let mut looked: Vec<Standing> = Vec::new();
         for stand in by_stand(&records) {

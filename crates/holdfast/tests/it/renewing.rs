@@ -65,3 +65,42 @@ fn keys_turn_a_holder_is_replaced_and_custodians_are_renewed() {
     let again = site.run(&["gate", "check", "--patient", &patient, &plan, "--data", &site.path("new")]);
     assert_eq!(again.exit, 0, "{}", again.err);
 }
+
+/// Whoever sat at the gateway erased a patient on treatment: a recovery lists it, takes it back, and her gate answers again.
+#[test]
+fn an_erasure_is_listed_and_taken_back() {
+    let site = Site::new();
+    let (plan, _, patient) = super::signed(&site);
+    for (name, role) in [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")] {
+        let key = site.path(&format!("{role}.pem"));
+        site.done(&["plan", "approve", "--patient", &patient, "--name", name, "--role", role, "--key", &key, &plan]);
+    }
+    let confirm = site.done(&["patient", "erase", "--patient", &patient, "--dry-run", "--json"]).json();
+    let handle = confirm["patient"].as_str().unwrap();
+    let erased = site.done(&["patient", "erase", "--patient", &patient, "--confirm", handle, "--json"]).json();
+    let entry = erased["entry"].as_u64().unwrap();
+
+    let (from, old) = (|n: u8| site.data().join(format!("servers/server-0{n}")).display().to_string(), secrets(&site));
+    let from: Vec<String> = [2, 3, 5].into_iter().flat_map(|n| ["--from".to_owned(), from(n)]).collect();
+    let with = ["recover", "--custodian", &old[0], "--custodian", &old[2], "--json"];
+    let with: Vec<&str> = with.into_iter().chain(from.iter().map(String::as_str)).collect();
+    let recover = |more: &[&str]| site.run(&[with.as_slice(), more].concat());
+
+    let listed = recover(&["--list-erased"]);
+    assert_eq!(listed.exit, 0, "{}", listed.err);
+    assert_eq!(listed.json()[0]["entry"], entry);
+    assert_eq!(listed.json()[0]["can_be_taken_back"], true);
+    assert!(!listed.out.contains(&patient), "of whom is nobody's business");
+    assert_eq!(recover(&[]).exit, 2, "onto where?");
+    let (entry, later) = (entry.to_string(), (entry + 1).to_string());
+    assert_eq!(recover(&["--list-erased", "--restore-erased-from", &entry]).exit, 2);
+
+    let gate = |into: &str| site.run(&["gate", "check", "--patient", &patient, "--data", &site.path(into), &plan]).exit;
+    let behind = recover(&["--restore-erased-from", &later, "--into", &site.path("behind")]);
+    assert_eq!((behind.exit, &behind.json()["restored_patients"]), (0, &0.into()), "{}", behind.err);
+    assert_ne!(gate("behind"), 0);
+    let back = recover(&["--restore-erased-from", &entry, "--into", &site.path("back")]).json();
+    assert_eq!((&back["restored_patients"], &back["erased_patients"]), (&1.into(), &0.into()));
+    assert_eq!(back["treatment_list"]["rows"].as_array().unwrap().len(), 1, "she is on the first list: {back}");
+    assert_eq!(gate("back"), 0);
+}

@@ -1,7 +1,9 @@
 //! Asks all locations at once, and waits for none longer than a write would.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Instant;
 
 use super::{FLOOR_WAIT, STRAGGLER_WAIT, spawn};
@@ -49,4 +51,13 @@ pub(crate) fn at_each(
         slot.state().down = true;
     }
     done
+}
+
+/// What each one gives, asked at once. Waits for all: whoever reads can't do with fewer, and a call has its own patience.
+pub(crate) fn all_at_once<T: Sync, R: Send>(of: &[T], ask: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
+    let ask = &ask;
+    thread::scope(|scope| {
+        let asked: Vec<_> = of.iter().enumerate().map(|(at, one)| scope.spawn(move || ask(at, one))).collect();
+        asked.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+    })
 }

@@ -193,10 +193,9 @@ impl Healer {
     fn welcome(&mut self, at: usize) -> bool {
         let (core, shelf) = (&self.core, &self.shelf);
         let Some(slot) = shelf.slots.get(at) else { return false };
-        let Some(location) = &slot.location else { return false };
         let segments = shelf.catalogue.segments();
-        let mut survey = Survey::empty(shelf);
-        if survey.look(shelf, Some(&core.centre()), at, &**location).is_err() {
+        let mut survey = Survey::only(shelf, Some(&core.centre()), |one| one == at);
+        if survey.responding() == 0 {
             return false;
         }
         survey.catch_up(shelf, &core.centre());

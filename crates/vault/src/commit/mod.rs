@@ -40,7 +40,7 @@ use crate::seal::TAG_BYTES;
 use crate::shape::{SHARD_BYTES_MAX, Shape};
 use crate::shelf::{Located, Shelf};
 
-pub(crate) use each::at_each;
+pub(crate) use each::{all_at_once, at_each};
 pub(crate) use heal::{Healer, bring, put_shard, remake, restore};
 pub(crate) use inbox::Inbox;
 use inbox::Landed;

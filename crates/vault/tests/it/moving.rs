@@ -371,6 +371,8 @@ fn move_that_ends(base: &Centre, kept: &[Kept], put: usize, end: End) -> (bool, 
     if vault.shape() == centre.shape {
         assert!(!is_done, "put {put}, {end:?}");
         seen.voided += usize::from(all.iter().any(|location| location.objects("centre/").len() > 1));
+        // Who was away is healed first.
+        centre.wait_until_writable(&vault);
         grow(&mut centre, &vault, added);
     } else {
         seen.moved += 1;

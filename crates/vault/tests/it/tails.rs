@@ -1,8 +1,12 @@
 //! What a crash leaves behind, at every interesting point; rollback; wrong projections.
 
 use std::fs;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
-use vault::{Mode, Scope, Vault, VaultError};
+use vault::location::{Listed, Location, LocationError, Name, Object, Put, Stats};
+use vault::{Mode, Opening, Scope, Vault, VaultError};
 
 use crate::centre::{Centre, copy_tree, noise, parcel};
 
@@ -202,4 +206,54 @@ fn wrong_projections_are_noticed_and_made_anew() {
             assert!(vault.verify().unwrap().is_clean());
         }
     }
+}
+
+/// A location whose first listing waits until all of them are being listed.
+struct Meeting {
+    own: Arc<dyn Location>,
+    met: Arc<(Mutex<usize>, Condvar)>,
+    of: usize,
+}
+
+impl Location for Meeting {
+    fn id(&self) -> &str {
+        self.own.id()
+    }
+
+    fn put_if_absent(&self, objects: &[Object<'_>]) -> Result<Vec<Put>, LocationError> {
+        self.own.put_if_absent(objects)
+    }
+
+    fn get(&self, name: &Name, range: Option<Range<u64>>) -> Result<Option<Vec<u8>>, LocationError> {
+        self.own.get(name, range)
+    }
+
+    fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Listed>, LocationError> {
+        let (here, came) = &*self.met;
+        let mut here = here.lock().unwrap();
+        *here += 1;
+        came.notify_all();
+        let late =
+            came.wait_timeout_while(here, Duration::from_secs(20), |here| *here < self.of).unwrap().1.timed_out();
+        assert!(!late, "{} is listed before the others are asked", self.id());
+        self.own.list(after, limit)
+    }
+
+    fn stats(&self) -> Result<Stats, LocationError> {
+        self.own.stats()
+    }
+}
+
+/// One that takes long to answer holds a start up once, not each in its turn.
+#[test]
+fn a_start_asks_all_locations_at_once() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    vault.keep(centre.group(vec![], vec![parcel(Scope::Centre, "a", vec![7; 100])])).unwrap();
+    drop(vault);
+    let (of, met) = (centre.shape.n(), Arc::default());
+    let meeting = |own| Arc::new(Meeting { own, met: Arc::clone(&met), of }) as Arc<dyn Location>;
+    let locations = centre.given().into_iter().map(meeting).collect();
+    let vault = vault::open(Opening { locations, ..centre.opening(Mode::Write) }).unwrap();
+    assert_eq!(vault.health().up, of);
 }
