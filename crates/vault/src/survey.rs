@@ -43,9 +43,11 @@ pub(crate) struct Written {
     pub(crate) entered: u32,
 }
 
+/// Number and term → the locations that list it.
+type Listed = BTreeMap<(u64, u64), u64>;
+
 pub(crate) struct Survey {
-    /// Number and term → the locations that list it.
-    pub(crate) segments: BTreeMap<(u64, u64), u64>,
+    pub(crate) segments: Listed,
     /// By location; `None` where it gave no answer.
     pub(crate) shown: Vec<Option<Shown>>,
 }
@@ -53,36 +55,43 @@ pub(crate) struct Survey {
 impl Survey {
     /// `centre`: the record that has to stand there, where one is expected yet. All locations are looked at at once.
     pub(crate) fn of(shelf: &Shelf, centre: Option<&Centre>) -> Self {
-        Self::only(shelf, centre, |_| true)
-    }
-
-    /// Of some of them.
-    pub(crate) fn only(shelf: &Shelf, centre: Option<&Centre>, is_one: impl Fn(usize) -> bool + Sync) -> Self {
         let segments = Mutex::default();
-        let shown = all_at_once(&shelf.slots, |at, slot| {
-            let location = slot.location.as_deref().filter(|_| is_one(at))?;
-            look(shelf, at, location, &segments).inspect_err(|error| slot.fail(error)).ok()
-        });
-        let mut survey = Self { segments: segments.into_inner().unwrap_or_else(PoisonError::into_inner), shown };
+        let shown = all_at_once(&shelf.slots, |at, _| look(shelf, at, &segments));
+        let mut survey = Self::new(segments, shown.into_iter().map(Option::flatten).collect());
         if let Some(centre) = centre {
             survey.expect(shelf, centre);
         }
         survey
     }
 
-    /// Which of those that answered show this record.
+    /// Of one location.
+    pub(crate) fn at(shelf: &Shelf, centre: &Centre, at: usize) -> Self {
+        let segments = Mutex::default();
+        let shown =
+            (0..shelf.slots.len()).map(|one| (one == at).then(|| look(shelf, at, &segments)).flatten()).collect();
+        let mut survey = Self::new(segments, shown);
+        survey.judged(at, shelf.slots.get(at).map(|slot| judge_centre(slot, centre)));
+        survey
+    }
+
+    fn new(segments: Mutex<Listed>, shown: Vec<Option<Shown>>) -> Self {
+        Self { segments: segments.into_inner().unwrap_or_else(PoisonError::into_inner), shown }
+    }
+
+    /// Which locations show this record.
     pub(crate) fn expect(&mut self, shelf: &Shelf, centre: &Centre) {
-        let answered: Vec<bool> = self.shown.iter().map(Option::is_some).collect();
-        let judged = all_at_once(&shelf.slots, |at, slot| {
-            answered.get(at).is_some_and(|answered| *answered).then(|| judge_centre(slot, centre))
-        });
-        for (shown, judged) in self.shown.iter_mut().zip(judged) {
-            match judged {
-                None => {}
-                // It went in the middle of being looked at.
-                Some(Some(What::Unreachable)) => *shown = None,
-                Some(wrong) => shown.iter_mut().for_each(|shown| shown.centre = wrong.is_none()),
-            }
+        let shown = &self.shown;
+        let is_shown = |at| shown.get(at).is_some_and(Option::is_some);
+        let judged = all_at_once(&shelf.slots, |at, slot| is_shown(at).then(|| judge_centre(slot, centre)));
+        judged.into_iter().enumerate().for_each(|(at, judged)| self.judged(at, judged.flatten()));
+    }
+
+    fn judged(&mut self, at: usize, judged: Option<Option<What>>) {
+        let (Some(shown), Some(judged)) = (self.shown.get_mut(at), judged) else { return };
+        match judged {
+            // It went in the middle of being looked at.
+            Some(What::Unreachable) => *shown = None,
+            wrong => shown.iter_mut().for_each(|shown| shown.centre = wrong.is_none()),
         }
     }
 
@@ -163,12 +172,17 @@ impl Survey {
     }
 }
 
-/// What one location lists and shows.
-fn look(
+/// What one location lists and shows; `None` where it gave no answer.
+fn look(shelf: &Shelf, at: usize, segments: &Mutex<Listed>) -> Option<Shown> {
+    let slot = shelf.slots.get(at)?;
+    look_at(shelf, at, slot.location.as_deref()?, segments).inspect_err(|error| slot.fail(error)).ok()
+}
+
+fn look_at(
     shelf: &Shelf,
     at: usize,
     location: &dyn Location,
-    segments: &Mutex<BTreeMap<(u64, u64), u64>>,
+    segments: &Mutex<Listed>,
 ) -> Result<Shown, LocationError> {
     let (mut claims, mut headers) = (BTreeSet::<(u32, Name)>::new(), BTreeSet::<(u32, u64, u64)>::new());
     let mut after = None;

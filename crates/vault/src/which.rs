@@ -61,7 +61,7 @@ impl Which {
         anywhere: bool,
     ) -> Result<Self, VaultError> {
         let shown = all_at_once(locations, |_, location| centre::at(&**location).ok());
-        let records = shown.into_iter().flatten().flatten().collect();
+        let records = shown.into_iter().flatten().flatten().flatten().collect();
         let records = centre::of_one_log(records, pinned)?;
         let mut looked: Vec<Standing> = Vec::new();
         for stand in by_stand(&records) {

@@ -9,16 +9,22 @@ pub(super) fn secrets(site: &Site) -> Vec<String> {
     (1..=3).map(|number| folder.join(format!("custodian-{number}.txt")).display().to_string()).collect()
 }
 
+/// A plan that two people have signed, and whose it is.
+fn approved(site: &Site) -> (String, String) {
+    let (plan, _, patient) = super::signed(site);
+    for (name, role) in [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")] {
+        let key = site.path(&format!("{role}.pem"));
+        site.done(&["plan", "approve", "--patient", &patient, "--name", name, "--role", role, "--key", &key, &plan]);
+    }
+    (plan, patient)
+}
+
 /// On folders, while the server runs and while it doesn't: keys turn, a lost holder is replaced, custodians are renewed; what
 /// was there opens as before, and the old sheets open nothing that is dealt since.
 #[test]
 fn keys_turn_a_holder_is_replaced_and_custodians_are_renewed() {
     let site = Site::new();
-    let (plan, _, patient) = super::signed(&site);
-    for (name, role) in [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")] {
-        let key = site.path(&format!("{role}.pem"));
-        site.done(&["plan", "approve", "--patient", &patient, "--name", name, "--role", role, "--key", &key, &plan]);
-    }
+    let (plan, patient) = approved(&site);
     let gate = || site.run(&["gate", "check", "--patient", &patient, &plan]).exit;
     assert_eq!(gate(), 0);
     assert_eq!(site.done(&["keys", "turn", "--json"]).json()["epoch"], 2);
@@ -70,11 +76,7 @@ fn keys_turn_a_holder_is_replaced_and_custodians_are_renewed() {
 #[test]
 fn an_erasure_is_listed_and_taken_back() {
     let site = Site::new();
-    let (plan, _, patient) = super::signed(&site);
-    for (name, role) in [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")] {
-        let key = site.path(&format!("{role}.pem"));
-        site.done(&["plan", "approve", "--patient", &patient, "--name", name, "--role", role, "--key", &key, &plan]);
-    }
+    let (plan, patient) = approved(&site);
     let confirm = site.done(&["patient", "erase", "--patient", &patient, "--dry-run", "--json"]).json();
     let handle = confirm["patient"].as_str().unwrap();
     let erased = site.done(&["patient", "erase", "--patient", &patient, "--confirm", handle, "--json"]).json();

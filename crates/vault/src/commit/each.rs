@@ -1,6 +1,5 @@
 //! Asks all locations at once, and waits for none longer than a write would.
 
-use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -53,11 +52,12 @@ pub(crate) fn at_each(
     done
 }
 
-/// What each one gives, asked at once. Waits for all: whoever reads can't do with fewer, and a call has its own patience.
-pub(crate) fn all_at_once<T: Sync, R: Send>(of: &[T], ask: impl Fn(usize, &T) -> R + Sync) -> Vec<R> {
+/// What each one gives, asked at once; `None` where that panicked. Waits for all: a call over the network has its own patience,
+/// a folder has none.
+pub(crate) fn all_at_once<T: Sync, R: Send>(of: &[T], ask: impl Fn(usize, &T) -> R + Sync) -> Vec<Option<R>> {
     let ask = &ask;
     thread::scope(|scope| {
         let asked: Vec<_> = of.iter().enumerate().map(|(at, one)| scope.spawn(move || ask(at, one))).collect();
-        asked.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+        asked.into_iter().map(|thread| thread.join().ok()).collect()
     })
 }

@@ -194,7 +194,7 @@ impl Healer {
         let (core, shelf) = (&self.core, &self.shelf);
         let Some(slot) = shelf.slots.get(at) else { return false };
         let segments = shelf.catalogue.segments();
-        let mut survey = Survey::only(shelf, Some(&core.centre()), |one| one == at);
+        let mut survey = Survey::at(shelf, &core.centre(), at);
         if survey.responding() == 0 {
             return false;
         }
