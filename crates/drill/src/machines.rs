@@ -574,7 +574,7 @@ impl<'a> Scene<'a> {
 
     // ---- Captured
 
-    /// The entries of those whom he has erased: the recovery has to give them back, and takes the twin's away with the rest.
+    /// The entries of those whom he has erased: the recovery has to give them back.
     fn erased_by_him(&self) -> Result<Vec<u64>, Fault> {
         let (system, mut erased) = (self.system()?, Vec::new());
         for index in 0..self.options.patients.min(ERASED_MAX) {

@@ -578,7 +578,7 @@ impl Centre {
     /// Rebuilds a centre in an empty folder: new servers, new holders, new keys for every living patient's key. Patients
     /// don't wait for all of that: `listed` gets the treatment list as soon as the survivors can be read, or why there is none.
     pub fn recover(
-        mut left: Left<'_>,
+        left: Left<'_>,
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
     ) -> Result<(Self, RecoveryReport), Fault> {

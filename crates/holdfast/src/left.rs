@@ -37,11 +37,11 @@ pub struct Gathered {
 }
 
 impl Left<'_> {
-    pub fn gather(&mut self) -> Result<Gathered, Fault> {
+    pub fn gather(&self) -> Result<Gathered, Fault> {
         let folders =
             if self.from.is_empty() { Servers::default() } else { open_servers(self.from, self.vkey, Task::Recover)? };
-        let beside = std::mem::take(&mut self.beside);
-        let survivors: Vec<Arc<dyn Location>> = folders.locations.into_iter().chain(beside).collect();
+        let survivors: Vec<Arc<dyn Location>> =
+            folders.locations.into_iter().chain(self.beside.iter().cloned()).collect();
         let plate = vault::plate(&survivors, self.vkey)?;
         enough_custodians(self.secrets, plate.custodians)?;
         let key = Arc::new(recovery_key(vault::packages(&survivors, self.vkey)?, self.secrets, self.plugins)?);
@@ -49,7 +49,7 @@ impl Left<'_> {
     }
 
     /// The erasures that the survivors' log holds; changes nothing.
-    pub fn erasures(mut self) -> Result<Vec<LoggedErasure>, Fault> {
+    pub fn erasures(&self) -> Result<Vec<LoggedErasure>, Fault> {
         let Gathered { survivors, key, .. } = self.gather()?;
         Ok(vault::erasures(survivors, key, self.vkey, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }

@@ -209,13 +209,13 @@ pub fn erasures(erasures: &[vault::LoggedErasure]) -> Answer {
         text.push_str("\n       entry  by the gateway's clock    can be taken back");
     }
     for vault::LoggedErasure { entry, time, opens } in erasures {
-        let opens = if *opens { "yes" } else { "no: the keys have turned since" };
+        let opens = if *opens { "yes" } else { "no: there are other custodians since" };
         text.push_str(&format!("\n  {entry:>10}  {time:<24}  {opens}"));
     }
     if erasures.iter().any(|erasure| erasure.opens) {
         text.push_str(
             "\n  To take back those from an entry on: holdfast recover … --restore-erased-from ENTRY\n  Whoever had the \
-             gateway could set its clock; the order of the entries he couldn't change.",
+             gateway could set its clock.",
         );
     }
     let json = erasures

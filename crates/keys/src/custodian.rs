@@ -104,7 +104,7 @@ impl RecoveryKey {
         Zeroizing::new(self.private.to_bytes().into())
     }
 
-    /// Opens a record's data key, erased or not: what erases her from the custodians is the turn of the key epoch.
+    /// Opens a record's data key, erased or not: what erases her from the custodians is that others become custodians.
     pub fn open(&self, record: &KeyRecord, batch: &Batch) -> Result<DataKey, KeysError> {
         record.check_recovery_in(batch)?;
         let binding = Binding::of(record, Seat::of(batch, RECOVERY));

@@ -149,7 +149,8 @@ impl Keymap {
         match effect {
             Effect::Key(patient) => drop(self.keys.insert(patient, index)),
             Effect::Batch(batch) => drop(self.batches.insert(batch, index)),
-            Effect::Erased(patient) => drop(self.erased.insert(patient, index)),
+            // The first one: whoever says it once more moves nothing.
+            Effect::Erased(patient) => drop(self.erased.entry(patient).or_insert(index)),
             Effect::Restored(patient) => drop(self.erased.remove(&patient)),
             Effect::Adopted(change) => {
                 self.adopted = index;

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kit::{Clock, Entropy, PatientId};
+use kit::{Clock, Entropy};
 use ledger::{Checkpoint, LeafHash, MemoryStore, SignedCheckpoint, Tree, Vkey};
 
 use crate::centre::Centre;
@@ -85,17 +85,9 @@ pub struct Opened {
     pub hashes_remembered: bool,
 }
 
-/// Whether somebody's erasure, which this entry says, is taken back.
-pub(crate) type Restored<'a> = &'a dyn Fn(&PatientId, u64) -> bool;
-
 /// Opens a vault. Verifies the centre record's signature, the chain of headers back from the newest signed one, and the
 /// leaves in them against the newest signed checkpoint; compares with what the gateway remembers.
 pub fn open(opening: Opening) -> Result<Vault, VaultError> {
-    open_restored(opening, &|_, _| false)
-}
-
-/// The same, with some erasures taken back.
-pub(crate) fn open_restored(opening: Opening, restored: Restored<'_>) -> Result<Vault, VaultError> {
     let gateway = opening.gateway.as_deref().map(Gateway::open).transpose()?;
     let remembered = gateway.as_ref().map_or(Ok(None), Gateway::vkey)?;
     let pinned = match (opening.vkey.clone(), remembered) {
@@ -112,22 +104,20 @@ pub(crate) fn open_restored(opening: Opening, restored: Restored<'_>) -> Result<
     if let Access::Custodians(key) = &opening.access {
         which = which.opened_by(&key.public_key());
     }
-    open_as(opening, gateway, which, restored)
+    let vault = open_as(opening, gateway, which)?;
+    vault.refuse_erased();
+    Ok(vault)
 }
 
-/// Opens for a recovery, whose centre record stands nowhere yet. Who is restored is refused by none of its holders.
-pub(crate) fn open_unrecorded(opening: Opening, centre: Centre, restored: Restored<'_>) -> Result<Vault, VaultError> {
+/// Opens for a recovery, whose centre record stands nowhere yet. Its holders are told of no erasure before that: what they refuse
+/// they refuse for ever.
+pub(crate) fn open_unrecorded(opening: Opening, centre: Centre) -> Result<Vault, VaultError> {
     let gateway = opening.gateway.as_deref().map(Gateway::open).transpose()?;
     let which = Which::unrecorded(centre, opening.locations.clone());
-    open_as(opening, gateway, which, restored)
+    open_as(opening, gateway, which)
 }
 
-fn open_as(
-    opening: Opening,
-    gateway: Option<Gateway>,
-    which: Which,
-    restored: Restored<'_>,
-) -> Result<Vault, VaultError> {
+fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<Vault, VaultError> {
     let Which { counts: Standing { mut centre, shelf, mut survey, .. }, before, mut generation, mut epoch } = which;
     let vault = centre.record.vault;
     let opener = Opener::new(opening.access, &centre.holders, centre.record.t, Arc::clone(&opening.clock))?;
@@ -216,7 +206,6 @@ fn open_as(
         *core.keymap_mut() = keymap;
     }
     opened.unreadable_segments = core.build_keymap(false)?;
-    core.keymap_mut().erased.retain(|patient, at| !restored(patient, *at));
     let unsettled = if opening.mode == Mode::Write { settle(&core, &tail)? } else { Vec::new() };
     let begin = Begin { generation, unsettled, unsealed: shown_size < found };
     Vault::start(core, opening.mode, Start { begin, opened })

@@ -1,20 +1,19 @@
 //! Recovery: from k survivors and the custodians onto fresh locations and fresh holders.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
 use bytes::Bytes;
-use keys::{CustodianPackage, DataKey, Holder, RecoveryKey};
+use keys::{CustodianPackage, DataKey, Holder, KeysError, RecoveryKey};
 use kit::{Clock, Entropy, Id16, PatientId, Timestamp};
 use ledger::{MemoryStore, Tree, Vkey};
 
 use crate::centre::{self, Centre};
 use crate::claim::{SignedClaim, generation};
 use crate::code::Coder;
-use crate::commit::remake;
+use crate::commit::{all_at_once, remake};
 use crate::core::{Core, Parts};
 use crate::damage::DamageList;
 use crate::error::VaultError;
@@ -22,7 +21,7 @@ use crate::found::{Drafting, distinct, put_everywhere};
 use crate::gateway::Hashes;
 use crate::header::{parse_segment_name, segment_name};
 use crate::location::{Location, LocationError, Name, Object};
-use crate::open::{Chain, Mode, Opening, newest_signed, open_restored, open_unrecorded, shelve};
+use crate::open::{Chain, Mode, Opening, newest_signed, open, open_unrecorded, shelve};
 use crate::secrets::{Access, Opener};
 use crate::shelf::Located;
 use crate::survey::{LIST_PAGE, Survey};
@@ -155,19 +154,9 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     }
     let ids = distinct(&fresh)?;
     let old =
-        gather(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
+        gather_all(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
     let Gathered { core, survey, chain, lost } = old;
-    if lost.lost_segments > 0 {
-        return Err(VaultError::Lost(Box::new(lost)));
-    }
-    if core.build_keymap(false)? > 0 {
-        // All of it was read a moment ago; who is erased must not be guessed.
-        return Err(VaultError::KeyRecord);
-    }
-    let restored = match recovery.restore_from {
-        None => HashSet::new(),
-        Some(from) => take_back(&core, from)?,
-    };
+    let restored = recovery.restore_from.map_or(Ok(Vec::new()), |from| take_back(&core, from))?;
 
     // Above all that is copied; a claim that only a thief made, with the log key in his hands, is left behind.
     let before = core.centre();
@@ -197,7 +186,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         clock,
         entropy,
     };
-    let new = open_unrecorded(opening, renewed.clone(), &|patient, _| restored.contains(patient))?;
+    let new = open_unrecorded(opening, renewed.clone())?;
 
     // What is dealt from here on is dealt to these holders, and to these custodians.
     new.note_recovery()?;
@@ -206,6 +195,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     // Last: with the record there, the centre is there. A recovery that ends before leaves none that opens for writing and
     // opens no patient's key; it is begun again, with other empty locations.
     put_everywhere(&renewed, &fresh)?;
+    new.refuse_erased();
     let erased_patients = core.keymap().erased.len() as u64;
     let damage = crate::core::lock(&core.shelf().damage).clone();
     let report = RecoveryReport {
@@ -258,7 +248,11 @@ pub fn preview(
         clock,
         entropy,
     };
-    open_restored(opening, &|_, entry| restore_from.is_some_and(|from| entry >= from))
+    let vault = open(opening)?;
+    if let Some(from) = restore_from {
+        take_back(vault.core(), from)?;
+    }
+    Ok(vault)
 }
 
 /// Says what can't be put together from these locations, or may be missing, and changes nothing; `None` where all is there.
@@ -280,12 +274,14 @@ pub struct LoggedErasure {
     pub entry: u64,
     /// By the clock of the gateway that wrote it: whoever owned that could set it. Its place in the log he couldn't.
     pub time: Timestamp,
-    /// The custodians still open her key. They don't once the keys have turned and the custodians were renewed.
+    /// The custodians still open her key. Those who become custodians afterwards don't.
     pub opens: bool,
 }
 
 /// The erasures that these survivors' log holds, in its order; changes nothing. What a thief of the gateway had erased is told
 /// from what was meant by when that was, and by who is found to have asked for it.
+///
+/// What can't be put together is an error, as it is for [`recover`]: an erasure may stand in it.
 pub fn erasures(
     survivors: Vec<Arc<dyn Location>>,
     key: Arc<RecoveryKey>,
@@ -294,22 +290,36 @@ pub fn erasures(
     entropy: Arc<dyn Entropy>,
 ) -> Result<Vec<LoggedErasure>, VaultError> {
     let which = Which::of(&survivors, vkey, true)?.readable()?.opened_by(&key.public_key());
-    let core = gather(which.counts.centre, survivors, Access::Custodians(key), clock, entropy)?.core;
-    core.build_keymap(false)?;
-    let erased: BTreeMap<u64, PatientId> = core.keymap().erased.iter().map(|(patient, at)| (*at, *patient)).collect();
-    let found = erased.into_iter().map(|(entry, patient)| {
-        Ok(LoggedErasure { entry, time: core.head(entry)?.0.time, opens: old_key(&core, patient).is_ok() })
+    let core = gather_all(which.counts.centre, survivors, Access::Custodians(key), clock, entropy)?.core;
+    let found = erased_from(&core, 0).into_iter().map(|(entry, patient)| {
+        Ok(LoggedErasure { entry, time: core.head(entry)?.0.time, opens: opens(&core, patient)? })
     });
     found.collect()
 }
 
+/// Who was erased from this entry on, by the entries.
+fn erased_from(core: &Core, from: u64) -> BTreeMap<u64, PatientId> {
+    core.keymap().erased.iter().filter(|(_, at)| **at >= from).map(|(patient, at)| (*at, *patient)).collect()
+}
+
 /// Those who were erased from this entry on, and whose keys still open, are alive again.
-fn take_back(core: &Core, from: u64) -> Result<HashSet<PatientId>, VaultError> {
-    let late: Vec<PatientId> =
-        core.keymap().erased.iter().filter(|(_, at)| **at >= from).map(|(patient, _)| *patient).collect();
-    let restored: HashSet<PatientId> = late.into_iter().filter(|patient| old_key(core, *patient).is_ok()).collect();
-    core.keymap_mut().erased.retain(|patient, _| !restored.contains(patient));
+fn take_back(core: &Core, from: u64) -> Result<Vec<PatientId>, VaultError> {
+    let mut restored = Vec::new();
+    for patient in erased_from(core, from).into_values() {
+        if opens(core, patient)? {
+            core.keymap_mut().erased.remove(&patient);
+            restored.push(patient);
+        }
+    }
     Ok(restored)
+}
+
+/// Whether the custodians open her key. What can't be read is an error, and no answer.
+fn opens(core: &Core, patient: PatientId) -> Result<bool, VaultError> {
+    match old_key(core, patient) {
+        Err(VaultError::Keys(KeysError::Recovery)) => Ok(false),
+        key => key.map(|_| true),
+    }
 }
 
 struct Gathered {
@@ -317,6 +327,25 @@ struct Gathered {
     survey: Survey,
     chain: Chain,
     lost: LossReport,
+}
+
+/// All of it, and who is alive or erased: an error where anything that was acknowledged can't be read.
+fn gather_all(
+    centre: Centre,
+    survivors: Vec<Arc<dyn Location>>,
+    access: Access,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+) -> Result<Gathered, VaultError> {
+    let gathered = gather(centre, survivors, access, clock, entropy)?;
+    if gathered.lost.lost_segments > 0 {
+        return Err(VaultError::Lost(Box::new(gathered.lost)));
+    }
+    if gathered.core.build_keymap(false)? > 0 {
+        // All of it was read a moment ago; who is erased must not be guessed.
+        return Err(VaultError::KeyRecord);
+    }
+    Ok(gathered)
 }
 
 /// The chain that the survivors show, and what of it can't be read.
@@ -426,16 +455,9 @@ pub(crate) type Batch = [(Name, Bytes, Vec<Bytes>)];
 
 /// To all of them at once: the first gets shard 0.
 fn put_batch(batch: &Batch, fresh: &[Arc<dyn Location>]) -> Result<(), VaultError> {
-    thread::scope(|scope| {
-        let put = |(at, location): (usize, &Arc<dyn Location>)| {
-            let location = Arc::clone(location);
-            scope.spawn(move || put_at(batch, at, &*location))
-        };
-        let threads: Vec<_> = fresh.iter().enumerate().map(put).collect();
-        threads.into_iter().try_for_each(|thread| {
-            let failed = VaultError::Internal { step: "copying to a location" };
-            thread.join().map_err(|_| failed)?.map_err(VaultError::from)
-        })
+    all_at_once(fresh, |at, location| put_at(batch, at, &**location)).into_iter().try_for_each(|put| {
+        let failed = VaultError::Internal { step: "copying to a location" };
+        put.ok_or(failed)?.map_err(VaultError::from)
     })
 }
 

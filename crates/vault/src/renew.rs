@@ -21,6 +21,7 @@ use keys::{
 use kit::{Id16, OperationId, PatientId};
 
 use crate::centre::Centre;
+use crate::commit::all_at_once;
 use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::found::Drafting;
@@ -243,8 +244,7 @@ impl Vault {
     }
 
     /// That their erasures were taken back, before their keys are dealt again.
-    pub(crate) fn note_restored(&self, patients: &HashSet<PatientId>) -> Result<(), VaultError> {
-        let patients: Vec<PatientId> = patients.iter().copied().collect();
+    pub(crate) fn note_restored(&self, patients: &[PatientId]) -> Result<(), VaultError> {
         for some in patients.chunks(RESTORED_AT_ONCE) {
             let operation = self.operation();
             let entry =
@@ -457,15 +457,10 @@ fn at_once<T: Send>(
     holders: &[Arc<dyn Holder>],
     ask: impl Fn(&dyn Holder) -> Result<T, HolderError> + Sync,
 ) -> Result<Vec<T>, VaultError> {
-    let ask = &ask;
-    thread::scope(|scope| {
-        let asked: Vec<_> = holders.iter().map(|holder| scope.spawn(move || ask(&**holder))).collect();
-        asked
-            .into_iter()
-            .map(|thread| match thread.join() {
-                Ok(answer) => Ok(answer.map_err(KeysError::Holder)?),
-                Err(_) => Err(VaultError::Internal { step: "asking a holder" }),
-            })
-            .collect()
-    })
+    let asked = all_at_once(holders, |_, holder| ask(&**holder));
+    let answer = |answer: Option<Result<T, HolderError>>| {
+        let answer = answer.ok_or(VaultError::Internal { step: "asking a holder" })?;
+        Ok(answer.map_err(KeysError::Holder)?)
+    };
+    asked.into_iter().map(answer).collect()
 }

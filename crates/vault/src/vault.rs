@@ -160,13 +160,15 @@ impl Vault {
             let moved = Arc::clone(notes);
             writer.threads.push(spawn("vault-notes", move || moved.run())?);
         }
-        let vault = Self { core, opened, notes, writer: Some(writer) };
-        vault.refuse_erased();
-        Ok(vault)
+        Ok(Self { core, opened, notes, writer: Some(writer) })
     }
 
-    /// A crash may have come between an erasure's entry and the holders' refusals; refusing twice is no error.
-    fn refuse_erased(&self) {
+    /// A crash may have come between an erasure's entry and the holders' refusals; refusing twice is no error. Nobody is asked
+    /// by who only reads.
+    pub(crate) fn refuse_erased(&self) {
+        if self.writer.is_none() {
+            return;
+        }
         let erased: Vec<PatientId> = self.core.keymap().erased.keys().copied().collect();
         let opener = self.core.opener();
         // Whoever holds no share of hers has nothing to refuse, and a day's erasures are counted.

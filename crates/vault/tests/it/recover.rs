@@ -92,6 +92,10 @@ fn erasures_are_taken_back_from_an_entry_on() {
     assert_eq!(found.iter().map(|one| (one.entry >= from, one.opens)).collect::<Vec<_>>(), {
         [(false, true), (true, true), (true, true), (true, true)]
     });
+    // Of what can't be put together nobody says that there is no erasure in it.
+    let one =
+        vault::erasures(survivors(&centre)[..1].to_vec(), centre.recovery_key(), None, clock.clone(), entropy.clone());
+    assert!(matches!(one, Err(VaultError::Lost(_))), "{one:?}");
 
     let check = |vault: &vault::Vault, back: bool| {
         for (at, (index, payload)) in kept.iter().enumerate() {
