@@ -79,6 +79,8 @@ pub struct Chart {
     locks: Locks,
     /// Naming system of the hospital number; none: an identifier counts whatever its system.
     number_system: Option<String>,
+    /// What can't be read is passed over: the index is in memory only, and whoever opened it says what is missing.
+    is_partial: bool,
 }
 
 impl Chart {
@@ -90,6 +92,22 @@ impl Chart {
         peers: Vec<guard::Peer>,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
+    ) -> Result<Self> {
+        Self::open_as(vault, index_file, peers, clock, entropy, false)
+    }
+
+    /// What is left of the records of a damaged `vault`, by an index in memory: for whoever says that something is missing.
+    pub fn open_what_is_left(vault: Arc<Vault>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self> {
+        Self::open_as(vault, None, Vec::new(), clock, entropy, true)
+    }
+
+    fn open_as(
+        vault: Arc<Vault>,
+        index_file: Option<&Path>,
+        peers: Vec<guard::Peer>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        is_partial: bool,
     ) -> Result<Self> {
         let vault_id = vault.id();
         let index = match index_file {
@@ -108,6 +126,7 @@ impl Chart {
             entropy,
             locks: Locks::default(),
             number_system: None,
+            is_partial,
         };
         match chart.catch_up().and_then(|_| chart.replay_guard()) {
             Err(ChartError::Index(error)) => {
@@ -120,15 +139,16 @@ impl Chart {
         Ok(chart)
     }
 
-    /// With a naming system, only identifiers of that system are hospital numbers: an insurance number that happens to
-    /// equal one is then nobody's DICOM Patient ID.
+    /// With a naming system, only identifiers of that system are hospital numbers, and those without any, which came by
+    /// DICOM before there was one: an insurance number that happens to equal one is then nobody's DICOM Patient ID.
     pub fn with_number_system(mut self, system: Option<String>) -> Self {
         self.number_system = system;
         self
     }
 
-    pub fn number_system(&self) -> Option<&str> {
-        self.number_system.as_deref()
+    /// Whether an identifier of this system is a hospital number.
+    pub fn is_number_system(&self, system: Option<&str>) -> bool {
+        self.number_system.is_none() || system.is_none() || system == self.number_system.as_deref()
     }
 
     pub fn guard(&self) -> &Arc<Guard> {
@@ -158,7 +178,7 @@ impl Chart {
 
     /// Hands the index the entries from `from` on that come before `until`.
     fn feed(&self, from: u64, until: u64, apply: index::Feed<'_>) -> Result<u64> {
-        let end = self.vault.scan(from, &mut |entry| {
+        let mut each = |entry: Entry| {
             if entry.index >= until || entry.kind.starts_with("vault.") {
                 return Ok(());
             }
@@ -166,7 +186,11 @@ impl Chart {
             let patient = patient_of(&entry);
             apply(index::Applied { entry: entry.index, patient, time: entry.time, meta: &meta })?;
             Ok(())
-        })?;
+        };
+        let end = match self.is_partial {
+            false => self.vault.scan(from, &mut each)?,
+            true => self.vault.scan_what_is_left(from, &mut each)?,
+        };
         Ok(end.min(until))
     }
 

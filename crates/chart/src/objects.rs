@@ -1,5 +1,7 @@
 //! Objects that are no FHIR resource (DICOM instances) and facts that belong to a patient (approvals, verdicts).
 
+use std::collections::BTreeSet;
+
 use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Digest, PatientId, Timestamp};
 use serde_json::json;
@@ -63,22 +65,24 @@ impl Chart {
         Ok(self.index.locate(&self.key(collection, id))?)
     }
 
-    /// The search tag of a hospital number.
-    fn number_tag(&self, value: &str) -> Tag {
-        let value = match &self.number_system {
-            Some(system) => token(Some(system), value),
-            None => value.to_owned(),
+    /// The search tags of a hospital number: any of them.
+    fn number_tags(&self, value: &str) -> Vec<Tag> {
+        let values = match self.number_system.as_deref() {
+            system @ Some(_) => vec![token(system, value), token(None, value)],
+            None => vec![value.to_owned()],
         };
-        self.tagger.full(&[b"search", b"Patient", b"identifier", value.as_bytes()])
+        let tag = |value: String| self.tagger.full(&[b"search", b"Patient", b"identifier", value.as_bytes()]);
+        values.into_iter().map(tag).collect()
     }
 
     /// The one living patient with this hospital number: what DICOM calls Patient ID. Never a FHIR id, which whoever
     /// writes a record may choose.
     pub fn patient_by_number(&self, value: &str) -> Result<Option<PatientId>> {
-        let found = self.index.search(&[vec![self.number_tag(value)]], 0, NAMESAKES_MAX)?;
+        let found = self.index.search(&[self.number_tags(value)], 0, NAMESAKES_MAX)?;
         // An erased patient's number is free again: she is known by nothing any more.
         let living = |patient: &Option<PatientId>| patient.is_none_or(|patient| !self.is_erased(patient));
-        let mut found = found.into_iter().map(|found| found.patient).filter(living);
+        let found: BTreeSet<Option<PatientId>> = found.into_iter().map(|found| found.patient).filter(living).collect();
+        let mut found = found.into_iter();
         match (found.next(), found.next()) {
             (None, _) => Ok(None),
             (Some(one), None) => Ok(one),
@@ -105,9 +109,8 @@ impl Chart {
     /// bytes sent twice are kept once; other bytes under the same id are a new version, and nothing is lost.
     /// `act` is what brings it here: storing, or handing in an approval together with its plan.
     pub fn keep_object(&self, context: &Context, act: Act, draft: ObjectDraft) -> Result<ObjectKept> {
-        let identity = self.number_tag(&draft.patient.identifier);
-        let key = self.key(draft.collection, &draft.id);
-        let _held = self.hold(&[&identity, &key]);
+        let (identities, key) = (self.number_tags(&draft.patient.identifier), self.key(draft.collection, &draft.id));
+        let _held = self.hold(&identities.iter().chain([&key]).collect::<Vec<_>>());
 
         let known = self.patient_by_number(&draft.patient.identifier)?;
         let patient = known.unwrap_or_else(|| PatientId::random(self.entropy.as_ref()));
@@ -239,5 +242,10 @@ impl Chart {
             return Err(ChartError::AnotherPatient);
         }
         Ok(self.vault.erase(patient, Some(permit.digest()), permit.operation())?)
+    }
+
+    /// Puts on her access list that a recovery took her erasure back: the vault's own entry stands on none.
+    pub fn note_restored(&self, context: &Context, patient: PatientId) -> Result<()> {
+        self.admit(context, Act::RestorePatient, Target::Patient(patient), Sensitivity::Administrative).map(drop)
     }
 }

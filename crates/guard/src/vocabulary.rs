@@ -98,6 +98,8 @@ vocabulary!(
     /// Verify and scrub: sees ciphertext only.
     12 VerifyVault "verify-vault",
     13 ErasePatient "erase-patient",
+    /// A recovery takes her erasure back: whoever had the gateway may have done it.
+    14 RestorePatient "restore-patient",
 );
 
 vocabulary!(
@@ -150,7 +152,8 @@ impl Act {
             | Self::ReadAccessLog
             | Self::ManageAccess
             | Self::VerifyVault
-            | Self::ErasePatient => false,
+            | Self::ErasePatient
+            | Self::RestorePatient => false,
         }
     }
 }

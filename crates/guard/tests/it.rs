@@ -209,6 +209,9 @@ fn the_invariants_hold_over_the_whole_space() {
         if act == Act::ErasePatient {
             assert!(role == Console && purpose == PatientRequest && target == HER, "erasure: {question}");
         }
+        if act == Act::RestorePatient {
+            assert!(role == Console && purpose == Emergency && target == HER, "an erasure taken back: {question}");
+        }
         if clinical && matches!(act, Act::ReadRecord | Act::SearchRecords | Act::ReadObject | Act::ReadTreatmentList) {
             assert!(matches!(purpose, Treatment | Emergency | PatientRequest), "clinical data is for care: {question}");
         }

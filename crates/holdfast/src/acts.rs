@@ -70,6 +70,19 @@ pub enum Act {
         role: SignerRole,
         signer: String,
     },
+    /// The same of how many fractions were given.
+    PlanSettlement {
+        patient: String,
+        plan: String,
+        fraction_group: Option<u32>,
+        given: u32,
+        role: SignerRole,
+        signer: String,
+    },
+    /// `approval`: CBOR in base64.
+    PlanSettle {
+        approval: String,
+    },
     /// `approval`: CBOR in base64.
     PlanApprove {
         patient: String,
@@ -382,6 +395,21 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let statement = centre.treatment().statement(patient(&text)?, &decode_file(&plan)?, role, &signer)?;
             let bytes = minicbor::to_vec(&statement).unwrap_or_default();
             Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
+        }
+        Act::PlanSettlement { patient: text, plan, fraction_group, given, role, signer } => {
+            let (patient, plan) = (patient(&text)?, decode_file(&plan)?);
+            let (asked, who) = ((fraction_group, given), (role, signer.as_str()));
+            let statement = centre.treatment().settlement(&context(Purpose::Treatment), patient, &plan, asked, who)?;
+            let bytes = minicbor::to_vec(&statement).unwrap_or_default();
+            Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
+        }
+        Act::PlanSettle { approval } => {
+            let approval = Approval::decode(&decode_file(&approval)?)?;
+            let settled = centre.treatment().settle(&context(Purpose::Treatment), &approval)?;
+            let state = if settled.complete { "it counts" } else { "a second person is missing" };
+            let (given, signers) = (settled.settles.given, settled.signers.join(", "));
+            let text = format!("delivery {}\n  {given} fractions given, say {signers}; {state}", settled.digest);
+            Ok(Answer::done(text, to_json(&settled)))
         }
         Act::PlanApprove { patient: text, plan, approval } => {
             let (patient, plan) = (patient(&text)?, decode_file(&plan)?);

@@ -1,12 +1,14 @@
 //! A lost `gateway/` is made again: a new configuration around the servers that are there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kit::{Blame, Fault};
 use vault::{Plate, plate, remembered_vkey};
 
-use crate::centre::{NO_SERVER, Task, lock, open_servers};
+use crate::bucket_files;
+use crate::centre::lock;
 use crate::config::Config;
+use crate::site::{NO_SERVER, Task, open_servers};
 use crate::staging::{self, UNFINISHED};
 
 /// The centre that was found.
@@ -18,10 +20,14 @@ pub struct Adopted {
 
 impl std::fmt::Display for Adopted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { plate: Plate { vault, shape, t, custodians: (m, of), vkey }, found } = self;
+        let Self { plate: Plate { vault, shape, t, custodians: (m, of), vkey, buckets }, found } = self;
         let n = shape.n();
         writeln!(f, "adopted the centre that servers/ carries; nothing on the servers was changed")?;
-        writeln!(f, "  vault     {vault}, {found} of {n} servers are there")?;
+        writeln!(
+            f,
+            "  vault     {vault}, {found} of {} servers are there, {buckets} buckets beside them",
+            n - usize::from(*buckets)
+        )?;
         writeln!(f, "  shape     {} of {n} shards, {t} holders open a key, {m} of {of} custodians recover", shape.k())?;
         writeln!(f, "  log key   {vkey}: compare it with the one on paper")?;
         write!(
@@ -34,7 +40,8 @@ impl std::fmt::Display for Adopted {
 }
 
 /// Writes a new configuration where the servers' folders carry a vault and none is there; `None` where they carry none.
-pub fn adopt(data: &Path) -> Result<Option<Adopted>, Fault> {
+/// `buckets`: the files of those that the centre has beside its servers.
+pub fn adopt(data: &Path, buckets: &[PathBuf]) -> Result<Option<Adopted>, Fault> {
     if Config::is_there(data) || data.join(UNFINISHED).exists() {
         return Ok(None);
     }
@@ -57,7 +64,14 @@ pub fn adopt(data: &Path) -> Result<Option<Adopted>, Fault> {
     };
     let plate = plate(&locations, vkey.as_ref())?;
     let _lock = lock(data)?;
-    Config::new(plate.shape.n()).save(data)?;
+    let servers = u8::try_from(plate.shape.n()).unwrap_or(u8::MAX).saturating_sub(plate.buckets);
+    if buckets.len() != usize::from(plate.buckets) {
+        let text = format!("the files of {} buckets are given, the centre has {}", buckets.len(), plate.buckets);
+        return Err(Fault::new(Blame::Peer, "usage.buckets", text)
+            .guidance("nothing was changed; repeat with --bucket FILE for each"));
+    }
+    bucket_files::take_beside(buckets, &gateway, servers)?;
+    Config::new(usize::from(servers)).save(data)?;
     Ok(Some(Adopted { plate, found: locations.len() }))
 }
 

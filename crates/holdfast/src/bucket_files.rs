@@ -325,8 +325,35 @@ fn timer(id: &str) -> String {
     )
 }
 
+/// Takes files of buckets into a new centre's gateway: they are its locations behind the servers, in this order.
+pub fn take_beside(files: &[PathBuf], gateway: &Path, servers: u8) -> Result<(), Fault> {
+    for (file, number) in files.iter().zip(usize::from(servers) + 1..) {
+        let (read, expected) = (BucketFile::read(file)?, bucket_id(number));
+        if read.id() != expected {
+            let why = format!("it is of {}; behind {servers} servers this one is {expected}", read.id());
+            return Err(wrong(file, why).guidance("`holdfast bucket form --number N` writes one to be filled in"));
+        }
+    }
+    take(files, gateway)
+}
+
 #[derive(Subcommand)]
 pub enum Command {
+    /// Write a bucket's file and what renews its retention, to be filled in: for `holdfast init --bucket`.
+    Form {
+        /// The bucket: `s3.example.org:9000/BUCKET/PREFIX`. Nothing else may stand under the prefix [default: a new one].
+        #[arg(long, value_name = "PLACE")]
+        place: BucketPlace,
+        /// Its number: buckets follow the servers. Of 12 servers and 2 buckets, 13 and 14.
+        #[arg(long, value_parser = clap::value_parser!(u8).range(2..=64))]
+        number: u8,
+        /// The centre's name.
+        #[arg(long, default_value = "Cancer centre")]
+        name: String,
+        /// A folder.
+        #[arg(long, default_value = "holdfast-buckets", value_name = "DIR")]
+        out: PathBuf,
+    },
     /// Move the retention of all that stands in a bucket on, as somebody who is not the gateway. Exit 4 where objects are
     /// hidden or written over.
     Renew {
@@ -349,6 +376,21 @@ pub enum Command {
 impl Command {
     pub fn run(self) -> Result<u8, Fault> {
         match self {
+            Self::Form { place, number, name, out } => {
+                let buckets = [(bucket_id(number.into()), place)];
+                plan(&out, &name, &buckets, &kit::Id16(kit::Entropy::id(&OsEntropy)).to_string())?;
+                let (id, _) = &buckets[0];
+                say!("{}: {id}", out.display());
+                say!(
+                    "  1. gateway/{id}.toml: fill it in, mode 600; `holdfast bucket probe --config FILE` says whether it has all it needs"
+                );
+                say!("  2. {} goes to another machine; its RUNBOOK.md says what to do there", renewer_folder(id));
+                say!(
+                    "  3. holdfast init --servers … --bucket {}",
+                    out.join("gateway").join(format!("{id}.toml")).display()
+                );
+                Ok(0)
+            }
             Self::Renew { config, output } => Ok(commands::print(output, &renew(&config)?)),
             Self::Probe { config, output } => Ok(commands::print(output, &probe(&config)?)),
         }

@@ -6,6 +6,7 @@
 //! holds nobody up.
 
 use std::fs;
+use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -216,15 +217,20 @@ fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
 impl Buckets {
     /// Those whose files stand in the gateway's folder, in the order of their names; nothing is asked yet.
     pub fn open(gateway: &Path, network: &Network) -> Result<Self, Fault> {
+        Self::open_with(gateway, || Ok(network.clone()))
+    }
+
+    /// As [`Self::open`]; a network is made only where there is a bucket.
+    pub fn open_with(gateway: &Path, network: impl FnOnce() -> io::Result<Network>) -> Result<Self, Fault> {
         let folder = gateway.join(FOLDER);
         let mut files = match fs::read_dir(&folder) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             listed => {
                 let listed = listed.map_err(|e| failed(&folder, e))?;
                 listed
                     .map(|entry| Ok(entry?.path()))
                     .collect::<Result<Vec<_>, _>>()
-                    .map_err(|e: std::io::Error| failed(&folder, e))?
+                    .map_err(|e: io::Error| failed(&folder, e))?
             }
         };
         files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
@@ -232,6 +238,10 @@ impl Buckets {
         if files.len() > SERVERS_MAX {
             return Err(failed(&folder, format!("{} files, the maximum is {SERVERS_MAX}", files.len())));
         }
+        if files.is_empty() {
+            return Ok(Self::default());
+        }
+        let network = network().map_err(|e| failed(&folder, e))?;
         let (mut all, mut domains) = (Vec::new(), Vec::new());
         for file in files {
             let read = BucketFile::read(&file)?;

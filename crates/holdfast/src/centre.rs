@@ -6,44 +6,42 @@
 //! DIR/custodians-MOVE-OFFLINE/          only after init, until they are handed out
 //! ```
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
-use keys::{Holder, LocalHolder, RecoveryKey};
+use keys::RecoveryKey;
 use kit::limits::SERVERS_MAX;
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
 use treatment::{Treatment, TreatmentList};
-use vault::location::{FolderLocation, Location, LocationError, Marker};
-use vault::{Access, Folder, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VaultError, VerifyReport, Vkey};
+use vault::location::{Location, Marker};
+use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VerifyReport, Vkey};
 use zeroize::Zeroizing;
 
-use crate::buckets::{BucketState, Buckets};
+use crate::buckets::BucketState;
 use crate::config::Config;
 use crate::custodians::Custodians;
-use crate::diagnose::explained;
-use crate::domains::{Domain, Domains};
+use crate::domains::Domains;
 use crate::fleet::Fleet;
 use crate::left::{Gathered, Left};
 use crate::plan::Machines;
 use crate::say::plural;
 use crate::signers::Signers;
+use crate::site::{Servers, Site, Task, fresh_servers, location_id, open_servers, shards};
 use crate::staging::{Begun, require_finished};
-use crate::standing::{self, Seen, Standing};
-use crate::{adopt, settings};
+use crate::standing::{Seen, Standing};
+use crate::{adopt, bucket_files, settings};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
-/// The code of the fault that says: these folders carry no centre.
-pub const NO_SERVER: &str = "centre.no-server";
+
+/// The code of the fault that says: the erasure that is to be taken back isn't there.
+const NOTHING_TO_TAKE_BACK: &str = "vault.nothing-to-take-back";
 
 const LOCK: &str = "gateway/lock";
 /// In the gateway's folder.
@@ -151,9 +149,10 @@ pub struct Made {
 }
 
 impl NewCentre {
-    /// Lays an empty centre out. An existing centre is left alone.
-    pub fn lay_out(self, data: &Path, entropy: &dyn Entropy) -> Result<Made, Fault> {
+    /// Lays an empty centre out, with buckets by their files. An existing centre is left alone.
+    pub fn lay_out(self, data: &Path, buckets: &[PathBuf], entropy: &dyn Entropy) -> Result<Made, Fault> {
         let begun = Begun::begin(data, "init")?;
+        bucket_files::take_beside(buckets, &data.join("gateway"), self.shape.servers)?;
         let made = self.lay_out_in(data, entropy)?;
         begun.finish()?;
         Ok(made)
@@ -164,8 +163,11 @@ impl NewCentre {
         let config = Config::new(usize::from(self.shape.servers));
         let vault = Id16(entropy.id());
         let folders = config.server_folders(data);
-        let servers = fresh_servers(&folders, vault, entropy)?;
-        self.found(data, vault, servers, config, |_| Ok(Site::folders(folders)))
+        let mut servers = fresh_servers(&folders, vault, entropy)?;
+        let site = Site::folders(folders, data)?;
+        site.buckets().require()?;
+        servers.locations.extend(site.buckets().locations());
+        self.found(data, vault, servers, config, |_| Ok(site))
     }
 
     /// Founds the vault on servers that are there; `site` is asked for once the log key is known.
@@ -202,227 +204,6 @@ impl NewCentre {
         config.save(data)?;
         Ok(Made { name: self.name, promise: self.shape.promise(), vkey, custodian_secrets })
     }
-}
-
-pub fn shards(server: &Path) -> PathBuf {
-    server.join("shards")
-}
-
-pub fn holder(server: &Path) -> PathBuf {
-    server.join("holder")
-}
-
-pub fn location_id(number: u8) -> String {
-    format!("server-{number:02}")
-}
-
-/// Makes a location and a holder on each server.
-fn fresh_servers(folders: &[PathBuf], vault: Id16, entropy: &dyn Entropy) -> Result<Servers, Fault> {
-    let mut servers = Servers::default();
-    for (number, folder) in (1..).zip(folders) {
-        fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-        let marker = Marker::new(location_id(number), vault, number);
-        servers.locations.push(Arc::new(FolderLocation::init(&shards(folder), marker)?));
-        servers.holders.push(Arc::new(LocalHolder::init(&holder(folder), number, entropy)?));
-    }
-    Ok(servers)
-}
-
-#[derive(Default)]
-pub struct Servers {
-    pub locations: Vec<Arc<dyn Location>>,
-    pub holders: Vec<Arc<dyn Holder>>,
-}
-
-/// Where a centre's servers are.
-pub enum Site {
-    /// Folders, with their holders in this process. More of them come when the centre grows.
-    Folders(RwLock<Vec<PathBuf>>),
-    /// Machines of their own, and who signs towards them.
-    Fleet(Box<Fleet>, Arc<Signers>),
-}
-
-impl Site {
-    fn folders(folders: Vec<PathBuf>) -> Self {
-        Self::Folders(RwLock::new(folders))
-    }
-
-    fn of(config: &Config, data: &Path) -> Result<Self, Fault> {
-        match config.officer_key() {
-            Some(officer) => {
-                let officer = officer.map_err(|why| failed(data, why))?;
-                let gateway = data.join("gateway");
-                let fleet = Fleet::open(&gateway, &officer)?;
-                let signers = Signers::open(&gateway, fleet.vault())?;
-                signers.end(&fleet.members().ended);
-                Ok(Self::Fleet(Box::new(fleet), signers))
-            }
-            None => Ok(Self::folders(config.server_folders(data))),
-        }
-    }
-
-    fn signers(&self) -> Option<&Arc<Signers>> {
-        match self {
-            Self::Folders(_) => None,
-            Self::Fleet(_, signers) => Some(signers),
-        }
-    }
-
-    fn servers(&self, vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
-        match self {
-            Self::Folders(folders) => open_servers(&held(folders), vkey, task).map_err(|fault| self.explained(fault)),
-            Self::Fleet(fleet, _) => Ok(fleet.servers()),
-        }
-    }
-
-    /// A fault of opening, with what is wrong at each server.
-    fn explained(&self, fault: Fault) -> Fault {
-        match self {
-            Self::Folders(folders) => explained(fault, &held(folders)),
-            Self::Fleet(fleet, _) => {
-                let silent = (1..).zip(fleet.look()).filter_map(|(number, seen)| Some((number, seen.err()?)));
-                let silent = silent.map(|(number, why)| (location_id(number), why));
-                let buckets = fleet.buckets().states().into_iter();
-                let silent = silent.chain(buckets.filter_map(|bucket| Some((bucket.id.clone(), bucket.trouble()?))));
-                let message = silent.fold(fault.message, |text, (name, why)| format!("{text}\n  {name}: {why}"));
-                Fault { message, ..fault }
-            }
-        }
-    }
-
-    /// What each server shows of its holder now.
-    fn look(&self) -> Seen {
-        match self {
-            Self::Folders(folders) => standing::look(&held(folders)),
-            Self::Fleet(fleet, _) => fleet.look(),
-        }
-    }
-
-    fn buckets(&self) -> Option<&Buckets> {
-        match self {
-            Self::Folders(_) => None,
-            Self::Fleet(fleet, _) => Some(fleet.buckets()),
-        }
-    }
-
-    /// What each location could share with others: those on one disk, of one administrator or with the same credentials
-    /// fall together.
-    fn domains(&self, administrators: &BTreeMap<String, String>) -> Domains {
-        let named: Vec<(String, Domain)> = match self {
-            Self::Folders(folders) => {
-                let disk = |folder: &PathBuf| fs::metadata(folder).ok().map(|found| format!("disk {}", found.dev()));
-                let domain = |folder| Domain { host: disk(folder), ..Domain::default() };
-                (1..).zip(&held(folders)).map(|(number, folder)| (location_id(number), domain(folder))).collect()
-            }
-            Self::Fleet(fleet, _) => fleet.domains(),
-        };
-        let administered =
-            |(name, domain): (String, Domain)| Domain { administrator: administrators.get(&name).cloned(), ..domain };
-        Domains::of(&named.into_iter().map(administered).collect::<Vec<_>>())
-    }
-
-    /// What each server said of itself when it was asked last; none where the servers are folders.
-    fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
-        match self {
-            Self::Folders(_) => Vec::new(),
-            Self::Fleet(fleet, _) => fleet.statuses(),
-        }
-    }
-
-    /// What each server showed at the start. A machine that is down then is asked again whenever it is needed.
-    fn at_start(&self) -> Seen {
-        match self {
-            Self::Folders(folders) => standing::look(&held(folders)),
-            Self::Fleet(fleet, _) => fleet.keys(),
-        }
-    }
-
-    fn name(&self, place: usize) -> String {
-        let named = match self {
-            Self::Folders(folders) => {
-                held(folders).get(place).and_then(|folder| folder.file_name().map(OsStr::to_owned))
-            }
-            Self::Fleet(..) => None,
-        };
-        let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
-        named.map_or_else(|| location_id(number), |name| name.to_string_lossy().into_owned())
-    }
-}
-
-fn held(folders: &RwLock<Vec<PathBuf>>) -> Vec<PathBuf> {
-    folders.read().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-/// What servers' folders are opened for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Task {
-    Serve,
-    /// As to serve; nothing is changed.
-    Look,
-    /// A server whose shards are gone altogether gets an empty location, and one whose marker is damaged a new marker, for
-    /// a scrub to heal: only on an operator's word, since a disk that isn't mounted looks the same.
-    Mend,
-    /// Whatever holds shards of ours counts, in any order, marked or not.
-    Recover,
-}
-
-/// Opens what is there. What isn't, or isn't ours, is left out and said: the vault and the keyring go on without it as
-/// far as their numbers allow. Whose the folders are is told by the centre record that `vkey` signed.
-pub fn open_servers(folders: &[PathBuf], vkey: Option<&Vkey>, task: Task) -> Result<Servers, Fault> {
-    let places: Vec<PathBuf> = folders.iter().map(|folder| shards(folder)).collect();
-    if task == Task::Mend {
-        places.iter().try_for_each(|place| FolderLocation::make_volumes(place))?;
-    }
-    let opened = match vault::open_folders(&places, vkey) {
-        Err(VaultError::NoCentreRecord) => {
-            let text = format!("none of the {} server folders holds shards that nobody else has open", folders.len());
-            return Err(Fault::new(Blame::Configuration, NO_SERVER, text).guidance(
-                "stop a gateway that has them open, or mount the servers' disks; where they are lost, `holdfast recover` \
-                 rebuilds from three survivors",
-            ));
-        }
-        opened => opened?,
-    };
-    // A marker can be copied: of two folders that say the same name, the one in its own place is believed.
-    let in_place: Vec<String> = (1..)
-        .zip(&opened.folders)
-        .filter(|(number, folder)| matches!(folder, Folder::Ours(location) if location.id() == location_id(*number)))
-        .map(|(number, _)| location_id(number))
-        .collect();
-    let mut servers = Servers::default();
-    for ((number, folder), (place, opened_as)) in (1..).zip(folders).zip(places.iter().zip(opened.folders)) {
-        let id = location_id(number);
-        let marker = Marker::new(id.clone(), opened.vault, number);
-        let is_gone = fs::read_dir(place).map_or(true, |mut entries| entries.next().is_none());
-        let location = match (opened_as, task) {
-            (Folder::Ours(location), Task::Recover) | (Folder::Unmarked(location, _), Task::Recover) => Ok(location),
-            (Folder::Ours(location), _) if location.id() != id && in_place.iter().any(|one| one == location.id()) => {
-                let expected = format!("the place of {id} is marked as {}", location.id());
-                if task == Task::Mend {
-                    location.mark(marker)
-                } else {
-                    Err(LocationError::Gone { location: id, reason: expected })
-                }
-            }
-            (Folder::Ours(location), _) => Ok(location),
-            (Folder::Unmarked(location, _), Task::Mend) => location.mark(marker),
-            (Folder::Unmarked(_, error), Task::Serve | Task::Look) => Err(error),
-            (Folder::Other(_), Task::Mend) if is_gone => {
-                fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-                FolderLocation::init(place, marker)
-            }
-            (Folder::Other(error), _) => Err(error),
-        };
-        match location {
-            Ok(location) => servers.locations.push(Arc::new(location)),
-            Err(error) => tracing::warn!(server = %folder.display(), %error, "its shards can't be used"),
-        }
-        match LocalHolder::open(&holder(folder)) {
-            Ok(holder) => servers.holders.push(Arc::new(holder)),
-            Err(error) => tracing::warn!(server = %folder.display(), %error, "its holder can't be used"),
-        }
-    }
-    Ok(servers)
 }
 
 fn write_custodians(data: &Path, secrets: &[Zeroizing<String>], vkey: &Vkey) -> Result<Option<PathBuf>, Fault> {
@@ -516,9 +297,9 @@ impl Centre {
         let gateway = data.join("gateway");
         let vkey = vault::remembered_vkey(&gateway)?;
         let site = Site::of(&config, data)?;
-        if let (Some(buckets), true) = (site.buckets(), task != Task::Look) {
+        if task != Task::Look {
             // One that lacks something is left out, and said; the centre goes on within its floor.
-            buckets.probe();
+            site.buckets().probe();
         }
         let servers = site.servers(vkey.as_ref(), task)?;
         let cache_ms = u64::from(config.keys.cache_seconds) * 1_000;
@@ -539,8 +320,8 @@ impl Centre {
         if let (Site::Fleet(fleet, _), true) = (&site, task != Task::Look) {
             vault.be_witnessed(fleet.witnesses(vault.quorum_of_holders().1))?;
         }
-        if let (Some(buckets), Task::Serve) = (site.buckets(), task) {
-            buckets.look_every(Duration::from_secs(u64::from(config.buckets.probe_minutes) * 60));
+        if task == Task::Serve {
+            site.buckets().look_every(Duration::from_secs(u64::from(config.buckets.probe_minutes) * 60));
         }
         Self::around(vault, config, site, data, lock, task)
     }
@@ -584,9 +365,13 @@ impl Centre {
     ) -> Result<(Self, RecoveryReport), Fault> {
         let begun = Begun::begin(into, "recover")?;
         let Gathered { survivors, plate, key } = left.gather()?;
-        let Left { vkey, plan, restore_from, .. } = left;
+        let Left { vkey, plan, restore_from, leave_sealed, .. } = left;
         let lock = lock(into)?;
-        listed(preview(&survivors, Arc::clone(&key), vkey, restore_from, into));
+        match preview(&survivors, Arc::clone(&key), vkey, restore_from, into) {
+            // Not later, when all of it was read.
+            Err(fault) if fault.code == NOTHING_TO_TAKE_BACK => return Err(fault),
+            list => listed(list),
+        }
         let machines = plan.map(|plan| Machines::of(plan, into)).transpose()?;
         if let Some(other) = machines.as_ref().map(|machines| machines.vault).filter(|vault| *vault != plate.vault) {
             let text = format!("the plan is of vault {other}, the survivors are of {}", plate.vault);
@@ -609,6 +394,7 @@ impl Centre {
             cache_ms: u64::from(config.keys.cache_seconds) * 1_000,
             custodians: None,
             restore_from,
+            leave_sealed,
             gateway: Some(into.join("gateway")),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
@@ -620,6 +406,9 @@ impl Centre {
         let mut centre = Self::around(vault, config, site, into, lock, Task::Serve)?;
         centre.config = settings::restored(centre.chart(), &centre.config)?;
         centre.config.save(into)?;
+        for patient in &report.restored {
+            centre.chart().note_restored(&emergency(centre.chart()), *patient).map_err(|e| e.fault())?;
+        }
         begun.finish()?;
         Ok((centre, report))
     }
@@ -690,16 +479,13 @@ impl Centre {
 
     /// The servers' folders, where they are folders.
     pub fn folders(&self) -> Option<Vec<PathBuf>> {
-        match &self.site {
-            Site::Folders(folders) => Some(held(folders)),
-            Site::Fleet(..) => None,
-        }
+        self.site.server_folders()
     }
 
     /// These are its servers' folders from now on.
     pub fn set_folders(&self, all: Vec<PathBuf>) {
         if let Site::Folders(folders) = &self.site {
-            *folders.write().unwrap_or_else(PoisonError::into_inner) = all;
+            folders.set(all);
         }
     }
 
@@ -727,14 +513,12 @@ impl Centre {
 
     /// How each of its buckets is; none where there are none.
     pub fn bucket_states(&self) -> Vec<BucketState> {
-        self.site.buckets().map(Buckets::states).unwrap_or_default()
+        self.site.buckets().states()
     }
 
     /// Counts at once what somebody hid or wrote over in them.
     pub fn count_buckets(&self) {
-        if let Some(buckets) = self.site.buckets() {
-            buckets.count();
-        }
+        self.site.buckets().count();
     }
 
     /// What each server said of itself when it was asked last; none where the servers are folders.
@@ -796,15 +580,31 @@ fn preview(
     let gateway = into.join("gateway");
     let (survivors, at) = (survivors.to_vec(), gateway.clone());
     let vault = vault::preview(survivors, key, vkey, restore_from, at, Arc::clone(&clock) as _, entropy.clone())?;
-    let index = gateway.join(INDEX);
-    let chart = Chart::open(Arc::new(vault), Some(&index), Vec::new(), clock, entropy).map_err(|e| e.fault())?;
-    let context = Context {
+    let missing = vault.opened().missing();
+    let vault = Arc::new(vault);
+    let chart = match missing {
+        // What is passed over is not gone on from.
+        Some(_) => Chart::open_what_is_left(vault, clock, entropy),
+        None => Chart::open(vault, Some(&gateway.join(INDEX)), Vec::new(), clock, entropy),
+    };
+    let chart = chart.map_err(|e| e.fault())?;
+    let config = settings::restored(&chart, &Config::new(1))?;
+    let chart = chart.with_number_system(config.patients.number_system.clone());
+    let (context, name) = (emergency(&chart), name_of(&chart)?);
+    let list = Treatment::new(Arc::new(chart), name).with_utc_offset(config.utc_offset()).list(&context)?;
+    Ok(match missing {
+        Some(why) => list.incomplete(why),
+        None => list,
+    })
+}
+
+/// For what a recovery does before anybody can sign in.
+fn emergency(chart: &Chart) -> Context {
+    Context {
         caller: chart.guard().console(),
         purpose: Purpose::Emergency,
         operation: OperationId::random(chart.entropy()),
-    };
-    let name = name_of(&chart)?;
-    Treatment::new(Arc::new(chart), name).list(&context)
+    }
 }
 
 /// Notes something of the whole centre in the ledger, as the gateway's own console.

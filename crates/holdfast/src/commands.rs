@@ -11,7 +11,7 @@ use drill::machines::Scenario;
 use kit::{Blame, Clock as _, Fault, OsEntropy, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use treatment::{Difference, Plan as RtPlan, SignerRole, SigningKey, Statement, TreatmentList};
+use treatment::{Difference, Plan as RtPlan, Settles, SignerRole, SigningKey, Statement, TreatmentList};
 use vault::Vkey;
 use zeroize::Zeroizing;
 
@@ -88,6 +88,10 @@ pub struct Init {
     /// Servers: one folder each under servers/, where a disk or another machine is mounted.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     servers: u8,
+    /// The filled-in file of a bucket that keeps shards beside the servers (bucket-13.toml), once for each, in their order;
+    /// `holdfast bucket form` writes one.
+    #[arg(long = "bucket", value_name = "FILE")]
+    buckets: Vec<PathBuf>,
     /// Servers that are enough to put every record together again [default: 3, or fewer with few servers].
     #[arg(long)]
     shards_needed: Option<u8>,
@@ -104,7 +108,7 @@ pub struct Init {
     plugins: Client,
     /// Servers that are machines of their own, where `holdfast holder run` answers: the folder that `holdfast centre plan`
     /// made. Name, servers, shards and keys are the plan's.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["servers", "shards_needed", "keys_needed", "name"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["servers", "buckets", "shards_needed", "keys_needed", "name"])]
     plan: Option<PathBuf>,
 }
 
@@ -115,13 +119,15 @@ impl Init {
             let made = plan::found(plan, &self.data.data, custodians)?;
             return Ok(said(&made, &self.data.data, self.custodians_needed));
         }
-        let shape = centre::Shape::of(self.servers, self.shards_needed, self.keys_needed)?;
-        if let Some(adopted) = adopt::adopt(&self.data.data)? {
+        let buckets = u8::try_from(self.buckets.len()).unwrap_or(u8::MAX);
+        let shape = centre::Shape::with_buckets(self.servers, buckets, self.shards_needed, self.keys_needed)?;
+        if let Some(adopted) = adopt::adopt(&self.data.data, &self.buckets)? {
             say!("{adopted}");
             return Ok(0);
         }
         let custodians = Custodians::establish(self.custodians, self.custodians_needed, &self.plugins)?;
-        let made = NewCentre { name: self.name, shape, custodians }.lay_out(&self.data.data, &OsEntropy)?;
+        let new = NewCentre { name: self.name, shape, custodians };
+        let made = new.lay_out(&self.data.data, &self.buckets, &OsEntropy)?;
         Ok(said(&made, &self.data.data, self.custodians_needed))
     }
 }
@@ -170,6 +176,9 @@ pub struct Recover {
     /// Take back the erasures that stand in the log from this entry on, as far as the custodians still open the keys.
     #[arg(long, value_name = "ENTRY")]
     restore_erased_from: Option<u64>,
+    /// Recover although these custodians don't open the keys of some patients, whose charts stay sealed. Exit 4.
+    #[arg(long)]
+    leave_sealed: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -186,6 +195,7 @@ impl Recover {
             vkey: self.vkey.as_ref(),
             plan: self.plan.as_deref(),
             restore_from: self.restore_erased_from,
+            leave_sealed: self.leave_sealed,
         };
         let Some(into) = self.into.as_deref().filter(|_| !self.list_erased) else {
             return Ok(print(self.output, &reports::erasures(&left.erasures()?)));
@@ -196,7 +206,12 @@ impl Recover {
             let seconds = begun.elapsed().as_secs_f64();
             match list {
                 Ok(list) if self.output.json => {
-                    first = json!({ "seconds": seconds, "as_of": list.as_of.to_string(), "rows": list.rows });
+                    first = json!({
+                        "seconds": seconds,
+                        "as_of": list.as_of.to_string(),
+                        "incomplete": list.incomplete,
+                        "rows": list.rows,
+                    });
                 }
                 // At once: somebody waits for it, and the rest may take long.
                 Ok(list) => say!("{}\n", reports::treatment_list(&list, seconds)),
@@ -415,6 +430,32 @@ pub enum Plan {
         #[command(flatten)]
         output: Output,
     },
+    /// Say how many fractions of a plan a patient was given, where her records contradict each other or are missing, and sign
+    /// that with one's own key. An oncologist and a physicist who say the same settle it; what comes later counts beside it.
+    Settle {
+        /// The hospital number, or Patient/ID with her FHIR id.
+        #[arg(long)]
+        patient: String,
+        /// Fractions given, by whatever came until now.
+        #[arg(long, value_name = "N")]
+        given: u32,
+        /// Needed only where the plan has several.
+        #[arg(long, value_name = "N")]
+        fraction_group: Option<u32>,
+        /// The signer's name, as she is enrolled.
+        #[arg(long)]
+        name: String,
+        #[arg(long, value_parser = signer_role)]
+        role: SignerRole,
+        /// Her signing key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        file: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Sign what a plan delivers to a patient, with one's own key, and hand the signature in.
     Approve {
         /// The hospital number, or Patient/ID with her FHIR id.
@@ -441,6 +482,31 @@ fn plan(file: &Path) -> Result<RtPlan, Fault> {
         let fault = Fault::of(&e);
         Fault { message: format!("{}: {}", file.display(), fault.message), blame: Blame::Peer, ..fault }
     })
+}
+
+/// Has the server make a statement, and signs it: over what the signer's own file delivers, not over what the server says of
+/// it on trust.
+fn signed(
+    data: &Data,
+    output: Output,
+    ask: Act,
+    key: &Path,
+    file: &Path,
+    is_meant: impl FnOnce(Option<Settles>) -> bool,
+) -> Result<String, Fault> {
+    let key = signing_key(key)?;
+    let answer = control::perform(&data.data, ask)?;
+    let bytes = decode_file(answer.json.get("statement").and_then(|s| s.as_str()).unwrap_or_default())?;
+    let statement: Statement = minicbor::decode(&bytes)
+        .map_err(|e| Fault::new(Blame::Ours, "plan.statement", format!("the statement: {e}")))?;
+    if statement.delivery != plan(file)?.digest() || !is_meant(statement.settles) {
+        let text = "the server asks for a signature over something else than what was asked for";
+        return Err(Fault::new(Blame::Integrity, "plan.statement", text));
+    }
+    if !output.json {
+        say!("{}", statement.text());
+    }
+    Ok(encode_file(&statement.sign(&key)?.encode()))
 }
 
 impl Plan {
@@ -499,23 +565,17 @@ impl Plan {
                 Ok(print(output, &Answer { exit, text, json }))
             }
             Self::Approve { patient, name, role, key, file, data, output } => {
-                let key = signing_key(&key)?;
                 let plan = encode_file(&read(&file)?);
                 let ask = Act::PlanStatement { patient: patient.clone(), plan: plan.clone(), role, signer: name };
-                let answer = control::perform(&data.data, ask)?;
-                let bytes = decode_file(answer.json.get("statement").and_then(|s| s.as_str()).unwrap_or_default())?;
-                let statement: Statement = minicbor::decode(&bytes)
-                    .map_err(|e| Fault::new(Blame::Ours, "plan.statement", format!("the statement: {e}")))?;
-                // What is signed is made from the file that the signer has, not taken on trust from the server.
-                if statement.delivery != self::plan(&file)?.digest() {
-                    let text = "the server asks for a signature over another delivery than this file's";
-                    return Err(Fault::new(Blame::Integrity, "plan.statement", text));
-                }
-                if !output.json {
-                    say!("{}", statement.text());
-                }
-                let approval = encode_file(&statement.sign(&key)?.encode());
+                let approval = signed(&data, output, ask, &key, &file, |settles| settles.is_none())?;
                 act(&data, output, Act::PlanApprove { patient, plan, approval })
+            }
+            Self::Settle { patient, given, fraction_group, name, role, key, file, data, output } => {
+                let plan = encode_file(&read(&file)?);
+                let ask = Act::PlanSettlement { patient, plan, fraction_group, given, role, signer: name };
+                let is_meant = |settles: Option<Settles>| settles.is_some_and(|settles| settles.given == given);
+                let approval = signed(&data, output, ask, &key, &file, is_meant)?;
+                act(&data, output, Act::PlanSettle { approval })
             }
         }
     }

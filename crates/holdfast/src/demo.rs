@@ -51,7 +51,7 @@ pub fn prepare(folder: &Path) -> Result<(), Fault> {
     if Config::is_there(folder) && !folder.join(UNFINISHED).exists() {
         return Ok(());
     }
-    match adopt(folder)? {
+    match adopt(folder, &[])? {
         Some(adopted) => complain!("{adopted}"),
         None => lay_out(folder)?,
     }

@@ -9,7 +9,7 @@ use keys::{HolderError, LocalHolder};
 use kit::{Blame, Fault};
 use vault::location::{FolderLocation, LocationError, Marker, Refusal};
 
-use crate::centre::{NO_SERVER, holder, shards};
+use crate::site::{NO_SERVER, holder, shards};
 
 /// Faults that say: too little of this centre is there.
 const TOO_LITTLE: [&str; 4] =

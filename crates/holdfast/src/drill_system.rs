@@ -179,7 +179,7 @@ impl Builder for Real {
             shape: Shape::of(servers, None, None)?,
             custodians: Custodians::establish(recipients, CUSTODIANS_NEEDED, &NoPlugins)?,
         }
-        .lay_out(site, &OsEntropy)?;
+        .lay_out(site, &[], &OsEntropy)?;
         let centre = Centre::open(site)?;
         let (servers, gateway) = (centre.config().server_folders(site), site.join("gateway"));
         let system = Box::new(Running::start(centre, custodians.clone())?);
@@ -205,8 +205,16 @@ impl Builder for Real {
         let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
         let (from, secrets) = (remains.servers, remains.custodians);
         let restore_from = remains.restore_from;
-        let left =
-            Left { from, beside: Vec::new(), secrets, plugins: &NoPlugins, vkey: None, plan: None, restore_from };
+        let left = Left {
+            from,
+            beside: Vec::new(),
+            secrets,
+            plugins: &NoPlugins,
+            vkey: None,
+            plan: None,
+            restore_from,
+            leave_sealed: false,
+        };
         let (centre, _) = Centre::recover(left, site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }

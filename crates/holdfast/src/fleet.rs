@@ -17,8 +17,8 @@ use vault::location::Location;
 use vault::{Said, Witness, WitnessAnswer};
 
 use crate::buckets::Buckets;
-use crate::centre::Servers;
 use crate::domains::Domain;
+use crate::site::Servers;
 use crate::standing::Seen;
 
 /// How long the page that says how the servers are waits for one of them.

@@ -22,10 +22,11 @@ use vault::Move;
 use vault::location::{FolderLocation, Location, Marker};
 
 use crate::acts::{Act, Answer, Ask, decode_file, encode_file};
-use crate::centre::{Centre, Shape, holder as holder_folder, location_id, shards};
+use crate::centre::{Centre, Shape};
 use crate::config::Config;
 use crate::plugins::Client;
 use crate::renewals::{KeyStanding, by_custodians, end_turn, members_and_network, members_of, perform_by, usage};
+use crate::site::{holder as holder_folder, location_id, shards};
 use crate::{Data, Output, certificates, commands, control, plan};
 
 /// In the folder that [`Extend`] writes.

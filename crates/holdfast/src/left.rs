@@ -10,7 +10,7 @@ use vault::location::Location;
 use vault::{LoggedErasure, Plate, Vkey};
 use zeroize::Zeroizing;
 
-use crate::centre::{Servers, Task, open_servers};
+use crate::site::{Servers, Task, open_servers};
 
 /// What an attack has left, and onto what a centre is recovered.
 pub struct Left<'a> {
@@ -27,6 +27,8 @@ pub struct Left<'a> {
     pub plan: Option<&'a Path>,
     /// Erasures that stand in the log from this entry on are taken back.
     pub restore_from: Option<u64>,
+    /// Patients whose keys the custodians don't open keep nobody else from being recovered.
+    pub leave_sealed: bool,
 }
 
 /// The survivors that were given, and the key that the custodians open of what they show.

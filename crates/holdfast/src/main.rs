@@ -34,6 +34,7 @@ mod reports;
 mod serve;
 mod settings;
 mod signers;
+mod site;
 mod staging;
 mod standing;
 

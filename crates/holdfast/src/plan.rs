@@ -31,13 +31,14 @@ use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::bucket_files::{self, BucketPlace, bucket_id};
-use crate::centre::{Made, NewCentre, Servers, Shape, Site, Task, open_servers};
+use crate::centre::{Made, NewCentre, Shape};
 use crate::config::Config;
 use crate::custodians::Custodians;
 use crate::domains::{Domain, Domains};
 use crate::fleet::{Fleet, MEMBERS};
 use crate::say::plural;
 use crate::signers::{self, Signers};
+use crate::site::{Servers, Site, Task, open_servers};
 use crate::staging::Begun;
 use crate::{Data, Output};
 use crate::{gateways, grow};

@@ -8,9 +8,10 @@ use kit::{Fault, Timestamp, UtcOffset};
 use vault::{LocationHealth, Vault};
 
 use crate::buckets::BucketState;
-use crate::centre::{Centre, location_id};
+use crate::centre::Centre;
 use crate::custodians::{self, Custodian};
 use crate::say::plural;
+use crate::site::location_id;
 use crate::standing::Standing;
 
 /// A centre whose posture is shown.

@@ -13,11 +13,12 @@ use serde_json::{Value, json};
 use vault::Adoption;
 
 use crate::acts::{Act, Answer, Ask, decode_file, encode_file};
-use crate::centre::{Centre, holder as holder_folder, location_id};
+use crate::centre::Centre;
 use crate::config::Config;
 use crate::custodians::secrets_of;
 use crate::fleet::MEMBERS;
 use crate::plugins::Client;
+use crate::site::{holder as holder_folder, location_id};
 use crate::{DEGRADED, Data, Output, certificates, commands, control, plan};
 
 pub fn usage(text: impl Into<String>) -> Fault {

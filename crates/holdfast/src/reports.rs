@@ -184,6 +184,11 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
         list.rows.len(),
         list.as_of
     );
+    if let Some(why) = &list.incomplete {
+        text.push_str(&format!(
+            "\n  INCOMPLETE: {why}. Patients, fractions and erasures may be missing from this list: nobody on it is ready."
+        ));
+    }
     for row in &list.rows {
         let number = |n: Option<u32>| n.map_or("?".to_owned(), |n| n.to_string());
         text.push_str(&format!(
@@ -225,18 +230,22 @@ pub fn erasures(erasures: &[vault::LoggedErasure]) -> Answer {
     Answer::done(text, Value::Array(json))
 }
 
-/// Exit 3 where something may be missing that was acknowledged.
+/// Exit 3 where something may be missing that was acknowledged, 4 where charts stay sealed.
 pub fn recovery(report: &RecoveryReport) -> Answer {
     let custodians: Vec<String> = report.custodians.iter().map(ToString::to_string).collect();
-    let text = format!(
+    let mut text = format!(
         "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}{}{}",
         report.entries,
         report.segments,
         report.survivors,
         custodians.join(" and "),
         report.patients,
-        if report.restored_patients > 0 {
-            format!(", the erasures of {} of them are taken back", report.restored_patients)
+        if !report.restored.is_empty() {
+            format!(
+                ", the erasures of {} of them are taken back\n  where a number of theirs was given to somebody else meanwhile, \
+                 the treatment list and the gate hold both (patient-ambiguous) until one is corrected\n ",
+                report.restored.len()
+            )
         } else {
             String::new()
         },
@@ -251,6 +260,12 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
             .unwrap_or_default(),
         damage_lines(&report.damage),
     );
+    if report.unopened_patients > 0 {
+        text.push_str(&format!(
+            "\n  DAMAGED: the keys of {} patients open by no record that the log holds of them: their charts stay sealed",
+            report.unopened_patients
+        ));
+    }
     let unsettled = report
         .unsettled
         .map(|unsettled| json!({ "segments": unsettled.segments, "highest_entry": unsettled.highest_entry }));
@@ -262,13 +277,18 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         "segments": report.segments,
         "entries": report.entries,
         "patients": report.patients,
-        "restored_patients": report.restored_patients,
+        "restored_patients": report.restored.len(),
+        "unopened_patients": report.unopened_patients,
         "erased_patients": report.erased_patients,
         "abandoned_segments": report.abandoned_segments,
         "unsettled": unsettled,
         "damage": damage_json(&report.damage),
     });
-    let exit = if report.unsettled.is_some() { DEGRADED } else { 0 };
+    let exit = match (report.unopened_patients, report.unsettled) {
+        (0, None) => 0,
+        (0, Some(_)) => DEGRADED,
+        _ => INTEGRITY,
+    };
     Answer { exit, text, json }
 }
 

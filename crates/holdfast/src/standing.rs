@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use vault::{Health, Vault, WitnessHealth};
 
 use crate::buckets::BucketState;
-use crate::centre::holder;
 use crate::domains::Domains;
+use crate::site::holder;
 
 /// Of a holder that could not be asked.
 const UNREACHABLE: &str = "keys.holder-unreachable";

@@ -212,13 +212,18 @@ fn send(address: &str, file: &[u8]) {
 
 /// One C-STORE, by dicom-rs' own client: its status, and the Error Comment.
 fn offer(address: &str, file: &[u8]) -> (u16, String) {
+    offer_to("HOLDFAST", address, file)
+}
+
+/// The same, to one of its AE titles.
+fn offer_to(title: &str, address: &str, file: &[u8]) -> (u16, String) {
     use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
     let object = treatment::Instance::parse(file).unwrap();
     // Part 10: 128 bytes, DICM, and the meta group, whose length stands in its first element.
     let meta = 144 + usize::try_from(u32::from_le_bytes(file[140..144].try_into().unwrap())).unwrap();
     let mut association = dicom_ul::association::ClientAssociationOptions::new()
         .calling_ae_title("TEST")
-        .called_ae_title("HOLDFAST")
+        .called_ae_title(title)
         .with_presentation_context(object.kind.sop_class(), vec![object.transfer_syntax.as_str()])
         .establish(address)
         .unwrap();
@@ -435,6 +440,7 @@ fn a_recovery_believes_the_log_key_on_the_sheets() {
     let said = recover(Some(&ours), "ours");
     assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
     assert!(said.out.contains("from 3 survivors"), "{}", said.out);
+    assert!(said.out.starts_with("On treatment: 0 patients"), "the list doesn't wait for markers: {}", said.out);
 }
 
 #[test]

@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 /// The first line of every statement: no signature over anything else can be taken for an approval.
 pub const VERSION: &str = "holdfast plan approval v1";
+/// The same of a settlement: neither can be taken for the other.
+pub const SETTLEMENT: &str = "holdfast course settlement v1";
 
 /// A centre's or a person's name: what a door plate holds.
 const NAME_CHARACTERS_MAX: usize = 128;
@@ -140,7 +142,21 @@ impl SigningKey {
     }
 }
 
-/// What is signed: that this delivery is right for this patient.
+/// What two people say of a course whose records contradict each other, or are missing: so many fractions of this delivery
+/// were given, whatever came before an entry of the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Settles {
+    /// Fraction Group Number (300A,0071).
+    #[n(0)]
+    pub group: u32,
+    #[n(1)]
+    pub given: u32,
+    /// Records that come from this entry on are counted beside it.
+    #[n(2)]
+    pub before: u64,
+}
+
+/// What is signed: that this delivery is right for this patient, or how much of it she was given.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Statement {
     /// The centre's name, so that an approval can't be carried to another centre.
@@ -157,14 +173,24 @@ pub struct Statement {
     pub signer: String,
     #[n(5)]
     pub at: Timestamp,
+    /// Of a settlement; an approval has none.
+    #[n(6)]
+    pub settles: Option<Settles>,
 }
 
 impl Statement {
     /// The bytes that are signed: a text that a person can read before signing it.
     pub fn text(&self) -> String {
-        let Self { centre, patient, delivery, role, signer, at } = self;
+        let Self { centre, patient, delivery, role, signer, at, settles } = self;
+        let (version, said) = match settles {
+            None => (VERSION, String::new()),
+            Some(Settles { group, given, before }) => (
+                SETTLEMENT,
+                format!("fraction group {group}\nfractions given {given}, by all that came before entry {before}\n"),
+            ),
+        };
         format!(
-            "{VERSION}\ncentre {centre}\npatient {patient}\ndelivery {delivery}\nrole {role}\nsigner {signer}\nat {at}\n"
+            "{version}\ncentre {centre}\npatient {patient}\ndelivery {delivery}\n{said}role {role}\nsigner {signer}\nat {at}\n"
         )
     }
 

@@ -29,6 +29,8 @@ pub struct TreatmentRecord {
     pub beams: Vec<RecordedBeam>,
     /// Of a summary: what it counts in each fraction group.
     pub summaries: Vec<GroupSummary>,
+    /// Of a summary: Most Recent Treatment Date (3008,0056), up to which it counts.
+    pub summed_to: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,15 @@ pub struct RecordedBeam {
 pub struct GroupSummary {
     pub group: Option<u32>,
     pub fractions_delivered: Option<u32>,
+}
+
+/// When something was treated, the earliest first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Session {
+    /// Treatment Date and Time.
+    At(String),
+    /// By its record's SOP Instance UID.
+    Undated(String),
 }
 
 /// 20 MU: a portal image takes some.
@@ -124,6 +135,7 @@ impl TreatmentRecord {
         Ok(Self {
             plans,
             fraction_group: positive(root, t::REFERENCED_FRACTION_GROUP_NUMBER, &place)?,
+            summed_to: digits(t::MOST_RECENT_TREATMENT_DATE, 8),
             treated_at: digits(t::TREATMENT_DATE, 8)
                 .zip(digits(t::TREATMENT_TIME, 6))
                 .map(|(date, time)| format!("{date} {time}")),
@@ -168,7 +180,8 @@ pub enum Given {
         /// Whole fractions that the delivered metersets make, and the begun ones: a record that came again counts once,
         /// and so do the parts of an interrupted fraction.
         distinct: u32,
-        /// The highest fraction number on record, or a summary's count. Where it is above `distinct`, records are missing.
+        /// The highest fraction number on record, or a summary's count; what they add up to, where numbers begin again.
+        /// Where it is above `distinct`, records are missing.
         highest: u32,
         /// The newest fraction, where a beam of it hasn't delivered its meterset.
         unfinished: Option<u32>,
@@ -181,6 +194,18 @@ pub enum Given {
 impl Given {
     /// No record at all.
     pub const NONE: Self = Self::Known { distinct: 0, highest: 0, unfinished: None };
+
+    /// What was counted since two people have said how many were given before. Numbers that went on are the whole count.
+    #[must_use]
+    pub(crate) fn beside(self, settled: Option<u32>) -> Self {
+        match (self, settled) {
+            (Self::Known { distinct, highest, unfinished }, Some(given)) => {
+                let distinct = distinct.saturating_add(given);
+                Self::Known { distinct, highest: highest.max(given), unfinished }
+            }
+            (given, _) => given,
+        }
+    }
 
     /// Fractions that must be taken as given: a missing record is no licence to give a fraction again.
     pub fn fractions(&self) -> Option<u32> {
@@ -203,6 +228,11 @@ pub enum Unknown {
     Implausible,
     AnothersRecord,
     UnknownPlan,
+    LatePlan,
+    UnreadablePlan,
+    ManyPlans,
+    NumbersFall,
+    SummaryUndated,
 }
 
 impl fmt::Display for Unknown {
@@ -213,10 +243,23 @@ impl fmt::Display for Unknown {
             Self::NoFractionGroup => "a treatment record doesn't say which fraction group it is of",
             Self::UnknownFractionGroup => "a treatment record names a fraction group that the plan doesn't have",
             Self::Implausible => "a treatment record says that a beam delivered several times its meterset",
-            Self::AnothersRecord => "a treatment record of this plan is filed under another patient",
+            Self::AnothersRecord => "a treatment record of this plan is filed under another patient: two people settle what she was given",
             Self::NoFractionNumber => "a treatment record doesn't say which fraction it is of",
             Self::UnknownPlan => {
-                "a treatment record is of a plan that isn't here: store that plan, and it is known what it gave"
+                "a treatment record is of a plan that isn't here: store that plan, and if it delivers the same, it counts; \
+                 otherwise two people settle what she was given"
+            }
+            Self::LatePlan => {
+                "a treatment record is of a plan that came here after it and that nobody has signed: whether it is what was \
+                 delivered then, two people say"
+            }
+            Self::UnreadablePlan => {
+                "a treatment record is of a plan that is here and can't be read: two people settle what she was given"
+            }
+            Self::ManyPlans => "too many different plans came under one SOP Instance UID",
+            Self::NumbersFall => "a later treatment record has a lower fraction number than an earlier one",
+            Self::SummaryUndated => {
+                "a treatment summary counts more than the other records, and doesn't say up to which day"
             }
         })
     }
@@ -236,7 +279,13 @@ const SESSION_MAX: Share = 3 * WHOLE;
 type Exposure = (Option<u32>, bool);
 
 /// What one beam delivered, by session: a record that came again is the same session.
-type Sessions = BTreeMap<String, Share>;
+type Sessions = BTreeMap<Session, Share>;
+
+/// What was delivered under one fraction number.
+type Exposures = BTreeMap<Exposure, Sessions>;
+
+/// What was treated while fraction numbers went up.
+type Run = BTreeMap<u32, Exposures>;
 
 /// Counts one patient's records for one fraction group of one plan, under all the SOP Instance UIDs that the same
 /// delivery was exported by.
@@ -247,14 +296,16 @@ pub struct Course<'a> {
     plans: &'a BTreeSet<String>,
     plan: &'a Plan,
     group: &'a FractionGroup,
-    fractions: BTreeMap<u32, BTreeMap<Exposure, Sessions>>,
-    summary: u32,
+    sessions: BTreeMap<(Session, u32), BTreeMap<Exposure, Share>>,
+    /// Each with the day up to which it counts.
+    summaries: BTreeSet<(Option<String>, u32)>,
     unknown: BTreeSet<Unknown>,
 }
 
 impl<'a> Course<'a> {
     pub fn new(plans: &'a BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
-        Self { plans, plan, group, fractions: BTreeMap::new(), summary: 0, unknown: BTreeSet::new() }
+        let (sessions, summaries, unknown) = Default::default();
+        Self { plans, plan, group, sessions, summaries, unknown }
     }
 
     /// The count isn't known, for a reason that the records alone don't show.
@@ -283,7 +334,7 @@ impl<'a> Course<'a> {
             let Some(delivered) = summary.fractions_delivered.filter(|delivered| *delivered > 0) else { continue };
             match self.concerns(summary.group) {
                 Ok(false) => {}
-                Ok(true) => self.summary = self.summary.max(delivered),
+                Ok(true) => drop(self.summaries.insert((record.summed_to.clone(), delivered))),
                 Err(why) => self.doubt(why),
             }
         }
@@ -308,13 +359,14 @@ impl<'a> Course<'a> {
                 }
             }
         }
-        let session = record.treated_at.as_ref().unwrap_or(&record.instance.sop_instance);
+        let undated = || Session::Undated(record.instance.sop_instance.clone());
+        let session = record.treated_at.clone().map_or_else(undated, Session::At);
         for ((fraction, exposure), share) in shares {
             if share > SESSION_MAX {
                 self.doubt(Unknown::Implausible);
             }
-            let sessions = self.fractions.entry(fraction).or_default().entry(exposure).or_default();
-            let known = sessions.entry(session.clone()).or_default();
+            let exposures = self.sessions.entry((session.clone(), fraction)).or_default();
+            let known = exposures.entry(exposure).or_default();
             *known = share.max(*known);
         }
     }
@@ -347,33 +399,115 @@ impl<'a> Course<'a> {
     }
 
     pub fn given(&self) -> Given {
-        if !self.unknown.is_empty() {
-            return Given::Unknown { why: self.unknown.iter().copied().collect() };
-        }
-        let delivered = |(exposure, sessions): (&Exposure, &Sessions)| {
-            let sum = sessions.values().fold(0, |sum: Share, share| sum.saturating_add(*share));
-            if exposure.1 && sum < NO_IMAGE { 0 } else { sum }
+        let runs = self.runs();
+        let mut unknown: Vec<Unknown> = self.unknown.iter().copied().collect();
+        unknown.extend(runs.as_ref().err());
+        let (Ok(runs), true) = (runs, unknown.is_empty()) else { return Given::Unknown { why: unknown } };
+        let counted: Vec<(u32, u32)> = runs.iter().map(|run| (distinct(run), highest(run))).collect();
+        let highest = match counted.as_slice() {
+            [(_, highest)] => *highest,
+            // Numbers began again: what is missing of each stretch is missing for good.
+            several => several.iter().map(|(distinct, highest)| *distinct.max(highest)).fold(0, u32::saturating_add),
         };
-        let treated = |beams: &BTreeMap<Exposure, Sessions>| beams.iter().any(|one| delivered(one) > 0);
-        let whole = |beams: &BTreeMap<Exposure, Sessions>| {
-            let most = beams.iter().map(delivered).max().unwrap_or(0);
-            u32::try_from(most.saturating_sub(SLACK).div_ceil(WHOLE).max(1)).unwrap_or(u32::MAX)
-        };
-        let fractions: BTreeMap<u32, &BTreeMap<Exposure, Sessions>> =
-            self.fractions.iter().filter(|(_, beams)| treated(beams)).map(|(number, beams)| (*number, beams)).collect();
-        let newest = fractions.last_key_value();
-        let unfinished = newest.filter(|(_, beams)| {
-            let of = |number: u32| -> Share {
-                let exposures = [false, true].map(|imaging| (Some(number), imaging));
-                exposures.iter().filter_map(|exposure| beams.get_key_value(exposure)).map(delivered).sum()
-            };
-            let told_apart = beams.keys().all(|(beam, _)| beam.is_some_and(|beam| self.group.beams.contains(&beam)));
-            told_apart && self.group.metersets.keys().any(|number| of(*number) < WHOLE - SLACK)
-        });
+        let Some(summed) = self.summed(highest) else { return Given::Unknown { why: vec![Unknown::SummaryUndated] } };
+        let newest = runs.last().and_then(|run| run.iter().rfind(|(_, exposures)| most(exposures) > 0));
         Given::Known {
-            distinct: fractions.values().map(|beams| whole(beams)).fold(0, u32::saturating_add),
-            highest: newest.map_or(0, |(number, _)| *number).max(self.summary),
-            unfinished: unfinished.map(|(number, _)| *number),
+            distinct: counted.iter().map(|(distinct, _)| *distinct).fold(0, u32::saturating_add),
+            highest: highest.max(summed),
+            unfinished: newest.filter(|(_, exposures)| self.is_unfinished(exposures)).map(|(number, _)| *number),
         }
     }
+
+    /// What was treated, in the order of time, a new run where fraction numbers begin again at 1. A number that falls to
+    /// another one doesn't say whether it fills a gap or begins again; but the rest of an interrupted fraction may come late.
+    fn runs(&self) -> Result<Vec<Run>, Unknown> {
+        let mut runs = vec![Run::new()];
+        for ((session, fraction), exposures) in &self.sessions {
+            let treats = exposures.iter().any(|((_, imaging), share)| !imaging || *share >= NO_IMAGE);
+            let last = runs.last().map_or(0, highest);
+            if matches!(session, Session::At(_)) && treats && *fraction < last {
+                let before = runs.last().and_then(|run| run.get(fraction));
+                let goes_on = before.is_some_and(|before| {
+                    let sum = |exposure| before.get(exposure).map_or(0, sum);
+                    most(before) > 0 && exposures.iter().all(|(exposure, share)| sum(exposure) + share <= WHOLE + SLACK)
+                });
+                match (goes_on, fraction) {
+                    (true, _) => {}
+                    (false, 1) => runs.push(Run::new()),
+                    (false, _) => return Err(Unknown::NumbersFall),
+                }
+            }
+            // What isn't dated counts by its number alone.
+            let run = if matches!(session, Session::At(_)) { runs.last_mut() } else { runs.first_mut() };
+            let Some(run) = run else { continue };
+            for (exposure, share) in exposures {
+                let sessions = run.entry(*fraction).or_default().entry(*exposure).or_default();
+                sessions.insert(session.clone(), *share);
+            }
+        }
+        Ok(runs)
+    }
+
+    /// Fractions by the summaries: each one's, and what was treated after the day up to which it counts. None where one
+    /// counts more than all the records, and doesn't say up to which day.
+    fn summed(&self, recorded: u32) -> Option<u32> {
+        let mut most = 0;
+        for (day, delivered) in &self.summaries {
+            let Some(day) = day else {
+                if *delivered > recorded && !self.sessions.is_empty() {
+                    return None;
+                }
+                most = most.max(*delivered);
+                continue;
+            };
+            let mut later = Run::new();
+            for ((session, fraction), exposures) in &self.sessions {
+                let is_later =
+                    matches!(session, Session::At(at) if at.get(..8).is_some_and(|date| date > day.as_str()));
+                for (exposure, share) in exposures.iter().filter(|_| is_later) {
+                    let sessions = later.entry(*fraction).or_default().entry(*exposure).or_default();
+                    sessions.insert(session.clone(), *share);
+                }
+            }
+            most = most.max(delivered.saturating_add(distinct(&later)));
+        }
+        Some(most)
+    }
+
+    /// A beam of it hasn't delivered its meterset, as far as its beams can be told apart.
+    fn is_unfinished(&self, exposures: &Exposures) -> bool {
+        let of = |number: u32| -> Share {
+            let both = [false, true].map(|imaging| (Some(number), imaging));
+            both.iter().filter_map(|exposure| exposures.get_key_value(exposure)).map(delivered).sum()
+        };
+        let told_apart = exposures.keys().all(|(beam, _)| beam.is_some_and(|beam| self.group.beams.contains(&beam)));
+        told_apart && self.group.metersets.keys().any(|number| of(*number) < WHOLE - SLACK)
+    }
+}
+
+fn sum(sessions: &Sessions) -> Share {
+    sessions.values().fold(0, |sum: Share, share| sum.saturating_add(*share))
+}
+
+/// Images are none of a fraction's dose, as long as they are images.
+fn delivered((exposure, sessions): (&Exposure, &Sessions)) -> Share {
+    let sum = sum(sessions);
+    if exposure.1 && sum < NO_IMAGE { 0 } else { sum }
+}
+
+/// By the beam that delivered most.
+fn most(exposures: &Exposures) -> Share {
+    exposures.iter().map(delivered).max().unwrap_or(0)
+}
+
+/// Whole fractions that the metersets make, and the begun ones.
+fn distinct(run: &Run) -> u32 {
+    let treated = run.values().map(most).filter(|most| *most > 0);
+    let whole = treated.map(|most| most.saturating_sub(SLACK).div_ceil(WHOLE).max(1));
+    whole.map(|whole| u32::try_from(whole).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
+}
+
+/// The highest number under which something was treated.
+fn highest(run: &Run) -> u32 {
+    run.iter().rfind(|(_, exposures)| most(exposures) > 0).map_or(0, |(number, _)| *number)
 }

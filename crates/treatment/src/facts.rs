@@ -8,10 +8,11 @@ use kit::{Blame, Digest, Fault, PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::approval::{Approval, ApprovalError, VerifiedApproval};
+use crate::approval::{Approval, ApprovalError, Settles, SignerRole, VerifiedApproval};
 use crate::course::{Course, Given, TreatmentRecord, Unknown};
 use crate::error::PlanError;
-use crate::gate::{Signed, Verdict};
+use crate::gate::{Signed, Verdict, approval_gap};
+use crate::object::Instance;
 use crate::people::People;
 use crate::plan::Plan;
 
@@ -20,17 +21,20 @@ pub(crate) const PLANS: &str = "plans";
 pub(crate) const RECORDS: &str = "records";
 pub(crate) const APPROVALS: &str = "approvals";
 pub(crate) const VERDICTS: &str = "verdicts";
+pub(crate) const SETTLEMENTS: &str = "settlements";
 /// Of one plan's SOP Instance UID.
 const RECORDS_OF_PLAN: &str = "records-of-plan";
 /// Of one plan's entry.
 const APPROVALS_OF_FILE: &str = "approvals-of-file";
-/// Of one patient and one plan's SOP Instance UID: verdicts on what came under it.
+/// Of one patient and one plan's SOP Instance UID: the first verdict on each delivery that came under it.
 const VERDICTS_OF_PLAN: &str = "verdicts-of-plan";
+/// The same of one delivery.
+const VERDICTS_OF_DELIVERY: &str = "verdicts-of-delivery";
 
 /// Objects of one kind that one patient may have; a course has under 100.
 const LIST_MAX: usize = 10_000;
-/// Verdicts on one SOP Instance UID that are looked at: more than one only where different bytes came under it.
-const VERDICTS_OF_PLAN_MAX: usize = 100;
+/// Different deliveries that may come under one SOP Instance UID without being stored: more make the count unknown.
+const DELIVERIES_OF_PLAN_MAX: usize = 100;
 /// Patients whose records are opened, and noted as opened, in one go: each note waits for a disk.
 const PATIENTS_AT_ONCE: usize = 32;
 
@@ -53,14 +57,26 @@ pub(crate) struct Facts {
     pub(crate) plans: Vec<Plan>,
     /// Of each of them, the approvals that its very file was handed in with.
     signed: Vec<Vec<VerifiedApproval>>,
-    /// Where her treatment records stand.
-    record_entries: BTreeSet<u64>,
     pub(crate) approvals: Vec<VerifiedApproval>,
-    pub(crate) records: Vec<Result<TreatmentRecord, PlanError>>,
-    /// Deliveries that came under an SOP Instance UID without being stored: to the gate only.
-    seen: BTreeMap<String, BTreeSet<Digest>>,
+    settlements: Vec<VerifiedApproval>,
+    /// By their entries.
+    records: BTreeMap<u64, Result<TreatmentRecord, PlanError>>,
+    /// What came under an SOP Instance UID, stored or to the gate only.
+    known: BTreeMap<String, Vec<Came>>,
+    /// SOP Instance UIDs under which too much came to the gate.
+    crowded: BTreeSet<String>,
+    /// Of her plans, some can't be read.
+    pub(crate) has_unreadable_plan: bool,
     /// The newest verdict.
     pub(crate) last: Option<KeptVerdict>,
+}
+
+/// Something under a plan's SOP Instance UID.
+struct Came {
+    entry: u64,
+    /// None where nobody can read what it delivers.
+    digest: Option<Digest>,
+    is_stored: bool,
 }
 
 /// Where a patient's facts stand in the ledger.
@@ -71,6 +87,7 @@ struct Places {
     /// For each of the plans.
     approvals_of_plans: Vec<Vec<u64>>,
     approvals: Vec<u64>,
+    settlements: Vec<u64>,
     records: Vec<u64>,
     last: Option<u64>,
 }
@@ -86,13 +103,14 @@ impl Places {
             approvals_of_plans: plans.iter().map(approvals_of).collect::<Result<_, _>>()?,
             plans,
             approvals: list(APPROVALS)?,
+            settlements: list(SETTLEMENTS)?,
             records: list(RECORDS)?,
             last: chart.newest(&chart.list_tag(VERDICTS, &patient.0))?,
         })
     }
 
     fn entries(&self) -> impl Iterator<Item = u64> {
-        let lists = [&self.plans, &self.approvals, &self.records].into_iter().flatten();
+        let lists = [&self.plans, &self.approvals, &self.settlements, &self.records].into_iter().flatten();
         lists.chain(&self.record).chain(&self.last).copied()
     }
 }
@@ -110,6 +128,20 @@ pub(crate) fn records_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
 /// The list of verdicts on what came under one SOP Instance UID.
 pub(crate) fn verdicts_of_plan(chart: &Chart, patient: PatientId, plan: &str) -> chart::Tag {
     chart.list_tag(VERDICTS_OF_PLAN, &[patient.0.as_slice(), plan.as_bytes()].concat())
+}
+
+/// Where the gate remembers that a delivery came under an SOP Instance UID. One is noted once, however often it is shown:
+/// or whoever shows many would push the others out of sight.
+pub(crate) fn noting(
+    chart: &Chart,
+    patient: PatientId,
+    plan: &str,
+    delivery: Digest,
+) -> Result<Vec<chart::Tag>, ChartError> {
+    let of = [patient.0.as_slice(), &delivery.0, plan.as_bytes()].concat();
+    let known = chart.list_tag(VERDICTS_OF_DELIVERY, &of);
+    let is_new = chart.newest(&known)?.is_none();
+    Ok(if is_new { vec![known, verdicts_of_plan(chart, patient, plan)] } else { Vec::new() })
 }
 
 /// Whose signatures count, and in which log.
@@ -157,21 +189,28 @@ fn read_all(
     let mut all: Vec<Facts> = places.iter().map(|places| Facts::of(chart, places, &released, signers)).collect();
 
     // A plan that was exported again and shown to the gate only is stored nowhere, but a verdict tells what it delivers.
-    let mut unstored: Vec<(usize, String, u64)> = Vec::new();
+    let (mut unstored, mut crowded) = (Vec::new(), Vec::new());
     for (at, facts) in all.iter().enumerate() {
         for uid in facts.named() {
             let list = verdicts_of_plan(chart, facts.patient, &uid);
-            let verdicts = chart.listed_back(&list, u64::MAX, VERDICTS_OF_PLAN_MAX)?;
+            let verdicts = chart.listed_back(&list, u64::MAX, DELIVERIES_OF_PLAN_MAX + 1)?;
+            if verdicts.len() > DELIVERIES_OF_PLAN_MAX {
+                crowded.push((at, uid));
+                continue;
+            }
             unstored.extend(verdicts.into_iter().map(|entry| (at, uid.clone(), entry)));
         }
     }
     let entries: Vec<u64> = unstored.iter().map(|(.., entry)| *entry).collect();
-    for ((at, uid, _), released) in unstored.into_iter().zip(chart.release(permit, &entries)?) {
+    for ((at, uid, entry), released) in unstored.into_iter().zip(chart.release(permit, &entries)?) {
         let kept: Option<KeptVerdict> = serde_json::from_slice(&released.bytes).ok();
         let digest = kept.and_then(|kept| kept.verdict.digest);
-        if let (Some(facts), Some(digest)) = (all.get_mut(at), digest) {
-            facts.seen.entry(uid).or_default().insert(digest);
+        if let Some(facts) = all.get_mut(at) {
+            facts.known.entry(uid).or_default().push(Came { entry, digest, is_stored: false });
         }
+    }
+    for (at, uid) in crowded {
+        all.get_mut(at).map(|facts| facts.crowded.insert(uid));
     }
     Ok(all)
 }
@@ -179,11 +218,9 @@ fn read_all(
 impl Facts {
     fn of(chart: &Chart, places: &Places, released: &BTreeMap<u64, Released>, signers: Signers<'_>) -> Self {
         let bytes = |entry: &u64| released.get(entry).map(|released| released.bytes.as_slice());
-        let all = |entries: &[u64]| entries.iter().filter_map(bytes).collect::<Vec<_>>();
         let record: Value =
             places.record.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()).unwrap_or_default();
         let text = |v: &Value| v.as_str().map(str::to_owned);
-        let number_system = chart.number_system();
         let verified = |entry: &u64| {
             // An approval that doesn't verify counts as none: the gate then holds.
             Approval::decode(bytes(entry)?)
@@ -191,11 +228,22 @@ impl Facts {
                 .inspect_err(|error: &ApprovalError| tracing::warn!(%error, "an approval"))
                 .ok()
         };
-        let approvals: BTreeMap<u64, VerifiedApproval> =
-            places.approvals.iter().filter_map(|entry| Some((*entry, verified(entry)?))).collect();
+        let settles = |one: &VerifiedApproval| one.statement().settles.is_some();
+        let approvals: BTreeMap<u64, VerifiedApproval> = (places.approvals.iter())
+            .filter_map(|entry| Some((*entry, verified(entry).filter(|one| !settles(one))?)))
+            .collect();
         let (mut plans, mut signed) = (Vec::with_capacity(places.plans.len()), Vec::new());
+        let (mut known, mut has_unreadable_plan): (BTreeMap<String, Vec<Came>>, _) = (BTreeMap::new(), false);
         for (entry, approvals_of) in places.plans.iter().zip(&places.approvals_of_plans) {
-            let Some(plan) = bytes(entry).and_then(|bytes| Plan::parse(bytes).ok()) else { continue };
+            let Some(bytes) = bytes(entry) else { continue };
+            let plan = Plan::parse(bytes).ok();
+            // What came in was an instance, or it would not be here.
+            let uid = plan.as_ref().map(|plan| plan.instance.sop_instance.clone());
+            let uid = uid.or_else(|| Instance::parse(bytes).ok().map(|instance| instance.sop_instance));
+            let came = Came { entry: *entry, digest: plan.as_ref().map(Plan::digest), is_stored: true };
+            known.entry(uid.unwrap_or_default()).or_default().push(came);
+            has_unreadable_plan |= plan.is_none();
+            let Some(plan) = plan else { continue };
             signed.push(approvals_of.iter().filter_map(|approval| approvals.get(approval).cloned()).collect());
             plans.push(plan);
         }
@@ -206,7 +254,7 @@ impl Facts {
                 .and_then(Value::as_array)
                 .into_iter()
                 .flatten()
-                .filter(|i| number_system.is_none_or(|system| i.get("system").and_then(Value::as_str) == Some(system)))
+                .filter(|i| chart.is_number_system(i.get("system").and_then(Value::as_str)))
                 .filter_map(|i| i.get("value").and_then(text))
                 .collect(),
             birth_date: record
@@ -223,10 +271,14 @@ impl Facts {
             record,
             plans,
             signed,
-            record_entries: places.records.iter().copied().collect(),
             approvals: approvals.into_values().collect(),
-            records: all(&places.records).into_iter().map(TreatmentRecord::parse).collect(),
-            seen: BTreeMap::new(),
+            settlements: places.settlements.iter().filter_map(verified).filter(settles).collect(),
+            records: (places.records.iter())
+                .filter_map(|entry| Some((*entry, TreatmentRecord::parse(bytes(entry)?))))
+                .collect(),
+            known,
+            crowded: BTreeSet::new(),
+            has_unreadable_plan,
             last: places.last.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()),
         }
     }
@@ -239,41 +291,88 @@ impl Facts {
 
     /// Plans that her records name: what is stored under such a UID need not be what was shown to the gate under it.
     fn named(&self) -> BTreeSet<String> {
-        self.records.iter().filter_map(|record| record.as_ref().ok()).flat_map(|record| record.plans.clone()).collect()
+        self.records.values().filter_map(|record| record.as_ref().ok()).flat_map(|one| one.plans.clone()).collect()
+    }
+
+    /// What two people have said that was given of one fraction group of a delivery; the newest word.
+    pub(crate) fn settled(&self, delivery: Digest, group: u32) -> Option<Settles> {
+        let said: Vec<(Settles, &VerifiedApproval)> = (self.settlements.iter())
+            .filter(|one| one.statement().patient == self.patient && one.statement().delivery == delivery)
+            .filter_map(|one| Some((one.statement().settles.filter(|said| said.group == group)?, one)))
+            .collect();
+        let by = |role, said: &Settles, all: &[(Settles, &VerifiedApproval)]| -> Vec<VerifiedApproval> {
+            let fits = |(other, one): &&(Settles, &VerifiedApproval)| other == said && one.statement().role == role;
+            all.iter().filter(fits).map(|(_, one)| (*one).clone()).collect()
+        };
+        let by_two = |(one, _): &&(Settles, &VerifiedApproval)| {
+            let physicists = by(SignerRole::Physicist, one, &said);
+            by(SignerRole::Oncologist, one, &said)
+                .iter()
+                .any(|o| physicists.iter().any(|p| p.by_another_person_than(o)))
+        };
+        said.iter().filter(by_two).map(|(said, _)| *said).max_by_key(|said| said.before)
+    }
+
+    /// Roles and names that have said it.
+    pub(crate) fn who_settled(&self, delivery: Digest, settles: Settles) -> Vec<String> {
+        let said = self.settlements.iter().map(VerifiedApproval::statement);
+        let said = said.filter(|said| said.delivery == delivery && said.settles == Some(settles));
+        let who: BTreeSet<String> = said.map(|said| format!("{} {}", said.role, said.signer)).collect();
+        who.into_iter().collect()
+    }
+
+    /// What one person has settled, and nobody else yet, with nothing come since: whoever agrees signs the same.
+    pub(crate) fn proposed(&self, delivery: Digest, group: u32, given: u32) -> Option<Settles> {
+        let newest = self.records.keys().next_back().copied().unwrap_or(0);
+        let said = self.settlements.iter().filter(|one| one.statement().delivery == delivery);
+        let said = said.filter_map(|one| one.statement().settles);
+        said.filter(|said| said.group == group && said.given == given && said.before > newest)
+            .max_by_key(|said| said.before)
     }
 
     /// What was given of one fraction group of this plan's delivery (of the only one, where none is said), under whatever
     /// SOP Instance UID. A record of a plan that nobody here has seen may be one of it, and one that is filed under another
-    /// patient may be hers: then the count isn't known.
+    /// patient may be hers: then the count isn't known, until two people settle it.
     pub(crate) fn given(&self, chart: &Chart, plan: &Plan, group: Option<u32>) -> Result<Given, ChartError> {
         let Some(group) = plan.group(group) else { return Ok(Given::NONE) };
-        let mut known: BTreeMap<&str, bool> = BTreeMap::new();
         let digest = plan.digest();
-        let stored = self.plans.iter().chain(std::iter::once(plan));
-        for stored in stored {
-            *known.entry(&stored.instance.sop_instance).or_default() |= stored.digest() == digest;
-        }
-        for (uid, digests) in &self.seen {
-            *known.entry(uid).or_default() |= digests.contains(&digest);
-        }
-        let same: BTreeSet<String> =
-            known.iter().filter(|(_, same)| **same).map(|(uid, _)| (*uid).to_owned()).collect();
+        let settled = self.settled(digest, group.number);
+        let from = settled.map_or(0, |said| said.before);
+        let is_same = |came: &Came| came.digest == Some(digest);
+        let same = self.known.iter().filter(|(_, came)| came.iter().any(is_same)).map(|(uid, _)| uid.clone());
+        let same: BTreeSet<String> = same.chain(std::iter::once(plan.instance.sop_instance.clone())).collect();
         let mut course = Course::new(&same, plan, group);
-        for record in &self.records {
-            let nobody_knows = |uid: &String| !known.contains_key(uid.as_str());
-            match record {
-                Ok(record) if record.gave_dose() && record.plans.iter().any(nobody_knows) => {
-                    course.doubt(Unknown::UnknownPlan);
-                }
-                record => course.add(record),
+        for (entry, record) in self.records.range(from..) {
+            course.add(record);
+            let Ok(record) = record else { continue };
+            if record.gave_dose() && !record.plans.iter().any(|uid| same.contains(uid)) {
+                record.plans.iter().filter_map(|uid| self.doubt(uid, *entry)).for_each(|why| course.doubt(why));
             }
         }
-        for uid in same.iter().chain(std::iter::once(&plan.instance.sop_instance)) {
+        for uid in &same {
             let records = chart.listed(&records_of_plan(chart, uid), LIST_MAX)?;
-            if records.iter().any(|entry| !self.record_entries.contains(entry)) {
+            if records.iter().any(|entry| *entry >= from && !self.records.contains_key(entry)) {
                 course.doubt(Unknown::AnothersRecord);
             }
         }
-        Ok(course.given())
+        Ok(course.given().beside(settled.map(|said| said.given)))
+    }
+
+    /// Why a record that came in `entry`, and names this plan, can't be set aside as another delivery's.
+    fn doubt(&self, uid: &str, entry: u64) -> Option<Unknown> {
+        if self.crowded.contains(uid) {
+            return Some(Unknown::ManyPlans);
+        }
+        let Some(came) = self.known.get(uid) else { return Some(Unknown::UnknownPlan) };
+        let readable: Vec<(&Came, Digest)> = came.iter().filter_map(|one| Some((one, one.digest?))).collect();
+        if readable.is_empty() {
+            return Some(Unknown::UnreadablePlan);
+        }
+        // What came under its UID only afterwards, or to the gate only, need not be what was delivered; two people's word is
+        // good for it.
+        let is_signed = |digest| approval_gap(&self.approvals, self.patient, digest).is_none();
+        let was_there = |(one, digest): &(&Came, Digest)| one.entry < entry && (one.is_stored || is_signed(*digest));
+        let is_told = readable.iter().any(was_there) || readable.iter().all(|(_, digest)| is_signed(*digest));
+        (!is_told).then_some(Unknown::LatePlan)
     }
 }

@@ -11,7 +11,7 @@ use crate::course::{Given, Unknown};
 use crate::delivery::{Class, Delivery};
 use crate::diff::{Difference, Field};
 use crate::error::PlanError;
-use crate::plan::Plan;
+use crate::plan::{ApprovalStatus, Plan};
 
 /// Differences that a verdict spells out: what fits on a console. The diff has them all.
 pub const FIELDS_MAX: usize = 20;
@@ -26,6 +26,8 @@ pub struct Expected<'a> {
     pub birth_date: Option<&'a str>,
     /// `M`, `F` or `O`; compared where both sides know it.
     pub sex: Option<&'a str>,
+    /// The plan's Patient ID is another living patient's number, too.
+    pub number_is_shared: bool,
 }
 
 /// A plan's file that was handed in with approvals.
@@ -95,6 +97,8 @@ pub enum Finding {
     BirthDateDiffers,
     SexDiffers,
     Rejected,
+    /// Approval Status is none of the words that there are.
+    ApprovalStatusUnclear,
     NotApproved,
     ApprovedByOne {
         missing: SignerRole,
@@ -152,6 +156,7 @@ impl Finding {
             Self::BirthDateDiffers => "birth-date-differs",
             Self::SexDiffers => "sex-differs",
             Self::Rejected => "rejected",
+            Self::ApprovalStatusUnclear => "approval-status-unclear",
             Self::NotApproved => "not-approved",
             Self::ApprovedByOne { .. } => "approved-by-one",
             Self::SamePersonTwice => "same-person-twice",
@@ -184,6 +189,10 @@ impl fmt::Display for Finding {
             Self::BirthDateDiffers => f.write_str("the plan has another date of birth than the patient's record"),
             Self::SexDiffers => f.write_str("the plan has another sex than the patient's record"),
             Self::Rejected => f.write_str("the planning system has marked the plan as rejected"),
+            Self::ApprovalStatusUnclear => f.write_str(
+                "the planning system's Approval Status (300E,0002) is none of APPROVED, UNAPPROVED and REJECTED: whether it \
+                 was rejected can't be told",
+            ),
             Self::NotApproved => f.write_str("nobody has approved this delivery for this patient"),
             Self::ApprovedByOne { missing } => write!(f, "only one person has approved it: the {missing} is missing"),
             Self::SamePersonTwice => {
@@ -280,6 +289,7 @@ fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
         Some(id) if !expected.identifiers.iter().any(|known| known.trim() == id) => {
             verdict.findings.push(Finding::AnotherPatient);
         }
+        Some(_) if expected.number_is_shared => verdict.findings.push(Finding::PatientAmbiguous),
         Some(_) => {}
     }
     if differs(expected.birth_date, &instance.birth_date) {
@@ -288,10 +298,12 @@ fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
     if differs(expected.sex, &instance.sex) {
         verdict.findings.push(Finding::SexDiffers);
     }
-    match plan.approval_status.as_deref() {
-        Some("REJECTED") => verdict.findings.push(Finding::Rejected),
-        Some("APPROVED") => {}
-        _ => verdict.notes.push(Note::NotApprovedInPlanningSystem),
+    match plan.approval_status {
+        Some(ApprovalStatus::Rejected) => verdict.findings.push(Finding::Rejected),
+        Some(ApprovalStatus::Approved) => {}
+        Some(ApprovalStatus::Unapproved) | None => verdict.notes.push(Note::NotApprovedInPlanningSystem),
+        // `rejected`, or `REJECTED` beside another word: whoever wrote it has said something.
+        Some(ApprovalStatus::Unclear) => verdict.findings.push(Finding::ApprovalStatusUnclear),
     }
 }
 
@@ -300,7 +312,8 @@ pub(crate) fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, d
     let of = |role| {
         approvals.iter().filter(move |approval| {
             let statement = approval.statement();
-            statement.patient == patient && statement.delivery == delivery && statement.role == role
+            let is_approval = statement.settles.is_none();
+            is_approval && statement.patient == patient && statement.delivery == delivery && statement.role == role
         })
     };
     let two_people = of(SignerRole::Oncologist).any(|o| of(SignerRole::Physicist).any(|p| p.by_another_person_than(o)));

@@ -22,7 +22,7 @@ pub mod service;
 pub mod value;
 
 pub use approval::{
-    Approval, ApprovalError, Enrolment, PublicKey, SignerRole, SigningKey, Statement, VerifiedApproval,
+    Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement, VerifiedApproval,
 };
 pub use course::{Course, Given, TreatmentRecord};
 pub use delivery::{Class, Delivery, Place, Row};
@@ -31,6 +31,6 @@ pub use error::PlanError;
 pub use gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, decide};
 pub use object::{Instance, Kind, ObjectError};
 pub use people::{Ending, People, Person, Reach};
-pub use plan::{Beam, FractionGroup, Plan};
+pub use plan::{ApprovalStatus, Beam, FractionGroup, Plan};
 pub use scan::{Attribute, ScanError};
-pub use service::{Approved, Standing, Treatment, TreatmentList, TreatmentRow};
+pub use service::{Approved, Settled, Standing, Treatment, TreatmentList, TreatmentRow};

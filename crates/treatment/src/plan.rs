@@ -32,13 +32,36 @@ const ROWS_MAX: usize = 1_000_000;
 pub struct Plan {
     pub instance: Instance,
     pub label: Option<String>,
-    /// The planning system's own word (300E,0002): `APPROVED`, `UNAPPROVED`, `REJECTED`. Nobody's signature.
-    pub approval_status: Option<String>,
+    /// The planning system's own word. Nobody's signature.
+    pub approval_status: Option<ApprovalStatus>,
     /// By number.
     pub groups: Vec<FractionGroup>,
     /// By number.
     pub beams: Vec<Beam>,
     pub delivery: Delivery,
+}
+
+/// Approval Status (300E,0002), DICOM PS3.3 C.8.8.16: one of three defined terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApprovalStatus {
+    Approved,
+    Unapproved,
+    Rejected,
+    /// Something else: another spelling, several values, bytes that are no code.
+    Unclear,
+}
+
+impl ApprovalStatus {
+    /// `None` where nothing is said.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        match code(bytes).as_deref() {
+            Ok("") => None,
+            Ok("APPROVED") => Some(Self::Approved),
+            Ok("UNAPPROVED") => Some(Self::Unapproved),
+            Ok("REJECTED") => Some(Self::Rejected),
+            Ok(_) | Err(_) => Some(Self::Unclear),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +184,7 @@ impl Plan {
         }
         Ok(Self {
             label: text(root, t::RT_PLAN_LABEL),
-            approval_status: text(root, t::APPROVAL_STATUS),
+            approval_status: root.get(t::APPROVAL_STATUS).and_then(|element| ApprovalStatus::of(element.bytes())),
             groups,
             beams,
             delivery: Delivery::of_rows(rows),

@@ -311,7 +311,8 @@ fn check_directions(state: &BTreeMap<Key, Row>, place: &Place) -> Result<(), Pla
 }
 
 /// A direction holds for the segment that follows its control point (PS3.3 C.8.8.14.5), so an angle may change only
-/// where the point before turns. And 0° to 360° is a full turn or none: it can't be told which.
+/// where the point before turns. And 0° to 360° is a full turn or none: it can't be told which. Nor can it be told how far is
+/// meant where the numbers are further apart.
 fn check_rotation(
     angles: &mut BTreeMap<Tag, i64>,
     found: &[(Tag, i64)],
@@ -325,6 +326,10 @@ fn check_rotation(
         let full_turn = 360 * 10_i64.pow(Kind::Angle.places());
         if (previous - angle) % full_turn == 0 {
             return Err(contradiction("a full turn or none"));
+        }
+        // Within a turn, 20° after -350° is 30° on, not 370°.
+        if (previous - angle).abs() > full_turn {
+            return Err(contradiction("more than a full turn"));
         }
         match state.get(&(None, *direction)).map(|row| &row.value) {
             Some(Value::Text(turns)) if matches!(&**turns, "CW" | "CC") => {}

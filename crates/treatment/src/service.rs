@@ -11,12 +11,14 @@ use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::approval::{Approval, ApprovalError, Enrolment, PublicKey, SignerRole, Statement, VerifiedApproval};
+use crate::approval::{
+    Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
+};
 use crate::course::{Given, TreatmentRecord};
 use crate::error::PlanError;
 use crate::facts::{
-    self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, Signers, VERDICTS, approvals_of_file, records_of_plan,
-    verdicts_of_plan,
+    self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, SETTLEMENTS, Signers, VERDICTS, approvals_of_file,
+    records_of_plan,
 };
 use crate::gate::{Expected, Finding, GateInput, Outcome, Signed, Verdict, approval_gap, decide};
 use crate::object::{Instance, ObjectError};
@@ -37,8 +39,8 @@ const PEOPLE_MAX: usize = 10_000;
 /// The treatment list looks at whoever had a plan or a treatment record come in within so many days: a course takes up
 /// to eight weeks, and begins within weeks of its plan. So its cost goes with the patients on treatment, not the archive.
 const ON_TREATMENT_DAYS: i64 = 180;
-/// Of these, at most so many objects: some 500 patients a day for half a year, and as much again.
-const PLANNED_MAX: usize = 200_000;
+/// Of these, at most so many objects: 500 patients a day for half a year, with a record for each of twenty beams.
+const PLANNED_MAX: usize = 2_000_000;
 /// Read from the index at once.
 const PLANNED_PAGE: usize = 1_000;
 
@@ -51,6 +53,17 @@ pub struct Approved {
     /// Roles and names that have validly signed this delivery for this patient.
     pub signers: Vec<String>,
     /// Nothing is missing: the gate can release it.
+    pub complete: bool,
+}
+
+/// What a settlement has led to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Settled {
+    pub digest: Digest,
+    pub settles: Settles,
+    /// Roles and names that have validly signed it.
+    pub signers: Vec<String>,
+    /// Two people have: it counts.
     pub complete: bool,
 }
 
@@ -93,7 +106,25 @@ pub struct TreatmentList {
     /// Where the centre's clocks are.
     #[serde(serialize_with = "as_text")]
     pub utc_offset: UtcOffset,
+    /// Why somebody, or something of somebody, may be missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incomplete: Option<String>,
     pub rows: Vec<TreatmentRow>,
+}
+
+impl TreatmentList {
+    /// What can be said where a part of the log can't be read: nobody is ready, for a fraction that was given, a veto or an
+    /// erasure may stand in what is missing.
+    pub fn incomplete(mut self, why: String) -> Self {
+        for row in &mut self.rows {
+            row.fraction_next = None;
+            if matches!(row.standing, Standing::Ready | Standing::Released) {
+                (row.standing, row.why) = (Standing::Hold, "her newest records may be missing".to_owned());
+            }
+        }
+        self.incomplete = Some(why);
+        self
+    }
 }
 
 fn as_text<S: serde::Serializer>(offset: &UtcOffset, to: S) -> std::result::Result<S::Ok, S::Error> {
@@ -272,9 +303,68 @@ impl Treatment {
 
     /// What a person is about to sign; the file is only read.
     pub fn statement(&self, patient: PatientId, plan: &[u8], role: SignerRole, signer: &str) -> Result<Statement> {
-        let delivery = Plan::parse(plan)?.digest();
+        Ok(self.statement_of(patient, Plan::parse(plan)?.digest(), role, signer))
+    }
+
+    fn statement_of(&self, patient: PatientId, delivery: Digest, role: SignerRole, signer: &str) -> Statement {
         let (centre, at) = (self.origin.clone(), self.chart.now());
-        Ok(Statement { centre, patient, delivery, role, signer: signer.to_owned(), at })
+        Statement { centre, patient, delivery, role, signer: signer.to_owned(), at, settles: None }
+    }
+
+    /// What a person is about to sign who settles how many fractions of a plan were given: whatever the records say that came
+    /// by now. What another one has settled the same, with nothing come since, is signed again.
+    pub fn settlement(
+        &self,
+        context: &Context,
+        patient: PatientId,
+        plan: &[u8],
+        (group, given): (Option<u32>, u32),
+        (role, signer): (SignerRole, &str),
+    ) -> Result<Statement> {
+        let plan = Plan::parse(plan)?;
+        let wrong = |code: &str, text: String| Err(Fault::new(Blame::Peer, code, text));
+        let Some(found) = plan.group(group) else {
+            let text = "the plan has several fraction groups, or not the one that is named: say which";
+            return wrong("treatment.settlement.group", text.to_owned());
+        };
+        let (group, planned) = (found.number, found.fractions_planned);
+        if given > planned {
+            let text = format!("{given} fractions given, the plan has {planned}");
+            return wrong("treatment.settlement.given", text);
+        }
+        let permit = self
+            .chart
+            .admit(context, Act::ApprovePlan, Target::Patient(patient), Sensitivity::Clinical)
+            .map_err(|e| e.fault())?;
+        let people = self.people()?;
+        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        let anew = || Settles { group, given, before: self.chart.vault().size() };
+        let settles = Some(facts.proposed(plan.digest(), group, given).unwrap_or_else(anew));
+        let statement = self.statement_of(patient, plan.digest(), role, signer);
+        Ok(Statement { settles, ..statement })
+    }
+
+    /// Takes in one person's word on how many fractions were given.
+    pub fn settle(&self, context: &Context, approval: &Approval) -> Result<Settled> {
+        let Statement { patient, delivery, settles, .. } = approval.statement().clone();
+        let Some(settles) = settles.filter(|settles| settles.before <= self.chart.vault().size()) else {
+            let text = "what was signed settles no count, or one of records that are still to come";
+            return Err(Fault::new(Blame::Peer, "treatment.settlement.mismatch", text));
+        };
+        let people = self.people()?;
+        approval.verify(&self.origin, people.counting(u64::MAX))?;
+        let permit = self
+            .chart
+            .admit(context, Act::ApprovePlan, Target::Patient(patient), Sensitivity::Clinical)
+            .map_err(|e| e.fault())?;
+        let lists = [self.chart.list_tag(SETTLEMENTS, &patient.0)];
+        self.chart
+            .append(&permit, Some(patient), "treatment.settlement", &lists, approval.encode())
+            .map_err(|e| e.fault())?;
+        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        let signers = facts.who_settled(delivery, settles);
+        let complete = facts.settled(delivery, settles.group) == Some(settles);
+        Ok(Settled { digest: delivery, settles, signers, complete })
     }
 
     /// Takes in one person's signature over what a plan delivers. The plan is kept with it, so that later differences
@@ -288,7 +378,7 @@ impl Treatment {
     ) -> Result<Approved> {
         let plan = Plan::parse(&file)?;
         let statement = approval.statement();
-        if statement.patient != patient || statement.delivery != plan.digest() {
+        if statement.patient != patient || statement.delivery != plan.digest() || statement.settles.is_some() {
             let text = "the signature is over another delivery or for another patient than what was handed in";
             return Err(Fault::new(Blame::Peer, "treatment.approval.mismatch", text));
         }
@@ -355,9 +445,9 @@ impl Treatment {
             .map_err(|e| Fault::new(Blame::Ours, "treatment.verdict", format!("the verdict: {e}")))?;
         let mut lists = vec![self.chart.list_tag(VERDICTS, patient.as_ref().map_or(&[], |p| p.0.as_slice()))];
         // What came under this SOP Instance UID is remembered by it: treatment records name nothing else.
-        lists.extend(
-            patient.zip(kept.plan.as_deref()).map(|(patient, plan)| verdicts_of_plan(&self.chart, patient, plan)),
-        );
+        if let (Some(patient), Some(plan), Some(delivery)) = (patient, &kept.plan, kept.verdict.digest) {
+            lists.extend(facts::noting(&self.chart, patient, plan, delivery).map_err(|e| e.fault())?);
+        }
         self.chart.append(&permit, patient, "treatment.verdict", &lists, payload).map_err(|e| e.fault())?;
         Ok(kept.verdict)
     }
@@ -380,15 +470,17 @@ impl Treatment {
             match facts {
                 Ok(mut facts) => {
                     let last = facts.last.take().filter(today).map(|kept| kept.verdict);
-                    rows.extend(row(&self.chart, &facts, last)?);
+                    rows.extend(rows_of(&self.chart, &facts, last.as_ref())?);
                 }
-                // One patient's damaged records hide nobody else, and not her either.
-                Err(fault) if fault.blame == Blame::Integrity => rows.push(unreadable(&fault)),
+                // One patient's records, damaged or too many, hide nobody else, and not her either.
+                Err(fault) if matches!(fault.blame, Blame::Integrity | Blame::Conflict) => {
+                    rows.push(unreadable(&fault))
+                }
                 Err(fault) => return Err(fault),
             }
         }
         rows.sort_by(|a, b| (&a.machine, &a.name, &a.number).cmp(&(&b.machine, &b.name, &b.number)));
-        Ok(TreatmentList { as_of, utc_offset: self.utc_offset, rows })
+        Ok(TreatmentList { as_of, utc_offset: self.utc_offset, incomplete: None, rows })
     }
 
     /// Whoever had a plan or a treatment record come in lately.
@@ -427,12 +519,18 @@ fn judge(
     // A re-export has another UID; what was given of the same delivery counts all the same.
     let given = plan.ok().map(|plan| facts.given(chart, plan, group)).transpose().map_err(|e| e.fault())?;
     let given = given.unwrap_or(Given::NONE);
+    let number = plan.ok().and_then(|plan| plan.instance.patient_id.as_deref());
+    let number_is_shared = match number.map(|number| chart.patient_by_number(number)).transpose() {
+        Err(ChartError::AmbiguousPatient) => true,
+        other => other.map(|_| false).map_err(|e| e.fault())?,
+    };
     Ok(decide(&GateInput {
         expected: Expected {
             patient: facts.patient,
             identifiers: &facts.identifiers,
             birth_date: facts.birth_date.as_deref(),
             sex: facts.sex,
+            number_is_shared,
         },
         plan,
         approvals: &facts.approvals,
@@ -445,7 +543,13 @@ fn judge(
 /// The verdict where nobody here, or more than one, is known by what the caller or the plan says.
 fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Verdict {
     let mut verdict = decide(&GateInput {
-        expected: Expected { patient: PatientId([0; 16]), identifiers: &[], birth_date: None, sex: None },
+        expected: Expected {
+            patient: PatientId([0; 16]),
+            identifiers: &[],
+            birth_date: None,
+            sex: None,
+            number_is_shared: false,
+        },
         plan,
         approvals: &[],
         approved: &[],
@@ -458,9 +562,52 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
     verdict
 }
 
-fn row(chart: &Chart, facts: &Facts, last: Option<Verdict>) -> Result<Option<TreatmentRow>> {
+/// A row for each of her signed plans that has fractions left; else for the newest one.
+fn rows_of(chart: &Chart, facts: &Facts, last: Option<&Verdict>) -> Result<Vec<TreatmentRow>> {
     let signed = |plan: &&Plan| facts.approvals.iter().any(|a| a.statement().delivery == plan.digest());
-    let Some(plan) = facts.plans.iter().rev().find(signed).or(facts.plans.last()) else { return Ok(None) };
+    let mut seen = BTreeSet::new();
+    let newest_first = facts.plans.iter().rev().filter(signed).filter(|plan| seen.insert(plan.digest()));
+    let plans: Vec<&Plan> = newest_first.collect();
+    let mut rows = Vec::new();
+    for plan in &plans {
+        // What was said of one of her plans is said of no other; what was said of something else, of all of them.
+        let is_another = |verdict: &&Verdict| plans.iter().any(|one| Some(one.digest()) == verdict.digest);
+        let of_it = last.filter(|verdict| verdict.digest == Some(plan.digest()) || !is_another(verdict));
+        rows.push(row(chart, facts, plan, of_it)?);
+    }
+    if rows.len() > 1 {
+        rows.retain(|row: &TreatmentRow| row.standing != Standing::Complete);
+    }
+    if let ([], Some(plan)) = (rows.as_slice(), plans.first().copied().or(facts.plans.last())) {
+        rows.push(row(chart, facts, plan, last)?);
+    }
+    if rows.is_empty() {
+        rows.push(planless(facts));
+    }
+    Ok(rows)
+}
+
+/// She is treated, and by what plan nobody here can tell.
+fn planless(facts: &Facts) -> TreatmentRow {
+    let why = match facts.has_unreadable_plan {
+        true => "her plan can't be read without a doubt",
+        false => "treatment records came, and no plan",
+    };
+    TreatmentRow {
+        patient: Some(facts.patient),
+        name: display_name(&facts.record),
+        number: facts.identifiers.first().cloned().unwrap_or_default(),
+        birth_date: facts.record.get("birthDate").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        plan: String::new(),
+        machine: String::new(),
+        fraction_next: None,
+        fractions_planned: None,
+        standing: Standing::Hold,
+        why: why.to_owned(),
+    }
+}
+
+fn row(chart: &Chart, facts: &Facts, plan: &Plan, last: Option<&Verdict>) -> Result<TreatmentRow> {
     let verdict = judge(chart, facts, Ok(plan), None)?;
     let is_complete = |f: &Finding| matches!(f, Finding::AllFractionsGiven { .. });
     let (standing, why) = match (&verdict.findings.as_slice(), last) {
@@ -468,12 +615,14 @@ fn row(chart: &Chart, facts: &Facts, last: Option<Verdict>) -> Result<Option<Tre
         (_, Some(last)) if last.outcome == Outcome::Veto => {
             (Standing::Vetoed, last.findings.first().map_or_else(String::new, headline))
         }
-        ([], Some(_)) => (Standing::Released, "released by the gate today".to_owned()),
-        ([], None) => (Standing::Ready, "signed by two people".to_owned()),
+        ([], Some(last)) if last.digest == Some(plan.digest()) => {
+            (Standing::Released, "released by the gate today".to_owned())
+        }
+        ([], _) => (Standing::Ready, "signed by two people".to_owned()),
         ([first, ..], _) => (Standing::Hold, headline(first)),
     };
     let machines: BTreeSet<&str> = plan.beams.iter().filter(|b| b.treats).map(|b| b.machine.as_str()).collect();
-    Ok(Some(TreatmentRow {
+    Ok(TreatmentRow {
         patient: Some(facts.patient),
         name: display_name(&facts.record),
         number: plan.instance.patient_id.clone().unwrap_or_default(),
@@ -487,7 +636,7 @@ fn row(chart: &Chart, facts: &Facts, last: Option<Verdict>) -> Result<Option<Tre
         fractions_planned: verdict.fractions_planned,
         standing,
         why,
-    }))
+    })
 }
 
 /// Somebody is on treatment, and nobody can read who.

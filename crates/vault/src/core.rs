@@ -17,7 +17,7 @@ use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
 use crate::hash::{Pending, hash};
 use crate::header::Header;
-use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap};
+use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap, key_record};
 use crate::parcel::{Entry, Parcel, Scope};
 use crate::seal;
 use crate::secrets::{Opener, Secrets};
@@ -519,9 +519,8 @@ impl Core {
             Err(VaultError::NoSuchEntry { .. }) => return Err(VaultError::KeyRecord),
             other => other?,
         };
-        let record = KeyRecord::from_bytes(&entry.meta).map_err(|_| VaultError::KeyRecord)?;
-        let hers = entry.kind == KEY && entry.scope == Scope::Patient(patient) && record.subject == Id16(patient.0);
-        if hers { Ok(record) } else { Err(VaultError::KeyRecord) }
+        let hers = entry.kind == KEY && entry.scope == Scope::Patient(patient);
+        key_record(patient, &entry.meta).filter(|_| hers).ok_or(VaultError::KeyRecord)
     }
 
     pub(crate) fn batch(&self, id: Id16) -> Result<Arc<Batch>, VaultError> {

@@ -120,6 +120,10 @@ pub enum VaultError {
     Root { size: u64, signed: Digest, found: Digest },
     #[error("{by} of {of} witnesses have seen another history of this log: it was forked, rewritten or set back")]
     Contradicted { by: usize, of: usize },
+    #[error("of the {erasures} erasures that stand in the log from entry {from} on, none can be taken back")]
+    NothingToTakeBack { from: u64, erasures: usize },
+    #[error("the keys of {patients} living patients open by no record that the log holds of them")]
+    Sealed { patients: u64 },
     #[error("no key record of the patient stands where the log says")]
     KeyRecord,
     #[error("{0}")]
@@ -147,6 +151,7 @@ impl Explain for VaultError {
             | Self::GroupSize { .. }
             | Self::GroupHeads { .. }
             | Self::Note { .. }
+            | Self::NothingToTakeBack { .. }
             | Self::UnknownPatient => Blame::Peer,
             Self::PatientExists => Blame::Conflict,
             Self::NoSuchEntry { .. } | Self::NoPayload { .. } | Self::Erased => Blame::Absent,
@@ -183,6 +188,7 @@ impl Explain for VaultError {
             | Self::Root { .. }
             | Self::Contradicted { .. }
             | Self::KeyRecord
+            | Self::Sealed { .. }
             | Self::Lost(_) => Blame::Integrity,
             Self::Location(error) => error.blame(),
             Self::Keys(error) => error.blame(),
@@ -233,6 +239,8 @@ impl Explain for VaultError {
             Self::Behind { .. } => "vault.behind",
             Self::RolledBack { .. } => "vault.rolled-back",
             Self::Root { .. } => "vault.root",
+            Self::NothingToTakeBack { .. } => "vault.nothing-to-take-back",
+            Self::Sealed { .. } => "vault.sealed",
             Self::KeyRecord => "vault.key-record",
             Self::Lost(_) => "vault.lost",
             Self::Location(error) => error.code(),
@@ -270,6 +278,13 @@ impl Explain for VaultError {
             }
             Self::Root { .. } | Self::Segment { .. } | Self::Payload { .. } => {
                 "do not go on: keep the locations as they are, and run a verify"
+            }
+            Self::NothingToTakeBack { .. } => {
+                "nothing was recovered; `holdfast recover --list-erased` shows which there are, and which can be"
+            }
+            Self::Sealed { .. } => {
+                "nothing was recovered; where others were custodians before, call them in, too (a change may have been cut \
+                 short), or leave these charts sealed: --leave-sealed"
             }
             Self::Lost(_) => "bring more of the old locations; what is listed can't be put together from these",
             Self::Location(error) => return error.guidance(),

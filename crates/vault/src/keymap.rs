@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use keys::Batch;
+use keys::{Batch, KeyRecord};
 use kit::{Digest, Entropy, Id16, PatientId};
 use minicbor::{Decode, Encode};
 
@@ -103,7 +103,8 @@ pub(crate) enum Effect {
 impl Effect {
     pub(crate) fn of(kind: &str, patient: Option<PatientId>, meta: &[u8]) -> Option<Self> {
         match kind {
-            KEY => patient.map(Self::Key),
+            // One that is no record of hers takes the place of none that is.
+            KEY => patient.filter(|patient| key_record(*patient, meta).is_some()).map(Self::Key),
             KEY_BATCH => Batch::from_bytes(meta).ok().map(|batch| Self::Batch(batch.id)),
             ERASED => patient.map(Self::Erased),
             RESTORED => patient.map(Self::Restored),
@@ -113,6 +114,11 @@ impl Effect {
             _ => None,
         }
     }
+}
+
+/// Her key record, where it is one.
+pub(crate) fn key_record(patient: PatientId, meta: &[u8]) -> Option<KeyRecord> {
+    KeyRecord::from_bytes(meta).ok().filter(|record| record.subject == Id16(patient.0))
 }
 
 #[derive(Encode, Decode)]

@@ -69,6 +69,9 @@ pub struct Opened {
     /// Entries that a signed checkpoint at some location counts, and that can't be read from these. Only ever more than
     /// nothing for `Mode::Read`.
     pub lost_entries: u64,
+    /// Segments behind the last that can be read: on fewer than k locations, and nothing says whether they were acknowledged.
+    /// Counted for `Mode::Read` only: whoever writes leaves them aside.
+    pub unsettled_segments: u64,
     /// Segments with entries that have fewer than k good shards; among those that opening had to read.
     pub unreadable_segments: u64,
     /// Notes that were in the gateway's write-ahead log, and went into the ledger or wait for it.
@@ -85,6 +88,20 @@ pub struct Opened {
     pub hashes_remembered: bool,
 }
 
+impl Opened {
+    /// What of the log may be missing from whatever is read, where something may.
+    pub fn missing(&self) -> Option<String> {
+        let counts = [
+            (self.lost_entries, "entries that were acknowledged can't be read"),
+            (self.unreadable_segments, "segments have too few good shards"),
+            (self.unsettled_segments, "segments behind the last that can be read may have been acknowledged"),
+        ];
+        let said: Vec<String> =
+            counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        (!said.is_empty()).then(|| said.join("; "))
+    }
+}
+
 /// Opens a vault. Verifies the centre record's signature, the chain of headers back from the newest signed one, and the
 /// leaves in them against the newest signed checkpoint; compares with what the gateway remembers.
 pub fn open(opening: Opening) -> Result<Vault, VaultError> {
@@ -97,7 +114,9 @@ pub fn open(opening: Opening) -> Result<Vault, VaultError> {
         }
         (given, remembered) => given.or(remembered),
     };
-    let mut which = Which::of(&opening.locations, pinned.as_ref(), false)?;
+    // The custodians' reader takes survivors in whatever order, marked or not: by the hashes it tells which shards stand there.
+    let anywhere = matches!((opening.mode, &opening.access), (Mode::Read, Access::Custodians(_)));
+    let mut which = Which::of(&opening.locations, pinned.as_ref(), anywhere)?;
     if opening.mode == Mode::Read {
         which = which.readable()?;
     }
@@ -166,6 +185,7 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<V
     let mut opened = Opened {
         abandoned_segments: chain.abandoned,
         lost_entries: signed.saturating_sub(found),
+        unsettled_segments: if opening.mode == Mode::Read { behind(&shelf, &survey, &chain)? } else { 0 },
         hashes_remembered,
         ..Opened::default()
     };
@@ -209,6 +229,17 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<V
     let unsettled = if opening.mode == Mode::Write { settle(&core, &tail)? } else { Vec::new() };
     let begin = Begin { generation, unsettled, unsealed: shown_size < found };
     Vault::start(core, opening.mode, Start { begin, opened })
+}
+
+/// Segments that any one location shows beside the chain, and that may be of the log all the same: where a quorum answers,
+/// what stands on fewer than k of them was never acknowledged.
+fn behind(shelf: &Shelf, survey: &Survey, chain: &Chain) -> Result<u64, VaultError> {
+    if chain.abandoned == 0 || survey.answering() >= shelf.shape.quorum() {
+        return Ok(0);
+    }
+    let known = Chain::find_on(shelf, survey, 1)?;
+    let is_in = |at: usize, one: &Located| chain.segments.get(at).is_some_and(|located| located.term == one.term);
+    Ok(known.segments.iter().enumerate().filter(|(at, one)| !is_in(*at, one)).count() as u64)
 }
 
 /// Puts the locations in the order of the centre record. One that the record doesn't name, or that was given twice, costs

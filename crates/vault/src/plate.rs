@@ -15,6 +15,8 @@ use crate::which::newest;
 pub struct Plate {
     pub vault: Id16,
     pub shape: Shape,
+    /// Of the locations, those beside the holders' servers.
+    pub buckets: u8,
     /// Holders that open a key.
     pub t: u8,
     /// Custodians that recover, and how many there are.
@@ -26,5 +28,14 @@ pub struct Plate {
 pub fn plate(locations: &[Arc<dyn Location>], vkey: Option<&Vkey>) -> Result<Plate, VaultError> {
     let centre = newest(locations, vkey)?;
     let (shape, t, vault) = (centre.record.shape, centre.record.t, centre.record.vault);
-    Ok(Plate { vault, shape, t, custodians: (centre.custodians.m(), centre.custodians.n()), vkey: centre.vkey })
+    let servers = centre.holders.len();
+    let buckets = u8::try_from(shape.n().saturating_sub(servers)).unwrap_or(u8::MAX);
+    Ok(Plate {
+        vault,
+        shape,
+        buckets,
+        t,
+        custodians: (centre.custodians.m(), centre.custodians.n()),
+        vkey: centre.vkey,
+    })
 }

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use keys::{CustodianPackage, DataKey, Holder, KeysError, RecoveryKey};
+use keys::{CustodianPackage, DataKey, Holder, KeyRecord, RecoveryKey};
 use kit::{Clock, Entropy, Id16, PatientId, Timestamp};
 use ledger::{MemoryStore, Tree, Vkey};
 
+use crate::body::Head;
 use crate::centre::{self, Centre};
 use crate::claim::{SignedClaim, generation};
 use crate::code::Coder;
@@ -20,6 +21,7 @@ use crate::error::VaultError;
 use crate::found::{Drafting, distinct, put_everywhere};
 use crate::gateway::Hashes;
 use crate::header::{parse_segment_name, segment_name};
+use crate::keymap::{KEY, key_record};
 use crate::location::{Location, LocationError, Name, Object};
 use crate::open::{Chain, Mode, Opening, newest_signed, open, open_unrecorded, shelve};
 use crate::secrets::{Access, Opener};
@@ -53,6 +55,8 @@ pub struct Recovery {
     pub custodians: Option<CustodianPackage>,
     /// Erasures that the log holds from this entry on are taken back, where the custodians still open her key ([`erasures`]).
     pub restore_from: Option<u64>,
+    /// Patients whose keys these custodians don't open are left sealed, instead of keeping all of it from being recovered.
+    pub leave_sealed: bool,
     pub gateway: Option<PathBuf>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
@@ -71,8 +75,10 @@ pub struct RecoveryReport {
     pub entries: u64,
     /// Living patients whose keys were dealt anew.
     pub patients: u64,
-    /// Of these, whose erasure was taken back.
-    pub restored_patients: u64,
+    /// Living patients whose keys the custodians open by no record that the log holds of them: their charts stay sealed.
+    pub unopened_patients: u64,
+    /// Of those that were dealt anew, whose erasures were taken back.
+    pub restored: Vec<PatientId>,
     /// Erased patients, whose keys were not.
     pub erased_patients: u64,
     /// Tails that were never acknowledged, as far as can be told.
@@ -157,6 +163,11 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         gather_all(centre, survivors, Access::Custodians(Arc::clone(&key)), Arc::clone(&clock), Arc::clone(&entropy))?;
     let Gathered { core, survey, chain, lost } = old;
     let restored = recovery.restore_from.map_or(Ok(Vec::new()), |from| take_back(&core, from))?;
+    // Before anything is copied: another custodian may have to be called in.
+    let (keys, unopened_patients) = living_keys(&core)?;
+    if unopened_patients > 0 && !recovery.leave_sealed {
+        return Err(VaultError::Sealed { patients: unopened_patients });
+    }
 
     // Above all that is copied; a claim that only a thief made, with the log key in his hands, is left behind.
     let before = core.centre();
@@ -191,7 +202,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     // What is dealt from here on is dealt to these holders, and to these custodians.
     new.note_recovery()?;
     new.note_restored(&restored)?;
-    let patients = deal_again(&core, &new)?;
+    let patients = new.deal_again(keys.into_iter().map(Ok), &mut |_| {})?;
     // Last: with the record there, the centre is there. A recovery that ends before leaves none that opens for writing and
     // opens no patient's key; it is begun again, with other empty locations.
     put_everywhere(&renewed, &fresh)?;
@@ -206,7 +217,8 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         segments: chain.segments.len() as u64,
         entries: chain.segments.last().map_or(0, Located::end),
         patients,
-        restored_patients: restored.len() as u64,
+        unopened_patients,
+        restored,
         erased_patients,
         abandoned_segments: chain.abandoned,
         unsettled: lost.unsettled,
@@ -302,23 +314,35 @@ fn erased_from(core: &Core, from: u64) -> BTreeMap<u64, PatientId> {
     core.keymap().erased.iter().filter(|(_, at)| **at >= from).map(|(patient, at)| (*at, *patient)).collect()
 }
 
-/// Those who were erased from this entry on, and whose keys still open, are alive again.
+/// Those who were erased from this entry on, and whose keys still open, are alive again. Nobody is an error: whoever asks
+/// for it has somebody in mind, and a number that is mistyped would leave her erased, and the recovery done.
 fn take_back(core: &Core, from: u64) -> Result<Vec<PatientId>, VaultError> {
     let mut restored = Vec::new();
-    for patient in erased_from(core, from).into_values() {
+    let erased = erased_from(core, from);
+    let erasures = erased.len();
+    for patient in erased.into_values() {
         if opens(core, patient)? {
             core.keymap_mut().erased.remove(&patient);
             restored.push(patient);
         }
     }
-    Ok(restored)
+    if restored.is_empty() { Err(VaultError::NothingToTakeBack { from, erasures }) } else { Ok(restored) }
 }
 
-/// Whether the custodians open her key. What can't be read is an error, and no answer.
+/// Whether the custodians open her key. What can't be read is an error, and no answer; what was read and is no key opens
+/// nothing, and is hers alone.
 fn opens(core: &Core, patient: PatientId) -> Result<bool, VaultError> {
-    match old_key(core, patient) {
-        Err(VaultError::Keys(KeysError::Recovery)) => Ok(false),
-        key => key.map(|_| true),
+    Ok(opened(old_key(core, patient))?.is_some())
+}
+
+/// The key, where there is one.
+fn opened(key: Result<Arc<DataKey>, VaultError>) -> Result<Option<Arc<DataKey>>, VaultError> {
+    match key {
+        Err(error @ (VaultError::Keys(_) | VaultError::KeyRecord | VaultError::UnknownPatient)) => {
+            tracing::warn!(%error, "a patient's key");
+            Ok(None)
+        }
+        key => key.map(Some),
     }
 }
 
@@ -471,14 +495,179 @@ pub(crate) fn put_at(batch: &Batch, at: usize, location: &dyn Location) -> Resul
     location.put_if_absent(&objects).map(drop)
 }
 
-/// Every living patient's key, split anew for the new holders. Erased patients are passed over: nobody deals theirs again.
-fn deal_again(old: &Core, new: &Vault) -> Result<u64, VaultError> {
-    new.deal_again(old.living().into_iter().map(|patient| Ok((patient, old_key(old, patient)?))), &mut |_| {})
+type PatientKeys = Vec<(PatientId, Arc<DataKey>)>;
+
+/// Every living patient's key, in the order of the log, and how many there are that the custodians don't open. Erased patients
+/// are passed over: nobody deals theirs again.
+///
+/// Whoever had the log key could put a record above hers that opens nothing: the newest that does counts.
+fn living_keys(old: &Core) -> Result<(PatientKeys, u64), VaultError> {
+    let (mut keys, mut left) = (Vec::new(), BTreeMap::new());
+    for patient in old.living() {
+        match opened(old_key(old, patient))? {
+            Some(key) => keys.push((patient, key)),
+            None => drop(left.insert(patient, Vec::new())),
+        }
+    }
+    if left.is_empty() {
+        return Ok((keys, 0));
+    }
+    old.scan(0, &mut |_, _, bytes| {
+        let head = Head::from_bytes(bytes)?;
+        if let (KEY, Some(patient)) = (head.kind.as_str(), head.patient)
+            && let (Some(records), Some(record)) = (left.get_mut(&patient), key_record(patient, &head.meta))
+        {
+            records.push(record);
+        }
+        Ok::<_, VaultError>(())
+    })?;
+    let mut sealed = 0;
+    for (patient, records) in left {
+        match records.iter().rev().find_map(|record| opened(open_by(old, record)).transpose()) {
+            Some(key) => keys.push((patient, key?)),
+            None => sealed += 1,
+        }
+    }
+    Ok((keys, sealed))
 }
 
 /// Her data key, as the custodians open it.
 fn old_key(old: &Core, patient: PatientId) -> Result<Arc<DataKey>, VaultError> {
+    open_by(old, &old.read_key_record(patient)?)
+}
+
+fn open_by(old: &Core, record: &KeyRecord) -> Result<Arc<DataKey>, VaultError> {
     let opener = old.opener();
-    let record = old.read_key_record(patient)?;
-    opener.open(&record, &*old.batch(opener.batch_of(&record))?, "gateway", "recovery")
+    opener.open(record, &*old.batch(opener.batch_of(record))?, "gateway", "recovery")
+}
+
+#[cfg(test)]
+mod tests {
+    use keys::LocalHolder;
+    use kit::{Digest, ManualClock, OperationId, SeededEntropy};
+    use location::{FolderLocation, Marker};
+
+    use super::*;
+    use crate::found::Founding;
+    use crate::keymap::{ERASED, RESTORED};
+    use crate::parcel::{Group, Parcel, Scope};
+    use crate::shape::Shape;
+
+    type Servers = (Vec<Arc<dyn Location>>, Vec<Arc<dyn Holder>>);
+
+    struct Site {
+        dir: tempfile::TempDir,
+        id: Id16,
+        entropy: Arc<SeededEntropy>,
+        clock: Arc<ManualClock>,
+    }
+
+    impl Site {
+        fn servers(&self, name: &str) -> Servers {
+            let make = |number: u8| -> (Arc<dyn Location>, Arc<dyn Holder>) {
+                let folder = self.dir.path().join(name).join(number.to_string());
+                std::fs::create_dir_all(&folder).unwrap();
+                let marker = Marker::new(format!("server-{number:02}"), self.id, number);
+                let location = FolderLocation::init(&folder.join("shards"), marker).unwrap();
+                let holder = LocalHolder::init(&folder.join("holder"), number, &*self.entropy).unwrap();
+                (Arc::new(location), Arc::new(holder))
+            };
+            (1..=3).map(make).unzip()
+        }
+
+        fn recovery(&self, survivors: &[Arc<dyn Location>], key: &Arc<RecoveryKey>, name: &str) -> Recovery {
+            let (fresh, holders) = self.servers(name);
+            Recovery {
+                survivors: survivors.to_vec(),
+                key: Arc::clone(key),
+                vkey: None,
+                fresh,
+                holders,
+                t: 2,
+                cache_ms: 0,
+                custodians: None,
+                restore_from: None,
+                leave_sealed: false,
+                gateway: Some(self.dir.path().join(name).join("gateway")),
+                clock: self.clock.clone(),
+                entropy: self.entropy.clone(),
+            }
+        }
+    }
+
+    /// Whoever has the log's key and the gateway appends what he likes. A record that is none of hers, one that opens nothing, an
+    /// erasure of nobody, one taken back: each costs whom it speaks of at most, and nobody's key that is still in the log.
+    #[test]
+    fn what_a_thief_of_the_log_key_appends_costs_nobody_else() {
+        let entropy = Arc::new(SeededEntropy::new(3));
+        let clock = Arc::new(ManualClock::new(Timestamp(1_713_900_000_000)));
+        let site = Site { dir: tempfile::tempdir().unwrap(), id: Id16(entropy.id()), entropy, clock };
+        let custodian = keys::new_identity();
+        let recipients = [custodian.1.to_string()];
+        let (package, _) = CustodianPackage::establish(1, &recipients, &*site.entropy).unwrap();
+        let key = Arc::new(package.open(&[custodian.0.to_string()]).unwrap());
+        let (locations, holders) = site.servers("first");
+        let vault = crate::found(Founding {
+            vault: site.id,
+            origin: "centre.example/log".to_owned(),
+            shape: Shape::new(2, 3, 3).unwrap(),
+            locations: locations.clone(),
+            holders,
+            t: 2,
+            cache_ms: 0,
+            custodians: package,
+            gateway: Some(site.dir.path().join("gateway")),
+            clock: site.clock.clone(),
+            entropy: site.entropy.clone(),
+        })
+        .unwrap();
+        let patients: Vec<PatientId> = (0..4).map(|_| PatientId::random(&*site.entropy)).collect();
+        let mut kept = Vec::new();
+        for patient in &patients {
+            let payload = Some(vec![7; 100]);
+            let parcel = Parcel { scope: Scope::Patient(*patient), kind: "test".into(), meta: Vec::new(), payload };
+            let operation = OperationId::random(&*site.entropy);
+            let group =
+                Group { operation, permit: None::<Digest>, new_patients: vec![*patient], parcels: vec![parcel] };
+            kept.push(vault.keep(group).unwrap()[0].index);
+        }
+        let append = |kind: &str, patient: PatientId, meta: Vec<u8>| {
+            let operation = OperationId::random(&*site.entropy);
+            let entry = vault.bare(kind, Scope::Patient(patient), operation, None, meta);
+            vault.submit(vec![entry]).unwrap()[0].index
+        };
+        let record = |patient| vault.core().read_key_record(patient).unwrap();
+        append(KEY, patients[0], b"no record".to_vec());
+        // Another's record, and one of her own whose last field opens nothing.
+        append(KEY, patients[1], record(patients[2]).to_bytes());
+        let mut broken = record(patients[2]);
+        broken.recovery[0] ^= 1;
+        append(KEY, patients[2], broken.to_bytes());
+        let first = append(ERASED, PatientId::random(&*site.entropy), Vec::new());
+        append(ERASED, patients[3], Vec::new());
+        drop(vault);
+
+        let all = |vault: &Vault| kept.iter().all(|index| vault.fetch(*index, "dr-a", "treatment").is_ok());
+        let listed = erasures(locations.clone(), Arc::clone(&key), None, site.clock.clone(), site.entropy.clone());
+        assert_eq!(listed.unwrap().iter().map(|one| one.opens).collect::<Vec<_>>(), [false, true]);
+        let mut recovery = site.recovery(&locations, &key, "second");
+        recovery.restore_from = Some(first);
+        let (fresh, holders) = (recovery.fresh.clone(), recovery.holders.clone());
+        let (vault, report) = recover(recovery).unwrap();
+        assert_eq!((report.patients, report.unopened_patients, report.restored.len()), (4, 0, 1));
+        assert!(all(&vault));
+
+        // An erasure of nobody that is taken back: somebody lives who has no key.
+        let nobody = PatientId::random(&*site.entropy);
+        let entry = |kind| {
+            let operation = OperationId::random(&*site.entropy);
+            vault.bare(kind, Scope::Patient(nobody), operation, None, Vec::new())
+        };
+        vault.submit(vec![entry(ERASED)]).unwrap();
+        vault.submit(vec![entry(RESTORED)]).unwrap();
+        drop((vault, holders));
+        let (vault, report) = recover(site.recovery(&fresh, &key, "third")).unwrap();
+        assert_eq!((report.patients, report.unopened_patients), (4, 0));
+        assert!(all(&vault));
+    }
 }

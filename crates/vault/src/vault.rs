@@ -111,6 +111,18 @@ pub struct Erased {
     pub erasure: Erasure,
 }
 
+/// Who ended a scan.
+enum Broken {
+    Vault(VaultError),
+    Caller(Fault),
+}
+
+impl From<VaultError> for Broken {
+    fn from(error: VaultError) -> Self {
+        Self::Vault(error)
+    }
+}
+
 /// That an entry is in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proof {
@@ -237,6 +249,25 @@ impl Vault {
         })
     }
 
+    /// As [`Self::scan`], over segments that can't be put together: for whoever says that something is missing.
+    pub fn scan_what_is_left(&self, from: u64, each: &mut dyn FnMut(Entry) -> Result<(), Fault>) -> Result<u64, Fault> {
+        let mut each = |index, segment, bytes: &[u8]| {
+            let head = Head::from_bytes(bytes).map_err(|error| Broken::Vault(VaultError::from(error)))?;
+            each(head.into_entry(index, ledger::leaf_hash(bytes).into(), segment)).map_err(Broken::Caller)
+        };
+        let mut from = from;
+        loop {
+            match self.core.scan(from, &mut each) {
+                Err(Broken::Vault(error @ VaultError::Unreadable { segment, .. })) => {
+                    from = self.behind_segment(segment).ok_or(error)?;
+                }
+                Err(Broken::Vault(error)) => return Err(error.into()),
+                Err(Broken::Caller(fault)) => return Err(fault),
+                Ok(end) => return Ok(end),
+            }
+        }
+    }
+
     /// The first entry behind a segment: where a scan can go on that came upon one with too few good shards.
     pub fn behind_segment(&self, segment: u64) -> Option<u64> {
         self.core.shelf().catalogue.get(segment).map(|located| located.end())
@@ -262,6 +293,11 @@ impl Vault {
             writer.submit(&self.core, vec![prepared])?.pop()
         };
         Ok(Erased { receipt, erasure: self.core.opener().erase(Id16(patient.0))? })
+    }
+
+    /// What opening came upon.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     /// Entries in the log.

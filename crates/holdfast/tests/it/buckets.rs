@@ -348,3 +348,62 @@ fn with_a_real_store_the_drill_of_the_open_filer() {
     assert!(first["held"] == false && first["promise"] == "P1", "{first}");
     assert!(checks[2]["held"] == true, "the records are back all the same: {}", checks[2]);
 }
+
+/// Twelve folders and two buckets: as on machines, without any.
+#[test]
+fn with_a_real_store_buckets_stand_beside_folders() {
+    let Some(program) = program() else { return };
+    let mut shop = Shop::start(&program);
+    let (site, out) = (Site::new(), Site::new().path("buckets"));
+    let file = |bucket: &str| format!("{out}/gateway/{bucket}.toml");
+    for (bucket, number) in BUCKETS.into_iter().zip(["13", "14"]) {
+        shop.hand(bucket, "RENEWER").make_good_bucket(90).unwrap();
+        let place = format!("{}/{bucket}/{PREFIX}", shop.store.endpoint());
+        site.done(&["bucket", "form", "--place", &place, "--number", number, "--out", &out]);
+        fill_in(Path::new(&file(bucket)), "GATEWAY", "");
+    }
+    let (one, two) = (file(BUCKETS[0]), file(BUCKETS[1]));
+    let said = site.run(&["init", "--servers", "12", "--bucket", &two, "--bucket", &one]);
+    assert!(said.exit == 1 && said.err.contains("this one is bucket-13"), "{}", said.err);
+    let init = ["init", "--servers", "12", "--bucket", &one, "--bucket", &two];
+    let said = site.done(&init);
+    assert!(said.out.contains("12 servers and 2 buckets: any 11 may be lost"), "{}", said.out);
+
+    let server = site.serve(&[]);
+    let token = site.done(&["token", "new", "--role", "oncologist", "--subject", "t", "--json"]).json();
+    let token = format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap());
+    let first = keep(&server, &token, 1).unwrap();
+    ready(&server, "14 of 14 locations up; 11 more may be lost\n12 of 12 holders answer; 2 more");
+    let page = posture(&site, &server);
+    assert!(page.contains("bucket-13") && page.contains("90 days") && page.contains("2 independent domains"), "{page}");
+    shop.store.stop();
+    let second = keep(&server, &token, 2).unwrap();
+    let said = ready(&server, "12 of 14 locations up; 9 more may be lost");
+    assert!(said.contains("bucket-14: its shards can't be used"), "{said}");
+    shop.store.start().unwrap();
+    ready(&server, "14 of 14 locations up; 11 more may be lost\n");
+    server.stop();
+    assert!(site.done(&["verify"]).out.starts_with("whole"));
+
+    // The gateway is lost, and with it the buckets' files: their owner has them.
+    fs::remove_dir_all(site.data().join("gateway")).unwrap();
+    let said = site.run(&["init"]);
+    assert!(said.exit == 2 && said.err.contains("0 buckets are given, the centre has 2"), "{}", said.err);
+    let said = site.done(&init);
+    assert!(said.out.contains("12 of 12 servers are there, 2 buckets beside them"), "{}", said.out);
+    let server = site.serve(&[]);
+    ready(&server, "14 of 14 locations up; 11 more may be lost\n12 of 12");
+    let token = site.done(&["token", "new", "--role", "oncologist", "--subject", "t", "--json"]).json();
+    let token = format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap());
+    assert!(is_there(&server, &token, &first, 1) && is_there(&server, &token, &second, 2));
+    drop(server);
+
+    // One folder and both buckets give it back.
+    let custodian = |n: usize| site.data().join(format!("custodians-MOVE-OFFLINE/custodian-{n}.txt"));
+    let (a, b) = (custodian(1).display().to_string(), custodian(3).display().to_string());
+    let (survivor, into) = (site.data().join("servers/server-05").display().to_string(), site.path("recovered"));
+    let from = ["recover", "--from", &survivor, "--bucket", &one, "--bucket", &two];
+    let said = site.done(&[&from[..], &["--custodian", &a, "--custodian", &b, "--into", &into]].concat());
+    assert!(said.out.contains("from 3 survivors"), "{}", said.out);
+    assert!(site.done(&["verify", "--data", &into]).out.starts_with("whole"));
+}

@@ -1,8 +1,8 @@
 //! The gate, where what it must know came by another way than the plan that it is shown.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{Said, Site, exchange, offer, send, signed};
+use super::{Said, Site, exchange, get, offer, offer_to, send, signed};
 use drill::synthetic;
 use kit::Timestamp;
 
@@ -186,6 +186,50 @@ fn with_a_boost(plan: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A synthetic patient's last treatment record, as one of another plan, patient, fraction and day.
+fn record(of: &str, patient: Option<&str>, instance: &str, (fraction, day): (&str, &str)) -> Vec<u8> {
+    use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+    let course = super::courses(1).remove(0).course.unwrap();
+    let Some(record) = course.records.last() else { panic!("a course that has begun") };
+    let mut object = dicom_object::from_reader(&record[..]).unwrap();
+    object.update_value(Tag(0x300C, 0x0002), |plans| {
+        for plan in plans.items_mut().unwrap() {
+            plan.put(DataElement::new(Tag(0x0008, 0x1155), VR::UI, PrimitiveValue::from(of)));
+        }
+    });
+    object.update_value(Tag(0x3008, 0x0020), |beams| {
+        for beam in beams.items_mut().unwrap() {
+            beam.put(DataElement::new(Tag(0x3008, 0x0022), VR::IS, PrimitiveValue::from(fraction)));
+        }
+    });
+    object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
+    object.put(DataElement::new(Tag(0x3008, 0x0250), VR::DA, PrimitiveValue::from(day)));
+    if let Some(patient) = patient {
+        object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(patient)));
+    }
+    object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
+    object.meta_mut().update_information_group_length();
+    let mut bytes = Vec::new();
+    object.write_all(&mut bytes).unwrap();
+    bytes
+}
+
+fn uid(file: &str) -> String {
+    treatment::Instance::parse(&std::fs::read(file).unwrap()).unwrap().sop_instance
+}
+
+/// A plan's file under another one's SOP Instance UID.
+fn under(file: &str, to: &str) -> Vec<u8> {
+    let (mut bytes, from) = (std::fs::read(file).unwrap(), uid(file));
+    assert_eq!(from.len(), to.len());
+    for at in 0..bytes.len() - from.len() {
+        if bytes[at..].starts_with(from.as_bytes()) {
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+    }
+    bytes
+}
+
 /// A record filed under somebody else, before or after the plan came, makes the count unknown; and what the gate has seen
 /// under a UID isn't forgotten when something else is stored under it.
 #[test]
@@ -198,33 +242,7 @@ fn no_record_of_a_plan_is_overlooked() {
     assert_eq!(check(&exported).exit, 0);
     let before = check(&plan).json()["fractions_given"].as_u64().unwrap();
 
-    let uid = |file: &str| treatment::Instance::parse(&std::fs::read(file).unwrap()).unwrap().sop_instance;
-    let course = super::courses(1).remove(0).course.unwrap();
-    let Some(record) = course.records.last() else { panic!("a course that has begun") };
-    let record = |of: &str, patient: Option<&str>, instance: &str| {
-        use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
-        let mut object = dicom_object::from_reader(&record[..]).unwrap();
-        object.update_value(Tag(0x300C, 0x0002), |plans| {
-            for plan in plans.items_mut().unwrap() {
-                plan.put(DataElement::new(Tag(0x0008, 0x1155), VR::UI, PrimitiveValue::from(of)));
-            }
-        });
-        object.update_value(Tag(0x3008, 0x0020), |beams| {
-            for beam in beams.items_mut().unwrap() {
-                beam.put(DataElement::new(Tag(0x3008, 0x0022), VR::IS, PrimitiveValue::from("1")));
-            }
-        });
-        object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
-        object.put(DataElement::new(Tag(0x3008, 0x0250), VR::DA, PrimitiveValue::from("20261122")));
-        if let Some(patient) = patient {
-            object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(patient)));
-        }
-        object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
-        object.meta_mut().update_information_group_length();
-        let mut bytes = Vec::new();
-        object.write_all(&mut bytes).unwrap();
-        bytes
-    };
+    let record = |of: &str, patient: Option<&str>, instance: &str| record(of, patient, instance, ("1", "20261122"));
     let store = |bytes: &[u8]| {
         let server = site.serve(&[]);
         send(server.ready["dimse"].as_str().unwrap(), bytes);
@@ -233,16 +251,7 @@ fn no_record_of_a_plan_is_overlooked() {
     // Given under the exported one's UID, which the gate alone has seen; then another plan is stored under it.
     store(&record(&uid(&exported), None, "1.2.826.0.1.1"));
     assert_eq!(check(&plan).json()["fractions_given"], before + 1);
-    let other = std::fs::read(&wrong).unwrap();
-    let (from, to) = (uid(&wrong), uid(&exported));
-    assert_eq!(from.len(), to.len());
-    let mut other_under = other.clone();
-    for at in 0..other.len() - from.len() {
-        if other[at..].starts_with(from.as_bytes()) {
-            other_under[at..at + to.len()].copy_from_slice(to.as_bytes());
-        }
-    }
-    store(&other_under);
+    store(&under(&wrong, &uid(&exported)));
     assert_eq!(check(&plan).json()["fractions_given"], before + 1);
 
     // Of a plan that only the gate has seen, under another patient's number.
@@ -337,4 +346,174 @@ fn a_blank_patient_id_is_nobodys() {
         assert_eq!(said, (0xC000, "treatment.no-patient".to_owned()), "{blank:?}");
     }
     server.stop();
+}
+
+/// Two people under one number: whichever way the gate is asked, the plan may be either's, and the list says the same.
+#[test]
+fn a_number_that_two_people_have_holds_both() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let server = site.serve(&[]);
+    let token = site.done(&["token", "new", "--role", "oncologist", "--subject", "t", "--json"]).json();
+    let headers = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/fhir+json\r\n",
+        token["token"].as_str().unwrap()
+    );
+    let http = server.ready["http"].as_str().unwrap();
+    let (_, _, bundle) = get(http, &format!("/fhir/Patient?identifier={number}"), &headers);
+    let bundle: serde_json::Value = serde_json::from_str(&bundle).unwrap();
+    let id = format!("Patient/{}", bundle["entry"][0]["resource"]["id"].as_str().unwrap());
+    let check = |who: &str| site.run(&["gate", "check", "--patient", who, &plan, "--json"]);
+    assert_eq!((check(&number).exit, check(&id).exit), (0, 0));
+    let other = json!({ "resourceType": "Patient", "identifier": [{ "value": number }] }).to_string();
+    let (status, _, said) = exchange("POST", http, "/fhir/Patient", &headers, &other);
+    assert_eq!(status, 201, "{said}");
+    server.stop();
+
+    // The gate's last word on her was a release; the list doesn't go by it.
+    let list = site.done(&recover(&site, &[1, 2, 3], &["--json"]).iter().map(String::as_str).collect::<Vec<_>>());
+    let list = list.json()["treatment_list"].clone();
+    assert_eq!((&list["rows"][0]["standing"], &list["incomplete"]), (&json!("hold"), &Value::Null), "{list}");
+    assert!(list["rows"][0]["why"].as_str().unwrap().contains("more than one patient"), "{list}");
+    for who in [&number, &id] {
+        assert_eq!(codes(&check(who))[0], "patient-ambiguous", "{who}");
+    }
+}
+
+fn recover(site: &Site, servers: &[u8], more: &[&str]) -> Vec<String> {
+    let mut all = vec!["recover".to_owned(), "--into".to_owned(), site.path("again")];
+    for secret in &super::renewing::secrets(site)[..2] {
+        all.extend(["--custodian".to_owned(), secret.clone()]);
+    }
+    for number in servers {
+        let folder = site.data().join(format!("servers/server-{number:02}"));
+        all.extend(["--from".to_owned(), folder.display().to_string()]);
+    }
+    all.extend(more.iter().map(|&one| one.to_owned()));
+    all
+}
+
+/// The first list from survivors that are damaged says so, and calls nobody ready.
+#[test]
+fn a_list_from_damaged_survivors_is_marked() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let said = |site: &Site| {
+        let command = recover(site, &[1, 2, 3], &[]);
+        site.run(&command.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let whole = said(&site);
+    assert!(whole.exit == 0 && whole.out.contains("Ready: signed by two people"), "{} {}", whole.out, whole.err);
+    assert!(!whole.out.contains("INCOMPLETE"), "{}", whole.out);
+    std::fs::remove_dir_all(site.path("again")).unwrap();
+
+    // Something is kept, and one of them forgets it.
+    site.done(&["person", "new", "--name", "C", "--role", "physicist", "--key", &site.path("c.pem")]);
+    let volume = site.data().join("servers/server-02/shards/volumes/000001.vol");
+    let file = std::fs::File::options().write(true).open(&volume).unwrap();
+    file.set_len(file.metadata().unwrap().len() - 500).unwrap();
+    let damaged = said(&site);
+    assert_eq!(damaged.exit, 3, "{} {}", damaged.out, damaged.err);
+    assert!(damaged.out.contains("INCOMPLETE: ") && damaged.out.contains(&number), "{}", damaged.out);
+    assert!(damaged.out.contains("Hold: her newest records may be missing"), "{}", damaged.out);
+    assert!(!damaged.out.contains("Ready"), "{}", damaged.out);
+    std::fs::remove_dir_all(site.path("again")).unwrap();
+
+    // A shard of something from the middle, of which three are needed and three are there: what is left is listed, and no
+    // centre is made of it.
+    let mut bytes = std::fs::read(&volume).unwrap();
+    let middle = bytes.len() * 9 / 10;
+    bytes[middle] ^= 1;
+    std::fs::write(&volume, bytes).unwrap();
+    let damaged = said(&site);
+    assert_eq!(damaged.exit, 4, "{} {}", damaged.out, damaged.err);
+    assert!(damaged.out.contains("INCOMPLETE: ") && damaged.out.contains(&number), "{} {}", damaged.out, damaged.err);
+}
+
+/// What was given under a UID stays given, whatever comes under it afterwards, and how often; two people settle the rest.
+#[test]
+fn nothing_that_comes_later_makes_fractions_ungiven() {
+    let site = Site::new();
+    let (plan, wrong, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    let given = |said: &Said| said.json()["fractions_given"].as_u64();
+    let before = given(&check()).unwrap();
+    let exported = site.file("exported.dcm", &under_another_uid(&std::fs::read(&plan).unwrap()));
+    let store = |bytes: &[u8]| {
+        let server = site.serve(&[]);
+        send(server.ready["dimse"].as_str().unwrap(), bytes);
+        server.stop();
+    };
+    // The gate has seen the export, and after it another delivery under the same UID, a hundred times and more.
+    assert_eq!(site.run(&["gate", "check", "--patient", &number, &exported]).exit, 0);
+    store(&record(&uid(&exported), None, "1.2.826.0.1.1", ("1", "20261122")));
+    assert_eq!(given(&check()), Some(before + 1));
+    let server = site.serve(&[]);
+    let other = under(&wrong, &uid(&exported));
+    for _ in 0..105 {
+        let (status, _) = offer_to("GATE", server.ready["dimse"].as_str().unwrap(), &other);
+        assert_eq!(status, 0xC001);
+    }
+    server.stop();
+    assert_eq!(given(&check()), Some(before + 1));
+
+    // One that nobody has seen: what comes under its UID only after the record need not be what was delivered.
+    let unseen = site.file("unseen.dcm", &under_another_uid(&std::fs::read(&exported).unwrap()));
+    store(&record(&uid(&unseen), None, "1.2.826.0.1.2", ("2", "20261123")));
+    assert!(check().out.contains("unknown-plan"), "{}", check().out);
+    store(&under(&wrong, &uid(&unseen)));
+    assert!(check().exit == 4 && check().out.contains("late-plan"), "{}", check().out);
+
+    let settle = |(name, role): (&str, &str), given: &str| {
+        let key = site.path(&format!("{role}.pem"));
+        let who = ["--name", name, "--role", role, "--key", &key, "--given", given, "--json"];
+        site.run(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat())
+    };
+    assert_eq!(settle(SIGNERS[0], "400").json()["error"]["code"], "treatment.settlement.given");
+    assert_eq!(settle(SIGNERS[0], "5").json()["complete"], false);
+    assert_eq!(check().exit, 4, "one person's word settles nothing");
+    assert_eq!(settle(SIGNERS[1], "6").json()["complete"], false);
+    assert_eq!(check().exit, 4, "nor do two that differ");
+    assert_eq!(settle(SIGNERS[1], "5").json()["complete"], true);
+    assert_eq!((check().exit, given(&check())), (0, Some(5)), "{}", check().out);
+    // What comes after it counts beside it.
+    store(&record(&uid(&plan), None, "1.2.826.0.1.3", ("6", "20261124")));
+    assert_eq!(given(&check()), Some(6));
+    // It is no approval of anything.
+    let other = site.file("other.dcm", &under(&wrong, &uid(&unseen)));
+    assert_eq!(site.run(&["gate", "check", "--patient", &number, &other]).exit, 4);
+}
+
+/// Whoever is on treatment by a plan that nobody can read is on the list, and so is whoever has records and no plan.
+#[test]
+fn nobody_on_treatment_is_missing_from_the_list() {
+    use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let mut object = dicom_object::from_reader(&std::fs::read(&plan).unwrap()[..]).unwrap();
+    let instance = "1.2.826.0.1.9";
+    object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from("UNREADABLE-1")));
+    object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
+    object.remove_element(Tag(0x300A, 0x0070));
+    object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
+    object.meta_mut().update_information_group_length();
+    let mut unreadable = Vec::new();
+    object.write_all(&mut unreadable).unwrap();
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap();
+    send(address, &unreadable);
+    send(address, &record("1.2.3", Some("PLANLESS-1"), "1.2.826.0.1.1", ("1", "20261122")));
+    server.stop();
+    let command = recover(&site, &[1, 2, 3], &["--json"]);
+    let list = site.done(&command.iter().map(String::as_str).collect::<Vec<_>>()).json()["treatment_list"].clone();
+    let row = |of: &str| list["rows"].as_array().unwrap().iter().find(|row| row["number"] == of).cloned();
+    assert_eq!(row(&number).unwrap()["standing"], "ready", "{list}");
+    for (of, why) in [("UNREADABLE-1", "can't be read"), ("PLANLESS-1", "no plan")] {
+        let row = row(of).unwrap_or_else(|| panic!("{of} in {list}"));
+        assert!(row["standing"] == "hold" && row["why"].as_str().unwrap().contains(why), "{row}");
+    }
 }

@@ -98,11 +98,15 @@ fn an_erasure_is_listed_and_taken_back() {
     assert_eq!(recover(&["--list-erased", "--restore-erased-from", &entry]).exit, 2);
 
     let gate = |into: &str| site.run(&["gate", "check", "--patient", &patient, "--data", &site.path(into), &plan]).exit;
-    let behind = recover(&["--restore-erased-from", &later, "--into", &site.path("behind")]);
-    assert_eq!((behind.exit, &behind.json()["restored_patients"]), (0, &0.into()), "{}", behind.err);
-    assert_ne!(gate("behind"), 0);
+    // A number that is mistyped leaves nobody erased for good: it is refused, and the right one goes on in the same place.
+    let behind = recover(&["--restore-erased-from", &later, "--into", &site.path("back")]);
+    assert_eq!(behind.exit, 1, "{}", behind.out);
+    assert!(behind.err.contains("vault.nothing-to-take-back"), "{}", behind.err);
     let back = recover(&["--restore-erased-from", &entry, "--into", &site.path("back")]).json();
     assert_eq!((&back["restored_patients"], &back["erased_patients"]), (&1.into(), &0.into()));
     assert_eq!(back["treatment_list"]["rows"].as_array().unwrap().len(), 1, "she is on the first list: {back}");
     assert_eq!(gate("back"), 0);
+    let access =
+        site.done(&["access", "--patient", &patient, "--data", &site.path("back"), "--json"]).json().to_string();
+    assert!(access.contains("restore-patient"), "{access}");
 }

@@ -12,6 +12,7 @@ pub fn statement(signer: &str, role: SignerRole, delivery: Digest) -> Statement 
         role,
         signer: signer.into(),
         at: Timestamp(1_713_916_799_999),
+        settles: None,
     }
 }
 

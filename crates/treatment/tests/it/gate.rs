@@ -36,6 +36,7 @@ struct Case {
     approvals: Vec<VerifiedApproval>,
     approved: Vec<Delivery>,
     group: Option<u32>,
+    number_is_shared: bool,
     given: Given,
 }
 
@@ -50,6 +51,7 @@ impl Case {
             approvals: both(approved.digest()),
             approved: vec![approved.delivery],
             group: None,
+            number_is_shared: false,
             given: Given::Known { distinct: 6, highest: 6, unfinished: None },
         }
     }
@@ -64,6 +66,7 @@ impl Case {
                 identifiers: &self.identifiers,
                 birth_date: self.birth_date,
                 sex: Some("F"),
+                number_is_shared: self.number_is_shared,
             },
             plan: self.plan.as_ref(),
             approvals: &self.approvals,
@@ -110,6 +113,7 @@ fn each_reason_to_hold_has_its_finding() {
     assert_eq!(with(|c| drop(c.approvals.remove(0))), ["approved-by-one"]);
     assert_eq!(with(|c| c.identifiers = vec!["MRN-8".into()]), ["another-patient"]);
     assert_eq!(with(|c| c.identifiers.clear()), ["patient-unknown"]);
+    assert_eq!(with(|c| c.number_is_shared = true), ["patient-ambiguous"]);
     assert_eq!(with(|c| c.birth_date = Some("19610302")), ["birth-date-differs"]);
     assert_eq!(
         with(|c| c.given = Given::Known { distinct: 25, highest: 25, unfinished: None }),
@@ -135,6 +139,11 @@ fn each_reason_to_hold_has_its_finding() {
         assert_eq!(case.codes(), [""; 0]);
     }
     assert_eq!(Case::of(&photons().with(t::APPROVAL_STATUS, "REJECTED")).codes(), ["rejected"]);
+    for other in ["rejected", "Rejected", "REJECTED\\UNAPPROVED", "APPROVED\\REJECTED", "APPROVED\n", "XYZ", "REJECTÉD"]
+    {
+        let codes = Case::of(&photons().with(t::APPROVAL_STATUS, other)).codes();
+        assert_eq!(codes, ["approval-status-unclear"], "{other}");
+    }
     assert_eq!(Case::of(&photons().with(t::PATIENT_ID, "")).codes(), ["no-patient-id"]);
     assert_eq!(Case::of(&photons().with(t::PATIENT_SEX, "M")).codes(), ["sex-differs"]);
     let unapproved = Case::of(&photons().with(t::APPROVAL_STATUS, "UNAPPROVED")).decide();
@@ -288,6 +297,31 @@ fn what_was_delivered_counts_whatever_number_it_has() {
     assert_eq!(count(&[on(1, "212"), copied]), known(1, 1));
 }
 
+/// A record of one day in April.
+fn on(day: u32, fraction: u32, delivered: &str) -> Item {
+    let item = record(&format!("1.{day}.{fraction}"), PLAN, &fraction.to_string(), delivered);
+    item.with(t::TREATMENT_DATE, format!("202404{day:02}")).with(t::TREATMENT_TIME, "1015")
+}
+
+/// Where numbers begin again and records are missing, neither the highest number nor the number of records is the count.
+#[test]
+fn numbers_that_begin_again_add_up() {
+    let again = |first: &[u32], second: &[u32]| {
+        let days = first.iter().chain(second).zip(1..);
+        count(&days.map(|(fraction, day)| on(day, *fraction, "212")).collect::<Vec<_>>())
+    };
+    assert_eq!(again(&[10], &[1, 2, 3, 4, 5]), known(6, 15));
+    assert_eq!(again(&[1, 2, 3, 5], &[1, 2, 3]), known(7, 8));
+    assert_eq!(again(&[1, 2, 3], &[1, 2, 3, 4]), known(7, 7));
+    // Does it fill a gap, or begin again?
+    assert_eq!(again(&[10], &[3]), unknown(Unknown::NumbersFall));
+    assert_eq!(again(&[4, 5, 6], &[4]), unknown(Unknown::NumbersFall));
+    // The rest of an interrupted fraction, later.
+    assert_eq!(count(&[on(1, 5, "70"), on(2, 6, "212"), on(3, 5, "142")]), known(2, 6));
+    // The order in which they come in is none.
+    assert_eq!(count(&[on(3, 2, "212"), on(2, 1, "212"), on(1, 10, "212")]), known(3, 12));
+}
+
 #[test]
 fn a_fraction_that_was_begun_and_not_finished_is_known() {
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), record("1.2", PLAN, "2", "70")]), begun(2, 2));
@@ -385,7 +419,18 @@ fn a_summary_is_heard() {
             .items(t::FRACTION_GROUP_SUMMARY_SEQUENCE, [of_group])
             .items(t::REFERENCED_RT_PLAN_SEQUENCE, [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, "1.2.3.4")])
     };
-    assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "5")]), known(1, 5));
+    let to = |day: &str, delivered| summary("1", delivered).with(t::MOST_RECENT_TREATMENT_DATE, day);
+    assert_eq!(count(&[record("1.1", PLAN, "1", "212"), to("20240405", "5")]), known(1, 5));
+    assert_eq!(count(&[summary("1", "5")]), known(0, 5));
+    // Up to when? The one record may be the newest, or one of the five.
+    assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "5")]), unknown(Unknown::SummaryUndated));
+    assert_eq!(count(&[record("1.1", PLAN, "5", "212"), summary("1", "5")]), known(1, 5));
+    // What was treated after it counts beside it, whether numbers go on or begin again.
+    let later = |first: u32| (1..=5).map(move |n| on(n + 10, first + n, "212"));
+    for first in [0, 10] {
+        let records: Vec<Item> = later(first).chain([to("20240410", "10")]).collect();
+        assert_eq!(count(&records), known(5, 15), "{first}");
+    }
     assert_eq!(count(&[summary("1", "0")]), Given::NONE);
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "")]), known(1, 1));
     assert_eq!(count(&[summary("2", "5")]), unknown(Unknown::UnknownFractionGroup));

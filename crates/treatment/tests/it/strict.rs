@@ -542,6 +542,17 @@ fn turns_must_be_told_apart() {
         PlanError::Contradiction { .. },
         "a full turn or none"
     );
+    // From -350° to 20°, clockwise: 370°, and its digest would be that of 30°.
+    let mut plan = photons();
+    plan.at(&point_at(0, 0)).set(t::GANTRY_ANGLE, "-350");
+    plan.at(&point_at(0, 0)).set(t::GANTRY_ROTATION_DIRECTION, "CW");
+    refused!(
+        plan,
+        point_at(0, 1),
+        |p| p.set(t::GANTRY_ANGLE, "20"),
+        PlanError::Contradiction { .. },
+        "more than a full turn"
+    );
     // 359.995° rounds to 360.00°, which is 0.00°: the same place.
     let digest = |angle: &str| {
         let mut plan = photons();

@@ -304,6 +304,7 @@ impl Centre {
             cache_ms: 0,
             custodians: None,
             restore_from: None,
+            leave_sealed: false,
             gateway: Some(dir.join("gateway")),
             clock: self.clock.clone(),
             entropy: self.entropy.clone(),

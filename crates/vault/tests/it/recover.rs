@@ -117,7 +117,7 @@ fn erasures_are_taken_back_from_an_entry_on() {
     // Without it they stay erased.
     let (recovery, _) = centre.recovery(&[0, 1, 2], "meant");
     let (vault, report) = vault::recover(recovery).unwrap();
-    assert_eq!((report.patients, report.restored_patients, report.erased_patients), (1, 0, 4));
+    assert_eq!((report.patients, report.restored.len(), report.erased_patients), (1, 0, 4));
     check(&vault, false);
     drop(vault);
 
@@ -125,7 +125,7 @@ fn erasures_are_taken_back_from_an_entry_on() {
     recovery.restore_from = Some(from);
     let (holders, gateway) = (recovery.holders.clone(), recovery.gateway.clone());
     let (vault, report) = vault::recover(recovery).unwrap();
-    assert_eq!((report.patients, report.restored_patients, report.erased_patients), (4, 3, 1));
+    assert_eq!((report.patients, report.restored.len(), report.erased_patients), (4, 3, 1));
     check(&vault, true);
     // Who is alive again may be erased again.
     vault.erase(patients[3], None, centre.operation()).unwrap();
