@@ -180,7 +180,9 @@ impl Fleet {
             } else {
                 let holder = LocalHolder::open(&folder.join("holder")).unwrap();
                 let officer = (kind == Kind::Proven).then(|| officer.public());
-                Arc::new(Bare { holder, officer, replays: Mutex::default(), known: Known::default() })
+                // On the disk, as a holder's own: what is measured is the meter alone.
+                let replays = Mutex::new(Replays::open(&folder.join("meter")).unwrap());
+                Arc::new(Bare { holder, officer, replays, known: Known::default() })
             };
             let identity = Identity::open(&folder).unwrap();
             let address = network.wait(async {

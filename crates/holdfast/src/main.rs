@@ -25,6 +25,7 @@ mod drill_system;
 mod fleet;
 mod gateways;
 mod grow;
+mod interruptions;
 mod left;
 mod plan;
 mod plugins;
@@ -127,6 +128,9 @@ enum Command {
     /// The check before each fraction.
     #[command(subcommand)]
     Gate(commands::Gate),
+    /// Courses that were interrupted.
+    #[command(subcommand)]
+    Interruption(interruptions::Command),
     /// One patient's keys.
     #[command(subcommand)]
     Patient(commands::Patient),
@@ -199,6 +203,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Centre(centre) => centre.run(),
         Command::Holder(holder) => holder.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Interruption(interruption) => interruption.run(),
         Command::Bucket(bucket) => {
             serve::logging();
             bucket.run()

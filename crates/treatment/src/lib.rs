@@ -4,6 +4,7 @@
 //! leaves the verdict in the ledger. Nothing here drives a beam.
 
 pub mod approval;
+pub mod bed;
 pub mod course;
 pub mod delivery;
 pub mod diff;
@@ -24,6 +25,7 @@ pub mod value;
 pub use approval::{
     Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement, VerifiedApproval,
 };
+pub use bed::{BedError, Schedule, Tissue};
 pub use course::{Course, Given, TreatmentRecord};
 pub use delivery::{Class, Delivery, Place, Row};
 pub use diff::{Difference, Field};
