@@ -135,12 +135,33 @@ struct Edge {
 
 pub(crate) fn run() -> Result<()> {
     let metadata = shell::capture(shell::cargo().args(["metadata", "--format-version", "1", "--no-deps"]))?;
-    let (crates, edges) = read(&serde_json::from_str(&metadata)?)?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    one_to_run(&metadata)?;
+    let (crates, edges) = read(&metadata)?;
     let wrong = judge(&crates, &edges);
     if !wrong.is_empty() {
         bail!("{} arrows that the table of rooms does not have:\n  {}", wrong.len(), wrong.join("\n  "));
     }
     println!("  {} rooms, {} arrows between them, all downwards", crates.len(), between(&crates, &edges));
+    Ok(())
+}
+
+/// The README's first command is `cargo run`: of the binaries of the default members one has to say that it is meant.
+fn one_to_run(metadata: &Value) -> Result<()> {
+    let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned().unwrap_or_default();
+    let defaults = list(metadata, "workspace_default_members");
+    let is_default = |package: &&Value| package.get("id").is_some_and(|id| defaults.contains(id));
+    let packages = list(metadata, "packages");
+    let mut meant: Vec<String> = Vec::new();
+    let mut binaries = 0;
+    for package in packages.iter().filter(is_default) {
+        let is_binary = |target: &&Value| list(target, "kind").iter().any(|kind| kind == "bin");
+        binaries += list(package, "targets").iter().filter(is_binary).count();
+        meant.extend(package.get("default_run").and_then(Value::as_str).map(str::to_owned));
+    }
+    if binaries > 1 && meant != ["holdfast"] {
+        bail!("`cargo run` has {binaries} binaries, and the default-run of {meant:?} to tell which is meant");
+    }
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 
 pub mod approval;
 pub mod bed;
+pub mod calendar;
+pub mod compensation;
 pub mod course;
 pub mod delivery;
 pub mod diff;
@@ -26,6 +28,8 @@ pub use approval::{
     Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement, VerifiedApproval,
 };
 pub use bed::{BedError, Schedule, Tissue};
+pub use calendar::{Calendar, Day};
+pub use compensation::{Assessment, Choice, Course as Interrupted, Tissues, Worth};
 pub use course::{Course, Given, TreatmentRecord};
 pub use delivery::{Class, Delivery, Place, Row};
 pub use diff::{Difference, Field};

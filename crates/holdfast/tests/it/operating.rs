@@ -64,6 +64,33 @@ fn what_cannot_be_meant_is_usage() {
     }
 }
 
+#[test]
+fn an_interrupted_course_is_weighed() {
+    let site = Site::new();
+    let course = ["--dose-per-fraction-gy", "2", "--alpha-beta-gy", "10", "--k-gy-per-day", "0.9", "--tk-days", "28"];
+    let bed = |fractions: &str, days: &str| {
+        let asked = ["interruption", "bed", "--fractions", fractions, "--days", days, "--json"];
+        site.run(&[&asked[..], &course].concat())
+    };
+    let said = bed("35", "46").json();
+    assert_eq!((&said["bed_gy"], &said["eqd2_gy"]), (&67.8.into(), &56.5.into()), "{said}");
+    assert_eq!((bed("0", "46").exit, bed("35", "nan").exit), (2, 2));
+    let weigh = ["interruption", "weigh", "--planned", "35", "--first", "2026-03-02", "--given", "15"];
+    let said = site.done(&[&weigh[..], &course, &["--outage", "2026-03-23..2026-03-27"]].concat());
+    for row in [
+        "7 days longer than planned",
+        "as planned                             35  2026-04-17     46        67.80   56.50      116.67   70.00",
+        "as it stands                           35  2026-04-24     53        61.50   51.25      116.67   70.00",
+        "2. two a day, 6 h apart, on 5 days     35  2026-04-17     46        67.80",
+        "3. 15 larger ones of 2.55 Gy           30  2026-04-17     46        67.80   56.50      120.7",
+        "4. 7 more                              42  2026-05-05     64        68.40",
+    ] {
+        assert!(said.out.contains(row), "{row}\n{}", said.out);
+    }
+    let backwards = site.run(&[&weigh[..], &course, &["--outage", "2026-03-27..2026-03-23"]].concat());
+    assert!(backwards.exit == 2 && backwards.err.contains("ends before it begins"), "{}", backwards.err);
+}
+
 /// POSTs a sign-in code, and gives the answer's headers.
 fn sign_in(address: &str, link: &str) -> String {
     use std::io::{Read, Write};
