@@ -206,9 +206,9 @@ impl Chart {
     }
 
     /// Adds a fact of the centre that is no patient's, under the vault key only.
-    pub fn append_note(&self, permit: &Permit, kind: &str, list: Tag, note: Vec<u8>) -> Result<Receipt> {
+    pub fn append_note(&self, permit: &Permit, kind: &str, lists: Vec<Tag>, note: Vec<u8>) -> Result<Receipt> {
         let mut meta = Meta::new(None);
-        meta.lists = vec![list];
+        meta.lists = lists;
         meta.note = note.into();
         let draft = Draft { scope: Scope::Centre, kind: kind.into(), meta, payload: None };
         self.keep(permit, Vec::new(), vec![draft])?.pop().ok_or(ChartError::NoRecord { entry: 0 })
@@ -242,10 +242,5 @@ impl Chart {
             return Err(ChartError::AnotherPatient);
         }
         Ok(self.vault.erase(patient, Some(permit.digest()), permit.operation())?)
-    }
-
-    /// Puts on her access list that a recovery took her erasure back: the vault's own entry stands on none.
-    pub fn note_restored(&self, context: &Context, patient: PatientId) -> Result<()> {
-        self.admit(context, Act::RestorePatient, Target::Patient(patient), Sensitivity::Administrative).map(drop)
     }
 }

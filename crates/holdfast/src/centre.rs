@@ -407,7 +407,7 @@ impl Centre {
         centre.config = settings::restored(centre.chart(), &centre.config)?;
         centre.config.save(into)?;
         for patient in &report.restored {
-            centre.chart().note_restored(&emergency(centre.chart()), *patient).map_err(|e| e.fault())?;
+            centre.treatment().note_taken_back(&emergency(centre.chart()), *patient)?;
         }
         begun.finish()?;
         Ok((centre, report))
@@ -617,7 +617,7 @@ pub fn note(chart: &Chart, kind: &str, list: &str, bytes: &[u8]) -> Result<(), F
     let permit = chart
         .admit(&context, guard::Act::ManageAccess, Target::Centre, Sensitivity::Administrative)
         .map_err(|e| e.fault())?;
-    chart.append_note(&permit, kind, chart.list_tag(list, &[]), bytes.to_vec()).map_err(|e| e.fault())?;
+    chart.append_note(&permit, kind, vec![chart.list_tag(list, &[])], bytes.to_vec()).map_err(|e| e.fault())?;
     Ok(())
 }
 

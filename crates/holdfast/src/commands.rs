@@ -573,7 +573,10 @@ impl Plan {
             Self::Settle { patient, given, fraction_group, name, role, key, file, data, output } => {
                 let plan = encode_file(&read(&file)?);
                 let ask = Act::PlanSettlement { patient, plan, fraction_group, given, role, signer: name };
-                let is_meant = |settles: Option<Settles>| settles.is_some_and(|settles| settles.given == given);
+                let is_meant = |settles: Option<Settles>| {
+                    let is_group = |group: u32| fraction_group.is_none_or(|asked| asked == group);
+                    settles.is_some_and(|settles| settles.given == given && is_group(settles.group))
+                };
                 let approval = signed(&data, output, ask, &key, &file, is_meant)?;
                 act(&data, output, Act::PlanSettle { approval })
             }

@@ -314,7 +314,14 @@ pub fn confirm(centre: &Centre, number: u8, answer: &str) -> Result<Answer, Faul
 pub fn list(centre: &Centre) -> Result<Answer, Fault> {
     let (now, known) = (centre.chart().now(), known(centre)?);
     let (needed, of) = centre.chart().vault().custodians();
+    let undealt = centre.chart().vault().undealt()?;
     let mut lines = vec![format!("{needed} of {of} custodians recover")];
+    if undealt > 0 {
+        lines.push(format!(
+            "  NOT YET: {undealt} living patients are dealt to those before, and a renewal was cut short. Repeat it (holdfast \
+             custodian renew, with the secrets of those before), and keep their sheets until then"
+        ));
+    }
     lines.extend(known.iter().map(|one| {
         let proven = one.proven.map_or("never proven".to_owned(), |at| format!("proven {at}"));
         let due = if one.is_overdue(now) { "OVERDUE since" } else { "next by" };
@@ -327,8 +334,9 @@ pub fn list(centre: &Centre) -> Result<Answer, Fault> {
                     "due": one.due.to_string(), "overdue": one.is_overdue(now) })
         })
         .collect();
-    let exit = if known.iter().any(|one| one.is_overdue(now)) { crate::DEGRADED } else { 0 };
-    Ok(Answer { exit, text: lines.join("\n"), json: json!({ "needed": needed, "custodians": rows }) })
+    let exit = if undealt > 0 || known.iter().any(|one| one.is_overdue(now)) { crate::DEGRADED } else { 0 };
+    let json = json!({ "needed": needed, "undealt": undealt, "custodians": rows });
+    Ok(Answer { exit, text: lines.join("\n"), json })
 }
 
 // ---- By the command, beside the centre

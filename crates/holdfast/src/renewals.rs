@@ -109,6 +109,15 @@ pub fn custodians(centre: &Centre, package: CustodianPackage, ask: Ask<'_>) -> R
         // Who can't open what there is has no business to shut it away.
         let key = custody.newest()?;
         let (public, holders) = (vault.holder_keys(), vault.holders());
+        let left = vault.undealt()?;
+        if left > 0 {
+            // Of an earlier renewal that was cut short: done first, or they would be dealt to nobody who is left.
+            vault.deal_anew(&key, &mut |_, _| {}).map_err(|error| {
+                let text = format!("{left} living patients are still dealt to custodians before these: {error}");
+                Fault::new(Blame::Peer, "custodian.undealt", text)
+                    .guidance("nothing was changed; call in those custodians, too, with their secrets of before")
+            })?;
+        }
         vault.adopt(Adoption { public, holders, custodians: Some(package), is_turn: false })?;
         crate::custodians::note_renewed(centre)?;
         key

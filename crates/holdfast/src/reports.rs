@@ -260,9 +260,21 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
             .unwrap_or_default(),
         damage_lines(&report.damage),
     );
+    if let Some(newest) = report.newest {
+        text.push_str(&format!(
+            "\n  the newest entry is of {newest}: whatever was kept later is on none of these survivors"
+        ));
+    }
+    if report.left_erased > 0 {
+        text.push_str(&format!(
+            "\n  {} more were erased from that entry on, and stay erased: these custodians don't open their keys",
+            report.left_erased
+        ));
+    }
     if report.unopened_patients > 0 {
         text.push_str(&format!(
-            "\n  DAMAGED: the keys of {} patients open by no record that the log holds of them: their charts stay sealed",
+            "\n  DAMAGED: the keys of {} patients open by no record that the log holds of them: their charts stay sealed here. KEEP \
+             the survivors: a recovery from them with other custodians may open these",
             report.unopened_patients
         ));
     }
@@ -280,13 +292,15 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         "restored_patients": report.restored.len(),
         "unopened_patients": report.unopened_patients,
         "erased_patients": report.erased_patients,
+        "left_erased": report.left_erased,
+        "newest": report.newest.map(|at| at.to_string()),
         "abandoned_segments": report.abandoned_segments,
         "unsettled": unsettled,
         "damage": damage_json(&report.damage),
     });
     let exit = match (report.unopened_patients, report.unsettled) {
-        (0, None) => 0,
-        (0, Some(_)) => DEGRADED,
+        (0, None) if report.left_erased == 0 => 0,
+        (0, _) => DEGRADED,
         _ => INTEGRITY,
     };
     Answer { exit, text, json }

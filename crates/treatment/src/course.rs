@@ -26,6 +26,8 @@ pub struct TreatmentRecord {
     pub fraction_group: Option<u32>,
     /// Treatment Date and Time, to the second; none where one of them is missing.
     pub treated_at: Option<String>,
+    /// Treatment Date.
+    pub treated_on: Option<String>,
     pub beams: Vec<RecordedBeam>,
     /// Of a summary: what it counts in each fraction group.
     pub summaries: Vec<GroupSummary>,
@@ -55,8 +57,17 @@ pub struct GroupSummary {
 enum Session {
     /// Treatment Date and Time.
     At(String),
-    /// By its record's SOP Instance UID.
-    Undated(String),
+    /// By its day, where that is known, and its record's SOP Instance UID.
+    Untimed { date: Option<String>, record: String },
+}
+
+impl Session {
+    fn date(&self) -> Option<&str> {
+        match self {
+            Self::At(at) => at.get(..8),
+            Self::Untimed { date, .. } => date.as_deref(),
+        }
+    }
 }
 
 /// 20 MU: a portal image takes some.
@@ -132,11 +143,18 @@ impl TreatmentRecord {
                 text.chars().take_while(|c| *c != '.').filter(char::is_ascii_digit).take(many).collect();
             (!digits.is_empty()).then(|| format!("{digits:0<many$}"))
         };
+        // ACR-NEMA wrote dates with dots.
+        let date = |tag| {
+            let text = root.get(tag).map(|e| String::from_utf8_lossy(trimmed(e.bytes())).into_owned())?;
+            let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+            (digits.len() == 8).then_some(digits)
+        };
         Ok(Self {
             plans,
             fraction_group: positive(root, t::REFERENCED_FRACTION_GROUP_NUMBER, &place)?,
-            summed_to: digits(t::MOST_RECENT_TREATMENT_DATE, 8),
-            treated_at: digits(t::TREATMENT_DATE, 8)
+            summed_to: date(t::MOST_RECENT_TREATMENT_DATE),
+            treated_on: date(t::TREATMENT_DATE),
+            treated_at: date(t::TREATMENT_DATE)
                 .zip(digits(t::TREATMENT_TIME, 6))
                 .map(|(date, time)| format!("{date} {time}")),
             beams,
@@ -195,13 +213,19 @@ impl Given {
     /// No record at all.
     pub const NONE: Self = Self::Known { distinct: 0, highest: 0, unfinished: None };
 
-    /// What was counted since two people have said how many were given before. Numbers that went on are the whole count.
+    /// What was counted since two people have said how many were given before, when the highest number on record was
+    /// `highest_before`. Numbers that go on from neither, and don't begin again either, don't tell how many records are missing.
     #[must_use]
-    pub(crate) fn beside(self, settled: Option<u32>) -> Self {
+    pub(crate) fn beside(self, settled: Option<u32>, highest_before: u32) -> Self {
         match (self, settled) {
             (Self::Known { distinct, highest, unfinished }, Some(given)) => {
+                let fits = highest <= distinct
+                    || [given, highest_before].map(|n| n.saturating_add(distinct)).contains(&highest);
+                if !fits {
+                    return Self::Unknown { why: vec![Unknown::NumbersFall] };
+                }
                 let distinct = distinct.saturating_add(given);
-                Self::Known { distinct, highest: highest.max(given), unfinished }
+                Self::Known { distinct, highest: distinct, unfinished }
             }
             (given, _) => given,
         }
@@ -231,8 +255,12 @@ pub enum Unknown {
     LatePlan,
     UnreadablePlan,
     ManyPlans,
+    ManyRecords,
     NumbersFall,
     SummaryUndated,
+    SettlementVoid,
+    TakenBack,
+    RefusedRecord,
 }
 
 impl fmt::Display for Unknown {
@@ -256,8 +284,23 @@ impl fmt::Display for Unknown {
             Self::UnreadablePlan => {
                 "a treatment record is of a plan that is here and can't be read: two people settle what she was given"
             }
-            Self::ManyPlans => "too many different plans came under one SOP Instance UID",
-            Self::NumbersFall => "a later treatment record has a lower fraction number than an earlier one",
+            Self::ManyPlans => "too many different plans came for her: two people settle what she was given",
+            Self::ManyRecords => "too many treatment records came for her: two people settle what she was given",
+            Self::SettlementVoid => {
+                "somebody who settled what she was given has no key any more that counts: two people settle it again"
+            }
+            Self::TakenBack => {
+                "her erasure was taken back, and somebody else had a number of hers meanwhile: what was given then may stand there; \
+                 two people settle it"
+            }
+            Self::NumbersFall => {
+                "a later treatment record has a lower fraction number than an earlier one, or one that doesn't go on from what was \
+                 settled: records may be missing"
+            }
+            Self::RefusedRecord => {
+                "a treatment record of this plan was refused when it came: send it again under her number, or two people settle \
+                 what she was given"
+            }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"
             }
@@ -359,8 +402,9 @@ impl<'a> Course<'a> {
                 }
             }
         }
-        let undated = || Session::Undated(record.instance.sop_instance.clone());
-        let session = record.treated_at.clone().map_or_else(undated, Session::At);
+        let untimed =
+            || Session::Untimed { date: record.treated_on.clone(), record: record.instance.sop_instance.clone() };
+        let session = record.treated_at.clone().map_or_else(untimed, Session::At);
         for ((fraction, exposure), share) in shares {
             if share > SESSION_MAX {
                 self.doubt(Unknown::Implausible);
@@ -462,8 +506,7 @@ impl<'a> Course<'a> {
             };
             let mut later = Run::new();
             for ((session, fraction), exposures) in &self.sessions {
-                let is_later =
-                    matches!(session, Session::At(at) if at.get(..8).is_some_and(|date| date > day.as_str()));
+                let is_later = session.date().is_some_and(|date| date > day.as_str());
                 for (exposure, share) in exposures.iter().filter(|_| is_later) {
                     let sessions = later.entry(*fraction).or_default().entry(*exposure).or_default();
                     sessions.insert(session.clone(), *share);

@@ -5,16 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use chart::{Chart, ChartError, Released};
 use guard::Permit;
 use kit::{Blame, Digest, Fault, PatientId, Timestamp};
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::approval::{Approval, ApprovalError, Settles, SignerRole, VerifiedApproval};
+use crate::approval::{Approval, ApprovalError, Settles, SignerRole, Statement, VerifiedApproval};
 use crate::course::{Course, Given, TreatmentRecord, Unknown};
 use crate::error::PlanError;
 use crate::gate::{Signed, Verdict, approval_gap};
 use crate::object::Instance;
 use crate::people::People;
-use crate::plan::Plan;
+use crate::plan::{ApprovalStatus, FractionGroup, Plan};
 
 /// Lists of one patient.
 pub(crate) const PLANS: &str = "plans";
@@ -26,15 +27,21 @@ pub(crate) const SETTLEMENTS: &str = "settlements";
 const RECORDS_OF_PLAN: &str = "records-of-plan";
 /// Of one plan's entry.
 const APPROVALS_OF_FILE: &str = "approvals-of-file";
-/// Of one patient and one plan's SOP Instance UID: the first verdict on each delivery that came under it.
-const VERDICTS_OF_PLAN: &str = "verdicts-of-plan";
-/// The same of one delivery.
-const VERDICTS_OF_DELIVERY: &str = "verdicts-of-delivery";
+/// What came to the gate for a patient: a note for each delivery under each SOP Instance UID.
+const SHOWN: &str = "shown";
+/// The same of one delivery under one SOP Instance UID.
+const SHOWN_AS: &str = "shown-as";
+/// Of one plan's SOP Instance UID: records that were refused.
+const REFUSED_OF_PLAN: &str = "refused-of-plan";
+/// The same of one record.
+const REFUSED_AS: &str = "refused-as";
+/// That a patient's erasure was taken back while somebody else had a number of hers.
+const TAKEN_BACK: &str = "taken-back";
 
 /// Objects of one kind that one patient may have; a course has under 100.
 const LIST_MAX: usize = 10_000;
-/// Different deliveries that may come under one SOP Instance UID without being stored: more make the count unknown.
-const DELIVERIES_OF_PLAN_MAX: usize = 100;
+/// Notes of what came to the gate for one patient: a course that is exported anew each day has some forty.
+const SHOWN_MAX: usize = 1_000;
 /// Patients whose records are opened, and noted as opened, in one go: each note waits for a disk.
 const PATIENTS_AT_ONCE: usize = 32;
 
@@ -59,12 +66,18 @@ pub(crate) struct Facts {
     signed: Vec<Vec<VerifiedApproval>>,
     pub(crate) approvals: Vec<VerifiedApproval>,
     settlements: Vec<VerifiedApproval>,
+    /// The newest signature over each delivery.
+    approved_at: BTreeMap<Digest, u64>,
+    /// Deliveries that came with the planning system's rejection.
+    rejected: Vec<(u64, Digest)>,
+    /// Settlements that a signature no longer stands behind.
+    voided: Vec<Statement>,
     /// By their entries.
     records: BTreeMap<u64, Result<TreatmentRecord, PlanError>>,
     /// What came under an SOP Instance UID, stored or to the gate only.
     known: BTreeMap<String, Vec<Came>>,
-    /// SOP Instance UIDs under which too much came to the gate.
-    crowded: BTreeSet<String>,
+    /// Up to these entries her count is known by a settlement alone.
+    opaque: Vec<(u64, Unknown)>,
     /// Of her plans, some can't be read.
     pub(crate) has_unreadable_plan: bool,
     /// The newest verdict.
@@ -83,34 +96,59 @@ struct Came {
 struct Places {
     patient: PatientId,
     record: Option<u64>,
-    plans: Vec<u64>,
+    plans: Window,
     /// For each of the plans.
     approvals_of_plans: Vec<Vec<u64>>,
     approvals: Vec<u64>,
     settlements: Vec<u64>,
-    records: Vec<u64>,
+    records: Window,
+    shown: Window,
+    taken_back: Option<u64>,
     last: Option<u64>,
+}
+
+/// The newest entries of a list.
+struct Window {
+    /// Rising.
+    entries: Vec<u64>,
+    /// There may be others before this entry.
+    from: u64,
+}
+
+impl Window {
+    /// At most so many.
+    fn of(chart: &Chart, list: &chart::Tag, most: usize) -> Result<Self, ChartError> {
+        let mut entries = chart.listed_back(list, u64::MAX, most + 1)?;
+        let is_all = entries.len() <= most;
+        entries.truncate(most);
+        entries.reverse();
+        let from = if is_all { 0 } else { entries.first().copied().unwrap_or(u64::MAX) };
+        Ok(Self { entries, from })
+    }
 }
 
 impl Places {
     fn of(chart: &Chart, patient: PatientId) -> Result<Self, ChartError> {
         let list = |name| chart.listed(&chart.list_tag(name, &patient.0), LIST_MAX);
-        let plans = list(PLANS)?;
+        let plans = Window::of(chart, &chart.list_tag(PLANS, &patient.0), LIST_MAX)?;
         let approvals_of = |plan: &u64| chart.listed(&approvals_of_file(chart, *plan), LIST_MAX);
         Ok(Self {
             patient,
             record: chart.patient_entry(patient)?,
-            approvals_of_plans: plans.iter().map(approvals_of).collect::<Result<_, _>>()?,
+            approvals_of_plans: plans.entries.iter().map(approvals_of).collect::<Result<_, _>>()?,
             plans,
             approvals: list(APPROVALS)?,
             settlements: list(SETTLEMENTS)?,
-            records: list(RECORDS)?,
+            records: Window::of(chart, &chart.list_tag(RECORDS, &patient.0), LIST_MAX)?,
+            shown: Window::of(chart, &chart.list_tag(SHOWN, &patient.0), SHOWN_MAX)?,
+            taken_back: chart.newest(&taken_back(chart, patient))?,
             last: chart.newest(&chart.list_tag(VERDICTS, &patient.0))?,
         })
     }
 
     fn entries(&self) -> impl Iterator<Item = u64> {
-        let lists = [&self.plans, &self.approvals, &self.settlements, &self.records].into_iter().flatten();
+        let lists =
+            [&self.plans.entries, &self.approvals, &self.settlements, &self.records.entries].into_iter().flatten();
         lists.chain(&self.record).chain(&self.last).copied()
     }
 }
@@ -125,23 +163,49 @@ pub(crate) fn records_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
     chart.list_tag(RECORDS_OF_PLAN, plan.as_bytes())
 }
 
-/// The list of verdicts on what came under one SOP Instance UID.
-pub(crate) fn verdicts_of_plan(chart: &Chart, patient: PatientId, plan: &str) -> chart::Tag {
-    chart.list_tag(VERDICTS_OF_PLAN, &[patient.0.as_slice(), plan.as_bytes()].concat())
+/// The list of treatment records that name a plan and were refused: their notes are their SOP Instance UIDs.
+fn refused_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
+    chart.list_tag(REFUSED_OF_PLAN, plan.as_bytes())
 }
 
-/// Where the gate remembers that a delivery came under an SOP Instance UID. One is noted once, however often it is shown:
-/// or whoever shows many would push the others out of sight.
-pub(crate) fn noting(
-    chart: &Chart,
-    patient: PatientId,
-    plan: &str,
+/// Notes that a record which names a plan was refused, once.
+pub(crate) fn note_refused(chart: &Chart, permit: &Permit, plan: &str, record: &str) -> Result<(), ChartError> {
+    let known = chart.list_tag(REFUSED_AS, format!("{plan}\n{record}").as_bytes());
+    if chart.newest(&known)?.is_some() {
+        return Ok(());
+    }
+    let lists = vec![refused_of_plan(chart, plan), known];
+    chart.append_note(permit, "treatment.record-refused", lists, record.as_bytes().to_vec()).map(drop)
+}
+
+/// The list that says that a patient's erasure was taken back while somebody else had a number of hers.
+pub(crate) fn taken_back(chart: &Chart, patient: PatientId) -> chart::Tag {
+    chart.list_tag(TAKEN_BACK, &patient.0)
+}
+
+/// That a delivery came to the gate for a patient under an SOP Instance UID: treatment records name nothing else, and one need
+/// not name the file that was stored. It stands under the vault's key: it says nothing of her.
+#[derive(Encode, Decode)]
+struct Shown {
+    #[n(0)]
+    version: u8,
+    #[n(1)]
+    plan: String,
+    #[n(2)]
     delivery: Digest,
-) -> Result<Vec<chart::Tag>, ChartError> {
-    let of = [patient.0.as_slice(), &delivery.0, plan.as_bytes()].concat();
-    let known = chart.list_tag(VERDICTS_OF_DELIVERY, &of);
-    let is_new = chart.newest(&known)?.is_none();
-    Ok(if is_new { vec![known, verdicts_of_plan(chart, patient, plan)] } else { Vec::new() })
+}
+
+/// Notes what came, where it isn't noted yet.
+pub(crate) fn note_shown(chart: &Chart, permit: &Permit, patient: PatientId, plan: &Plan) -> Result<(), ChartError> {
+    let (uid, delivery) = (&plan.instance.sop_instance, plan.digest());
+    let of = [patient.0.as_slice(), &delivery.0, uid.as_bytes()].concat();
+    let known = chart.list_tag(SHOWN_AS, &of);
+    if chart.newest(&known)?.is_some() {
+        return Ok(());
+    }
+    let note = minicbor::to_vec(Shown { version: 1, plan: uid.clone(), delivery }).unwrap_or_default();
+    let lists = vec![chart.list_tag(SHOWN, &patient.0), known];
+    chart.append_note(permit, "treatment.shown", lists, note).map(drop)
 }
 
 /// Whose signatures count, and in which log.
@@ -188,29 +252,19 @@ fn read_all(
         chart.release(permit, &entries)?.into_iter().map(|released| (released.entry, released)).collect();
     let mut all: Vec<Facts> = places.iter().map(|places| Facts::of(chart, places, &released, signers)).collect();
 
-    // A plan that was exported again and shown to the gate only is stored nowhere, but a verdict tells what it delivers.
-    let (mut unstored, mut crowded) = (Vec::new(), Vec::new());
-    for (at, facts) in all.iter().enumerate() {
-        for uid in facts.named() {
-            let list = verdicts_of_plan(chart, facts.patient, &uid);
-            let verdicts = chart.listed_back(&list, u64::MAX, DELIVERIES_OF_PLAN_MAX + 1)?;
-            if verdicts.len() > DELIVERIES_OF_PLAN_MAX {
-                crowded.push((at, uid));
-                continue;
+    // A plan that was exported again and shown to the gate only is stored nowhere, but a note tells what it delivers.
+    for (facts, places) in all.iter_mut().zip(&places) {
+        for entry in &places.shown.entries {
+            let (_, meta) = chart.note_of(*entry)?;
+            match minicbor::decode::<Shown>(&meta.note) {
+                Ok(Shown { version: 1, plan, delivery }) => {
+                    let came = Came { entry: *entry, digest: Some(delivery), is_stored: false };
+                    facts.known.entry(plan).or_default().push(came);
+                }
+                // Whatever it was may have been treated.
+                _ => facts.opaque.push((*entry + 1, Unknown::UnreadablePlan)),
             }
-            unstored.extend(verdicts.into_iter().map(|entry| (at, uid.clone(), entry)));
         }
-    }
-    let entries: Vec<u64> = unstored.iter().map(|(.., entry)| *entry).collect();
-    for ((at, uid, entry), released) in unstored.into_iter().zip(chart.release(permit, &entries)?) {
-        let kept: Option<KeptVerdict> = serde_json::from_slice(&released.bytes).ok();
-        let digest = kept.and_then(|kept| kept.verdict.digest);
-        if let Some(facts) = all.get_mut(at) {
-            facts.known.entry(uid).or_default().push(Came { entry, digest, is_stored: false });
-        }
-    }
-    for (at, uid) in crowded {
-        all.get_mut(at).map(|facts| facts.crowded.insert(uid));
     }
     Ok(all)
 }
@@ -232,9 +286,10 @@ impl Facts {
         let approvals: BTreeMap<u64, VerifiedApproval> = (places.approvals.iter())
             .filter_map(|entry| Some((*entry, verified(entry).filter(|one| !settles(one))?)))
             .collect();
-        let (mut plans, mut signed) = (Vec::with_capacity(places.plans.len()), Vec::new());
+        let (mut plans, mut signed) = (Vec::with_capacity(places.plans.entries.len()), Vec::new());
         let (mut known, mut has_unreadable_plan): (BTreeMap<String, Vec<Came>>, _) = (BTreeMap::new(), false);
-        for (entry, approvals_of) in places.plans.iter().zip(&places.approvals_of_plans) {
+        let mut rejected = Vec::new();
+        for (entry, approvals_of) in places.plans.entries.iter().zip(&places.approvals_of_plans) {
             let Some(bytes) = bytes(entry) else { continue };
             let plan = Plan::parse(bytes).ok();
             // What came in was an instance, or it would not be here.
@@ -244,6 +299,9 @@ impl Facts {
             known.entry(uid.unwrap_or_default()).or_default().push(came);
             has_unreadable_plan |= plan.is_none();
             let Some(plan) = plan else { continue };
+            if plan.approval_status == Some(ApprovalStatus::Rejected) {
+                rejected.push((*entry, plan.digest()));
+            }
             signed.push(approvals_of.iter().filter_map(|approval| approvals.get(approval).cloned()).collect());
             plans.push(plan);
         }
@@ -271,13 +329,29 @@ impl Facts {
             record,
             plans,
             signed,
+            approved_at: approvals.iter().map(|(entry, one)| (one.statement().delivery, *entry)).collect(),
+            rejected,
             approvals: approvals.into_values().collect(),
+            voided: (places.settlements.iter())
+                .filter(|entry| verified(entry).is_none())
+                .filter_map(|entry| Approval::decode(bytes(entry)?).ok())
+                .map(|approval| approval.statement().clone())
+                .collect(),
             settlements: places.settlements.iter().filter_map(verified).filter(settles).collect(),
-            records: (places.records.iter())
+            records: (places.records.entries.iter())
                 .filter_map(|entry| Some((*entry, TreatmentRecord::parse(bytes(entry)?))))
                 .collect(),
             known,
-            crowded: BTreeSet::new(),
+            opaque: [
+                Some((places.records.from, Unknown::ManyRecords)),
+                Some((places.shown.from, Unknown::ManyPlans)),
+                Some((places.plans.from, Unknown::ManyPlans)),
+                places.taken_back.map(|entry| (entry + 1, Unknown::TakenBack)),
+            ]
+            .into_iter()
+            .flatten()
+            .filter(|(from, _)| *from > 0)
+            .collect(),
             has_unreadable_plan,
             last: places.last.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()),
         }
@@ -287,11 +361,6 @@ impl Facts {
     pub(crate) fn signed(&self) -> impl Iterator<Item = Signed<'_>> {
         let files = self.plans.iter().zip(&self.signed).filter(|(_, approvals)| !approvals.is_empty());
         files.map(|(plan, approvals)| Signed { delivery: &plan.delivery, approvals })
-    }
-
-    /// Plans that her records name: what is stored under such a UID need not be what was shown to the gate under it.
-    fn named(&self) -> BTreeSet<String> {
-        self.records.values().filter_map(|record| record.as_ref().ok()).flat_map(|one| one.plans.clone()).collect()
     }
 
     /// What two people have said that was given of one fraction group of a delivery; the newest word.
@@ -310,7 +379,7 @@ impl Facts {
                 .iter()
                 .any(|o| physicists.iter().any(|p| p.by_another_person_than(o)))
         };
-        said.iter().filter(by_two).map(|(said, _)| *said).max_by_key(|said| said.before)
+        said.iter().filter(by_two).map(|(said, _)| *said).max_by_key(|said| (said.before, said.given))
     }
 
     /// Roles and names that have said it.
@@ -321,13 +390,19 @@ impl Facts {
         who.into_iter().collect()
     }
 
-    /// What one person has settled, and nobody else yet, with nothing come since: whoever agrees signs the same.
-    pub(crate) fn proposed(&self, delivery: Digest, group: u32, given: u32) -> Option<Settles> {
-        let newest = self.records.keys().next_back().copied().unwrap_or(0);
-        let said = self.settlements.iter().filter(|one| one.statement().delivery == delivery);
-        let said = said.filter_map(|one| one.statement().settles);
-        said.filter(|said| said.group == group && said.given == given && said.before > newest)
-            .max_by_key(|said| said.before)
+    /// What one person has settled last, with nothing come since: whoever says the same signs the same.
+    pub(crate) fn proposed(&self, chart: &Chart, plan: &Plan, asked: Settles) -> Result<Option<Settles>, ChartError> {
+        let of = |one: &VerifiedApproval| {
+            let said = one.statement();
+            said.settles.filter(|settles| said.delivery == plan.digest() && settles.group == asked.group)
+        };
+        let in_force = self.settled(plan.digest(), asked.group).map_or(0, |said| said.before);
+        let open = self.settlements.iter().filter_map(of).filter(|said| said.before > in_force);
+        let newest = open.filter(|said| said.given == asked.given).max_by_key(|said| said.before);
+        let Some(newest) = newest else { return Ok(None) };
+        let Some(group) = plan.group(Some(asked.group)) else { return Ok(None) };
+        let since = self.count(chart, plan, group, newest.before)?;
+        Ok(Some(newest).filter(|_| since == Given::NONE))
     }
 
     /// What was given of one fraction group of this plan's delivery (of the only one, where none is said), under whatever
@@ -335,13 +410,49 @@ impl Facts {
     /// patient may be hers: then the count isn't known, until two people settle it.
     pub(crate) fn given(&self, chart: &Chart, plan: &Plan, group: Option<u32>) -> Result<Given, ChartError> {
         let Some(group) = plan.group(group) else { return Ok(Given::NONE) };
-        let digest = plan.digest();
-        let settled = self.settled(digest, group.number);
+        let settled = self.settled(plan.digest(), group.number);
         let from = settled.map_or(0, |said| said.before);
+        let highest = self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok());
+        let highest =
+            highest.filter(|record| record.gave_dose() && record.plans.iter().any(|uid| self.is_same(uid, plan)));
+        let highest = highest.flat_map(|record| &record.beams).filter_map(|beam| beam.fraction).max();
+        Ok(self.count(chart, plan, group, from)?.beside(settled.map(|said| said.given), highest.unwrap_or(0)))
+    }
+
+    /// Something that delivers the same came under this SOP Instance UID.
+    fn is_same(&self, uid: &str, plan: &Plan) -> bool {
+        let digest = plan.digest();
+        let came = self.known.get(uid).into_iter().flatten();
+        *uid == *plan.instance.sop_instance || came.into_iter().any(|came| came.digest == Some(digest))
+    }
+
+    /// Records that set aside other deliveries of hers: she was given something else, too.
+    pub(crate) fn was_given_others(&self, plan: &Plan) -> bool {
+        let given = self.records.values().filter_map(|record| record.as_ref().ok()).filter(|record| record.gave_dose());
+        given.into_iter().any(|record| record.plans.iter().any(|uid| !self.is_same(uid, plan)))
+    }
+
+    /// The planning system has marked the delivery as rejected, after the last signature over it came.
+    pub(crate) fn is_rejected(&self, delivery: Digest) -> bool {
+        let rejected = self.rejected.iter().filter(|(_, one)| *one == delivery).map(|(entry, _)| *entry).max();
+        rejected > self.approved_at.get(&delivery).copied()
+    }
+
+    /// By what came from an entry on.
+    fn count(&self, chart: &Chart, plan: &Plan, group: &FractionGroup, from: u64) -> Result<Given, ChartError> {
+        let digest = plan.digest();
         let is_same = |came: &Came| came.digest == Some(digest);
         let same = self.known.iter().filter(|(_, came)| came.iter().any(is_same)).map(|(uid, _)| uid.clone());
         let same: BTreeSet<String> = same.chain(std::iter::once(plan.instance.sop_instance.clone())).collect();
         let mut course = Course::new(&same, plan, group);
+        self.opaque.iter().filter(|(until, _)| *until > from).for_each(|(_, why)| course.doubt(*why));
+        let voided = |said: &&Statement| {
+            let settles = said.settles.filter(|settles| settles.group == group.number && settles.before > from);
+            said.delivery == digest && settles.is_some()
+        };
+        if self.voided.iter().any(|said| voided(&said)) {
+            course.doubt(Unknown::SettlementVoid);
+        }
         for (entry, record) in self.records.range(from..) {
             course.add(record);
             let Ok(record) = record else { continue };
@@ -350,19 +461,29 @@ impl Facts {
             }
         }
         for uid in &same {
-            let records = chart.listed(&records_of_plan(chart, uid), LIST_MAX)?;
-            if records.iter().any(|entry| *entry >= from && !self.records.contains_key(entry)) {
+            let refused = Window::of(chart, &refused_of_plan(chart, uid), LIST_MAX)?;
+            for entry in refused.entries.iter().filter(|entry| **entry >= from) {
+                let (_, meta) = chart.note_of(*entry)?;
+                let came = |one: &Result<TreatmentRecord, PlanError>| {
+                    one.as_ref().is_ok_and(|one| one.instance.sop_instance.as_bytes() == meta.note.as_slice())
+                };
+                if !self.records.values().any(came) {
+                    course.doubt(Unknown::RefusedRecord);
+                }
+            }
+            let records = Window::of(chart, &records_of_plan(chart, uid), LIST_MAX)?;
+            if records.entries.iter().any(|entry| *entry >= from && !self.records.contains_key(entry)) {
                 course.doubt(Unknown::AnothersRecord);
             }
+            if records.from > from {
+                course.doubt(Unknown::ManyRecords);
+            }
         }
-        Ok(course.given().beside(settled.map(|said| said.given)))
+        Ok(course.given())
     }
 
     /// Why a record that came in `entry`, and names this plan, can't be set aside as another delivery's.
     fn doubt(&self, uid: &str, entry: u64) -> Option<Unknown> {
-        if self.crowded.contains(uid) {
-            return Some(Unknown::ManyPlans);
-        }
         let Some(came) = self.known.get(uid) else { return Some(Unknown::UnknownPlan) };
         let readable: Vec<(&Came, Digest)> = came.iter().filter_map(|one| Some((one, one.digest?))).collect();
         if readable.is_empty() {

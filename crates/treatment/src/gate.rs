@@ -28,6 +28,8 @@ pub struct Expected<'a> {
     pub sex: Option<&'a str>,
     /// The plan's Patient ID is another living patient's number, too.
     pub number_is_shared: bool,
+    /// The same delivery came with the planning system's rejection, after it was signed.
+    pub is_rejected: bool,
 }
 
 /// A plan's file that was handed in with approvals.
@@ -142,6 +144,10 @@ pub enum Note {
     TolerancesNotCompared,
     /// A table-top position or a distance to the skin of the signed plan isn't in this one.
     SetupNotSaid,
+    /// Two people have said how many were given; the records alone don't tell.
+    CountSettled,
+    /// She was given fractions of another delivery as well, which aren't in this count.
+    OthersGiven,
 }
 
 impl Finding {
@@ -188,7 +194,7 @@ impl fmt::Display for Finding {
             Self::AnotherPatient => f.write_str("the plan is another patient's: its Patient ID is not one of hers"),
             Self::BirthDateDiffers => f.write_str("the plan has another date of birth than the patient's record"),
             Self::SexDiffers => f.write_str("the plan has another sex than the patient's record"),
-            Self::Rejected => f.write_str("the planning system has marked the plan as rejected"),
+            Self::Rejected => f.write_str("the planning system has marked the plan, or another file of it since, as rejected"),
             Self::ApprovalStatusUnclear => f.write_str(
                 "the planning system's Approval Status (300E,0002) is none of APPROVED, UNAPPROVED and REJECTED: whether it \
                  was rejected can't be told",
@@ -240,6 +246,10 @@ impl fmt::Display for Note {
             }
             Self::SetupNotSaid => f.write_str(
                 "the plan doesn't say a table-top position or a distance to the skin that the approved one says",
+            ),
+            Self::CountSettled => f.write_str("how many were given is what two people have settled, not what records show"),
+            Self::OthersGiven => f.write_str(
+                "she was given fractions of another plan as well: this count is of this plan alone, and her total dose isn't in it",
             ),
             Self::TolerancesNotCompared => f.write_str(
                 "table-top positions and skin distances were not compared: the approved plan is not at hand",
@@ -299,6 +309,7 @@ fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
         verdict.findings.push(Finding::SexDiffers);
     }
     match plan.approval_status {
+        _ if expected.is_rejected => verdict.findings.push(Finding::Rejected),
         Some(ApprovalStatus::Rejected) => verdict.findings.push(Finding::Rejected),
         Some(ApprovalStatus::Approved) => {}
         Some(ApprovalStatus::Unapproved) | None => verdict.notes.push(Note::NotApprovedInPlanningSystem),

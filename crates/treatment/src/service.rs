@@ -20,7 +20,7 @@ use crate::facts::{
     self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, SETTLEMENTS, Signers, VERDICTS, approvals_of_file,
     records_of_plan,
 };
-use crate::gate::{Expected, Finding, GateInput, Outcome, Signed, Verdict, approval_gap, decide};
+use crate::gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, approval_gap, decide};
 use crate::object::{Instance, ObjectError};
 use crate::people::{Ending, People, Reach, look_alike};
 use crate::plan::Plan;
@@ -36,6 +36,8 @@ const ENDINGS: &str = "people-ended";
 const NAME_BYTES_MAX: usize = 128;
 /// Enrolments that count; a centre has some hundreds.
 const PEOPLE_MAX: usize = 10_000;
+/// Fractions that may be settled; no course has half as many.
+const SETTLED_MAX: u32 = 1_000;
 /// The treatment list looks at whoever had a plan or a treatment record come in within so many days: a course takes up
 /// to eight weeks, and begins within weeks of its plan. So its cost goes with the patients on treatment, not the archive.
 const ON_TREATMENT_DAYS: i64 = 180;
@@ -193,7 +195,7 @@ impl Treatment {
             Some(Err(_)) | None => Vec::new(),
         };
         if !named.is_empty() {
-            self.check_owner(&identifier, &named)?;
+            self.check_owner(&identifier, &named).inspect_err(|_| self.note_refused(context, &named, instance))?;
         }
         let (family, given) = name(instance.patient_name.as_deref().unwrap_or_default());
         let birth_date = instance.birth_date.as_deref().and_then(fhir_date);
@@ -217,7 +219,26 @@ impl Treatment {
             tags: named.iter().map(|plan| records_of_plan(&self.chart, plan)).collect(),
             bytes,
         };
-        self.chart.keep_object(context, act, draft).map_err(|e| e.fault())
+        let kept = self.chart.keep_object(context, act, draft);
+        if matches!(kept, Err(ChartError::AmbiguousPatient)) {
+            self.note_refused(context, &named, instance);
+        }
+        kept.map_err(|e| e.fault())
+    }
+
+    /// That a treatment record was refused, for whoever's plan it names: until it comes again, her count isn't known. Its sender
+    /// has been told; a note that fails is in the log.
+    fn note_refused(&self, context: &Context, named: &[String], instance: &Instance) {
+        let note = |plan: &String| -> std::result::Result<(), ChartError> {
+            let Some(owner) = self.chart.object_patient(OBJECTS, plan)? else { return Ok(()) };
+            let permit = self.chart.admit(context, Act::StoreObject, Target::Patient(owner), Sensitivity::Clinical)?;
+            facts::note_refused(&self.chart, &permit, plan, &instance.sop_instance)
+        };
+        for plan in named {
+            if let Err(error) = note(plan) {
+                tracing::warn!(%error, "a refused treatment record");
+            }
+        }
     }
 
     /// A treatment record of a plan that is another patient's would be missing from that one's count.
@@ -261,7 +282,7 @@ impl Treatment {
             .admit(context, Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
             .map_err(|e| e.fault())?;
         let list = self.chart.list_tag(PEOPLE, &[]);
-        self.chart.append_note(&permit, "treatment.person", list, enrolment.encode()).map_err(|e| e.fault())?;
+        self.chart.append_note(&permit, "treatment.person", vec![list], enrolment.encode()).map_err(|e| e.fault())?;
         Ok(())
     }
 
@@ -281,7 +302,9 @@ impl Treatment {
         }
         let list = self.chart.list_tag(ENDINGS, &[]);
         let ending = Ending::new(key, reach, self.chart.now());
-        self.chart.append_note(&permit, "treatment.person-ended", list, ending.encode()).map_err(|e| e.fault())?;
+        self.chart
+            .append_note(&permit, "treatment.person-ended", vec![list], ending.encode())
+            .map_err(|e| e.fault())?;
         Ok(())
     }
 
@@ -338,8 +361,9 @@ impl Treatment {
             .map_err(|e| e.fault())?;
         let people = self.people()?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
-        let anew = || Settles { group, given, before: self.chart.vault().size() };
-        let settles = Some(facts.proposed(plan.digest(), group, given).unwrap_or_else(anew));
+        let anew = Settles { group, given, before: self.chart.vault().size() };
+        let proposed = facts.proposed(&self.chart, &plan, anew).map_err(|e| e.fault())?;
+        let settles = Some(proposed.unwrap_or(anew));
         let statement = self.statement_of(patient, plan.digest(), role, signer);
         Ok(Statement { settles, ..statement })
     }
@@ -347,8 +371,9 @@ impl Treatment {
     /// Takes in one person's word on how many fractions were given.
     pub fn settle(&self, context: &Context, approval: &Approval) -> Result<Settled> {
         let Statement { patient, delivery, settles, .. } = approval.statement().clone();
-        let Some(settles) = settles.filter(|settles| settles.before <= self.chart.vault().size()) else {
-            let text = "what was signed settles no count, or one of records that are still to come";
+        let is_fit = |settles: &Settles| settles.before <= self.chart.vault().size() && settles.given <= SETTLED_MAX;
+        let Some(settles) = settles.filter(is_fit) else {
+            let text = "what was signed settles no count, or one of records that are still to come, or a number that no course has";
             return Err(Fault::new(Blame::Peer, "treatment.settlement.mismatch", text));
         };
         let people = self.people()?;
@@ -431,6 +456,9 @@ impl Treatment {
             Some(patient) => {
                 let people = self.people()?;
                 let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+                if let Ok(plan) = &plan {
+                    facts::note_shown(&self.chart, &permit, patient, plan).map_err(|e| e.fault())?;
+                }
                 judge(&self.chart, &facts, plan.as_ref(), group)?
             }
             None => nobody(plan.as_ref(), unknown),
@@ -443,13 +471,35 @@ impl Treatment {
         };
         let payload = serde_json::to_vec(&kept)
             .map_err(|e| Fault::new(Blame::Ours, "treatment.verdict", format!("the verdict: {e}")))?;
-        let mut lists = vec![self.chart.list_tag(VERDICTS, patient.as_ref().map_or(&[], |p| p.0.as_slice()))];
-        // What came under this SOP Instance UID is remembered by it: treatment records name nothing else.
-        if let (Some(patient), Some(plan), Some(delivery)) = (patient, &kept.plan, kept.verdict.digest) {
-            lists.extend(facts::noting(&self.chart, patient, plan, delivery).map_err(|e| e.fault())?);
-        }
+        let lists = [self.chart.list_tag(VERDICTS, patient.as_ref().map_or(&[], |p| p.0.as_slice()))];
         self.chart.append(&permit, patient, "treatment.verdict", &lists, payload).map_err(|e| e.fault())?;
         Ok(kept.verdict)
+    }
+
+    /// After a recovery has taken her erasure back: where somebody else has a number of hers by now, what she was given meanwhile
+    /// may stand under that one, and her count is unknown until two people settle it. Says whether that is so.
+    pub fn note_taken_back(&self, context: &Context, patient: PatientId) -> Result<bool> {
+        let read = self
+            .chart
+            .admit(context, Act::ReadTreatmentList, Target::Centre, Sensitivity::Clinical)
+            .map_err(|e| e.fault())?;
+        let people = self.people()?;
+        let facts = facts::read_one(&self.chart, &read, patient, self.signers(&people))?;
+        let is_shared = |number: &String| match self.chart.patient_by_number(number) {
+            Err(ChartError::AmbiguousPatient) => Ok(true),
+            other => other.map(|_| false),
+        };
+        let shared = facts.identifiers.iter().map(is_shared).collect::<std::result::Result<Vec<_>, _>>();
+        let is_shared = shared.map_err(|e| e.fault())?.contains(&true);
+        let permit = self
+            .chart
+            .admit(context, Act::RestorePatient, Target::Patient(patient), Sensitivity::Administrative)
+            .map_err(|e| e.fault())?;
+        if is_shared {
+            let lists = vec![facts::taken_back(&self.chart, patient)];
+            self.chart.append_note(&permit, "treatment.taken-back", lists, Vec::new()).map_err(|e| e.fault())?;
+        }
+        Ok(is_shared)
     }
 
     /// Who is on treatment, and how each stands: everybody of whom a plan or a treatment record came in lately, those whose
@@ -524,20 +574,27 @@ fn judge(
         Err(ChartError::AmbiguousPatient) => true,
         other => other.map(|_| false).map_err(|e| e.fault())?,
     };
-    Ok(decide(&GateInput {
+    let mut verdict = decide(&GateInput {
         expected: Expected {
             patient: facts.patient,
             identifiers: &facts.identifiers,
             birth_date: facts.birth_date.as_deref(),
             sex: facts.sex,
             number_is_shared,
+            is_rejected: plan.is_ok_and(|plan| facts.is_rejected(plan.digest())),
         },
         plan,
         approvals: &facts.approvals,
         approved: &approved,
         fraction_group: group,
         given: &given,
-    }))
+    });
+    if let Ok(plan) = plan {
+        let settled = verdict.fraction_group.and_then(|group| facts.settled(plan.digest(), group));
+        verdict.notes.extend(settled.map(|_| Note::CountSettled));
+        verdict.notes.extend(facts.was_given_others(plan).then_some(Note::OthersGiven));
+    }
+    Ok(verdict)
 }
 
 /// The verdict where nobody here, or more than one, is known by what the caller or the plan says.
@@ -549,6 +606,7 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
             birth_date: None,
             sex: None,
             number_is_shared: false,
+            is_rejected: false,
         },
         plan,
         approvals: &[],
@@ -615,7 +673,8 @@ fn row(chart: &Chart, facts: &Facts, plan: &Plan, last: Option<&Verdict>) -> Res
         (_, Some(last)) if last.outcome == Outcome::Veto => {
             (Standing::Vetoed, last.findings.first().map_or_else(String::new, headline))
         }
-        ([], Some(last)) if last.digest == Some(plan.digest()) => {
+        // Of the fraction that is still due; one that was given since is no release of the next.
+        ([], Some(last)) if last.digest == Some(plan.digest()) && last.fractions_given == verdict.fractions_given => {
             (Standing::Released, "released by the gate today".to_owned())
         }
         ([], _) => (Standing::Ready, "signed by two people".to_owned()),

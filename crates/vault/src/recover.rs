@@ -77,6 +77,10 @@ pub struct RecoveryReport {
     pub patients: u64,
     /// Living patients whose keys the custodians open by no record that the log holds of them: their charts stay sealed.
     pub unopened_patients: u64,
+    /// Erased from the entry on that was named, and not taken back: the custodians don't open their keys.
+    pub left_erased: u64,
+    /// When the newest entry was made, by the clock of the gateway that wrote it: what was written afterwards isn't in it.
+    pub newest: Option<Timestamp>,
     /// Of those that were dealt anew, whose erasures were taken back.
     pub restored: Vec<PatientId>,
     /// Erased patients, whose keys were not.
@@ -208,6 +212,8 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
     put_everywhere(&renewed, &fresh)?;
     new.refuse_erased();
     let erased_patients = core.keymap().erased.len() as u64;
+    let last = chain.segments.last().map_or(0, Located::end).checked_sub(1);
+    let newest = last.map(|last| core.head(last).map(|found| found.0.time)).transpose()?;
     let damage = crate::core::lock(&core.shelf().damage).clone();
     let report = RecoveryReport {
         vault,
@@ -218,6 +224,8 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
         entries: chain.segments.last().map_or(0, Located::end),
         patients,
         unopened_patients,
+        left_erased: recovery.restore_from.map_or(0, |from| erased_from(&core, from).len() as u64),
+        newest,
         restored,
         erased_patients,
         abandoned_segments: chain.abandoned,
@@ -261,10 +269,12 @@ pub fn preview(
         entropy,
     };
     let vault = open(opening)?;
-    if let Some(from) = restore_from {
-        take_back(vault.core(), from)?;
+    let taken = restore_from.map_or(Ok(Vec::new()), |from| take_back(vault.core(), from));
+    match taken {
+        // What is missing may hold them: the recovery itself says what that is.
+        Err(VaultError::NothingToTakeBack { .. }) if vault.opened().missing().is_some() => Ok(vault),
+        taken => taken.map(|_| vault),
     }
-    Ok(vault)
 }
 
 /// Says what can't be put together from these locations, or may be missing, and changes nothing; `None` where all is there.

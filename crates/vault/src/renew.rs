@@ -128,6 +128,14 @@ impl Vault {
         Err(VaultError::Internal { step: "dealing anew: registrations outran it" })
     }
 
+    /// Living patients who are dealt to holders or custodians that there were before: a renewal or a replacement was cut short. A
+    /// change whose writer was killed before its entry counts.
+    pub fn undealt(&self) -> Result<u64, VaultError> {
+        let _one = lock(&self.writer()?.renewing);
+        self.settle_record()?;
+        Ok(self.dealt_before(true)?.len() as u64)
+    }
+
     /// Every holder seals its own share of every living patient again, to its next key, and confirms that it opens. Gives
     /// what the order to destroy the old keys has to name.
     pub fn reseal(&self, progress: Progress<'_>) -> Result<Turn, VaultError> {

@@ -140,7 +140,7 @@ fn fractions_are_counted_by_delivery_not_by_uid() {
     }
 }
 
-fn under_another_uid(plan: &[u8]) -> Vec<u8> {
+pub(super) fn under_another_uid(plan: &[u8]) -> Vec<u8> {
     let uid = treatment::Instance::parse(plan).unwrap().sop_instance;
     let last = uid.len() - 1;
     let other = format!("{}{}", &uid[..last], if uid.ends_with('7') { '8' } else { '7' });
@@ -482,6 +482,25 @@ fn nothing_that_comes_later_makes_fractions_ungiven() {
     // What comes after it counts beside it.
     store(&record(&uid(&plan), None, "1.2.826.0.1.3", ("6", "20261124")));
     assert_eq!(given(&check()), Some(6));
+    // Said anew it is counted from anew, though the same was said before.
+    for given in ["9", "5"] {
+        settle(SIGNERS[0], given);
+        assert_eq!(settle(SIGNERS[1], given).json()["complete"], true, "{given}");
+    }
+    assert_eq!(given(&check()), Some(5));
+    // A re-export that only the gate saw, and whose record came under another number: nobody knows.
+    let third = site.file("third.dcm", &under_another_uid(&std::fs::read(&unseen).unwrap()));
+    assert_eq!(site.run(&["gate", "check", "--patient", &number, &third]).exit, 0);
+    store(&record(&uid(&third), Some("MISTYPED"), "1.2.826.0.1.4", ("7", "20261125")));
+    assert!(check().exit == 4 && check().out.contains("anothers-record"), "{}", check().out);
+    settle(SIGNERS[0], "5");
+    assert_eq!(settle(SIGNERS[1], "5").json()["complete"], true);
+    assert_eq!((check().exit, given(&check())), (0, Some(5)), "{}", check().out);
+    // Whose key was somebody else's has settled nothing, and what it settled isn't forgotten either.
+    let people = site.done(&["person", "list", "--json"]).json();
+    let her = people.as_array().unwrap().iter().find(|person| person["name"] == SIGNERS[1].0).unwrap();
+    site.done(&["person", "end", "--key", her["key"].as_str().unwrap(), "--compromised"]);
+    assert!(check().out.contains("settlement-void"), "{}", check().out);
     // It is no approval of anything.
     let other = site.file("other.dcm", &under(&wrong, &uid(&unseen)));
     assert_eq!(site.run(&["gate", "check", "--patient", &number, &other]).exit, 4);
@@ -516,4 +535,38 @@ fn nobody_on_treatment_is_missing_from_the_list() {
         let row = row(of).unwrap_or_else(|| panic!("{of} in {list}"));
         assert!(row["standing"] == "hold" && row["why"].as_str().unwrap().contains(why), "{row}");
     }
+}
+
+/// A record that was refused is missing from the count until it comes; and what the planning system rejects after it was signed
+/// is signed again, or not given.
+#[test]
+fn what_was_refused_or_rejected_since_holds() {
+    use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    let given = || check().json()["fractions_given"].as_u64();
+    let (before, server) = (given().unwrap(), site.serve(&[]));
+    let address = server.ready["dimse"].as_str().unwrap();
+    let day = ("1", "20261122");
+    let (status, _) = offer(address, &record(&uid(&plan), Some("MISTYPED"), "1.2.826.0.1.1", day));
+    assert_ne!(status, 0);
+    assert!(check().exit == 4 && check().out.contains("refused-record"), "{}", check().out);
+    send(address, &record(&uid(&plan), None, "1.2.826.0.1.1", day));
+    assert_eq!((check().exit, given()), (0, Some(before + 1)), "{}", check().out);
+
+    let mut object = dicom_object::from_reader(&std::fs::read(&plan).unwrap()[..]).unwrap();
+    let instance = "1.2.826.0.1.9";
+    object.put(DataElement::new(Tag(0x300E, 0x0002), VR::CS, PrimitiveValue::from("REJECTED")));
+    object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
+    object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
+    object.meta_mut().update_information_group_length();
+    let mut rejected = Vec::new();
+    object.write_all(&mut rejected).unwrap();
+    send(address, &rejected);
+    assert_eq!(codes(&check()), ["rejected"]);
+    server.stop();
+    approve(&site, &number, &plan, &SIGNERS);
+    assert_eq!(check().exit, 0, "{}", check().out);
 }

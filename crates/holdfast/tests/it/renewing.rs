@@ -110,3 +110,56 @@ fn an_erasure_is_listed_and_taken_back() {
         site.done(&["access", "--patient", &patient, "--data", &site.path("back"), "--json"]).json().to_string();
     assert!(access.contains("restore-patient"), "{access}");
 }
+
+/// She was erased, registered anew under her number, and treated; then the erasure is taken back. Nobody can tell from her first
+/// chart what she was given meanwhile: her gate holds until two people have said.
+#[test]
+fn what_was_given_while_she_was_erased_is_settled() {
+    let site = Site::new();
+    let (plan, patient) = approved(&site);
+    let confirm = site.done(&["patient", "erase", "--patient", &patient, "--dry-run", "--json"]).json();
+    let handle = confirm["patient"].as_str().unwrap();
+    let erased = site.done(&["patient", "erase", "--patient", &patient, "--confirm", handle, "--json"]).json();
+    let entry = erased["entry"].as_u64().unwrap().to_string();
+    // Under another UID: the old one is still the erased patient's.
+    let again = super::gating::under_another_uid(&fs::read(&plan).unwrap());
+    let server = site.serve(&[]);
+    super::send(server.ready["dimse"].as_str().unwrap(), &again);
+    server.stop();
+
+    let (old, into) = (secrets(&site), site.path("back"));
+    let mut command = vec!["recover", "--custodian", &old[0], "--custodian", &old[2], "--into", &into];
+    command.extend(["--restore-erased-from", &entry]);
+    let from: Vec<String> =
+        [1, 2, 3].map(|n| site.data().join(format!("servers/server-0{n}")).display().to_string()).into();
+    from.iter().for_each(|folder| command.extend(["--from", folder]));
+    let said = site.done(&command);
+    assert!(said.out.contains("the newest entry is of "), "{}", said.out);
+    let gate = || site.run(&["gate", "check", "--patient", &patient, "--data", &into, &plan, "--json"]);
+    assert!(gate().out.contains("patient-ambiguous"), "{}", gate().out);
+
+    // The number of the interim file is corrected.
+    let server = site.serve(&["--data", &into]);
+    let made = ["token", "new", "--role", "oncologist", "--subject", "t", "--json", "--data", &into];
+    let token = site.done(&made).json()["token"].as_str().unwrap().to_owned();
+    let headers = format!("Authorization: Bearer {token}\r\nContent-Type: application/fhir+json\r\n");
+    let http = server.ready["http"].as_str().unwrap();
+    let (_, _, bundle) = get(http, &format!("/fhir/Patient?identifier={patient}"), &headers);
+    let bundle: serde_json::Value = serde_json::from_str(&bundle).unwrap();
+    let found = bundle["entry"].as_array().unwrap().iter().map(|entry| &entry["resource"]);
+    let newest = found.max_by_key(|one| one["meta"]["lastUpdated"].as_str().unwrap().to_owned()).unwrap();
+    let mut corrected = newest.clone();
+    corrected["identifier"][0]["value"] = "INTERIM-1".into();
+    let path = format!("/fhir/Patient/{}", corrected["id"].as_str().unwrap());
+    let (status, _, said) = super::exchange("PUT", http, &path, &headers, &corrected.to_string());
+    assert_eq!(status, 200, "{said}");
+    server.stop();
+    assert!(gate().exit == 4 && gate().out.contains("taken-back"), "{}", gate().out);
+    for (name, role) in [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")] {
+        let key = site.path(&format!("{role}.pem"));
+        let who = ["--patient", &patient, "--name", name, "--role", role, "--key", &key, "--data", &into];
+        site.done(&[&["plan", "settle", "--given", "3"], &who[..], &[&plan]].concat());
+    }
+    let said = gate();
+    assert_eq!((said.exit, said.json()["fractions_given"].as_u64()), (0, Some(3)), "{}", said.out);
+}

@@ -37,6 +37,7 @@ struct Case {
     approved: Vec<Delivery>,
     group: Option<u32>,
     number_is_shared: bool,
+    is_rejected: bool,
     given: Given,
 }
 
@@ -52,6 +53,7 @@ impl Case {
             approved: vec![approved.delivery],
             group: None,
             number_is_shared: false,
+            is_rejected: false,
             given: Given::Known { distinct: 6, highest: 6, unfinished: None },
         }
     }
@@ -67,6 +69,7 @@ impl Case {
                 birth_date: self.birth_date,
                 sex: Some("F"),
                 number_is_shared: self.number_is_shared,
+                is_rejected: self.is_rejected,
             },
             plan: self.plan.as_ref(),
             approvals: &self.approvals,
@@ -114,6 +117,7 @@ fn each_reason_to_hold_has_its_finding() {
     assert_eq!(with(|c| c.identifiers = vec!["MRN-8".into()]), ["another-patient"]);
     assert_eq!(with(|c| c.identifiers.clear()), ["patient-unknown"]);
     assert_eq!(with(|c| c.number_is_shared = true), ["patient-ambiguous"]);
+    assert_eq!(with(|c| c.is_rejected = true), ["rejected"]);
     assert_eq!(with(|c| c.birth_date = Some("19610302")), ["birth-date-differs"]);
     assert_eq!(
         with(|c| c.given = Given::Known { distinct: 25, highest: 25, unfinished: None }),
@@ -430,6 +434,8 @@ fn a_summary_is_heard() {
     for first in [0, 10] {
         let records: Vec<Item> = later(first).chain([to("20240410", "10")]).collect();
         assert_eq!(count(&records), known(5, 15), "{first}");
+        let untimed: Vec<Item> = records.into_iter().map(|item| item.with(t::TREATMENT_TIME, "")).collect();
+        assert_eq!(count(&untimed), known(5, 15), "{first}: a day is enough");
     }
     assert_eq!(count(&[summary("1", "0")]), Given::NONE);
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "")]), known(1, 1));
