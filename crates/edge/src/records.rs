@@ -37,13 +37,13 @@ impl From<ChartError> for Refusal {
 
 /// `created`: how it came to be, where nothing was there before.
 fn kept(kept: Kept, created: Change) -> Record {
-    let Kept { kind, id, version, updated, bytes, .. } = kept;
+    let Kept { kind, id, version, updated, bytes, survives, .. } = kept;
     let change = match (&bytes, kept.created) {
         (None, _) => Change::Deleted,
         (Some(_), true) => created,
         (Some(_), false) => Change::Put,
     };
-    Record { kind, id, version, updated, change, bytes }
+    Record { kind, id, version, updated, change, bytes, survives: Some(survives) }
 }
 
 fn released(kind: &'static str, released: &Released) -> Record {
@@ -54,6 +54,7 @@ fn released(kind: &'static str, released: &Released) -> Record {
         updated: released.updated,
         change: released.change,
         bytes: (!released.version.deleted).then(|| released.bytes.to_vec()),
+        survives: None,
     }
 }
 

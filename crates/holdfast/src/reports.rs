@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use treatment::{Outcome, TreatmentList, Verdict};
+use treatment::{Outcome, Standing as Stands, TreatmentList, Verdict};
 use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport};
 
 use crate::acts::Answer;
@@ -191,14 +191,18 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
     }
     for row in &list.rows {
         let number = |n: Option<u32>| n.map_or("?".to_owned(), |n| n.to_string());
+        let next = match row.standing {
+            Stands::Complete => "none".to_owned(),
+            _ => number(row.fraction_next),
+        };
         text.push_str(&format!(
-            "\n  {}  {}  {}  {}  {}  fraction {} of {}  {:?}: {}",
+            "\n  {}  {}  {}  {}  {}  next fraction {} of {}  {:?}: {}",
             row.number,
             row.name,
             row.birth_date,
             row.machine,
             row.plan,
-            number(row.fraction_next),
+            next,
             number(row.fractions_planned),
             row.standing,
             row.why,

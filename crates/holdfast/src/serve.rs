@@ -174,7 +174,7 @@ impl Serve {
         if self.demo {
             let welcome = demo::welcome(centre)?;
             say!("  sign in     {}", welcome.sign_in);
-            say!("  tokens      shown this once, 30 days:");
+            say!("  tokens      shown this once, for 30 days or until the demo is started again:");
             for (role, token) in &welcome.tokens {
                 say!("    {role:<17} {token}");
             }

@@ -204,6 +204,9 @@ pub struct Tree<'a> {
     pub meta_class: Option<String>,
 }
 
+/// (0002,0000) FileMetaInformationGroupLength, UL, four bytes: with it a meta group begins (PS3.10, section 7.1).
+const META_LENGTH: [u8; 8] = [2, 0, 0, 0, b'U', b'L', 4, 0];
+
 impl<'a> Tree<'a> {
     /// A file: Part 10 with its preamble and meta group, or a bare data set as some systems write it to disk. A bare
     /// one is Explicit VR where its first element spells a value representation, else Implicit VR, the default of
@@ -211,9 +214,13 @@ impl<'a> Tree<'a> {
     /// so long. The whole of it must then scan.
     pub fn of_file(bytes: &'a [u8]) -> Result<Self, ScanError> {
         if bytes.get(128..132) == Some(b"DICM") {
-            return Self::of_part10(bytes);
+            return Self::of_part10(bytes, 132);
         }
-        // A data set begins with group 0008; group 0002 would be a file that has lost its preamble, which says more.
+        // Some write the meta group without the preamble before it.
+        if bytes.starts_with(&META_LENGTH) {
+            return Self::of_part10(bytes, 0);
+        }
+        // A data set begins with group 0008; another start with group 0002 is a file that has lost more, which says more.
         if !matches!(bytes, [0x08 | 0x02, 0, _, _, _, _, _, _, ..]) {
             return Err(ScanError::NotDicom);
         }
@@ -231,23 +238,24 @@ impl<'a> Tree<'a> {
         Ok(Self { bytes, nodes, transfer_syntax: transfer_syntax.to_owned(), meta_class: None })
     }
 
-    fn of_part10(bytes: &'a [u8]) -> Result<Self, ScanError> {
-        const START: usize = 132;
+    /// `start`: where its meta group begins.
+    fn of_part10(bytes: &'a [u8], start: usize) -> Result<Self, ScanError> {
         let bad = |what| ScanError::Meta { what };
-        let Some(&[2, 0, 0, 0, b'U', b'L', 4, 0, a, b, c, d]) = bytes.get(START..START + 12) else {
+        let length = bytes.get(start..start + 12).and_then(|first| first.strip_prefix(&META_LENGTH));
+        let Some(&[a, b, c, d]) = length else {
             return Err(bad("it doesn't begin with its group length"));
         };
-        let data = START + 12 + usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX - START - 12);
+        let data = start + 12 + usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX - start - 12);
         if data > bytes.len() {
             return Err(ScanError::Truncated {
-                at: START,
-                needed: u64::try_from(data - START).unwrap_or(u64::MAX),
-                left: bytes.len() - START,
+                at: start,
+                needed: u64::try_from(data - start).unwrap_or(u64::MAX),
+                left: bytes.len() - start,
             });
         }
         let meta = Tree {
             bytes,
-            nodes: walk(bytes, START..data, META, Encoding::Explicit)?,
+            nodes: walk(bytes, start..data, META, Encoding::Explicit)?,
             transfer_syntax: String::new(),
             meta_class: None,
         };

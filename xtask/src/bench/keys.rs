@@ -25,9 +25,9 @@ pub(super) fn run() -> Result<()> {
     let lines = out?.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
     let number = |line: &Value, field: &str| line.get(field).and_then(Value::as_f64).context("no number");
     println!("14 holders over loopback on this machine, {THREADS} callers, no key remembered");
-    println!("metered: as it is; proven: the person's proof, no meter; bare: neither");
+    println!("metered: as it is; proven: the person's proof, no meter; again: the same as proven; bare: neither");
     println!("{:<24} {:>9} {:>9} {:>9} {:>9}", "", "opens", "per s", "p50", "p99");
-    let mut metered: Option<f64> = None;
+    let (mut metered, mut proven): (Option<(f64, f64)>, Option<f64>) = (None, None);
     for line in &lines {
         if line.get("what").and_then(Value::as_str) == Some("register") {
             let (patients, seconds) = (number(line, "patients")?, number(line, "seconds")?);
@@ -48,12 +48,22 @@ pub(super) fn run() -> Result<()> {
             p99 * 1e3
         );
         match kind {
-            "metered" => metered = Some(p99),
+            "metered" => metered = Some((number(line, "p50")?, p99)),
             "proven" => {
-                let with = metered.take().context("a line without the metered one before it")?;
-                let more = with / p99 - 1.0;
+                let (p50, with) = metered.take().context("a line without the metered one before it")?;
+                let (half, more) = (p50 / number(line, "p50")? - 1.0, with / p99 - 1.0);
                 let verdict = if more <= AIM_METERING { "met" } else { "MISSED" };
-                println!("        the meter adds {:.1} % to p99   ≤ {:.0} % {verdict}", more * 1e2, AIM_METERING * 1e2);
+                println!(
+                    "        the meter adds {:.1} % to p50, {:.1} % to p99   ≤ {:.0} % {verdict}",
+                    half * 1e2,
+                    more * 1e2,
+                    AIM_METERING * 1e2
+                );
+                proven = Some(p99);
+            }
+            "again" => {
+                let other = proven.take().context("a line without the proven one before it")?;
+                println!("        two that are the same differ by {:.1} % of p99", (p99 / other - 1.0).abs() * 1e2);
             }
             _ => {}
         }

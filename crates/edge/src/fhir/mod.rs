@@ -34,6 +34,8 @@ pub struct Record {
     pub change: Change,
     /// With the id and the version that the server gave it; none where this version deleted it.
     pub bytes: Option<Vec<u8>>,
+    /// Servers and buckets that may be lost without it: of a version that was written by this call.
+    pub survives: Option<u8>,
 }
 
 /// A page of a search or a history.

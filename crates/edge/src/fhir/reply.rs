@@ -17,6 +17,9 @@ pub(super) struct Reply {
     pub(super) headers: Vec<(HeaderName, String)>,
 }
 
+/// How many losses what was kept survives: what the centre's receipt says.
+const SURVIVES: HeaderName = HeaderName::from_static("x-holdfast-survives");
+
 impl Reply {
     pub(super) fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
         Self { status, body: Some(body.into()), headers: Vec::new() }
@@ -76,6 +79,10 @@ impl Reply {
         let reply = Self { status, body, headers: Vec::new() }
             .header(header::ETAG, etag(version))
             .header(header::LAST_MODIFIED, http_date(updated));
+        let reply = match record.survives {
+            Some(losses) => reply.header(SURVIVES, losses.to_string()),
+            None => reply,
+        };
         match status {
             201 => reply.header(header::LOCATION, location),
             _ => reply.header(header::CONTENT_LOCATION, location),

@@ -304,7 +304,7 @@ fn bundle(page: &Page, base: &str, this: &str, next: Option<&str>, build: Build)
     let versions: Vec<Version<'_>> = page
         .records
         .iter()
-        .map(|Record { kind, id, version, updated, change, bytes }| Version {
+        .map(|Record { kind, id, version, updated, change, bytes, .. }| Version {
             kind,
             id,
             version: *version,

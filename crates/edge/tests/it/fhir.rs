@@ -66,6 +66,7 @@ fn a_record_is_created_read_changed_deleted_and_remembered() {
     let at = format!("/Patient/{id}");
     assert_eq!(first.header("location"), Some(format!("http://{}/fhir{at}/_history/1", server.address).as_str()));
     assert_eq!(first.header("etag"), Some("W/\"1\""));
+    assert_eq!(first.header("x-holdfast-survives"), Some("11"), "the receipt's number");
     assert!(first.header("last-modified").unwrap().ends_with("GMT"));
     assert!(first.text().contains(NAME) && first.text().contains("1.50"));
 

@@ -230,6 +230,18 @@ proptest! {
 }
 
 /// Weights divided by three are no decimals: rounding after the division makes them equal all the same.
+/// A file without its preamble, and a bare data set, deliver the same; a meta group that was cut is none.
+#[test]
+fn a_preamble_delivers_nothing() {
+    let whole = file(&photons(), IMPLICIT);
+    let digest = Plan::parse(&whole).unwrap().digest();
+    assert_eq!(Plan::parse(&whole[132..]).unwrap().digest(), digest);
+    for cut in [136, 140, 150, 260] {
+        assert!(Plan::parse(&whole[cut..]).is_err(), "{cut}");
+    }
+    assert!(Plan::parse(&whole[132..160]).is_err());
+}
+
 #[test]
 fn weights_on_another_scale_are_the_same_shares() {
     let mut plan = crate::build::photons();

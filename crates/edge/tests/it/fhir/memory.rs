@@ -44,7 +44,8 @@ impl Memory {
             (Some(_), Some(Record { bytes: Some(_), .. })) => Change::Put,
             (Some(_), _) => anew,
         };
-        let record = Record { kind, id: id.to_owned(), version: current + 1, updated, change, bytes };
+        let record =
+            Record { kind, id: id.to_owned(), version: current + 1, updated, change, bytes, survives: Some(11) };
         versions.push(record.clone());
         Ok(record)
     }
