@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kit::Id16;
 
+use crate::direct::Direct;
 use crate::marker::{MARKER, MARKER_DRAFT, Marker};
 use crate::record::{self, CHECKSUM_BYTES};
 use crate::{Listed, Location, LocationError, Name, Object, Put, Refusal, Stats, check_batch};
@@ -27,6 +28,8 @@ const OPEN_VOLUMES_MAX: usize = 16;
 
 /// Small records are written together; a shard's body is larger than this and goes past the buffer uncopied.
 const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+/// From so much on the page cache is passed by.
+const DIRECT_BYTES_MIN: usize = 256 * 1024;
 
 const LOCK: &str = "lock";
 const VOLUMES: &str = "volumes";
@@ -111,11 +114,18 @@ struct Volume {
     /// With what waits in the buffer.
     len: u64,
     buffer: Vec<u8>,
+    direct: Option<Direct>,
 }
 
 impl Volume {
     fn new(number: u32, file: File, len: u64) -> Self {
-        Self { number, file, len, buffer: Vec::new() }
+        Self { number, file, len, buffer: Vec::new(), direct: None }
+    }
+
+    /// Where its file stands, for what is large.
+    fn at(mut self, path: &Path) -> Self {
+        self.direct = Direct::open(&self.file, path);
+        self
     }
 
     /// Small pieces wait to be written together. (`BufWriter` would write what waits when an error drops it.)
@@ -125,10 +135,25 @@ impl Volume {
             self.flush()?;
         }
         if bytes.len() > WRITE_BUFFER_BYTES {
-            return self.file.write_all(bytes);
+            return self.write_large(bytes);
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Behind what is flushed. What doesn't fill a block goes the common way: no block is written by both.
+    fn write_large(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let offset = self.len - bytes.len() as u64;
+        let (before, blocks, behind) = Direct::split(offset, bytes);
+        let Some(direct) = self.direct.as_mut().filter(|_| blocks.len() >= DIRECT_BYTES_MIN) else {
+            return self.file.write_all(bytes);
+        };
+        self.file.write_all(before)?;
+        if !direct.write(blocks, offset + before.len() as u64)? {
+            self.direct = None;
+            self.file.write_all(blocks)?;
+        }
+        self.file.write_all(behind)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -240,7 +265,7 @@ impl FolderLocation {
             opened.torn_bytes += scan.torn;
             // A torn tail is never written over: it may be somebody's evidence, and a scan passes over it.
             let go_on = scan.torn == 0 && scan.len < VOLUME_BYTES_MAX;
-            writer.open = go_on.then(|| Volume::new(number, file, scan.len));
+            writer.open = go_on.then(|| Volume::new(number, file, scan.len).at(&volumes.join(volume_name(number))));
             writer.next = number.saturating_add(1);
         }
         sync_dir(&volumes).map_err(io("syncing the folder of volumes"))?;
@@ -443,10 +468,10 @@ impl FolderLocation {
     fn new_volume(&self, writer: &mut Writer) -> io::Result<Volume> {
         let number = writer.next;
         let path = self.volumes.join(volume_name(number));
-        let file = File::options().create_new(true).append(true).open(path)?;
+        let file = File::options().create_new(true).append(true).open(&path)?;
         writer.next = number.checked_add(1).ok_or(io::ErrorKind::StorageFull)?;
         sync_dir(&self.volumes)?;
-        Ok(Volume::new(number, file, 0))
+        Ok(Volume::new(number, file, 0).at(&path))
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

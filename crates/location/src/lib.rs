@@ -4,6 +4,7 @@
 //! never trusted to give back the right bytes, since its server may be the attacker's. Whoever reads compares each
 //! object with the digest in the signed segment header.
 
+mod direct;
 mod folder;
 mod marker;
 #[cfg(feature = "network")]
