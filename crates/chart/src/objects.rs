@@ -225,6 +225,11 @@ impl Chart {
         self.newest(&self.patient_record_list(patient))
     }
 
+    /// The entry of her first Patient resource.
+    pub fn registered_in(&self, patient: PatientId) -> Result<Option<u64>> {
+        self.listed_first(&self.patient_record_list(patient))
+    }
+
     /// Versions of her Patient resource.
     pub(crate) fn patient_record_list(&self, patient: PatientId) -> Tag {
         self.list_tag("patient-record", &patient.0)

@@ -406,8 +406,8 @@ impl Centre {
         let mut centre = Self::around(vault, config, site, into, lock, Task::Serve)?;
         centre.config = settings::restored(centre.chart(), &centre.config)?;
         centre.config.save(into)?;
-        for patient in &report.restored {
-            centre.treatment().note_taken_back(&emergency(centre.chart()), *patient)?;
+        for (patient, erased) in &report.restored {
+            centre.treatment().note_taken_back(&emergency(centre.chart()), *patient, *erased)?;
         }
         begun.finish()?;
         Ok((centre, report))

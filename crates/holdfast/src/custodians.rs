@@ -318,8 +318,8 @@ pub fn list(centre: &Centre) -> Result<Answer, Fault> {
     let mut lines = vec![format!("{needed} of {of} custodians recover")];
     if undealt > 0 {
         lines.push(format!(
-            "  NOT YET: {undealt} living patients are dealt to those before, and a renewal was cut short. Repeat it (holdfast \
-             custodian renew, with the secrets of those before), and keep their sheets until then"
+            "  NOT YET: {undealt} living patients are dealt to holders or custodians that there were before: a change was cut \
+             short. Repeat it, be it `holdfast custodian renew` or `holdfast holder replace`, and keep all sheets until then"
         ));
     }
     lines.extend(known.iter().map(|one| {

@@ -140,9 +140,15 @@ pub fn custodians(centre: &Centre, package: CustodianPackage, ask: Ask<'_>) -> R
             now.m()
         ),
     };
+    // The same ones go on with the same sheets.
+    let burn = match are_there {
+        true => String::new(),
+        false => "\n  BURN the sheets of those before, and delete their files: with them, whoever has a copy of the servers opens \
+                  what was erased"
+            .to_owned(),
+    };
     let text = format!(
-        "{needed} of {of} custodians recover from now on; {dealt} living patients were dealt anew\n  BURN the sheets of those \
-         before, and delete their files: with them, whoever has a copy of the servers opens what was erased{stay}{late}"
+        "{needed} of {of} custodians recover from now on; {dealt} living patients were dealt anew{burn}{stay}{late}"
     );
     Ok(Answer::done(text, json!({ "needed": needed, "custodians": of, "patients": dealt })))
 }

@@ -5,7 +5,9 @@ use std::fmt;
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
+use kit::Digest;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::delivery::Place;
 use crate::error::PlanError;
@@ -85,6 +87,13 @@ impl RecordedBeam {
 }
 
 impl TreatmentRecord {
+    /// Of what it says was given, whoever it says it was given to: a record that is corrected and sent again is the same.
+    pub(crate) fn content(&self) -> Digest {
+        let Self { plans, fraction_group, treated_at, treated_on, beams, summaries, summed_to, .. } = self;
+        let said = format!("{:?}", (plans, fraction_group, treated_at, treated_on, beams, summaries, summed_to));
+        Digest(Sha256::digest(said).into())
+    }
+
     /// Whether any of its beams gave dose, as far as it tells.
     pub fn gave_dose(&self) -> bool {
         self.beams.iter().any(RecordedBeam::gave_dose)
@@ -219,9 +228,12 @@ impl Given {
     pub(crate) fn beside(self, settled: Option<u32>, highest_before: u32) -> Self {
         match (self, settled) {
             (Self::Known { distinct, highest, unfinished }, Some(given)) => {
-                let fits = highest <= distinct
-                    || [given, highest_before].map(|n| n.saturating_add(distinct)).contains(&highest);
-                if !fits {
+                // Summaries alone count the whole course.
+                if distinct == 0 {
+                    return Self::Known { distinct: given.max(highest), highest: given.max(highest), unfinished };
+                }
+                let goes_on = |from: u32| highest > from && highest <= from.saturating_add(distinct);
+                if highest > distinct && !goes_on(given) && !goes_on(highest_before) {
                     return Self::Unknown { why: vec![Unknown::NumbersFall] };
                 }
                 let distinct = distinct.saturating_add(given);
@@ -261,6 +273,7 @@ pub enum Unknown {
     SettlementVoid,
     TakenBack,
     RefusedRecord,
+    LateRecord,
 }
 
 impl fmt::Display for Unknown {
@@ -296,6 +309,10 @@ impl fmt::Display for Unknown {
             Self::NumbersFall => {
                 "a later treatment record has a lower fraction number than an earlier one, or one that doesn't go on from what was \
                  settled: records may be missing"
+            }
+            Self::LateRecord => {
+                "a treatment record came after the count was settled, and is of a day before, or was known to be missing: two \
+                 people settle it again"
             }
             Self::RefusedRecord => {
                 "a treatment record of this plan was refused when it came: send it again under her number, or two people settle \
@@ -460,6 +477,11 @@ impl<'a> Course<'a> {
             highest: highest.max(summed),
             unfinished: newest.filter(|(_, exposures)| self.is_unfinished(exposures)).map(|(number, _)| *number),
         }
+    }
+
+    /// The highest number of the last run: where numbers go on from.
+    pub(crate) fn last_number(&self) -> u32 {
+        self.runs().ok().and_then(|runs| runs.last().map(highest)).unwrap_or(0)
     }
 
     /// What was treated, in the order of time, a new run where fraction numbers begin again at 1. A number that falls to

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chart::{Chart, ChartError, Released};
 use guard::Permit;
-use kit::{Blame, Digest, Fault, PatientId, Timestamp};
+use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -66,8 +66,8 @@ pub(crate) struct Facts {
     signed: Vec<Vec<VerifiedApproval>>,
     pub(crate) approvals: Vec<VerifiedApproval>,
     settlements: Vec<VerifiedApproval>,
-    /// The newest signature over each delivery.
-    approved_at: BTreeMap<Digest, u64>,
+    /// The newest signature over each delivery, of each role.
+    approved_at: BTreeMap<(Digest, SignerRole), u64>,
     /// Deliveries that came with the planning system's rejection.
     rejected: Vec<(u64, Digest)>,
     /// Settlements that a signature no longer stands behind.
@@ -78,6 +78,7 @@ pub(crate) struct Facts {
     known: BTreeMap<String, Vec<Came>>,
     /// Up to these entries her count is known by a settlement alone.
     opaque: Vec<(u64, Unknown)>,
+    utc_offset: UtcOffset,
     /// Of her plans, some can't be read.
     pub(crate) has_unreadable_plan: bool,
     /// The newest verdict.
@@ -163,19 +164,25 @@ pub(crate) fn records_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
     chart.list_tag(RECORDS_OF_PLAN, plan.as_bytes())
 }
 
-/// The list of treatment records that name a plan and were refused: their notes are their SOP Instance UIDs.
+/// The list of treatment records that name a plan and were refused: their notes are digests of what they say was given.
 fn refused_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
     chart.list_tag(REFUSED_OF_PLAN, plan.as_bytes())
 }
 
 /// Notes that a record which names a plan was refused, once.
-pub(crate) fn note_refused(chart: &Chart, permit: &Permit, plan: &str, record: &str) -> Result<(), ChartError> {
-    let known = chart.list_tag(REFUSED_AS, format!("{plan}\n{record}").as_bytes());
+pub(crate) fn note_refused(
+    chart: &Chart,
+    permit: &Permit,
+    plan: &str,
+    record: &TreatmentRecord,
+) -> Result<(), ChartError> {
+    let record = record.content();
+    let known = chart.list_tag(REFUSED_AS, &[record.0.as_slice(), plan.as_bytes()].concat());
     if chart.newest(&known)?.is_some() {
         return Ok(());
     }
     let lists = vec![refused_of_plan(chart, plan), known];
-    chart.append_note(permit, "treatment.record-refused", lists, record.as_bytes().to_vec()).map(drop)
+    chart.append_note(permit, "treatment.record-refused", lists, record.0.to_vec()).map(drop)
 }
 
 /// The list that says that a patient's erasure was taken back while somebody else had a number of hers.
@@ -193,17 +200,26 @@ struct Shown {
     plan: String,
     #[n(2)]
     delivery: Digest,
+    /// The planning system had marked it as rejected, or as something that can't be told.
+    #[n(3)]
+    is_rejected: bool,
+}
+
+/// A plan that nobody may go by any more, for all that its planning system says.
+fn is_rejected(plan: &Plan) -> bool {
+    matches!(plan.approval_status, Some(ApprovalStatus::Rejected | ApprovalStatus::Unclear))
 }
 
 /// Notes what came, where it isn't noted yet.
 pub(crate) fn note_shown(chart: &Chart, permit: &Permit, patient: PatientId, plan: &Plan) -> Result<(), ChartError> {
     let (uid, delivery) = (&plan.instance.sop_instance, plan.digest());
-    let of = [patient.0.as_slice(), &delivery.0, uid.as_bytes()].concat();
+    let is_rejected = is_rejected(plan);
+    let of = [patient.0.as_slice(), &[u8::from(is_rejected)], &delivery.0, uid.as_bytes()].concat();
     let known = chart.list_tag(SHOWN_AS, &of);
     if chart.newest(&known)?.is_some() {
         return Ok(());
     }
-    let note = minicbor::to_vec(Shown { version: 1, plan: uid.clone(), delivery }).unwrap_or_default();
+    let note = minicbor::to_vec(Shown { version: 1, plan: uid.clone(), delivery, is_rejected }).unwrap_or_default();
     let lists = vec![chart.list_tag(SHOWN, &patient.0), known];
     chart.append_note(permit, "treatment.shown", lists, note).map(drop)
 }
@@ -213,6 +229,8 @@ pub(crate) fn note_shown(chart: &Chart, permit: &Permit, patient: PatientId, pla
 pub(crate) struct Signers<'a> {
     pub(crate) origin: &'a str,
     pub(crate) people: &'a People,
+    /// Where the centre's clocks are.
+    pub(crate) utc_offset: UtcOffset,
 }
 
 /// The facts of each patient, in their order. What can't be read of one patient doesn't keep the others from being read.
@@ -257,7 +275,8 @@ fn read_all(
         for entry in &places.shown.entries {
             let (_, meta) = chart.note_of(*entry)?;
             match minicbor::decode::<Shown>(&meta.note) {
-                Ok(Shown { version: 1, plan, delivery }) => {
+                Ok(Shown { version: 1, plan, delivery, is_rejected }) => {
+                    facts.rejected.extend(is_rejected.then_some((*entry, delivery)));
                     let came = Came { entry: *entry, digest: Some(delivery), is_stored: false };
                     facts.known.entry(plan).or_default().push(came);
                 }
@@ -299,9 +318,7 @@ impl Facts {
             known.entry(uid.unwrap_or_default()).or_default().push(came);
             has_unreadable_plan |= plan.is_none();
             let Some(plan) = plan else { continue };
-            if plan.approval_status == Some(ApprovalStatus::Rejected) {
-                rejected.push((*entry, plan.digest()));
-            }
+            rejected.extend(is_rejected(&plan).then(|| (*entry, plan.digest())));
             signed.push(approvals_of.iter().filter_map(|approval| approvals.get(approval).cloned()).collect());
             plans.push(plan);
         }
@@ -329,7 +346,9 @@ impl Facts {
             record,
             plans,
             signed,
-            approved_at: approvals.iter().map(|(entry, one)| (one.statement().delivery, *entry)).collect(),
+            approved_at: (approvals.iter())
+                .map(|(entry, one)| ((one.statement().delivery, one.statement().role), *entry))
+                .collect(),
             rejected,
             approvals: approvals.into_values().collect(),
             voided: (places.settlements.iter())
@@ -352,6 +371,7 @@ impl Facts {
             .flatten()
             .filter(|(from, _)| *from > 0)
             .collect(),
+            utc_offset: signers.utc_offset,
             has_unreadable_plan,
             last: places.last.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()),
         }
@@ -412,11 +432,24 @@ impl Facts {
         let Some(group) = plan.group(group) else { return Ok(Given::NONE) };
         let settled = self.settled(plan.digest(), group.number);
         let from = settled.map_or(0, |said| said.before);
-        let highest = self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok());
-        let highest =
-            highest.filter(|record| record.gave_dose() && record.plans.iter().any(|uid| self.is_same(uid, plan)));
-        let highest = highest.flat_map(|record| &record.beams).filter_map(|beam| beam.fraction).max();
-        Ok(self.count(chart, plan, group, from)?.beside(settled.map(|said| said.given), highest.unwrap_or(0)))
+        let same = self.same(plan);
+        let mut before = Course::new(&same, plan, group);
+        self.records.range(..from).for_each(|(_, record)| before.add(record));
+        Ok(self.count(chart, plan, group, from)?.beside(settled.map(|said| said.given), before.last_number()))
+    }
+
+    /// SOP Instance UIDs under which the same delivery came.
+    fn same(&self, plan: &Plan) -> BTreeSet<String> {
+        let same = self.known.keys().filter(|uid| self.is_same(uid, plan)).cloned();
+        same.chain(std::iter::once(plan.instance.sop_instance.clone())).collect()
+    }
+
+    /// The day on which the count that reaches up to this entry was settled, by the centre's clocks.
+    fn settled_on(&self, from: u64) -> Option<String> {
+        let said = self.settlements.iter().map(VerifiedApproval::statement);
+        let said = said.filter(|said| said.settles.is_some_and(|settles| settles.before == from)).map(|said| said.at);
+        let (year, month, day) = self.utc_offset.local(said.min()?).civil_date();
+        Some(format!("{year:04}{month:02}{day:02}"))
     }
 
     /// Something that delivers the same came under this SOP Instance UID.
@@ -435,15 +468,26 @@ impl Facts {
     /// The planning system has marked the delivery as rejected, after the last signature over it came.
     pub(crate) fn is_rejected(&self, delivery: Digest) -> bool {
         let rejected = self.rejected.iter().filter(|(_, one)| *one == delivery).map(|(entry, _)| *entry).max();
-        rejected > self.approved_at.get(&delivery).copied()
+        let roles = [SignerRole::Oncologist, SignerRole::Physicist];
+        let signed = roles.map(|role| self.approved_at.get(&(delivery, role)).copied()).into_iter().min().flatten();
+        rejected > signed
     }
 
     /// By what came from an entry on.
     fn count(&self, chart: &Chart, plan: &Plan, group: &FractionGroup, from: u64) -> Result<Given, ChartError> {
         let digest = plan.digest();
-        let is_same = |came: &Came| came.digest == Some(digest);
-        let same = self.known.iter().filter(|(_, came)| came.iter().any(is_same)).map(|(uid, _)| uid.clone());
-        let same: BTreeSet<String> = same.chain(std::iter::once(plan.instance.sop_instance.clone())).collect();
+        let same = self.same(plan);
+        // What was known when it was settled is settled, and comes again now and then.
+        let before: Vec<&TreatmentRecord> =
+            self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok()).collect();
+        let is_known = |record: &TreatmentRecord| {
+            let is_it = |one: &&TreatmentRecord| {
+                one.instance.sop_instance == record.instance.sop_instance
+                    || one.treated_at.is_some() && one.treated_at == record.treated_at
+            };
+            before.iter().any(is_it)
+        };
+        let settled_on = self.settled_on(from);
         let mut course = Course::new(&same, plan, group);
         self.opaque.iter().filter(|(until, _)| *until > from).for_each(|(_, why)| course.doubt(*why));
         let voided = |said: &&Statement| {
@@ -454,8 +498,14 @@ impl Facts {
             course.doubt(Unknown::SettlementVoid);
         }
         for (entry, record) in self.records.range(from..) {
+            if record.as_ref().is_ok_and(is_known) {
+                continue;
+            }
             course.add(record);
             let Ok(record) = record else { continue };
+            if record.gave_dose() && record.treated_on < settled_on && record.treated_on.is_some() {
+                course.doubt(Unknown::LateRecord);
+            }
             if record.gave_dose() && !record.plans.iter().any(|uid| same.contains(uid)) {
                 record.plans.iter().filter_map(|uid| self.doubt(uid, *entry)).for_each(|why| course.doubt(why));
             }
@@ -465,7 +515,7 @@ impl Facts {
             for entry in refused.entries.iter().filter(|entry| **entry >= from) {
                 let (_, meta) = chart.note_of(*entry)?;
                 let came = |one: &Result<TreatmentRecord, PlanError>| {
-                    one.as_ref().is_ok_and(|one| one.instance.sop_instance.as_bytes() == meta.note.as_slice())
+                    one.as_ref().is_ok_and(|one| one.content().0.as_slice() == meta.note.as_slice())
                 };
                 if !self.records.values().any(came) {
                     course.doubt(Unknown::RefusedRecord);

@@ -161,7 +161,7 @@ impl Treatment {
     }
 
     fn signers<'a>(&'a self, people: &'a People) -> Signers<'a> {
-        Signers { origin: &self.origin, people }
+        Signers { origin: &self.origin, people, utc_offset: self.utc_offset }
     }
 
     pub fn centre(&self) -> &str {
@@ -184,18 +184,26 @@ impl Treatment {
         let no_patient = || {
             Fault::new(Blame::Peer, "treatment.no-patient", "PatientID (0010,0020) is empty: nobody knows whose it is")
         };
-        // Blank is empty, whatever its blanks are.
-        let identifier = instance.patient_id.clone().filter(|id| !id.trim().is_empty()).ok_or_else(no_patient)?;
-        let named = match instance.kind.is_record().then(|| TreatmentRecord::parse(&bytes)) {
-            Some(Ok(record)) => record.plans,
+        let record = match instance.kind.is_record().then(|| TreatmentRecord::parse(&bytes)) {
+            Some(Ok(record)) => Some(record),
             // Nothing of it could ever be counted, and once kept it would hold every fraction for ever: no later record
             // can say what it should have said. Its sender is told, and still has it.
             Some(Err(PlanError::Object(error @ ObjectError::EmptyRecord { .. }))) => return Err(error.into()),
             // Another one that can't be read may tell of a fraction: it is kept, and makes the count unknown.
-            Some(Err(_)) | None => Vec::new(),
+            Some(Err(_)) | None => None,
         };
+        let named = record.as_ref().map(|record| record.plans.clone()).unwrap_or_default();
+        let refused = |fault: &Fault| {
+            // Refused for what it is, and not because something is down: then it is sent again.
+            if let (Some(record), Blame::Peer | Blame::Conflict) = (&record, fault.blame) {
+                self.note_refused(context, record);
+            }
+        };
+        // Blank is empty, whatever its blanks are.
+        let identifier = instance.patient_id.clone().filter(|id| !id.trim().is_empty());
+        let identifier = identifier.ok_or_else(no_patient).inspect_err(refused)?;
         if !named.is_empty() {
-            self.check_owner(&identifier, &named).inspect_err(|_| self.note_refused(context, &named, instance))?;
+            self.check_owner(&identifier, &named).inspect_err(refused)?;
         }
         let (family, given) = name(instance.patient_name.as_deref().unwrap_or_default());
         let birth_date = instance.birth_date.as_deref().and_then(fhir_date);
@@ -219,25 +227,22 @@ impl Treatment {
             tags: named.iter().map(|plan| records_of_plan(&self.chart, plan)).collect(),
             bytes,
         };
-        let kept = self.chart.keep_object(context, act, draft);
-        if matches!(kept, Err(ChartError::AmbiguousPatient)) {
-            self.note_refused(context, &named, instance);
-        }
-        kept.map_err(|e| e.fault())
+        self.chart.keep_object(context, act, draft).map_err(|e| e.fault()).inspect_err(refused)
     }
 
     /// That a treatment record was refused, for whoever's plan it names: until it comes again, her count isn't known. Its sender
     /// has been told; a note that fails is in the log.
-    fn note_refused(&self, context: &Context, named: &[String], instance: &Instance) {
-        let note = |plan: &String| -> std::result::Result<(), ChartError> {
-            let Some(owner) = self.chart.object_patient(OBJECTS, plan)? else { return Ok(()) };
-            let permit = self.chart.admit(context, Act::StoreObject, Target::Patient(owner), Sensitivity::Clinical)?;
-            facts::note_refused(&self.chart, &permit, plan, &instance.sop_instance)
+    fn note_refused(&self, context: &Context, record: &TreatmentRecord) {
+        // One of several plans contradicts the standard, and would hold all of them.
+        let ([plan], true) = (record.plans.as_slice(), record.gave_dose()) else { return };
+        let note = || -> std::result::Result<(), ChartError> {
+            let owner = self.chart.object_patient(OBJECTS, plan)?;
+            let whose = owner.unwrap_or_else(|| PatientId::random(self.chart.entropy()));
+            let permit = self.chart.admit(context, Act::StoreObject, Target::Patient(whose), Sensitivity::Clinical)?;
+            facts::note_refused(&self.chart, &permit, plan, record)
         };
-        for plan in named {
-            if let Err(error) = note(plan) {
-                tracing::warn!(%error, "a refused treatment record");
-            }
+        if let Err(error) = note() {
+            tracing::warn!(%error, "a refused treatment record");
         }
     }
 
@@ -456,7 +461,16 @@ impl Treatment {
             Some(patient) => {
                 let people = self.people()?;
                 let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
-                if let Ok(plan) = &plan {
+                // What isn't hers, or stands under another patient, was shown by mistake.
+                let is_hers = |plan: &Plan| -> std::result::Result<bool, ChartError> {
+                    let owner = self.chart.object_patient(OBJECTS, &plan.instance.sop_instance)?;
+                    let number = plan.instance.patient_id.as_ref();
+                    Ok(owner.is_none_or(|owner| owner == patient)
+                        && number.is_some_and(|number| facts.identifiers.iter().any(|one| one.trim() == number)))
+                };
+                if let Ok(plan) = &plan
+                    && is_hers(plan).map_err(|e| e.fault())?
+                {
                     facts::note_shown(&self.chart, &permit, patient, plan).map_err(|e| e.fault())?;
                 }
                 judge(&self.chart, &facts, plan.as_ref(), group)?
@@ -478,7 +492,10 @@ impl Treatment {
 
     /// After a recovery has taken her erasure back: where somebody else has a number of hers by now, what she was given meanwhile
     /// may stand under that one, and her count is unknown until two people settle it. Says whether that is so.
-    pub fn note_taken_back(&self, context: &Context, patient: PatientId) -> Result<bool> {
+    ///
+    /// `erased`: the entry that erased her. Somebody who was registered since, and treated, may have been she, whatever number she
+    /// has by now.
+    pub fn note_taken_back(&self, context: &Context, patient: PatientId, erased: u64) -> Result<bool> {
         let read = self
             .chart
             .admit(context, Act::ReadTreatmentList, Target::Centre, Sensitivity::Clinical)
@@ -490,7 +507,8 @@ impl Treatment {
             other => other.map(|_| false),
         };
         let shared = facts.identifiers.iter().map(is_shared).collect::<std::result::Result<Vec<_>, _>>();
-        let is_shared = shared.map_err(|e| e.fault())?.contains(&true);
+        let is_shared =
+            shared.map_err(|e| e.fault())?.contains(&true) || self.came_since(erased).map_err(|e| e.fault())?;
         let permit = self
             .chart
             .admit(context, Act::RestorePatient, Target::Patient(patient), Sensitivity::Administrative)
@@ -500,6 +518,29 @@ impl Treatment {
             self.chart.append_note(&permit, "treatment.taken-back", lists, Vec::new()).map_err(|e| e.fault())?;
         }
         Ok(is_shared)
+    }
+
+    /// Whether a plan or a treatment record came since for somebody who was registered since.
+    fn came_since(&self, entry: u64) -> std::result::Result<bool, ChartError> {
+        let list = self.chart.list_tag(PLANNED, &[]);
+        let mut before = u64::MAX;
+        loop {
+            let entries = self.chart.listed_back(&list, before, PLANNED_PAGE)?;
+            for came in &entries {
+                if *came < entry {
+                    return Ok(false);
+                }
+                let (_, patient) = self.chart.time_and_patient_of(*came)?;
+                let registered = patient.map(|patient| self.chart.registered_in(patient)).transpose()?.flatten();
+                if registered.is_some_and(|registered| registered > entry) {
+                    return Ok(true);
+                }
+            }
+            match entries.last() {
+                Some(last) => before = *last,
+                None => return Ok(false),
+            }
+        }
     }
 
     /// Who is on treatment, and how each stands: everybody of whom a plan or a treatment record came in lately, those whose

@@ -81,8 +81,8 @@ pub struct RecoveryReport {
     pub left_erased: u64,
     /// When the newest entry was made, by the clock of the gateway that wrote it: what was written afterwards isn't in it.
     pub newest: Option<Timestamp>,
-    /// Of those that were dealt anew, whose erasures were taken back.
-    pub restored: Vec<PatientId>,
+    /// Of those that were dealt anew, whose erasures were taken back; with the entries that had erased them.
+    pub restored: Vec<(PatientId, u64)>,
     /// Erased patients, whose keys were not.
     pub erased_patients: u64,
     /// Tails that were never acknowledged, as far as can be told.
@@ -205,7 +205,7 @@ pub fn recover(recovery: Recovery) -> Result<(Vault, RecoveryReport), VaultError
 
     // What is dealt from here on is dealt to these holders, and to these custodians.
     new.note_recovery()?;
-    new.note_restored(&restored)?;
+    new.note_restored(&restored.iter().map(|(patient, _)| *patient).collect::<Vec<_>>())?;
     let patients = new.deal_again(keys.into_iter().map(Ok), &mut |_| {})?;
     // Last: with the record there, the centre is there. A recovery that ends before leaves none that opens for writing and
     // opens no patient's key; it is begun again, with other empty locations.
@@ -326,14 +326,14 @@ fn erased_from(core: &Core, from: u64) -> BTreeMap<u64, PatientId> {
 
 /// Those who were erased from this entry on, and whose keys still open, are alive again. Nobody is an error: whoever asks
 /// for it has somebody in mind, and a number that is mistyped would leave her erased, and the recovery done.
-fn take_back(core: &Core, from: u64) -> Result<Vec<PatientId>, VaultError> {
+fn take_back(core: &Core, from: u64) -> Result<Vec<(PatientId, u64)>, VaultError> {
     let mut restored = Vec::new();
     let erased = erased_from(core, from);
     let erasures = erased.len();
-    for patient in erased.into_values() {
+    for (entry, patient) in erased {
         if opens(core, patient)? {
             core.keymap_mut().erased.remove(&patient);
-            restored.push(patient);
+            restored.push((patient, entry));
         }
     }
     if restored.is_empty() { Err(VaultError::NothingToTakeBack { from, erasures }) } else { Ok(restored) }

@@ -480,8 +480,15 @@ fn nothing_that_comes_later_makes_fractions_ungiven() {
     assert_eq!(settle(SIGNERS[1], "5").json()["complete"], true);
     assert_eq!((check().exit, given(&check())), (0, Some(5)), "{}", check().out);
     // What comes after it counts beside it.
-    store(&record(&uid(&plan), None, "1.2.826.0.1.3", ("6", "20261124")));
+    store(&record(&uid(&plan), None, "1.2.826.0.1.3", ("6", "20991124")));
     assert_eq!(given(&check()), Some(6));
+    // The same once more, as an archive sends it, is the same; what was treated before it was settled is not.
+    assert_eq!(settle(SIGNERS[0], "6").json()["complete"], false);
+    assert_eq!(settle(SIGNERS[1], "6").json()["complete"], true);
+    store(&record(&uid(&plan), None, "1.2.826.0.1.33", ("6", "20991124")));
+    assert_eq!(given(&check()), Some(6));
+    store(&record(&uid(&plan), None, "1.2.826.0.1.5", ("3", "20261101")));
+    assert!(check().out.contains("late-record"), "{}", check().out);
     // Said anew it is counted from anew, though the same was said before.
     for given in ["9", "5"] {
         settle(SIGNERS[0], given);
@@ -566,7 +573,17 @@ fn what_was_refused_or_rejected_since_holds() {
     object.write_all(&mut rejected).unwrap();
     send(address, &rejected);
     assert_eq!(codes(&check()), ["rejected"]);
+    // Without a Patient ID, or of several plans at once: the one is noted, the other would hold them all.
+    let nobodys = record(&uid(&plan), Some(""), "1.2.826.0.1.2", ("2", "20991123"));
+    assert_ne!(offer(address, &nobodys).0, 0);
     server.stop();
-    approve(&site, &number, &plan, &SIGNERS);
+    approve(&site, &number, &plan, &SIGNERS[..1]);
+    assert!(codes(&check()).contains(&"rejected".to_owned()), "one of the two has looked at it again");
+    approve(&site, &number, &plan, &SIGNERS[1..]);
+    assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("refused-record"), "{}", check().out);
+    let server = site.serve(&[]);
+    let corrected = record(&uid(&plan), None, "1.2.826.0.1.22", ("2", "20991123"));
+    send(server.ready["dimse"].as_str().unwrap(), &corrected);
+    server.stop();
     assert_eq!(check().exit, 0, "{}", check().out);
 }
