@@ -14,9 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kit::Id16;
 
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
-
 use crate::direct::Direct;
 use crate::marker::{MARKER, MARKER_DRAFT, Marker};
 use crate::record::{self, CHECKSUM_BYTES};
@@ -366,15 +363,15 @@ impl FolderLocation {
         let Some(file) = self.reader(place.volume)? else { return Ok(None) };
         let expected = record::head(name, place.body_len);
         let mut head = vec![0; expected.len()];
-        let many = place.body_len as usize + CHECKSUM_BYTES;
+        let mut body = vec![0; place.body_len as usize + CHECKSUM_BYTES];
         let read = file
             .read_exact_at(&mut head, place.offset)
-            .and_then(|()| read_at(&file, many, place.offset + head.len() as u64));
-        let mut body = match read {
-            Ok(body) => body,
+            .and_then(|()| file.read_exact_at(&mut body, place.offset + head.len() as u64));
+        match read {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
             Err(error) => return Err(self.io("reading")(error)),
-        };
+        }
         let checksum = body.split_off(place.body_len as usize);
         Ok((head == expected && record::checksum(&head, &[&body]) == checksum.as_slice()).then_some(body))
     }
@@ -383,10 +380,10 @@ impl FolderLocation {
         let Some(file) = self.reader(place.volume)? else { return Ok(None) };
         let len = u64::from(place.body_len);
         let (start, end) = (range.start.min(len), range.end.min(len));
-        let many = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+        let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
         let body = place.offset + (record::HEAD_BYTES + name.as_str().len()) as u64;
-        match read_at(&file, many, body + start) {
-            Ok(bytes) => Ok(Some(bytes)),
+        match file.read_exact_at(&mut bytes, body + start) {
+            Ok(()) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
             Err(error) => Err(self.io("reading")(error)),
         }
@@ -487,22 +484,6 @@ impl FolderLocation {
         let len = file.metadata().map_or(0, |file| file.len());
         self.writer().open = Some(Volume::new(0, file, len));
     }
-}
-
-/// So many bytes, into memory that nobody has cleared for them before.
-fn read_at(file: &File, many: usize, offset: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(many);
-    while bytes.len() < many {
-        let at = offset + bytes.len() as u64;
-        match rustix::io::pread(file, spare_capacity(&mut bytes), at) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    // There may have been room for more.
-    bytes.truncate(many);
-    Ok(bytes)
 }
 
 impl Location for FolderLocation {

@@ -336,9 +336,7 @@ impl Core {
             [(extent, place)] => copy_piece(&*self.segment(extent.segment)?, extent, place, index)?,
             // A large payload's segments are read past the cache, by several threads.
             several => thread::scope(|scope| {
-                // Twice as many as there are cores: half of them wait for a disk.
-                let readers =
-                    thread::available_parallelism().map_or(2, |cores| (2 * cores.get()).clamp(2, READERS_MAX));
+                let readers = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, READERS_MAX));
                 let share = several.len().div_ceil(readers).max(1);
                 let readers: Vec<_> = several
                     .chunks_mut(share)
