@@ -45,11 +45,19 @@ impl Direct {
         for chunk in blocks.chunks(CHUNK_BYTES) {
             let Some(place) = self.buffer.get_mut(start..start + chunk.len()) else { return Ok(false) };
             place.copy_from_slice(chunk);
-            match self.file.write_all_at(place, at) {
-                Err(error) if at == offset && error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
-                written => written?,
+            let mut rest = &*place;
+            while !rest.is_empty() {
+                match self.file.write_at(rest, at) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(written) => {
+                        rest = rest.get(written..).unwrap_or_default();
+                        at += written as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if at == offset && error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
+                    Err(error) => return Err(error),
+                }
             }
-            at += chunk.len() as u64;
         }
         Ok(true)
     }
