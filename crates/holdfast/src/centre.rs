@@ -406,9 +406,7 @@ impl Centre {
         let mut centre = Self::around(vault, config, site, into, lock, Task::Serve)?;
         centre.config = settings::restored(centre.chart(), &centre.config)?;
         centre.config.save(into)?;
-        for (patient, erased) in &report.restored {
-            centre.treatment().note_taken_back(&emergency(centre.chart()), *patient, *erased)?;
-        }
+        centre.treatment().note_taken_back(&emergency(centre.chart()), &report.restored)?;
         begun.finish()?;
         Ok((centre, report))
     }

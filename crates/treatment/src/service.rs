@@ -461,19 +461,18 @@ impl Treatment {
             Some(patient) => {
                 let people = self.people()?;
                 let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+                let verdict = judge(&self.chart, &facts, plan.as_ref(), group)?;
                 // What isn't hers, or stands under another patient, was shown by mistake.
-                let is_hers = |plan: &Plan| -> std::result::Result<bool, ChartError> {
-                    let owner = self.chart.object_patient(OBJECTS, &plan.instance.sop_instance)?;
-                    let number = plan.instance.patient_id.as_ref();
-                    Ok(owner.is_none_or(|owner| owner == patient)
-                        && number.is_some_and(|number| facts.identifiers.iter().any(|one| one.trim() == number)))
-                };
+                let others = [Finding::PatientUnknown, Finding::NoPatientId, Finding::AnotherPatient];
                 if let Ok(plan) = &plan
-                    && is_hers(plan).map_err(|e| e.fault())?
+                    && !verdict.findings.iter().any(|finding| others.contains(finding))
                 {
-                    facts::note_shown(&self.chart, &permit, patient, plan).map_err(|e| e.fault())?;
+                    let owner = self.chart.object_patient(OBJECTS, &plan.instance.sop_instance);
+                    if owner.map_err(|e| e.fault())?.is_none_or(|owner| owner == patient) {
+                        facts::note_shown(&self.chart, &permit, patient, plan).map_err(|e| e.fault())?;
+                    }
                 }
-                judge(&self.chart, &facts, plan.as_ref(), group)?
+                verdict
             }
             None => nobody(plan.as_ref(), unknown),
         };
@@ -490,57 +489,39 @@ impl Treatment {
         Ok(kept.verdict)
     }
 
-    /// After a recovery has taken her erasure back: where somebody else has a number of hers by now, what she was given meanwhile
-    /// may stand under that one, and her count is unknown until two people settle it. Says whether that is so.
-    ///
-    /// `erased`: the entry that erased her. Somebody who was registered since, and treated, may have been she, whatever number she
-    /// has by now.
-    pub fn note_taken_back(&self, context: &Context, patient: PatientId, erased: u64) -> Result<bool> {
+    /// After a recovery has taken erasures back: `restored` with the entries that had erased them. Where somebody else has a number of
+    /// hers by now, or was registered since and treated, who may have been she, what she was given meanwhile may stand there: her
+    /// count is unknown until two people settle it.
+    pub fn note_taken_back(&self, context: &Context, restored: &[(PatientId, u64)]) -> Result<()> {
+        let Some(earliest) = restored.iter().map(|(_, erased)| *erased).min() else { return Ok(()) };
         let read = self
             .chart
             .admit(context, Act::ReadTreatmentList, Target::Centre, Sensitivity::Clinical)
             .map_err(|e| e.fault())?;
-        let people = self.people()?;
-        let facts = facts::read_one(&self.chart, &read, patient, self.signers(&people))?;
-        let is_shared = |number: &String| match self.chart.patient_by_number(number) {
-            Err(ChartError::AmbiguousPatient) => Ok(true),
-            other => other.map(|_| false),
-        };
-        let shared = facts.identifiers.iter().map(is_shared).collect::<std::result::Result<Vec<_>, _>>();
-        let is_shared =
-            shared.map_err(|e| e.fault())?.contains(&true) || self.came_since(erased).map_err(|e| e.fault())?;
-        let permit = self
-            .chart
-            .admit(context, Act::RestorePatient, Target::Patient(patient), Sensitivity::Administrative)
-            .map_err(|e| e.fault())?;
-        if is_shared {
-            let lists = vec![facts::taken_back(&self.chart, patient)];
-            self.chart.append_note(&permit, "treatment.taken-back", lists, Vec::new()).map_err(|e| e.fault())?;
+        let (people, newest) = (self.people()?, self.newest_treated(earliest).map_err(|e| e.fault())?);
+        for (patient, erased) in restored {
+            let permit = self
+                .chart
+                .admit(context, Act::RestorePatient, Target::Patient(*patient), Sensitivity::Administrative)
+                .map_err(|e| e.fault())?;
+            let facts = facts::read_one(&self.chart, &read, *patient, self.signers(&people))?;
+            let mut numbers = facts.identifiers.iter();
+            let is_shared = |number: &String| is_shared(&self.chart, number).map_err(|e| e.fault());
+            if newest > Some(*erased)
+                || numbers.try_fold(false, |any, number| Ok::<_, Fault>(any || is_shared(number)?))?
+            {
+                let lists = vec![facts::taken_back(&self.chart, *patient)];
+                self.chart.append_note(&permit, "treatment.taken-back", lists, Vec::new()).map_err(|e| e.fault())?;
+            }
         }
-        Ok(is_shared)
+        Ok(())
     }
 
-    /// Whether a plan or a treatment record came since for somebody who was registered since.
-    fn came_since(&self, entry: u64) -> std::result::Result<bool, ChartError> {
-        let list = self.chart.list_tag(PLANNED, &[]);
-        let mut before = u64::MAX;
-        loop {
-            let entries = self.chart.listed_back(&list, before, PLANNED_PAGE)?;
-            for came in &entries {
-                if *came < entry {
-                    return Ok(false);
-                }
-                let (_, patient) = self.chart.time_and_patient_of(*came)?;
-                let registered = patient.map(|patient| self.chart.registered_in(patient)).transpose()?.flatten();
-                if registered.is_some_and(|registered| registered > entry) {
-                    return Ok(true);
-                }
-            }
-            match entries.last() {
-                Some(last) => before = *last,
-                None => return Ok(false),
-            }
-        }
+    /// The newest registration of somebody for whom a plan or a treatment record came since this entry.
+    fn newest_treated(&self, entry: u64) -> std::result::Result<Option<u64>, ChartError> {
+        let patients = self.planned_while(|came, _| came >= entry)?;
+        let registered = patients.into_iter().map(|patient| self.chart.registered_in(patient));
+        Ok(registered.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().flatten().max())
     }
 
     /// Who is on treatment, and how each stands: everybody of whom a plan or a treatment record came in lately, those whose
@@ -576,8 +557,17 @@ impl Treatment {
 
     /// Whoever had a plan or a treatment record come in lately.
     fn on_treatment(&self, as_of: Timestamp) -> std::result::Result<BTreeSet<PatientId>, ChartError> {
-        let list = self.chart.list_tag(PLANNED, &[]);
         let since = as_of.0 - ON_TREATMENT_DAYS * 86_400_000;
+        self.planned_while(|_, time| time.0 >= since)
+    }
+
+    /// Whoever had a plan or a treatment record come in, from the newest back for as long as `goes_on` says of an entry and its
+    /// time.
+    fn planned_while(
+        &self,
+        goes_on: impl Fn(u64, Timestamp) -> bool,
+    ) -> std::result::Result<BTreeSet<PatientId>, ChartError> {
+        let list = self.chart.list_tag(PLANNED, &[]);
         let (mut patients, mut before, mut seen) = (BTreeSet::new(), u64::MAX, 0);
         loop {
             let entries = self.chart.listed_back(&list, before, PLANNED_PAGE)?;
@@ -587,7 +577,7 @@ impl Treatment {
             }
             for entry in &entries {
                 let (time, patient) = self.chart.time_and_patient_of(*entry)?;
-                if time.0 < since {
+                if !goes_on(*entry, time) {
                     return Ok(patients);
                 }
                 patients.extend(patient);
@@ -597,6 +587,14 @@ impl Treatment {
                 None => return Ok(patients),
             }
         }
+    }
+}
+
+/// Whether two living patients have this number.
+fn is_shared(chart: &Chart, number: &str) -> std::result::Result<bool, ChartError> {
+    match chart.patient_by_number(number) {
+        Err(ChartError::AmbiguousPatient) => Ok(true),
+        other => other.map(|_| false),
     }
 }
 
@@ -611,10 +609,8 @@ fn judge(
     let given = plan.ok().map(|plan| facts.given(chart, plan, group)).transpose().map_err(|e| e.fault())?;
     let given = given.unwrap_or(Given::NONE);
     let number = plan.ok().and_then(|plan| plan.instance.patient_id.as_deref());
-    let number_is_shared = match number.map(|number| chart.patient_by_number(number)).transpose() {
-        Err(ChartError::AmbiguousPatient) => true,
-        other => other.map(|_| false).map_err(|e| e.fault())?,
-    };
+    let number_is_shared =
+        number.map(|number| is_shared(chart, number)).transpose().map_err(|e| e.fault())?.unwrap_or(false);
     let mut verdict = decide(&GateInput {
         expected: Expected {
             patient: facts.patient,
