@@ -433,48 +433,38 @@ pub enum Plan {
     /// Say how many fractions of a plan a patient was given, where her records contradict each other or are missing, and sign
     /// that with one's own key. An oncologist and a physicist who say the same settle it; what comes later counts beside it.
     Settle {
-        /// The hospital number, or Patient/ID with her FHIR id.
-        #[arg(long)]
-        patient: String,
         /// Fractions given, by whatever came until now.
         #[arg(long, value_name = "N")]
         given: u32,
         /// Needed only where the plan has several.
         #[arg(long, value_name = "N")]
         fraction_group: Option<u32>,
-        /// The signer's name, as she is enrolled.
-        #[arg(long)]
-        name: String,
-        #[arg(long, value_parser = signer_role)]
-        role: SignerRole,
-        /// Her signing key.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-        file: PathBuf,
         #[command(flatten)]
-        data: Data,
-        #[command(flatten)]
-        output: Output,
+        signing: Signing,
     },
     /// Sign what a plan delivers to a patient, with one's own key, and hand the signature in.
-    Approve {
-        /// The hospital number, or Patient/ID with her FHIR id.
-        #[arg(long)]
-        patient: String,
-        /// The signer's name, as she is enrolled.
-        #[arg(long)]
-        name: String,
-        #[arg(long, value_parser = signer_role)]
-        role: SignerRole,
-        /// Her signing key.
-        #[arg(long, value_name = "FILE")]
-        key: PathBuf,
-        file: PathBuf,
-        #[command(flatten)]
-        data: Data,
-        #[command(flatten)]
-        output: Output,
-    },
+    Approve(Signing),
+}
+
+/// Who signs what, about whom.
+#[derive(Args)]
+pub struct Signing {
+    /// The hospital number, or Patient/ID with her FHIR id.
+    #[arg(long)]
+    patient: String,
+    /// The signer's name, as she is enrolled.
+    #[arg(long)]
+    name: String,
+    #[arg(long, value_parser = signer_role)]
+    role: SignerRole,
+    /// Her signing key.
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    file: PathBuf,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    output: Output,
 }
 
 fn plan(file: &Path) -> Result<RtPlan, Fault> {
@@ -484,29 +474,28 @@ fn plan(file: &Path) -> Result<RtPlan, Fault> {
     })
 }
 
-/// Has the server make a statement, and signs it: over what the signer's own file delivers, not over what the server says of
-/// it on trust.
-fn signed(
-    data: &Data,
-    output: Output,
-    ask: Act,
-    key: &Path,
-    file: &Path,
-    is_meant: impl FnOnce(Option<Settles>) -> bool,
-) -> Result<String, Fault> {
-    let key = signing_key(key)?;
-    let answer = control::perform(&data.data, ask)?;
-    let bytes = decode_file(answer.json.get("statement").and_then(|s| s.as_str()).unwrap_or_default())?;
-    let statement: Statement = minicbor::decode(&bytes)
-        .map_err(|e| Fault::new(Blame::Ours, "plan.statement", format!("the statement: {e}")))?;
-    if statement.delivery != plan(file)?.digest() || !is_meant(statement.settles) {
-        let text = "the server asks for a signature over something else than what was asked for";
-        return Err(Fault::new(Blame::Integrity, "plan.statement", text));
+impl Signing {
+    /// Has the server make a statement, and signs it: over what the signer's own file delivers, not over what the server says of
+    /// it on trust. `ask` gets the file.
+    fn sign(
+        &self,
+        ask: impl FnOnce(String) -> Act,
+        is_meant: impl FnOnce(Option<Settles>) -> bool,
+    ) -> Result<String, Fault> {
+        let key = signing_key(&self.key)?;
+        let answer = control::perform(&self.data.data, ask(encode_file(&read(&self.file)?)))?;
+        let bytes = decode_file(answer.json.get("statement").and_then(|s| s.as_str()).unwrap_or_default())?;
+        let statement: Statement = minicbor::decode(&bytes)
+            .map_err(|e| Fault::new(Blame::Ours, "plan.statement", format!("the statement: {e}")))?;
+        if statement.delivery != plan(&self.file)?.digest() || !is_meant(statement.settles) {
+            let text = "the server asks for a signature over something else than what was asked for";
+            return Err(Fault::new(Blame::Integrity, "plan.statement", text));
+        }
+        if !self.output.json {
+            say!("{}", statement.text());
+        }
+        Ok(encode_file(&statement.sign(&key)?.encode()))
     }
-    if !output.json {
-        say!("{}", statement.text());
-    }
-    Ok(encode_file(&statement.sign(&key)?.encode()))
 }
 
 impl Plan {
@@ -564,21 +553,21 @@ impl Plan {
                 });
                 Ok(print(output, &Answer { exit, text, json }))
             }
-            Self::Approve { patient, name, role, key, file, data, output } => {
-                let plan = encode_file(&read(&file)?);
-                let ask = Act::PlanStatement { patient: patient.clone(), plan: plan.clone(), role, signer: name };
-                let approval = signed(&data, output, ask, &key, &file, |settles| settles.is_none())?;
-                act(&data, output, Act::PlanApprove { patient, plan, approval })
+            Self::Approve(signing) => {
+                let (patient, role, signer) = (signing.patient.clone(), signing.role, signing.name.clone());
+                let ask = |plan| Act::PlanStatement { patient, plan, role, signer };
+                let approval = signing.sign(ask, |settles| settles.is_none())?;
+                let Signing { patient, file, data, output, .. } = signing;
+                act(&data, output, Act::PlanApprove { patient, plan: encode_file(&read(&file)?), approval })
             }
-            Self::Settle { patient, given, fraction_group, name, role, key, file, data, output } => {
-                let plan = encode_file(&read(&file)?);
-                let ask = Act::PlanSettlement { patient, plan, fraction_group, given, role, signer: name };
-                let is_meant = |settles: Option<Settles>| {
-                    let is_group = |group: u32| fraction_group.is_none_or(|asked| asked == group);
+            Self::Settle { given, fraction_group, signing } => {
+                let (patient, role, signer) = (signing.patient.clone(), signing.role, signing.name.clone());
+                let ask = |plan| Act::PlanSettlement { patient, plan, fraction_group, given, role, signer };
+                let is_group = |group: u32| fraction_group.is_none_or(|asked| asked == group);
+                let approval = signing.sign(ask, |settles| {
                     settles.is_some_and(|settles| settles.given == given && is_group(settles.group))
-                };
-                let approval = signed(&data, output, ask, &key, &file, is_meant)?;
-                act(&data, output, Act::PlanSettle { approval })
+                })?;
+                act(&signing.data, signing.output, Act::PlanSettle { approval })
             }
         }
     }
