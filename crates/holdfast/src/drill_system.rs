@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use chart::fhir::Code;
 use chart::{AccessAsked, AccessRow, ChartError, Context};
 use drill::eleven_of_fourteen::{Options, Progress, run};
 use drill::machines::{self, Scenario};
@@ -294,7 +295,11 @@ fn refused_resource(error: &ChartError) -> Fault {
         2 => ", and one mistake more".to_owned(),
         more => format!(", and {} mistakes more", more - 1),
     };
-    Fault { message: format!("not valid FHIR R4{first}{others}"), ..error.fault() }
+    // A rule of this house, such as one patient a record, is not R4's.
+    let house =
+        issues.iter().all(|issue| matches!(issue.code, Code::BusinessRule | Code::NotSupported | Code::Extension));
+    let what = if house { "not taken here, though it may be valid FHIR R4" } else { "not valid FHIR R4" };
+    Fault { message: format!("{what}{first}{others}"), ..error.fault() }
 }
 
 impl System for Running {

@@ -6,6 +6,8 @@
 //! used here: a typed element takes up to 16 KiB, so that a body of 300 KB (`{},{},…`) could claim a gigabyte; its
 //! messages repeat values; and it knows neither closed codes nor references.
 
+use std::collections::BTreeSet;
+
 use fhirkit::{Json, Kind as Primitive};
 
 use super::instant::parse_date_time;
@@ -25,6 +27,15 @@ pub(super) fn printable(path: &str) -> String {
     };
     let shown: Vec<&str> = path.split('.').map(|part| if plain(part) { part } else { "(no element name)" }).collect();
     shown.join(".")
+}
+
+/// Every text in `json` that is no key. Its depth is bounded where it is read.
+fn each_text<'j>(json: &'j Json, f: &mut impl FnMut(&'j str)) {
+    match json {
+        Json::Array(items) => items.iter().for_each(|item| each_text(item, f)),
+        Json::Object(members) => members.iter().for_each(|(_, value)| each_text(value, f)),
+        other => other.as_str().into_iter().for_each(f),
+    }
 }
 
 /// What is wrong with the resource `json`, one more than a page of it at most.
@@ -111,6 +122,9 @@ impl Walk {
                 });
             }
         }
+        if container.is_none() {
+            self.contained_are_referred_to(json);
+        }
         if container.is_some() {
             for part in ["versionId", "lastUpdated", "security"] {
                 if json.get("meta").is_some_and(|meta| meta.get(part).is_some()) {
@@ -134,6 +148,23 @@ impl Walk {
             });
         }
         self.object(json, kind, container.unwrap_or(&contained));
+    }
+
+    /// dom-3: somebody refers to each contained resource by its id, or it refers to what contains it.
+    fn contained_are_referred_to(&mut self, json: &Json) {
+        let Some(Json::Array(inside)) = json.get("contained") else { return };
+        let mut named = BTreeSet::new();
+        each_text(json, &mut |text| named.extend(text.strip_prefix('#')));
+        for (number, resource) in inside.iter().enumerate() {
+            let is_named = resource.get("id").and_then(Json::as_str).is_some_and(|id| named.contains(id));
+            let mut names_container = false;
+            each_text(resource, &mut |text| names_container |= text == "#");
+            if !is_named && !names_container {
+                self.at(format_args!(".contained[{number}]"), |walk| {
+                    walk.wrong(Code::Invariant, "dom-3: nothing refers to the contained resource by its id");
+                });
+            }
+        }
     }
 
     fn object(&mut self, json: &Json, of: &str, contained: &[&str]) {

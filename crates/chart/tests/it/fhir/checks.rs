@@ -360,6 +360,15 @@ fn more_of_r4_s_own_rules() {
             "Patient.contained[0].meta.versionId",
         ),
         (
+            r#"{"resourceType":"Patient","contained":[{"resourceType":"Organization","name":"x"}]}"#,
+            "Patient.contained[0]",
+        ),
+        (
+            r##"{"resourceType":"Patient","contained":[{"resourceType":"Organization","id":"o","name":"x"},
+                {"resourceType":"Organization","id":"p","name":"y"}],"managingOrganization":{"reference":"#o"}}"##,
+            "Patient.contained[1]",
+        ),
+        (
             r#"{"resourceType":"Patient","managingOrganization":{"reference":"Organization/1","type":"Group"}}"#,
             "Patient.managingOrganization.type",
         ),
@@ -371,6 +380,11 @@ fn more_of_r4_s_own_rules() {
     ] {
         refused_at(text, place);
     }
+    // One that refers to what contains it needs no other to refer to it.
+    parse(
+        r##"{"resourceType":"Patient","contained":[{"resourceType":"Provenance","target":[{"reference":"#"}],"recorded":"2026-01-01T00:00:00Z",
+            "agent":[{"who":{"display":"x"}}]}]}"##,
+    );
     parse(
         r#"{"resourceType":"Patient","extension":[{"url":"u:x","_valueCode":{"extension":[{"url":"u:y","valueCode":"b"}]}}]}"#,
     );
