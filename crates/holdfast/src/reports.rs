@@ -151,6 +151,9 @@ pub fn scrub(report: &ScrubReport, standing: &Standing) -> Answer {
     for (location, count) in &report.healed_by_location {
         text.push_str(&format!("\n  {location}: {count}"));
     }
+    if report.healed_since_opening > 0 {
+        text.push_str(&format!("\n  before that, brought since the vault was opened: {}", report.healed_since_opening));
+    }
     if !report.unhealed.is_empty() {
         text.push_str("\n  still damaged:");
         text.push_str(&damage_lines(&report.unhealed));
@@ -170,6 +173,7 @@ pub fn scrub(report: &ScrubReport, standing: &Standing) -> Answer {
         "segments": report.segments,
         "healed": report.healed,
         "healed_by_location": report.healed_by_location,
+        "healed_since_opening": report.healed_since_opening,
         "lost_segments": report.lost_segments,
         "damage": damage_json(&report.damage),
         "unhealed": damage_json(&report.unhealed),

@@ -69,6 +69,8 @@ pub struct ScrubReport {
     pub damage: DamageList,
     pub healed: u64,
     pub healed_by_location: BTreeMap<String, u64>,
+    /// What locations lacked and were brought between the vault's opening and the end of the scrub, beside `healed`.
+    pub healed_since_opening: u64,
     /// What is damaged still.
     pub unhealed: DamageList,
     /// Segments with fewer than k good shards: nothing can be made of them.
@@ -278,6 +280,7 @@ impl Vault {
             slot.state().bare = judge_centre(slot, &core.centre()).is_some();
         }
         self.catch_up_slots(&mut coder, report.segments);
+        report.healed_since_opening = shelf.slots.iter().map(|slot| slot.state().healed).sum();
         if let Some(claim) = lock(&core.claimed).clone() {
             claim.vouch(&shelf);
         }

@@ -40,6 +40,8 @@ pub(crate) struct SlotState {
     /// Segments of the log that it lacks. As long as there is one, nothing later counts as durable there: of a survivor
     /// with a hole, what stands behind the hole is worth less than a receipt says.
     pub(crate) missing: Ranges,
+    /// Segments that it was brought since the vault was opened.
+    pub(crate) healed: u64,
 }
 
 impl SlotState {

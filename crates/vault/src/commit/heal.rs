@@ -172,7 +172,9 @@ impl Healer {
             match bring(&core, &shelf, &mut self.coder, at, segment, &located) {
                 Ok(true) => {
                     tracing::info!(location = slot.id, segment, "healed");
-                    slot.state().missing.remove(segment);
+                    let mut state = slot.state();
+                    state.missing.remove(segment);
+                    state.healed += 1;
                     healed = true;
                 }
                 Err(VaultError::Location(_)) => return healed,
