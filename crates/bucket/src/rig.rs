@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Method;
-use kit::Timestamp;
+use kit::{Entropy, OsEntropy, Timestamp};
 use location::{LocationError, Network};
 
 use crate::client::{self, Ask, Client, Failure, PATIENCE};
@@ -42,6 +42,21 @@ pub struct Store {
     network: Network,
     /// HTTP and gRPC of each part.
     ports: Vec<u16>,
+}
+
+/// A port that no outgoing connection is given meanwhile (Linux takes those from 32,768 on): a store that was stopped comes
+/// back to its own.
+fn hold_a_port(address: Ipv4Addr) -> io::Result<TcpListener> {
+    const FIRST: u16 = 16_384;
+    const PORTS: u16 = 16_384;
+    let mut at = [0; 2];
+    OsEntropy.fill(&mut at);
+    let from = u16::from_be_bytes(at) % PORTS;
+    let ports = (0..PORTS).map(|more| FIRST + (from + more) % PORTS);
+    ports
+        .map(|port| TcpListener::bind((address, port)))
+        .find(Result::is_ok)
+        .unwrap_or(Err(io::ErrorKind::AddrInUse.into()))
 }
 
 impl Store {
@@ -77,7 +92,7 @@ impl Store {
         }
         // Held together, so that they differ; free again when the store takes them.
         let places = [Ipv4Addr::LOCALHOST; 6].into_iter().chain([address; 2]);
-        let held = places.map(|address| TcpListener::bind((address, 0))).collect::<io::Result<Vec<_>>>()?;
+        let held = places.map(hold_a_port).collect::<io::Result<Vec<_>>>()?;
         let ports = held.iter().map(|one| Ok(one.local_addr()?.port())).collect::<io::Result<_>>()?;
         Ok(Self {
             process: None,
