@@ -2,7 +2,8 @@
 //!
 //! Both stores cut into 3 of 14, write to the same disk, and are measured in turns, round by round, so that whatever
 //! else the machine does falls on both; while one is measured, the other one's processes are stopped. It measures what a client waits for. What it doesn't: a network (all on
-//! loopback), disks of their own for the fourteen, cold caches (what is fetched was just kept). Tahoe-LAFS 1.20 never
+//! loopback), disks of their own for the fourteen, cold caches (what is fetched was just kept; how fast ours comes back from its disks
+//! later is printed beside it). Tahoe-LAFS 1.20 never
 //! syncs what it stores and answers all the same; we sync before we answer. Its nodes speak HTTP, as it comes, or with
 //! `--foolscap` its older protocol, which was the faster of the two for small records, and no slower for large objects.
 //! Since only we wait for the disk, its speed is half of the ratio: `--folder /dev/shm` leaves it out for both.
@@ -117,11 +118,14 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
     let mut keep_small = Row::new("keep 8 KiB, 16 writers", "records/s", AIM_SMALL);
     let mut fetch_small = Row::new("fetch 8 KiB, 16 readers", "records/s", AIM_SMALL);
     let mut limits = Limits::default();
+    // What is kept later takes the place of what was kept before in any memory of ours.
+    let (mut seeds, mut from_disks) = (Vec::new(), Vec::new());
     ours.pause(true)?;
     theirs.pause(true)?;
     for round in 1..=rounds {
         let start = Instant::now();
         let mb = LARGE_BYTES as f64 / 1e6;
+        seeds.push(ours.next_seed());
         let mut measure = |store: &mut dyn Store, records: usize, side: fn(&mut Row) -> &mut Vec<f64>| -> Result<()> {
             store.pause(false)?;
             settle()?;
@@ -145,6 +149,9 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         settle()?;
         ours.pause(false)?;
         limits.push(ours.limits(LARGE_BYTES)?, mb);
+        if let Some(older) = round.checked_sub(3).and_then(|older| seeds.get(older)) {
+            from_disks.push(mb / ours.fetch_again(*older)?);
+        }
         ours.pause(true)?;
         eprintln!("round {round} of {rounds}: {:.0} s", start.elapsed().as_secs_f64());
     }
@@ -156,6 +163,7 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
         let report = json!({
             "rounds": rounds, "tahoe_protocol": protocol.name(), "rows": rows, "machine_mb_per_s": limits.json(),
+            "fetch_from_disks_mb_per_s": from_disks,
             "keep_of_the_machine": { "ratio": of_the_machine, "aim": AIM_MACHINE, "met": of_the_machine >= AIM_MACHINE },
         });
         println!("{report:#}");
@@ -167,6 +175,11 @@ pub(crate) fn run(words: &[&str]) -> Result<()> {
         let (tahoe, vault) = (median(&row.tahoe), median(&row.vault));
         let aim = verdict(row.ratio(), row.aim);
         println!("{:<26} {tahoe:>12.1} {vault:>12.1} {:>10} {:>7.1} {aim}", row.what, row.unit, row.ratio());
+    }
+    if !from_disks.is_empty() {
+        let (what, rate) = ("fetch 50 MB, kept two rounds ago", median(&from_disks));
+        let ratio = rate / rows.get(1).map_or(f64::NAN, |fetch| median(&fetch.tahoe));
+        println!("{what:<39} {rate:>12.1} {:>10} {ratio:>7.1}, Tahoe-LAFS as above", "MB/s");
     }
     println!("\nthe machine's own limits, MB/s of payload, all cores");
     for (what, rates) in limits.named() {

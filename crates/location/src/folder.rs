@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::ops::{Bound, Range};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use kit::Id16;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use crate::direct::Direct;
 use crate::marker::{MARKER, MARKER_DRAFT, Marker};
@@ -362,16 +364,10 @@ impl FolderLocation {
     fn read_whole(&self, name: &Name, place: Place) -> Result<Option<Vec<u8>>, LocationError> {
         let Some(file) = self.reader(place.volume)? else { return Ok(None) };
         let expected = record::head(name, place.body_len);
-        let mut head = vec![0; expected.len()];
-        let mut body = vec![0; place.body_len as usize + CHECKSUM_BYTES];
-        let read = file
-            .read_exact_at(&mut head, place.offset)
-            .and_then(|()| file.read_exact_at(&mut body, place.offset + head.len() as u64));
-        match read {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(self.io("reading")(error)),
-        }
+        let body_at = place.offset + expected.len() as u64;
+        let head = read_at(&file, place.offset, expected.len()).map_err(self.io("reading"))?;
+        let body = read_at(&file, body_at, place.body_len as usize + CHECKSUM_BYTES).map_err(self.io("reading"))?;
+        let (Some(head), Some(mut body)) = (head, body) else { return Ok(None) };
         let checksum = body.split_off(place.body_len as usize);
         Ok((head == expected && record::checksum(&head, &[&body]) == checksum.as_slice()).then_some(body))
     }
@@ -380,13 +376,9 @@ impl FolderLocation {
         let Some(file) = self.reader(place.volume)? else { return Ok(None) };
         let len = u64::from(place.body_len);
         let (start, end) = (range.start.min(len), range.end.min(len));
-        let mut bytes = vec![0; usize::try_from(end.saturating_sub(start)).unwrap_or(0)];
         let body = place.offset + (record::HEAD_BYTES + name.as_str().len()) as u64;
-        match file.read_exact_at(&mut bytes, body + start) {
-            Ok(()) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-            Err(error) => Err(self.io("reading")(error)),
-        }
+        let bytes = usize::try_from(end.saturating_sub(start)).unwrap_or(0);
+        read_at(&file, body + start, bytes).map_err(self.io("reading"))
     }
 
     /// The volume, opened for reading; `None` where it was taken away.
@@ -545,6 +537,14 @@ impl Location for FolderLocation {
         }
     }
 
+    fn get_to_compare(&self, name: &Name) -> Result<Option<Vec<u8>>, LocationError> {
+        match self.places(name).as_slice() {
+            [place] => self.get(name, Some(0..u64::from(place.body_len))),
+            // Which of several counts, their checksums say.
+            _ => self.get(name, None),
+        }
+    }
+
     fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Listed>, LocationError> {
         self.check()?;
         let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
@@ -557,6 +557,22 @@ impl Location for FolderLocation {
         self.check()?;
         Ok(self.index.read().unwrap_or_else(PoisonError::into_inner).stats)
     }
+}
+
+/// So many bytes from `offset` on; `None` where the file ends before them. Into memory that nobody cleared for it first.
+fn read_at(file: &File, offset: u64, bytes: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut read = Vec::with_capacity(bytes);
+    while read.len() < bytes {
+        let at = offset + read.len() as u64;
+        match rustix::io::pread(file, spare_capacity(&mut read), at) {
+            Ok(0) => return Ok(None),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // There may have been room for more.
+    read.truncate(bytes);
+    Ok(Some(read))
 }
 
 fn clip(mut body: Vec<u8>, range: Range<u64>) -> Vec<u8> {

@@ -140,6 +140,12 @@ pub trait Location: Send + Sync {
     /// location sees that it is not what was put; where it doesn't see it, the reader has to.
     fn get(&self, name: &Name, range: Option<Range<u64>>) -> Result<Option<Vec<u8>>, LocationError>;
 
+    /// The object, for a reader who has its digest from elsewhere and compares: a location may leave out a checksum of its
+    /// own. So this says nothing of whether what it gives is what was put.
+    fn get_to_compare(&self, name: &Name) -> Result<Option<Vec<u8>>, LocationError> {
+        self.get(name, None)
+    }
+
     /// At most `limit` objects in the order of their names' bytes, those after `after`.
     fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Listed>, LocationError>;
 

@@ -2,8 +2,10 @@
 //!
 //! `bench_vault DIR`, then a question per line on standard input, an answer in JSON per line on standard output:
 //! - `records BYTES COUNT THREADS SEED`: keeps so many records from so many threads, then fetches them all
+//! - `again SEED`: fetches once more what was kept with this seed, where that was one record
 //! - `limits BYTES`: what the machine itself takes for AES-256-GCM, for Reed-Solomon, and for writing with one sync
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, BufRead, Write};
@@ -37,13 +39,29 @@ const PIECE_BYTES: usize = 1024 * 1024;
 fn main() -> Result<(), Failure> {
     let dir = std::env::args_os().nth(1).ok_or("bench_vault DIR")?;
     let (vault, patients) = found(Path::new(&dir))?;
+    let mut kept = BTreeMap::new();
     for question in io::stdin().lock().lines() {
         let question = question?;
         let words: Vec<&str> = question.split(' ').collect();
         let answer = match words.as_slice() {
             ["records", bytes, count, threads, seed] => {
                 let (count, threads) = (count.parse()?, threads.parse()?);
-                records(&vault, &patients, &payloads(bytes.parse()?, count, seed.parse()?), threads)?
+                let payloads = payloads(bytes.parse()?, count, seed.parse()?);
+                let (answer, indices) = records(&vault, &patients, &payloads, threads)?;
+                if let ([index], [payload]) = (indices.as_slice(), payloads.as_slice()) {
+                    kept.insert((*seed).to_owned(), (*index, blake3::hash(payload)));
+                }
+                answer
+            }
+            ["again", seed] => {
+                let (index, hash) = kept.get(*seed).ok_or("nothing was kept with that seed")?;
+                let start = Instant::now();
+                let (_, payload) = vault.fetch(*index, "bench", "treatment")?;
+                let seconds = start.elapsed().as_secs_f64();
+                if blake3::hash(&payload) != *hash {
+                    return Err("the vault gave back other bytes than it was given".into());
+                }
+                format!(r#"{{"fetch_seconds":{seconds}}}"#)
             }
             ["limits", bytes] => limits(Path::new(&dir), bytes.parse()?)?,
             _ => return Err(format!("no such question: {question}").into()),
@@ -105,7 +123,13 @@ fn payloads(bytes: usize, count: usize, seed: u64) -> Vec<Vec<u8>> {
     (0..count).map(payload).collect()
 }
 
-fn records(vault: &Vault, patients: &[PatientId], payloads: &[Vec<u8>], threads: usize) -> Result<String, Failure> {
+/// The answer, and where each record stands.
+fn records(
+    vault: &Vault,
+    patients: &[PatientId],
+    payloads: &[Vec<u8>],
+    threads: usize,
+) -> Result<(String, Vec<u64>), Failure> {
     // Made before the clock starts: a caller has its bytes already.
     let patient = |number: usize| patients.get(number % patients.len()).copied().ok_or("no patients");
     let groups: Result<Vec<_>, Failure> = payloads
@@ -130,7 +154,7 @@ fn records(vault: &Vault, patients: &[PatientId], payloads: &[Vec<u8>], threads:
     if !fetched.iter().zip(payloads).all(|(fetched, payload)| **fetched == *payload) {
         return Err("the vault gave back other bytes than it was given".into());
     }
-    Ok(format!(r#"{{"keep_seconds":{keep_seconds},"fetch_seconds":{fetch_seconds}}}"#))
+    Ok((format!(r#"{{"keep_seconds":{keep_seconds},"fetch_seconds":{fetch_seconds}}}"#), indices))
 }
 
 /// Does `work` for each number below `count` from so many threads; the seconds it took, and the results in order.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
+use bytes::Bytes;
 use keys::{Batch, DataKey, KeyRecord};
 use kit::{Clock, Digest, Entropy, Id16, OperationId, PatientId};
 use ledger::{Checkpoint, Tree, leaf_hash};
@@ -16,7 +17,7 @@ use crate::claim::{SignedClaim, term_of};
 use crate::error::VaultError;
 use crate::gateway::{Gateway, Hashes};
 use crate::hash::{Pending, hash};
-use crate::header::Header;
+use crate::header::{self, Header};
 use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap, key_record};
 use crate::parcel::{Entry, Parcel, Scope};
 use crate::seal;
@@ -27,14 +28,37 @@ use crate::witness::Witnesses;
 /// Opened segments kept: ten full ones of the 3-of-14 code. More would be plaintext of entries' heads lying about.
 const OPENED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Threads that read one large payload, one for each core: more push each other's segments out of the caches.
+/// Threads that read one large payload, two for each core: while one waits for its disk, another one computes.
 const READERS_MAX: usize = 8;
+
+/// Sealed bytes of the large segments that were written last: they went past the system's page cache, and what was just
+/// stored is read soon. An imaging study's slices, a plan that is signed.
+const WRITTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// A smaller one went through the page cache.
+const WRITTEN_BYTES_MIN: usize = 256 * 1024;
 
 /// Key records kept decoded: a day's patients, at about 2 KiB each.
 const KEY_RECORDS_MAX: usize = 1_024;
 
 /// Batches kept decoded, at about 20 KiB each.
 const BATCHES_MAX: usize = 256;
+
+/// A segment as it was written: what stands before each shard, and the first k shards, which are its body.
+#[derive(Clone)]
+pub(crate) struct Written {
+    pub(crate) prefix: Bytes,
+    pub(crate) body: Vec<Bytes>,
+}
+
+impl Written {
+    /// As it would be read, if it is the one that the log knows.
+    fn read(&self, located: &Located) -> Option<(Header, Vec<u8>)> {
+        let header = header::parts(&self.prefix)?.header;
+        let mut body = self.body.concat();
+        body.truncate(located.body_len as usize);
+        (Header::hash(header) == located.hash).then_some((Header::from_bytes(header).ok()?, body))
+    }
+}
 
 /// Values by key, the oldest out first.
 pub(crate) struct Recent<K, V> {
@@ -128,6 +152,7 @@ pub(crate) struct Core {
     pub(crate) witnesses: Current<Option<Witnesses>>,
     keymap: RwLock<Keymap>,
     opened: Mutex<Recent<u64, Arc<Opened>>>,
+    written: Mutex<Recent<u64, Written>>,
     key_records: Mutex<Recent<PatientId, Arc<KeyRecord>>>,
     batches: Mutex<Recent<Id16, Arc<Batch>>>,
 }
@@ -165,6 +190,7 @@ impl Core {
             witnesses: Current::new(None),
             keymap: RwLock::default(),
             opened: Mutex::new(Recent::new(OPENED_BYTES_MAX)),
+            written: Mutex::new(Recent::new(WRITTEN_BYTES_MAX)),
             key_records: Mutex::new(Recent::new(KEY_RECORDS_MAX)),
             batches: Mutex::new(Recent::new(BATCHES_MAX)),
         }
@@ -228,9 +254,18 @@ impl Core {
         segment: u64,
         located: &Located,
     ) -> Result<(Header, Opened), VaultError> {
-        let (header, sealed) = shelf.read(segment, located)?;
+        let written = lock(&self.written).get(&segment).and_then(|written| written.read(located));
+        let (header, sealed) = written.map_or_else(|| shelf.read(segment, located), Ok)?;
         let opened = self.unseal(segment, &header, sealed)?;
         Ok((header, opened))
+    }
+
+    /// Keeps a segment at hand that is durable now.
+    pub(crate) fn remember_written(&self, segment: u64, written: Written) {
+        let bytes = written.body.iter().map(Bytes::len).sum();
+        if bytes >= WRITTEN_BYTES_MIN {
+            lock(&self.written).put(segment, written, bytes);
+        }
     }
 
     pub(crate) fn unseal(&self, segment: u64, header: &Header, sealed: Vec<u8>) -> Result<Opened, VaultError> {
@@ -323,6 +358,13 @@ impl Core {
 
     /// The sealed bytes of a payload, compared with their digest.
     pub(crate) fn stored(&self, index: u64, payload: &Payload) -> Result<Zeroizing<Vec<u8>>, VaultError> {
+        let stored = self.sealed(index, payload)?;
+        let is_it = hash(&stored) == payload.digest;
+        is_it.then_some(stored).ok_or(VaultError::Payload { index, what: "its digest" })
+    }
+
+    /// The sealed bytes of a payload, out of segments whose every shard was compared with the signed header's hash of it.
+    fn sealed(&self, index: u64, payload: &Payload) -> Result<Zeroizing<Vec<u8>>, VaultError> {
         let wrong = |what| VaultError::Payload { index, what };
         let mut stored = Zeroizing::new(vec![0; usize::try_from(payload.stored_len()).unwrap_or(0)]);
         let (mut places, mut rest) = (Vec::with_capacity(payload.extents.len()), stored.as_mut_slice());
@@ -336,7 +378,7 @@ impl Core {
             [(extent, place)] => copy_piece(&*self.segment(extent.segment)?, extent, place, index)?,
             // A large payload's segments are read past the cache, by several threads.
             several => thread::scope(|scope| {
-                let readers = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, READERS_MAX));
+                let readers = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, READERS_MAX) * 2);
                 let share = several.len().div_ceil(readers).max(1);
                 let readers: Vec<_> = several
                     .chunks_mut(share)
@@ -356,9 +398,6 @@ impl Core {
                 })
             })?,
         }
-        if hash(&stored) != payload.digest {
-            return Err(wrong("its digest"));
-        }
         Ok(stored)
     }
 
@@ -373,7 +412,9 @@ impl Core {
         let payload = head.payload.as_ref().ok_or(VaultError::NoPayload { index })?;
         // Asked first: who may not open it costs no disk, and who may is counted before anything is read.
         let key = self.data_key(head.scope(), person, purpose)?;
-        let stored = self.stored(index, payload)?;
+        // Its digest is for those who can't open it (verify, recovery, auditors): that the key of its patient opens all of it, in
+        // order and as what its head says, tells as much.
+        let stored = self.sealed(index, payload)?;
         let binding = seal::payload_binding(head.scope(), &head.kind, head.operation, payload.compressed);
         let opened = seal::open_payload(key.bytes(), &binding, stored)?.ok_or_else(|| wrong("it does not open"))?;
         let len = usize::try_from(payload.len).map_err(|_| wrong("its length"))?;

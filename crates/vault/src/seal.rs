@@ -190,19 +190,29 @@ pub(crate) fn open_payload(
     let Some((salt, rest)) = sealed.split_first_chunk_mut::<SALT_BYTES>() else { return Ok(None) };
     let cipher = cipher(key, &*salt, binding)?;
     let (len, chunks) = (rest.len(), rest.len().div_ceil(SEALED_BYTES));
-    let open = |number: usize, chunk: &mut [u8]| {
+    // A chunk's plaintext is to stand so many bytes further left than it is opened. It is moved while a core has it at hand:
+    // all but its first bytes, which belong into the place of the chunk before, stay in its own. A second buffer would have
+    // to be cleared first.
+    let shift = |number: usize| SALT_BYTES + number * TAG_BYTES;
+    let mut firsts = Zeroizing::new(vec![0; chunks * shift(chunks)]);
+    let open = |number: usize, (chunk, first): (&mut [u8], &mut [u8])| {
         let nonce = nonce(u32::try_from(number).map_err(drop)?, number + 1 == chunks);
-        cipher.open_in_place(nonce, Aad::from(binding), chunk).map(drop).map_err(drop)
+        let plain = cipher.open_in_place(nonce, Aad::from(binding), chunk).map_err(drop)?;
+        let (over, end) = (shift(number).min(plain.len()), plain.len());
+        first.iter_mut().zip(&*plain).take(over).for_each(|(to, from)| *to = *from);
+        plain.copy_within(over..end, 0);
+        Ok::<_, ()>(())
     };
-    if chunks == 0 || each_chunk(rest.chunks_mut(SEALED_BYTES).collect(), open).is_err() {
+    let places = rest.chunks_mut(SEALED_BYTES).zip(firsts.chunks_mut(shift(chunks)));
+    if chunks == 0 || each_chunk(places.collect(), open).is_err() {
         return Ok(None);
     }
-    // Moved together: a second buffer would be as long, and clearing it costs more.
-    for (number, from) in (0..len).step_by(SEALED_BYTES).enumerate() {
-        let end = (from + SEALED_BYTES).min(len) - TAG_BYTES;
-        sealed.copy_within(SALT_BYTES + from..SALT_BYTES + end, number * CHUNK_BYTES);
+    let plain_len = len - chunks * TAG_BYTES;
+    for (number, first) in firsts.chunks(shift(chunks)).enumerate() {
+        let place = sealed.get_mut(number * CHUNK_BYTES..plain_len).unwrap_or_default();
+        place.iter_mut().zip(first).take(shift(number)).for_each(|(to, from)| *to = *from);
     }
-    sealed.truncate(len - chunks * TAG_BYTES);
+    sealed.truncate(plain_len);
     Ok(Some(sealed))
 }
 

@@ -51,6 +51,16 @@ impl Driver {
         })
     }
 
+    /// Fetches once more what [`Store::large`] kept from this seed: seconds.
+    pub(super) fn fetch_again(&mut self, seed: u64) -> Result<f64> {
+        number(&self.question(&format!("again {seed}"))?, "fetch_seconds")
+    }
+
+    /// What the next question's records are made from.
+    pub(super) fn next_seed(&self) -> u64 {
+        self.seed + 1
+    }
+
     fn question(&mut self, question: &str) -> Result<Value> {
         writeln!(self.ask, "{question}").context("the vault's driver has ended")?;
         let mut answer = String::new();

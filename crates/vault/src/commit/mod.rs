@@ -31,7 +31,7 @@ use minicbor::bytes::ByteVec;
 use crate::body::{Prepared, assemble};
 use crate::claim::{SignedClaim, term_of};
 use crate::code::Coder;
-use crate::core::{Core, lock};
+use crate::core::{Core, Written, lock};
 use crate::error::{VaultError, gateway};
 use crate::header::{Acknowledged, Previous, segment_name};
 use crate::keymap::Effect;
@@ -75,6 +75,8 @@ pub(crate) fn capacity(shape: Shape) -> usize {
 struct Flight {
     number: u64,
     located: Located,
+    /// For whoever reads it soon.
+    written: Written,
     leaves: Vec<LeafHash>,
     effects: Vec<(u64, Effect)>,
     answers: Vec<Answer>,
@@ -354,7 +356,7 @@ impl Committer {
     /// Puts what is durable into the log; gives what is to be answered once its head is cosigned.
     fn acknowledge(&mut self, flight: Flight) -> Result<Vec<(Answer, Vec<Receipt>)>, VaultError> {
         let durable = u8::try_from(self.holders(&flight)).unwrap_or(u8::MAX);
-        let Flight { number, located, leaves, effects, answers, marks } = flight;
+        let Flight { number, located, written, leaves, effects, answers, marks } = flight;
         for (at, slot) in self.shelf.slots.iter().enumerate() {
             if slot.location.is_some() && !marks.has(at) {
                 slot.state().missing.insert(number);
@@ -365,6 +367,7 @@ impl Committer {
             tree.append_all(&leaves)?;
         }
         self.shelf.catalogue.push(located);
+        self.core.remember_written(number, written);
         {
             let mut keymap = self.core.keymap_mut();
             for (index, effect) in effects {
@@ -509,7 +512,8 @@ impl Committer {
                     Job { name: name.clone(), parts: [prefix.clone(), shard], number, term }
                 });
                 self.tip = Some(Previous { term, hash: located.hash });
-                self.flight.push_back(Flight { number, located, leaves, effects, answers, marks });
+                let written = Written { prefix, body: shards.into_iter().take(self.shelf.shape.k()).collect() };
+                self.flight.push_back(Flight { number, located, written, leaves, effects, answers, marks });
                 Ok(())
             }
             Err(error) => Err((error, answers)),
