@@ -577,7 +577,8 @@ fn preview(
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
     let gateway = into.join("gateway");
     let (survivors, at) = (survivors.to_vec(), gateway.clone());
-    let vault = vault::preview(survivors, key, vkey, restore_from, at, Arc::clone(&clock) as _, entropy.clone())?;
+    let (vault, restored) =
+        vault::preview(survivors, key, vkey, restore_from, at, Arc::clone(&clock) as _, entropy.clone())?;
     let missing = vault.opened().missing();
     let vault = Arc::new(vault);
     let chart = match missing {
@@ -590,6 +591,7 @@ fn preview(
     let chart = chart.with_number_system(config.patients.number_system.clone());
     let (context, name) = (emergency(&chart), name_of(&chart)?);
     let list = Treatment::new(Arc::new(chart), name).with_utc_offset(config.utc_offset()).list(&context)?;
+    let list = list.taken_back(&restored.into_iter().map(|(patient, _)| patient).collect());
     Ok(match missing {
         Some(why) => list.incomplete(why),
         None => list,

@@ -218,13 +218,17 @@ fn offer(address: &str, file: &[u8]) -> (u16, String) {
 /// The same, to one of its AE titles.
 fn offer_to(title: &str, address: &str, file: &[u8]) -> (u16, String) {
     use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
-    let object = treatment::Instance::parse(file).unwrap();
+    // As it says of itself, whatever is wrong with the rest.
+    let object = dicom_object::FileMetaTable::from_reader(&file[128..]).unwrap();
+    let text = |uid: &str| uid.trim_end_matches('\0').to_owned();
+    let class = text(&object.media_storage_sop_class_uid);
+    let (instance, syntax) = (text(&object.media_storage_sop_instance_uid), text(&object.transfer_syntax));
     // Part 10: 128 bytes, DICM, and the meta group, whose length stands in its first element.
     let meta = 144 + usize::try_from(u32::from_le_bytes(file[140..144].try_into().unwrap())).unwrap();
     let mut association = dicom_ul::association::ClientAssociationOptions::new()
         .calling_ae_title("TEST")
         .called_ae_title(title)
-        .with_presentation_context(object.kind.sop_class(), vec![object.transfer_syntax.as_str()])
+        .with_presentation_context(class.as_str(), vec![syntax.as_str()])
         .establish(address)
         .unwrap();
     let context = association.presentation_contexts()[0].id;
@@ -240,7 +244,7 @@ fn offer_to(title: &str, address: &str, file: &[u8]) -> (u16, String) {
         bytes.resize(bytes.len().next_multiple_of(2), 0);
         bytes
     };
-    let (class, instance) = (even(object.kind.sop_class()), even(&object.sop_instance));
+    let (class, instance) = (even(&class), even(&instance));
     let length = u32::try_from(8 + class.len() + 10 + 10 + 10 + 10 + 8 + instance.len()).unwrap();
     element(0x0000, &length.to_le_bytes());
     element(0x0002, &class);

@@ -87,11 +87,24 @@ impl RecordedBeam {
 }
 
 impl TreatmentRecord {
-    /// Of what it says was given, whoever it says it was given to: a record that is corrected and sent again is the same.
-    pub(crate) fn content(&self) -> Digest {
-        let Self { plans, fraction_group, treated_at, treated_on, beams, summaries, summed_to, .. } = self;
-        let said = format!("{:?}", (plans, fraction_group, treated_at, treated_on, beams, summaries, summed_to));
+    /// Of what it says was given, whoever it says it was given to: a record that is corrected and sent again is the same. One
+    /// that says no time is told from another only by its SOP Instance UID.
+    pub(crate) fn identity(&self) -> Digest {
+        let Self { plans, fraction_group, treated_at, treated_on, beams, summaries, summed_to, instance } = self;
+        let untimed = treated_at.is_none().then_some(&instance.sop_instance);
+        let said =
+            format!("{:?}", (plans, fraction_group, treated_at, treated_on, beams, summaries, summed_to, untimed));
         Digest(Sha256::digest(said).into())
+    }
+
+    /// Whether a beam of it gave dose at a time, or on a day, that isn't surely after this one (`YYYYMMDD HHMMSS`).
+    pub(crate) fn gave_dose_before(&self, time: &str) -> bool {
+        let is_after = match (&self.treated_at, &self.treated_on) {
+            (Some(at), _) => at.as_str() > time,
+            (None, Some(on)) => time.get(..8).is_some_and(|day| on.as_str() > day),
+            (None, None) => false,
+        };
+        !is_after && self.beams.iter().any(RecordedBeam::gave_dose)
     }
 
     /// Whether any of its beams gave dose, as far as it tells.
@@ -173,6 +186,12 @@ impl TreatmentRecord {
     }
 }
 
+/// The plans that a treatment record names, as far as it can be read.
+pub(crate) fn plans_named(root: Set<'_>) -> BTreeSet<String> {
+    let items = root.get(t::REFERENCED_RT_PLAN_SEQUENCE).into_iter().flat_map(|sequence| sequence.items());
+    items.filter_map(|item| uid(item.get(t::REFERENCED_SOP_INSTANCE_UID)?.bytes()).ok()).collect()
+}
+
 fn recorded(beam: Set<'_>, points: Tag, place: &Place) -> Result<RecordedBeam, PlanError> {
     let kind = beam.get(t::TREATMENT_DELIVERY_TYPE).and_then(|e| code(e.bytes()).ok()).unwrap_or_default();
     let said = thousandths(number(beam, t::DELIVERED_PRIMARY_METERSET, place)?);
@@ -207,8 +226,8 @@ pub enum Given {
         /// Whole fractions that the delivered metersets make, and the begun ones: a record that came again counts once,
         /// and so do the parts of an interrupted fraction.
         distinct: u32,
-        /// The highest fraction number on record, or a summary's count; what they add up to, where numbers begin again.
-        /// Where it is above `distinct`, records are missing.
+        /// These, and the fraction numbers that are missing between them; or a summary's count, where that is higher. Where it
+        /// is above `distinct`, records are missing.
         highest: u32,
         /// The newest fraction, where a beam of it hasn't delivered its meterset.
         unfinished: Option<u32>,
@@ -221,27 +240,6 @@ pub enum Given {
 impl Given {
     /// No record at all.
     pub const NONE: Self = Self::Known { distinct: 0, highest: 0, unfinished: None };
-
-    /// What was counted since two people have said how many were given before, when the highest number on record was
-    /// `highest_before`. Numbers that go on from neither, and don't begin again either, don't tell how many records are missing.
-    #[must_use]
-    pub(crate) fn beside(self, settled: Option<u32>, highest_before: u32) -> Self {
-        match (self, settled) {
-            (Self::Known { distinct, highest, unfinished }, Some(given)) => {
-                // Summaries alone count the whole course.
-                if distinct == 0 {
-                    return Self::Known { distinct: given.max(highest), highest: given.max(highest), unfinished };
-                }
-                let goes_on = |from: u32| highest > from && highest <= from.saturating_add(distinct);
-                if highest > distinct && !goes_on(given) && !goes_on(highest_before) {
-                    return Self::Unknown { why: vec![Unknown::NumbersFall] };
-                }
-                let distinct = distinct.saturating_add(given);
-                Self::Known { distinct, highest: distinct, unfinished }
-            }
-            (given, _) => given,
-        }
-    }
 
     /// Fractions that must be taken as given: a missing record is no licence to give a fraction again.
     pub fn fractions(&self) -> Option<u32> {
@@ -270,6 +268,8 @@ pub enum Unknown {
     ManyRecords,
     NumbersFall,
     SummaryUndated,
+    SummaryAlone,
+    OtherChart,
     SettlementVoid,
     TakenBack,
     RefusedRecord,
@@ -308,15 +308,23 @@ impl fmt::Display for Unknown {
             }
             Self::NumbersFall => {
                 "a later treatment record has a lower fraction number than an earlier one, or one that doesn't go on from what was \
-                 settled: records may be missing"
+                 settled: records may be missing; two people settle what she was given"
             }
             Self::LateRecord => {
-                "a treatment record came after the count was settled, and is of a day before, or was known to be missing: two \
-                 people settle it again"
+                "a treatment record came after the count was settled, and is not surely of a fraction since: two people settle it \
+                 again"
             }
             Self::RefusedRecord => {
                 "a treatment record of this plan was refused when it came: send it again under her number, or two people settle \
                  what she was given"
+            }
+            Self::SummaryAlone => {
+                "a treatment summary came after the count was settled, and none before it: what it counts beside that can't be \
+                 told; two people settle it again"
+            }
+            Self::OtherChart => {
+                "somebody else here had a number of hers when treatment records came for that chart: they may be of her fractions; \
+                 two people settle what she was given"
             }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"
@@ -347,13 +355,22 @@ type Exposures = BTreeMap<Exposure, Sessions>;
 /// What was treated while fraction numbers went up.
 type Run = BTreeMap<u32, Exposures>;
 
+/// What two people have said was given, and what the records said that had come by then.
+pub(crate) struct Settled {
+    given: u32,
+    /// The number of the newest fraction: the machine may go on from there.
+    last_number: u32,
+    /// What the summaries counted.
+    summed: Option<u32>,
+}
+
 /// Counts one patient's records for one fraction group of one plan, under all the SOP Instance UIDs that the same
 /// delivery was exported by.
 ///
 /// It is metersets that are counted, not fraction numbers alone: numbers begin again after a second import, and some
 /// machines write the same one every day.
 pub struct Course<'a> {
-    plans: &'a BTreeSet<String>,
+    plans: BTreeSet<String>,
     plan: &'a Plan,
     group: &'a FractionGroup,
     sessions: BTreeMap<(Session, u32), BTreeMap<Exposure, Share>>,
@@ -363,7 +380,7 @@ pub struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    pub fn new(plans: &'a BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
+    pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
         let (sessions, summaries, unknown) = Default::default();
         Self { plans, plan, group, sessions, summaries, unknown }
     }
@@ -433,7 +450,7 @@ impl<'a> Course<'a> {
     }
 
     /// Whether a record is of our fraction group.
-    fn concerns(&self, group: Option<u32>) -> Result<bool, Unknown> {
+    pub(crate) fn concerns(&self, group: Option<u32>) -> Result<bool, Unknown> {
         match group {
             Some(number) if number == self.group.number => Ok(true),
             Some(number) if self.plan.groups.iter().any(|group| group.number == number) => Ok(false),
@@ -460,28 +477,59 @@ impl<'a> Course<'a> {
     }
 
     pub fn given(&self) -> Given {
-        let runs = self.runs();
-        let mut unknown: Vec<Unknown> = self.unknown.iter().copied().collect();
-        unknown.extend(runs.as_ref().err());
-        let (Ok(runs), true) = (runs, unknown.is_empty()) else { return Given::Unknown { why: unknown } };
-        let counted: Vec<(u32, u32)> = runs.iter().map(|run| (distinct(run), highest(run))).collect();
-        let highest = match counted.as_slice() {
-            [(_, highest)] => *highest,
-            // Numbers began again: what is missing of each stretch is missing for good.
-            several => several.iter().map(|(distinct, highest)| *distinct.max(highest)).fold(0, u32::saturating_add),
-        };
-        let Some(summed) = self.summed(highest) else { return Given::Unknown { why: vec![Unknown::SummaryUndated] } };
-        let newest = runs.last().and_then(|run| run.iter().rfind(|(_, exposures)| most(exposures) > 0));
-        Given::Known {
-            distinct: counted.iter().map(|(distinct, _)| *distinct).fold(0, u32::saturating_add),
-            highest: highest.max(summed),
-            unfinished: newest.filter(|(_, exposures)| self.is_unfinished(exposures)).map(|(number, _)| *number),
-        }
+        self.given_beside(None)
     }
 
-    /// The highest number of the last run: where numbers go on from.
-    pub(crate) fn last_number(&self) -> u32 {
-        self.runs().ok().and_then(|runs| runs.last().map(highest)).unwrap_or(0)
+    /// What two people have said was given, where these are the records that had come by then.
+    pub(crate) fn settled(&self, given: u32) -> Settled {
+        let newest = self.sessions.iter().rfind(|(_, exposures)| treats(exposures)).map(|((_, number), _)| *number);
+        let of_run = self.runs().ok().and_then(|runs| runs.last().map(highest)).filter(|number| *number > 0);
+        let summed = self.summaries.iter().map(|(_, delivered)| *delivered).max();
+        Settled { given, last_number: of_run.or(newest).unwrap_or(0), summed }
+    }
+
+    /// What was given in all, where these are the records that came since two people have said how many were given before.
+    pub(crate) fn given_beside(&self, settled: Option<Settled>) -> Given {
+        let mut unknown = self.unknown.clone();
+        let runs = self.runs().unwrap_or_else(|why| {
+            unknown.insert(why);
+            Vec::new()
+        });
+        let before = settled.as_ref().map_or(0, |settled| settled.given);
+        // The first numbers since go on from what was settled, from the machine's own last one, or begin again; otherwise how
+        // many are missing can't be told.
+        let least = runs.first().and_then(lowest).unwrap_or(1);
+        let from = if settled.is_some() { least.saturating_sub(1) } else { 0 };
+        if settled.as_ref().is_some_and(|settled| ![settled.given, settled.last_number, 0].contains(&from)) {
+            unknown.insert(Unknown::NumbersFall);
+        }
+        // Numbers that begin again begin at 1; what is missing of each stretch is missing for good.
+        let counted: Vec<(u32, u32)> = (runs.iter().enumerate())
+            .map(|(at, run)| (distinct(run), missing(run, if at == 0 { from } else { 0 })))
+            .collect();
+        let distinct = counted.iter().fold(0, |sum: u32, (distinct, _)| sum.saturating_add(*distinct));
+        let recorded = counted.iter().fold(distinct, |sum, (_, missing)| sum.saturating_add(*missing));
+        // Summaries count whole courses: beside what was settled counts by how much they have risen.
+        let summed_before = match &settled {
+            Some(settled) => settled.summed,
+            None => Some(0),
+        };
+        if summed_before.is_none() && !self.summaries.is_empty() {
+            unknown.insert(Unknown::SummaryAlone);
+        }
+        let summed = self.summed(recorded, summed_before.unwrap_or(0)).unwrap_or_else(|| {
+            unknown.insert(Unknown::SummaryUndated);
+            0
+        });
+        if !unknown.is_empty() {
+            return Given::Unknown { why: unknown.into_iter().collect() };
+        }
+        let newest = runs.last().and_then(|run| run.iter().rfind(|(_, exposures)| most(exposures) > 0));
+        Given::Known {
+            distinct: before.saturating_add(distinct),
+            highest: before.saturating_add(recorded.max(summed)),
+            unfinished: newest.filter(|(_, exposures)| self.is_unfinished(exposures)).map(|(number, _)| *number),
+        }
     }
 
     /// What was treated, in the order of time, a new run where fraction numbers begin again at 1. A number that falls to
@@ -489,9 +537,8 @@ impl<'a> Course<'a> {
     fn runs(&self) -> Result<Vec<Run>, Unknown> {
         let mut runs = vec![Run::new()];
         for ((session, fraction), exposures) in &self.sessions {
-            let treats = exposures.iter().any(|((_, imaging), share)| !imaging || *share >= NO_IMAGE);
             let last = runs.last().map_or(0, highest);
-            if matches!(session, Session::At(_)) && treats && *fraction < last {
+            if matches!(session, Session::At(_)) && treats(exposures) && *fraction < last {
                 let before = runs.last().and_then(|run| run.get(fraction));
                 let goes_on = before.is_some_and(|before| {
                     let sum = |exposure| before.get(exposure).map_or(0, sum);
@@ -514,16 +561,17 @@ impl<'a> Course<'a> {
         Ok(runs)
     }
 
-    /// Fractions by the summaries: each one's, and what was treated after the day up to which it counts. None where one
-    /// counts more than all the records, and doesn't say up to which day.
-    fn summed(&self, recorded: u32) -> Option<u32> {
+    /// Fractions by the summaries: what each one counts above `before`, and what was treated after the day up to which it
+    /// counts. None where one counts more than all the records, and doesn't say up to which day.
+    fn summed(&self, recorded: u32, before: u32) -> Option<u32> {
         let mut most = 0;
         for (day, delivered) in &self.summaries {
+            let delivered = delivered.saturating_sub(before);
             let Some(day) = day else {
-                if *delivered > recorded && !self.sessions.is_empty() {
+                if delivered > recorded && !self.sessions.is_empty() {
                     return None;
                 }
-                most = most.max(*delivered);
+                most = most.max(delivered);
                 continue;
             };
             let mut later = Run::new();
@@ -572,7 +620,26 @@ fn distinct(run: &Run) -> u32 {
     whole.map(|whole| u32::try_from(whole).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
 }
 
-/// The highest number under which something was treated.
+/// One session's exposures are no images alone.
+fn treats(exposures: &BTreeMap<Exposure, Share>) -> bool {
+    exposures.iter().any(|((_, imaging), share)| !imaging || *share >= NO_IMAGE)
+}
+
+/// The numbers under which something was treated, rising.
+fn numbers(run: &Run) -> impl DoubleEndedIterator<Item = u32> {
+    run.iter().filter(|(_, exposures)| most(exposures) > 0).map(|(number, _)| *number)
+}
+
 fn highest(run: &Run) -> u32 {
-    run.iter().rfind(|(_, exposures)| most(exposures) > 0).map_or(0, |(number, _)| *number)
+    numbers(run).next_back().unwrap_or(0)
+}
+
+fn lowest(run: &Run) -> Option<u32> {
+    numbers(run).next()
+}
+
+/// How many numbers after `from`, and below the highest, have no record.
+fn missing(run: &Run, from: u32) -> u32 {
+    let there = numbers(run).filter(|number| *number > from).count();
+    highest(run).saturating_sub(from).saturating_sub(u32::try_from(there).unwrap_or(u32::MAX))
 }

@@ -33,8 +33,12 @@ const SHOWN: &str = "shown";
 const SHOWN_AS: &str = "shown-as";
 /// Of one plan's SOP Instance UID: records that were refused.
 const REFUSED_OF_PLAN: &str = "refused-of-plan";
+/// Of one patient: records that were refused and had a number of hers.
+const REFUSED_OF_PATIENT: &str = "refused-of-patient";
 /// The same of one record.
 const REFUSED_AS: &str = "refused-as";
+/// Records that say the same of what was given, whoever's they are.
+const RECORDS_AS: &str = "records-as";
 /// That a patient's erasure was taken back while somebody else had a number of hers.
 const TAKEN_BACK: &str = "taken-back";
 
@@ -65,9 +69,9 @@ pub(crate) struct Facts {
     /// Of each of them, the approvals that its very file was handed in with.
     signed: Vec<Vec<VerifiedApproval>>,
     pub(crate) approvals: Vec<VerifiedApproval>,
+    /// Of each of them, the entry.
+    approved_in: Vec<u64>,
     settlements: Vec<VerifiedApproval>,
-    /// The newest signature over each delivery, of each role.
-    approved_at: BTreeMap<(Digest, SignerRole), u64>,
     /// Deliveries that came with the planning system's rejection.
     rejected: Vec<(u64, Digest)>,
     /// Settlements that a signature no longer stands behind.
@@ -164,25 +168,29 @@ pub(crate) fn records_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
     chart.list_tag(RECORDS_OF_PLAN, plan.as_bytes())
 }
 
-/// The list of treatment records that name a plan and were refused: their notes are digests of what they say was given.
-fn refused_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
-    chart.list_tag(REFUSED_OF_PLAN, plan.as_bytes())
+/// The list of treatment records that say this of what was given, whoever's they are.
+pub(crate) fn records_as(chart: &Chart, identity: Digest) -> chart::Tag {
+    chart.list_tag(RECORDS_AS, &identity.0)
 }
 
-/// Notes that a record which names a plan was refused, once.
+/// Notes that a record was refused which names these plans and a number of these patients, once. The note is what the record
+/// says was given, or the digest of its bytes where nobody can read that.
 pub(crate) fn note_refused(
     chart: &Chart,
     permit: &Permit,
-    plan: &str,
-    record: &TreatmentRecord,
+    (plans, patients): (&BTreeSet<String>, &BTreeSet<PatientId>),
+    identity: Digest,
 ) -> Result<(), ChartError> {
-    let record = record.content();
-    let known = chart.list_tag(REFUSED_AS, &[record.0.as_slice(), plan.as_bytes()].concat());
-    if chart.newest(&known)?.is_some() {
+    let mut lists: Vec<chart::Tag> =
+        plans.iter().map(|plan| chart.list_tag(REFUSED_OF_PLAN, plan.as_bytes())).collect();
+    lists.extend(patients.iter().map(|patient| chart.list_tag(REFUSED_OF_PATIENT, &patient.0)));
+    let of: Vec<u8> = lists.iter().flat_map(|list| list.as_bytes()).chain(&identity.0).copied().collect();
+    let known = chart.list_tag(REFUSED_AS, &of);
+    if lists.is_empty() || chart.newest(&known)?.is_some() {
         return Ok(());
     }
-    let lists = vec![refused_of_plan(chart, plan), known];
-    chart.append_note(permit, "treatment.record-refused", lists, record.0.to_vec()).map(drop)
+    lists.push(known);
+    chart.append_note(permit, "treatment.record-refused", lists, identity.0.to_vec()).map(drop)
 }
 
 /// The list that says that a patient's erasure was taken back while somebody else had a number of hers.
@@ -206,17 +214,23 @@ struct Shown {
 }
 
 /// A plan that nobody may go by any more, for all that its planning system says.
-fn is_rejected(plan: &Plan) -> bool {
+pub(crate) fn is_rejected(plan: &Plan) -> bool {
     matches!(plan.approval_status, Some(ApprovalStatus::Rejected | ApprovalStatus::Unclear))
 }
 
-/// Notes what came, where it isn't noted yet.
-pub(crate) fn note_shown(chart: &Chart, permit: &Permit, patient: PatientId, plan: &Plan) -> Result<(), ChartError> {
+/// Notes what came, where it isn't noted yet; `again`: or was, and has lost its force since.
+pub(crate) fn note_shown(
+    chart: &Chart,
+    permit: &Permit,
+    patient: PatientId,
+    plan: &Plan,
+    again: bool,
+) -> Result<(), ChartError> {
     let (uid, delivery) = (&plan.instance.sop_instance, plan.digest());
     let is_rejected = is_rejected(plan);
     let of = [patient.0.as_slice(), &[u8::from(is_rejected)], &delivery.0, uid.as_bytes()].concat();
     let known = chart.list_tag(SHOWN_AS, &of);
-    if chart.newest(&known)?.is_some() {
+    if !again && chart.newest(&known)?.is_some() {
         return Ok(());
     }
     let note = minicbor::to_vec(Shown { version: 1, plan: uid.clone(), delivery, is_rejected }).unwrap_or_default();
@@ -272,6 +286,8 @@ fn read_all(
 
     // A plan that was exported again and shown to the gate only is stored nowhere, but a note tells what it delivers.
     for (facts, places) in all.iter_mut().zip(&places) {
+        let elsewhere = elsewhere(chart, facts.patient, &facts.identifiers)?;
+        facts.opaque.extend(elsewhere.map(|entry| (entry + 1, Unknown::OtherChart)));
         for entry in &places.shown.entries {
             let (_, meta) = chart.note_of(*entry)?;
             match minicbor::decode::<Shown>(&meta.note) {
@@ -286,6 +302,19 @@ fn read_all(
         }
     }
     Ok(all)
+}
+
+/// The newest treatment record that came for another chart while that one had a number of hers: of a number that was mistyped, or
+/// of one woman who has two charts.
+fn elsewhere(chart: &Chart, patient: PatientId, numbers: &[String]) -> Result<Option<u64>, ChartError> {
+    let mut newest = None;
+    for number in numbers {
+        for (other, had) in chart.had_number(number)?.into_iter().filter(|(other, _)| *other != patient) {
+            let records = chart.listed_back(&chart.list_tag(RECORDS, &other.0), had.end, 1)?;
+            newest = newest.max(records.first().copied().filter(|entry| had.contains(entry)));
+        }
+    }
+    Ok(newest)
 }
 
 impl Facts {
@@ -346,9 +375,7 @@ impl Facts {
             record,
             plans,
             signed,
-            approved_at: (approvals.iter())
-                .map(|(entry, one)| ((one.statement().delivery, one.statement().role), *entry))
-                .collect(),
+            approved_in: approvals.keys().copied().collect(),
             rejected,
             approvals: approvals.into_values().collect(),
             voided: (places.settlements.iter())
@@ -377,29 +404,58 @@ impl Facts {
         }
     }
 
+    /// Her record says that she has died, that it isn't in use, or that another one has replaced it.
+    pub(crate) fn has_ended(&self) -> bool {
+        let of = |field: &str| self.record.get(field);
+        let replaced = |link: &Value| link.get("type").and_then(Value::as_str) == Some("replaced-by");
+        of("deceasedDateTime").is_some()
+            || of("deceasedBoolean") == Some(&Value::Bool(true))
+            || of("active") == Some(&Value::Bool(false))
+            || of("link").and_then(Value::as_array).into_iter().flatten().any(replaced)
+    }
+
     /// Deliveries as they were signed, with the setup that was signed, and by whom.
     pub(crate) fn signed(&self) -> impl Iterator<Item = Signed<'_>> {
         let files = self.plans.iter().zip(&self.signed).filter(|(_, approvals)| !approvals.is_empty());
         files.map(|(plan, approvals)| Signed { delivery: &plan.delivery, approvals })
     }
 
+    /// Plans whose very files were handed in with approvals.
+    pub(crate) fn signed_files(&self) -> impl DoubleEndedIterator<Item = &Plan> {
+        let files = self.plans.iter().zip(&self.signed);
+        files.filter(|(_, approvals)| !approvals.is_empty()).map(|(plan, _)| plan)
+    }
+
     /// What two people have said that was given of one fraction group of a delivery; the newest word.
     pub(crate) fn settled(&self, delivery: Digest, group: u32) -> Option<Settles> {
-        let said: Vec<(Settles, &VerifiedApproval)> = (self.settlements.iter())
-            .filter(|one| one.statement().patient == self.patient && one.statement().delivery == delivery)
-            .filter_map(|one| Some((one.statement().settles.filter(|said| said.group == group)?, one)))
-            .collect();
-        let by = |role, said: &Settles, all: &[(Settles, &VerifiedApproval)]| -> Vec<VerifiedApproval> {
-            let fits = |(other, one): &&(Settles, &VerifiedApproval)| other == said && one.statement().role == role;
-            all.iter().filter(fits).map(|(_, one)| (*one).clone()).collect()
+        let said: Vec<&VerifiedApproval> = self.settlements.iter().collect();
+        let by_two = |one: &Settles| {
+            let of = |role| {
+                said.iter().filter(move |said| said.statement().role == role && said.statement().settles == Some(*one))
+            };
+            let is_of_it = |said: &&&VerifiedApproval| self.is_about(said.statement(), delivery, group);
+            let physicists: Vec<_> = of(SignerRole::Physicist).filter(is_of_it).collect();
+            of(SignerRole::Oncologist).filter(is_of_it).any(|o| physicists.iter().any(|p| p.by_another_person_than(o)))
         };
-        let by_two = |(one, _): &&(Settles, &VerifiedApproval)| {
-            let physicists = by(SignerRole::Physicist, one, &said);
-            by(SignerRole::Oncologist, one, &said)
-                .iter()
-                .any(|o| physicists.iter().any(|p| p.by_another_person_than(o)))
-        };
-        said.iter().filter(by_two).map(|(said, _)| *said).max_by_key(|said| (said.before, said.given))
+        let settles = said.iter().map(|one| one.statement()).filter(|said| self.is_about(said, delivery, group));
+        settles.filter_map(|said| said.settles).filter(by_two).max_by_key(|said| (said.before, said.given))
+    }
+
+    fn is_about(&self, said: &Statement, delivery: Digest, group: u32) -> bool {
+        said.patient == self.patient
+            && said.delivery == delivery
+            && said.settles.is_some_and(|said| said.group == group)
+    }
+
+    /// A settlement would be in force that isn't, because a signature under it no longer counts.
+    fn is_voided(&self, delivery: Digest, group: u32, from: u64) -> bool {
+        let about = |said: &&Statement| self.is_about(said, delivery, group);
+        let all = || self.settlements.iter().map(VerifiedApproval::statement).chain(&self.voided).filter(about);
+        self.voided.iter().filter(about).any(|void| {
+            let other =
+                |one: &Statement| one.settles == void.settles && one.role != void.role && one.signer != void.signer;
+            void.settles.is_some_and(|settles| settles.before > from) && all().any(other)
+        })
     }
 
     /// Roles and names that have said it.
@@ -421,7 +477,7 @@ impl Facts {
         let newest = open.filter(|said| said.given == asked.given).max_by_key(|said| said.before);
         let Some(newest) = newest else { return Ok(None) };
         let Some(group) = plan.group(Some(asked.group)) else { return Ok(None) };
-        let since = self.count(chart, plan, group, newest.before)?;
+        let since = self.course(chart, plan, group, newest.before)?.given();
         Ok(Some(newest).filter(|_| since == Given::NONE))
     }
 
@@ -433,9 +489,10 @@ impl Facts {
         let settled = self.settled(plan.digest(), group.number);
         let from = settled.map_or(0, |said| said.before);
         let same = self.same(plan);
-        let mut before = Course::new(&same, plan, group);
+        let mut before = Course::new(same, plan, group);
         self.records.range(..from).for_each(|(_, record)| before.add(record));
-        Ok(self.count(chart, plan, group, from)?.beside(settled.map(|said| said.given), before.last_number()))
+        let settled = settled.map(|said| before.settled(said.given));
+        Ok(self.course(chart, plan, group, from)?.given_beside(settled))
     }
 
     /// SOP Instance UIDs under which the same delivery came.
@@ -444,12 +501,13 @@ impl Facts {
         same.chain(std::iter::once(plan.instance.sop_instance.clone())).collect()
     }
 
-    /// The day on which the count that reaches up to this entry was settled, by the centre's clocks.
-    fn settled_on(&self, from: u64) -> Option<String> {
+    /// When the count that reaches up to this entry was settled, by the centre's clocks.
+    fn settled_at(&self, from: u64) -> Option<String> {
         let said = self.settlements.iter().map(VerifiedApproval::statement);
         let said = said.filter(|said| said.settles.is_some_and(|settles| settles.before == from)).map(|said| said.at);
-        let (year, month, day) = self.utc_offset.local(said.min()?).civil_date();
-        Some(format!("{year:04}{month:02}{day:02}"))
+        let at = self.utc_offset.local(said.min()?);
+        let ((year, month, day), (hour, minute, second, _)) = (at.civil_date(), at.time_of_day());
+        Some(format!("{year:04}{month:02}{day:02} {hour:02}{minute:02}{second:02}"))
     }
 
     /// Something that delivers the same came under this SOP Instance UID.
@@ -465,62 +523,54 @@ impl Facts {
         given.into_iter().any(|record| record.plans.iter().any(|uid| !self.is_same(uid, plan)))
     }
 
-    /// The planning system has marked the delivery as rejected, after the last signature over it came.
+    /// The planning system has marked the delivery as rejected, and no two people have signed it since.
     pub(crate) fn is_rejected(&self, delivery: Digest) -> bool {
         let rejected = self.rejected.iter().filter(|(_, one)| *one == delivery).map(|(entry, _)| *entry).max();
-        let roles = [SignerRole::Oncologist, SignerRole::Physicist];
-        let signed = roles.map(|role| self.approved_at.get(&(delivery, role)).copied()).into_iter().min().flatten();
-        rejected > signed
+        rejected.is_some_and(|rejected| {
+            let since = self.approved_in.iter().zip(&self.approvals).filter(|(entry, _)| **entry > rejected);
+            let since: Vec<VerifiedApproval> = since.map(|(_, approval)| approval.clone()).collect();
+            approval_gap(&since, self.patient, delivery).is_some()
+        })
     }
 
-    /// By what came from an entry on.
-    fn count(&self, chart: &Chart, plan: &Plan, group: &FractionGroup, from: u64) -> Result<Given, ChartError> {
-        let digest = plan.digest();
+    /// What came from an entry on.
+    fn course<'a>(
+        &self,
+        chart: &Chart,
+        plan: &'a Plan,
+        group: &'a FractionGroup,
+        from: u64,
+    ) -> Result<Course<'a>, ChartError> {
         let same = self.same(plan);
         // What was known when it was settled is settled, and comes again now and then.
-        let before: Vec<&TreatmentRecord> =
-            self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok()).collect();
-        let is_known = |record: &TreatmentRecord| {
-            let is_it = |one: &&TreatmentRecord| {
-                one.instance.sop_instance == record.instance.sop_instance
-                    || one.treated_at.is_some() && one.treated_at == record.treated_at
-            };
-            before.iter().any(is_it)
-        };
-        let settled_on = self.settled_on(from);
-        let mut course = Course::new(&same, plan, group);
+        let before = self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok());
+        let settled: BTreeSet<Digest> = before.map(TreatmentRecord::identity).collect();
+        let settled_at = self.settled_at(from);
+        let mut course = Course::new(same.clone(), plan, group);
         self.opaque.iter().filter(|(until, _)| *until > from).for_each(|(_, why)| course.doubt(*why));
-        let voided = |said: &&Statement| {
-            let settles = said.settles.filter(|settles| settles.group == group.number && settles.before > from);
-            said.delivery == digest && settles.is_some()
-        };
-        if self.voided.iter().any(|said| voided(&said)) {
+        if self.is_voided(plan.digest(), group.number, from) {
             course.doubt(Unknown::SettlementVoid);
         }
         for (entry, record) in self.records.range(from..) {
-            if record.as_ref().is_ok_and(is_known) {
+            if record.as_ref().is_ok_and(|record| settled.contains(&record.identity())) {
                 continue;
             }
             course.add(record);
             let Ok(record) = record else { continue };
-            if record.gave_dose() && record.treated_on < settled_on && record.treated_on.is_some() {
+            let is_of_it = record.plans.iter().any(|uid| same.contains(uid));
+            let is_of_group = course.concerns(record.fraction_group) != Ok(false);
+            // What was treated before it was settled may have been counted then, or not.
+            let is_late = settled_at.as_deref().is_some_and(|settled_at| record.gave_dose_before(settled_at));
+            if is_of_it && is_of_group && is_late {
                 course.doubt(Unknown::LateRecord);
             }
-            if record.gave_dose() && !record.plans.iter().any(|uid| same.contains(uid)) {
+            if record.gave_dose() && !is_of_it {
                 record.plans.iter().filter_map(|uid| self.doubt(uid, *entry)).for_each(|why| course.doubt(why));
             }
         }
+        let mut refused = vec![chart.list_tag(REFUSED_OF_PATIENT, &self.patient.0)];
         for uid in &same {
-            let refused = Window::of(chart, &refused_of_plan(chart, uid), LIST_MAX)?;
-            for entry in refused.entries.iter().filter(|entry| **entry >= from) {
-                let (_, meta) = chart.note_of(*entry)?;
-                let came = |one: &Result<TreatmentRecord, PlanError>| {
-                    one.as_ref().is_ok_and(|one| one.content().0.as_slice() == meta.note.as_slice())
-                };
-                if !self.records.values().any(came) {
-                    course.doubt(Unknown::RefusedRecord);
-                }
-            }
+            refused.push(chart.list_tag(REFUSED_OF_PLAN, uid.as_bytes()));
             let records = Window::of(chart, &records_of_plan(chart, uid), LIST_MAX)?;
             if records.entries.iter().any(|entry| *entry >= from && !self.records.contains_key(entry)) {
                 course.doubt(Unknown::AnothersRecord);
@@ -529,7 +579,18 @@ impl Facts {
                 course.doubt(Unknown::ManyRecords);
             }
         }
-        Ok(course.given())
+        for list in &refused {
+            let refused = Window::of(chart, list, LIST_MAX)?;
+            for entry in refused.entries.iter().filter(|entry| **entry >= from) {
+                let (_, meta) = chart.note_of(*entry)?;
+                let identity = meta.note.as_slice().try_into().map(Digest);
+                let came = identity.ok().map(|identity| chart.newest(&records_as(chart, identity))).transpose()?;
+                if came.flatten().is_none() {
+                    course.doubt(Unknown::RefusedRecord);
+                }
+            }
+        }
+        Ok(course)
     }
 
     /// Why a record that came in `entry`, and names this plan, can't be set aside as another delivery's.

@@ -28,6 +28,10 @@ pub struct Expected<'a> {
     pub sex: Option<&'a str>,
     /// The plan's Patient ID is another living patient's number, too.
     pub number_is_shared: bool,
+    /// The plan's SOP Instance UID stands under another patient here.
+    pub uid_is_anothers: bool,
+    /// Her record says that she has died, or that it isn't in use any more.
+    pub has_ended: bool,
     /// The same delivery came with the planning system's rejection, after it was signed.
     pub is_rejected: bool,
 }
@@ -96,6 +100,8 @@ pub enum Finding {
     PatientAmbiguous,
     NoPatientId,
     AnotherPatient,
+    FiledUnderAnother,
+    RecordEnded,
     BirthDateDiffers,
     SexDiffers,
     Rejected,
@@ -159,6 +165,8 @@ impl Finding {
             Self::PatientAmbiguous => "patient-ambiguous",
             Self::NoPatientId => "no-patient-id",
             Self::AnotherPatient => "another-patient",
+            Self::FiledUnderAnother => "filed-under-another",
+            Self::RecordEnded => "record-ended",
             Self::BirthDateDiffers => "birth-date-differs",
             Self::SexDiffers => "sex-differs",
             Self::Rejected => "rejected",
@@ -192,6 +200,13 @@ impl fmt::Display for Finding {
             ),
             Self::NoPatientId => f.write_str("the plan names no patient"),
             Self::AnotherPatient => f.write_str("the plan is another patient's: its Patient ID is not one of hers"),
+            Self::FiledUnderAnother => f.write_str(
+                "a plan with this SOP Instance UID is filed under another patient here, and treatment records of it would be \
+                 refused: export it again, under a UID of its own",
+            ),
+            Self::RecordEnded => f.write_str(
+                "the patient's record says that she has died, that it isn't in use, or that another one has replaced it",
+            ),
             Self::BirthDateDiffers => f.write_str("the plan has another date of birth than the patient's record"),
             Self::SexDiffers => f.write_str("the plan has another sex than the patient's record"),
             Self::Rejected => f.write_str("the planning system has marked the plan, or another file of it since, as rejected"),
@@ -236,7 +251,7 @@ impl fmt::Display for Note {
         match self {
             Self::NotApprovedInPlanningSystem => f.write_str("the planning system has not marked the plan as approved"),
             Self::RecordsMissing { distinct, highest } => {
-                write!(f, "the last fraction on record is number {highest}, but only {distinct} are on record")
+                write!(f, "fraction numbers or a summary say that {highest} were given, but only {distinct} are on record")
             }
             Self::FractionUnfinished { fraction } => {
                 write!(
@@ -301,6 +316,12 @@ fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
         }
         Some(_) if expected.number_is_shared => verdict.findings.push(Finding::PatientAmbiguous),
         Some(_) => {}
+    }
+    if expected.uid_is_anothers {
+        verdict.findings.push(Finding::FiledUnderAnother);
+    }
+    if expected.has_ended {
+        verdict.findings.push(Finding::RecordEnded);
     }
     if differs(expected.birth_date, &instance.birth_date) {
         verdict.findings.push(Finding::BirthDateDiffers);

@@ -6,24 +6,28 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chart::{Chart, ChartError, Context, Demographics, ObjectDraft, ObjectKept};
+use dicom_dictionary_std::tags as t;
 use guard::{Act, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::approval::{
     Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
 };
-use crate::course::{Given, TreatmentRecord};
+use crate::course::{Given, TreatmentRecord, plans_named};
 use crate::error::PlanError;
 use crate::facts::{
     self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, SETTLEMENTS, Signers, VERDICTS, approvals_of_file,
     records_of_plan,
 };
 use crate::gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, approval_gap, decide};
-use crate::object::{Instance, ObjectError};
+use crate::object::{Instance, Kind, ObjectError};
 use crate::people::{Ending, People, Reach, look_alike};
 use crate::plan::Plan;
+use crate::scan::Tree;
+use crate::value::{trimmed, uid};
 
 /// Lists of the centre.
 const PLANNED: &str = "planned";
@@ -36,6 +40,8 @@ const ENDINGS: &str = "people-ended";
 const NAME_BYTES_MAX: usize = 128;
 /// Enrolments that count; a centre has some hundreds.
 const PEOPLE_MAX: usize = 10_000;
+/// Plans, and patients with one number, whose counts one refused record makes unknown.
+const REFUSED_PLANS_MAX: usize = 4;
 /// Fractions that may be settled; no course has half as many.
 const SETTLED_MAX: u32 = 1_000;
 /// The treatment list looks at whoever had a plan or a treatment record come in within so many days: a course takes up
@@ -127,10 +133,35 @@ impl TreatmentList {
         self.incomplete = Some(why);
         self
     }
+
+    /// What can be said of those whose erasures are being taken back: somebody else may have had a number of theirs meanwhile,
+    /// and what was given then may stand there.
+    pub fn taken_back(mut self, restored: &BTreeSet<PatientId>) -> Self {
+        for row in self.rows.iter_mut().filter(|row| row.patient.is_some_and(|patient| restored.contains(&patient))) {
+            row.fraction_next = None;
+            if matches!(row.standing, Standing::Ready | Standing::Released) {
+                (row.standing, row.why) =
+                    (Standing::Hold, "her erasure was taken back: the gate says how she stands".to_owned());
+            }
+        }
+        self
+    }
 }
 
 fn as_text<S: serde::Serializer>(offset: &UtcOffset, to: S) -> std::result::Result<S::Ok, S::Error> {
     to.collect_str(offset)
+}
+
+/// What an object tells that may be refused.
+#[derive(Default)]
+struct Told {
+    identifier: Option<String>,
+    /// A treatment record's plans.
+    plans: BTreeSet<String>,
+    /// What a treatment record says was given; none where it gave nothing.
+    record: Option<Digest>,
+    /// It is a plan that its planning system has marked as rejected.
+    rejected: Option<Plan>,
 }
 
 /// The room's façade.
@@ -170,40 +201,56 @@ impl Treatment {
 
     /// Keeps an instance that came as a file.
     pub fn store(&self, context: &Context, file: Vec<u8>) -> Result<ObjectKept> {
-        let instance = Instance::parse(&file)?;
-        self.keep(context, Act::StoreObject, &instance, file)
+        match Instance::parse(&file) {
+            Ok(instance) => self.keep(context, Act::StoreObject, &instance, file),
+            Err(error) => {
+                self.note_unread(context, Tree::of_file(&file).ok(), &file);
+                Err(error.into())
+            }
+        }
     }
 
     /// Keeps an instance that came over an association.
     pub fn store_data_set(&self, context: &Context, data_set: &[u8], transfer_syntax: &str) -> Result<ObjectKept> {
-        let instance = Instance::parse_data_set(data_set, transfer_syntax)?;
-        self.keep(context, Act::StoreObject, &instance, instance.part10(data_set))
+        match Instance::parse_data_set(data_set, transfer_syntax) {
+            Ok(instance) => self.keep(context, Act::StoreObject, &instance, instance.part10(data_set)),
+            Err(error) => {
+                self.note_unread(context, Tree::of_data_set(data_set, transfer_syntax).ok(), data_set);
+                Err(error.into())
+            }
+        }
     }
 
     fn keep(&self, context: &Context, act: Act, instance: &Instance, bytes: Vec<u8>) -> Result<ObjectKept> {
         let no_patient = || {
             Fault::new(Blame::Peer, "treatment.no-patient", "PatientID (0010,0020) is empty: nobody knows whose it is")
         };
-        let record = match instance.kind.is_record().then(|| TreatmentRecord::parse(&bytes)) {
-            Some(Ok(record)) => Some(record),
-            // Nothing of it could ever be counted, and once kept it would hold every fraction for ever: no later record
-            // can say what it should have said. Its sender is told, and still has it.
-            Some(Err(PlanError::Object(error @ ObjectError::EmptyRecord { .. }))) => return Err(error.into()),
-            // Another one that can't be read may tell of a fraction: it is kept, and makes the count unknown.
-            Some(Err(_)) | None => None,
-        };
-        let named = record.as_ref().map(|record| record.plans.clone()).unwrap_or_default();
-        let refused = |fault: &Fault| {
-            // Refused for what it is, and not because something is down: then it is sent again.
-            if let (Some(record), Blame::Peer | Blame::Conflict) = (&record, fault.blame) {
-                self.note_refused(context, record);
-            }
-        };
         // Blank is empty, whatever its blanks are.
         let identifier = instance.patient_id.clone().filter(|id| !id.trim().is_empty());
+        let mut told = Told { identifier: identifier.clone(), ..Told::default() };
+        if instance.kind.is_record() {
+            told.plans = Tree::of_file(&bytes).map(|tree| plans_named(tree.root())).unwrap_or_default();
+            told.record = match TreatmentRecord::parse(&bytes) {
+                Ok(record) => record.gave_dose().then(|| record.identity()),
+                // Nothing of it could ever be counted, and once kept it would hold every fraction for ever: no later record
+                // can say what it should have said. Its sender is told, and still has it.
+                Err(PlanError::Object(error @ ObjectError::EmptyRecord { .. })) => return Err(error.into()),
+                // Another one that can't be read may tell of a fraction: it is kept, and makes the count unknown.
+                Err(_) => Some(Digest(Sha256::digest(&bytes).into())),
+            };
+        }
+        if instance.kind.is_plan() {
+            told.rejected = Plan::parse(&bytes).ok().filter(facts::is_rejected);
+        }
+        // Refused for what it is, and not because something is down: then it is sent again.
+        let refused = |fault: &Fault| {
+            if matches!(fault.blame, Blame::Peer | Blame::Conflict) {
+                self.note_refused(context, act, &told);
+            }
+        };
         let identifier = identifier.ok_or_else(no_patient).inspect_err(refused)?;
-        if !named.is_empty() {
-            self.check_owner(&identifier, &named).inspect_err(refused)?;
+        if !told.plans.is_empty() {
+            self.check_owner(&identifier, &told.plans).inspect_err(refused)?;
         }
         let (family, given) = name(instance.patient_name.as_deref().unwrap_or_default());
         let birth_date = instance.birth_date.as_deref().and_then(fhir_date);
@@ -218,36 +265,83 @@ impl Treatment {
             kind if kind.is_record() => (vec![RECORDS], vec![PLANNED]),
             _ => (vec!["images"], vec![]),
         };
+        let of_plans = told.plans.iter().map(|plan| records_of_plan(&self.chart, plan));
         let draft = ObjectDraft {
             collection: OBJECTS,
             id: instance.sop_instance.clone(),
             patient: Demographics { identifier, family, given, birth_date, gender },
             lists,
             centre_lists,
-            tags: named.iter().map(|plan| records_of_plan(&self.chart, plan)).collect(),
+            tags: of_plans.chain(told.record.map(|identity| facts::records_as(&self.chart, identity))).collect(),
             bytes,
         };
-        self.chart.keep_object(context, act, draft).map_err(|e| e.fault()).inspect_err(refused)
+        let kept = self.chart.keep_object(context, act, draft).map_err(|e| e.fault()).inspect_err(refused)?;
+        if let (Some(plan), None) = (&told.rejected, &kept.receipt) {
+            // These bytes were here already; that they come again is new, where two people have signed it since.
+            self.note_rejected(context, act, plan, kept.patient)?;
+        }
+        Ok(kept)
     }
 
-    /// That a treatment record was refused, for whoever's plan it names: until it comes again, her count isn't known. Its sender
-    /// has been told; a note that fails is in the log.
-    fn note_refused(&self, context: &Context, record: &TreatmentRecord) {
-        // One of several plans contradicts the standard, and would hold all of them.
-        let ([plan], true) = (record.plans.as_slice(), record.gave_dose()) else { return };
-        let note = || -> std::result::Result<(), ChartError> {
-            let owner = self.chart.object_patient(OBJECTS, plan)?;
-            let whose = owner.unwrap_or_else(|| PatientId::random(self.chart.entropy()));
-            let permit = self.chart.admit(context, Act::StoreObject, Target::Patient(whose), Sensitivity::Clinical)?;
-            facts::note_refused(&self.chart, &permit, plan, record)
-        };
-        if let Err(error) = note() {
-            tracing::warn!(%error, "a refused treatment record");
+    /// A treatment record that isn't even an instance may tell of a fraction.
+    fn note_unread(&self, context: &Context, tree: Option<Tree<'_>>, bytes: &[u8]) {
+        let Some(root) = tree.as_ref().map(Tree::root) else { return };
+        let class = root.get(t::SOP_CLASS_UID).and_then(|class| uid(class.bytes()).ok());
+        let number = root.get(t::PATIENT_ID).map(|id| String::from_utf8_lossy(trimmed(id.bytes())).into_owned());
+        let is_record = class.and_then(|class| Kind::of_sop_class(&class)).is_some_and(Kind::is_record);
+        if is_record {
+            let record = Some(Digest(Sha256::digest(bytes).into()));
+            let told = Told { plans: plans_named(root), identifier: number, record, ..Told::default() };
+            self.note_refused(context, Act::StoreObject, &told);
         }
     }
 
+    /// That a treatment record was refused: until it comes again, the count of whoever's plan it names isn't known, nor hers whose
+    /// number it has. The same of a plan that was marked as rejected. Its sender has been told; a note that fails is in the log.
+    fn note_refused(&self, context: &Context, act: Act, told: &Told) {
+        let note = || -> std::result::Result<(), Fault> {
+            let number = told.identifier.as_deref().map(str::trim).filter(|number| !number.is_empty());
+            let named =
+                number.map(|number| self.chart.patients_by_number(number)).transpose().map_err(|e| e.fault())?;
+            let named = named.unwrap_or_default();
+            if let Some(plan) = &told.rejected {
+                let owner = self.chart.object_patient(OBJECTS, &plan.instance.sop_instance).map_err(|e| e.fault())?;
+                named
+                    .iter()
+                    .copied()
+                    .chain(owner)
+                    .try_for_each(|patient| self.note_rejected(context, act, plan, patient))?;
+            }
+            let Some(identity) = told.record else { return Ok(()) };
+            // The standard has one; a record that names very many would hold all of them at once.
+            if told.plans.len() > REFUSED_PLANS_MAX || named.len() > REFUSED_PLANS_MAX {
+                return Err(Fault::new(Blame::Peer, "treatment.record.plans", "it names more plans than are noted"));
+            }
+            let first = told.plans.first().map(|plan| self.chart.object_patient(OBJECTS, plan)).transpose();
+            let owner = first.map_err(|e| e.fault())?.flatten().or(named.first().copied());
+            let whose = Target::Patient(owner.unwrap_or_else(|| PatientId::random(self.chart.entropy())));
+            let permit = self.chart.admit(context, act, whose, Sensitivity::Clinical).map_err(|e| e.fault())?;
+            facts::note_refused(&self.chart, &permit, (&told.plans, &named), identity).map_err(|e| e.fault())
+        };
+        if let Err(error) = note() {
+            tracing::warn!(%error, "a refused object");
+        }
+    }
+
+    /// That the planning system's rejection of a plan came, where that isn't in force already.
+    fn note_rejected(&self, context: &Context, act: Act, plan: &Plan, patient: PatientId) -> Result<()> {
+        let permit =
+            self.chart.admit(context, act, Target::Patient(patient), Sensitivity::Clinical).map_err(|e| e.fault())?;
+        let people = self.people()?;
+        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        if facts.is_rejected(plan.digest()) {
+            return Ok(());
+        }
+        facts::note_shown(&self.chart, &permit, patient, plan, true).map_err(|e| e.fault())
+    }
+
     /// A treatment record of a plan that is another patient's would be missing from that one's count.
-    fn check_owner(&self, identifier: &str, plans: &[String]) -> Result<()> {
+    fn check_owner(&self, identifier: &str, plans: &BTreeSet<String>) -> Result<()> {
         let patient = self.chart.patient_by_number(identifier).map_err(|e| e.fault())?;
         for plan in plans {
             let owner = self.chart.object_patient(OBJECTS, plan).map_err(|e| e.fault())?;
@@ -366,6 +460,11 @@ impl Treatment {
             .map_err(|e| e.fault())?;
         let people = self.people()?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        let number = plan.instance.patient_id.as_deref().unwrap_or_default();
+        if !facts.identifiers.iter().any(|known| known.trim() == number) {
+            let text = "the plan's Patient ID is not one of this patient's identifiers";
+            return wrong("treatment.settlement.another-patient", text.to_owned());
+        }
         let anew = Settles { group, given, before: self.chart.vault().size() };
         let proposed = facts.proposed(&self.chart, &plan, anew).map_err(|e| e.fault())?;
         let settles = Some(proposed.unwrap_or(anew));
@@ -412,6 +511,11 @@ impl Treatment {
             let text = "the signature is over another delivery or for another patient than what was handed in";
             return Err(Fault::new(Blame::Peer, "treatment.approval.mismatch", text));
         }
+        if facts::is_rejected(&plan) {
+            let text = "the planning system's Approval Status (300E,0002) of this file says REJECTED, or nothing that is known";
+            return Err(Fault::new(Blame::Peer, "treatment.approval.rejected", text)
+                .guidance("sign a file of it that the planning system has not rejected"));
+        }
         let people = self.people()?;
         approval.verify(&self.origin, people.counting(u64::MAX))?;
         let owner = plan.instance.patient_id.as_deref().map(|id| self.chart.patient_by_number(id)).transpose();
@@ -435,7 +539,7 @@ impl Treatment {
         Ok(Approved {
             digest,
             // By the gate's own measure, or the answer here would promise what the gate refuses.
-            complete: approval_gap(&facts.approvals, patient, digest).is_none(),
+            complete: approval_gap(&facts.approvals, patient, digest).is_none() && !facts.is_rejected(digest),
             signers: signers.into_iter().collect(),
         })
     }
@@ -463,18 +567,30 @@ impl Treatment {
                 let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
                 let verdict = judge(&self.chart, &facts, plan.as_ref(), group)?;
                 // What isn't hers, or stands under another patient, was shown by mistake.
-                let others = [Finding::PatientUnknown, Finding::NoPatientId, Finding::AnotherPatient];
+                let others = [
+                    Finding::PatientUnknown,
+                    Finding::NoPatientId,
+                    Finding::AnotherPatient,
+                    Finding::FiledUnderAnother,
+                ];
                 if let Ok(plan) = &plan
                     && !verdict.findings.iter().any(|finding| others.contains(finding))
                 {
-                    let owner = self.chart.object_patient(OBJECTS, &plan.instance.sop_instance);
-                    if owner.map_err(|e| e.fault())?.is_none_or(|owner| owner == patient) {
-                        facts::note_shown(&self.chart, &permit, patient, plan).map_err(|e| e.fault())?;
-                    }
+                    let again = facts::is_rejected(plan) && !facts.is_rejected(plan.digest());
+                    facts::note_shown(&self.chart, &permit, patient, plan, again).map_err(|e| e.fault())?;
                 }
                 verdict
             }
-            None => nobody(plan.as_ref(), unknown),
+            None => {
+                // Whose ever it is: rejected is rejected.
+                if let (Ok(plan), Finding::PatientAmbiguous) = (&plan, &unknown)
+                    && facts::is_rejected(plan)
+                {
+                    let (identifier, rejected) = (plan.instance.patient_id.clone(), Some(plan.clone()));
+                    self.note_refused(context, Act::CheckGate, &Told { identifier, rejected, ..Told::default() });
+                }
+                nobody(plan.as_ref(), unknown)
+            }
         };
         let kept = KeptVerdict {
             at: self.chart.now(),
@@ -609,6 +725,8 @@ fn judge(
     let given = plan.ok().map(|plan| facts.given(chart, plan, group)).transpose().map_err(|e| e.fault())?;
     let given = given.unwrap_or(Given::NONE);
     let number = plan.ok().and_then(|plan| plan.instance.patient_id.as_deref());
+    let uid = plan.ok().map(|plan| chart.object_patient(OBJECTS, &plan.instance.sop_instance)).transpose();
+    let owner = uid.map_err(|e| e.fault())?.flatten();
     let number_is_shared =
         number.map(|number| is_shared(chart, number)).transpose().map_err(|e| e.fault())?.unwrap_or(false);
     let mut verdict = decide(&GateInput {
@@ -618,6 +736,8 @@ fn judge(
             birth_date: facts.birth_date.as_deref(),
             sex: facts.sex,
             number_is_shared,
+            uid_is_anothers: owner.is_some_and(|owner| owner != facts.patient),
+            has_ended: facts.has_ended(),
             is_rejected: plan.is_ok_and(|plan| facts.is_rejected(plan.digest())),
         },
         plan,
@@ -643,6 +763,8 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
             birth_date: None,
             sex: None,
             number_is_shared: false,
+            uid_is_anothers: false,
+            has_ended: false,
             is_rejected: false,
         },
         plan,
@@ -657,24 +779,28 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
     verdict
 }
 
-/// A row for each of her signed plans that has fractions left; else for the newest one.
+/// A row for each fraction group of her signed plans that has fractions left; else for the newest plan.
 fn rows_of(chart: &Chart, facts: &Facts, last: Option<&Verdict>) -> Result<Vec<TreatmentRow>> {
-    let signed = |plan: &&Plan| facts.approvals.iter().any(|a| a.statement().delivery == plan.digest());
+    let is_approved = |plan: &&Plan| facts.approvals.iter().any(|a| a.statement().delivery == plan.digest());
     let mut seen = BTreeSet::new();
-    let newest_first = facts.plans.iter().rev().filter(signed).filter(|plan| seen.insert(plan.digest()));
-    let plans: Vec<&Plan> = newest_first.collect();
+    // The files that people signed before others of the same delivery: their setup is what was signed.
+    let newest_first = facts.signed_files().rev().chain(facts.plans.iter().rev());
+    let plans: Vec<&Plan> = newest_first.filter(is_approved).filter(|plan| seen.insert(plan.digest())).collect();
     let mut rows = Vec::new();
     for plan in &plans {
         // What was said of one of her plans is said of no other; what was said of something else, of all of them.
         let is_another = |verdict: &&Verdict| plans.iter().any(|one| Some(one.digest()) == verdict.digest);
         let of_it = last.filter(|verdict| verdict.digest == Some(plan.digest()) || !is_another(verdict));
-        rows.push(row(chart, facts, plan, of_it)?);
+        for group in &plan.groups {
+            let of_group = |verdict: &&Verdict| verdict.fraction_group.is_none_or(|said| said == group.number);
+            rows.push(row(chart, facts, plan, Some(group.number), of_it.filter(of_group))?);
+        }
     }
     if rows.len() > 1 {
         rows.retain(|row: &TreatmentRow| row.standing != Standing::Complete);
     }
     if let ([], Some(plan)) = (rows.as_slice(), plans.first().copied().or(facts.plans.last())) {
-        rows.push(row(chart, facts, plan, last)?);
+        rows.push(row(chart, facts, plan, plan.groups.first().map(|group| group.number), last)?);
     }
     if rows.is_empty() {
         rows.push(planless(facts));
@@ -702,8 +828,8 @@ fn planless(facts: &Facts) -> TreatmentRow {
     }
 }
 
-fn row(chart: &Chart, facts: &Facts, plan: &Plan, last: Option<&Verdict>) -> Result<TreatmentRow> {
-    let verdict = judge(chart, facts, Ok(plan), None)?;
+fn row(chart: &Chart, facts: &Facts, plan: &Plan, group: Option<u32>, last: Option<&Verdict>) -> Result<TreatmentRow> {
+    let verdict = judge(chart, facts, Ok(plan), group)?;
     let is_complete = |f: &Finding| matches!(f, Finding::AllFractionsGiven { .. });
     let (standing, why) = match (&verdict.findings.as_slice(), last) {
         (findings, _) if findings.iter().any(is_complete) => (Standing::Complete, String::new()),
@@ -723,7 +849,12 @@ fn row(chart: &Chart, facts: &Facts, plan: &Plan, last: Option<&Verdict>) -> Res
         name: display_name(&facts.record),
         number: plan.instance.patient_id.clone().unwrap_or_default(),
         birth_date: facts.record.get("birthDate").and_then(Value::as_str).unwrap_or_default().to_owned(),
-        plan: plan.label.clone().unwrap_or_default(),
+        plan: match (plan.label.clone().unwrap_or_default(), group) {
+            (label, Some(group)) if plan.groups.len() > 1 => {
+                format!("{label}, group {group}").trim_start_matches(", ").to_owned()
+            }
+            (label, _) => label,
+        },
         machine: machines.into_iter().collect::<Vec<_>>().join(", "),
         fraction_next: verdict
             .fractions_given

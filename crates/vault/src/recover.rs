@@ -248,7 +248,8 @@ pub fn packages(
 
 /// Opens what survived for reading, by the custodians' key: before anything is copied, so that the first question (who is
 /// on treatment?) needn't wait for the last shard. What is noted meanwhile waits in `gateway`, and goes into the ledger
-/// when [`recover`] has opened the new vault over the same folder. Who was erased from entry `restore_from` on is among them.
+/// when [`recover`] has opened the new vault over the same folder. Who was erased from entry `restore_from` on is among them,
+/// and named beside, with the entry that erased her.
 pub fn preview(
     survivors: Vec<Arc<dyn Location>>,
     key: Arc<RecoveryKey>,
@@ -257,7 +258,7 @@ pub fn preview(
     gateway: PathBuf,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-) -> Result<Vault, VaultError> {
+) -> Result<(Vault, Vec<(PatientId, u64)>), VaultError> {
     let centre = newest(&survivors, vkey)?;
     let opening = Opening {
         locations: survivors,
@@ -272,8 +273,8 @@ pub fn preview(
     let taken = restore_from.map_or(Ok(Vec::new()), |from| take_back(vault.core(), from));
     match taken {
         // What is missing may hold them: the recovery itself says what that is.
-        Err(VaultError::NothingToTakeBack { .. }) if vault.opened().missing().is_some() => Ok(vault),
-        taken => taken.map(|_| vault),
+        Err(VaultError::NothingToTakeBack { .. }) if vault.opened().missing().is_some() => Ok((vault, Vec::new())),
+        taken => taken.map(|taken| (vault, taken)),
     }
 }
 

@@ -174,7 +174,7 @@ impl Small {
 
     fn given(&self, plan: &Plan) -> u32 {
         let plans = BTreeSet::from([plan.instance.sop_instance.clone()]);
-        let mut course = Course::new(&plans, plan, &plan.groups[0]);
+        let mut course = Course::new(plans.clone(), plan, &plan.groups[0]);
         self.read().records.iter().for_each(|record| course.add(record));
         let given = course.given().fractions().unwrap();
         if self.flaw == Flaw::ForgetsLastFraction { given.saturating_sub(1) } else { given }

@@ -88,7 +88,7 @@ fn the_treatment_room_reads_every_course_as_the_truth_says() {
         let course = patient.course.unwrap();
         let plan = treatment::Plan::parse(&course.plan).unwrap_or_else(|e| panic!("{:?}: {e}", course.technique));
         let plans = BTreeSet::from([plan.instance.sop_instance.clone()]);
-        let mut read = treatment::Course::new(&plans, &plan, &plan.groups[0]);
+        let mut read = treatment::Course::new(plans.clone(), &plan, &plan.groups[0]);
         course.records.iter().for_each(|bytes| read.add(&treatment::TreatmentRecord::parse(bytes)));
         let given = read.given().fractions();
         assert_eq!(given, Some(course.fractions_given), "{:?}", course.technique);

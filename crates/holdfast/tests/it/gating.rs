@@ -166,6 +166,19 @@ fn of_several_fraction_groups_the_one_that_is_due_is_said() {
     let said = check(&["--fraction-group", "2"]);
     assert_eq!((said.exit, codes(&said)), (0, vec![]), "{}", said.out);
     assert_eq!((said.json()["fraction_group"].as_u64(), said.json()["fractions_planned"].as_u64()), (Some(2), Some(5)));
+    // The list has a row for each: what the gate has said of the one is no word on the other.
+    let list = site.done(&recover(&site, &[1, 2, 3], &["--json"]).iter().map(String::as_str).collect::<Vec<_>>());
+    let list = list.json()["treatment_list"]["rows"].clone();
+    let row = |of: &str| {
+        let mut rows = list.as_array().unwrap().iter();
+        rows.find(|row| row["plan"].as_str().unwrap().ends_with(of)).unwrap_or_else(|| panic!("{of} in {list}")).clone()
+    };
+    assert_eq!(
+        (&row("group 1")["standing"], &row("group 2")["standing"]),
+        (&json!("ready"), &json!("released")),
+        "{list}"
+    );
+    assert_eq!(row("group 2")["fractions_planned"], 5);
 }
 
 /// The plan with a second fraction group of five fractions, of the same beams.
@@ -586,4 +599,170 @@ fn what_was_refused_or_rejected_since_holds() {
     send(server.ready["dimse"].as_str().unwrap(), &corrected);
     server.stop();
     assert_eq!(check().exit, 0, "{}", check().out);
+}
+
+/// What was settled is counted once: what came before, what comes late, and numbers that go on from nowhere hold until two people
+/// have looked again.
+#[test]
+fn what_comes_after_a_settlement_counts_from_it() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    let given = || check().json()["fractions_given"].as_u64();
+    let settle = |given: &str| {
+        for (name, role) in SIGNERS {
+            let key = site.path(&format!("{role}.pem"));
+            let who = ["--name", name, "--role", role, "--key", &key, "--given", given];
+            site.done(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat());
+        }
+        assert_eq!((check().exit, codes(&check()).len()), (0, 0), "{}", check().out);
+    };
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap().to_owned();
+    let store = |(fraction, day): (&str, &str)| {
+        send(&address, &record(&uid(&plan), None, &format!("1.2.826.1.{fraction}.{day}"), (fraction, day)));
+    };
+    settle("3");
+    // Numbers begin again, and one of them never came.
+    for next in [("1", "20990101"), ("2", "20990102"), ("4", "20990104")] {
+        store(next);
+    }
+    assert_eq!(given(), Some(7), "{}", check().out);
+    // They go on, and two of them never came before the first: that can't be told from other ways to count.
+    settle("4");
+    store(("7", "20990107"));
+    assert!(check().out.contains("numbers-fall"), "{}", check().out);
+    settle("5");
+    store(("6", "20990108"));
+    assert_eq!(given(), Some(6));
+    // The very session that was settled comes once more; and then one of a day before.
+    settle("6");
+    store(("6", "20990108"));
+    send(&address, &record(&uid(&plan), None, "1.2.826.1.66", ("6", "20990108")));
+    assert_eq!(given(), Some(6), "the same is the same");
+    store(("7", "20260101"));
+    assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("late-record"), "{}", check().out);
+    // A plan of somebody else's settles nothing of hers.
+    let (name, role) = SIGNERS[0];
+    let (key, stranger) = (site.path(&format!("{role}.pem")), with_number(&plan, "SOMEBODY-ELSE"));
+    let stranger = site.file("stranger.dcm", &stranger);
+    let who = ["--name", name, "--role", role, "--key", &key, "--given", "6", "--json"];
+    let said = site.run(&[&["plan", "settle", "--patient", &number], &who[..], &[&stranger]].concat());
+    assert_eq!(said.json()["error"]["code"], "treatment.settlement.another-patient");
+    server.stop();
+}
+
+/// A plan's file with another Patient ID.
+fn with_number(plan: &str, number: &str) -> Vec<u8> {
+    use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+    let mut object = dicom_object::from_reader(&std::fs::read(plan).unwrap()[..]).unwrap();
+    object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(number)));
+    let mut bytes = Vec::new();
+    object.write_all(&mut bytes).unwrap();
+    bytes
+}
+
+/// Whatever a record is refused for, the fraction that it tells of isn't forgotten: neither where nobody can read the rest of it,
+/// nor where its number and its plan are two people's.
+#[test]
+fn no_refusal_is_without_a_trace() {
+    use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap();
+    let strangers = site.file("strangers.dcm", &with_number(&plan, "STRANGER"));
+    let other = under_another_uid(&std::fs::read(&strangers).unwrap());
+    let other = site.file("other.dcm", &other);
+    send(address, &std::fs::read(&other).unwrap());
+    let text = |number: u16, of: u16, vr, text: &str| DataElement::new(Tag(number, of), vr, PrimitiveValue::from(text));
+    for (at, what) in ["a date with dots", "no series", "its plan twice", "another's plan"].into_iter().enumerate() {
+        let whole = record(&uid(&plan), None, &format!("1.2.826.0.1.{at}"), ("9", "20990101"));
+        let mut object = dicom_object::from_reader(&whole[..]).unwrap();
+        match what {
+            "a date with dots" => drop(object.put(text(0x0010, 0x0030, VR::DA, "1960.01.01"))),
+            "no series" => assert!(object.remove_element(Tag(0x0020, 0x000E))),
+            "its plan twice" => {
+                object.put(text(0x0010, 0x0020, VR::LO, "MISTYPED"));
+                object.update_value(Tag(0x300C, 0x0002), |plans| {
+                    let twice = plans.items_mut().unwrap();
+                    twice.push(twice[0].clone());
+                });
+            }
+            _ => {
+                object.update_value(Tag(0x300C, 0x0002), |plans| {
+                    let plans = plans.items_mut().unwrap();
+                    plans.iter_mut().for_each(|plan| drop(plan.put(text(0x0008, 0x1155, VR::UI, &uid(&other)))));
+                });
+            }
+        }
+        let mut bytes = Vec::new();
+        object.write_all(&mut bytes).unwrap();
+        assert_eq!(check().exit, 0, "before {what}: {}", check().out);
+        assert_ne!(offer(address, &bytes).0, 0, "{what}");
+        assert!(check().exit == 4 && check().out.contains("refused-record"), "{what}: {}", check().out);
+        for (name, role) in SIGNERS {
+            let key = site.path(&format!("{role}.pem"));
+            let who = ["--name", name, "--role", role, "--key", &key, "--given", "2"];
+            site.done(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat());
+        }
+    }
+    // The gate goes by no file whose UID stands under somebody else: no record of it would be taken.
+    let hers = site.file("hers.dcm", &with_number(&other, &number));
+    let said = site.run(&["gate", "check", "--patient", &number, &hers, "--json"]);
+    assert_eq!(codes(&said), ["filed-under-another"]);
+    server.stop();
+}
+
+/// One woman under two numbers, or a number that was mistyped: what was treated for the other chart while it had a number of hers
+/// isn't forgotten when the number is corrected.
+#[test]
+fn what_another_chart_was_given_under_her_number_is_settled() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    assert_eq!(check().exit, 0);
+    let server = site.serve(&[]);
+    let token = site.done(&["token", "new", "--role", "registrar", "--subject", "t", "--json"]).json();
+    let token = token["token"].as_str().unwrap();
+    let headers = format!("Authorization: Bearer {token}\r\nContent-Type: application/fhir+json\r\n");
+    let (http, address) = (server.ready["http"].as_str().unwrap(), server.ready["dimse"].as_str().unwrap());
+    // A chart of its own, treated by a plan of its own.
+    send(address, &record("1.2.3.4", Some("OTHER-1"), "1.2.826.0.1.1", ("1", "20261122")));
+    let (_, _, bundle) = get(http, "/fhir/Patient?identifier=OTHER-1", &headers);
+    let bundle: Value = serde_json::from_str(&bundle).unwrap();
+    let mut other = bundle["entry"][0]["resource"].clone();
+    let put = |other: &Value, version: u32| {
+        let address = format!("/fhir/Patient/{}", other["id"].as_str().unwrap());
+        let headers = format!("{headers}If-Match: W/\"{version}\"\r\n");
+        let (status, _, said) = exchange("PUT", http, &address, &headers, &other.to_string());
+        assert_eq!(status, 200, "{said}");
+    };
+    other["identifier"] = json!([{ "value": number }]);
+    put(&other, 1);
+    assert!(codes(&check()).contains(&"patient-ambiguous".to_owned()));
+    other["identifier"] = json!([{ "value": "OTHER-2" }]);
+    put(&other, 2);
+    assert_eq!(check().exit, 0, "it was treated before it had her number: {}", check().out);
+    other["identifier"] = json!([{ "value": "OTHER-2" }, { "value": "NEW-1" }]);
+    put(&other, 3);
+    send(address, &record("1.2.3.4", Some("NEW-1"), "1.2.826.0.1.2", ("2", "20261123")));
+    let (_, _, bundle) = get(http, &format!("/fhir/Patient?identifier={number}"), &headers);
+    let bundle: Value = serde_json::from_str(&bundle).unwrap();
+    let mut her = bundle["entry"][0]["resource"].clone();
+    let version = her["meta"]["versionId"].as_str().unwrap().parse().unwrap();
+    other["identifier"] = json!([{ "value": "OTHER-2" }]);
+    put(&other, 4);
+    her["identifier"] = json!([{ "value": number }, { "value": "NEW-1" }]);
+    put(&her, version);
+    assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("other-chart"), "{}", check().out);
+    // Who has died is treated by nobody.
+    her["deceasedBoolean"] = json!(true);
+    put(&her, version + 1);
+    assert!(codes(&check()).contains(&"record-ended".to_owned()), "{}", check().out);
+    server.stop();
 }

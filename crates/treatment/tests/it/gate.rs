@@ -37,6 +37,8 @@ struct Case {
     approved: Vec<Delivery>,
     group: Option<u32>,
     number_is_shared: bool,
+    uid_is_anothers: bool,
+    has_ended: bool,
     is_rejected: bool,
     given: Given,
 }
@@ -52,6 +54,8 @@ impl Case {
             approvals: both(approved.digest()),
             approved: vec![approved.delivery],
             group: None,
+            uid_is_anothers: false,
+            has_ended: false,
             number_is_shared: false,
             is_rejected: false,
             given: Given::Known { distinct: 6, highest: 6, unfinished: None },
@@ -69,6 +73,8 @@ impl Case {
                 birth_date: self.birth_date,
                 sex: Some("F"),
                 number_is_shared: self.number_is_shared,
+                uid_is_anothers: self.uid_is_anothers,
+                has_ended: self.has_ended,
                 is_rejected: self.is_rejected,
             },
             plan: self.plan.as_ref(),
@@ -117,6 +123,8 @@ fn each_reason_to_hold_has_its_finding() {
     assert_eq!(with(|c| c.identifiers = vec!["MRN-8".into()]), ["another-patient"]);
     assert_eq!(with(|c| c.identifiers.clear()), ["patient-unknown"]);
     assert_eq!(with(|c| c.number_is_shared = true), ["patient-ambiguous"]);
+    assert_eq!(with(|c| c.uid_is_anothers = true), ["filed-under-another"]);
+    assert_eq!(with(|c| c.has_ended = true), ["record-ended"]);
     assert_eq!(with(|c| c.is_rejected = true), ["rejected"]);
     assert_eq!(with(|c| c.birth_date = Some("19610302")), ["birth-date-differs"]);
     assert_eq!(
@@ -229,7 +237,7 @@ fn record(instance: &str, plan: Option<&str>, fraction: &str, delivered: &str) -
 fn count_of(plan: &Item, records: &[Item]) -> Given {
     let plans = BTreeSet::from(["1.2.3.4".to_owned(), "1.2.3.5".to_owned()]);
     let plan = Plan::parse(&file(plan, IMPLICIT)).unwrap();
-    let mut course = Course::new(&plans, &plan, &plan.groups[0]);
+    let mut course = Course::new(plans.clone(), &plan, &plan.groups[0]);
     for item in records {
         course.add(&TreatmentRecord::parse(&file(item, IMPLICIT)));
     }
@@ -288,14 +296,14 @@ fn what_was_delivered_counts_whatever_number_it_has() {
     let again = Some("1.2.3.5");
     let first = (1..=3).map(|n| record(&format!("1.{n}"), PLAN, &n.to_string(), "212"));
     let second = (1..=4).map(|n| record(&format!("2.{n}"), again, &n.to_string(), "212"));
-    assert_eq!(count(&first.chain(second).collect::<Vec<_>>()), known(7, 4));
+    assert_eq!(count(&first.chain(second).collect::<Vec<_>>()), known(7, 7));
     let on = |day: u32, delivered: &str| {
         let of_day = record(&format!("1.{day}"), PLAN, "1", delivered).with(t::TREATMENT_TIME, "1015");
         of_day.with(t::TREATMENT_DATE, format!("202404{day:02}"))
     };
-    assert_eq!(count(&(1..=8).map(|day| on(day, "212")).collect::<Vec<_>>()), known(8, 1));
+    assert_eq!(count(&(1..=8).map(|day| on(day, "212")).collect::<Vec<_>>()), known(8, 8));
     // Where nothing is said of the meterset, each session is one.
-    assert_eq!(count(&(1..=8).map(|day| on(day, "")).collect::<Vec<_>>()), known(8, 1));
+    assert_eq!(count(&(1..=8).map(|day| on(day, "")).collect::<Vec<_>>()), known(8, 8));
     // The same session under another SOP Instance UID, as an archive writes it again.
     let copied = on(1, "212").with(t::SOP_INSTANCE_UID, "9.9").with(t::TREATMENT_TIME, "101500.000");
     assert_eq!(count(&[on(1, "212"), copied]), known(1, 1));
@@ -317,6 +325,8 @@ fn numbers_that_begin_again_add_up() {
     assert_eq!(again(&[10], &[1, 2, 3, 4, 5]), known(6, 15));
     assert_eq!(again(&[1, 2, 3, 5], &[1, 2, 3]), known(7, 8));
     assert_eq!(again(&[1, 2, 3], &[1, 2, 3, 4]), known(7, 7));
+    // Two under one number, and a number without a record.
+    assert_eq!(again(&[1, 2, 3], &[3, 5]), known(5, 6));
     // Does it fill a gap, or begin again?
     assert_eq!(again(&[10], &[3]), unknown(Unknown::NumbersFall));
     assert_eq!(again(&[4, 5, 6], &[4]), unknown(Unknown::NumbersFall));

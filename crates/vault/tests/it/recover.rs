@@ -110,8 +110,9 @@ fn erasures_are_taken_back_from_an_entry_on() {
     };
     // Seen at once, before anything is copied.
     let folder = centre.dir.path().join("preview");
-    let seen =
+    let (seen, restored) =
         vault::preview(survivors(&centre), centre.recovery_key(), None, Some(from), folder, clock, entropy).unwrap();
+    assert!(!restored.is_empty() && restored.iter().all(|(_, erased)| *erased >= from), "{restored:?}");
     check(&seen, true);
     drop(seen);
     // Without it they stay erased.

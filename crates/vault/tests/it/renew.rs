@@ -94,7 +94,7 @@ fn opens_from(centre: &Centre, at: &Path, identities: &[String], one: &Kept) -> 
     let mut opened = Vec::new();
     let vault = vault::open(Opening { access: by_holders, gateway: None, ..centre.opening(Mode::Read) }).unwrap();
     opened.push(vault.danger_opens(one.patient, one.index));
-    opened.push(custodians.unwrap().danger_opens(one.patient, one.index));
+    opened.push(custodians.unwrap().0.danger_opens(one.patient, one.index));
     drop(vault);
     let (true_ones, all) = (opened.iter().filter(|opened| **opened).count(), opened.len());
     if true_ones == all {
