@@ -1,7 +1,6 @@
 //! Objects that are no FHIR resource (DICOM instances) and facts that belong to a patient (approvals, verdicts).
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Digest, PatientId, Timestamp};
@@ -15,8 +14,6 @@ use crate::{Chart, ChartError, Context, Draft, Located, Result, scope_of};
 
 /// Patients with one number, erased ones among them, that are looked at.
 const NAMESAKES_MAX: usize = 64;
-/// Versions of Patient resources that have one number.
-const NUMBER_VERSIONS_MAX: usize = 10_000;
 
 /// What an object says of its patient.
 #[derive(Clone, Default)]
@@ -90,32 +87,6 @@ impl Chart {
     pub fn patient_by_number(&self, value: &str) -> Result<Option<PatientId>> {
         let found = self.patients_by_number(value)?;
         if found.len() > 1 { Err(ChartError::AmbiguousPatient) } else { Ok(found.into_iter().next()) }
-    }
-
-    /// Whoever has or had this hospital number, erased ones among them: from which entry on, and up to which.
-    pub fn had_number(&self, value: &str) -> Result<Vec<(PatientId, Range<u64>)>> {
-        let versions = self.listed(&self.had_number_list(value), NUMBER_VERSIONS_MAX)?;
-        let mut had = Vec::with_capacity(versions.len());
-        for version in versions {
-            let Some(patient) = self.time_and_patient_of(version)?.1 else { continue };
-            let next = self.index.listed(&self.patient_record_list(patient), version + 1, 1)?;
-            had.push((patient, version..next.first().copied().unwrap_or(u64::MAX)));
-        }
-        Ok(had)
-    }
-
-    fn had_number_list(&self, value: &str) -> Tag {
-        self.list_tag("had-number", value.trim().as_bytes())
-    }
-
-    /// The lists of a Patient's hospital numbers, on which this version of it goes.
-    pub(crate) fn had_number_lists(&self, patient: &Resource) -> Vec<Tag> {
-        let Some(fhirkit::Json::Array(identifiers)) = patient.json().get("identifier") else { return Vec::new() };
-        let text =
-            |identifier: &fhirkit::Json, of: &str| identifier.get(of).and_then(|v| v.as_str().map(str::to_owned));
-        let numbers = identifiers.iter().filter(|one| self.is_number_system(text(one, "system").as_deref()));
-        let numbers: BTreeSet<String> = numbers.filter_map(|one| text(one, "value")).collect();
-        numbers.iter().map(|number| self.had_number_list(number)).collect()
     }
 
     /// Resolves what a person types: `Patient/ID` is a FHIR id; anything else a hospital number or a FHIR id, and where

@@ -322,7 +322,6 @@ impl Chart {
         meta.tags.dedup();
         if let ("Patient", Some(patient)) = (kind, owner) {
             meta.lists.push(self.patient_record_list(patient));
-            meta.lists.extend(self.had_number_lists(resource));
         }
         Ok(Draft { scope: scope_of(owner), kind: "fhir".into(), meta, payload: Some(resource.bytes().to_vec()) })
     }

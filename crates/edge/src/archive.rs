@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use chart::Context;
-use guard::{Caller, Purpose};
+use guard::{Act, Caller, Purpose};
 use kit::{Blame, Fault, OperationId};
 use treatment::{Instance as Dicom, Outcome as Decision, Treatment};
 
@@ -24,6 +24,7 @@ impl Archive {
 
     fn keep(&self, context: &Context, instance: &Instance) -> Outcome {
         if let Some(refused) = mislabelled(instance) {
+            self.0.note_refusal(context, Act::StoreObject, &instance.data_set, instance.transfer_syntax);
             return refused;
         }
         match self.0.store_data_set(context, &instance.data_set, instance.transfer_syntax) {
@@ -34,6 +35,7 @@ impl Archive {
 
     fn gate(&self, context: &Context, instance: &Instance) -> Outcome {
         if let Some(refused) = mislabelled(instance) {
+            self.0.note_refusal(context, Act::CheckGate, &instance.data_set, instance.transfer_syntax);
             return refused;
         }
         let plan = match Dicom::parse_data_set(&instance.data_set, instance.transfer_syntax) {

@@ -54,21 +54,19 @@ pub struct GroupSummary {
     pub fractions_delivered: Option<u32>,
 }
 
-/// When something was treated, the earliest first.
+/// One treatment, the earliest first: its day, and its time where that is known; else, what tells it from others is its record's
+/// SOP Instance UID. Of one day or time, the lower fraction number first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Session {
-    /// Treatment Date and Time.
-    At(String),
-    /// By its day, where that is known, and its record's SOP Instance UID.
-    Untimed { date: Option<String>, record: String },
+struct Session {
+    /// `YYYYMMDD HHMMSS`, `YYYYMMDD`, or not known.
+    when: Option<String>,
+    fraction: u32,
+    record: Option<String>,
 }
 
 impl Session {
     fn date(&self) -> Option<&str> {
-        match self {
-            Self::At(at) => at.get(..8),
-            Self::Untimed { date, .. } => date.as_deref(),
-        }
+        self.when.as_deref()?.get(..8)
     }
 }
 
@@ -105,6 +103,11 @@ impl TreatmentRecord {
             (None, None) => false,
         };
         !is_after && self.beams.iter().any(RecordedBeam::gave_dose)
+    }
+
+    /// Whether it says that anything was delivered, be it an image: less than that is no reason to forget a record that is refused.
+    pub(crate) fn gave_anything(&self) -> bool {
+        self.beams.iter().any(|beam| beam.delivered != Some(0)) || self.gave_dose()
     }
 
     /// Whether any of its beams gave dose, as far as it tells.
@@ -269,6 +272,7 @@ pub enum Unknown {
     NumbersFall,
     SummaryUndated,
     SummaryAlone,
+    SummariesOfTwo,
     OtherChart,
     SettlementVoid,
     TakenBack,
@@ -322,9 +326,13 @@ impl fmt::Display for Unknown {
                 "a treatment summary came after the count was settled, and none before it: what it counts beside that can't be \
                  told; two people settle it again"
             }
+            Self::SummariesOfTwo => {
+                "treatment summaries came for two exports of the plan: whether the later ones go on from the others' count can't be \
+                 told; two people settle what she was given"
+            }
             Self::OtherChart => {
-                "somebody else here had a number of hers when treatment records came for that chart: they may be of her fractions; \
-                 two people settle what she was given"
+                "treatment records came under a number of hers and were filed in another chart, which had that number: they may be of \
+                 her fractions; two people settle what she was given"
             }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"
@@ -360,8 +368,10 @@ pub(crate) struct Settled {
     given: u32,
     /// The number of the newest fraction: the machine may go on from there.
     last_number: u32,
-    /// What the summaries counted.
-    summed: Option<u32>,
+    /// It was written for several fractions: some machines write the same one every day.
+    writes_one_number: bool,
+    /// What the summaries counted, by their plan's SOP Instance UID.
+    summed: BTreeMap<String, u32>,
 }
 
 /// Counts one patient's records for one fraction group of one plan, under all the SOP Instance UIDs that the same
@@ -373,9 +383,9 @@ pub struct Course<'a> {
     plans: BTreeSet<String>,
     plan: &'a Plan,
     group: &'a FractionGroup,
-    sessions: BTreeMap<(Session, u32), BTreeMap<Exposure, Share>>,
-    /// Each with the day up to which it counts.
-    summaries: BTreeSet<(Option<String>, u32)>,
+    sessions: BTreeMap<Session, BTreeMap<Exposure, Share>>,
+    /// Each with its plan's SOP Instance UID, and the day up to which it counts.
+    summaries: BTreeSet<(String, Option<String>, u32)>,
     unknown: BTreeSet<Unknown>,
 }
 
@@ -403,15 +413,13 @@ impl<'a> Course<'a> {
             }
             return;
         }
-        if !record.plans.iter().any(|plan| self.plans.contains(plan)) {
-            return;
-        }
+        let Some(plan) = record.plans.iter().find(|plan| self.plans.contains(*plan)) else { return };
         for summary in &record.summaries {
             // An empty count says nothing; the other records do.
             let Some(delivered) = summary.fractions_delivered.filter(|delivered| *delivered > 0) else { continue };
             match self.concerns(summary.group) {
                 Ok(false) => {}
-                Ok(true) => drop(self.summaries.insert((record.summed_to.clone(), delivered))),
+                Ok(true) => drop(self.summaries.insert((plan.clone(), record.summed_to.clone(), delivered))),
                 Err(why) => self.doubt(why),
             }
         }
@@ -436,14 +444,14 @@ impl<'a> Course<'a> {
                 }
             }
         }
-        let untimed =
-            || Session::Untimed { date: record.treated_on.clone(), record: record.instance.sop_instance.clone() };
-        let session = record.treated_at.clone().map_or_else(untimed, Session::At);
+        let when = record.treated_at.as_ref().or(record.treated_on.as_ref());
+        let record = record.treated_at.is_none().then(|| record.instance.sop_instance.clone());
         for ((fraction, exposure), share) in shares {
             if share > SESSION_MAX {
                 self.doubt(Unknown::Implausible);
             }
-            let exposures = self.sessions.entry((session.clone(), fraction)).or_default();
+            let session = Session { when: when.cloned(), fraction, record: record.clone() };
+            let exposures = self.sessions.entry(session).or_default();
             let known = exposures.entry(exposure).or_default();
             *known = share.max(*known);
         }
@@ -482,10 +490,18 @@ impl<'a> Course<'a> {
 
     /// What two people have said was given, where these are the records that had come by then.
     pub(crate) fn settled(&self, given: u32) -> Settled {
-        let newest = self.sessions.iter().rfind(|(_, exposures)| treats(exposures)).map(|((_, number), _)| *number);
-        let of_run = self.runs().ok().and_then(|runs| runs.last().map(highest)).filter(|number| *number > 0);
-        let summed = self.summaries.iter().map(|(_, delivered)| *delivered).max();
-        Settled { given, last_number: of_run.or(newest).unwrap_or(0), summed }
+        let runs = self.runs().unwrap_or_default();
+        let newest = self.sessions.iter().rfind(|(session, exposures)| session.when.is_some() && treats(exposures));
+        let last =
+            runs.last().map(highest).filter(|number| *number > 0).or(newest.map(|(session, _)| session.fraction));
+        let of_last = last.and_then(|last| runs.last()?.get(&last));
+        let mut summed = BTreeMap::new();
+        for (plan, _, delivered) in &self.summaries {
+            let most = summed.entry(plan.clone()).or_insert(*delivered);
+            *most = (*most).max(*delivered);
+        }
+        let writes_one_number = of_last.is_some_and(|exposures| most(exposures) > WHOLE + SLACK);
+        Settled { given, last_number: last.unwrap_or(0), writes_one_number, summed }
     }
 
     /// What was given in all, where these are the records that came since two people have said how many were given before.
@@ -500,7 +516,11 @@ impl<'a> Course<'a> {
         // many are missing can't be told.
         let least = runs.first().and_then(lowest).unwrap_or(1);
         let from = if settled.is_some() { least.saturating_sub(1) } else { 0 };
-        if settled.as_ref().is_some_and(|settled| ![settled.given, settled.last_number, 0].contains(&from)) {
+        let goes_on = |settled: &Settled| {
+            let is_last_again = settled.writes_one_number && settled.last_number == least;
+            is_last_again || [settled.given, settled.last_number, 0].contains(&from)
+        };
+        if settled.as_ref().is_some_and(|settled| !goes_on(settled)) {
             unknown.insert(Unknown::NumbersFall);
         }
         // Numbers that begin again begin at 1; what is missing of each stretch is missing for good.
@@ -509,16 +529,8 @@ impl<'a> Course<'a> {
             .collect();
         let distinct = counted.iter().fold(0, |sum: u32, (distinct, _)| sum.saturating_add(*distinct));
         let recorded = counted.iter().fold(distinct, |sum, (_, missing)| sum.saturating_add(*missing));
-        // Summaries count whole courses: beside what was settled counts by how much they have risen.
-        let summed_before = match &settled {
-            Some(settled) => settled.summed,
-            None => Some(0),
-        };
-        if summed_before.is_none() && !self.summaries.is_empty() {
-            unknown.insert(Unknown::SummaryAlone);
-        }
-        let summed = self.summed(recorded, summed_before.unwrap_or(0)).unwrap_or_else(|| {
-            unknown.insert(Unknown::SummaryUndated);
+        let summed = self.summed(recorded, settled.as_ref()).unwrap_or_else(|why| {
+            unknown.insert(why);
             0
         });
         if !unknown.is_empty() {
@@ -536,55 +548,57 @@ impl<'a> Course<'a> {
     /// another one doesn't say whether it fills a gap or begins again; but the rest of an interrupted fraction may come late.
     fn runs(&self) -> Result<Vec<Run>, Unknown> {
         let mut runs = vec![Run::new()];
-        for ((session, fraction), exposures) in &self.sessions {
+        let (undated, dated): (Vec<_>, Vec<_>) = self.sessions.iter().partition(|(session, _)| session.when.is_none());
+        for (session, exposures) in dated {
             let last = runs.last().map_or(0, highest);
-            if matches!(session, Session::At(_)) && treats(exposures) && *fraction < last {
-                let before = runs.last().and_then(|run| run.get(fraction));
+            if treats(exposures) && session.fraction < last {
+                let before = runs.last().and_then(|run| run.get(&session.fraction));
                 let goes_on = before.is_some_and(|before| {
                     let sum = |exposure| before.get(exposure).map_or(0, sum);
                     most(before) > 0 && exposures.iter().all(|(exposure, share)| sum(exposure) + share <= WHOLE + SLACK)
                 });
-                match (goes_on, fraction) {
+                match (goes_on, session.fraction) {
                     (true, _) => {}
                     (false, 1) => runs.push(Run::new()),
                     (false, _) => return Err(Unknown::NumbersFall),
                 }
             }
-            // What isn't dated counts by its number alone.
-            let run = if matches!(session, Session::At(_)) { runs.last_mut() } else { runs.first_mut() };
-            let Some(run) = run else { continue };
-            for (exposure, share) in exposures {
-                let sessions = run.entry(*fraction).or_default().entry(*exposure).or_default();
-                sessions.insert(session.clone(), *share);
-            }
+            runs.last_mut().into_iter().for_each(|run| enter(run, session, exposures));
+        }
+        // What isn't dated counts by its number alone.
+        for (session, exposures) in undated {
+            runs.first_mut().into_iter().for_each(|run| enter(run, session, exposures));
         }
         Ok(runs)
     }
 
-    /// Fractions by the summaries: what each one counts above `before`, and what was treated after the day up to which it
-    /// counts. None where one counts more than all the records, and doesn't say up to which day.
-    fn summed(&self, recorded: u32, before: u32) -> Option<u32> {
-        let mut most = 0;
-        for (day, delivered) in &self.summaries {
-            let delivered = delivered.saturating_sub(before);
-            let Some(day) = day else {
-                if delivered > recorded && !self.sessions.is_empty() {
-                    return None;
-                }
-                most = most.max(delivered);
-                continue;
+    /// Fractions by the summaries: each one's, and what was treated after the day up to which it counts. They count whole courses,
+    /// so beside what was settled it is by how much they have risen since. Unknown where one counts more than all the records,
+    /// and doesn't say up to which day; and where those of one export of the plan may go on from those of another, or not.
+    fn summed(&self, recorded: u32, settled: Option<&Settled>) -> Result<u32, Unknown> {
+        let mut summed: BTreeMap<&str, u32> = BTreeMap::new();
+        for (plan, day, delivered) in &self.summaries {
+            let before = match settled {
+                Some(settled) => *settled.summed.get(plan).ok_or(Unknown::SummaryAlone)?,
+                None => 0,
             };
+            let delivered = delivered.saturating_sub(before);
             let mut later = Run::new();
-            for ((session, fraction), exposures) in &self.sessions {
-                let is_later = session.date().is_some_and(|date| date > day.as_str());
-                for (exposure, share) in exposures.iter().filter(|_| is_later) {
-                    let sessions = later.entry(*fraction).or_default().entry(*exposure).or_default();
-                    sessions.insert(session.clone(), *share);
+            match day {
+                None if delivered > recorded && !self.sessions.is_empty() => return Err(Unknown::SummaryUndated),
+                None => {}
+                Some(day) => {
+                    let is_later = |session: &&Session| session.date().is_some_and(|date| date > day.as_str());
+                    let after = self.sessions.iter().filter(|(session, _)| is_later(session));
+                    after.for_each(|(session, exposures)| enter(&mut later, session, exposures));
                 }
             }
-            most = most.max(delivered.saturating_add(distinct(&later)));
+            let most = summed.entry(plan).or_default();
+            *most = (*most).max(if delivered > 0 { delivered.saturating_add(distinct(&later)) } else { 0 });
         }
-        Some(most)
+        let mut risen = summed.into_values().filter(|most| *most > 0);
+        let first = risen.next().unwrap_or(0);
+        if risen.next().is_some() { Err(Unknown::SummariesOfTwo) } else { Ok(first) }
     }
 
     /// A beam of it hasn't delivered its meterset, as far as its beams can be told apart.
@@ -595,6 +609,13 @@ impl<'a> Course<'a> {
         };
         let told_apart = exposures.keys().all(|(beam, _)| beam.is_some_and(|beam| self.group.beams.contains(&beam)));
         told_apart && self.group.metersets.keys().any(|number| of(*number) < WHOLE - SLACK)
+    }
+}
+
+fn enter(run: &mut Run, session: &Session, exposures: &BTreeMap<Exposure, Share>) {
+    for (exposure, share) in exposures {
+        let sessions = run.entry(session.fraction).or_default().entry(*exposure).or_default();
+        sessions.insert(session.clone(), *share);
     }
 }
 

@@ -37,6 +37,8 @@ const REFUSED_OF_PLAN: &str = "refused-of-plan";
 const REFUSED_OF_PATIENT: &str = "refused-of-patient";
 /// The same of one record.
 const REFUSED_AS: &str = "refused-as";
+/// Records that came with one Patient ID, whoever's they are.
+const RECORDS_UNDER: &str = "records-under";
 /// Records that say the same of what was given, whoever's they are.
 const RECORDS_AS: &str = "records-as";
 /// That a patient's erasure was taken back while somebody else had a number of hers.
@@ -166,6 +168,11 @@ pub(crate) fn approvals_of_file(chart: &Chart, entry: u64) -> chart::Tag {
 /// The list of treatment records that name a plan, whoever's they are.
 pub(crate) fn records_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
     chart.list_tag(RECORDS_OF_PLAN, plan.as_bytes())
+}
+
+/// The list of treatment records that came with this Patient ID, whoever's they are.
+pub(crate) fn records_under(chart: &Chart, number: &str) -> chart::Tag {
+    chart.list_tag(RECORDS_UNDER, number.trim().as_bytes())
 }
 
 /// The list of treatment records that say this of what was given, whoever's they are.
@@ -304,15 +311,21 @@ fn read_all(
     Ok(all)
 }
 
-/// The newest treatment record that came for another chart while that one had a number of hers: of a number that was mistyped, or
-/// of one woman who has two charts.
+/// The newest treatment record that came under a number of hers and stands in another chart: of a number that was mistyped, or of
+/// one woman who has two charts.
 fn elsewhere(chart: &Chart, patient: PatientId, numbers: &[String]) -> Result<Option<u64>, ChartError> {
     let mut newest = None;
     for number in numbers {
-        for (other, had) in chart.had_number(number)?.into_iter().filter(|(other, _)| *other != patient) {
-            let records = chart.listed_back(&chart.list_tag(RECORDS, &other.0), had.end, 1)?;
-            newest = newest.max(records.first().copied().filter(|entry| had.contains(entry)));
+        let came = Window::of(chart, &records_under(chart, number), LIST_MAX)?;
+        let mut is_full = came.from > 0;
+        for entry in came.entries.iter().rev() {
+            if chart.time_and_patient_of(*entry)?.1 != Some(patient) {
+                newest = newest.max(Some(*entry));
+                is_full = false;
+                break;
+            }
         }
+        newest = newest.max(is_full.then_some(came.from));
     }
     Ok(newest)
 }
@@ -583,9 +596,13 @@ impl Facts {
             let refused = Window::of(chart, list, LIST_MAX)?;
             for entry in refused.entries.iter().filter(|entry| **entry >= from) {
                 let (_, meta) = chart.note_of(*entry)?;
-                let identity = meta.note.as_slice().try_into().map(Digest);
-                let came = identity.ok().map(|identity| chart.newest(&records_as(chart, identity))).transpose()?;
-                if came.flatten().is_none() {
+                // A note of another length is nobody's record.
+                let identity = Digest(meta.note.as_slice().try_into().unwrap_or_default());
+                // It came again since, for whomever; or had come before, and counts.
+                let came_since = chart.newest(&records_as(chart, identity))?.is_some_and(|came| came > *entry);
+                let is_hers =
+                    |one: &Result<TreatmentRecord, PlanError>| one.as_ref().is_ok_and(|one| one.identity() == identity);
+                if !came_since && !self.records.values().any(is_hers) {
                     course.doubt(Unknown::RefusedRecord);
                 }
             }

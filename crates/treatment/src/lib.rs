@@ -14,6 +14,7 @@ pub mod digest;
 pub mod error;
 mod facts;
 pub mod gate;
+mod intake;
 pub mod object;
 pub mod people;
 pub mod plan;

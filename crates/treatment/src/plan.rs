@@ -107,7 +107,7 @@ impl Plan {
         self.delivery.digest()
     }
 
-    fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
+    pub(crate) fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
         let instance = Instance::of_tree(tree)?;
         let lists = Lists::of(instance.kind).ok_or(PlanError::NotAPlan { kind: instance.kind })?;
         let root = tree.root();

@@ -5,34 +5,27 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use chart::{Chart, ChartError, Context, Demographics, ObjectDraft, ObjectKept};
-use dicom_dictionary_std::tags as t;
+use chart::{Chart, ChartError, Context};
 use guard::{Act, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use crate::approval::{
     Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
 };
-use crate::course::{Given, TreatmentRecord, plans_named};
+use crate::course::Given;
 use crate::error::PlanError;
-use crate::facts::{
-    self, APPROVALS, Facts, KeptVerdict, PLANS, RECORDS, SETTLEMENTS, Signers, VERDICTS, approvals_of_file,
-    records_of_plan,
-};
+use crate::facts::{self, APPROVALS, Facts, KeptVerdict, SETTLEMENTS, Signers, VERDICTS, approvals_of_file};
 use crate::gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, approval_gap, decide};
-use crate::object::{Instance, Kind, ObjectError};
+use crate::intake::Told;
 use crate::people::{Ending, People, Reach, look_alike};
 use crate::plan::Plan;
-use crate::scan::Tree;
-use crate::value::{trimmed, uid};
 
 /// Lists of the centre.
-const PLANNED: &str = "planned";
+pub(crate) const PLANNED: &str = "planned";
 /// The collection of DICOM objects.
-const OBJECTS: &str = "dicom";
+pub(crate) const OBJECTS: &str = "dicom";
 const PEOPLE: &str = "people";
 const ENDINGS: &str = "people-ended";
 
@@ -40,8 +33,6 @@ const ENDINGS: &str = "people-ended";
 const NAME_BYTES_MAX: usize = 128;
 /// Enrolments that count; a centre has some hundreds.
 const PEOPLE_MAX: usize = 10_000;
-/// Plans, and patients with one number, whose counts one refused record makes unknown.
-const REFUSED_PLANS_MAX: usize = 4;
 /// Fractions that may be settled; no course has half as many.
 const SETTLED_MAX: u32 = 1_000;
 /// The treatment list looks at whoever had a plan or a treatment record come in within so many days: a course takes up
@@ -152,21 +143,9 @@ fn as_text<S: serde::Serializer>(offset: &UtcOffset, to: S) -> std::result::Resu
     to.collect_str(offset)
 }
 
-/// What an object tells that may be refused.
-#[derive(Default)]
-struct Told {
-    identifier: Option<String>,
-    /// A treatment record's plans.
-    plans: BTreeSet<String>,
-    /// What a treatment record says was given; none where it gave nothing.
-    record: Option<Digest>,
-    /// It is a plan that its planning system has marked as rejected.
-    rejected: Option<Plan>,
-}
-
 /// The room's façade.
 pub struct Treatment {
-    chart: Arc<Chart>,
+    pub(crate) chart: Arc<Chart>,
     /// The log's name: unique, so that an approval can't be carried to another centre.
     origin: String,
     /// The centre's name on pages.
@@ -191,166 +170,12 @@ impl Treatment {
         &self.chart
     }
 
-    fn signers<'a>(&'a self, people: &'a People) -> Signers<'a> {
+    pub(crate) fn signers<'a>(&'a self, people: &'a People) -> Signers<'a> {
         Signers { origin: &self.origin, people, utc_offset: self.utc_offset }
     }
 
     pub fn centre(&self) -> &str {
         &self.centre
-    }
-
-    /// Keeps an instance that came as a file.
-    pub fn store(&self, context: &Context, file: Vec<u8>) -> Result<ObjectKept> {
-        match Instance::parse(&file) {
-            Ok(instance) => self.keep(context, Act::StoreObject, &instance, file),
-            Err(error) => {
-                self.note_unread(context, Tree::of_file(&file).ok(), &file);
-                Err(error.into())
-            }
-        }
-    }
-
-    /// Keeps an instance that came over an association.
-    pub fn store_data_set(&self, context: &Context, data_set: &[u8], transfer_syntax: &str) -> Result<ObjectKept> {
-        match Instance::parse_data_set(data_set, transfer_syntax) {
-            Ok(instance) => self.keep(context, Act::StoreObject, &instance, instance.part10(data_set)),
-            Err(error) => {
-                self.note_unread(context, Tree::of_data_set(data_set, transfer_syntax).ok(), data_set);
-                Err(error.into())
-            }
-        }
-    }
-
-    fn keep(&self, context: &Context, act: Act, instance: &Instance, bytes: Vec<u8>) -> Result<ObjectKept> {
-        let no_patient = || {
-            Fault::new(Blame::Peer, "treatment.no-patient", "PatientID (0010,0020) is empty: nobody knows whose it is")
-        };
-        // Blank is empty, whatever its blanks are.
-        let identifier = instance.patient_id.clone().filter(|id| !id.trim().is_empty());
-        let mut told = Told { identifier: identifier.clone(), ..Told::default() };
-        if instance.kind.is_record() {
-            told.plans = Tree::of_file(&bytes).map(|tree| plans_named(tree.root())).unwrap_or_default();
-            told.record = match TreatmentRecord::parse(&bytes) {
-                Ok(record) => record.gave_dose().then(|| record.identity()),
-                // Nothing of it could ever be counted, and once kept it would hold every fraction for ever: no later record
-                // can say what it should have said. Its sender is told, and still has it.
-                Err(PlanError::Object(error @ ObjectError::EmptyRecord { .. })) => return Err(error.into()),
-                // Another one that can't be read may tell of a fraction: it is kept, and makes the count unknown.
-                Err(_) => Some(Digest(Sha256::digest(&bytes).into())),
-            };
-        }
-        if instance.kind.is_plan() {
-            told.rejected = Plan::parse(&bytes).ok().filter(facts::is_rejected);
-        }
-        // Refused for what it is, and not because something is down: then it is sent again.
-        let refused = |fault: &Fault| {
-            if matches!(fault.blame, Blame::Peer | Blame::Conflict) {
-                self.note_refused(context, act, &told);
-            }
-        };
-        let identifier = identifier.ok_or_else(no_patient).inspect_err(refused)?;
-        if !told.plans.is_empty() {
-            self.check_owner(&identifier, &told.plans).inspect_err(refused)?;
-        }
-        let (family, given) = name(instance.patient_name.as_deref().unwrap_or_default());
-        let birth_date = instance.birth_date.as_deref().and_then(fhir_date);
-        let gender = match instance.sex.as_deref() {
-            Some("M") => Some("male"),
-            Some("F") => Some("female"),
-            Some("O") => Some("other"),
-            _ => None,
-        };
-        let (lists, centre_lists) = match instance.kind {
-            kind if kind.is_plan() => (vec![PLANS], vec![PLANNED]),
-            kind if kind.is_record() => (vec![RECORDS], vec![PLANNED]),
-            _ => (vec!["images"], vec![]),
-        };
-        let of_plans = told.plans.iter().map(|plan| records_of_plan(&self.chart, plan));
-        let draft = ObjectDraft {
-            collection: OBJECTS,
-            id: instance.sop_instance.clone(),
-            patient: Demographics { identifier, family, given, birth_date, gender },
-            lists,
-            centre_lists,
-            tags: of_plans.chain(told.record.map(|identity| facts::records_as(&self.chart, identity))).collect(),
-            bytes,
-        };
-        let kept = self.chart.keep_object(context, act, draft).map_err(|e| e.fault()).inspect_err(refused)?;
-        if let (Some(plan), None) = (&told.rejected, &kept.receipt) {
-            // These bytes were here already; that they come again is new, where two people have signed it since.
-            self.note_rejected(context, act, plan, kept.patient)?;
-        }
-        Ok(kept)
-    }
-
-    /// A treatment record that isn't even an instance may tell of a fraction.
-    fn note_unread(&self, context: &Context, tree: Option<Tree<'_>>, bytes: &[u8]) {
-        let Some(root) = tree.as_ref().map(Tree::root) else { return };
-        let class = root.get(t::SOP_CLASS_UID).and_then(|class| uid(class.bytes()).ok());
-        let number = root.get(t::PATIENT_ID).map(|id| String::from_utf8_lossy(trimmed(id.bytes())).into_owned());
-        let is_record = class.and_then(|class| Kind::of_sop_class(&class)).is_some_and(Kind::is_record);
-        if is_record {
-            let record = Some(Digest(Sha256::digest(bytes).into()));
-            let told = Told { plans: plans_named(root), identifier: number, record, ..Told::default() };
-            self.note_refused(context, Act::StoreObject, &told);
-        }
-    }
-
-    /// That a treatment record was refused: until it comes again, the count of whoever's plan it names isn't known, nor hers whose
-    /// number it has. The same of a plan that was marked as rejected. Its sender has been told; a note that fails is in the log.
-    fn note_refused(&self, context: &Context, act: Act, told: &Told) {
-        let note = || -> std::result::Result<(), Fault> {
-            let number = told.identifier.as_deref().map(str::trim).filter(|number| !number.is_empty());
-            let named =
-                number.map(|number| self.chart.patients_by_number(number)).transpose().map_err(|e| e.fault())?;
-            let named = named.unwrap_or_default();
-            if let Some(plan) = &told.rejected {
-                let owner = self.chart.object_patient(OBJECTS, &plan.instance.sop_instance).map_err(|e| e.fault())?;
-                named
-                    .iter()
-                    .copied()
-                    .chain(owner)
-                    .try_for_each(|patient| self.note_rejected(context, act, plan, patient))?;
-            }
-            let Some(identity) = told.record else { return Ok(()) };
-            // The standard has one; a record that names very many would hold all of them at once.
-            if told.plans.len() > REFUSED_PLANS_MAX || named.len() > REFUSED_PLANS_MAX {
-                return Err(Fault::new(Blame::Peer, "treatment.record.plans", "it names more plans than are noted"));
-            }
-            let first = told.plans.first().map(|plan| self.chart.object_patient(OBJECTS, plan)).transpose();
-            let owner = first.map_err(|e| e.fault())?.flatten().or(named.first().copied());
-            let whose = Target::Patient(owner.unwrap_or_else(|| PatientId::random(self.chart.entropy())));
-            let permit = self.chart.admit(context, act, whose, Sensitivity::Clinical).map_err(|e| e.fault())?;
-            facts::note_refused(&self.chart, &permit, (&told.plans, &named), identity).map_err(|e| e.fault())
-        };
-        if let Err(error) = note() {
-            tracing::warn!(%error, "a refused object");
-        }
-    }
-
-    /// That the planning system's rejection of a plan came, where that isn't in force already.
-    fn note_rejected(&self, context: &Context, act: Act, plan: &Plan, patient: PatientId) -> Result<()> {
-        let permit =
-            self.chart.admit(context, act, Target::Patient(patient), Sensitivity::Clinical).map_err(|e| e.fault())?;
-        let people = self.people()?;
-        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
-        if facts.is_rejected(plan.digest()) {
-            return Ok(());
-        }
-        facts::note_shown(&self.chart, &permit, patient, plan, true).map_err(|e| e.fault())
-    }
-
-    /// A treatment record of a plan that is another patient's would be missing from that one's count.
-    fn check_owner(&self, identifier: &str, plans: &BTreeSet<String>) -> Result<()> {
-        let patient = self.chart.patient_by_number(identifier).map_err(|e| e.fault())?;
-        for plan in plans {
-            let owner = self.chart.object_patient(OBJECTS, plan).map_err(|e| e.fault())?;
-            if owner.is_some() && owner != patient {
-                let text = "the treatment record is of a plan that is another patient's: its Patient ID or its reference is wrong";
-                return Err(Fault::new(Blame::Peer, "treatment.record.another-patient", text));
-            }
-        }
-        Ok(())
     }
 
     /// Lets a person's signature count from now on.
@@ -576,22 +401,17 @@ impl Treatment {
                 if let Ok(plan) = &plan
                     && !verdict.findings.iter().any(|finding| others.contains(finding))
                 {
-                    let again = facts::is_rejected(plan) && !facts.is_rejected(plan.digest());
-                    facts::note_shown(&self.chart, &permit, patient, plan, again).map_err(|e| e.fault())?;
+                    facts::note_shown(&self.chart, &permit, patient, plan, false).map_err(|e| e.fault())?;
                 }
                 verdict
             }
-            None => {
-                // Whose ever it is: rejected is rejected.
-                if let (Ok(plan), Finding::PatientAmbiguous) = (&plan, &unknown)
-                    && facts::is_rejected(plan)
-                {
-                    let (identifier, rejected) = (plan.instance.patient_id.clone(), Some(plan.clone()));
-                    self.note_refused(context, Act::CheckGate, &Told { identifier, rejected, ..Told::default() });
-                }
-                nobody(plan.as_ref(), unknown)
-            }
+            None => nobody(plan.as_ref(), unknown),
         };
+        // Whosever it is said to be, and however often it came before: rejected is rejected.
+        if let Some(rejected) = plan.as_ref().ok().filter(|plan| facts::is_rejected(plan)) {
+            let (identifier, rejected) = (rejected.instance.patient_id.clone(), Some(rejected.clone()));
+            self.note_refused(context, Act::CheckGate, &Told { identifier, rejected, ..Told::default() });
+        }
         let kept = KeptVerdict {
             at: self.chart.now(),
             by: permit.subject().to_owned(),
@@ -896,33 +716,4 @@ fn display_name(record: &Value) -> String {
     }
     let given = name.get("given").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     given.chain(name.get("family").and_then(Value::as_str)).collect::<Vec<_>>().join(" ")
-}
-
-/// Family and given names of a DICOM person name: of its component groups the first that isn't empty.
-fn name(text: &str) -> (Option<String>, Vec<String>) {
-    let group = text.split('=').find(|group| !group.trim().is_empty()).unwrap_or_default();
-    let mut parts = group.split('^').map(|part| part.trim().to_owned());
-    let family = parts.next().filter(|part| !part.is_empty());
-    let given = parts.take(2).filter(|part| !part.is_empty()).collect();
-    (family, given)
-}
-
-/// `YYYYMMDD` to `YYYY-MM-DD`; none where no calendar has such a day.
-fn fhir_date(dicom: &str) -> Option<String> {
-    let text = format!("{}-{}-{}", dicom.get(..4)?, dicom.get(4..6)?, dicom.get(6..8)?);
-    chart::fhir::parse_date_time(&text).map(|_| text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dicom_names_and_dates_become_fhir() {
-        assert_eq!(name("Alpha^Beta^Gamma^Dr"), (Some("Alpha".into()), vec!["Beta".into(), "Gamma".into()]));
-        assert_eq!(name("=Δέλτα^Έψιλον"), (Some("Δέλτα".into()), vec!["Έψιλον".into()]));
-        assert_eq!(name(""), (None, vec![]));
-        assert_eq!(fhir_date("19540229"), None);
-        assert_eq!(fhir_date("19560229"), Some("1956-02-29".into()));
-    }
 }

@@ -113,7 +113,8 @@ fn an_administrative_record_holds_nothing_clinical() {
     let (_site, chart, _doctor) = centre();
     let registrar = context(&chart, Role::Registrar, Purpose::Operations);
     let with = |inside: &str| {
-        let text = patient("p3").replacen('{', &format!(r#"{{"contained":[{inside}],"#), 1);
+        let referring = r##""managingOrganization":{"reference":"#o"}"##;
+        let text = patient("p3").replacen('{', &format!(r#"{{"contained":[{inside}],{referring},"#), 1);
         chart.update(&again(&registrar), resource(&text), "p3", None)
     };
     let condition = r##"{"resourceType":"Condition","id":"c","subject":{"reference":"#"}}"##;

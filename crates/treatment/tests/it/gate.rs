@@ -336,6 +336,21 @@ fn numbers_that_begin_again_add_up() {
     assert_eq!(count(&[on(3, 2, "212"), on(2, 1, "212"), on(1, 10, "212")]), known(3, 12));
 }
 
+/// A day is enough to know what came before what.
+#[test]
+fn days_without_times_are_in_order() {
+    let by_day = |numbers: &[u32]| {
+        let days = numbers.iter().zip(1..).map(|(fraction, day)| on(day, *fraction, "212").with(t::TREATMENT_TIME, ""));
+        count(&days.collect::<Vec<_>>())
+    };
+    assert_eq!(by_day(&[1, 2, 3, 4, 5, 1, 3]), known(7, 8));
+    assert_eq!(by_day(&[1, 2, 3, 4, 5, 1, 4]), known(7, 9));
+    assert_eq!(by_day(&[1, 2, 3, 4, 5, 3]), unknown(Unknown::NumbersFall));
+    // Two on one day are in the order of their numbers.
+    let twice = [on(1, 2, "212").with(t::SOP_INSTANCE_UID, "1.1"), on(1, 1, "212").with(t::SOP_INSTANCE_UID, "1.2")];
+    assert_eq!(count(&twice.map(|item| item.with(t::TREATMENT_TIME, ""))), known(2, 2));
+}
+
 #[test]
 fn a_fraction_that_was_begun_and_not_finished_is_known() {
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), record("1.2", PLAN, "2", "70")]), begun(2, 2));
@@ -448,6 +463,12 @@ fn a_summary_is_heard() {
         assert_eq!(count(&untimed), known(5, 15), "{first}: a day is enough");
     }
     assert_eq!(count(&[summary("1", "0")]), Given::NONE);
+    // Another export's may go on from it, or begin again.
+    let exported = |item: Item| {
+        item.items(t::REFERENCED_RT_PLAN_SEQUENCE, [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, "1.2.3.5")])
+    };
+    let two = [to("20240405", "5"), exported(to("20240410", "3"))];
+    assert_eq!(count(&two), unknown(Unknown::SummariesOfTwo));
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "")]), known(1, 1));
     assert_eq!(count(&[summary("2", "5")]), unknown(Unknown::UnknownFractionGroup));
 }

@@ -140,7 +140,9 @@ fn an_unknown_modifier_is_refused_wherever_it_stands() {
     at(&patient(modifier), "Patient.modifierExtension[0]");
     let contact = format!(r#""contact":[{{"name":{{"family":"x"}}}},{{{modifier}}}]"#);
     at(&patient(&contact), "Patient.contact[1].modifierExtension[0]");
-    let contained = format!(r#""contained":[{{"resourceType":"Organization","name":"x",{modifier}}}]"#);
+    let contained = format!(
+        r##""managingOrganization":{{"reference":"#o"}},"contained":[{{"resourceType":"Organization","id":"o","name":"x",{modifier}}}]"##
+    );
     at(&patient(&contained), "Patient.contained[0].modifierExtension[0]");
     let component = format!(r#""component":[{{"code":{{"text":"a"}},{modifier}}}]"#);
     at(&observation(&component), "Observation.component[0].modifierExtension[0]");
