@@ -331,8 +331,8 @@ impl fmt::Display for Unknown {
                  told; two people settle what she was given"
             }
             Self::OtherChart => {
-                "treatment records came under a number of hers and were filed in another chart, which had that number: they may be of \
-                 her fractions; two people settle what she was given"
+                "treatment records stand in another chart that came under a number of hers, or that her record names: they may be of her \
+                 fractions; two people settle what she was given"
             }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"

@@ -293,7 +293,7 @@ fn read_all(
 
     // A plan that was exported again and shown to the gate only is stored nowhere, but a note tells what it delivers.
     for (facts, places) in all.iter_mut().zip(&places) {
-        let elsewhere = elsewhere(chart, facts.patient, &facts.identifiers)?;
+        let elsewhere = elsewhere(chart, facts)?;
         facts.opaque.extend(elsewhere.map(|entry| (entry + 1, Unknown::OtherChart)));
         for entry in &places.shown.entries {
             let (_, meta) = chart.note_of(*entry)?;
@@ -311,21 +311,20 @@ fn read_all(
     Ok(all)
 }
 
-/// The newest treatment record that came under a number of hers and stands in another chart: of a number that was mistyped, or of
-/// one woman who has two charts.
-fn elsewhere(chart: &Chart, patient: PatientId, numbers: &[String]) -> Result<Option<u64>, ChartError> {
+/// The newest treatment record that stands in another chart, and came under a number of hers (a number was mistyped, or one woman
+/// has two charts), or whose chart her own names as hers, too.
+fn elsewhere(chart: &Chart, facts: &Facts) -> Result<Option<u64>, ChartError> {
     let mut newest = None;
-    for number in numbers {
+    for number in &facts.identifiers {
         let came = Window::of(chart, &records_under(chart, number), LIST_MAX)?;
-        let mut is_full = came.from > 0;
-        for entry in came.entries.iter().rev() {
-            if chart.time_and_patient_of(*entry)?.1 != Some(patient) {
-                newest = newest.max(Some(*entry));
-                is_full = false;
-                break;
-            }
-        }
-        newest = newest.max(is_full.then_some(came.from));
+        let others = came.entries.iter().rev().find(|entry| !facts.records.contains_key(entry)).copied();
+        newest = newest.max(others.or(Some(came.from).filter(|from| *from > 0)));
+    }
+    let links = facts.record.get("link").and_then(Value::as_array).into_iter().flatten();
+    let references = links.filter_map(|link| link.get("other")?.get("reference")?.as_str());
+    for reference in references.filter(|reference| reference.starts_with("Patient/")) {
+        let Some(other) = chart.find_patient(reference)?.filter(|other| *other != facts.patient) else { continue };
+        newest = newest.max(chart.newest(&chart.list_tag(RECORDS, &other.0))?);
     }
     Ok(newest)
 }

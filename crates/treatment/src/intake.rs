@@ -169,7 +169,8 @@ impl Treatment {
             if plans.len() > REFUSED_MAX {
                 plans.retain(|plan| matches!(self.chart.object_patient(OBJECTS, plan), Ok(Some(_)) | Err(_)));
             }
-            if plans.len() > REFUSED_MAX || named.len() > REFUSED_MAX {
+            let named = if named.len() > REFUSED_MAX { BTreeSet::new() } else { named };
+            if plans.len() > REFUSED_MAX {
                 return Err(Fault::new(Blame::Peer, "treatment.record.plans", "it names more plans than are noted"));
             }
             let first = plans.first().map(|plan| self.chart.object_patient(OBJECTS, plan)).transpose();

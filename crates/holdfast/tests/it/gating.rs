@@ -760,9 +760,23 @@ fn what_another_chart_was_given_under_her_number_is_settled() {
     her["identifier"] = json!([{ "value": number }, { "value": "NEW-1" }]);
     put(&her, version);
     assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("other-chart"), "{}", check().out);
+    // Nor what was treated in a chart that hers replaces.
+    for (name, role) in SIGNERS {
+        let key = site.path(&format!("{role}.pem"));
+        let who = ["--name", name, "--role", role, "--key", &key, "--given", "2"];
+        site.done(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat());
+    }
+    assert_eq!(check().exit, 0, "{}", check().out);
+    send(address, &record("1.2.3.4", Some("OLD-1"), "1.2.826.0.1.3", ("3", "20261124")));
+    let (_, _, bundle) = get(http, "/fhir/Patient?identifier=OLD-1", &headers);
+    let bundle: Value = serde_json::from_str(&bundle).unwrap();
+    let old = format!("Patient/{}", bundle["entry"][0]["resource"]["id"].as_str().unwrap());
+    her["link"] = json!([{ "other": { "reference": old }, "type": "replaces" }]);
+    put(&her, version + 1);
+    assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("other-chart"), "{}", check().out);
     // Who has died is treated by nobody.
     her["deceasedBoolean"] = json!(true);
-    put(&her, version + 1);
+    put(&her, version + 2);
     assert!(codes(&check()).contains(&"record-ended".to_owned()), "{}", check().out);
     server.stop();
 }
