@@ -76,6 +76,7 @@ fn keys(standing: &Standing) -> Control {
         what: "Keys".into(),
         grade: match standing.holders_to_lose() {
             _ if up < need => Grade::Bad,
+            _ if standing.health.undealt_patients > 0 => Grade::Worn,
             0 if of > need => Grade::Worn,
             _ => Grade::Good,
         },
@@ -84,8 +85,12 @@ fn keys(standing: &Standing) -> Control {
             more(standing.holders_to_lose().into(), "holder")
         ),
         evidence: format!(
-            "{up} of {of} holders answer, {need} open a key; the disks of any {} open nothing",
-            need.saturating_sub(1)
+            "{up} of {of} holders answer, {need} open a key; the disks of any {} open nothing{}",
+            need.saturating_sub(1),
+            match standing.health.undealt_patients {
+                0 => String::new(),
+                undealt => format!("; the keys of {undealt} patients are dealt to who held them before"),
+            }
         ),
     }
 }

@@ -47,6 +47,7 @@ fn holder_lines(standing: &Standing) -> String {
         standing.unusable.iter().for_each(|one| text.push_str(&format!("\n    {one}")));
         text.push_str(&format!("\n  {MEND_HOLDERS}"));
     }
+    standing.undealt_line().into_iter().for_each(|line| text.push_str(&format!("\n  {line}")));
     text
 }
 

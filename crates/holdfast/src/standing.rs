@@ -144,6 +144,15 @@ impl Standing {
         format!("{up} of {of} holders answer; {} more may be lost before custodians are needed", self.holders_to_lose())
     }
 
+    /// What a change of holders or custodians hasn't reached yet.
+    pub fn undealt_line(&self) -> Option<String> {
+        let undealt = Some(self.health.undealt_patients).filter(|undealt| *undealt > 0)?;
+        Some(format!(
+            "the keys of at least {undealt} living patients are dealt to holders or custodians that there were before: a change is under \
+             way, or was cut short (holdfast custodian list says what to do)"
+        ))
+    }
+
     /// One line for locations, one for holders, one for each trouble.
     pub fn lines(&self) -> Vec<String> {
         let Health { up, locations, writable, shape, .. } = &self.health;
@@ -168,7 +177,7 @@ impl Standing {
             );
             (hidden + overwritten > 0).then_some(text)
         });
-        let lines = [line, self.holders_line()].into_iter().chain(down).chain(tampered);
+        let lines = [line, self.holders_line()].into_iter().chain(self.undealt_line()).chain(down).chain(tampered);
         lines.chain(self.unusable.iter().map(ToString::to_string)).chain(self.witness_lines()).collect()
     }
 
@@ -180,7 +189,7 @@ impl Standing {
             .collect();
         json!({
             "total": self.holders, "up": self.holders_up(), "needed": self.holders_needed,
-            "may_be_lost": self.holders_to_lose(), "unusable": unusable,
+            "may_be_lost": self.holders_to_lose(), "unusable": unusable, "undealt_patients": self.health.undealt_patients,
         })
     }
 
@@ -196,6 +205,7 @@ impl Standing {
             ("holdfast_holders_may_be_lost", f64::from(self.holders_to_lose())),
             ("holdfast_receipt_survives", f64::from(self.health.survives)),
             ("holdfast_segments_missing", self.missing() as f64),
+            ("holdfast_patients_undealt", self.health.undealt_patients as f64),
             ("holdfast_notes_waiting", self.health.notes_waiting as f64),
             ("holdfast_entries", self.health.entries as f64),
             ("holdfast_witnesses", self.witnesses.1.len() as f64),

@@ -161,12 +161,13 @@ impl TreatmentRecord {
                 fault,
             })?);
         }
-        // Hours, minutes, seconds: an archive may write fractions of a second, or leave them.
-        let digits = |tag, many: usize| {
+        // Hours, minutes, seconds: an archive may write fractions of a second, or leave them. What is no time of day is none.
+        let time = |tag| {
             let text = root.get(tag).map(|e| String::from_utf8_lossy(trimmed(e.bytes())).into_owned())?;
-            let digits: String =
-                text.chars().take_while(|c| *c != '.').filter(char::is_ascii_digit).take(many).collect();
-            (!digits.is_empty()).then(|| format!("{digits:0<many$}"))
+            let digits: String = text.chars().take_while(|c| *c != '.').filter(char::is_ascii_digit).collect();
+            let is_time =
+                matches!(digits.len(), 2 | 4 | 6) && *digits < *"24" && digits.get(2..).is_none_or(|rest| rest < "60");
+            is_time.then(|| format!("{digits:0<6}"))
         };
         // ACR-NEMA wrote dates with dots.
         let date = |tag| {
@@ -180,7 +181,7 @@ impl TreatmentRecord {
             summed_to: date(t::MOST_RECENT_TREATMENT_DATE),
             treated_on: date(t::TREATMENT_DATE),
             treated_at: date(t::TREATMENT_DATE)
-                .zip(digits(t::TREATMENT_TIME, 6))
+                .zip(time(t::TREATMENT_TIME))
                 .map(|(date, time)| format!("{date} {time}")),
             beams,
             summaries,
@@ -272,7 +273,7 @@ pub enum Unknown {
     NumbersFall,
     SummaryUndated,
     SummaryAlone,
-    SummariesOfTwo,
+    SummariesDiffer,
     OtherChart,
     SettlementVoid,
     TakenBack,
@@ -319,16 +320,16 @@ impl fmt::Display for Unknown {
                  again"
             }
             Self::RefusedRecord => {
-                "a treatment record of this plan was refused when it came: send it again under her number, or two people settle \
-                 what she was given"
+                "a treatment record of this plan, or under a number of hers, was refused when it came: send it again as it should be, or \
+                 two people settle what she was given"
             }
             Self::SummaryAlone => {
                 "a treatment summary came after the count was settled, and none before it: what it counts beside that can't be \
                  told; two people settle it again"
             }
-            Self::SummariesOfTwo => {
-                "treatment summaries came for two exports of the plan: whether the later ones go on from the others' count can't be \
-                 told; two people settle what she was given"
+            Self::SummariesDiffer => {
+                "treatment summaries, or summaries and records, came for two exports of the plan, or count less than those before: \
+                 whether the later ones go on from the others can't be told; two people settle what she was given"
             }
             Self::OtherChart => {
                 "treatment records stand in another chart that came under a number of hers, or that her record names: they may be of her \
@@ -368,6 +369,8 @@ pub(crate) struct Settled {
     given: u32,
     /// The number of the newest fraction: the machine may go on from there.
     last_number: u32,
+    /// The machine may go on from what was settled, too: its numbers may have been the count of what was given.
+    numbers_are_counts: bool,
     /// It was written for several fractions: some machines write the same one every day.
     writes_one_number: bool,
     /// What the summaries counted, by their plan's SOP Instance UID.
@@ -386,13 +389,15 @@ pub struct Course<'a> {
     sessions: BTreeMap<Session, BTreeMap<Exposure, Share>>,
     /// Each with its plan's SOP Instance UID, and the day up to which it counts.
     summaries: BTreeSet<(String, Option<String>, u32)>,
+    /// The plans' SOP Instance UIDs that `sessions` name.
+    recorded: BTreeSet<String>,
     unknown: BTreeSet<Unknown>,
 }
 
 impl<'a> Course<'a> {
     pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
-        let (sessions, summaries, unknown) = Default::default();
-        Self { plans, plan, group, sessions, summaries, unknown }
+        let (sessions, summaries, recorded, unknown) = Default::default();
+        Self { plans, plan, group, sessions, summaries, recorded, unknown }
     }
 
     /// The count isn't known, for a reason that the records alone don't show.
@@ -423,7 +428,12 @@ impl<'a> Course<'a> {
                 Err(why) => self.doubt(why),
             }
         }
+        let before = self.sessions.len();
+        let plan = plan.clone();
         self.add_beams(record);
+        if self.sessions.len() > before {
+            self.recorded.insert(plan);
+        }
     }
 
     fn add_beams(&mut self, record: &TreatmentRecord) {
@@ -501,7 +511,10 @@ impl<'a> Course<'a> {
             *most = (*most).max(*delivered);
         }
         let writes_one_number = of_last.is_some_and(|exposures| most(exposures) > WHOLE + SLACK);
-        Settled { given, last_number: last.unwrap_or(0), writes_one_number, summed }
+        let last_number = last.unwrap_or(0);
+        // Not where numbers began again, nor where they were ahead.
+        let numbers_are_counts = runs.len() == 1 && given >= last_number;
+        Settled { given, last_number, numbers_are_counts, writes_one_number, summed }
     }
 
     /// What was given in all, where these are the records that came since two people have said how many were given before.
@@ -518,7 +531,8 @@ impl<'a> Course<'a> {
         let from = if settled.is_some() { least.saturating_sub(1) } else { 0 };
         let goes_on = |settled: &Settled| {
             let is_last_again = settled.writes_one_number && settled.last_number == least;
-            is_last_again || [settled.given, settled.last_number, 0].contains(&from)
+            let is_count = settled.numbers_are_counts && settled.given == from;
+            is_last_again || is_count || [settled.last_number, 0].contains(&from)
         };
         if settled.as_ref().is_some_and(|settled| !goes_on(settled)) {
             unknown.insert(Unknown::NumbersFall);
@@ -582,7 +596,10 @@ impl<'a> Course<'a> {
                 Some(settled) => *settled.summed.get(plan).ok_or(Unknown::SummaryAlone)?,
                 None => 0,
             };
-            let delivered = delivered.saturating_sub(before);
+            let is_of_another = !self.recorded.is_empty() && !self.recorded.contains(plan);
+            let Some(delivered) = delivered.checked_sub(before).filter(|_| !is_of_another) else {
+                return Err(Unknown::SummariesDiffer);
+            };
             let mut later = Run::new();
             match day {
                 None if delivered > recorded && !self.sessions.is_empty() => return Err(Unknown::SummaryUndated),
@@ -598,7 +615,7 @@ impl<'a> Course<'a> {
         }
         let mut risen = summed.into_values().filter(|most| *most > 0);
         let first = risen.next().unwrap_or(0);
-        if risen.next().is_some() { Err(Unknown::SummariesOfTwo) } else { Ok(first) }
+        if risen.next().is_some() { Err(Unknown::SummariesDiffer) } else { Ok(first) }
     }
 
     /// A beam of it hasn't delivered its meterset, as far as its beams can be told apart.

@@ -29,6 +29,8 @@ const RECORDS_OF_PLAN: &str = "records-of-plan";
 const APPROVALS_OF_FILE: &str = "approvals-of-file";
 /// What came to the gate for a patient: a note for each delivery under each SOP Instance UID.
 const SHOWN: &str = "shown";
+/// Of these, what the planning system had marked as rejected.
+const REJECTED: &str = "rejected";
 /// The same of one delivery under one SOP Instance UID.
 const SHOWN_AS: &str = "shown-as";
 /// Of one plan's SOP Instance UID: records that were refused.
@@ -110,6 +112,7 @@ struct Places {
     settlements: Vec<u64>,
     records: Window,
     shown: Window,
+    rejected: Window,
     taken_back: Option<u64>,
     last: Option<u64>,
 }
@@ -148,6 +151,7 @@ impl Places {
             settlements: list(SETTLEMENTS)?,
             records: Window::of(chart, &chart.list_tag(RECORDS, &patient.0), LIST_MAX)?,
             shown: Window::of(chart, &chart.list_tag(SHOWN, &patient.0), SHOWN_MAX)?,
+            rejected: Window::of(chart, &chart.list_tag(REJECTED, &patient.0), LIST_MAX)?,
             taken_back: chart.newest(&taken_back(chart, patient))?,
             last: chart.newest(&chart.list_tag(VERDICTS, &patient.0))?,
         })
@@ -241,7 +245,8 @@ pub(crate) fn note_shown(
         return Ok(());
     }
     let note = minicbor::to_vec(Shown { version: 1, plan: uid.clone(), delivery, is_rejected }).unwrap_or_default();
-    let lists = vec![chart.list_tag(SHOWN, &patient.0), known];
+    let mut lists = vec![chart.list_tag(SHOWN, &patient.0), known];
+    lists.extend(is_rejected.then(|| chart.list_tag(REJECTED, &patient.0)));
     chart.append_note(permit, "treatment.shown", lists, note).map(drop)
 }
 
@@ -295,11 +300,16 @@ fn read_all(
     for (facts, places) in all.iter_mut().zip(&places) {
         let elsewhere = elsewhere(chart, facts)?;
         facts.opaque.extend(elsewhere.map(|entry| (entry + 1, Unknown::OtherChart)));
+        // Other exports, however many, don't make a rejection forgotten.
+        for entry in &places.rejected.entries {
+            if let Ok(Shown { delivery, .. }) = minicbor::decode::<Shown>(&chart.note_of(*entry)?.1.note) {
+                facts.rejected.push((*entry, delivery));
+            }
+        }
         for entry in &places.shown.entries {
             let (_, meta) = chart.note_of(*entry)?;
             match minicbor::decode::<Shown>(&meta.note) {
-                Ok(Shown { version: 1, plan, delivery, is_rejected }) => {
-                    facts.rejected.extend(is_rejected.then_some((*entry, delivery)));
+                Ok(Shown { version: 1, plan, delivery, .. }) => {
                     let came = Came { entry: *entry, digest: Some(delivery), is_stored: false };
                     facts.known.entry(plan).or_default().push(came);
                 }

@@ -85,7 +85,8 @@ impl Treatment {
         }
         // Refused for what it is, and not because something is down: then it is sent again.
         let refused = |fault: &Fault| {
-            if matches!(fault.blame, Blame::Peer | Blame::Conflict) {
+            let is_late = fault.code == "guard.permit-expired";
+            if is_late || matches!(fault.blame, Blame::Peer | Blame::Conflict) {
                 self.note_refused(context, act, &told);
             }
         };

@@ -151,6 +151,13 @@ fn binding(vault: Id16) -> Vec<u8> {
 }
 
 impl Keymap {
+    /// Living patients whose newest key record is older than the holders or the custodians that there are now.
+    pub(crate) fn undealt(&self) -> u64 {
+        let since = self.adopted.max(self.custodians);
+        let is_before = |(patient, entry): &(&PatientId, &u64)| **entry < since && !self.erased.contains_key(patient);
+        self.keys.iter().filter(is_before).count() as u64
+    }
+
     pub(crate) fn apply(&mut self, index: u64, effect: Effect) {
         match effect {
             Effect::Key(patient) => drop(self.keys.insert(patient, index)),

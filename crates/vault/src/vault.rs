@@ -98,6 +98,9 @@ pub struct Health {
     pub holders: Vec<HolderHealth>,
     pub patients: u64,
     pub erased_patients: u64,
+    /// Living patients whose keys were surely dealt before the holders and custodians that there are now: a change is under way, or
+    /// was cut short. [`Vault::undealt`] reads every record, and finds as well who was resealed since in a turn.
+    pub undealt_patients: u64,
     pub opened: Opened,
     /// What reading came upon since the start.
     pub damage: DamageList,
@@ -431,6 +434,7 @@ impl Vault {
             holders: core.opener().health(),
             patients: keymap.keys.len() as u64,
             erased_patients: keymap.erased.len() as u64,
+            undealt_patients: keymap.undealt(),
             opened: self.opened.clone(),
             damage: lock(&shelf.damage).clone(),
         }

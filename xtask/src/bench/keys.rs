@@ -8,7 +8,8 @@ use crate::shell;
 
 /// What metering may add to the 99th percentile.
 const AIM_METERING: f64 = 0.02;
-const OPENS: &str = "600";
+/// In one of a hundred rounds.
+const OPENS: &str = "300";
 const THREADS: &str = "4";
 const PATIENTS: &str = "1000000";
 

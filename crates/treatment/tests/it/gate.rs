@@ -346,6 +346,9 @@ fn days_without_times_are_in_order() {
     assert_eq!(by_day(&[1, 2, 3, 4, 5, 1, 3]), known(7, 8));
     assert_eq!(by_day(&[1, 2, 3, 4, 5, 1, 4]), known(7, 9));
     assert_eq!(by_day(&[1, 2, 3, 4, 5, 3]), unknown(Unknown::NumbersFall));
+    // Nine o'clock is 09, and 9 is no time.
+    let at_nine = |day: u32, number| on(day, number, "212").with(t::TREATMENT_TIME, "9");
+    assert_eq!(count(&[at_nine(1, 2), on(2, 1, "212")]), known(2, 3));
     // Two on one day are in the order of their numbers.
     let twice = [on(1, 2, "212").with(t::SOP_INSTANCE_UID, "1.1"), on(1, 1, "212").with(t::SOP_INSTANCE_UID, "1.2")];
     assert_eq!(count(&twice.map(|item| item.with(t::TREATMENT_TIME, ""))), known(2, 2));
@@ -468,7 +471,11 @@ fn a_summary_is_heard() {
         item.items(t::REFERENCED_RT_PLAN_SEQUENCE, [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, "1.2.3.5")])
     };
     let two = [to("20240405", "5"), exported(to("20240410", "3"))];
-    assert_eq!(count(&two), unknown(Unknown::SummariesOfTwo));
+    assert_eq!(count(&two), unknown(Unknown::SummariesDiffer));
+    assert_eq!(
+        count(&[record("1.1", PLAN, "1", "212"), exported(to("20240410", "3"))]),
+        unknown(Unknown::SummariesDiffer)
+    );
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "")]), known(1, 1));
     assert_eq!(count(&[summary("2", "5")]), unknown(Unknown::UnknownFractionGroup));
 }

@@ -212,6 +212,7 @@ fn a_holder_is_replaced() {
     vault.adopt(Adoption { public, holders: centre.holders.clone(), custodians: None, is_turn: false }).unwrap();
     // Five of five are needed: until it is dealt anew, the new one can't help.
     assert_eq!(vault.fetch(kept[0].index, "dr-a", "t").unwrap_err().code(), "keys.not-enough-holders");
+    assert_eq!((vault.health().undealt_patients, vault.undealt().unwrap()), (4, 4));
     let few = deal_anew(&vault, &centre.identities[..1], &mut |_, _| {});
     assert_eq!(few.unwrap_err().code(), "keys.custodian-not-enough");
     let mut told = Vec::new();
@@ -219,6 +220,7 @@ fn a_holder_is_replaced() {
     assert_eq!(told.last(), Some(&(4, 4)));
     all_open(&vault, &kept);
     assert_eq!(deal_anew(&vault, &centre.identities[1..], &mut |_, _| {}).unwrap(), 0);
+    assert_eq!((vault.health().undealt_patients, vault.undealt().unwrap()), (0, 0));
     drop(vault);
     all_open(&centre.open().unwrap(), &kept);
     centre.holders[3] = captured;
