@@ -46,6 +46,9 @@ pub trait Serve: Send + Sync + 'static {
 
     /// Answers a call, in a thread that may wait.
     fn call(&self, peer: Peer, path: &str, body: Bytes) -> Result<Bytes, Refused>;
+
+    /// That something was refused before it was a call.
+    fn refused_at_the_door(&self, _pin: Pin, _path: &str, _refused: &Refused) {}
 }
 
 impl Serve for Node {
@@ -55,6 +58,10 @@ impl Serve for Node {
 
     fn call(&self, peer: Peer, path: &str, body: Bytes) -> Result<Bytes, Refused> {
         Self::call(self, peer, path, body)
+    }
+
+    fn refused_at_the_door(&self, pin: Pin, path: &str, refused: &Refused) {
+        Self::note_refused(self, Self::peer(self, pin), path, refused);
     }
 }
 
@@ -168,7 +175,30 @@ impl Door {
 
     async fn call(&self, pin: Pin, request: Request<Incoming>) -> Result<Bytes, Refused> {
         let path = request.uri().path().to_owned();
-        let Some(max) = Node::body_max(&path) else {
+        let (peer, body, rooms) = match self.take(pin, &path, request).await {
+            Ok(taken) => taken,
+            Err(refused) => {
+                self.node.refused_at_the_door(pin, &path, &refused);
+                return Err(refused);
+            }
+        };
+        let node = Arc::clone(&self.node);
+        let work = tokio::task::spawn_blocking(move || {
+            let answer = node.call(peer, &path, body);
+            drop(rooms);
+            answer
+        });
+        work.await.unwrap_or_else(|_| Err(Refused::new(500, "holder.internal", "this call failed within the holder")))
+    }
+
+    /// A call's body, whom it is from, and the room that it takes.
+    async fn take(
+        &self,
+        pin: Pin,
+        path: &str,
+        request: Request<Incoming>,
+    ) -> Result<(Peer, Bytes, [OwnedSemaphorePermit; 2]), Refused> {
+        let Some(max) = Node::body_max(path) else {
             return Err(Refused::new(404, "holder.no-such-call", "there is no such call"));
         };
         if request.method() != Method::POST {
@@ -185,20 +215,14 @@ impl Door {
             return Err(Refused::new(413, "holder.too-large", text).number(max as u64));
         }
         let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).max(1);
-        let _body_room = self.room(Arc::clone(&self.bodies), kib).await?;
+        let body_room = self.room(Arc::clone(&self.bodies), kib).await?;
         let body = match timeout(BODY_PATIENCE, Limited::new(request.into_body(), max).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(_)) => return Err(Refused::new(400, "holder.body", "the body ended before its length")),
             Err(_) => return Err(Refused::new(408, "holder.slow", "the body did not come in time")),
         };
         let call_room = self.room(Arc::clone(&self.calls), 1).await?;
-        let node = Arc::clone(&self.node);
-        let work = tokio::task::spawn_blocking(move || {
-            let answer = node.call(peer, &path, body);
-            drop(call_room);
-            answer
-        });
-        work.await.unwrap_or_else(|_| Err(Refused::new(500, "holder.internal", "this call failed within the holder")))
+        Ok((peer, body, [body_room, call_room]))
     }
 
     async fn room(&self, semaphore: Arc<Semaphore>, permits: u32) -> Result<OwnedSemaphorePermit, Refused> {

@@ -256,10 +256,16 @@ impl Node {
         if let Err(refused) = &answer
             && refused.refusal.code != wire::ABSENT
         {
-            self.journal.note(self.clock.now(), &refused.refusal.code, &format!("{peer:?} {path}: {refused}"));
-            tracing::info!(?peer, path, %refused, "refused");
+            self.note_refused(peer, path, refused);
         }
         answer
+    }
+
+    pub(crate) fn note_refused(&self, peer: Peer, path: &str, refused: &Refused) {
+        // Whoever is no call's path is the caller's own words: of them a beginning is enough.
+        let path = path.get(..64).unwrap_or(path);
+        self.journal.note(self.clock.now(), &refused.refusal.code, &format!("{peer:?} {path}: {refused}"));
+        tracing::info!(?peer, path, %refused, "refused");
     }
 
     fn answer(&self, peer: Peer, path: &str, body: Bytes) -> Result<Bytes, Refused> {

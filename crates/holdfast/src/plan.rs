@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,9 +76,13 @@ pub struct Planning {
     #[arg(long, default_value_t = 14, value_parser = clap::value_parser!(u8).range(1..=64))]
     servers: u8,
     /// The servers' addresses in the order of their numbers: `10.1.2.1,10.1.2.2` or `10.1.2.1:7414,…`. Numbers, not
-    /// names: in the night of an attack nobody may be there to answer for names.
-    #[arg(long, value_delimiter = ',', required = true, value_name = "ADDR,…")]
+    /// names: in the night of an attack nobody may be there to answer for names. Without them the plan gives the servers
+    /// addresses in a network of their own.
+    #[arg(long, value_delimiter = ',', value_name = "ADDR,…")]
     addresses: Vec<String>,
+    /// Of servers without addresses: they are .1, .2, … of it.
+    #[arg(long, default_value = "10.74.14.0", conflicts_with = "addresses", value_name = "NETWORK")]
+    network: Ipv4Addr,
     /// The port of those that are given without one.
     #[arg(long, default_value_t = 7414)]
     port: u16,
@@ -184,12 +188,25 @@ impl Planning {
                 format!("{} servers and buckets, the centre that is to be recovered had {had}", shape.locations());
             return Err(usage(text));
         }
-        let addresses = socket_addresses(&self.addresses, port, servers)?;
+        let given = match self.addresses.is_empty() {
+            true => (1..=u32::from(servers))
+                .map(|number| (Ipv4Addr::from_bits(u32::from(self.network).saturating_add(number))).to_string())
+                .collect(),
+            false => self.addresses.clone(),
+        };
+        let addresses = socket_addresses(&given, port, servers)?;
         let count = beside.count();
         let is_recovered = recovered.is_some();
         write(&name, shape, &addresses, &beside, recovered, &out, &OsEntropy)?;
         let and = if count == 0 { String::new() } else { format!(" and {}", plural(count.into(), "bucket")) };
         say!("{name}: {servers} servers{and} are planned in {}", out.display());
+        if let (true, [first, .., last]) = (self.addresses.is_empty(), addresses.as_slice()) {
+            say!(
+                "  0. no addresses were given: server-01 to the last are to have {} to {} (others: --addresses, --network);",
+                first.ip(),
+                last.ip()
+            );
+        }
         say!("  1. copy server-01 … to the servers, one folder to each, and follow its RUNBOOK.md (two commands);");
         let found = if is_recovered { "recover --from DIR … --custodian FILE … --into DIR" } else { "init" };
         say!("  2. copy the whole folder to the gateway: holdfast {found} --plan {}", out.display());

@@ -62,6 +62,7 @@ fn a_malformed_or_oversized_call_is_refused_by_its_number() {
     assert_eq!(refused(wire::OPEN, vec![0x80]), (400, "holder.malformed".into()));
     let journal = std::fs::read_to_string(server.folder(3).join("journal.log")).unwrap();
     assert!(journal.lines().count() >= 3 && journal.contains("holder.malformed"), "{journal}");
+    assert!(journal.contains("holder.too-large") && journal.contains("holder.no-such-call"), "{journal}");
 }
 
 /// Where the servers are is read by those who belong here, and by whom the officer lets read it.

@@ -122,6 +122,21 @@ fn posture(site: &Site, server: &Server) -> String {
     page
 }
 
+/// Fourteen machines in a network of their own need no list.
+#[test]
+fn a_plan_without_addresses_says_which_it_gives() {
+    let site = Site::new();
+    let (plan, other) = (site.path("plan"), site.path("other"));
+    let said = site.done(&["centre", "plan", "--servers", "14", "--out", &plan]);
+    assert!(said.out.contains("10.74.14.1 to 10.74.14.14"), "{}", said.out);
+    let runbook = fs::read_to_string(format!("{plan}/server-14/RUNBOOK.md")).unwrap();
+    assert!(runbook.contains("10.74.14.14"), "{runbook}");
+    let said = site.done(&["centre", "plan", "--servers", "3", "--network", "192.168.7.0", "--out", &other]);
+    assert!(said.out.contains("192.168.7.1 to 192.168.7.3"), "{}", said.out);
+    let both = ["centre", "plan", "--servers", "1", "--network", "10.0.0.0", "--addresses", "10.0.0.1"];
+    assert_eq!(site.run(&both).exit, 2);
+}
+
 #[test]
 fn a_plan_with_buckets_says_what_it_is_and_has_no_place_for_a_secret() {
     let site = Site::new();
