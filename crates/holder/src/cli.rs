@@ -69,7 +69,7 @@ impl Command {
                 let card = Node::init(&place.dir, &OsEntropy)?;
                 say(format!("{}: a holder of vault {}", server_name(card.number), card.vault));
                 say(format!("  certificate {}", card.pin));
-                say(format!("  run it: holdfast holder run --dir {}", place.dir.display()));
+                say(format!("  run it: holdfast-holder run --dir {}", place.dir.display()));
                 Ok(0)
             }
             Self::Retention { place, show: _, end_before, confirm } => {

@@ -214,7 +214,7 @@ struct Needed {
     /// Servers that are enough to put every record together again; never fewer than now [default: 3, or fewer with few servers].
     #[arg(long)]
     shards_needed: Option<u8>,
-    /// Holders that are needed to open a key [default: 12 of 14; else all but two].
+    /// Holders that are needed to open a key [default: all but two of five or more, else all].
     #[arg(long)]
     keys_needed: Option<u8>,
 }

@@ -89,7 +89,7 @@ pub struct Planning {
     /// Servers that are enough to put every record together again [default: 3, or fewer with few servers].
     #[arg(long)]
     shards_needed: Option<u8>,
-    /// Holders that are needed to open a key [default: 12 of 14; else all but two].
+    /// Holders that are needed to open a key [default: all but two of five or more, else all].
     #[arg(long)]
     keys_needed: Option<u8>,
     /// A bucket that keeps shards beside the servers, once for each: `s3.example.org:9000/BUCKET/PREFIX`. The prefix
@@ -602,7 +602,8 @@ fn server_runbook(name: &str, number: u8, address: SocketAddr) -> String {
          nothing by itself.\n\n\
          1. Install the program `holdfast-holder` to /usr/local/bin, and make its account:\n   \
             `useradd --system --home-dir /var/lib/holdfast-holder --create-home holdfast`\n\
-         2. Copy this folder to /var/lib/holdfast-holder (mode 700, owned by holdfast), on a disk of this machine.\n\
+         2. Copy what is in this folder into /var/lib/holdfast-holder, on a disk of this machine: `cp -r {server}/. \
+            /var/lib/holdfast-holder && chown -R holdfast: /var/lib/holdfast-holder && chmod 700 /var/lib/holdfast-holder`\n\
          3. As holdfast: `holdfast-holder init --dir /var/lib/holdfast-holder`. It makes this machine's own keys; they \
             never leave it, and no copy of them is needed.\n\
          4. `cp /var/lib/holdfast-holder/holdfast-holder.service /etc/systemd/system/ && systemctl enable --now \
@@ -610,7 +611,8 @@ fn server_runbook(name: &str, number: u8, address: SocketAddr) -> String {
          5. Open the firewall for TCP port {port} from the gateway and the other servers, and for nobody else.\n\n\
          The administrator of this machine should not be the administrator of more than two others: one who has all \
          of them is one server.\n\n\
-         **When it is lost**: don't restore its disk from a copy (the others would notice and refuse it). Set up a new \
+         **When it is lost**: don't restore its disk from a copy (the others notice it and raise an alarm; it has forgotten \
+         what it counted, and after a turn of keys it opens nothing). Set up a new \
          machine: `holdfast holder prepare` at the gateway, then `holdfast holder replace`.\n\n\
          **What it refused and noticed**: journal.log in its folder.\n",
         port = address.port()
@@ -629,11 +631,14 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
             `useradd --system --home-dir /var/lib/holdfast --create-home holdfast`\n\
          2. When all servers run: `holdfast init --plan PLAN --data /var/lib/holdfast/data` as holdfast, with the whole \
             folder of the plan, the officer's key in it.\n\
-         3. Hand the custodians' sheets out and delete them here; take the officer's key away; delete the plan here.\n\
-         4. `cp PLAN/gateway/holdfast.service /etc/systemd/system/ && systemctl enable --now holdfast`\n\
+         3. `cp PLAN/gateway/holdfast.service /etc/systemd/system/ && systemctl enable --now holdfast`\n\
+         4. Let the first people and devices in, while the officer's key is here: `holdfast sign-in … --officer-key FILE`, \
+            `holdfast token new … --officer-key FILE`. Then hand the custodians' sheets out and delete them here, take the \
+            officer's key away, and delete the plan here.\n\
          5. Addresses, AE titles and peers stand in /var/lib/holdfast/data/gateway/holdfast.toml; `serve --config FILE` \
             takes another file. `holdfast centre show` lists the servers.\n\n\
-         **When it is lost, or stolen**: on a new machine, `holdfast gateway new --server ADDRESS --officer-key FILE` (any \
+         **When it is lost, or stolen**: on a new machine, `holdfast gateway new --server ADDRESS --officer-key FILE --data \
+         /var/lib/holdfast/data` (any \
          server below). The lost one is shut out by it.\n\n\
          Its servers:\n\n{servers}"
     )
