@@ -70,14 +70,19 @@ impl Treatment {
         let identifier = instance.patient_id.clone().filter(|id| !id.trim().is_empty());
         let mut told = Told { identifier: identifier.clone(), ..Told::default() };
         if instance.kind.is_record() {
-            told.plans = Tree::of_file(&bytes).map(|tree| plans_named(tree.root())).unwrap_or_default();
             told.record = match TreatmentRecord::parse(&bytes) {
-                Ok(record) => record.gave_anything().then(|| record.identity()),
+                Ok(record) => {
+                    told.plans.extend(record.plans.iter().cloned());
+                    record.gave_anything().then(|| record.identity())
+                }
                 // Nothing of it could ever be counted, and once kept it would hold every fraction for ever: no later record
                 // can say what it should have said. Its sender is told, and still has it.
                 Err(PlanError::Object(error @ ObjectError::EmptyRecord { .. })) => return Err(error.into()),
                 // Another one that can't be read may tell of a fraction: it is kept, and makes the count unknown.
-                Err(_) => Some(Digest(Sha256::digest(&bytes).into())),
+                Err(_) => {
+                    told.plans = Tree::of_file(&bytes).map(|tree| plans_named(tree.root())).unwrap_or_default();
+                    Some(Digest(Sha256::digest(&bytes).into()))
+                }
             };
         }
         if instance.kind.is_plan() {

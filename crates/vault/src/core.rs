@@ -29,7 +29,7 @@ use crate::witness::Witnesses;
 const OPENED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Threads that read one large payload, two for each core: while one waits for its disk, another one computes.
-const READERS_MAX: usize = 8;
+const READERS_MAX: usize = 16;
 
 /// Sealed bytes of the large segments that were written last: they went past the system's page cache, and what was just
 /// stored is read soon. An imaging study's slices, a plan that is signed.
@@ -378,7 +378,8 @@ impl Core {
             [(extent, place)] => copy_piece(&*self.segment(extent.segment)?, extent, place, index)?,
             // A large payload's segments are read past the cache, by several threads.
             several => thread::scope(|scope| {
-                let readers = thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, READERS_MAX) * 2);
+                let readers =
+                    thread::available_parallelism().map_or(2, |cores| (2 * cores.get()).clamp(4, READERS_MAX));
                 let share = several.len().div_ceil(readers).max(1);
                 let readers: Vec<_> = several
                     .chunks_mut(share)

@@ -154,6 +154,9 @@ impl Keymap {
     /// Living patients whose newest key record is older than the holders or the custodians that there are now.
     pub(crate) fn undealt(&self) -> u64 {
         let since = self.adopted.max(self.custodians);
+        if since == 0 {
+            return 0;
+        }
         let is_before = |(patient, entry): &(&PatientId, &u64)| **entry < since && !self.erased.contains_key(patient);
         self.keys.iter().filter(is_before).count() as u64
     }
