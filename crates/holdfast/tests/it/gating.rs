@@ -611,11 +611,7 @@ fn what_comes_after_a_settlement_counts_from_it() {
     let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
     let given = || check().json()["fractions_given"].as_u64();
     let settle = |given: &str| {
-        for (name, role) in SIGNERS {
-            let key = site.path(&format!("{role}.pem"));
-            let who = ["--name", name, "--role", role, "--key", &key, "--given", given];
-            site.done(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat());
-        }
+        settle_by_two(&site, &number, &plan, given);
         assert_eq!((check().exit, codes(&check()).len()), (0, 0), "{}", check().out);
     };
     let server = site.serve(&[]);
@@ -652,6 +648,15 @@ fn what_comes_after_a_settlement_counts_from_it() {
     let said = site.run(&[&["plan", "settle", "--patient", &number], &who[..], &[&stranger]].concat());
     assert_eq!(said.json()["error"]["code"], "treatment.settlement.another-patient");
     server.stop();
+}
+
+/// Both say that so many fractions were given.
+fn settle_by_two(site: &Site, number: &str, plan: &str, given: &str) {
+    for (name, role) in SIGNERS {
+        let key = site.path(&format!("{role}.pem"));
+        let who = ["--name", name, "--role", role, "--key", &key, "--given", given];
+        site.done(&[&["plan", "settle", "--patient", number], &who[..], &[plan]].concat());
+    }
 }
 
 /// A plan's file with another Patient ID.
@@ -705,11 +710,7 @@ fn no_refusal_is_without_a_trace() {
         assert_eq!(check().exit, 0, "before {what}: {}", check().out);
         assert_ne!(offer(address, &bytes).0, 0, "{what}");
         assert!(check().exit == 4 && check().out.contains("refused-record"), "{what}: {}", check().out);
-        for (name, role) in SIGNERS {
-            let key = site.path(&format!("{role}.pem"));
-            let who = ["--name", name, "--role", role, "--key", &key, "--given", "2"];
-            site.done(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat());
-        }
+        settle_by_two(&site, &number, &plan, "2");
     }
     // The gate goes by no file whose UID stands under somebody else: no record of it would be taken.
     let hers = site.file("hers.dcm", &with_number(&other, &number));
@@ -762,11 +763,7 @@ fn what_another_chart_was_given_under_her_number_is_settled() {
     put(&her, version);
     assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("other-chart"), "{}", check().out);
     // Nor what was treated in a chart that hers replaces.
-    for (name, role) in SIGNERS {
-        let key = site.path(&format!("{role}.pem"));
-        let who = ["--name", name, "--role", role, "--key", &key, "--given", "2"];
-        site.done(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat());
-    }
+    settle_by_two(&site, &number, &plan, "2");
     assert_eq!(check().exit, 0, "{}", check().out);
     send(address, &record("1.2.3.4", Some("OLD-1"), "1.2.826.0.1.3", ("3", "20261124")));
     let (_, _, bundle) = get(http, "/fhir/Patient?identifier=OLD-1", &headers);
