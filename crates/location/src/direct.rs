@@ -9,9 +9,9 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 /// Memory pages and disk blocks: places, lengths and buffers are multiples of it.
-const BLOCK: usize = 4_096;
-/// In one go.
-const CHUNK_BYTES: usize = 1024 * 1024;
+pub(crate) const BLOCK: usize = 4_096;
+/// In one go: the largest shard with what stands before it.
+const CHUNK_BYTES: usize = 1024 * 1024 + 16 * BLOCK;
 
 /// A second handle on a file, that writes whole blocks.
 pub(crate) struct Direct {
@@ -29,36 +29,44 @@ impl Direct {
         (which(&file)? == which(same)?).then_some(Self { file, buffer: Vec::new() })
     }
 
-    /// Splits what is to stand at `offset` into what comes before the first whole block, whole blocks, and the rest.
-    pub(crate) fn split(offset: u64, bytes: &[u8]) -> (&[u8], &[u8], &[u8]) {
-        let over = usize::try_from(offset % BLOCK as u64).unwrap_or(0);
-        let (before, rest) = bytes.split_at(((BLOCK - over) % BLOCK).min(bytes.len()));
-        let (blocks, behind) = rest.split_at(rest.len() / BLOCK * BLOCK);
-        (before, blocks, behind)
-    }
-
-    /// Writes whole blocks at a block's border. `false`, with nothing written, where the file system refuses that.
-    pub(crate) fn write(&mut self, blocks: &[u8], offset: u64) -> io::Result<bool> {
-        self.buffer.resize(CHUNK_BYTES + BLOCK, 0);
-        let start = self.buffer.as_ptr().align_offset(BLOCK);
-        let mut at = offset;
-        for chunk in blocks.chunks(CHUNK_BYTES) {
-            let Some(place) = self.buffer.get_mut(start..start + chunk.len()) else { return Ok(false) };
-            place.copy_from_slice(chunk);
-            let mut rest = &*place;
-            while !rest.is_empty() {
-                match self.file.write_at(rest, at) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => {
-                        rest = rest.get(written..).unwrap_or_default();
-                        at += written as u64;
+    /// Writes `parts`, one behind the other and whole blocks in all, at a block's border. `false`, with nothing written, where
+    /// the file system refuses that.
+    pub(crate) fn write(&mut self, parts: &[&[u8]], offset: u64) -> io::Result<bool> {
+        let Self { file, buffer } = self;
+        buffer.resize(CHUNK_BYTES + BLOCK, 0);
+        let start = buffer.as_ptr().align_offset(BLOCK);
+        let Some(place) = buffer.get_mut(start..start + CHUNK_BYTES) else { return Ok(false) };
+        let (mut at, mut used) = (offset, 0);
+        for mut rest in parts.iter().copied() {
+            while let Some(free) = place.get_mut(used..).filter(|_| !rest.is_empty()) {
+                let (part, behind) = rest.split_at(rest.len().min(free.len()));
+                free.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
+                (used, rest) = (used + part.len(), behind);
+                if used == CHUNK_BYTES {
+                    if !write_all(file, place, at, offset)? {
+                        return Ok(false);
                     }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if at == offset && error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
-                    Err(error) => return Err(error),
+                    (at, used) = (at + used as u64, 0);
                 }
             }
         }
-        Ok(true)
+        write_all(file, place.get(..used).unwrap_or_default(), at, offset)
     }
+}
+
+/// `false` where the very first of what began at `first` is refused.
+fn write_all(file: &File, mut rest: &[u8], mut at: u64, first: u64) -> io::Result<bool> {
+    while !rest.is_empty() {
+        match file.write_at(rest, at) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                rest = rest.get(written..).unwrap_or_default();
+                at += written as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if at == first && error.kind() == io::ErrorKind::InvalidInput => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }

@@ -16,7 +16,7 @@ use kit::Id16;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
-use crate::direct::Direct;
+use crate::direct::{BLOCK, Direct};
 use crate::marker::{MARKER, MARKER_DRAFT, Marker};
 use crate::record::{self, CHECKSUM_BYTES};
 use crate::{Listed, Location, LocationError, Name, Object, Put, Refusal, Stats, check_batch};
@@ -130,6 +130,33 @@ impl Volume {
         self
     }
 
+    /// Writes a record, and gives where it begins. What is large is whole blocks by itself, and no block is written both ways.
+    fn put(&mut self, head: &[u8], object: &Object<'_>) -> io::Result<u64> {
+        let checksum = record::checksum(head, object.parts);
+        let mut parts = vec![head];
+        parts.extend(object.parts);
+        parts.push(&checksum);
+        let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+        if bytes < DIRECT_BYTES_MIN || self.direct.is_none() {
+            let offset = self.len;
+            parts.into_iter().try_for_each(|part| self.write(part))?;
+            return Ok(offset);
+        }
+        self.write(&record::filling(self.len, BLOCK))?;
+        self.flush()?;
+        let offset = self.len;
+        let behind = record::filling(offset + bytes as u64, BLOCK);
+        parts.push(&behind);
+        self.len += (bytes + behind.len()) as u64;
+        if let Some(direct) = &mut self.direct
+            && !direct.write(&parts, offset)?
+        {
+            self.direct = None;
+            parts.into_iter().try_for_each(|part| self.file.write_all(part))?;
+        }
+        Ok(offset)
+    }
+
     /// Small pieces wait to be written together. (`BufWriter` would write what waits when an error drops it.)
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.len += bytes.len() as u64;
@@ -137,25 +164,10 @@ impl Volume {
             self.flush()?;
         }
         if bytes.len() > WRITE_BUFFER_BYTES {
-            return self.write_large(bytes);
+            return self.file.write_all(bytes);
         }
         self.buffer.extend_from_slice(bytes);
         Ok(())
-    }
-
-    /// Behind what is flushed. What doesn't fill a block goes the common way: no block is written by both.
-    fn write_large(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let offset = self.len - bytes.len() as u64;
-        let (before, blocks, behind) = Direct::split(offset, bytes);
-        let Some(direct) = self.direct.as_mut().filter(|_| blocks.len() >= DIRECT_BYTES_MIN) else {
-            return self.file.write_all(bytes);
-        };
-        self.file.write_all(before)?;
-        if !direct.write(blocks, offset + before.len() as u64)? {
-            self.direct = None;
-            self.file.write_all(blocks)?;
-        }
-        self.file.write_all(behind)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -423,7 +435,8 @@ impl FolderLocation {
         let mut volume = writer.open.take().filter(Volume::is_as_long_as_written);
         for object in objects {
             let body_len = u32::try_from(object.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-            let len = record::record_len(object.name, body_len);
+            // With the longest filling before it and behind it.
+            let len = record::record_len(object.name, body_len) + 4 * BLOCK as u64;
             let mut open = match volume.take() {
                 Some(open) if open.len + len <= VOLUME_BYTES_MAX => open,
                 Some(mut full) => {
@@ -432,11 +445,8 @@ impl FolderLocation {
                 }
                 None => self.new_volume(writer)?,
             };
-            places.push(Place { volume: open.number, offset: open.len, body_len });
-            let head = record::head(object.name, body_len);
-            open.write(&head)?;
-            object.parts.iter().try_for_each(|part| open.write(part))?;
-            open.write(&record::checksum(&head, object.parts))?;
+            let offset = open.put(&record::head(object.name, body_len), object)?;
+            places.push(Place { volume: open.number, offset, body_len });
             volume = Some(open);
         }
         if let Some(open) = &mut volume {

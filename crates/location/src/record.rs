@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use twox_hash::xxhash3_128::Hasher as Xxh3;
@@ -13,6 +14,12 @@ use crate::{NAME_BYTES_MAX, Name, OBJECT_BYTES_MAX};
 /// Begins every record. The first byte is no ASCII and no UTF-8 start, and the line ends notice a transfer that
 /// changes them (as PNG's signature does).
 const MAGIC: [u8; 8] = *b"\x89HFOBJ\r\n";
+
+/// Begins a filling, which stands between records: zeros up to the border of a block.
+const FILLING: [u8; 8] = *b"\x89HFFIL\r\n";
+
+/// Longer ones are damage: two of the largest blocks.
+const FILLING_BYTES_MAX: usize = 8 * 1024;
 
 const FORMAT: u16 = 2;
 
@@ -80,6 +87,17 @@ pub(crate) fn record_len(name: &Name, body_len: u32) -> u64 {
     (HEAD_BYTES + name.as_str().len() + CHECKSUM_BYTES) as u64 + u64::from(body_len)
 }
 
+/// From `at` on up to the next border of a block, or to the one behind that, where there is no room for a filling's beginning.
+pub(crate) fn filling(at: u64, block: usize) -> Vec<u8> {
+    let room = usize::try_from(at.wrapping_neg() % block as u64).unwrap_or(0);
+    let mut filling = Vec::new();
+    if room > 0 {
+        filling.extend_from_slice(&FILLING);
+        filling.resize(if room < FILLING.len() { room + block } else { room }, 0);
+    }
+    filling
+}
+
 /// What a scan passed over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scan {
@@ -110,17 +128,32 @@ pub(crate) fn scan(file: &File, mut found: impl FnMut(Name, u64, u32)) -> io::Re
             }
             None => match next_head(&mut window, at + 1)? {
                 Some(next) => {
-                    scan.skipped += next - at;
+                    if !is_filling(file, at..next)? {
+                        scan.skipped += next - at;
+                    }
                     at = next;
                 }
                 None => {
-                    scan.torn = scan.len - at;
+                    if !is_filling(file, at..scan.len)? {
+                        scan.torn = scan.len - at;
+                    }
                     break;
                 }
             },
         }
     }
     Ok(scan)
+}
+
+/// A filling stands there, and nothing else.
+fn is_filling(file: &File, range: Range<u64>) -> io::Result<bool> {
+    let len = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    if !(FILLING.len()..=FILLING_BYTES_MAX).contains(&len) {
+        return Ok(false);
+    }
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, range.start)?;
+    Ok(bytes.strip_prefix(&FILLING).is_some_and(|rest| rest.iter().all(|byte| *byte == 0)))
 }
 
 /// Where the next whole head begins, from `at` on.

@@ -227,6 +227,65 @@ fn noise_between_records_hides_nothing_behind_it() {
     }
 }
 
+/// Fillings are no damage, wherever they stand and however long they are; what only looks like one is.
+#[test]
+fn fillings_are_passed_over() {
+    let dir = TempDir::new().unwrap();
+    let location = init(dir.path());
+    (0..2).for_each(|n| assert_eq!(put(&location, &format!("o{n}"), &[n; 500]), Put::Created));
+    drop(location);
+    let records = fs::read(volume(dir.path(), 1)).unwrap();
+    let (first, second) = records.split_at(records.len() / 2);
+    let opened = |between: &[u8], behind: &[u8]| {
+        let dir = TempDir::new().unwrap();
+        drop(init(dir.path()));
+        fs::write(volume(dir.path(), 1), [first, between, second, behind].concat()).unwrap();
+        let location = open(dir.path());
+        (0..2).for_each(|n| assert_eq!(get(&location, &format!("o{n}")).unwrap().unwrap(), [n; 500]));
+        (location.opened().skipped_bytes, location.opened().torn_bytes)
+    };
+    for at in [1, 4_000, 4_088, 4_089, 4_095, 4_096] {
+        let filling = record::filling(at, 4_096);
+        assert!((at + filling.len() as u64).is_multiple_of(4_096));
+        let len = filling.len() as u64;
+        assert_eq!(opened(&filling, &filling), (0, 0), "{len} bytes");
+        if len > 0 {
+            assert_eq!(opened(&filling[..5], &filling[..5]), (5, 5));
+            assert_eq!(opened(&[&filling, &filling[..]].concat(), &filling[1..]), (2 * len, len - 1));
+        }
+        if len > 8 {
+            let mut spoilt = filling.clone();
+            *spoilt.last_mut().unwrap() = 1;
+            assert_eq!(opened(&spoilt, &spoilt), (len, len));
+            assert_eq!(opened(&vec![0; filling.len()], &[]), (len, 0), "a block that was wiped is damage");
+        }
+    }
+}
+
+/// Large and small ones in turns, with every length around a block's border: all come back, after a restart too.
+#[test]
+fn large_objects_stand_beside_small_ones() {
+    let dir = TempDir::new().unwrap();
+    let location = init(dir.path());
+    let bodies: Vec<Vec<u8>> =
+        (0..24).map(|n| vec![n; [10, 300_000, 4_000, 1_100_000][n as usize % 4] + n as usize]).collect();
+    let names: Vec<Name> = (0..24).map(|n| name(&format!("o{n:02}"))).collect();
+    for (names, bodies) in names.chunks(7).zip(bodies.chunks(7)) {
+        let parts: Vec<[&[u8]; 2]> = bodies.iter().map(|body| body.split_at(9)).map(|(a, b)| [a, b]).collect();
+        let objects: Vec<_> = names.iter().zip(&parts).map(|(name, parts)| Object { name, parts }).collect();
+        assert_eq!(location.put_if_absent(&objects).unwrap(), vec![Put::Created; names.len()]);
+    }
+    let all_there = |location: &FolderLocation| {
+        names.iter().zip(&bodies).all(|(name, body)| location.get(name, None).unwrap().as_ref() == Some(body))
+    };
+    assert!(all_there(&location));
+    drop(location);
+    let location = open(dir.path());
+    let report = location.opened();
+    assert_eq!((report.objects, report.volumes, report.skipped_bytes, report.torn_bytes), (24, 1, 0, 0));
+    assert!(all_there(&location));
+}
+
 #[test]
 fn a_lost_volume_loses_its_own_objects_only() {
     let dir = TempDir::new().unwrap();
