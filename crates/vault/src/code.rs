@@ -26,7 +26,7 @@ pub(crate) fn shard_len(body_len: usize, k: usize) -> usize {
 /// core's own cache. A megabyte's shards at once took nearly twice as long.
 const STRIPE_BYTES: usize = 32 * 1024;
 
-/// Segments' recovery shards that are remembered, to be written over once no location waits for them: 44 MiB in all of
+/// Segments' recovery shards that a coder remembers, to be written over once no location waits for them: 44 MiB in all of
 /// full segments with the 3-of-14 code. Other memory would have to be cleared first.
 const SPARE_MAX: usize = 4;
 

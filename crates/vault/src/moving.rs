@@ -21,7 +21,7 @@ use keys::{Holder, HolderPublicKey};
 use crate::centre::Centre;
 use crate::claim::{SignedClaim, term_of};
 use crate::code::Coder;
-use crate::commit::{Content, Made, at_each, make};
+use crate::commit::{Content, Made, at_each, code, make};
 use crate::core::{Core, lock};
 use crate::error::VaultError;
 use crate::found::{Drafting, distinct};
@@ -211,9 +211,9 @@ impl Copy {
         let located = self.from.catalogue.get(segment).ok_or(VaultError::ChainBroken { segment })?;
         let (header, opened) = self.core.open_segment(&self.from, segment, &located)?;
         let Header { number, first, leaves, acknowledged, checkpoint, .. } = header;
-        let body = opened.into_body();
-        let content = Content { number, term: self.term, previous, first, leaves, acknowledged, checkpoint, body };
-        make(&self.core, &self.to, &mut self.coder, content)
+        let coding = code(&self.core, &self.to, &mut self.coder, (number, self.term), opened.into_body())?;
+        let content = Content { previous, first, leaves, acknowledged, checkpoint };
+        make(&self.core, &self.to, content, coding)
     }
 
     /// While nothing is written: the rest; a claim, which says that nothing is missing where it is put; the centre record. At

@@ -17,6 +17,7 @@ mod plan;
 mod worker;
 
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -44,7 +45,7 @@ pub(crate) use each::{all_at_once, at_each};
 pub(crate) use heal::{Healer, bring, put_shard, remake, restore};
 pub(crate) use inbox::Inbox;
 use inbox::Landed;
-pub(crate) use make::{Content, Made, make};
+pub(crate) use make::{Coding, Content, Made, code, make};
 use plan::{Answer, Plan, Planner};
 pub(crate) use worker::Queue;
 use worker::{Job, Worker};
@@ -52,6 +53,9 @@ use worker::{Job, Worker};
 /// Segments on their way at once. Eight full ones are 112 MiB of shards with the 3-of-14 code: enough that coding and
 /// writing overlap, and that a location's one sync serves several.
 const FLIGHT_MAX: usize = 8;
+
+/// Segments of one large payload that are coded at once: half of those that may be on their way.
+const CODERS_MAX: usize = FLIGHT_MAX / 2;
 
 /// How long an answer waits for a location that is slower than the others, once the floor is reached.
 const STRAGGLER_WAIT: Duration = Duration::from_secs(2);
@@ -142,7 +146,8 @@ pub(crate) struct Committer {
     workers: Vec<JoinHandle<()>>,
     /// What is to be done as soon as nothing is on its way.
     pause: Option<Pause>,
-    coder: Coder,
+    /// The first for whichever segment's turn it is, the others for those that are coded with it.
+    coders: Vec<Coder>,
     claim: Claim,
     /// The highest generation that anyone has claimed.
     generation: u32,
@@ -167,7 +172,7 @@ impl Committer {
     ) -> Result<Self, VaultError> {
         let shelf = core.shelf();
         Ok(Self {
-            coder: Coder::new(shelf.shape),
+            coders: coders(shelf.shape),
             claim: Claim::None,
             flight: VecDeque::new(),
             acknowledged: Vec::new(),
@@ -255,8 +260,7 @@ impl Committer {
             Err(error) => return self.give_up(&error),
         }
         let shape = self.shelf.shape;
-        (self.coder, self.planner) =
-            (Coder::new(shape), Planner::new(capacity(shape), self.shelf.catalogue.segments()));
+        (self.coders, self.planner) = (coders(shape), Planner::new(capacity(shape), self.shelf.catalogue.segments()));
         self.tip = self.shelf.catalogue.tip();
         self.unsettled.clear();
     }
@@ -459,7 +463,8 @@ impl Committer {
 
     /// Heals what was adopted on too few locations; gives the fewest on which any of it stands.
     fn settled(&mut self) -> usize {
-        let (core, shelf, coder) = (&self.core, &self.shelf, &mut self.coder);
+        let (core, shelf) = (&self.core, &self.shelf);
+        let Some(coder) = self.coders.first_mut() else { return 0 };
         let (floor, mut fewest) = (shelf.shape.floor(), usize::MAX);
         self.unsettled.retain(|&segment| {
             let good = restore(core, shelf, coder, segment).unwrap_or(0);
@@ -500,8 +505,8 @@ impl Committer {
     }
 
     fn launch(&mut self, plan: Plan, term: u64) -> Result<(), (VaultError, Vec<Answer>)> {
-        let Plan { number, heads, pieces, answers } = plan;
-        match self.build(number, term, heads, &pieces) {
+        let Plan { number, heads, pieces, answers, coding } = plan;
+        match self.build((number, term), heads, &pieces, coding) {
             Ok((Made { located, prefix, shards }, leaves, effects)) => {
                 let name = match segment_name(self.shelf.stand, number, term, 0) {
                     Ok(name) => name,
@@ -524,13 +529,12 @@ impl Committer {
     #[allow(clippy::type_complexity)] // one caller, which takes it apart at once
     fn build(
         &mut self,
-        number: u64,
-        term: u64,
+        name: (u64, u64),
         heads: Vec<(Prepared, Vec<crate::body::Extent>)>,
         pieces: &[Bytes],
+        coding: Option<Coding>,
     ) -> Result<(Made, Vec<LeafHash>, Vec<(u64, Effect)>), VaultError> {
-        let (core, shelf) = (&self.core, &self.shelf);
-        let first = self.flight.back().map_or_else(|| core.size(), |flight| flight.located.end());
+        let first = self.flight.back().map_or_else(|| self.core.size(), |flight| flight.located.end());
         let (mut encoded, mut leaves, mut effects) = (Vec::new(), Vec::new(), Vec::new());
         for (index, (prepared, extents)) in (first..).zip(heads) {
             effects.extend(
@@ -540,19 +544,44 @@ impl Committer {
             leaves.push(ledger::leaf_hash(&bytes));
             encoded.push(bytes);
         }
-        let checkpoint = lock(&core.checkpoint).as_ref().map(|(_, note)| note.clone()).unwrap_or_default();
+        let coding = match coding.filter(|coding| coding.term == name.1) {
+            Some(coding) => coding,
+            None => self.code(name, encoded, pieces)?,
+        };
+        let checkpoint = lock(&self.core.checkpoint).as_ref().map(|(_, note)| note.clone()).unwrap_or_default();
         let content = Content {
-            number,
-            term,
             previous: self.tip,
             first,
             leaves: leaves.iter().map(|leaf| Digest::from(*leaf)).collect(),
             acknowledged: std::mem::take(&mut self.acknowledged),
             checkpoint: ByteVec::from(checkpoint),
-            body: assemble(encoded, pieces, TAG_BYTES + 2 * shelf.shape.k()),
         };
-        Ok((make(core, shelf, &mut self.coder, content)?, leaves, effects))
+        Ok((make(&self.core, &self.shelf, content, coding)?, leaves, effects))
     }
+
+    /// One segment, and the next ones of a large payload on the other cores.
+    fn code(&mut self, name: (u64, u64), heads: Vec<Vec<u8>>, pieces: &[Bytes]) -> Result<Coding, VaultError> {
+        let (core, shelf) = (&*self.core, &*self.shelf);
+        let room = TAG_BYTES + 2 * shelf.shape.k();
+        let (coder, others) = self.coders.split_first_mut().ok_or(VaultError::Internal { step: "coding" })?;
+        thread::scope(|scope| {
+            for (plan, coder) in self.planner.payloads().zip(others) {
+                let name = (plan.number, name.1);
+                // What can't be coded here is tried once more when its turn comes.
+                let ahead =
+                    move || plan.coding = code(core, shelf, coder, name, assemble(Vec::new(), &plan.pieces, room)).ok();
+                if let Err(error) = thread::Builder::new().name("vault-code".to_owned()).spawn_scoped(scope, ahead) {
+                    tracing::warn!(%error, "a segment is not coded ahead");
+                }
+            }
+            code(core, shelf, coder, name, assemble(heads, pieces, room))
+        })
+    }
+}
+
+fn coders(shape: Shape) -> Vec<Coder> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    (0..cores.clamp(1, CODERS_MAX)).map(|_| Coder::new(shape)).collect()
 }
 
 /// The number under which a claim's landing is told; no segment ever has it.

@@ -6,6 +6,7 @@ use std::sync::mpsc::SyncSender;
 use bytes::Bytes;
 
 use super::inbox::Submission;
+use super::make::Coding;
 use crate::body::{BLOCK_FIXED_BYTES, Extent, Prepared, SEGMENT_ENTRIES_MAX};
 use crate::error::VaultError;
 use crate::parcel::Receipt;
@@ -29,6 +30,14 @@ pub(super) struct Plan {
     pub(super) heads: Vec<(Prepared, Vec<Extent>)>,
     pub(super) pieces: Vec<Bytes>,
     pub(super) answers: Vec<Answer>,
+    /// Where it was coded with one before it.
+    pub(super) coding: Option<Coding>,
+}
+
+impl Plan {
+    fn new(number: u64, pieces: Vec<Bytes>) -> Self {
+        Self { number, heads: Vec::new(), pieces, answers: Vec::new(), coding: None }
+    }
 }
 
 pub(super) struct Planner {
@@ -64,11 +73,10 @@ impl Planner {
             let (number, want) = (self.number(), left.min(self.room));
             let pieces = cut(&mut payloads, want, number, 0, &mut extents);
             left -= pieces.iter().map(Bytes::len).sum::<usize>();
-            self.ready.push_back(Plan { number, heads: Vec::new(), pieces, answers: Vec::new() });
+            self.ready.push_back(Plan::new(number, pieces));
         }
         if self.open.is_none() {
-            let plan = Plan { number: self.number(), heads: Vec::new(), pieces: Vec::new(), answers: Vec::new() };
-            self.open = Some((plan, 0));
+            self.open = Some((Plan::new(self.number(), Vec::new()), 0));
         }
         if let Some((plan, used)) = &mut self.open {
             let offset = plan.pieces.iter().map(Bytes::len).sum();
@@ -82,7 +90,7 @@ impl Planner {
     /// A segment that holds nothing.
     pub(super) fn add_seal(&mut self) {
         let number = self.number();
-        self.ready.push_back(Plan { number, heads: Vec::new(), pieces: Vec::new(), answers: Vec::new() });
+        self.ready.push_back(Plan::new(number, Vec::new()));
     }
 
     fn number(&mut self) -> u64 {
@@ -101,6 +109,11 @@ impl Planner {
 
     pub(super) fn next(&mut self) -> Option<Plan> {
         self.ready.pop_front()
+    }
+
+    /// The next ones, as far as each is nothing but pieces of a payload: what they hold is known already.
+    pub(super) fn payloads(&mut self) -> impl Iterator<Item = &mut Plan> {
+        self.ready.iter_mut().take_while(|plan| plan.heads.is_empty() && !plan.pieces.is_empty())
     }
 
     /// Forgets everything; who waited is handed back. The next segment gets the number `next`.
