@@ -8,6 +8,7 @@ use std::thread;
 use clap::{Args, Subcommand};
 use kit::{Blame, Fault, OsEntropy};
 
+use crate::alarms;
 use crate::config::{Config, server_name};
 use crate::daemon::Daemon;
 use crate::identity::Identity;
@@ -38,6 +39,14 @@ pub enum Command {
         /// Listen here instead of where holder.toml says.
         #[arg(long, value_name = "ADDR")]
         listen: Option<SocketAddr>,
+    },
+    /// What this server and the others noticed, that nobody has seen yet.
+    Alarms {
+        #[command(flatten)]
+        place: Place,
+        /// They have been seen: take them off the status page. The journal keeps them.
+        #[arg(long)]
+        seen: bool,
     },
     /// How long this server keeps what it has; and, with the daemon stopped, the end of it. Nothing ends by itself, and no
     /// call ends anything. A vault that lives needs every volume, the oldest too.
@@ -72,6 +81,10 @@ impl Command {
                 say(format!("  run it: holdfast-holder run --dir {}", place.dir.display()));
                 Ok(0)
             }
+            Self::Alarms { place, seen } => {
+                alarms::run(&place.dir, seen, say)?;
+                Ok(0)
+            }
             Self::Retention { place, show: _, end_before, confirm } => {
                 let ending = end_before.map(|before| Ending { before, confirm });
                 retention::run(&place.dir, ending.as_ref(), say)?;
@@ -85,6 +98,7 @@ impl Command {
                     let node = Arc::clone(&node);
                     thread::Builder::new().name(name.into()).spawn(move || work(&node)).map_err(failed)?;
                 }
+                let last = Arc::clone(&node);
                 let watch = Watch::new(Arc::clone(&node), identity()?, &place.dir);
                 let runtime = tokio::runtime::Builder::new_multi_thread()
                     .worker_threads(2)
@@ -106,6 +120,7 @@ impl Command {
                 })?;
                 // What was acknowledged is durable; what is under way was promised to nobody.
                 runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+                last.sync();
                 Ok(0)
             }
         }

@@ -13,6 +13,7 @@
 //!
 //! What is absent: no FHIR, no DICOM, no index, no policy; no plaintext of a record ever passes through here.
 
+mod alarms;
 mod call;
 mod cli;
 mod config;

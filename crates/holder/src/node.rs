@@ -11,11 +11,10 @@
 //! What is absent: no call deletes or overwrites an object, none opens keys in bulk, none sets a budget or a clock. The
 //! turn of the key epoch destroys an old key, on the officer's word only (`turn`).
 
-use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
@@ -31,6 +30,7 @@ use ledger::{AddCheckpoint, Vkey, WitnessRefusal};
 use location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
 use minicbor::bytes::ByteVec;
 
+use crate::alarms::{ALARMS_MAX, Alarms};
 use crate::config::{Config, Keys, server_name};
 use crate::identity::{Identity, Pin};
 use crate::journal::Journal;
@@ -42,9 +42,6 @@ use crate::witness::{NotCosigned, Witness};
 
 pub(crate) const MEMBERS_FILE: &str = "members.cbor";
 const STANDING_FILE: &str = "starts.count";
-/// Alarms kept in memory for a status; the journal has all.
-const ALARMS_MAX: usize = 64;
-
 /// What the officer's signature over a list of members is of.
 const MEMBERS_CONTEXT: &[u8] = b"holdfast members v1\n";
 const NEWCOMER_CONTEXT: &[u8] = b"holdfast newcomer v1\n";
@@ -74,7 +71,7 @@ pub struct Node {
     replays: Mutex<Replays>,
     known: Known,
     members: RwLock<Option<Members>>,
-    alarms: Mutex<VecDeque<Heard>>,
+    alarms: Alarms,
     journal: Journal,
     starts: u64,
     retention: Mutex<Retention>,
@@ -138,6 +135,7 @@ impl Node {
         let retention = Retention::open(dir)?;
         let ended = retention.gone(&shards.volumes()?);
         let newest = journal.last_time().max(meter.last_time()).max(replays.last_time());
+        let (alarms, no_alarms) = Alarms::open(dir);
         let starts = next_start(dir).map_err(|e| failed(dir, e))?;
         let node = Self {
             dir: dir.to_owned(),
@@ -153,7 +151,7 @@ impl Node {
             replays: Mutex::new(replays),
             known: Known::default(),
             members: RwLock::default(),
-            alarms: Mutex::default(),
+            alarms,
             journal,
             starts,
             retention: Mutex::new(retention),
@@ -173,6 +171,12 @@ impl Node {
             Err(error) => return Err(failed(&dir.join(MEMBERS_FILE), error)),
         }
         node.journal.note(node.clock.now(), "holder.start", &format!("start {starts}, the last line was of {newest}"));
+        if let Some(why) = no_alarms {
+            node.raise(
+                "holder.alarms",
+                format!("the alarms that stood here can't be read, the journal has them: {why}"),
+            );
+        }
         // Two clocks of one machine differ by less than two machines' may.
         if machine.plus_ms(PROOF_WINDOW_MS) < newest {
             let text =
@@ -426,7 +430,7 @@ impl Node {
         let (person, purpose, at) = (request.person.as_str(), request.purpose.as_str(), request.at);
         let proof = request.proof.as_ref().map(|bytes| Proof::from_bytes(bytes)).transpose()?;
         if record.subject.0.starts_with(SYSTEM_SUBJECT) {
-            self.journal.note(self.clock.now(), "holder.gateway-start", &format!("{gateway}"));
+            self.journal.note(self.clock.now(), "holder.centre-key", &format!("{gateway}: {purpose}"));
         } else {
             self.admit(gateway, &record, proof.as_ref(), (person, purpose, at))?;
         }
@@ -539,6 +543,7 @@ impl Node {
     fn status(&self) -> Result<Status, Fault> {
         let stats = self.shards.stats()?;
         let counts = self.meter.counts(self.clock.now());
+        let keys = self.holder.public_keys();
         Ok(Status {
             number: self.config.number,
             opened: self.holder.opened(),
@@ -549,38 +554,36 @@ impl Node {
             starts: self.starts,
             free_bytes: self.free_bytes()?,
             rotten: self.rotten.load(Ordering::Relaxed),
-            alarms: self.heard().iter().cloned().collect(),
+            alarms: self.alarms.unseen(),
             charts_hour: counts.hour as u64,
             charts_day: counts.day as u64,
             highest: counts.persons.into_iter().map(|(name, count)| (name, count as u64)).collect(),
             at: self.clock.now(),
             ended: self.ended.objects,
             members: self.members_version(),
+            epoch: keys.first().map_or(0, |key| u64::from(key.epoch())),
+            keys: keys.iter().map(|key| ByteVec::from(key.to_bytes())).collect(),
         })
-    }
-
-    fn heard(&self) -> MutexGuard<'_, VecDeque<Heard>> {
-        self.alarms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn hear(&self, from: u8, alarm: Alarm) -> Result<Bytes, Refused> {
         self.journal.note(self.clock.now(), "holder.heard", &format!("from {from}: {}: {}", alarm.code, alarm.text));
-        self.remember(Heard { from, alarm });
+        self.alarms.remember(Heard { from, alarm });
         Ok(Bytes::new())
     }
 
     /// Something that a person has to look at: into the journal, onto the status page, and to the other servers. The same
-    /// one is not raised twice while it is among the newest.
+    /// one is not raised twice before somebody has seen it, nor within a day.
     pub(crate) fn raise(&self, code: &str, text: String) {
-        let number = self.config.number;
-        let is_known = |heard: &Heard| heard.from == number && heard.alarm.code == code && heard.alarm.text == text;
-        if self.heard().iter().any(is_known) {
+        let alarm = Alarm { code: code.to_owned(), text, at: self.clock.now() };
+        let heard = Heard { from: self.config.number, alarm: alarm.clone() };
+        if self.alarms.knows(&heard) {
             return;
         }
-        tracing::error!(code, text, "alarm");
-        self.journal.note(self.clock.now(), code, &text);
-        let alarm = Alarm { code: code.to_owned(), text, at: self.clock.now() };
-        self.remember(Heard { from: number, alarm: alarm.clone() });
+        tracing::error!(code, alarm.text, "alarm");
+        self.journal.note(alarm.at, code, &alarm.text);
+        self.alarms.remember(heard);
+        self.sync_alarms();
         let mut outbox = self.outbox.lock().unwrap_or_else(PoisonError::into_inner);
         if outbox.len() < ALARMS_MAX {
             outbox.push(alarm);
@@ -603,6 +606,13 @@ impl Node {
         if let Err(error) = synced {
             self.raise("holder.meter", format!("what was opened can't be brought to the disk: {error}"));
         }
+        self.sync_alarms();
+    }
+
+    fn sync_alarms(&self) {
+        if let Err(error) = self.alarms.sync() {
+            tracing::error!(%error, "alarms can't be brought to the disk");
+        }
     }
 
     pub(crate) fn take_outbox(&self) -> Vec<Alarm> {
@@ -619,14 +629,6 @@ impl Node {
 
     pub(crate) fn page(&self, after: Option<&Name>, limit: usize) -> Vec<Listed> {
         self.shards.list(after, limit).unwrap_or_default()
-    }
-
-    fn remember(&self, heard: Heard) {
-        let mut alarms = self.heard();
-        if alarms.len() == ALARMS_MAX {
-            alarms.pop_front();
-        }
-        alarms.push_back(heard);
     }
 }
 

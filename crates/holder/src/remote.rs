@@ -13,7 +13,9 @@ use keys::{Answer, Batch, Holder, HolderError, HolderPublicKey, KeyRecord, OpenR
 use kit::Id16;
 use kit::format::Version;
 use ledger::{AddCheckpoint, Cosignature};
-use location::{Listed, Location, LocationError, Name, Network, OBJECT_BYTES_MAX, Object, Put, Stats, check_batch};
+use location::{
+    GetAnswer, Listed, Location, LocationError, Name, Network, OBJECT_BYTES_MAX, Object, Put, Stats, check_batch,
+};
 use zeroize::Zeroizing;
 
 use crate::call::{CallError, Link};
@@ -41,12 +43,15 @@ impl RemoteLocation {
     }
 
     fn error(&self, operation: &'static str, name: Option<&Name>, error: CallError) -> LocationError {
-        let location = self.id.clone();
+        Self::error_of(self.id.clone(), operation, name, error)
+    }
+
+    fn error_of(location: String, operation: &'static str, name: Option<&Name>, error: CallError) -> LocationError {
         match error {
             CallError::Refused(refused) => match (refused.refusal.code.as_str(), name) {
                 (FULL, _) => LocationError::Full { location, bytes: refused.refusal.number.unwrap_or(0) },
                 ("vault.location.damaged", Some(name)) => LocationError::Damaged { location, name: name.clone() },
-                _ => self.io(operation, refused.to_string()),
+                _ => LocationError::Io { location, operation, source: io::Error::other(refused.to_string()) },
             },
             gone => LocationError::Gone { location, reason: gone.to_string() },
         }
@@ -97,6 +102,18 @@ impl Location for RemoteLocation {
         let call = self.link.call(wire::GET, vec![request.to_bytes().into()], PATIENCE, OBJECT_BYTES_MAX);
         let answer = self.network.wait(call).map_err(|error| self.error("getting", Some(name), error))?;
         Ok(answer.map(Vec::from))
+    }
+
+    fn ask(&self, name: &Name, answer: GetAnswer) {
+        let (id, link, name) = (self.id.clone(), Arc::clone(&self.link), name.clone());
+        self.network.spawn(async move {
+            let request = GetRequest { name: name.as_str().to_owned(), range: None };
+            let got = link.call(wire::GET, vec![request.to_bytes().into()], PATIENCE, OBJECT_BYTES_MAX).await;
+            answer(match got {
+                Ok(got) => Ok(got.map(Vec::from)),
+                Err(error) => Err(Self::error_of(id, "getting", Some(&name), error)),
+            });
+        });
     }
 
     fn list(&self, after: Option<&Name>, limit: usize) -> Result<Vec<Listed>, LocationError> {

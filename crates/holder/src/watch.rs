@@ -119,7 +119,8 @@ impl Watch {
         let version = self.node.members_version();
         for (number, asked) in asked {
             let Ok(Ok(mut status)) = asked.await else { continue };
-            status.alarms.clear();
+            // What isn't compared isn't kept.
+            (status.alarms, status.keys) = Default::default();
             if status.members < version
                 && let Some((_, link)) = self.links.get(&number)
             {
@@ -127,8 +128,9 @@ impl Watch {
             }
             off_ms.push(self.node.clock().now().0.saturating_sub(status.at.0));
             let before = self.peers.seen.get(&number);
-            if let Some((what, was, is)) = before.and_then(|before| status.fell_since(before)) {
-                let text = format!("server {number} was set back: {what} fell from {was} to {is}");
+            if let Some((what, was)) = before.and_then(|before| status.fell_since(before)) {
+                // Without what it is now: that grows, and would be a new alarm each time.
+                let text = format!("server {number} was set back: before, {what}: {was}");
                 self.node.raise("holder.rolled-back", text);
                 // The higher numbers are remembered: the alarm stays until the server has been replaced.
                 continue;

@@ -388,11 +388,17 @@ pub struct Status {
     /// Version of the list of members that it goes by; 0 before the first.
     #[n(15)]
     pub members: u64,
+    /// Its public keys, as `keys` writes them: the one in use first, and the next epoch's while a turn is under way.
+    #[n(16)]
+    pub keys: Vec<ByteVec>,
+    /// The epoch of the key in use.
+    #[n(17)]
+    pub epoch: u64,
 }
 
 impl Status {
     /// What only ever grows, with what it is.
-    fn growing(&self) -> [(&'static str, u64); 7] {
+    fn growing(&self) -> [(&'static str, u64); 8] {
         [
             ("starts", self.starts),
             ("shares opened", self.opened),
@@ -401,13 +407,14 @@ impl Status {
             ("bytes", self.bytes),
             ("leaves witnessed", self.witnessed),
             ("objects ended", self.ended),
+            ("key epoch", self.epoch),
         ]
     }
 
-    /// The first number that is smaller than it was: this disk was set back, or another one stands in its place.
-    pub fn fell_since(&self, before: &Self) -> Option<(&'static str, u64, u64)> {
+    /// The first number that is smaller than it was, and what it was: this disk was set back, or another one stands in its place.
+    pub fn fell_since(&self, before: &Self) -> Option<(&'static str, u64)> {
         let pairs = before.growing().into_iter().zip(self.growing());
-        pairs.into_iter().find(|((_, was), (_, is))| is < was).map(|((what, was), (_, is))| (what, was, is))
+        pairs.into_iter().find(|((_, was), (_, is))| is < was).map(|(before, _)| before)
     }
 }
 

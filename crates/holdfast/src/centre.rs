@@ -10,7 +10,7 @@ use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
@@ -42,6 +42,12 @@ pub const BUSY: &str = "centre.busy";
 
 /// The code of the fault that says: the erasure that is to be taken back isn't there.
 const NOTHING_TO_TAKE_BACK: &str = "vault.nothing-to-take-back";
+
+/// How often each holder is to show that it opens shares; and how soon again where one didn't.
+const PROBE_EVERY: Duration = Duration::from_secs(10 * 60);
+const PROBE_AGAIN: Duration = Duration::from_secs(60);
+/// How long all of them together are waited for.
+const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
 const LOCK: &str = "gateway/lock";
 /// In the gateway's folder.
@@ -231,6 +237,8 @@ pub struct Centre {
     site: Site,
     /// What the holders' folders showed when this centre was opened.
     holders_at_start: Mutex<Seen>,
+    /// When the holders were last asked for a share.
+    probed: Mutex<Option<Instant>>,
     index_is_sound: bool,
     treatment: Arc<Treatment>,
     pages: Mutex<Option<SocketAddr>>,
@@ -353,7 +361,19 @@ impl Centre {
         }
         let holders_at_start = Mutex::new(site.at_start());
         let (pages, gateway) = (Mutex::new(None), data.join("gateway"));
-        Ok(Self { config, name, site, holders_at_start, index_is_sound, treatment, pages, gateway, _lock: lock })
+        let probed = Mutex::default();
+        Ok(Self {
+            config,
+            name,
+            site,
+            holders_at_start,
+            probed,
+            index_is_sound,
+            treatment,
+            pages,
+            gateway,
+            _lock: lock,
+        })
     }
 
     /// Rebuilds a centre in an empty folder: new servers, new holders, new keys for every living patient's key. Patients
@@ -453,9 +473,24 @@ impl Centre {
 
     /// What answers now, by what the servers' disks show.
     pub fn standing(&self) -> Standing {
+        self.probe();
         let now = self.site.look();
         Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.at_start(), Some(&now))
             .beside(self.bucket_states(), self.domains())
+            .hearing(&self.fleet().map(Fleet::statuses).unwrap_or_default())
+    }
+
+    /// Has each holder open a share, where that was long ago.
+    fn probe(&self) {
+        let vault = self.chart().vault();
+        let is_failing = vault.health().holders.iter().any(|holder| holder.failing > 0);
+        let every = if is_failing { PROBE_AGAIN } else { PROBE_EVERY };
+        let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
+        if probed.is_none_or(|at| at.elapsed() >= every) {
+            *probed = Some(Instant::now());
+            drop(probed);
+            vault.probe_holders(PROBE_PATIENCE);
+        }
     }
 
     /// The gateway's folder.
@@ -502,6 +537,7 @@ impl Centre {
             fleet.know(&self.chart().vault().holder_keys());
         }
         *self.holders_at_start.lock().unwrap_or_else(PoisonError::into_inner) = self.site.at_start();
+        *self.probed.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// How many of its locations fall independently of each other.

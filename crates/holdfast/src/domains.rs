@@ -1,8 +1,8 @@
 //! How many of a centre's locations fall independently of each other. Two are one domain where any of host, administrator
 //! or credentials is the same: whoever has the one has the other.
 //!
-//! What isn't known isn't compared, and the page says of how many it isn't: an administrator whom nobody named may be
-//! everybody's.
+//! An administrator whom nobody named may be any of the others: those locations add no domain, and the page says of how many
+//! nobody has said it. So the count is what there is at the least.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,19 +61,23 @@ impl Domains {
                 why.push(format!("{} share {what}{name}", counted(all, &together)));
             }
         }
-        let independent = domain.iter().collect::<BTreeSet<_>>().len();
-        let unnamed = all.iter().filter(|one| one.administrator.as_ref().is_none_or(|name| name.trim().is_empty()));
-        Self { locations: all.len(), independent, why, unnamed: unnamed.count() }
+        let is_named = |one: &Domain| one.administrator.as_ref().is_some_and(|name| !name.trim().is_empty());
+        let named = domain.iter().zip(all).filter(|(_, one)| is_named(one));
+        let independent = named.map(|(domain, _)| domain).collect::<BTreeSet<_>>().len().max(all.len().min(1));
+        Self { locations: all.len(), independent, why, unnamed: all.iter().filter(|one| !is_named(one)).count() }
     }
 
     /// What is shared, and what isn't known, in one line.
     pub fn evidence(&self) -> String {
         let mut text = match self.why.is_empty() {
-            true => "no two share a host, an administrator or credentials, as far as is known".to_owned(),
+            true => "no two are known to share a host, an administrator or credentials".to_owned(),
             false => self.why.join("; "),
         };
         if self.unnamed > 0 {
-            text.push_str(&format!("; nobody has said who administers {} of them", self.unnamed));
+            text.push_str(&format!(
+                "; nobody has said who administers {} of them, which add none ([administrators] of holdfast.toml)",
+                self.unnamed
+            ));
         }
         text
     }
@@ -148,8 +152,11 @@ mod tests {
         assert_eq!(independent(&all), (1, vec!["14 buckets share an administrator (one)".to_owned()]));
         let unknown: Vec<Domain> = (0..14).map(|n| server(&format!("10.0.0.{n}"), "")).collect();
         let found = Domains::of(&unknown);
-        assert_eq!((found.independent, found.unnamed), (14, 14), "two whose administrator nobody named share none");
-        assert!(found.evidence().ends_with("nobody has said who administers 14 of them"), "{}", found.evidence());
-        assert_eq!(Domains::of(&[server("", ""), server(" ", " ")]).independent, 2, "blanks are no host");
+        assert_eq!((found.independent, found.unnamed), (1, 14), "whom nobody named may be one and the same");
+        assert!(found.evidence().contains("nobody has said who administers 14 of them"), "{}", found.evidence());
+        let mut some: Vec<Domain> = (0..3).map(|n| server(&format!("10.0.1.{n}"), &format!("a{n}"))).collect();
+        some.extend(unknown);
+        assert_eq!(Domains::of(&some).independent, 3, "or one of those who are named");
+        assert_eq!(Domains::of(&[server("", "a"), server(" ", "b")]).independent, 2, "blanks are no host");
     }
 }

@@ -13,6 +13,7 @@ use holder::{CallError, Identity, Link, Network, RemoteHolder, RemoteLocation, W
 use keys::{Holder, HolderPublicKey};
 use kit::{Blame, Fault, Id16, SystemClock, write_private};
 use ledger::{AddCheckpoint, WitnessVkey};
+use minicbor::bytes::ByteVec;
 use vault::location::Location;
 use vault::{Said, Witness, WitnessAnswer};
 
@@ -184,7 +185,9 @@ impl Fleet {
                 if let Ok(status) = &answer {
                     server.opened.store(status.opened, Ordering::Relaxed);
                 }
-                let seen = answer.as_ref().map(|_| vec![read(&server.key)]).map_err(Clone::clone);
+                let shown = |bytes: &ByteVec| HolderPublicKey::from_bytes(bytes).map_err(|error| error.to_string());
+                let seen =
+                    answer.as_ref().map_err(Clone::clone).and_then(|status| status.keys.iter().map(shown).collect());
                 *lock(&server.last) = answer;
                 seen
             })

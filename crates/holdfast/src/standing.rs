@@ -6,23 +6,28 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use holder::wire::{Heard, Status};
 use keys::{HolderHealth, HolderPublicKey, LocalHolder};
 use serde_json::{Value, json};
 use vault::{Health, Vault, WitnessHealth};
 
 use crate::buckets::BucketState;
 use crate::domains::Domains;
-use crate::site::holder;
+use crate::say::plural;
+use crate::site;
 
 /// Of a holder that could not be asked.
 const UNREACHABLE: &str = "keys.holder-unreachable";
+
+/// So many requests in a row are more than an answer that came late.
+const FAILING_MIN: u64 = 3;
 
 /// What each server's folder shows of its holder: its public keys, or why it can't be used.
 pub type Seen = Vec<Result<Vec<HolderPublicKey>, String>>;
 
 /// Reads the servers' disks.
 pub fn look(servers: &[PathBuf]) -> Seen {
-    servers.iter().map(|server| LocalHolder::look(&holder(server)).map_err(|e| e.to_string())).collect()
+    servers.iter().map(|server| LocalHolder::look(&site::holder(server)).map_err(|e| e.to_string())).collect()
 }
 
 /// One holder that can't be used.
@@ -49,6 +54,8 @@ pub struct Standing {
     pub buckets: Vec<BucketState>,
     /// Nothing where it wasn't counted.
     pub domains: Domains,
+    /// What the servers' holders noticed and nobody has seen yet, each once, the oldest first.
+    pub alarms: Vec<Heard>,
 }
 
 impl Standing {
@@ -66,8 +73,20 @@ impl Standing {
                 Some(Unusable { number: key.number(), server: name(place), why })
             })
             .collect();
-        let (buckets, domains) = (Vec::new(), Domains::default());
-        Self { health, holders, holders_needed, unusable, witnesses: vault.witnesses(), buckets, domains }
+        let (buckets, domains, alarms) = (Vec::new(), Domains::default(), Vec::new());
+        Self { health, holders, holders_needed, unusable, witnesses: vault.witnesses(), buckets, domains, alarms }
+    }
+
+    /// With what the holders say of each other.
+    pub fn hearing(mut self, statuses: &[(u8, Result<Status, String>)]) -> Self {
+        let heard = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.alarms);
+        for one in heard {
+            if !self.alarms.contains(one) {
+                self.alarms.push(one.clone());
+            }
+        }
+        self.alarms.sort_by_key(|one| one.alarm.at);
+        self
     }
 
     /// With what is known of buckets. One that lacks something, or doesn't answer, is down before the vault has come upon
@@ -178,7 +197,18 @@ impl Standing {
             (hidden + overwritten > 0).then_some(text)
         });
         let lines = [line, self.holders_line()].into_iter().chain(self.undealt_line()).chain(down).chain(tampered);
-        lines.chain(self.unusable.iter().map(ToString::to_string)).chain(self.witness_lines()).collect()
+        let lines = lines.chain(self.unusable.iter().map(ToString::to_string)).chain(self.witness_lines());
+        lines.chain(self.alarms_line()).collect()
+    }
+
+    fn alarms_line(&self) -> Option<String> {
+        let Heard { from, alarm } = self.alarms.last()?;
+        Some(format!(
+            "{}; the newest from server {from} at {}: {} (on each server: holdfast-holder alarms)",
+            plural(self.alarms.len(), "ALARM"),
+            alarm.at,
+            alarm.text
+        ))
     }
 
     pub fn holders_json(&self) -> Value {
@@ -211,6 +241,7 @@ impl Standing {
             ("holdfast_witnesses", self.witnesses.1.len() as f64),
             ("holdfast_witnesses_up", self.witnesses_up() as f64),
             ("holdfast_witnesses_contradicting", self.witnesses.1.iter().filter(|one| one.contradicts).count() as f64),
+            ("holdfast_alarms", self.alarms.len() as f64),
             ("holdfast_writable", f64::from(u8::from(self.health.writable))),
         ];
         for (name, value) in numbers {
@@ -244,6 +275,13 @@ fn why_unusable(
     let shown = |seen: &Seen| seen.iter().flatten().flatten().any(|one| one == key);
     let reason = |seen: &Seen| match seen.get(place) {
         Some(Err(why)) => why.clone(),
+        Some(Ok(keys)) if keys.iter().all(|one| one.number() == key.number() && one.epoch() < key.epoch()) => {
+            let epochs: Vec<String> = keys.iter().map(|one| one.epoch().to_string()).collect();
+            let (own, in_use) = (epochs.join(" and "), key.epoch());
+            format!(
+                "its disk was set back: its key is of epoch {own}, keys are dealt in epoch {in_use}, and it opens none of them"
+            )
+        }
         Some(Ok(_)) => "it is another centre's, or was made anew: no key was dealt to it".to_owned(),
         None => "its server is not in the configuration".to_owned(),
     };
@@ -255,13 +293,15 @@ fn why_unusable(
         None if !shown(at_start) => return Some(reason(at_start)),
         _ => {}
     }
+    let last_error = health.last_error.unwrap_or("no reason");
     match health {
         HolderHealth { lies: 1.., .. } => Some(format!("it gave {} wrong shares", health.lies)),
+        HolderHealth { failing: FAILING_MIN.., .. } => {
+            Some(format!("it opened nothing the last {} times that it was asked ({last_error})", health.failing))
+        }
         // It was away when somebody wanted a key, and nobody has wanted one since; now it is there.
         HolderHealth { last_error: Some(UNREACHABLE), .. } if now.is_some() => None,
-        HolderHealth { silent: 1.., good: 0, last_error, .. } => {
-            Some(format!("it doesn't answer ({})", last_error.unwrap_or("no reason")))
-        }
+        HolderHealth { silent: 1.., good: 0, .. } => Some(format!("it doesn't answer ({last_error})")),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::limits::SERVERS_MAX;
 use kit::{Clock, Digest, Explain, Id16, Timestamp};
@@ -39,6 +39,8 @@ pub struct HolderHealth {
     pub silent: u64,
     /// Shares that it gave and that did not match: it is damaged or hostile.
     pub lies: u64,
+    /// Requests in a row, since its last good share, that it did not answer, or answered with another error.
+    pub failing: u64,
     /// The stable code of its last error.
     pub last_error: Option<&'static str>,
     /// Its own count of the shares that it opened.
@@ -299,6 +301,30 @@ impl Keyring {
         Ok(DataKey::from_secret(key))
     }
 
+    /// Asks every holder for its share of this record, for nobody, and keeps none: who answers other questions may open nothing
+    /// all the same. What came of it is in [`Self::health`].
+    pub fn probe(&self, record: &KeyRecord, batch: &Batch, patience: Duration) {
+        let (person, purpose, at) = ("gateway", "probe", self.clock.now());
+        let request = OpenRequest { record, batch, person, purpose, at, proof: None };
+        let (give, answers) = mpsc::channel();
+        for (place, holder) in self.holders.iter().enumerate() {
+            let give = give.clone();
+            // Whoever stopped listening has waited long enough.
+            holder.ask_share(&request, Box::new(move |answer| drop(give.send((place, answer)))));
+        }
+        drop(give);
+        let (until, mut said) = (Instant::now() + patience, Said::default());
+        let mut waiting: Vec<usize> = (0..self.holders.len()).collect();
+        while let Ok((place, answer)) = answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            waiting.retain(|waits| *waits != place);
+            self.hear(record, place, answer, &mut said);
+        }
+        for place in waiting {
+            let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
+            self.hear(record, place, Err(HolderError::Unreachable { number }), &mut said);
+        }
+    }
+
     /// Judges one holder's answer; true where it helps.
     fn hear(&self, record: &KeyRecord, place: usize, answer: Result<Share, HolderError>, said: &mut Said) -> bool {
         let number = u8::try_from(place + 1).unwrap_or(u8::MAX);
@@ -310,7 +336,7 @@ impl Keyring {
                     && record.digests.get(place) == Some(&share_digest(&record.salt, number, share.bytes())) =>
             {
                 said.good.push(share);
-                health.into_iter().for_each(|holder| holder.good += 1);
+                health.into_iter().for_each(|holder| (holder.good, holder.failing) = (holder.good + 1, 0));
                 true
             }
             Ok(_) => {
@@ -332,7 +358,7 @@ impl Keyring {
                         HolderError::Erased { .. } => holder.erased += 1,
                         // It does what it is there for.
                         HolderError::OverBudget { .. } | HolderError::Unproven { .. } => holder.refused += 1,
-                        _ => holder.silent += 1,
+                        _ => (holder.silent, holder.failing) = (holder.silent + 1, holder.failing + 1),
                     }
                     holder.last_error = Some(error.code());
                 });

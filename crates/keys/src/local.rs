@@ -197,6 +197,12 @@ impl LocalHolder {
         Ok([now].into_iter().chain(next.map(|(_, next)| next)).map(|key| key.public).collect())
     }
 
+    /// The public half of the key in use, and of the next epoch's while a turn is under way.
+    pub fn public_keys(&self) -> Vec<HolderPublicKey> {
+        let epochs = self.epochs();
+        [Some(&epochs.now), epochs.next.as_ref()].into_iter().flatten().map(|key| key.public.clone()).collect()
+    }
+
     /// How many subjects this holder refuses.
     pub fn refused(&self) -> usize {
         self.state().refused.len()

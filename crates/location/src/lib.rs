@@ -125,6 +125,9 @@ pub struct Stats {
     pub bytes: u64,
 }
 
+/// Who waits for an object. It may be called after nobody does any more.
+pub type GetAnswer = Box<dyn FnOnce(Result<Option<Vec<u8>>, LocationError>) + Send>;
+
 /// A place for shards. Every implementation passes `suite`.
 pub trait Location: Send + Sync {
     /// What people call it: `server-05`.
@@ -144,6 +147,11 @@ pub trait Location: Send + Sync {
     /// own. So this says nothing of whether what it gives is what was put.
     fn get_to_compare(&self, name: &Name) -> Result<Option<Vec<u8>>, LocationError> {
         self.get(name, None)
+    }
+
+    /// As [`Self::get_to_compare`], perhaps without waiting for it: one on another server is asked while the others are.
+    fn ask(&self, name: &Name, answer: GetAnswer) {
+        answer(self.get_to_compare(name));
     }
 
     /// At most `limit` objects in the order of their names' bytes, those after `after`.

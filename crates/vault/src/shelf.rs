@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use bytes::Bytes;
@@ -21,6 +22,15 @@ use crate::shape::Shape;
 /// How often an object that was altered again after it was healed is written anew beside itself.
 pub(crate) const REPAIRS_MAX: u8 = 8;
 
+/// A location that takes longer gets company: within a hospital an answer takes milliseconds.
+const LATE: Duration = Duration::from_millis(300);
+
+/// So long it is asked behind the others.
+const LATE_FOR: Duration = Duration::from_secs(30);
+
+/// What a location gives.
+type Got = Result<Option<Vec<u8>>, LocationError>;
+
 /// One location of the vault, in its place; `None` where it was not given.
 pub(crate) struct Slot {
     pub(crate) id: String,
@@ -35,6 +45,8 @@ pub(crate) struct SlotState {
     /// It gave an error, or lets everybody wait: nothing is sent there until it has answered again.
     pub(crate) down: bool,
     pub(crate) last_error: Option<String>,
+    /// When it last let a reader wait.
+    late: Option<Instant>,
     /// It shows no centre record: an empty one in its place, which a scrub has to fill. Nothing is sent there.
     pub(crate) bare: bool,
     /// Segments of the log that it lacks. As long as there is one, nothing later counts as durable there: of a survivor
@@ -48,6 +60,12 @@ impl SlotState {
     /// It can be written, and lacks nothing.
     pub(crate) fn is_whole(&self) -> bool {
         !self.down && !self.bare && self.missing.first().is_none()
+    }
+
+    /// Whom a reader asks first: the lowest.
+    fn rank(&self) -> u8 {
+        let is_late = self.late.is_some_and(|since| since.elapsed() < LATE_FOR);
+        if self.down { 2 } else { u8::from(is_late) }
     }
 
     /// It lacks nothing of the log before this segment.
@@ -65,6 +83,14 @@ impl Slot {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, SlotState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It lets a reader wait.
+    fn lag(&self) {
+        let was = self.state().late.replace(Instant::now());
+        if was.is_none_or(|since| since.elapsed() >= LATE_FOR) {
+            tracing::warn!(location = self.id, "a location lets readers wait");
+        }
     }
 
     pub(crate) fn fail(&self, error: &LocationError) {
@@ -305,13 +331,30 @@ impl Shelf {
         header: &mut Option<Header>,
         strict: bool,
     ) -> Found {
+        self.examine_from(None, at, segment, located, header, strict)
+    }
+
+    /// As [`Self::examine`]; `answer` is what the location gave for the first name, where it has been asked.
+    fn examine_from(
+        &self,
+        mut answer: Option<Got>,
+        at: usize,
+        segment: u64,
+        located: &Located,
+        header: &mut Option<Header>,
+        strict: bool,
+    ) -> Found {
         let Some(slot) = self.slots.get(at) else { return Found::Bad(What::Unreachable) };
         let Some(location) = &slot.location else { return Found::Bad(What::Unreachable) };
         let (mut first, mut swapped) = (None, None);
         for repair in 0..=REPAIRS_MAX {
             let Ok(name) = segment_name(self.stand, segment, located.term, repair) else { break };
             // The shard is compared with the hash in the header below; who checks everything wants the location's word, too.
-            let object = if strict { location.get(&name, None) } else { location.get_to_compare(&name) };
+            let object = match answer.take() {
+                Some(answer) => answer,
+                None if strict => location.get(&name, None),
+                None => location.get_to_compare(&name),
+            };
             let what = match object {
                 Ok(Some(object)) => match self.judge(at, segment, located, object.into(), header, strict) {
                     Found::Bad(what) => what,
@@ -384,14 +427,35 @@ impl Shelf {
     pub(crate) fn read(&self, segment: u64, located: &Located) -> Result<(Header, Vec<u8>), VaultError> {
         let (k, mut header) = (self.shape.k(), None);
         let mut shards: Vec<(usize, Bytes)> = Vec::with_capacity(k);
-        // The first k shards are the body itself; who is known to be down is asked last.
+        // The first k shards are the body itself; who let others wait is asked later, who is known to be down last.
         let mut order: Vec<usize> = (0..self.slots.len()).collect();
-        order.sort_by_key(|&at| self.slots.get(at).is_none_or(|slot| slot.state().down));
-        for at in order {
-            if shards.len() == k {
+        order.sort_by_key(|&at| self.slots.get(at).map(|slot| slot.state().rank()));
+        let mut order = order.into_iter();
+        let name = segment_name(self.stand, segment, located.term, 0)?;
+        let (give, answers) = mpsc::channel();
+        let (mut waiting, mut late) = (Vec::with_capacity(k), 0);
+        loop {
+            // As many are under way as are missing, and another one for each that is late.
+            while shards.len() + waiting.len() < k + late
+                && let Some(at) = order.next()
+            {
+                if let Some(location) = self.slots.get(at).and_then(|slot| slot.location.as_ref()) {
+                    let give = give.clone();
+                    waiting.push(at);
+                    // Whoever stopped listening has enough.
+                    location.ask(&name, Box::new(move |got| drop(give.send((at, got)))));
+                }
+            }
+            if shards.len() == k || waiting.is_empty() {
                 break;
             }
-            let (what, good) = match self.examine(at, segment, located, &mut header, false) {
+            let Ok((at, got)) = answers.recv_timeout(LATE) else {
+                late = waiting.len();
+                waiting.iter().filter_map(|at| self.slots.get(*at)).for_each(Slot::lag);
+                continue;
+            };
+            waiting.retain(|waits| *waits != at);
+            let (what, good) = match self.examine_from(Some(got), at, segment, located, &mut header, false) {
                 Found::Good { number, shard, what } => (what, Some((number, shard))),
                 Found::Bad(what) => (Some(what), None),
             };

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use keys::{CustodianPackage, DataKey, Dealer, Erasure, HolderHealth};
 use kit::limits::{GROUP_PARCELS_MAX, OBJECT_BYTES_MAX};
@@ -22,6 +23,7 @@ use crate::keymap::{ERASED, KEY, KEY_BATCH};
 use crate::notes::Notes;
 use crate::open::{Mode, Opened};
 use crate::parcel::{Entry, Group, KIND_BYTES_MAX, META_BYTES_MAX, Parcel, RESERVED_KINDS, Receipt, Scope};
+use crate::secrets::Opener;
 use crate::shape::Shape;
 use crate::witness::{Witness, WitnessHealth, Witnesses};
 
@@ -362,6 +364,14 @@ impl Vault {
     pub fn quorum_of_holders(&self) -> (u8, u8) {
         let centre = self.core.centre();
         (centre.record.t, u8::try_from(centre.holders.len()).unwrap_or(u8::MAX))
+    }
+
+    /// Asks every holder for its share of one of the centre's own keys, all at once. What came of it is in [`Health::holders`].
+    pub fn probe_holders(&self, patience: Duration) {
+        let centre = self.core.centre();
+        if let (Opener::Holders(keyring), Some(record)) = (&*self.core.opener(), centre.secrets.first()) {
+            keyring.probe(record, &centre.batch, patience);
+        }
     }
 
     /// The holders that keys are dealt to, by number.

@@ -527,7 +527,10 @@ fn a_server_whose_disk_was_set_back_is_noticed_by_the_others() {
     for number in 0..5 {
         keep(&server, &token, number).unwrap();
     }
-    server.stop();
+    let officer = fleet.site.path("plan/officer-MOVE-OFFLINE/officer.key");
+    fleet.site.done(&["keys", "turn", "--officer-key", &officer]);
+    let ready = || get(server.ready["operations"].as_str().unwrap(), "/readyz", "").2;
+    assert!(ready().contains("14 of 14 holders answer"), "{}", ready());
     let journals = || -> Vec<String> {
         let of = |at| fs::read_to_string(fleet.folder(at).join("journal.log")).unwrap();
         (0..SERVERS).filter(|at| *at != BACK).map(of).collect()
@@ -544,6 +547,34 @@ fn a_server_whose_disk_was_set_back_is_noticed_by_the_others() {
         assert!(begun.elapsed() < Duration::from_secs(60), "{}", journals()[0]);
         thread::sleep(Duration::from_millis(200));
     }
+    // It answers and opens nothing: it is none of the holders that may be counted on.
+    let said = ready();
+    for words in [
+        "13 of 14 holders answer; 1 more may be lost",
+        "server-05: its holder can't be used: its disk was set back: its key is of epoch 1, keys are dealt in epoch 2",
+        "server 5 was set back",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert!(said.contains(" ALARM"), "{said}");
+
+    // An alarm outlives a restart, and is off the page once somebody at each console has seen it.
+    let alarms = |at: usize, more: &[&str]| {
+        let folder = fleet.folder(at).display().to_string();
+        fleet.site.done(&[&["holder", "alarms", "--dir", &folder], more].concat()).out
+    };
+    fleet.kill(1);
+    fleet.start(1);
+    fleet.wait_for_all();
+    assert!(alarms(1, &[]).contains("server 5 was set back"));
+    // The last of them may still be on their way.
+    let begun = Instant::now();
+    while ready().contains(" ALARM") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", ready());
+        (0..SERVERS).for_each(|at| drop(alarms(at, &["--seen"])));
+        thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(alarms(1, &[]), "no alarm that nobody has seen\n");
 }
 
 /// Each drill on machines of their own holds, and rings where it was built to fail.

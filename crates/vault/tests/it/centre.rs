@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use keys::{CustodianPackage, Custody, Holder, LocalHolder, NoPlugins, new_identity};
 use kit::{Digest, Entropy, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
 use tempfile::TempDir;
-use vault::location::{FolderLocation, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
+use vault::location::{FolderLocation, GetAnswer, Listed, Location, LocationError, Marker, Name, Object, Put, Stats};
 use vault::{Access, Folder, Founding, Group, Mode, Opening, Parcel, Recovery, Scope, Shape, Vault, VaultError, Vkey};
 
 /// A real location that fails on demand, and that an attacker can rewrite.
@@ -28,6 +28,7 @@ pub(crate) struct Moody {
     forged: Mutex<std::collections::BTreeMap<Name, Option<Vec<u8>>>>,
     /// Names that begin so are taken by what can't be read.
     blocked: Mutex<Option<String>>,
+    unanswered: Mutex<Option<Vec<GetAnswer>>>,
     /// Puts that all who share it still take.
     fuse: Mutex<Option<Arc<AtomicUsize>>>,
     /// Puts after which it hangs.
@@ -45,6 +46,7 @@ impl Moody {
             released: Condvar::new(),
             forged: Mutex::default(),
             blocked: Mutex::default(),
+            unanswered: Mutex::default(),
             fuse: Mutex::default(),
             hangs_after: Mutex::default(),
         }
@@ -82,6 +84,16 @@ impl Moody {
     /// `None` takes the object away.
     pub(crate) fn forge(&self, name: &Name, body: Option<Vec<u8>>) {
         self.forged.lock().unwrap().insert(name.clone(), body);
+    }
+
+    /// From now on readers get no answer.
+    pub(crate) fn fall_silent(&self) {
+        *self.unanswered.lock().unwrap() = Some(Vec::new());
+    }
+
+    /// Readers that got none.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered.lock().unwrap().as_ref().map_or(0, Vec::len)
     }
 
     pub(crate) fn block(&self, begins: Option<&Name>) {
@@ -170,6 +182,13 @@ impl Location for Moody {
                 None => body,
             })),
             None => self.folder.get(name, range),
+        }
+    }
+
+    fn ask(&self, name: &Name, answer: GetAnswer) {
+        match &mut *self.unanswered.lock().unwrap() {
+            Some(unanswered) => unanswered.push(answer),
+            None => answer(self.get(name, None)),
         }
     }
 

@@ -244,6 +244,27 @@ impl Location for Meeting {
     }
 }
 
+/// Readers ask another one instead of waiting, and the next ones ask it last.
+#[test]
+fn who_lets_readers_wait_holds_no_read_up() {
+    let centre = Centre::new(2, 5, 4, 3);
+    let vault = centre.found();
+    let kept = [7, 8].map(|byte| {
+        let group = centre.group(vec![], vec![parcel(Scope::Centre, "a", vec![byte; 100])]);
+        vault.keep(group).unwrap().remove(0).index
+    });
+    drop(vault);
+    let vault = vault::open(centre.opening(Mode::Write)).unwrap();
+    let silent = centre.locations.iter().take(3);
+    silent.clone().for_each(|location| location.fall_silent());
+    let unanswered = || silent.clone().map(|location| location.unanswered()).sum::<usize>();
+    assert_eq!(**vault.fetch(kept[0], "p", "treatment").unwrap().1, [7; 100]);
+    assert_eq!(unanswered(), 3);
+    assert_eq!(**vault.fetch(kept[1], "p", "treatment").unwrap().1, [8; 100]);
+    assert_eq!(unanswered(), 3, "asked last, they were not asked");
+    assert!(vault.verify().unwrap().is_clean(), "silence is no damage");
+}
+
 /// One that takes long to answer holds a start up once, not each in its turn.
 #[test]
 fn a_start_asks_all_locations_at_once() {
