@@ -38,11 +38,7 @@ impl Archive {
             self.0.note_refusal(context, Act::CheckGate, &instance.data_set, instance.transfer_syntax);
             return refused;
         }
-        let plan = match Dicom::parse_data_set(&instance.data_set, instance.transfer_syntax) {
-            Ok(parsed) => parsed.part10(&instance.data_set),
-            Err(error) => return refusal(&Fault::of(&error)),
-        };
-        match self.0.gate(context, None, &plan, None) {
+        match self.0.gate_data_set(context, &instance.data_set, instance.transfer_syntax) {
             Ok(verdict) if verdict.outcome == Decision::Release => Outcome::stored(),
             Ok(verdict) => {
                 let codes: Vec<&str> = verdict.findings.iter().map(treatment::Finding::code).collect();

@@ -25,6 +25,8 @@ mod operating;
 mod partition;
 #[path = "it/plugins.rs"]
 mod plugins;
+#[path = "it/regating.rs"]
+mod regating;
 #[path = "it/renewing.rs"]
 mod renewing;
 #[path = "it/under_fire.rs"]

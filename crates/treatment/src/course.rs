@@ -33,6 +33,8 @@ pub struct TreatmentRecord {
     pub beams: Vec<RecordedBeam>,
     /// Of a summary: what it counts in each fraction group.
     pub summaries: Vec<GroupSummary>,
+    /// Of a summary: Current Treatment Status (3008,0200) says that the treatment has ended, or rests.
+    pub ended: bool,
     /// Of a summary: Most Recent Treatment Date (3008,0056), up to which it counts.
     pub summed_to: Option<String>,
 }
@@ -46,12 +48,37 @@ pub struct RecordedBeam {
     /// Thousandths of the dosimeter unit, as the beam says, or what its control points went through where that is more;
     /// none where the beam doesn't say.
     pub delivered: Option<i64>,
+    /// Primary Dosimeter Unit: none where the beam doesn't say.
+    pub unit: Option<Unit>,
+    /// It says that nothing was delivered, and that it ended as it should, took its time, or was seen by the second dosimeter.
+    pub contradicts_nothing: bool,
+}
+
+/// Primary Dosimeter Unit (300A,00B3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    Mu,
+    Minute,
+    Other,
+}
+
+impl Unit {
+    fn of(text: &str) -> Self {
+        match text {
+            "MU" => Self::Mu,
+            "MINUTE" => Self::Minute,
+            _ => Self::Other,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupSummary {
     pub group: Option<u32>,
+    /// Number of Fractions Delivered, or the items of its Fraction Status Summary where these are more.
     pub fractions_delivered: Option<u32>,
+    /// It counts less than none.
+    pub is_unclear: bool,
 }
 
 /// One treatment, the earliest first: its day, and its time where that is known; else, what tells it from others is its record's
@@ -79,7 +106,7 @@ impl RecordedBeam {
     fn gave_dose(&self) -> bool {
         match self.delivered {
             Some(delivered) if self.imaging => delivered >= IMAGE_MAX,
-            delivered => !self.imaging && delivered != Some(0),
+            delivered => !self.imaging && (delivered != Some(0) || self.contradicts_nothing),
         }
     }
 }
@@ -88,10 +115,12 @@ impl TreatmentRecord {
     /// Of what it says was given, whoever it says it was given to: a record that is corrected and sent again is the same. One
     /// that says no time is told from another only by its SOP Instance UID.
     pub(crate) fn identity(&self) -> Digest {
-        let Self { plans, fraction_group, treated_at, treated_on, beams, summaries, summed_to, instance } = self;
+        let Self { plans, fraction_group, treated_at, treated_on, beams, summaries, ended, summed_to, instance } = self;
         let untimed = treated_at.is_none().then_some(&instance.sop_instance);
-        let said =
-            format!("{:?}", (plans, fraction_group, treated_at, treated_on, beams, summaries, summed_to, untimed));
+        let said = format!(
+            "{:?}",
+            (plans, fraction_group, treated_at, treated_on, beams, summaries, ended, summed_to, untimed)
+        );
         Digest(Sha256::digest(said).into())
     }
 
@@ -113,7 +142,8 @@ impl TreatmentRecord {
     /// Whether any of its beams gave dose, as far as it tells.
     pub fn gave_dose(&self) -> bool {
         self.beams.iter().any(RecordedBeam::gave_dose)
-            || self.summaries.iter().any(|s| s.fractions_delivered.is_some_and(|n| n > 0))
+            || self.summaries.iter().any(|s| s.is_unclear || s.fractions_delivered.is_some_and(|n| n > 0))
+            || self.ended
     }
 
     /// A file, with or without a Part 10 header.
@@ -124,31 +154,47 @@ impl TreatmentRecord {
     fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
         let instance = Instance::of_tree(tree)?;
         let (root, place) = (tree.root(), Place::default());
-        let (mut beams, mut summaries) = (Vec::new(), Vec::new());
-        let mut session = |beam_sequence, points| {
-            let items = sequence(root, beam_sequence, &place)?;
-            // Type 1, one item or more (PS3.3 sections C.8.8.21 and C.8.8.26, edition 2024d).
-            if items.iter().all(|beam| beam.elements().next().is_none()) {
-                return Err(PlanError::Object(ObjectError::EmptyRecord { attribute: Attribute(beam_sequence) }));
+        let (mut beams, mut summaries, mut ended) = (Vec::new(), Vec::new(), false);
+        // The one of its class; what stands in the other one was delivered, too.
+        let mut session = |its_own: Tag| {
+            let both = [
+                (t::TREATMENT_SESSION_BEAM_SEQUENCE, t::CONTROL_POINT_DELIVERY_SEQUENCE),
+                (t::TREATMENT_SESSION_ION_BEAM_SEQUENCE, t::ION_CONTROL_POINT_DELIVERY_SEQUENCE),
+            ];
+            let mut is_empty = true;
+            for (beam_sequence, points) in both {
+                for beam in sequence(root, beam_sequence, &place)? {
+                    is_empty &= beam.elements().next().is_none();
+                    beams.push(recorded(beam, points, &place)?);
+                }
             }
-            for beam in items {
-                beams.push(recorded(beam, points, &place)?);
+            // Type 1, one item or more (PS3.3 sections C.8.8.21 and C.8.8.26, edition 2024d).
+            if is_empty {
+                return Err(PlanError::Object(ObjectError::EmptyRecord { attribute: Attribute(its_own) }));
             }
             Ok(())
         };
         match instance.kind {
-            Kind::RtBeamsRecord => session(t::TREATMENT_SESSION_BEAM_SEQUENCE, t::CONTROL_POINT_DELIVERY_SEQUENCE)?,
-            Kind::RtIonBeamsRecord => {
-                session(t::TREATMENT_SESSION_ION_BEAM_SEQUENCE, t::ION_CONTROL_POINT_DELIVERY_SEQUENCE)?;
-            }
+            Kind::RtBeamsRecord => session(t::TREATMENT_SESSION_BEAM_SEQUENCE)?,
+            Kind::RtIonBeamsRecord => session(t::TREATMENT_SESSION_ION_BEAM_SEQUENCE)?,
             Kind::RtTreatmentSummary => {
                 for group in sequence(root, t::FRACTION_GROUP_SUMMARY_SEQUENCE, &place)? {
                     let delivered = integer(group, t::NUMBER_OF_FRACTIONS_DELIVERED, &place)?;
+                    let listed = sequence(group, t::FRACTION_STATUS_SUMMARY_SEQUENCE, &place)?.len();
+                    let listed = u32::try_from(listed).unwrap_or(u32::MAX);
                     summaries.push(GroupSummary {
                         group: positive(group, t::REFERENCED_FRACTION_GROUP_NUMBER, &place)?,
-                        fractions_delivered: delivered.and_then(|n| u32::try_from(n).ok()),
+                        fractions_delivered: match delivered {
+                            // Less than none is no count.
+                            Some(n) if n < 0 => None,
+                            Some(n) => Some(u32::try_from(n).unwrap_or(u32::MAX).max(listed)),
+                            None => Some(listed).filter(|listed| *listed > 0),
+                        },
+                        is_unclear: delivered.is_some_and(|n| n < 0),
                     });
                 }
+                let status = root.get(t::CURRENT_TREATMENT_STATUS).and_then(|e| code(e.bytes()).ok());
+                ended = matches!(status.as_deref(), Some("COMPLETED" | "SUSPENDED" | "STOPPED"));
             }
             kind => return Err(ObjectError::Class { uid: kind.sop_class().to_owned() }.into()),
         }
@@ -185,6 +231,7 @@ impl TreatmentRecord {
                 .map(|(date, time)| format!("{date} {time}")),
             beams,
             summaries,
+            ended,
             instance,
         })
     }
@@ -205,17 +252,29 @@ fn recorded(beam: Set<'_>, points: Tag, place: &Place) -> Result<RecordedBeam, P
         reached.extend(thousandths(number(point, t::DELIVERED_METERSET, place)?));
     }
     let moved = reached.first().zip(reached.last()).map(|(first, last)| last.saturating_sub(*first));
+    let imaging = matches!(kind.as_str(), "SETUP" | "OPEN_PORTFILM" | "TRMT_PORTFILM");
+    // Less than nothing is as good as unsaid.
+    let said = said.filter(|said| *said >= 0);
+    let text = |tag| beam.get(tag).and_then(|e| code(e.bytes()).ok()).filter(|text| !text.is_empty());
+    let is_more = |tag| number(beam, tag, place).map(|found| found.is_some_and(|n| !n.is_zero() && !n.is_negative()));
+    let ended_well = text(t::TREATMENT_TERMINATION_STATUS).as_deref() == Some("NORMAL");
+    let was_seen = is_more(t::DELIVERED_SECONDARY_METERSET)? || is_more(t::DELIVERED_TREATMENT_TIME)?;
     Ok(RecordedBeam {
         number: positive(beam, t::REFERENCED_BEAM_NUMBER, place)?,
         fraction: positive(beam, t::CURRENT_FRACTION_NUMBER, place)?,
-        imaging: matches!(kind.as_str(), "SETUP" | "OPEN_PORTFILM" | "TRMT_PORTFILM"),
-        // Less than nothing is as good as unsaid; control points alone say nothing of a beam that says nothing.
-        delivered: said.filter(|said| *said >= 0).map(|said| said.max(moved.unwrap_or(0))),
+        imaging,
+        // A beam that says nothing counts whole, whatever its control points say; an image counts by them.
+        delivered: said.map(|said| said.max(moved.unwrap_or(0))).or(moved.filter(|_| imaging)),
+        unit: text(t::PRIMARY_DOSIMETER_UNIT).map(|unit| Unit::of(&unit)),
+        contradicts_nothing: ended_well || was_seen,
     })
 }
 
+/// What is more than nothing is a thousandth at least.
 fn thousandths(meterset: Option<Number>) -> Option<i64> {
-    meterset?.fixed(schema::Kind::Meterset.places())
+    let meterset = meterset?;
+    let fixed = meterset.fixed(schema::Kind::Meterset.places())?;
+    Some(if fixed == 0 && !meterset.is_zero() && !meterset.is_negative() { 1 } else { fixed })
 }
 
 fn positive(set: Set<'_>, tag: dicom_core::Tag, place: &Place) -> Result<Option<u32>, PlanError> {
@@ -279,6 +338,11 @@ pub enum Unknown {
     TakenBack,
     RefusedRecord,
     LateRecord,
+    OtherGroup,
+    BeamsDiffer,
+    UnclearSummary,
+    TreatmentEnded,
+    UnsignedPlan,
 }
 
 impl fmt::Display for Unknown {
@@ -334,6 +398,23 @@ impl fmt::Display for Unknown {
             Self::OtherChart => {
                 "treatment records stand in another chart that came under a number of hers, or that her record names: they may be of her \
                  fractions; two people settle what she was given"
+            }
+            Self::OtherGroup => {
+                "a treatment record names a fraction group, and a beam that stands in another one of the plan's: two people settle \
+                 both"
+            }
+            Self::BeamsDiffer => {
+                "a machine writes one number for several fractions, and of a day not all beams are on record: whether records are \
+                 missing can't be told; two people settle what she was given"
+            }
+            Self::UnclearSummary => "a treatment summary counts less than no fraction",
+            Self::TreatmentEnded => {
+                "a treatment summary says that the treatment is completed, stopped or suspended: two people settle what she was given \
+                 before it goes on"
+            }
+            Self::UnsignedPlan => {
+                "a treatment record that came since this plan was signed is of another delivery, which no two people have signed: they \
+                 sign that one, too, or settle what she was given"
             }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"
@@ -391,13 +472,15 @@ pub struct Course<'a> {
     summaries: BTreeSet<(String, Option<String>, u32)>,
     /// The plans' SOP Instance UIDs that `sessions` name.
     recorded: BTreeSet<String>,
+    /// A summary says that the treatment has ended, or rests.
+    ended: bool,
     unknown: BTreeSet<Unknown>,
 }
 
 impl<'a> Course<'a> {
     pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
-        let (sessions, summaries, recorded, unknown) = Default::default();
-        Self { plans, plan, group, sessions, summaries, recorded, unknown }
+        let (sessions, summaries, recorded, ended, unknown) = Default::default();
+        Self { plans, plan, group, sessions, summaries, recorded, ended, unknown }
     }
 
     /// The count isn't known, for a reason that the records alone don't show.
@@ -419,7 +502,13 @@ impl<'a> Course<'a> {
             return;
         }
         let Some(plan) = record.plans.iter().find(|plan| self.plans.contains(*plan)) else { return };
+        if record.ended {
+            self.ended = true;
+        }
         for summary in &record.summaries {
+            if summary.is_unclear && self.concerns(summary.group) != Ok(false) {
+                self.doubt(Unknown::UnclearSummary);
+            }
             // An empty count says nothing; the other records do.
             let Some(delivered) = summary.fractions_delivered.filter(|delivered| *delivered > 0) else { continue };
             match self.concerns(summary.group) {
@@ -441,6 +530,10 @@ impl<'a> Course<'a> {
         for beam in &record.beams {
             let share = self.share(beam);
             if share == 0 {
+                continue;
+            }
+            if self.is_elsewhere(record.fraction_group, beam) {
+                self.doubt(Unknown::OtherGroup);
                 continue;
             }
             match (self.concerns(record.fraction_group), beam.fraction) {
@@ -479,11 +572,24 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// What it delivered of what its beam should: all of it, where either isn't said.
+    /// The record names one of the plan's groups, and the beam stands in another one of them only.
+    fn is_elsewhere(&self, group: Option<u32>, beam: &RecordedBeam) -> bool {
+        let has = |group: &FractionGroup| beam.number.is_some_and(|number| group.beams.contains(&number));
+        let named = self.plan.groups.iter().find(|one| group == Some(one.number));
+        named.is_some_and(|named| !has(named)) && self.plan.groups.iter().any(has)
+    }
+
+    /// What it delivered of what its beam should: all of it, where either isn't said, or is said in another unit.
     fn share(&self, beam: &RecordedBeam) -> Share {
         let planned = beam.number.and_then(|number| self.group.metersets.get(&number));
+        let is_planned = planned.is_some_and(|planned| *planned > 0);
+        let unit = beam.number.and_then(|number| self.plan.delivery.dosimeter_unit(number)).map(Unit::of);
         match (beam.delivered, planned) {
+            (Some(0), _) if beam.contradicts_nothing && is_planned && !beam.imaging => WHOLE,
             (Some(0), _) => 0,
+            (Some(_), Some(_)) if is_planned && unit.zip(beam.unit).is_some_and(|(planned, said)| planned != said) => {
+                WHOLE
+            }
             (Some(delivered), Some(planned)) if *planned > 0 => {
                 let millionths = i128::from(delivered) * i128::from(WHOLE) / i128::from(*planned);
                 Share::try_from(millionths.max(1)).unwrap_or(Share::MAX / 1_000)
@@ -537,6 +643,9 @@ impl<'a> Course<'a> {
         if settled.as_ref().is_some_and(|settled| !goes_on(settled)) {
             unknown.insert(Unknown::NumbersFall);
         }
+        if runs.iter().flat_map(BTreeMap::values).any(|exposures| self.is_torn(exposures)) {
+            unknown.insert(Unknown::BeamsDiffer);
+        }
         // Numbers that begin again begin at 1; what is missing of each stretch is missing for good.
         let counted: Vec<(u32, u32)> = (runs.iter().enumerate())
             .map(|(at, run)| (distinct(run), missing(run, if at == 0 { from } else { 0 })))
@@ -547,13 +656,18 @@ impl<'a> Course<'a> {
             unknown.insert(why);
             0
         });
+        let highest = before.saturating_add(recorded.max(summed));
+        // Where all were given it has ended anyway.
+        if self.ended && highest < self.group.fractions_planned {
+            unknown.insert(Unknown::TreatmentEnded);
+        }
         if !unknown.is_empty() {
             return Given::Unknown { why: unknown.into_iter().collect() };
         }
         let newest = runs.last().and_then(|run| run.iter().rfind(|(_, exposures)| most(exposures) > 0));
         Given::Known {
             distinct: before.saturating_add(distinct),
-            highest: before.saturating_add(recorded.max(summed)),
+            highest,
             unfinished: newest.filter(|(_, exposures)| self.is_unfinished(exposures)).map(|(number, _)| *number),
         }
     }
@@ -618,6 +732,27 @@ impl<'a> Course<'a> {
         if risen.next().is_some() { Err(Unknown::SummariesDiffer) } else { Ok(first) }
     }
 
+    /// One number stands for several fractions, and on some day not all of its beams were delivered: whether that was one begun
+    /// fraction, or several of which records are missing, can't be told.
+    fn is_torn(&self, exposures: &Exposures) -> bool {
+        if most(exposures) <= WHOLE + SLACK {
+            return false;
+        }
+        let planned = || self.group.metersets.iter().filter(|(_, meterset)| **meterset > 0).map(|(number, _)| *number);
+        let mut days: BTreeMap<Option<&str>, BTreeMap<u32, Share>> = BTreeMap::new();
+        for ((beam, _), sessions) in exposures {
+            for (session, share) in sessions {
+                let Some(beam) = beam else { return false };
+                *days.entry(session.date()).or_default().entry(*beam).or_default() += share;
+            }
+        }
+        days.values().any(|day| {
+            let of = |beam| day.get(&beam).copied().unwrap_or(0);
+            let most = planned().map(of).max().unwrap_or(0);
+            planned().any(|beam| of(beam) + NO_IMAGE <= most)
+        })
+    }
+
     /// A beam of it hasn't delivered its meterset, as far as its beams can be told apart.
     fn is_unfinished(&self, exposures: &Exposures) -> bool {
         let of = |number: u32| -> Share {
@@ -653,9 +788,23 @@ fn most(exposures: &Exposures) -> Share {
 
 /// Whole fractions that the metersets make, and the begun ones.
 fn distinct(run: &Run) -> u32 {
-    let treated = run.values().map(most).filter(|most| *most > 0);
-    let whole = treated.map(|most| most.saturating_sub(SLACK).div_ceil(WHOLE).max(1));
+    let treated = run.values().map(|one| (most(one), days(one))).filter(|(most, _)| *most > 0);
+    let whole = treated.map(|(most, days)| most.saturating_sub(SLACK).div_ceil(WHOLE).max(days).max(1));
     whole.map(|whole| u32::try_from(whole).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
+}
+
+/// Days on which a beam delivered nearly all of its meterset, or more: each of them is a fraction at least, for all that a machine's
+/// metersets are a little less each time.
+fn days(exposures: &Exposures) -> Share {
+    const NEARLY: Share = WHOLE / 4 * 3;
+    let of_beam = |(exposure, sessions): (&Exposure, &Sessions)| {
+        let mut days: BTreeMap<&str, Share> = BTreeMap::new();
+        for (session, share) in sessions.iter().filter(|_| !exposure.1) {
+            session.date().into_iter().for_each(|day| *days.entry(day).or_default() += share);
+        }
+        days.into_values().filter(|share| *share >= NEARLY).count() as Share
+    };
+    exposures.iter().map(of_beam).max().unwrap_or(0)
 }
 
 /// One session's exposures are no images alone.

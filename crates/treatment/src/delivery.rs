@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use dicom_core::Tag;
+use dicom_dictionary_std::tags;
 use kit::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,22 @@ impl Delivery {
 
     pub fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// Of what one fraction is, however many there are, and on whichever machine: a course that is made longer, or goes on
+    /// at another machine, is one course.
+    pub fn fraction(&self) -> Digest {
+        let course = [tags::NUMBER_OF_FRACTIONS_PLANNED, tags::TREATMENT_MACHINE_NAME, tags::DOSE_RATE_SET];
+        digest::of(self.rows.iter().filter(|row| !course.contains(&row.tag)))
+    }
+
+    /// Primary Dosimeter Unit of a beam.
+    pub fn dosimeter_unit(&self, beam: u32) -> Option<&str> {
+        let is_of_it = |row: &&Row| row.tag == tags::PRIMARY_DOSIMETER_UNIT && row.place == Place::beam(beam);
+        match &self.rows.iter().find(is_of_it)?.value {
+            Value::Text(text) => Some(text),
+            Value::Numbers(_) => None,
+        }
     }
 
     /// The text that the digest is taken over: `sha256sum` of it prints the digest.

@@ -9,17 +9,18 @@ use crate::delivery::{Class, Place, Row, Value};
 /// The first line. Another list of attributes, another rounding or another form is another version.
 pub const VERSION: &str = "holdfast delivery v1";
 
-pub(crate) fn of(rows: &[Row]) -> Digest {
+pub(crate) fn of<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Digest {
     Digest(Sha256::digest(canonical(rows)).into())
 }
 
-pub(crate) fn canonical(rows: &[Row]) -> Vec<u8> {
+pub(crate) fn canonical<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Vec<u8> {
+    let rows = rows.into_iter();
     // A leaf position takes about six characters, and leaves are nearly all there is.
-    let mut out = Vec::with_capacity(rows.len() * 64);
+    let mut out = Vec::with_capacity(rows.size_hint().1.unwrap_or(0) * 64);
     out.extend_from_slice(VERSION.as_bytes());
     out.push(b'\n');
     let (mut place, mut prefix) = (None::<&Place>, String::new());
-    for row in rows.iter().filter(|row| row.class == Class::Delivery) {
+    for row in rows.filter(|row| row.class == Class::Delivery) {
         if place != Some(&row.place) {
             place = Some(&row.place);
             prefix = row.place.to_string();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::approval::{Approval, ApprovalError, Settles, SignerRole, Statement, VerifiedApproval};
 use crate::course::{Course, Given, TreatmentRecord, Unknown};
 use crate::error::PlanError;
-use crate::gate::{Signed, Verdict, approval_gap};
+use crate::gate::{Outcome, Signed, Verdict, approval_gap};
 use crate::object::Instance;
 use crate::people::People;
 use crate::plan::{ApprovalStatus, FractionGroup, Plan};
@@ -76,8 +76,8 @@ pub(crate) struct Facts {
     /// Of each of them, the entry.
     approved_in: Vec<u64>,
     settlements: Vec<VerifiedApproval>,
-    /// Deliveries that came with the planning system's rejection.
-    rejected: Vec<(u64, Digest)>,
+    /// Deliveries that came with the planning system's rejection, and under which SOP Instance UIDs.
+    rejected: Vec<(u64, Option<Digest>, String)>,
     /// Settlements that a signature no longer stands behind.
     voided: Vec<Statement>,
     /// By their entries.
@@ -91,6 +91,8 @@ pub(crate) struct Facts {
     pub(crate) has_unreadable_plan: bool,
     /// The newest verdict.
     pub(crate) last: Option<KeptVerdict>,
+    /// Its entry.
+    last_in: Option<u64>,
 }
 
 /// Something under a plan's SOP Instance UID.
@@ -98,6 +100,8 @@ struct Came {
     entry: u64,
     /// None where nobody can read what it delivers.
     digest: Option<Digest>,
+    /// What one fraction of it is; none where that isn't known.
+    fraction: Option<Digest>,
     is_stored: bool,
 }
 
@@ -222,11 +226,18 @@ struct Shown {
     /// The planning system had marked it as rejected, or as something that can't be told.
     #[n(3)]
     is_rejected: bool,
+    /// What one fraction of it is.
+    #[n(4)]
+    fraction: Option<Digest>,
 }
 
 /// A plan that nobody may go by any more, for all that its planning system says.
 pub(crate) fn is_rejected(plan: &Plan) -> bool {
-    matches!(plan.approval_status, Some(ApprovalStatus::Rejected | ApprovalStatus::Unclear))
+    is_rejection(plan.approval_status)
+}
+
+fn is_rejection(status: Option<ApprovalStatus>) -> bool {
+    matches!(status, Some(ApprovalStatus::Rejected | ApprovalStatus::Unclear))
 }
 
 /// Notes what came, where it isn't noted yet; `again`: or was, and has lost its force since.
@@ -244,7 +255,9 @@ pub(crate) fn note_shown(
     if !again && chart.newest(&known)?.is_some() {
         return Ok(());
     }
-    let note = minicbor::to_vec(Shown { version: 1, plan: uid.clone(), delivery, is_rejected }).unwrap_or_default();
+    let shown =
+        Shown { version: 1, plan: uid.clone(), delivery, is_rejected, fraction: Some(plan.delivery.fraction()) };
+    let note = minicbor::to_vec(shown).unwrap_or_default();
     let mut lists = vec![chart.list_tag(SHOWN, &patient.0), known];
     lists.extend(is_rejected.then(|| chart.list_tag(REJECTED, &patient.0)));
     chart.append_note(permit, "treatment.shown", lists, note).map(drop)
@@ -302,15 +315,15 @@ fn read_all(
         facts.opaque.extend(elsewhere.map(|entry| (entry + 1, Unknown::OtherChart)));
         // Other exports, however many, don't make a rejection forgotten.
         for entry in &places.rejected.entries {
-            if let Ok(Shown { delivery, .. }) = minicbor::decode::<Shown>(&chart.note_of(*entry)?.1.note) {
-                facts.rejected.push((*entry, delivery));
+            if let Ok(Shown { delivery, plan, .. }) = minicbor::decode::<Shown>(&chart.note_of(*entry)?.1.note) {
+                facts.rejected.push((*entry, Some(delivery), plan));
             }
         }
         for entry in &places.shown.entries {
             let (_, meta) = chart.note_of(*entry)?;
             match minicbor::decode::<Shown>(&meta.note) {
-                Ok(Shown { version: 1, plan, delivery, .. }) => {
-                    let came = Came { entry: *entry, digest: Some(delivery), is_stored: false };
+                Ok(Shown { version: 1, plan, delivery, fraction, .. }) => {
+                    let came = Came { entry: *entry, digest: Some(delivery), fraction, is_stored: false };
                     facts.known.entry(plan).or_default().push(came);
                 }
                 // Whatever it was may have been treated.
@@ -365,11 +378,17 @@ impl Facts {
             // What came in was an instance, or it would not be here.
             let uid = plan.as_ref().map(|plan| plan.instance.sop_instance.clone());
             let uid = uid.or_else(|| Instance::parse(bytes).ok().map(|instance| instance.sop_instance));
-            let came = Came { entry: *entry, digest: plan.as_ref().map(Plan::digest), is_stored: true };
-            known.entry(uid.unwrap_or_default()).or_default().push(came);
+            let fraction = plan.as_ref().map(|plan| plan.delivery.fraction());
+            let came = Came { entry: *entry, digest: plan.as_ref().map(Plan::digest), fraction, is_stored: true };
+            let uid = uid.unwrap_or_default();
+            known.entry(uid.clone()).or_default().push(came);
             has_unreadable_plan |= plan.is_none();
+            // Rejected is rejected, be the rest what it may.
+            let status = plan.as_ref().map_or_else(|| ApprovalStatus::of_file(bytes), |plan| plan.approval_status);
+            if is_rejection(status) {
+                rejected.push((*entry, plan.as_ref().map(Plan::digest), uid));
+            }
             let Some(plan) = plan else { continue };
-            rejected.extend(is_rejected(&plan).then(|| (*entry, plan.digest())));
             signed.push(approvals_of.iter().filter_map(|approval| approvals.get(approval).cloned()).collect());
             plans.push(plan);
         }
@@ -387,7 +406,8 @@ impl Facts {
                 .get("birthDate")
                 .and_then(text)
                 .map(|date| date.replace('-', ""))
-                .filter(|date| date.len() == 8),
+                // FHIR knows dates of a year, or of a month.
+                .filter(|date| matches!(date.len(), 4 | 6 | 8)),
             sex: match record.get("gender").and_then(Value::as_str) {
                 Some("male") => Some("M"),
                 Some("female") => Some("F"),
@@ -423,6 +443,7 @@ impl Facts {
             utc_offset: signers.utc_offset,
             has_unreadable_plan,
             last: places.last.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()),
+            last_in: places.last,
         }
     }
 
@@ -450,17 +471,18 @@ impl Facts {
 
     /// What two people have said that was given of one fraction group of a delivery; the newest word.
     pub(crate) fn settled(&self, delivery: Digest, group: u32) -> Option<Settles> {
-        let said: Vec<&VerifiedApproval> = self.settlements.iter().collect();
-        let by_two = |one: &Settles| {
-            let of = |role| {
-                said.iter().filter(move |said| said.statement().role == role && said.statement().settles == Some(*one))
+        // Each one's newest word: what somebody has taken back stands for nothing.
+        let (mut words, mut settled) = (BTreeMap::<(SignerRole, &str), &VerifiedApproval>::new(), Vec::new());
+        for said in self.settlements.iter().filter(|said| self.is_about(said.statement(), delivery, group)) {
+            let word = said.statement();
+            words.insert((word.role, &word.signer), said);
+            let agrees = |other: &&VerifiedApproval| {
+                let theirs = other.statement();
+                (theirs.settles, theirs.role != word.role) == (word.settles, true) && other.by_another_person_than(said)
             };
-            let is_of_it = |said: &&&VerifiedApproval| self.is_about(said.statement(), delivery, group);
-            let physicists: Vec<_> = of(SignerRole::Physicist).filter(is_of_it).collect();
-            of(SignerRole::Oncologist).filter(is_of_it).any(|o| physicists.iter().any(|p| p.by_another_person_than(o)))
-        };
-        let settles = said.iter().map(|one| one.statement()).filter(|said| self.is_about(said, delivery, group));
-        settles.filter_map(|said| said.settles).filter(by_two).max_by_key(|said| (said.before, said.given))
+            settled.extend(words.values().find(|other| agrees(other)).and(word.settles));
+        }
+        settled.into_iter().max_by_key(|said| (said.before, said.given))
     }
 
     fn is_about(&self, said: &Statement, delivery: Digest, group: u32) -> bool {
@@ -517,9 +539,14 @@ impl Facts {
         Ok(self.course(chart, plan, group, from)?.given_beside(settled))
     }
 
-    /// SOP Instance UIDs under which the same delivery came.
+    /// SOP Instance UIDs under which the same delivery came, or one of which a fraction is the same.
     fn same(&self, plan: &Plan) -> BTreeSet<String> {
-        let same = self.known.keys().filter(|uid| self.is_same(uid, plan)).cloned();
+        let fraction = plan.delivery.fraction();
+        let is_same = |uid: &&String| {
+            let came = self.known.get(*uid).into_iter().flatten();
+            came.into_iter().any(|came| came.digest == Some(plan.digest()) || came.fraction == Some(fraction))
+        };
+        let same = self.known.keys().filter(is_same).cloned();
         same.chain(std::iter::once(plan.instance.sop_instance.clone())).collect()
     }
 
@@ -532,22 +559,29 @@ impl Facts {
         Some(format!("{year:04}{month:02}{day:02} {hour:02}{minute:02}{second:02}"))
     }
 
-    /// Something that delivers the same came under this SOP Instance UID.
-    fn is_same(&self, uid: &str, plan: &Plan) -> bool {
-        let digest = plan.digest();
-        let came = self.known.get(uid).into_iter().flatten();
-        *uid == *plan.instance.sop_instance || came.into_iter().any(|came| came.digest == Some(digest))
+    /// When this was released, where that is the newest that was said of her plans, and no treatment record has come since.
+    pub(crate) fn released_before(&self, delivery: Digest, group: Option<u32>) -> Option<Timestamp> {
+        let KeptVerdict { at, verdict, .. } = self.last.as_ref()?;
+        let is_it = verdict.digest == Some(delivery) && verdict.fraction_group == group;
+        let is_newest = self.records.keys().next_back() < self.last_in.as_ref();
+        (is_it && is_newest && verdict.outcome == Outcome::Release).then_some(*at)
     }
 
     /// Records that set aside other deliveries of hers: she was given something else, too.
     pub(crate) fn was_given_others(&self, plan: &Plan) -> bool {
+        let same = self.same(plan);
         let given = self.records.values().filter_map(|record| record.as_ref().ok()).filter(|record| record.gave_dose());
-        given.into_iter().any(|record| record.plans.iter().any(|uid| !self.is_same(uid, plan)))
+        given.into_iter().any(|record| record.plans.iter().any(|uid| !same.contains(uid)))
     }
 
-    /// The planning system has marked the delivery as rejected, and no two people have signed it since.
-    pub(crate) fn is_rejected(&self, delivery: Digest) -> bool {
-        let rejected = self.rejected.iter().filter(|(_, one)| *one == delivery).map(|(entry, _)| *entry).max();
+    /// The planning system has marked the delivery, or whatever stands under the plan's SOP Instance UID, as rejected, and no two
+    /// people have signed the delivery since.
+    pub(crate) fn is_rejected(&self, plan: &Plan) -> bool {
+        let delivery = plan.digest();
+        let is_it = |(_, one, uid): &&(u64, Option<Digest>, String)| {
+            *one == Some(delivery) || *uid == plan.instance.sop_instance
+        };
+        let rejected = self.rejected.iter().filter(is_it).map(|(entry, ..)| *entry).max();
         rejected.is_some_and(|rejected| {
             let since = self.approved_in.iter().zip(&self.approvals).filter(|(entry, _)| **entry > rejected);
             let since: Vec<VerifiedApproval> = since.map(|(_, approval)| approval.clone()).collect();
@@ -567,7 +601,7 @@ impl Facts {
         // What was known when it was settled is settled, and comes again now and then.
         let before = self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok());
         let settled: BTreeSet<Digest> = before.map(TreatmentRecord::identity).collect();
-        let settled_at = self.settled_at(from);
+        let (settled_at, signed_in) = (self.settled_at(from), self.signed_in(plan.digest()));
         let mut course = Course::new(same.clone(), plan, group);
         self.opaque.iter().filter(|(until, _)| *until > from).for_each(|(_, why)| course.doubt(*why));
         if self.is_voided(plan.digest(), group.number, from) {
@@ -587,7 +621,8 @@ impl Facts {
                 course.doubt(Unknown::LateRecord);
             }
             if record.gave_dose() && !is_of_it {
-                record.plans.iter().filter_map(|uid| self.doubt(uid, *entry)).for_each(|why| course.doubt(why));
+                let why = record.plans.iter().filter_map(|uid| self.doubt(uid, *entry, signed_in));
+                why.for_each(|why| course.doubt(why));
             }
         }
         let mut refused = vec![chart.list_tag(REFUSED_OF_PATIENT, &self.patient.0)];
@@ -619,8 +654,20 @@ impl Facts {
         Ok(course)
     }
 
-    /// Why a record that came in `entry`, and names this plan, can't be set aside as another delivery's.
-    fn doubt(&self, uid: &str, entry: u64) -> Option<Unknown> {
+    /// The entry with which two people had signed a delivery.
+    fn signed_in(&self, delivery: Digest) -> Option<u64> {
+        let mut approvals = self.approved_in.iter().zip(&self.approvals).collect::<Vec<_>>();
+        approvals.sort_by_key(|(entry, _)| **entry);
+        let mut so_far = Vec::with_capacity(approvals.len());
+        approvals.into_iter().find_map(|(entry, approval)| {
+            so_far.push(approval.clone());
+            approval_gap(&so_far, self.patient, delivery).is_none().then_some(*entry)
+        })
+    }
+
+    /// Why a record that came in `entry`, and names this plan, can't be set aside as another delivery's. `signed_in`: since then
+    /// ours is signed.
+    fn doubt(&self, uid: &str, entry: u64, signed_in: Option<u64>) -> Option<Unknown> {
         let Some(came) = self.known.get(uid) else { return Some(Unknown::UnknownPlan) };
         let readable: Vec<(&Came, Digest)> = came.iter().filter_map(|one| Some((one, one.digest?))).collect();
         if readable.is_empty() {
@@ -631,6 +678,12 @@ impl Facts {
         let is_signed = |digest| approval_gap(&self.approvals, self.patient, digest).is_none();
         let was_there = |(one, digest): &(&Came, Digest)| one.entry < entry && (one.is_stored || is_signed(*digest));
         let is_told = readable.iter().any(was_there) || readable.iter().all(|(_, digest)| is_signed(*digest));
-        (!is_told).then_some(Unknown::LatePlan)
+        // Who signed ours knew what had been given before; since then nothing is given that nobody has signed.
+        let is_told_by_two = readable.iter().any(|(_, digest)| is_signed(*digest));
+        match (is_told, is_told_by_two || signed_in.is_none_or(|signed| entry < signed)) {
+            (false, _) => Some(Unknown::LatePlan),
+            (true, false) => Some(Unknown::UnsignedPlan),
+            (true, true) => None,
+        }
     }
 }

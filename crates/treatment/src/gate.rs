@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use kit::{Digest, Explain, PatientId};
+use kit::{Digest, Explain, PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::approval::{SignerRole, VerifiedApproval};
@@ -154,6 +154,8 @@ pub enum Note {
     CountSettled,
     /// She was given fractions of another delivery as well, which aren't in this count.
     OthersGiven,
+    /// It was released before, and no treatment record of hers has come since: whether that fraction was given, nothing here says.
+    ReleasedBefore { at: Timestamp },
 }
 
 impl Finding {
@@ -266,6 +268,10 @@ impl fmt::Display for Note {
             Self::OthersGiven => f.write_str(
                 "she was given fractions of another plan as well: this count is of this plan alone, and her total dose isn't in it",
             ),
+            Self::ReleasedBefore { at } => write!(
+                f,
+                "it was released at {at}, and no treatment record of hers has come since: ask whether that fraction was given"
+            ),
             Self::TolerancesNotCompared => f.write_str(
                 "table-top positions and skin distances were not compared: the approved plan is not at hand",
             ),
@@ -323,7 +329,10 @@ fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
     if expected.has_ended {
         verdict.findings.push(Finding::RecordEnded);
     }
-    if differs(expected.birth_date, &instance.birth_date) {
+    // As much as the record says of it.
+    let of_birth =
+        |theirs: &str| expected.birth_date.is_some_and(|ours| !theirs.is_empty() && !theirs.starts_with(ours));
+    if instance.birth_date.as_deref().is_some_and(of_birth) {
         verdict.findings.push(Finding::BirthDateDiffers);
     }
     if differs(expected.sex, &instance.sex) {

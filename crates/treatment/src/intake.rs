@@ -196,7 +196,7 @@ impl Treatment {
             self.chart.admit(context, act, Target::Patient(patient), Sensitivity::Clinical).map_err(|e| e.fault())?;
         let people = self.people()?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
-        if facts.is_rejected(plan.digest()) {
+        if facts.is_rejected(plan) {
             return Ok(());
         }
         facts::note_shown(&self.chart, &permit, patient, plan, true).map_err(|e| e.fault())

@@ -52,6 +52,13 @@ pub enum ApprovalStatus {
 }
 
 impl ApprovalStatus {
+    /// Of a file that need not be a plan that can be read.
+    pub(crate) fn of_file(bytes: &[u8]) -> Option<Self> {
+        let tree = Tree::of_file(bytes).ok()?;
+        let status = tree.root().get(t::APPROVAL_STATUS)?;
+        Self::of(status.bytes())
+    }
+
     /// `None` where nothing is said.
     fn of(bytes: &[u8]) -> Option<Self> {
         match code(bytes).as_deref() {

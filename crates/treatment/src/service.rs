@@ -19,6 +19,7 @@ use crate::error::PlanError;
 use crate::facts::{self, APPROVALS, Facts, KeptVerdict, SETTLEMENTS, Signers, VERDICTS, approvals_of_file};
 use crate::gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, approval_gap, decide};
 use crate::intake::Told;
+use crate::object::Instance;
 use crate::people::{Ending, People, Reach, look_alike};
 use crate::plan::Plan;
 
@@ -364,7 +365,7 @@ impl Treatment {
         Ok(Approved {
             digest,
             // By the gate's own measure, or the answer here would promise what the gate refuses.
-            complete: approval_gap(&facts.approvals, patient, digest).is_none() && !facts.is_rejected(digest),
+            complete: approval_gap(&facts.approvals, patient, digest).is_none() && !facts.is_rejected(&plan),
             signers: signers.into_iter().collect(),
         })
     }
@@ -374,7 +375,23 @@ impl Treatment {
     ///
     /// `group` is the fraction group that is due: needed only where the plan has several.
     pub fn gate(&self, context: &Context, patient: Option<&str>, file: &[u8], group: Option<u32>) -> Result<Verdict> {
-        let plan = Plan::parse(file);
+        self.gate_plan(context, patient, Plan::parse(file), group)
+    }
+
+    /// The same of what came over an association: whom it names, and its only fraction group. What is no instance gets a verdict,
+    /// too.
+    pub fn gate_data_set(&self, context: &Context, data_set: &[u8], transfer_syntax: &str) -> Result<Verdict> {
+        let plan = Instance::parse_data_set(data_set, transfer_syntax).map_err(PlanError::Object);
+        self.gate_plan(context, None, plan.and_then(|instance| Plan::parse(&instance.part10(data_set))), None)
+    }
+
+    fn gate_plan(
+        &self,
+        context: &Context,
+        patient: Option<&str>,
+        plan: std::result::Result<Plan, PlanError>,
+        group: Option<u32>,
+    ) -> Result<Verdict> {
         let by_number =
             || plan.as_ref().ok()?.instance.patient_id.as_deref().map(|id| self.chart.patient_by_number(id));
         let named = patient.map(|text| self.chart.find_patient(text)).or_else(by_number).transpose();
@@ -558,7 +575,7 @@ fn judge(
             number_is_shared,
             uid_is_anothers: owner.is_some_and(|owner| owner != facts.patient),
             has_ended: facts.has_ended(),
-            is_rejected: plan.is_ok_and(|plan| facts.is_rejected(plan.digest())),
+            is_rejected: plan.is_ok_and(|plan| facts.is_rejected(plan)),
         },
         plan,
         approvals: &facts.approvals,
@@ -569,6 +586,8 @@ fn judge(
     if let Ok(plan) = plan {
         let settled = verdict.fraction_group.and_then(|group| facts.settled(plan.digest(), group));
         verdict.notes.extend(settled.map(|_| Note::CountSettled));
+        let before = facts.released_before(plan.digest(), verdict.fraction_group);
+        verdict.notes.extend(before.map(|at| Note::ReleasedBefore { at }));
         verdict.notes.extend(facts.was_given_others(plan).then_some(Note::OthersGiven));
     }
     Ok(verdict)

@@ -220,10 +220,11 @@ fn with_a_real_store_a_centre_of_servers_and_buckets() {
     let first = keep(&server, &token, 1).unwrap();
     ready(&server, "14 of 14 locations up; 11 more may be lost\n12 of 12 holders answer; 2 more");
     let page = posture(site, &server);
-    for words in ["bucket-13", "90 days", "14 locations are 1 independent domain", "2 buckets share an administrator"] {
+    for words in ["bucket-13", "90 days", "14 locations are 2 independent domains", "2 buckets share an administrator"]
+    {
         assert!(page.contains(words), "{words}: {page}");
     }
-    assert!(metric(&server, "holdfast_domains 1") && metric(&server, "holdfast_bucket_sound{bucket=\"bucket-13\"} 1"));
+    assert!(metric(&server, "holdfast_domains 2") && metric(&server, "holdfast_bucket_sound{bucket=\"bucket-13\"} 1"));
 
     // The store falls; the centre goes on, and its next receipt says by how much less.
     shop.store.stop();

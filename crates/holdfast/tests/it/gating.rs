@@ -6,12 +6,12 @@ use super::{Said, Site, exchange, get, offer, offer_to, send, signed};
 use drill::synthetic;
 use kit::Timestamp;
 
-fn codes(said: &Said) -> Vec<String> {
+pub(super) fn codes(said: &Said) -> Vec<String> {
     let findings = said.json()["findings"].clone();
     findings.as_array().unwrap().iter().map(|f| f["code"].as_str().unwrap().to_owned()).collect()
 }
 
-fn approve(site: &Site, number: &str, plan: &str, signers: &[(&str, &str)]) {
+pub(super) fn approve(site: &Site, number: &str, plan: &str, signers: &[(&str, &str)]) {
     for (name, role) in signers {
         let key = site.path(&format!("{role}.pem"));
         let who = ["--patient", number, "--name", name, "--role", role, "--key", &key];
@@ -19,7 +19,7 @@ fn approve(site: &Site, number: &str, plan: &str, signers: &[(&str, &str)]) {
     }
 }
 
-const SIGNERS: [(&str, &str); 2] = [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")];
+pub(super) const SIGNERS: [(&str, &str); 2] = [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")];
 
 #[test]
 fn an_ended_key_approves_nothing_more_and_a_compromised_one_nothing_at_all() {
@@ -200,7 +200,7 @@ fn with_a_boost(plan: &[u8]) -> Vec<u8> {
 }
 
 /// A synthetic patient's last treatment record, as one of another plan, patient, fraction and day.
-fn record(of: &str, patient: Option<&str>, instance: &str, (fraction, day): (&str, &str)) -> Vec<u8> {
+pub(super) fn record(of: &str, patient: Option<&str>, instance: &str, (fraction, day): (&str, &str)) -> Vec<u8> {
     use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
     let course = super::courses(1).remove(0).course.unwrap();
     let Some(record) = course.records.last() else { panic!("a course that has begun") };
@@ -227,7 +227,7 @@ fn record(of: &str, patient: Option<&str>, instance: &str, (fraction, day): (&st
     bytes
 }
 
-fn uid(file: &str) -> String {
+pub(super) fn uid(file: &str) -> String {
     treatment::Instance::parse(&std::fs::read(file).unwrap()).unwrap().sop_instance
 }
 
@@ -651,7 +651,7 @@ fn what_comes_after_a_settlement_counts_from_it() {
 }
 
 /// Both say that so many fractions were given.
-fn settle_by_two(site: &Site, number: &str, plan: &str, given: &str) {
+pub(super) fn settle_by_two(site: &Site, number: &str, plan: &str, given: &str) {
     for (name, role) in SIGNERS {
         let key = site.path(&format!("{role}.pem"));
         let who = ["--name", name, "--role", role, "--key", &key, "--given", given];

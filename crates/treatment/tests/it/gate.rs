@@ -315,6 +315,107 @@ fn on(day: u32, fraction: u32, delivered: &str) -> Item {
     item.with(t::TREATMENT_DATE, format!("202404{day:02}")).with(t::TREATMENT_TIME, "1015")
 }
 
+/// The record with its last beam changed.
+fn with_beam(mut record: Item, edit: impl FnOnce(Item) -> Item) -> Item {
+    let beams = record.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE);
+    let beam = edit(beams.pop().unwrap());
+    beams.push(beam);
+    record
+}
+
+/// The plan with another beam like its first, and these fraction groups.
+fn with_second_beam(mut plan: Item, groups: Vec<Item>) -> Item {
+    let second = plan.sequence(t::BEAM_SEQUENCE)[0].clone().with(t::BEAM_NUMBER, "2");
+    plan.sequence(t::BEAM_SEQUENCE).push(second);
+    *plan.sequence(t::FRACTION_GROUP_SEQUENCE) = groups;
+    plan
+}
+
+/// A record that contradicts itself, says things in another unit, or says them elsewhere, is no licence to give a fraction again.
+#[test]
+fn what_a_record_says_of_a_beam_is_not_taken_at_its_least() {
+    let nothing = || record("1.1", PLAN, "1", "0");
+    assert_eq!(count(&[nothing()]), Given::NONE);
+    // Nothing, and it ended as it should; or took a minute; or the second dosimeter saw it.
+    for (tag, value) in [
+        (t::TREATMENT_TERMINATION_STATUS, "NORMAL"),
+        (t::DELIVERED_TREATMENT_TIME, "60"),
+        (t::DELIVERED_SECONDARY_METERSET, "211.5"),
+    ] {
+        assert_eq!(count(&[with_beam(nothing(), |beam| beam.with(tag, value))]), known(1, 1), "{value}");
+    }
+    // An image that says nothing but by its control points, which went through all of the meterset.
+    let film = |beam: Item| {
+        let reached = ["0", "212"].map(|mu| Item::new().with(t::DELIVERED_METERSET, mu));
+        beam.with(t::TREATMENT_DELIVERY_TYPE, "TRMT_PORTFILM").items(t::CONTROL_POINT_DELIVERY_SEQUENCE, reached)
+    };
+    assert_eq!(count(&[with_beam(record("1.1", PLAN, "1", ""), film)]), known(1, 1));
+    // Half a minute of 212 MU; and less than a thousandth.
+    let days = |unit: &str, delivered: &str| {
+        let of_day = |day| with_beam(on(day, 1, delivered), |beam| beam.with(t::PRIMARY_DOSIMETER_UNIT, unit));
+        count(&(1..=4).map(of_day).collect::<Vec<_>>())
+    };
+    assert_eq!(days("MINUTE", "0.5"), known(4, 4));
+    assert_eq!(days("MU", "53"), known(1, 1));
+    assert_eq!(count(&(1..=3).map(|n| on(n, n, "0.0004")).collect::<Vec<_>>()), begun(3, 3));
+    // A little less each day, under one number.
+    assert_eq!(count(&(1..=30).map(|day| on(day, 1, "203")).collect::<Vec<_>>()), known(30, 30));
+    // In the sequence of another class.
+    let misplaced = record("1.1", PLAN, "1", "212").with(t::SOP_CLASS_UID, Kind::RtIonBeamsRecord.sop_class());
+    assert_eq!(count(&[misplaced]), known(1, 1));
+    // Of the one group, and by a beam that stands in the other one only.
+    let second = group(&[(2, "100")]).with(t::FRACTION_GROUP_NUMBER, "2");
+    let two_groups = with_second_beam(electrons(), vec![group(&[(1, "212")]), second]);
+    let of_the_other = record("1.1", PLAN, "1", "100").with(t::REFERENCED_FRACTION_GROUP_NUMBER, "1");
+    let of_the_other = with_beam(of_the_other, |beam| beam.with(t::REFERENCED_BEAM_NUMBER, "2"));
+    assert_eq!(count_of(&two_groups, &[of_the_other]), unknown(Unknown::OtherGroup));
+}
+
+/// A summary may list its fractions and not count them, or say that the treatment is over.
+#[test]
+fn what_a_summary_says_besides_its_count_is_heard() {
+    let summary = |group: Item, status: &str| {
+        let item = object(Kind::RtTreatmentSummary.sop_class(), "RTRECORD").with(t::SOP_INSTANCE_UID, "1.9");
+        let of = Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, "1.2.3.4");
+        let item = item.items(t::REFERENCED_RT_PLAN_SEQUENCE, [of]).with(t::CURRENT_TREATMENT_STATUS, status);
+        item.items(t::FRACTION_GROUP_SUMMARY_SEQUENCE, [group.with(t::REFERENCED_FRACTION_GROUP_NUMBER, "1")])
+    };
+    let listed = |fractions: usize| {
+        let each = (0..fractions).map(|_| Item::new().with(t::TREATMENT_TERMINATION_STATUS, "NORMAL"));
+        Item::new().items(t::FRACTION_STATUS_SUMMARY_SEQUENCE, each)
+    };
+    assert_eq!(count(&[summary(listed(5), "ON_TREATMENT")]), known(0, 5));
+    let counted = |count: &str| Item::new().with(t::NUMBER_OF_FRACTIONS_DELIVERED, count);
+    assert_eq!(count(&[summary(counted("2"), "ON_TREATMENT")]), known(0, 2));
+    assert_eq!(count(&[summary(counted("-1"), "ON_TREATMENT")]), unknown(Unknown::UnclearSummary));
+    for status in ["STOPPED", "SUSPENDED", "COMPLETED"] {
+        assert_eq!(count(&[summary(counted("2"), status)]), unknown(Unknown::TreatmentEnded), "{status}");
+    }
+    // All were given: it has ended.
+    assert_eq!(count(&[summary(counted("99"), "COMPLETED")]), known(0, 99));
+}
+
+/// One number for several fractions, a record for each beam, and some of them lost.
+#[test]
+fn beams_that_differ_under_one_number_are_told() {
+    let of_day = |day: u32, beams: &[&str]| {
+        let mut record = on(day, 1, "");
+        let sequence = record.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE);
+        let beam = sequence.pop().unwrap().with(t::DELIVERED_PRIMARY_METERSET, "116");
+        *sequence = beams.iter().map(|number| beam.clone().with(t::REFERENCED_BEAM_NUMBER, *number)).collect();
+        record
+    };
+    let plan = with_second_beam(electrons(), vec![group(&[(1, "116"), (2, "116")])]);
+    let whole = of_day(1, &["1", "2"]);
+    assert_eq!(count_of(&plan, std::slice::from_ref(&whole)), known(1, 1));
+    assert_eq!(count_of(&plan, &[whole.clone(), of_day(2, &["1", "2"])]), known(2, 2));
+    // Each beam twice in three days: two fractions, or three of which records are lost.
+    let lost = [whole.clone(), of_day(2, &["1"]), of_day(3, &["2"])];
+    assert_eq!(count_of(&plan, &lost), unknown(Unknown::BeamsDiffer));
+    // One begun fraction is only that.
+    assert_eq!(count_of(&plan, &[of_day(2, &["1"])]), begun(1, 1));
+}
+
 /// Where numbers begin again and records are missing, neither the highest number nor the number of records is the count.
 #[test]
 fn numbers_that_begin_again_add_up() {

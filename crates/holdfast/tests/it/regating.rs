@@ -1,0 +1,168 @@
+//! The gate, where a course is made longer, moved, replaced or rejected, and where somebody changes her mind.
+
+use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+use dicom_object::DefaultDicomObject;
+
+use super::gating::{SIGNERS, approve, codes, record, settle_by_two, uid};
+use super::{Site, offer_to, send, signed};
+
+/// A plan's file, changed, under another SOP Instance UID.
+fn edited(plan: &str, instance: Option<&str>, edit: impl FnOnce(&mut DefaultDicomObject)) -> Vec<u8> {
+    let mut object = dicom_object::from_reader(&std::fs::read(plan).unwrap()[..]).unwrap();
+    edit(&mut object);
+    if let Some(instance) = instance {
+        object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
+        object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
+        object.meta_mut().update_information_group_length();
+    }
+    let mut bytes = Vec::new();
+    object.write_all(&mut bytes).unwrap();
+    bytes
+}
+
+/// Sets an attribute in every item of a sequence of the plan.
+fn set(object: &mut DefaultDicomObject, sequence: Tag, (tag, vr): (Tag, VR), value: &str) {
+    object.update_value(sequence, |items| {
+        for item in items.items_mut().unwrap() {
+            item.put(DataElement::new(tag, vr, PrimitiveValue::from(value)));
+        }
+    });
+}
+
+const GROUPS: Tag = Tag(0x300A, 0x0070);
+const BEAMS: Tag = Tag(0x300A, 0x00B0);
+const FRACTIONS_PLANNED: (Tag, VR) = (Tag(0x300A, 0x0078), VR::IS);
+const MACHINE: (Tag, VR) = (Tag(0x300A, 0x00B2), VR::SH);
+const APPROVAL_STATUS: (Tag, VR) = (Tag(0x300E, 0x0002), VR::CS);
+
+/// A course that is made longer, or goes on at another machine, is the same course: what was given of the one counts for the
+/// other, also after it was settled.
+#[test]
+fn a_course_that_is_made_longer_or_moved_goes_on() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = |plan: &str| site.run(&["gate", "check", "--patient", &number, plan, "--json"]);
+    // A release that no record followed is said with the next one.
+    let is_noted = |said: &str| said.contains("released-before");
+    assert!(!is_noted(&check(&plan).out) && is_noted(&check(&plan).out));
+    let given = |plan: &str| check(plan).json()["fractions_given"].as_u64();
+    let before = given(&plan).unwrap();
+    let longer = edited(&plan, Some("1.2.826.0.1.33"), |plan| set(plan, GROUPS, FRACTIONS_PLANNED, "90"));
+    let moved = edited(&plan, Some("1.2.826.0.1.34"), |plan| set(plan, BEAMS, MACHINE, "ANOTHER"));
+    for (name, bytes) in [("longer.dcm", longer), ("moved.dcm", moved)] {
+        let other = site.file(name, &bytes);
+        assert_eq!(check(&other).exit, 4, "nobody has signed it");
+        approve(&site, &number, &other, &SIGNERS);
+        assert_eq!((check(&other).exit, given(&other)), (0, Some(before)), "{}", check(&other).out);
+    }
+    // Two people say how many; the record-and-verify system goes on under the plan's old UID.
+    let longer = site.path("longer.dcm");
+    settle_by_two(&site, &number, &longer, "30");
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap();
+    send(address, &record(&uid(&plan), None, "1.2.826.0.1.31", ("31", "20990101")));
+    let said = check(&longer);
+    assert!(!is_noted(&said.out) && said.exit == 0 && said.json()["fractions_given"] == 31, "{}", said.out);
+    server.stop();
+}
+
+/// What nobody has signed and was given all the same is no other course's business.
+#[test]
+fn fractions_of_a_plan_that_nobody_signed_hold_hers() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    let dose_rate = |plan: &mut DefaultDicomObject| {
+        plan.update_value(BEAMS, |beams| {
+            for beam in beams.items_mut().unwrap() {
+                beam.update_value(Tag(0x300A, 0x0111), |points| {
+                    let first = &mut points.items_mut().unwrap()[0];
+                    first.put(DataElement::new(Tag(0x300A, 0x011E), VR::DS, PrimitiveValue::from("181.5")));
+                });
+            }
+        });
+    };
+    let near = edited(&plan, Some("1.2.826.0.1.35"), dose_rate);
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap();
+    send(address, &near);
+    // Whoever signs now knows of it.
+    send(address, &record("1.2.826.0.1.35", None, "1.2.826.0.1.41", ("1", "20261122")));
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    assert_eq!(check().exit, 0, "{}", check().out);
+    assert!(check().out.contains("others-given"), "{}", check().out);
+    send(address, &record("1.2.826.0.1.35", None, "1.2.826.0.1.42", ("2", "20261123")));
+    assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("unsigned-plan"), "{}", check().out);
+    server.stop();
+    // Two people sign that one, too: it is another course.
+    approve(&site, &number, &site.file("near.dcm", &near), &SIGNERS);
+    assert_eq!(check().exit, 0, "{}", check().out);
+}
+
+/// Rejected is rejected, though the rest of the file can't be read or is something else.
+#[test]
+fn what_stands_rejected_under_its_uid_is_not_given() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    assert_eq!(check().exit, 0);
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap();
+    let reject = |plan: &mut DefaultDicomObject| {
+        let (tag, vr) = APPROVAL_STATUS;
+        plan.put(DataElement::new(tag, vr, PrimitiveValue::from("REJECTED")));
+    };
+    let other = edited(&plan, None, |plan| {
+        reject(plan);
+        set(plan, BEAMS, (Tag(0x300A, 0x011E), VR::DS), "7");
+    });
+    assert!(treatment::Plan::parse(&other).is_err(), "a gantry angle stands in no beam");
+    send(address, &other);
+    assert_eq!(codes(&check()), ["rejected"]);
+    server.stop();
+    approve(&site, &number, &plan, &SIGNERS);
+    assert_eq!(check().exit, 0, "{}", check().out);
+}
+
+/// A word that somebody has taken back stands for nothing.
+#[test]
+fn whoever_corrects_herself_has_said_the_newer_thing() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    let server = site.serve(&[]);
+    // Nobody here has seen that plan.
+    send(server.ready["dimse"].as_str().unwrap(), &record("1.2.3.9", None, "1.2.826.0.1.51", ("1", "20261122")));
+    server.stop();
+    let say = |(name, role): (&str, &str), given: &str| {
+        let key = site.path(&format!("{role}.pem"));
+        let who = ["--name", name, "--role", role, "--key", &key, "--given", given];
+        site.done(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat());
+    };
+    say(SIGNERS[0], "1");
+    say(SIGNERS[0], "4");
+    say(SIGNERS[1], "1");
+    assert_eq!(codes(&check()), ["fractions-unknown"], "the oncologist says four");
+    say(SIGNERS[1], "4");
+    assert_eq!(check().json()["fractions_given"], 4, "{}", check().out);
+}
+
+/// What comes to the gate and is no instance gets its verdict, and its entry.
+#[test]
+fn what_is_no_instance_is_vetoed_on_the_record() {
+    let site = Site::new();
+    let (plan, _, _) = signed(&site);
+    let dotted = edited(&plan, None, |plan| {
+        plan.put(DataElement::new(Tag(0x0010, 0x0030), VR::DA, PrimitiveValue::from("1960.01.0")));
+    });
+    let server = site.serve(&[]);
+    let entries = || site.done(&["verify", "--json"]).json()["entries"].as_u64().unwrap();
+    let before = entries();
+    let (status, comment) = offer_to("GATE", server.ready["dimse"].as_str().unwrap(), &dotted);
+    assert_eq!((status, comment.as_str()), (0xC001, "VETO: not-a-plan"));
+    assert!(entries() > before);
+    server.stop();
+}
