@@ -14,7 +14,7 @@ use holdfast_fuzz::{GATEWAY, MEMBERS_CONTEXT, STRANGER, card, edited, members, s
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 14] = [
     "retention.log",
     "peers.cbor",
     "members.cbor",
@@ -27,6 +27,8 @@ const FILES: [&str; 12] = [
     "holder/opened.count",
     "witness/seen",
     "shards/location.cbor",
+    "alarms.cbor",
+    "alarms-seen.cbor",
 ];
 
 #[derive(Parser)]

@@ -9,7 +9,7 @@ use keys::{CustodianPackage, Custody};
 use kit::{Blame, Fault, OperationId, PatientId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole};
+use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole, Statement, Withdraws};
 
 use crate::centre::Centre;
 use crate::{DEGRADED, certificates, custodians, grow, renewals, reports};
@@ -69,6 +69,8 @@ pub enum Act {
         plan: String,
         role: SignerRole,
         signer: String,
+        /// Why the plan isn't to be given any more; none where it is approved.
+        withdraws: Option<String>,
     },
     /// The same of how many fractions were given.
     PlanSettlement {
@@ -81,6 +83,10 @@ pub enum Act {
     },
     /// `approval`: CBOR in base64.
     PlanSettle {
+        approval: String,
+    },
+    /// `approval`: CBOR in base64.
+    PlanWithdraw {
         approval: String,
     },
     /// `approval`: CBOR in base64.
@@ -391,8 +397,9 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
                 .collect();
             Ok(Answer::done(lines.join("\n"), to_json(&page)))
         }
-        Act::PlanStatement { patient: text, plan, role, signer } => {
+        Act::PlanStatement { patient: text, plan, role, signer, withdraws } => {
             let statement = centre.treatment().statement(patient(&text)?, &decode_file(&plan)?, role, &signer)?;
+            let statement = Statement { withdraws: withdraws.map(|reason| Withdraws { reason }), ..statement };
             let bytes = minicbor::to_vec(&statement).unwrap_or_default();
             Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
         }
@@ -410,6 +417,13 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let (given, signers) = (settled.settles.given, settled.signers.join(", "));
             let text = format!("delivery {}\n  {given} fractions given, say {signers}; {state}", settled.digest);
             Ok(Answer::done(text, to_json(&settled)))
+        }
+        Act::PlanWithdraw { approval } => {
+            let approval = Approval::decode(&decode_file(&approval)?)?;
+            let delivery = centre.treatment().withdraw(&context(Purpose::Treatment), &approval)?;
+            let text =
+                format!("delivery {delivery}\n  withdrawn: the gate holds it until two people have signed it again");
+            Ok(Answer::done(text, json!({ "digest": delivery })))
         }
         Act::PlanApprove { patient: text, plan, approval } => {
             let (patient, plan) = (patient(&text)?, decode_file(&plan)?);

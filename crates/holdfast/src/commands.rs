@@ -444,6 +444,15 @@ pub enum Plan {
     },
     /// Sign what a plan delivers to a patient, with one's own key, and hand the signature in.
     Approve(Signing),
+    /// Sign that a plan isn't to be given any more: it was replaced, say. One person is enough, an oncologist or a physicist; the gate
+    /// holds it until two people have signed it again.
+    Withdraw {
+        /// Why, in at most 200 characters.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+        #[command(flatten)]
+        signing: Signing,
+    },
 }
 
 /// Who signs what, about whom.
@@ -480,14 +489,14 @@ impl Signing {
     fn sign(
         &self,
         ask: impl FnOnce(String) -> Act,
-        is_meant: impl FnOnce(Option<Settles>) -> bool,
+        is_meant: impl FnOnce(&Statement) -> bool,
     ) -> Result<String, Fault> {
         let key = signing_key(&self.key)?;
         let answer = control::perform(&self.data.data, ask(encode_file(&read(&self.file)?)))?;
         let bytes = decode_file(answer.json.get("statement").and_then(|s| s.as_str()).unwrap_or_default())?;
         let statement: Statement = minicbor::decode(&bytes)
             .map_err(|e| Fault::new(Blame::Ours, "plan.statement", format!("the statement: {e}")))?;
-        if statement.delivery != plan(&self.file)?.digest() || !is_meant(statement.settles) {
+        if statement.delivery != plan(&self.file)?.digest() || !is_meant(&statement) {
             let text = "the server asks for a signature over something else than what was asked for";
             return Err(Fault::new(Blame::Integrity, "plan.statement", text));
         }
@@ -555,18 +564,26 @@ impl Plan {
             }
             Self::Approve(signing) => {
                 let (patient, role, signer) = (signing.patient.clone(), signing.role, signing.name.clone());
-                let ask = |plan| Act::PlanStatement { patient, plan, role, signer };
-                let approval = signing.sign(ask, |settles| settles.is_none())?;
+                let ask = |plan| Act::PlanStatement { patient, plan, role, signer, withdraws: None };
+                let approval = signing.sign(ask, Statement::approves)?;
                 let Signing { patient, file, data, output, .. } = signing;
                 act(&data, output, Act::PlanApprove { patient, plan: encode_file(&read(&file)?), approval })
+            }
+            Self::Withdraw { reason, signing } => {
+                let (patient, role, signer) = (signing.patient.clone(), signing.role, signing.name.clone());
+                let withdraws = Some(reason.clone());
+                let ask = |plan| Act::PlanStatement { patient, plan, role, signer, withdraws };
+                let is_so =
+                    |said: &Statement| said.withdraws.as_ref().is_some_and(|withdraws| withdraws.reason == reason);
+                let approval = signing.sign(ask, is_so)?;
+                act(&signing.data, signing.output, Act::PlanWithdraw { approval })
             }
             Self::Settle { given, fraction_group, signing } => {
                 let (patient, role, signer) = (signing.patient.clone(), signing.role, signing.name.clone());
                 let ask = |plan| Act::PlanSettlement { patient, plan, fraction_group, given, role, signer };
                 let is_group = |group: u32| fraction_group.is_none_or(|asked| asked == group);
-                let approval = signing.sign(ask, |settles| {
-                    settles.is_some_and(|settles| settles.given == given && is_group(settles.group))
-                })?;
+                let is_so = |settles: Settles| settles.given == given && is_group(settles.group);
+                let approval = signing.sign(ask, |said| said.settles.is_some_and(is_so))?;
                 act(&signing.data, signing.output, Act::PlanSettle { approval })
             }
         }

@@ -16,6 +16,12 @@ pub const VERSION: &str = "holdfast plan approval v1";
 /// The same of a settlement: neither can be taken for the other.
 pub const SETTLEMENT: &str = "holdfast course settlement v1";
 
+/// And of a withdrawal.
+pub const WITHDRAWAL: &str = "holdfast plan withdrawal v1";
+
+/// Why somebody takes a plan's approval back: a line on a page.
+const REASON_CHARACTERS_MAX: usize = 200;
+
 /// A centre's or a person's name: what a door plate holds.
 const NAME_CHARACTERS_MAX: usize = 128;
 
@@ -30,6 +36,8 @@ pub enum ApprovalError {
     BadPublicKey,
     #[error("the name of the {whose} is empty, longer than {NAME_CHARACTERS_MAX} characters, or has a line break")]
     BadName { whose: &'static str },
+    #[error("the reason is empty, longer than {REASON_CHARACTERS_MAX} characters, or has a line break")]
+    BadReason,
     #[error("{what} is not as the format has it: {why}")]
     Malformed { what: &'static str, why: String },
     #[error("the approval is of another centre")]
@@ -45,7 +53,7 @@ pub enum ApprovalError {
 impl Explain for ApprovalError {
     fn blame(&self) -> Blame {
         match self {
-            Self::BadKey | Self::BadPublicKey | Self::BadName { .. } => Blame::Peer,
+            Self::BadKey | Self::BadPublicKey | Self::BadName { .. } | Self::BadReason => Blame::Peer,
             Self::Malformed { .. } | Self::OtherCentre | Self::BadSignature => Blame::Integrity,
             Self::NotEnrolled { .. } => Blame::Forbidden,
             Self::Library => Blame::Ours,
@@ -57,6 +65,7 @@ impl Explain for ApprovalError {
             Self::BadKey => "treatment.approval.bad-key",
             Self::BadPublicKey => "treatment.approval.bad-public-key",
             Self::BadName { .. } => "treatment.approval.bad-name",
+            Self::BadReason => "treatment.approval.bad-reason",
             Self::Malformed { .. } => "treatment.approval.malformed",
             Self::OtherCentre => "treatment.approval.other-centre",
             Self::NotEnrolled { .. } => "treatment.approval.not-enrolled",
@@ -156,7 +165,14 @@ pub struct Settles {
     pub before: u64,
 }
 
-/// What is signed: that this delivery is right for this patient, or how much of it she was given.
+/// What one person says of a plan that isn't to be given any more.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Withdraws {
+    #[n(0)]
+    pub reason: String,
+}
+
+/// What is signed: that this delivery is right for this patient, or isn't any more, or how much of it she was given.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Statement {
     /// The centre's name, so that an approval can't be carried to another centre.
@@ -176,18 +192,22 @@ pub struct Statement {
     /// Of a settlement; an approval has none.
     #[n(6)]
     pub settles: Option<Settles>,
+    /// Of a withdrawal; an approval has none.
+    #[n(7)]
+    pub withdraws: Option<Withdraws>,
 }
 
 impl Statement {
     /// The bytes that are signed: a text that a person can read before signing it.
     pub fn text(&self) -> String {
-        let Self { centre, patient, delivery, role, signer, at, settles } = self;
-        let (version, said) = match settles {
-            None => (VERSION, String::new()),
-            Some(Settles { group, given, before }) => (
+        let Self { centre, patient, delivery, role, signer, at, settles, withdraws } = self;
+        let (version, said) = match (settles, withdraws) {
+            (None, None) => (VERSION, String::new()),
+            (Some(Settles { group, given, before }), _) => (
                 SETTLEMENT,
                 format!("fraction group {group}\nfractions given {given}, by all that came before entry {before}\n"),
             ),
+            (None, Some(Withdraws { reason })) => (WITHDRAWAL, format!("reason {reason}\n")),
         };
         format!(
             "{version}\ncentre {centre}\npatient {patient}\ndelivery {delivery}\n{said}role {role}\nsigner {signer}\nat {at}\n"
@@ -201,7 +221,22 @@ impl Statement {
                 return Err(ApprovalError::BadName { whose });
             }
         }
+        if let Some(Withdraws { reason }) = &self.withdraws {
+            let length = reason.chars().count();
+            if !(1..=REASON_CHARACTERS_MAX).contains(&length) || reason.chars().any(char::is_control) {
+                return Err(ApprovalError::BadReason);
+            }
+            if self.settles.is_some() {
+                let why = "it settles and withdraws".to_owned();
+                return Err(ApprovalError::Malformed { what: "the statement", why });
+            }
+        }
         Ok(())
+    }
+
+    /// That the delivery is right for the patient, and nothing else.
+    pub fn approves(&self) -> bool {
+        self.settles.is_none() && self.withdraws.is_none()
     }
 
     pub fn sign(self, key: &SigningKey) -> Result<Approval, ApprovalError> {

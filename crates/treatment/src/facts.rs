@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::approval::{Approval, ApprovalError, Settles, SignerRole, Statement, VerifiedApproval};
 use crate::course::{Course, Given, TreatmentRecord, Unknown};
 use crate::error::PlanError;
-use crate::gate::{Outcome, Signed, Verdict, approval_gap};
+use crate::gate::{Outcome, Signed, Verdict, Withdrawn, approval_gap};
 use crate::object::Instance;
 use crate::people::People;
 use crate::plan::{ApprovalStatus, FractionGroup, Plan};
@@ -23,6 +23,7 @@ pub(crate) const RECORDS: &str = "records";
 pub(crate) const APPROVALS: &str = "approvals";
 pub(crate) const VERDICTS: &str = "verdicts";
 pub(crate) const SETTLEMENTS: &str = "settlements";
+pub(crate) const WITHDRAWALS: &str = "withdrawals";
 /// Of one plan's SOP Instance UID.
 const RECORDS_OF_PLAN: &str = "records-of-plan";
 /// Of one plan's entry.
@@ -72,9 +73,14 @@ pub(crate) struct Facts {
     pub(crate) plans: Vec<Plan>,
     /// Of each of them, the approvals that its very file was handed in with.
     signed: Vec<Vec<VerifiedApproval>>,
+    /// Those that nobody has taken back since.
     pub(crate) approvals: Vec<VerifiedApproval>,
     /// Of each of them, the entry.
     approved_in: Vec<u64>,
+    /// All that there ever were: what was given under them was signed.
+    ever_signed: Vec<VerifiedApproval>,
+    /// The newest of each delivery.
+    withdrawn: BTreeMap<Digest, (u64, Withdrawn)>,
     settlements: Vec<VerifiedApproval>,
     /// Deliveries that came with the planning system's rejection, and under which SOP Instance UIDs.
     rejected: Vec<(u64, Option<Digest>, String)>,
@@ -114,6 +120,7 @@ struct Places {
     approvals_of_plans: Vec<Vec<u64>>,
     approvals: Vec<u64>,
     settlements: Vec<u64>,
+    withdrawals: Vec<u64>,
     records: Window,
     shown: Window,
     rejected: Window,
@@ -153,6 +160,7 @@ impl Places {
             plans,
             approvals: list(APPROVALS)?,
             settlements: list(SETTLEMENTS)?,
+            withdrawals: list(WITHDRAWALS)?,
             records: Window::of(chart, &chart.list_tag(RECORDS, &patient.0), LIST_MAX)?,
             shown: Window::of(chart, &chart.list_tag(SHOWN, &patient.0), SHOWN_MAX)?,
             rejected: Window::of(chart, &chart.list_tag(REJECTED, &patient.0), LIST_MAX)?,
@@ -162,8 +170,8 @@ impl Places {
     }
 
     fn entries(&self) -> impl Iterator<Item = u64> {
-        let lists =
-            [&self.plans.entries, &self.approvals, &self.settlements, &self.records.entries].into_iter().flatten();
+        let lists = [&self.plans.entries, &self.approvals, &self.settlements, &self.withdrawals, &self.records.entries];
+        let lists = lists.into_iter().flatten();
         lists.chain(&self.record).chain(&self.last).copied()
     }
 }
@@ -366,9 +374,18 @@ impl Facts {
                 .ok()
         };
         let settles = |one: &VerifiedApproval| one.statement().settles.is_some();
-        let approvals: BTreeMap<u64, VerifiedApproval> = (places.approvals.iter())
-            .filter_map(|entry| Some((*entry, verified(entry).filter(|one| !settles(one))?)))
+        let withdrawn: BTreeMap<Digest, (u64, Withdrawn)> = (places.withdrawals.iter())
+            .filter_map(|entry| {
+                let said = verified(entry)?.statement().clone();
+                let (role, at, reason) = (said.role, said.at, said.withdraws?.reason);
+                (said.patient == places.patient).then_some((said.delivery, (*entry, Withdrawn { role, at, reason })))
+            })
             .collect();
+        let mut approvals: BTreeMap<u64, VerifiedApproval> = (places.approvals.iter())
+            .filter_map(|entry| Some((*entry, verified(entry).filter(|one| one.statement().approves())?)))
+            .collect();
+        let ever_signed = approvals.values().cloned().collect();
+        approvals.retain(|entry, one| withdrawn.get(&one.statement().delivery).is_none_or(|(since, _)| since < entry));
         let (mut plans, mut signed) = (Vec::with_capacity(places.plans.entries.len()), Vec::new());
         let (mut known, mut has_unreadable_plan): (BTreeMap<String, Vec<Came>>, _) = (BTreeMap::new(), false);
         let mut rejected = Vec::new();
@@ -418,6 +435,8 @@ impl Facts {
             plans,
             signed,
             approved_in: approvals.keys().copied().collect(),
+            ever_signed,
+            withdrawn,
             rejected,
             approvals: approvals.into_values().collect(),
             voided: (places.settlements.iter())
@@ -589,6 +608,12 @@ impl Facts {
         })
     }
 
+    /// That somebody has taken this delivery's approval back, and two people haven't signed it since.
+    pub(crate) fn withdrawn(&self, delivery: Digest) -> Option<&Withdrawn> {
+        let (_, withdrawn) = self.withdrawn.get(&delivery)?;
+        approval_gap(&self.approvals, self.patient, delivery).map(|_| withdrawn)
+    }
+
     /// What came from an entry on.
     fn course<'a>(
         &self,
@@ -675,7 +700,7 @@ impl Facts {
         }
         // What came under its UID only afterwards, or to the gate only, need not be what was delivered; two people's word is
         // good for it.
-        let is_signed = |digest| approval_gap(&self.approvals, self.patient, digest).is_none();
+        let is_signed = |digest| approval_gap(&self.ever_signed, self.patient, digest).is_none();
         let was_there = |(one, digest): &(&Came, Digest)| one.entry < entry && (one.is_stored || is_signed(*digest));
         let is_told = readable.iter().any(was_there) || readable.iter().all(|(_, digest)| is_signed(*digest));
         // Who signed ours knew what had been given before; since then nothing is given that nobody has signed.

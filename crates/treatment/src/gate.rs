@@ -34,6 +34,17 @@ pub struct Expected<'a> {
     pub has_ended: bool,
     /// The same delivery came with the planning system's rejection, after it was signed.
     pub is_rejected: bool,
+    /// Somebody has taken the delivery's approval back, and no two people have signed it since.
+    pub withdrawn: Option<&'a Withdrawn>,
+}
+
+/// That somebody has taken a plan's approval back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    pub role: SignerRole,
+    /// By the signer's own clock.
+    pub at: Timestamp,
+    pub reason: String,
 }
 
 /// A plan's file that was handed in with approvals.
@@ -105,6 +116,7 @@ pub enum Finding {
     BirthDateDiffers,
     SexDiffers,
     Rejected,
+    Withdrawn(Withdrawn),
     /// Approval Status is none of the words that there are.
     ApprovalStatusUnclear,
     NotApproved,
@@ -172,6 +184,7 @@ impl Finding {
             Self::BirthDateDiffers => "birth-date-differs",
             Self::SexDiffers => "sex-differs",
             Self::Rejected => "rejected",
+            Self::Withdrawn(_) => "withdrawn",
             Self::ApprovalStatusUnclear => "approval-status-unclear",
             Self::NotApproved => "not-approved",
             Self::ApprovedByOne { .. } => "approved-by-one",
@@ -212,6 +225,7 @@ impl fmt::Display for Finding {
             Self::BirthDateDiffers => f.write_str("the plan has another date of birth than the patient's record"),
             Self::SexDiffers => f.write_str("the plan has another sex than the patient's record"),
             Self::Rejected => f.write_str("the planning system has marked the plan, or another file of it since, as rejected"),
+            Self::Withdrawn(Withdrawn { role, at, reason }) => write!(f, "the {role} took its approval back at {at}: {reason}"),
             Self::ApprovalStatusUnclear => f.write_str(
                 "the planning system's Approval Status (300E,0002) is none of APPROVED, UNAPPROVED and REJECTED: whether it \
                  was rejected can't be told",
@@ -338,6 +352,7 @@ fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
     if differs(expected.sex, &instance.sex) {
         verdict.findings.push(Finding::SexDiffers);
     }
+    verdict.findings.extend(expected.withdrawn.cloned().map(Finding::Withdrawn));
     match plan.approval_status {
         _ if expected.is_rejected => verdict.findings.push(Finding::Rejected),
         Some(ApprovalStatus::Rejected) => verdict.findings.push(Finding::Rejected),
@@ -353,8 +368,10 @@ pub(crate) fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, d
     let of = |role| {
         approvals.iter().filter(move |approval| {
             let statement = approval.statement();
-            let is_approval = statement.settles.is_none();
-            is_approval && statement.patient == patient && statement.delivery == delivery && statement.role == role
+            statement.approves()
+                && statement.patient == patient
+                && statement.delivery == delivery
+                && statement.role == role
         })
     };
     let two_people = of(SignerRole::Oncologist).any(|o| of(SignerRole::Physicist).any(|p| p.by_another_person_than(o)));
@@ -370,6 +387,10 @@ pub(crate) fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, d
 fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
     let patient = input.expected.patient;
     let gap = approval_gap(input.approvals, patient, plan.digest());
+    if input.expected.withdrawn.is_some() && gap == Some(Finding::NotApproved) {
+        // That it was signed, and isn't any more, says it better.
+        return;
+    }
     let signed =
         input.approved.iter().filter(|one| approval_gap(input.approvals, patient, one.delivery.digest()).is_none());
     let compared: Vec<(&Signed<'_>, Difference)> =

@@ -27,6 +27,7 @@ pub mod value;
 
 pub use approval::{
     Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement, VerifiedApproval,
+    Withdraws,
 };
 pub use bed::{BedError, Schedule, Tissue};
 pub use calendar::{Calendar, Day};
@@ -35,7 +36,7 @@ pub use course::{Course, Given, TreatmentRecord};
 pub use delivery::{Class, Delivery, Place, Row};
 pub use diff::{Difference, Field};
 pub use error::PlanError;
-pub use gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, decide};
+pub use gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, Withdrawn, decide};
 pub use object::{Instance, Kind, ObjectError};
 pub use people::{Ending, People, Person, Reach};
 pub use plan::{ApprovalStatus, Beam, FractionGroup, Plan};

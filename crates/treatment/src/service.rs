@@ -16,7 +16,9 @@ use crate::approval::{
 };
 use crate::course::Given;
 use crate::error::PlanError;
-use crate::facts::{self, APPROVALS, Facts, KeptVerdict, SETTLEMENTS, Signers, VERDICTS, approvals_of_file};
+use crate::facts::{
+    self, APPROVALS, Facts, KeptVerdict, SETTLEMENTS, Signers, VERDICTS, WITHDRAWALS, approvals_of_file,
+};
 use crate::gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, approval_gap, decide};
 use crate::intake::Told;
 use crate::object::Instance;
@@ -256,7 +258,7 @@ impl Treatment {
 
     fn statement_of(&self, patient: PatientId, delivery: Digest, role: SignerRole, signer: &str) -> Statement {
         let (centre, at) = (self.origin.clone(), self.chart.now());
-        Statement { centre, patient, delivery, role, signer: signer.to_owned(), at, settles: None }
+        Statement { centre, patient, delivery, role, signer: signer.to_owned(), at, settles: None, withdraws: None }
     }
 
     /// What a person is about to sign who settles how many fractions of a plan were given: whatever the records say that came
@@ -322,6 +324,31 @@ impl Treatment {
         Ok(Settled { digest: delivery, settles, signers, complete })
     }
 
+    /// Takes in one person's word that a plan isn't to be given any more: it holds until two people have signed it again.
+    pub fn withdraw(&self, context: &Context, approval: &Approval) -> Result<Digest> {
+        let Statement { patient, delivery, withdraws, .. } = approval.statement().clone();
+        if withdraws.is_none() {
+            let text = "what was signed withdraws nothing";
+            return Err(Fault::new(Blame::Peer, "treatment.withdrawal.mismatch", text));
+        }
+        let people = self.people()?;
+        approval.verify(&self.origin, people.counting(u64::MAX))?;
+        let permit = self
+            .chart
+            .admit(context, Act::ApprovePlan, Target::Patient(patient), Sensitivity::Clinical)
+            .map_err(|e| e.fault())?;
+        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        if !facts.approvals.iter().any(|one| one.statement().delivery == delivery) {
+            let text = "nobody's approval of this delivery for this patient is in force";
+            return Err(Fault::new(Blame::Peer, "treatment.withdrawal.not-approved", text));
+        }
+        let lists = [self.chart.list_tag(WITHDRAWALS, &patient.0)];
+        self.chart
+            .append(&permit, Some(patient), "treatment.withdrawal", &lists, approval.encode())
+            .map_err(|e| e.fault())?;
+        Ok(delivery)
+    }
+
     /// Takes in one person's signature over what a plan delivers. The plan is kept with it, so that later differences
     /// can be named. Of another patient's plan, or with a signature that doesn't fit, nothing is kept.
     pub fn approve(
@@ -333,7 +360,7 @@ impl Treatment {
     ) -> Result<Approved> {
         let plan = Plan::parse(&file)?;
         let statement = approval.statement();
-        if statement.patient != patient || statement.delivery != plan.digest() || statement.settles.is_some() {
+        if statement.patient != patient || statement.delivery != plan.digest() || !statement.approves() {
             let text = "the signature is over another delivery or for another patient than what was handed in";
             return Err(Fault::new(Blame::Peer, "treatment.approval.mismatch", text));
         }
@@ -576,6 +603,7 @@ fn judge(
             uid_is_anothers: owner.is_some_and(|owner| owner != facts.patient),
             has_ended: facts.has_ended(),
             is_rejected: plan.is_ok_and(|plan| facts.is_rejected(plan)),
+            withdrawn: plan.ok().and_then(|plan| facts.withdrawn(plan.digest())),
         },
         plan,
         approvals: &facts.approvals,
@@ -605,6 +633,7 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
             uid_is_anothers: false,
             has_ended: false,
             is_rejected: false,
+            withdrawn: None,
         },
         plan,
         approvals: &[],

@@ -150,6 +150,52 @@ fn whoever_corrects_herself_has_said_the_newer_thing() {
     assert_eq!(check().json()["fractions_given"], 4, "{}", check().out);
 }
 
+/// One of the two is enough to hold a plan that another one has replaced; what was given of it is no less signed for that.
+#[test]
+fn a_plan_that_was_replaced_is_withdrawn() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = |plan: &str| site.run(&["gate", "check", "--patient", &number, plan, "--json"]);
+    let withdraw = |plan: &str, reason: &str| {
+        let key = site.path("physicist.pem");
+        let who = ["--name", "B. Physicist", "--role", "physicist", "--key", &key, "--reason", reason, "--json"];
+        site.run(&[&["plan", "withdraw", "--patient", &number], &who[..], &[plan]].concat())
+    };
+    let replacing = edited(&plan, Some("1.2.826.0.1.61"), |plan| {
+        set(plan, BEAMS, (Tag(0x300A, 0x00C2), VR::LO), "another");
+        plan.update_value(BEAMS, |beams| {
+            for beam in beams.items_mut().unwrap() {
+                beam.update_value(Tag(0x300A, 0x0111), |points| {
+                    let first = &mut points.items_mut().unwrap()[0];
+                    first.put(DataElement::new(Tag(0x300A, 0x0120), VR::DS, PrimitiveValue::from("91")));
+                });
+            }
+        });
+    });
+    let replacing = site.file("replacing.dcm", &replacing);
+    assert_eq!(withdraw(&replacing, "never signed").json()["error"]["code"], "treatment.withdrawal.not-approved");
+    approve(&site, &number, &replacing, &SIGNERS);
+    assert_eq!((check(&plan).exit, check(&replacing).exit), (0, 0), "{}", check(&replacing).out);
+    let long = "x".repeat(201);
+    assert_eq!(withdraw(&plan, &long).json()["error"]["code"], "treatment.approval.bad-reason");
+    assert_eq!(withdraw(&plan, "replaced: the bladder is fuller").exit, 0);
+    let said = check(&plan);
+    assert_eq!((said.exit, codes(&said)), (4, vec!["withdrawn".to_owned()]));
+    assert!(said.out.contains("the bladder is fuller"), "{}", said.out);
+    assert_eq!(check(&replacing).exit, 0, "the other one goes on: {}", check(&replacing).out);
+    // A record of the withdrawn one still comes: it was signed when it was given.
+    let server = site.serve(&[]);
+    send(server.ready["dimse"].as_str().unwrap(), &record(&uid(&plan), None, "1.2.826.0.1.62", ("9", "20261123")));
+    server.stop();
+    assert_eq!(check(&replacing).exit, 0, "{}", check(&replacing).out);
+    // Both sign it again.
+    approve(&site, &number, &plan, &SIGNERS[..1]);
+    assert!(codes(&check(&plan)).contains(&"withdrawn".to_owned()));
+    approve(&site, &number, &plan, &SIGNERS[1..]);
+    assert_eq!(check(&plan).exit, 0, "{}", check(&plan).out);
+}
+
 /// What comes to the gate and is no instance gets its verdict, and its entry.
 #[test]
 fn what_is_no_instance_is_vetoed_on_the_record() {

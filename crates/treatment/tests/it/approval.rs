@@ -13,6 +13,7 @@ pub fn statement(signer: &str, role: SignerRole, delivery: Digest) -> Statement 
         signer: signer.into(),
         at: Timestamp(1_713_916_799_999),
         settles: None,
+        withdraws: None,
     }
 }
 

@@ -76,6 +76,7 @@ impl Case {
                 uid_is_anothers: self.uid_is_anothers,
                 has_ended: self.has_ended,
                 is_rejected: self.is_rejected,
+                withdrawn: None,
             },
             plan: self.plan.as_ref(),
             approvals: &self.approvals,
