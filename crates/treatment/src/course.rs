@@ -33,8 +33,8 @@ pub struct TreatmentRecord {
     pub beams: Vec<RecordedBeam>,
     /// Of a summary: what it counts in each fraction group.
     pub summaries: Vec<GroupSummary>,
-    /// Of a summary: Current Treatment Status (3008,0200) says that the treatment has ended, or rests.
-    pub ended: bool,
+    /// Whether Current Treatment Status (3008,0200) says that the treatment has ended, or rests; none where it isn't said.
+    pub ended: Option<bool>,
     /// Of a summary: Most Recent Treatment Date (3008,0056), up to which it counts.
     pub summed_to: Option<String>,
 }
@@ -117,10 +117,16 @@ impl TreatmentRecord {
     pub(crate) fn identity(&self) -> Digest {
         let Self { plans, fraction_group, treated_at, treated_on, beams, summaries, ended, summed_to, instance } = self;
         let untimed = treated_at.is_none().then_some(&instance.sop_instance);
-        let said = format!(
-            "{:?}",
-            (plans, fraction_group, treated_at, treated_on, beams, summaries, ended, summed_to, untimed)
+        let mut said = format!(
+            "record 1 {plans:?} {fraction_group:?} {treated_at:?} {treated_on:?} {ended:?} {summed_to:?} {untimed:?}\n"
         );
+        // What is read of a beam may become more: what is said here stays, or a record that came again would be another one.
+        for RecordedBeam { number, fraction, imaging, delivered, .. } in beams {
+            said.push_str(&format!("beam {number:?} {fraction:?} {imaging} {delivered:?}\n"));
+        }
+        for GroupSummary { group, fractions_delivered, .. } in summaries {
+            said.push_str(&format!("summary {group:?} {fractions_delivered:?}\n"));
+        }
         Digest(Sha256::digest(said).into())
     }
 
@@ -143,7 +149,7 @@ impl TreatmentRecord {
     pub fn gave_dose(&self) -> bool {
         self.beams.iter().any(RecordedBeam::gave_dose)
             || self.summaries.iter().any(|s| s.is_unclear || s.fractions_delivered.is_some_and(|n| n > 0))
-            || self.ended
+            || self.ended == Some(true)
     }
 
     /// A file, with or without a Part 10 header.
@@ -154,7 +160,10 @@ impl TreatmentRecord {
     fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
         let instance = Instance::of_tree(tree)?;
         let (root, place) = (tree.root(), Place::default());
-        let (mut beams, mut summaries, mut ended) = (Vec::new(), Vec::new(), false);
+        let (mut beams, mut summaries) = (Vec::new(), Vec::new());
+        // Of the session; some machines say it of each beam.
+        let unit = root.get(t::PRIMARY_DOSIMETER_UNIT).and_then(|e| code(e.bytes()).ok());
+        let unit = unit.filter(|unit| !unit.is_empty()).map(|unit| Unit::of(&unit));
         // The one of its class; what stands in the other one was delivered, too.
         let mut session = |its_own: Tag| {
             let both = [
@@ -165,7 +174,7 @@ impl TreatmentRecord {
             for (beam_sequence, points) in both {
                 for beam in sequence(root, beam_sequence, &place)? {
                     is_empty &= beam.elements().next().is_none();
-                    beams.push(recorded(beam, points, &place)?);
+                    beams.push(recorded(beam, points, unit, &place)?);
                 }
             }
             // Type 1, one item or more (PS3.3 sections C.8.8.21 and C.8.8.26, edition 2024d).
@@ -177,27 +186,35 @@ impl TreatmentRecord {
         match instance.kind {
             Kind::RtBeamsRecord => session(t::TREATMENT_SESSION_BEAM_SEQUENCE)?,
             Kind::RtIonBeamsRecord => session(t::TREATMENT_SESSION_ION_BEAM_SEQUENCE)?,
-            Kind::RtTreatmentSummary => {
-                for group in sequence(root, t::FRACTION_GROUP_SUMMARY_SEQUENCE, &place)? {
-                    let delivered = integer(group, t::NUMBER_OF_FRACTIONS_DELIVERED, &place)?;
-                    let listed = sequence(group, t::FRACTION_STATUS_SUMMARY_SEQUENCE, &place)?.len();
-                    let listed = u32::try_from(listed).unwrap_or(u32::MAX);
-                    summaries.push(GroupSummary {
-                        group: positive(group, t::REFERENCED_FRACTION_GROUP_NUMBER, &place)?,
-                        fractions_delivered: match delivered {
-                            // Less than none is no count.
-                            Some(n) if n < 0 => None,
-                            Some(n) => Some(u32::try_from(n).unwrap_or(u32::MAX).max(listed)),
-                            None => Some(listed).filter(|listed| *listed > 0),
-                        },
-                        is_unclear: delivered.is_some_and(|n| n < 0),
-                    });
-                }
-                let status = root.get(t::CURRENT_TREATMENT_STATUS).and_then(|e| code(e.bytes()).ok());
-                ended = matches!(status.as_deref(), Some("COMPLETED" | "SUSPENDED" | "STOPPED"));
-            }
+            Kind::RtTreatmentSummary => {}
             kind => return Err(ObjectError::Class { uid: kind.sop_class().to_owned() }.into()),
         }
+        // A record of beams may summarize, too (PS3.3 section A.29.3, RT Treatment Summary Record: U).
+        for group in sequence(root, t::FRACTION_GROUP_SUMMARY_SEQUENCE, &place)? {
+            let delivered = integer(group, t::NUMBER_OF_FRACTIONS_DELIVERED, &place)?;
+            let (mut numbers, mut unnumbered) = (BTreeSet::new(), 0_usize);
+            for fraction in sequence(group, t::FRACTION_STATUS_SUMMARY_SEQUENCE, &place)? {
+                // What was begun and its rest are two items of one number.
+                match positive(fraction, t::REFERENCED_FRACTION_NUMBER, &place)? {
+                    Some(number) => drop(numbers.insert(number)),
+                    None => unnumbered += 1,
+                }
+            }
+            let listed = u32::try_from(numbers.len().saturating_add(unnumbered)).unwrap_or(u32::MAX);
+            summaries.push(GroupSummary {
+                group: positive(group, t::REFERENCED_FRACTION_GROUP_NUMBER, &place)?,
+                fractions_delivered: match delivered {
+                    // Less than none is no count.
+                    Some(n) if n < 0 => None,
+                    Some(n) => Some(u32::try_from(n).unwrap_or(u32::MAX).max(listed)),
+                    None => Some(listed).filter(|listed| *listed > 0),
+                },
+                is_unclear: delivered.is_some_and(|n| n < 0),
+            });
+        }
+        let status = root.get(t::CURRENT_TREATMENT_STATUS).and_then(|e| code(e.bytes()).ok());
+        let ended = status.filter(|status| !status.is_empty());
+        let ended = ended.map(|status| matches!(status.as_str(), "COMPLETED" | "SUSPENDED" | "STOPPED"));
         let mut plans = Vec::new();
         for plan in sequence(root, t::REFERENCED_RT_PLAN_SEQUENCE, &place)? {
             let Some(element) = plan.get(t::REFERENCED_SOP_INSTANCE_UID) else { continue };
@@ -224,7 +241,9 @@ impl TreatmentRecord {
         Ok(Self {
             plans,
             fraction_group: positive(root, t::REFERENCED_FRACTION_GROUP_NUMBER, &place)?,
-            summed_to: date(t::MOST_RECENT_TREATMENT_DATE),
+            // What summarizes beside its own beams, does so up to them.
+            summed_to: date(t::MOST_RECENT_TREATMENT_DATE)
+                .or_else(|| date(t::TREATMENT_DATE).filter(|_| !summaries.is_empty() && !beams.is_empty())),
             treated_on: date(t::TREATMENT_DATE),
             treated_at: date(t::TREATMENT_DATE)
                 .zip(time(t::TREATMENT_TIME))
@@ -243,7 +262,7 @@ pub(crate) fn plans_named(root: Set<'_>) -> BTreeSet<String> {
     items.filter_map(|item| uid(item.get(t::REFERENCED_SOP_INSTANCE_UID)?.bytes()).ok()).collect()
 }
 
-fn recorded(beam: Set<'_>, points: Tag, place: &Place) -> Result<RecordedBeam, PlanError> {
+fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Result<RecordedBeam, PlanError> {
     let kind = beam.get(t::TREATMENT_DELIVERY_TYPE).and_then(|e| code(e.bytes()).ok()).unwrap_or_default();
     let said = thousandths(number(beam, t::DELIVERED_PRIMARY_METERSET, place)?);
     // From the meterset where it began (a resumed beam's isn't zero) to the one where it ended.
@@ -256,16 +275,20 @@ fn recorded(beam: Set<'_>, points: Tag, place: &Place) -> Result<RecordedBeam, P
     // Less than nothing is as good as unsaid.
     let said = said.filter(|said| *said >= 0);
     let text = |tag| beam.get(tag).and_then(|e| code(e.bytes()).ok()).filter(|text| !text.is_empty());
-    let is_more = |tag| number(beam, tag, place).map(|found| found.is_some_and(|n| !n.is_zero() && !n.is_negative()));
-    let ended_well = text(t::TREATMENT_TERMINATION_STATUS).as_deref() == Some("NORMAL");
-    let was_seen = is_more(t::DELIVERED_SECONDARY_METERSET)? || is_more(t::DELIVERED_TREATMENT_TIME)?;
+    // What can't be read there is no evidence.
+    let is_more = |tag| number(beam, tag, place).ok().flatten().is_some_and(|n| !n.is_zero() && !n.is_negative());
+    let ending = text(t::TREATMENT_TERMINATION_STATUS);
+    let ended_well = ending.as_deref() == Some("NORMAL");
+    // An interlock takes time, too.
+    let took_time = ending.is_none() && is_more(t::DELIVERED_TREATMENT_TIME);
+    let was_seen = is_more(t::DELIVERED_SECONDARY_METERSET) || took_time;
     Ok(RecordedBeam {
         number: positive(beam, t::REFERENCED_BEAM_NUMBER, place)?,
         fraction: positive(beam, t::CURRENT_FRACTION_NUMBER, place)?,
         imaging,
         // A beam that says nothing counts whole, whatever its control points say; an image counts by them.
         delivered: said.map(|said| said.max(moved.unwrap_or(0))).or(moved.filter(|_| imaging)),
-        unit: text(t::PRIMARY_DOSIMETER_UNIT).map(|unit| Unit::of(&unit)),
+        unit: text(t::PRIMARY_DOSIMETER_UNIT).map(|unit| Unit::of(&unit)).or(unit),
         contradicts_nothing: ended_well || was_seen,
     })
 }
@@ -343,6 +366,7 @@ pub enum Unknown {
     UnclearSummary,
     TreatmentEnded,
     UnsignedPlan,
+    SiblingSettled,
 }
 
 impl fmt::Display for Unknown {
@@ -411,6 +435,9 @@ impl fmt::Display for Unknown {
             Self::TreatmentEnded => {
                 "a treatment summary says that the treatment is completed, stopped or suspended: two people settle what she was given \
                  before it goes on"
+            }
+            Self::SiblingSettled => {
+                "how many were given was settled for another plan of the same fractions: two people settle it for this one, too"
             }
             Self::UnsignedPlan => {
                 "a treatment record that came since this plan was signed is of another delivery, which no two people have signed: they \
@@ -502,9 +529,8 @@ impl<'a> Course<'a> {
             return;
         }
         let Some(plan) = record.plans.iter().find(|plan| self.plans.contains(*plan)) else { return };
-        if record.ended {
-            self.ended = true;
-        }
+        // The newest word.
+        self.ended = record.ended.unwrap_or(self.ended);
         for summary in &record.summaries {
             if summary.is_unclear && self.concerns(summary.group) != Ok(false) {
                 self.doubt(Unknown::UnclearSummary);
@@ -543,7 +569,8 @@ impl<'a> Course<'a> {
                 (Err(why), _) => self.doubt(why),
                 (Ok(true), None) => self.doubt(Unknown::NoFractionNumber),
                 (Ok(true), Some(fraction)) => {
-                    *shares.entry((fraction, (beam.number, beam.imaging))).or_default() += share;
+                    let known = shares.entry((fraction, (beam.number, beam.imaging))).or_default();
+                    *known = known.saturating_add(share);
                 }
             }
         }
@@ -743,7 +770,8 @@ impl<'a> Course<'a> {
         for ((beam, _), sessions) in exposures {
             for (session, share) in sessions {
                 let Some(beam) = beam else { return false };
-                *days.entry(session.date()).or_default().entry(*beam).or_default() += share;
+                let known = days.entry(session.date()).or_default().entry(*beam).or_default();
+                *known = known.saturating_add(*share);
             }
         }
         days.values().any(|day| {
@@ -771,8 +799,10 @@ fn enter(run: &mut Run, session: &Session, exposures: &BTreeMap<Exposure, Share>
     }
 }
 
+/// What is nearly a whole one is one: a machine's metersets may be a little less each day, or more.
 fn sum(sessions: &Sessions) -> Share {
-    sessions.values().fold(0, |sum: Share, share| sum.saturating_add(*share))
+    let snapped = |share: Share| if share.abs_diff(WHOLE) <= SLACK { WHOLE } else { share };
+    sessions.values().fold(0, |sum: Share, share| sum.saturating_add(snapped(*share)))
 }
 
 /// Images are none of a fraction's dose, as long as they are images.
@@ -788,23 +818,9 @@ fn most(exposures: &Exposures) -> Share {
 
 /// Whole fractions that the metersets make, and the begun ones.
 fn distinct(run: &Run) -> u32 {
-    let treated = run.values().map(|one| (most(one), days(one))).filter(|(most, _)| *most > 0);
-    let whole = treated.map(|(most, days)| most.saturating_sub(SLACK).div_ceil(WHOLE).max(days).max(1));
+    let treated = run.values().map(most).filter(|most| *most > 0);
+    let whole = treated.map(|most| most.saturating_sub(SLACK).div_ceil(WHOLE).max(1));
     whole.map(|whole| u32::try_from(whole).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
-}
-
-/// Days on which a beam delivered nearly all of its meterset, or more: each of them is a fraction at least, for all that a machine's
-/// metersets are a little less each time.
-fn days(exposures: &Exposures) -> Share {
-    const NEARLY: Share = WHOLE / 4 * 3;
-    let of_beam = |(exposure, sessions): (&Exposure, &Sessions)| {
-        let mut days: BTreeMap<&str, Share> = BTreeMap::new();
-        for (session, share) in sessions.iter().filter(|_| !exposure.1) {
-            session.date().into_iter().for_each(|day| *days.entry(day).or_default() += share);
-        }
-        days.into_values().filter(|share| *share >= NEARLY).count() as Share
-    };
-    exposures.iter().map(of_beam).max().unwrap_or(0)
 }
 
 /// One session's exposures are no images alone.

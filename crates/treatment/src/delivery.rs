@@ -127,6 +127,18 @@ impl fmt::Debug for Delivery {
     }
 }
 
+/// What belongs to the course, or to the machine, and not to what a fraction is.
+const COURSE: [Tag; 8] = [
+    tags::NUMBER_OF_FRACTIONS_PLANNED,
+    tags::NUMBER_OF_FRACTION_PATTERN_DIGITS_PER_DAY,
+    tags::REPEAT_FRACTION_CYCLE_LENGTH,
+    tags::FRACTION_PATTERN,
+    tags::NUMBER_OF_BEAMS,
+    tags::TREATMENT_MACHINE_NAME,
+    tags::DEVICE_SERIAL_NUMBER,
+    tags::DOSE_RATE_SET,
+];
+
 impl Delivery {
     pub(crate) fn of_rows(mut rows: Vec<Row>) -> Self {
         rows.sort_by(Row::key_order);
@@ -143,11 +155,11 @@ impl Delivery {
         self.digest
     }
 
-    /// Of what one fraction is, however many there are, and on whichever machine: a course that is made longer, or goes on
-    /// at another machine, is one course.
-    pub fn fraction(&self) -> Digest {
-        let course = [tags::NUMBER_OF_FRACTIONS_PLANNED, tags::TREATMENT_MACHINE_NAME, tags::DOSE_RATE_SET];
-        digest::of(self.rows.iter().filter(|row| !course.contains(&row.tag)))
+    /// Of what one fraction treats with, however many there are, and on whichever machine: a course that is made longer, or
+    /// goes on at another machine, is one course. `treats`: of a beam, that it is no setup or imaging beam.
+    pub(crate) fn fraction(&self, treats: impl Fn(u32) -> bool) -> Digest {
+        let is_of_it = |row: &&Row| !COURSE.contains(&row.tag) && row.place.beam.is_none_or(&treats);
+        digest::of(self.rows.iter().filter(is_of_it))
     }
 
     /// Primary Dosimeter Unit of a beam.

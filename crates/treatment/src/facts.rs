@@ -109,6 +109,8 @@ struct Came {
     /// What one fraction of it is; none where that isn't known.
     fraction: Option<Digest>,
     is_stored: bool,
+    /// It says that it is for a phantom.
+    is_for_qa: bool,
 }
 
 /// Where a patient's facts stand in the ledger.
@@ -256,15 +258,14 @@ pub(crate) fn note_shown(
     plan: &Plan,
     again: bool,
 ) -> Result<(), ChartError> {
-    let (uid, delivery) = (&plan.instance.sop_instance, plan.digest());
+    let (uid, delivery, fraction) = (&plan.instance.sop_instance, plan.digest(), plan.fraction());
     let is_rejected = is_rejected(plan);
-    let of = [patient.0.as_slice(), &[u8::from(is_rejected)], &delivery.0, uid.as_bytes()].concat();
+    let of = [patient.0.as_slice(), &[u8::from(is_rejected)], &delivery.0, &fraction.0, uid.as_bytes()].concat();
     let known = chart.list_tag(SHOWN_AS, &of);
     if !again && chart.newest(&known)?.is_some() {
         return Ok(());
     }
-    let shown =
-        Shown { version: 1, plan: uid.clone(), delivery, is_rejected, fraction: Some(plan.delivery.fraction()) };
+    let shown = Shown { version: 1, plan: uid.clone(), delivery, is_rejected, fraction: Some(fraction) };
     let note = minicbor::to_vec(shown).unwrap_or_default();
     let mut lists = vec![chart.list_tag(SHOWN, &patient.0), known];
     lists.extend(is_rejected.then(|| chart.list_tag(REJECTED, &patient.0)));
@@ -331,7 +332,8 @@ fn read_all(
             let (_, meta) = chart.note_of(*entry)?;
             match minicbor::decode::<Shown>(&meta.note) {
                 Ok(Shown { version: 1, plan, delivery, fraction, .. }) => {
-                    let came = Came { entry: *entry, digest: Some(delivery), fraction, is_stored: false };
+                    let came =
+                        Came { entry: *entry, digest: Some(delivery), fraction, is_stored: false, is_for_qa: false };
                     facts.known.entry(plan).or_default().push(came);
                 }
                 // Whatever it was may have been treated.
@@ -395,8 +397,10 @@ impl Facts {
             // What came in was an instance, or it would not be here.
             let uid = plan.as_ref().map(|plan| plan.instance.sop_instance.clone());
             let uid = uid.or_else(|| Instance::parse(bytes).ok().map(|instance| instance.sop_instance));
-            let fraction = plan.as_ref().map(|plan| plan.delivery.fraction());
-            let came = Came { entry: *entry, digest: plan.as_ref().map(Plan::digest), fraction, is_stored: true };
+            let fraction = plan.as_ref().map(Plan::fraction);
+            let is_for_qa = plan.as_ref().is_some_and(|plan| plan.is_for_qa);
+            let came =
+                Came { entry: *entry, digest: plan.as_ref().map(Plan::digest), fraction, is_stored: true, is_for_qa };
             let uid = uid.unwrap_or_default();
             known.entry(uid.clone()).or_default().push(came);
             has_unreadable_plan |= plan.is_none();
@@ -491,17 +495,15 @@ impl Facts {
     /// What two people have said that was given of one fraction group of a delivery; the newest word.
     pub(crate) fn settled(&self, delivery: Digest, group: u32) -> Option<Settles> {
         // Each one's newest word: what somebody has taken back stands for nothing.
-        let (mut words, mut settled) = (BTreeMap::<(SignerRole, &str), &VerifiedApproval>::new(), Vec::new());
-        for said in self.settlements.iter().filter(|said| self.is_about(said.statement(), delivery, group)) {
-            let word = said.statement();
-            words.insert((word.role, &word.signer), said);
-            let agrees = |other: &&VerifiedApproval| {
-                let theirs = other.statement();
-                (theirs.settles, theirs.role != word.role) == (word.settles, true) && other.by_another_person_than(said)
-            };
-            settled.extend(words.values().find(|other| agrees(other)).and(word.settles));
-        }
-        settled.into_iter().max_by_key(|said| (said.before, said.given))
+        let said = self.settlements.iter().filter(|said| self.is_about(said.statement(), delivery, group));
+        let words: BTreeMap<(SignerRole, &str), &VerifiedApproval> =
+            said.map(|said| ((said.statement().role, said.statement().signer.as_str()), said)).collect();
+        let of = |role| words.values().filter(move |said| said.statement().role == role);
+        let agree = |o: &VerifiedApproval, p: &VerifiedApproval| {
+            o.statement().settles == p.statement().settles && o.by_another_person_than(p)
+        };
+        let settled = of(SignerRole::Oncologist).filter(|o| of(SignerRole::Physicist).any(|p| agree(o, p)));
+        settled.filter_map(|said| said.statement().settles).max_by_key(|said| (said.before, said.given))
     }
 
     fn is_about(&self, said: &Statement, delivery: Digest, group: u32) -> bool {
@@ -550,17 +552,45 @@ impl Facts {
     pub(crate) fn given(&self, chart: &Chart, plan: &Plan, group: Option<u32>) -> Result<Given, ChartError> {
         let Some(group) = plan.group(group) else { return Ok(Given::NONE) };
         let settled = self.settled(plan.digest(), group.number);
+        let given = self.counted(chart, plan, group, settled)?;
+        // What two people have said since of another plan of the same fractions is no word on this one; but where they knew of more
+        // than is counted here, they are asked.
         let from = settled.map_or(0, |said| said.before);
-        let same = self.same(plan);
-        let mut before = Course::new(same, plan, group);
+        let left = given.fractions().filter(|given| *given < group.fractions_planned);
+        let kin = self.kin(plan).into_iter().filter_map(|other| self.settled(other, group.number));
+        for said in kin.filter(|said| left.is_some() && said.before > from) {
+            if self.counted(chart, plan, group, Some(said))?.fractions().is_none_or(|more| Some(more) > left) {
+                return Ok(Given::Unknown { why: vec![Unknown::SiblingSettled] });
+            }
+        }
+        Ok(given)
+    }
+
+    /// The same, beside what was settled.
+    fn counted(
+        &self,
+        chart: &Chart,
+        plan: &Plan,
+        group: &FractionGroup,
+        settled: Option<Settles>,
+    ) -> Result<Given, ChartError> {
+        let from = settled.map_or(0, |said| said.before);
+        let mut before = Course::new(self.same(plan), plan, group);
         self.records.range(..from).for_each(|(_, record)| before.add(record));
         let settled = settled.map(|said| before.settled(said.given));
         Ok(self.course(chart, plan, group, from)?.given_beside(settled))
     }
 
+    /// Other deliveries of which a fraction is the same.
+    fn kin(&self, plan: &Plan) -> BTreeSet<Digest> {
+        let fraction = plan.fraction();
+        let same = self.known.values().flatten().filter(|came| came.fraction == Some(fraction));
+        same.filter_map(|came| came.digest).filter(|digest| *digest != plan.digest()).collect()
+    }
+
     /// SOP Instance UIDs under which the same delivery came, or one of which a fraction is the same.
     fn same(&self, plan: &Plan) -> BTreeSet<String> {
-        let fraction = plan.delivery.fraction();
+        let fraction = plan.fraction();
         let is_same = |uid: &&String| {
             let came = self.known.get(*uid).into_iter().flatten();
             came.into_iter().any(|came| came.digest == Some(plan.digest()) || came.fraction == Some(fraction))
@@ -573,9 +603,15 @@ impl Facts {
     fn settled_at(&self, from: u64) -> Option<String> {
         let said = self.settlements.iter().map(VerifiedApproval::statement);
         let said = said.filter(|said| said.settles.is_some_and(|settles| settles.before == from)).map(|said| said.at);
-        let at = self.utc_offset.local(said.min()?);
+        let (day, time) = self.local(said.min()?);
+        Some(format!("{day} {time}"))
+    }
+
+    /// `YYYYMMDD` and `HHMMSS` where the centre's clocks are.
+    fn local(&self, at: Timestamp) -> (String, String) {
+        let at = self.utc_offset.local(at);
         let ((year, month, day), (hour, minute, second, _)) = (at.civil_date(), at.time_of_day());
-        Some(format!("{year:04}{month:02}{day:02} {hour:02}{minute:02}{second:02}"))
+        (format!("{year:04}{month:02}{day:02}"), format!("{hour:02}{minute:02}{second:02}"))
     }
 
     /// When this was released, where that is the newest that was said of her plans, and no treatment record has come since.
@@ -626,10 +662,14 @@ impl Facts {
         // What was known when it was settled is settled, and comes again now and then.
         let before = self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok());
         let settled: BTreeSet<Digest> = before.map(TreatmentRecord::identity).collect();
-        let (settled_at, signed_in) = (self.settled_at(from), self.signed_in(plan.digest()));
+        let settled_at = self.settled_at(from);
+        let kin = self.kin(plan);
+        let ours = || kin.iter().copied().chain([plan.digest()]);
+        // A course that is made longer is no younger for that.
+        let (signed_in, signed_on) = ours().filter_map(|one| self.signed_in(one)).min().unzip();
         let mut course = Course::new(same.clone(), plan, group);
         self.opaque.iter().filter(|(until, _)| *until > from).for_each(|(_, why)| course.doubt(*why));
-        if self.is_voided(plan.digest(), group.number, from) {
+        if ours().any(|one| self.is_voided(one, group.number, from)) {
             course.doubt(Unknown::SettlementVoid);
         }
         for (entry, record) in self.records.range(from..) {
@@ -646,7 +686,11 @@ impl Facts {
                 course.doubt(Unknown::LateRecord);
             }
             if record.gave_dose() && !is_of_it {
-                let why = record.plans.iter().filter_map(|uid| self.doubt(uid, *entry, signed_in));
+                // Of a day before ours was signed: it comes late, and is history.
+                let day = record.treated_on.as_deref();
+                let is_history = signed_on.as_deref().zip(day).is_some_and(|(ours, day)| day < ours);
+                let since = signed_in.filter(|_| !is_history);
+                let why = record.plans.iter().filter_map(|uid| self.doubt(uid, *entry, since));
                 why.for_each(|why| course.doubt(why));
             }
         }
@@ -661,6 +705,7 @@ impl Facts {
                 course.doubt(Unknown::ManyRecords);
             }
         }
+        let hers: BTreeSet<Digest> = self.records.values().flatten().map(TreatmentRecord::identity).collect();
         for list in &refused {
             let refused = Window::of(chart, list, LIST_MAX)?;
             for entry in refused.entries.iter().filter(|entry| **entry >= from) {
@@ -669,9 +714,7 @@ impl Facts {
                 let identity = Digest(meta.note.as_slice().try_into().unwrap_or_default());
                 // It came again since, for whomever; or had come before, and counts.
                 let came_since = chart.newest(&records_as(chart, identity))?.is_some_and(|came| came > *entry);
-                let is_hers =
-                    |one: &Result<TreatmentRecord, PlanError>| one.as_ref().is_ok_and(|one| one.identity() == identity);
-                if !came_since && !self.records.values().any(is_hers) {
+                if !came_since && !hers.contains(&identity) {
                     course.doubt(Unknown::RefusedRecord);
                 }
             }
@@ -679,14 +722,15 @@ impl Facts {
         Ok(course)
     }
 
-    /// The entry with which two people had signed a delivery.
-    fn signed_in(&self, delivery: Digest) -> Option<u64> {
+    /// The entry with which two people had signed a delivery, and the day by that signature, where the centre's clocks are.
+    fn signed_in(&self, delivery: Digest) -> Option<(u64, String)> {
         let mut approvals = self.approved_in.iter().zip(&self.approvals).collect::<Vec<_>>();
         approvals.sort_by_key(|(entry, _)| **entry);
         let mut so_far = Vec::with_capacity(approvals.len());
         approvals.into_iter().find_map(|(entry, approval)| {
             so_far.push(approval.clone());
-            approval_gap(&so_far, self.patient, delivery).is_none().then_some(*entry)
+            let is_signed = approval_gap(&so_far, self.patient, delivery).is_none();
+            is_signed.then(|| (*entry, self.local(approval.statement().at).0))
         })
     }
 
@@ -704,7 +748,7 @@ impl Facts {
         let was_there = |(one, digest): &(&Came, Digest)| one.entry < entry && (one.is_stored || is_signed(*digest));
         let is_told = readable.iter().any(was_there) || readable.iter().all(|(_, digest)| is_signed(*digest));
         // Who signed ours knew what had been given before; since then nothing is given that nobody has signed.
-        let is_told_by_two = readable.iter().any(|(_, digest)| is_signed(*digest));
+        let is_told_by_two = readable.iter().all(|(one, digest)| is_signed(*digest) || one.is_for_qa);
         match (is_told, is_told_by_two || signed_in.is_none_or(|signed| entry < signed)) {
             (false, _) => Some(Unknown::LatePlan),
             (true, false) => Some(Unknown::UnsignedPlan),

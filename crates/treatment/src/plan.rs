@@ -34,6 +34,8 @@ pub struct Plan {
     pub label: Option<String>,
     /// The planning system's own word. Nobody's signature.
     pub approval_status: Option<ApprovalStatus>,
+    /// Plan Intent (300A,000A) says that it is for a phantom: VERIFICATION or MACHINE_QA.
+    pub is_for_qa: bool,
     /// By number.
     pub groups: Vec<FractionGroup>,
     /// By number.
@@ -114,6 +116,11 @@ impl Plan {
         self.delivery.digest()
     }
 
+    /// Of what one fraction treats with: the same in a course that is made longer, or goes on at another machine.
+    pub fn fraction(&self) -> Digest {
+        self.delivery.fraction(|number| self.beams.iter().any(|beam| beam.number == number && beam.treats))
+    }
+
     pub(crate) fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
         let instance = Instance::of_tree(tree)?;
         let lists = Lists::of(instance.kind).ok_or(PlanError::NotAPlan { kind: instance.kind })?;
@@ -192,6 +199,7 @@ impl Plan {
         Ok(Self {
             label: text(root, t::RT_PLAN_LABEL),
             approval_status: root.get(t::APPROVAL_STATUS).and_then(|element| ApprovalStatus::of(element.bytes())),
+            is_for_qa: matches!(text(root, t::PLAN_INTENT).as_deref(), Some("VERIFICATION" | "MACHINE_QA")),
             groups,
             beams,
             delivery: Delivery::of_rows(rows),

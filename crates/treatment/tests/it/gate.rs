@@ -351,10 +351,17 @@ fn what_a_record_says_of_a_beam_is_not_taken_at_its_least() {
         beam.with(t::TREATMENT_DELIVERY_TYPE, "TRMT_PORTFILM").items(t::CONTROL_POINT_DELIVERY_SEQUENCE, reached)
     };
     assert_eq!(count(&[with_beam(record("1.1", PLAN, "1", ""), film)]), known(1, 1));
-    // Half a minute of 212 MU; and less than a thousandth.
+    // An interlock takes time, too.
+    let interlock =
+        |beam: Item| beam.with(t::TREATMENT_TERMINATION_STATUS, "MACHINE").with(t::DELIVERED_TREATMENT_TIME, "0.5");
+    assert_eq!(count(&[with_beam(nothing(), interlock)]), Given::NONE);
+    // Half a minute of 212 MU, said of the session or of the beam; and less than a thousandth.
     let days = |unit: &str, delivered: &str| {
-        let of_day = |day| with_beam(on(day, 1, delivered), |beam| beam.with(t::PRIMARY_DOSIMETER_UNIT, unit));
-        count(&(1..=4).map(of_day).collect::<Vec<_>>())
+        let of_beam = |day| with_beam(on(day, 1, delivered), |beam| beam.with(t::PRIMARY_DOSIMETER_UNIT, unit));
+        let of_session = |day| on(day, 1, delivered).with(t::PRIMARY_DOSIMETER_UNIT, unit);
+        let given = count(&(1..=4).map(of_session).collect::<Vec<_>>());
+        assert_eq!(count(&(1..=4).map(of_beam).collect::<Vec<_>>()), given);
+        given
     };
     assert_eq!(days("MINUTE", "0.5"), known(4, 4));
     assert_eq!(days("MU", "53"), known(1, 1));
@@ -392,6 +399,19 @@ fn what_a_summary_says_besides_its_count_is_heard() {
     for status in ["STOPPED", "SUSPENDED", "COMPLETED"] {
         assert_eq!(count(&[summary(counted("2"), status)]), unknown(Unknown::TreatmentEnded), "{status}");
     }
+    // One begun and its rest are one fraction.
+    let each = [1, 1, 2].map(|n: u32| Item::new().with(t::REFERENCED_FRACTION_NUMBER, n.to_string()));
+    let twice = Item::new().items(t::FRACTION_STATUS_SUMMARY_SEQUENCE, each);
+    assert_eq!(count(&[summary(twice, "ON_TREATMENT")]), known(0, 2));
+    // The newest word; and a record of beams may summarize, too.
+    let rests = summary(counted("2"), "SUSPENDED");
+    assert_eq!(count(&[rests.clone(), summary(counted("2"), "ON_TREATMENT")]), known(0, 2));
+    assert_eq!(count(&[summary(counted("2"), "ON_TREATMENT"), rests]), unknown(Unknown::TreatmentEnded));
+    let group = counted("4").with(t::REFERENCED_FRACTION_GROUP_NUMBER, "1");
+    assert_eq!(
+        count(&[record("1.1", PLAN, "1", "212").items(t::FRACTION_GROUP_SUMMARY_SEQUENCE, [group])]),
+        known(1, 4)
+    );
     // All were given: it has ended.
     assert_eq!(count(&[summary(counted("99"), "COMPLETED")]), known(0, 99));
 }
