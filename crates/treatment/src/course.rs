@@ -710,7 +710,14 @@ impl<'a> Course<'a> {
                 let before = runs.last().and_then(|run| run.get(&session.fraction));
                 let goes_on = before.is_some_and(|before| {
                     let sum = |exposure| before.get(exposure).map_or(0, sum);
-                    most(before) > 0 && exposures.iter().all(|(exposure, share)| sum(exposure) + share <= WHOLE + SLACK)
+                    let is_rest = exposures.iter().all(|(exposure, share)| sum(exposure) + share <= WHOLE + SLACK);
+                    let begun = before.values().flat_map(BTreeMap::keys).filter_map(Session::date).max();
+                    // A beam that wasn't begun, behind later days' fractions, may as well be of one whose other records are lost.
+                    let later = runs.last().into_iter().flat_map(|run| run.range(session.fraction + 1..));
+                    let mut later = later.flat_map(|(_, exposures)| exposures.values().flat_map(BTreeMap::keys));
+                    let were_begun = exposures.keys().all(|exposure| sum(exposure) > 0);
+                    let is_behind = later.any(|one| one.date() > begun && one.date() < session.date());
+                    most(before) > 0 && is_rest && (were_begun || !is_behind)
                 });
                 match (goes_on, session.fraction) {
                     (true, _) => {}

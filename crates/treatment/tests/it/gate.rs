@@ -433,6 +433,19 @@ fn beams_that_differ_under_one_number_are_told() {
     // Each beam twice in three days: two fractions, or three of which records are lost.
     let lost = [whole.clone(), of_day(2, &["1"]), of_day(3, &["2"])];
     assert_eq!(count_of(&plan, &lost), unknown(Unknown::BeamsDiffer));
+    // Numbers: fraction 1 without its second beam, two whole ones, and a 1 with the second beam: its rest, or a new start.
+    let numbered = |day: u32, fraction: &str, beams: &[&str]| {
+        let mut record = of_day(day, beams);
+        let sequence = record.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE);
+        *sequence = sequence.drain(..).map(|beam| beam.with(t::CURRENT_FRACTION_NUMBER, fraction)).collect();
+        record
+    };
+    let both = ["1", "2"];
+    let begun_first =
+        [numbered(1, "1", &["1"]), numbered(2, "2", &both), numbered(3, "3", &both), numbered(4, "1", &["2"])];
+    let four = Given::Known { distinct: 4, highest: 4, unfinished: Some(1) };
+    assert_eq!(count_of(&plan, &begun_first), four);
+    assert_eq!(count_of(&plan, &[numbered(1, "1", &["1"]), numbered(2, "1", &["2"])]), known(1, 1));
     // One begun fraction is only that.
     assert_eq!(count_of(&plan, &[of_day(2, &["1"])]), begun(1, 1));
 }
