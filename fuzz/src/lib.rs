@@ -73,6 +73,7 @@ pub fn members(card: &Card, version: u64) -> Members {
         format: Version,
         vault: VAULT,
         version,
+        splits: None,
         servers: vec![member],
         gateways: vec![GATEWAY],
         ended: vec![Id16([3; 16])],
