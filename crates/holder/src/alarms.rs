@@ -105,6 +105,11 @@ impl Alarms {
         self.unseen().iter().any(same) || self.state().newest.iter().any(|old| same(old) && is_young(old))
     }
 
+    /// This very one came before: whoever was killed before it had told everybody tells it again.
+    pub(crate) fn has(&self, heard: &Heard) -> bool {
+        self.state().newest.contains(heard)
+    }
+
     pub(crate) fn remember(&self, heard: Heard) {
         let mut state = self.state();
         if state.newest.len() == ALARMS_MAX {

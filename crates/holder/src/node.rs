@@ -136,6 +136,9 @@ impl Node {
         let ended = retention.gone(&shards.volumes()?);
         let newest = journal.last_time().max(meter.last_time()).max(replays.last_time());
         let (alarms, no_alarms) = Alarms::open(dir);
+        // Who was killed may not have told them.
+        let own = alarms.unseen().into_iter().filter(|heard| heard.from == config.number);
+        let untold = own.map(|heard| heard.alarm).collect();
         let starts = next_start(dir).map_err(|e| failed(dir, e))?;
         let node = Self {
             dir: dir.to_owned(),
@@ -157,7 +160,7 @@ impl Node {
             retention: Mutex::new(retention),
             ended,
             rotten: AtomicU64::new(0),
-            outbox: Mutex::default(),
+            outbox: Mutex::new(untold),
             clock,
             config,
         };
@@ -567,8 +570,12 @@ impl Node {
     }
 
     fn hear(&self, from: u8, alarm: Alarm) -> Result<Bytes, Refused> {
-        self.journal.note(self.clock.now(), "holder.heard", &format!("from {from}: {}: {}", alarm.code, alarm.text));
-        self.alarms.remember(Heard { from, alarm });
+        let heard = Heard { from, alarm };
+        if !self.alarms.has(&heard) {
+            let text = format!("from {from}: {}: {}", heard.alarm.code, heard.alarm.text);
+            self.journal.note(self.clock.now(), "holder.heard", &text);
+            self.alarms.remember(heard);
+        }
         Ok(Bytes::new())
     }
 

@@ -115,7 +115,7 @@ mod tests {
         let all = [server("10.0.0.1", "a"), server("10.0.0.2", "b"), bucket("s3.example", "c", "K1")];
         assert_eq!(independent(&all), (3, Vec::new()));
         assert_eq!(independent(&[]), (0, Vec::new()));
-        assert!(Domains::of(&all).evidence().starts_with("no two share"));
+        assert!(Domains::of(&all).evidence().starts_with("no two are known to share"));
     }
 
     #[test]
