@@ -494,6 +494,8 @@ pub struct Course<'a> {
     plans: BTreeSet<String>,
     plan: &'a Plan,
     group: &'a FractionGroup,
+    /// Of the plan's beams.
+    units: BTreeMap<u32, Unit>,
     sessions: BTreeMap<Session, BTreeMap<Exposure, Share>>,
     /// Each with its plan's SOP Instance UID, and the day up to which it counts.
     summaries: BTreeSet<(String, Option<String>, u32)>,
@@ -507,7 +509,8 @@ pub struct Course<'a> {
 impl<'a> Course<'a> {
     pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
         let (sessions, summaries, recorded, ended, unknown) = Default::default();
-        Self { plans, plan, group, sessions, summaries, recorded, ended, unknown }
+        let units = plan.delivery.dosimeters().into_iter().map(|(beam, unit)| (beam, Unit::of(unit))).collect();
+        Self { plans, plan, group, units, sessions, summaries, recorded, ended, unknown }
     }
 
     /// The count isn't known, for a reason that the records alone don't show.
@@ -610,7 +613,7 @@ impl<'a> Course<'a> {
     fn share(&self, beam: &RecordedBeam) -> Share {
         let planned = beam.number.and_then(|number| self.group.metersets.get(&number));
         let is_planned = planned.is_some_and(|planned| *planned > 0);
-        let unit = beam.number.and_then(|number| self.plan.delivery.dosimeter_unit(number)).map(Unit::of);
+        let unit = beam.number.and_then(|number| self.units.get(&number).copied());
         match (beam.delivered, planned) {
             (Some(0), _) if beam.contradicts_nothing && is_planned && !beam.imaging => WHOLE,
             (Some(0), _) => 0,

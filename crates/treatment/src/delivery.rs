@@ -2,6 +2,7 @@
 //! they can't disagree.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -162,13 +163,14 @@ impl Delivery {
         digest::of(self.rows.iter().filter(is_of_it))
     }
 
-    /// Primary Dosimeter Unit of a beam.
-    pub fn dosimeter_unit(&self, beam: u32) -> Option<&str> {
-        let is_of_it = |row: &&Row| row.tag == tags::PRIMARY_DOSIMETER_UNIT && row.place == Place::beam(beam);
-        match &self.rows.iter().find(is_of_it)?.value {
-            Value::Text(text) => Some(text),
+    /// Primary Dosimeter Unit (300A,00B3) of each beam.
+    pub(crate) fn dosimeters(&self) -> BTreeMap<u32, &str> {
+        let rows = self.rows.iter().filter(|row| row.tag == tags::PRIMARY_DOSIMETER_UNIT && row.place.part.is_none());
+        let each = rows.filter_map(|row| match &row.value {
+            Value::Text(unit) => Some((row.place.beam?, &**unit)),
             Value::Numbers(_) => None,
-        }
+        });
+        each.collect()
     }
 
     /// The text that the digest is taken over: `sha256sum` of it prints the digest.

@@ -10,7 +10,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use dicom_core::Tag;
-use dicom_dictionary_std::tags as t;
 use serde::{Deserialize, Serialize};
 
 use crate::delivery::{Class, Delivery, Place, Row, Value};
@@ -90,7 +89,7 @@ impl Difference {
 
     /// As `of`, with at most so many fields of each rank spelled out.
     pub fn spelling_out(a: &Delivery, b: &Delivery, fields_max: usize) -> Self {
-        let dosimeters = [a, b].map(dosimeters);
+        let dosimeters = [a, b].map(Delivery::dosimeters);
         let mut comparison = Comparison { fields_max, dosimeters, ..Comparison::default() };
         for (a, b) in pairs(a.rows(), b.rows()) {
             comparison.rows(a, b);
@@ -147,16 +146,6 @@ impl fmt::Display for Field {
             (Class::Toleranced, _) => f.write_str(" (toleranced)"),
         }
     }
-}
-
-/// Primary Dosimeter Unit (300A,00B3) of each beam.
-fn dosimeters(delivery: &Delivery) -> BTreeMap<u32, &str> {
-    let rows = delivery.rows().iter().filter(|row| row.tag == t::PRIMARY_DOSIMETER_UNIT && row.place.part.is_none());
-    let each = rows.filter_map(|row| match &row.value {
-        Value::Text(unit) => Some((row.place.beam?, &**unit)),
-        Value::Numbers(_) => None,
-    });
-    each.collect()
 }
 
 /// The unit of a value; of a meterset and its rate as the beam's dosimeter has it, and none where it says nothing.

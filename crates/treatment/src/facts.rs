@@ -113,6 +113,14 @@ struct Came {
     is_for_qa: bool,
 }
 
+/// A plan's own fractions, under whatever they came.
+struct Kin {
+    /// SOP Instance UIDs under which the same delivery came, or one of which a fraction is the same.
+    uids: BTreeSet<String>,
+    /// Those other deliveries.
+    others: BTreeSet<Digest>,
+}
+
 /// Where a patient's facts stand in the ledger.
 struct Places {
     patient: PatientId,
@@ -542,7 +550,7 @@ impl Facts {
         let newest = open.filter(|said| said.given == asked.given).max_by_key(|said| said.before);
         let Some(newest) = newest else { return Ok(None) };
         let Some(group) = plan.group(Some(asked.group)) else { return Ok(None) };
-        let since = self.course(chart, plan, group, newest.before)?.given();
+        let since = self.course(chart, plan, &self.kin(plan), group, newest.before)?.given();
         Ok(Some(newest).filter(|_| since == Given::NONE))
     }
 
@@ -552,14 +560,15 @@ impl Facts {
     pub(crate) fn given(&self, chart: &Chart, plan: &Plan, group: Option<u32>) -> Result<Given, ChartError> {
         let Some(group) = plan.group(group) else { return Ok(Given::NONE) };
         let settled = self.settled(plan.digest(), group.number);
-        let given = self.counted(chart, plan, group, settled)?;
+        let kin = self.kin(plan);
+        let given = self.counted(chart, plan, &kin, group, settled)?;
         // What two people have said since of another plan of the same fractions is no word on this one; but where they knew of more
         // than is counted here, they are asked.
         let from = settled.map_or(0, |said| said.before);
         let left = given.fractions().filter(|given| *given < group.fractions_planned);
-        let kin = self.kin(plan).into_iter().filter_map(|other| self.settled(other, group.number));
-        for said in kin.filter(|said| left.is_some() && said.before > from) {
-            if self.counted(chart, plan, group, Some(said))?.fractions().is_none_or(|more| Some(more) > left) {
+        let knew = kin.others.iter().filter_map(|other| self.settled(*other, group.number));
+        for said in knew.filter(|said| left.is_some() && said.before > from) {
+            if self.counted(chart, plan, &kin, group, Some(said))?.fractions().is_none_or(|more| Some(more) > left) {
                 return Ok(Given::Unknown { why: vec![Unknown::SiblingSettled] });
             }
         }
@@ -571,32 +580,28 @@ impl Facts {
         &self,
         chart: &Chart,
         plan: &Plan,
+        kin: &Kin,
         group: &FractionGroup,
         settled: Option<Settles>,
     ) -> Result<Given, ChartError> {
         let from = settled.map_or(0, |said| said.before);
-        let mut before = Course::new(self.same(plan), plan, group);
+        let mut before = Course::new(kin.uids.clone(), plan, group);
         self.records.range(..from).for_each(|(_, record)| before.add(record));
         let settled = settled.map(|said| before.settled(said.given));
-        Ok(self.course(chart, plan, group, from)?.given_beside(settled))
+        Ok(self.course(chart, plan, kin, group, from)?.given_beside(settled))
     }
 
-    /// Other deliveries of which a fraction is the same.
-    fn kin(&self, plan: &Plan) -> BTreeSet<Digest> {
-        let fraction = plan.fraction();
-        let same = self.known.values().flatten().filter(|came| came.fraction == Some(fraction));
-        same.filter_map(|came| came.digest).filter(|digest| *digest != plan.digest()).collect()
-    }
-
-    /// SOP Instance UIDs under which the same delivery came, or one of which a fraction is the same.
-    fn same(&self, plan: &Plan) -> BTreeSet<String> {
-        let fraction = plan.fraction();
-        let is_same = |uid: &&String| {
-            let came = self.known.get(*uid).into_iter().flatten();
-            came.into_iter().any(|came| came.digest == Some(plan.digest()) || came.fraction == Some(fraction))
-        };
-        let same = self.known.keys().filter(is_same).cloned();
-        same.chain(std::iter::once(plan.instance.sop_instance.clone())).collect()
+    /// What the plan's fractions came under. Taken once for each question: it is a digest over the whole plan.
+    fn kin(&self, plan: &Plan) -> Kin {
+        let (fraction, delivery) = (plan.fraction(), plan.digest());
+        let is_kin = |came: &&Came| came.digest == Some(delivery) || came.fraction == Some(fraction);
+        let same =
+            self.known.iter().filter(|(_, came)| came.iter().any(|one| is_kin(&one))).map(|(uid, _)| uid.clone());
+        let others = self.known.values().flatten().filter(is_kin).filter_map(|came| came.digest);
+        Kin {
+            uids: same.chain([plan.instance.sop_instance.clone()]).collect(),
+            others: others.filter(|digest| *digest != delivery).collect(),
+        }
     }
 
     /// When the count that reaches up to this entry was settled, by the centre's clocks.
@@ -624,7 +629,7 @@ impl Facts {
 
     /// Records that set aside other deliveries of hers: she was given something else, too.
     pub(crate) fn was_given_others(&self, plan: &Plan) -> bool {
-        let same = self.same(plan);
+        let same = self.kin(plan).uids;
         let given = self.records.values().filter_map(|record| record.as_ref().ok()).filter(|record| record.gave_dose());
         given.into_iter().any(|record| record.plans.iter().any(|uid| !same.contains(uid)))
     }
@@ -655,16 +660,16 @@ impl Facts {
         &self,
         chart: &Chart,
         plan: &'a Plan,
+        kin: &Kin,
         group: &'a FractionGroup,
         from: u64,
     ) -> Result<Course<'a>, ChartError> {
-        let same = self.same(plan);
+        let same = &kin.uids;
         // What was known when it was settled is settled, and comes again now and then.
         let before = self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok());
         let settled: BTreeSet<Digest> = before.map(TreatmentRecord::identity).collect();
         let settled_at = self.settled_at(from);
-        let kin = self.kin(plan);
-        let ours = || kin.iter().copied().chain([plan.digest()]);
+        let ours = || kin.others.iter().copied().chain([plan.digest()]);
         // A course that is made longer is no younger for that.
         let (signed_in, signed_on) = ours().filter_map(|one| self.signed_in(one)).min().unzip();
         let mut course = Course::new(same.clone(), plan, group);
@@ -695,7 +700,7 @@ impl Facts {
             }
         }
         let mut refused = vec![chart.list_tag(REFUSED_OF_PATIENT, &self.patient.0)];
-        for uid in &same {
+        for uid in same {
             refused.push(chart.list_tag(REFUSED_OF_PLAN, uid.as_bytes()));
             let records = Window::of(chart, &records_of_plan(chart, uid), LIST_MAX)?;
             if records.entries.iter().any(|entry| *entry >= from && !self.records.contains_key(entry)) {

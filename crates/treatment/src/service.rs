@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chart::{Chart, ChartError, Context};
-use guard::{Act, Sensitivity, Target};
+use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
@@ -300,6 +300,15 @@ impl Treatment {
         Ok(Statement { settles, ..statement })
     }
 
+    /// That somebody whose key counts now has signed it, and may say it of this patient.
+    fn signed_now(&self, context: &Context, approval: &Approval) -> Result<(People, Permit)> {
+        let people = self.people()?;
+        approval.verify(&self.origin, people.counting(u64::MAX))?;
+        let patient = Target::Patient(approval.statement().patient);
+        let permit = self.chart.admit(context, Act::ApprovePlan, patient, Sensitivity::Clinical);
+        Ok((people, permit.map_err(|e| e.fault())?))
+    }
+
     /// Takes in one person's word on how many fractions were given.
     pub fn settle(&self, context: &Context, approval: &Approval) -> Result<Settled> {
         let Statement { patient, delivery, settles, .. } = approval.statement().clone();
@@ -308,12 +317,7 @@ impl Treatment {
             let text = "what was signed settles no count, or one of records that are still to come, or a number that no course has";
             return Err(Fault::new(Blame::Peer, "treatment.settlement.mismatch", text));
         };
-        let people = self.people()?;
-        approval.verify(&self.origin, people.counting(u64::MAX))?;
-        let permit = self
-            .chart
-            .admit(context, Act::ApprovePlan, Target::Patient(patient), Sensitivity::Clinical)
-            .map_err(|e| e.fault())?;
+        let (people, permit) = self.signed_now(context, approval)?;
         let lists = [self.chart.list_tag(SETTLEMENTS, &patient.0)];
         self.chart
             .append(&permit, Some(patient), "treatment.settlement", &lists, approval.encode())
@@ -331,12 +335,7 @@ impl Treatment {
             let text = "what was signed withdraws nothing";
             return Err(Fault::new(Blame::Peer, "treatment.withdrawal.mismatch", text));
         }
-        let people = self.people()?;
-        approval.verify(&self.origin, people.counting(u64::MAX))?;
-        let permit = self
-            .chart
-            .admit(context, Act::ApprovePlan, Target::Patient(patient), Sensitivity::Clinical)
-            .map_err(|e| e.fault())?;
+        let (people, permit) = self.signed_now(context, approval)?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         if !facts.approvals.iter().any(|one| one.statement().delivery == delivery) {
             let text = "nobody's approval of this delivery for this patient is in force";

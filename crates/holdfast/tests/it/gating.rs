@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Said, Site, exchange, get, offer, offer_to, send, signed};
+use dicom_object::DefaultDicomObject;
 use drill::synthetic;
 use kit::Timestamp;
 
@@ -576,15 +577,8 @@ fn what_was_refused_or_rejected_since_holds() {
     send(address, &record(&uid(&plan), None, "1.2.826.0.1.1", day));
     assert_eq!((check().exit, given()), (0, Some(before + 1)), "{}", check().out);
 
-    let mut object = dicom_object::from_reader(&std::fs::read(&plan).unwrap()[..]).unwrap();
-    let instance = "1.2.826.0.1.9";
-    object.put(DataElement::new(Tag(0x300E, 0x0002), VR::CS, PrimitiveValue::from("REJECTED")));
-    object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
-    object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
-    object.meta_mut().update_information_group_length();
-    let mut rejected = Vec::new();
-    object.write_all(&mut rejected).unwrap();
-    send(address, &rejected);
+    let reject = DataElement::new(Tag(0x300E, 0x0002), VR::CS, PrimitiveValue::from("REJECTED"));
+    send(address, &edited(&plan, Some("1.2.826.0.1.9"), |plan| drop(plan.put(reject))));
     assert_eq!(codes(&check()), ["rejected"]);
     // Without a Patient ID, or of several plans at once: the one is noted, the other would hold them all.
     let nobodys = record(&uid(&plan), Some(""), "1.2.826.0.1.2", ("2", "20991123"));
@@ -652,21 +646,37 @@ fn what_comes_after_a_settlement_counts_from_it() {
 
 /// Both say that so many fractions were given.
 pub(super) fn settle_by_two(site: &Site, number: &str, plan: &str, given: &str) {
-    for (name, role) in SIGNERS {
-        let key = site.path(&format!("{role}.pem"));
-        let who = ["--name", name, "--role", role, "--key", &key, "--given", given];
-        site.done(&[&["plan", "settle", "--patient", number], &who[..], &[plan]].concat());
+    SIGNERS.into_iter().for_each(|signer| settle(site, number, plan, signer, given));
+}
+
+/// One of them says so.
+pub(super) fn settle(site: &Site, number: &str, plan: &str, (name, role): (&str, &str), given: &str) {
+    let key = site.path(&format!("{role}.pem"));
+    let who = ["--name", name, "--role", role, "--key", &key, "--given", given];
+    site.done(&[&["plan", "settle", "--patient", number], &who[..], &[plan]].concat());
+}
+
+/// A plan's file, changed; under another SOP Instance UID where one is given.
+pub(super) fn edited(plan: &str, instance: Option<&str>, edit: impl FnOnce(&mut DefaultDicomObject)) -> Vec<u8> {
+    use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+    let mut object = dicom_object::from_reader(&std::fs::read(plan).unwrap()[..]).unwrap();
+    edit(&mut object);
+    if let Some(instance) = instance {
+        object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
+        object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
+        object.meta_mut().update_information_group_length();
     }
+    let mut bytes = Vec::new();
+    object.write_all(&mut bytes).unwrap();
+    bytes
 }
 
 /// A plan's file with another Patient ID.
 fn with_number(plan: &str, number: &str) -> Vec<u8> {
     use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
-    let mut object = dicom_object::from_reader(&std::fs::read(plan).unwrap()[..]).unwrap();
-    object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(number)));
-    let mut bytes = Vec::new();
-    object.write_all(&mut bytes).unwrap();
-    bytes
+    edited(plan, None, |plan| {
+        drop(plan.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(number))))
+    })
 }
 
 /// Whatever a record is refused for, the fraction that it tells of isn't forgotten: neither where nobody can read the rest of it,

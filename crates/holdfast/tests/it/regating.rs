@@ -3,22 +3,8 @@
 use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
 use dicom_object::DefaultDicomObject;
 
-use super::gating::{SIGNERS, approve, codes, record, settle_by_two, uid};
+use super::gating::{SIGNERS, approve, codes, edited, record, settle, settle_by_two, uid};
 use super::{Site, offer_to, send, signed};
-
-/// A plan's file, changed, under another SOP Instance UID.
-fn edited(plan: &str, instance: Option<&str>, edit: impl FnOnce(&mut DefaultDicomObject)) -> Vec<u8> {
-    let mut object = dicom_object::from_reader(&std::fs::read(plan).unwrap()[..]).unwrap();
-    edit(&mut object);
-    if let Some(instance) = instance {
-        object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
-        object.meta_mut().media_storage_sop_instance_uid = instance.to_owned();
-        object.meta_mut().update_information_group_length();
-    }
-    let mut bytes = Vec::new();
-    object.write_all(&mut bytes).unwrap();
-    bytes
-}
 
 /// Sets an attribute in every item of a sequence of the plan.
 fn set(object: &mut DefaultDicomObject, sequence: Tag, (tag, vr): (Tag, VR), value: &str) {
@@ -168,11 +154,7 @@ fn whoever_corrects_herself_has_said_the_newer_thing() {
     // Nobody here has seen that plan.
     send(server.ready["dimse"].as_str().unwrap(), &record("1.2.3.9", None, "1.2.826.0.1.51", ("1", "20261122")));
     server.stop();
-    let say = |(name, role): (&str, &str), given: &str| {
-        let key = site.path(&format!("{role}.pem"));
-        let who = ["--name", name, "--role", role, "--key", &key, "--given", given];
-        site.done(&[&["plan", "settle", "--patient", &number], &who[..], &[&plan]].concat());
-    };
+    let say = |signer, given| settle(&site, &number, &plan, signer, given);
     say(SIGNERS[0], "1");
     say(SIGNERS[0], "4");
     say(SIGNERS[1], "1");
@@ -195,14 +177,7 @@ fn a_plan_that_was_replaced_is_withdrawn() {
     };
     let replacing = edited(&plan, Some("1.2.826.0.1.61"), |plan| {
         set(plan, BEAMS, (Tag(0x300A, 0x00C2), VR::LO), "another");
-        plan.update_value(BEAMS, |beams| {
-            for beam in beams.items_mut().unwrap() {
-                beam.update_value(Tag(0x300A, 0x0111), |points| {
-                    let first = &mut points.items_mut().unwrap()[0];
-                    first.put(DataElement::new(Tag(0x300A, 0x0120), VR::DS, PrimitiveValue::from("91")));
-                });
-            }
-        });
+        gantry(plan, "91");
     });
     let replacing = site.file("replacing.dcm", &replacing);
     assert_eq!(withdraw(&replacing, "never signed").json()["error"]["code"], "treatment.withdrawal.not-approved");
