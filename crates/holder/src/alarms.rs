@@ -55,6 +55,12 @@ struct State {
     is_written: bool,
 }
 
+impl From<Kept> for State {
+    fn from(Kept { count, newest, .. }: Kept) -> Self {
+        Self { count, newest: newest.into(), is_written: true }
+    }
+}
+
 pub(crate) struct Alarms {
     dir: PathBuf,
     state: Mutex<State>,
@@ -80,8 +86,7 @@ impl Alarms {
             // It stays beside the new one, as evidence.
             let _ = fs::rename(dir.join(FILE), dir.join(DAMAGED));
         }
-        let state = State { count: kept.count, newest: kept.newest.into(), is_written: true };
-        (Self { dir: dir.to_owned(), state: Mutex::new(state) }, wrong)
+        (Self { dir: dir.to_owned(), state: Mutex::new(kept.into()) }, wrong)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,8 +147,8 @@ pub(crate) fn run(dir: &Path, seen: bool, say: &mut dyn FnMut(String)) -> Result
     let failed = |why: String| Fault::new(Blame::Configuration, "holder.alarms", why);
     let kept = read::<Kept>(&dir.join(FILE)).map_err(|e| failed(format!("{FILE}: {e}")))?;
     let kept = kept.map_err(|e| failed(format!("{FILE}: {e}")))?;
-    let state = State { count: kept.count, newest: kept.newest.into(), is_written: true };
-    let unseen = Alarms { dir: dir.to_owned(), state: Mutex::new(state) }.unseen();
+    let count = kept.count;
+    let unseen = Alarms { dir: dir.to_owned(), state: Mutex::new(kept.into()) }.unseen();
     if unseen.is_empty() {
         say("no alarm that nobody has seen".to_owned());
     }
@@ -151,7 +156,7 @@ pub(crate) fn run(dir: &Path, seen: bool, say: &mut dyn FnMut(String)) -> Result
         say(format!("{} server {from} {}: {}", alarm.at, alarm.code, alarm.text));
     }
     if seen {
-        let bytes = format::encode(&Seen { version: Version, up_to: kept.count });
+        let bytes = format::encode(&Seen { version: Version, up_to: count });
         write_private(&dir.join(SEEN), &bytes).map_err(|e| failed(format!("{SEEN}: {e}")))?;
         say(format!("{} are seen: they are off the status page, and stay in the journal", unseen.len()));
     }

@@ -483,7 +483,7 @@ impl Centre {
     /// Has each holder open a share, where that was long ago.
     fn probe(&self) {
         let vault = self.chart().vault();
-        let is_failing = vault.health().holders.iter().any(|holder| holder.failing > 0);
+        let is_failing = vault.holder_health().iter().any(|holder| holder.failing > 0);
         let every = if is_failing { PROBE_AGAIN } else { PROBE_EVERY };
         let mut probed = self.probed.lock().unwrap_or_else(PoisonError::into_inner);
         if probed.is_none_or(|at| at.elapsed() >= every) {

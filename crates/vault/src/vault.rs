@@ -366,6 +366,11 @@ impl Vault {
         (centre.record.t, u8::try_from(centre.holders.len()).unwrap_or(u8::MAX))
     }
 
+    /// What was seen of each holder; without the rest of [`Self::health`].
+    pub fn holder_health(&self) -> Vec<HolderHealth> {
+        self.core.opener().health()
+    }
+
     /// Asks every holder for its share of one of the centre's own keys, all at once. What came of it is in [`Health::holders`].
     pub fn probe_holders(&self, patience: Duration) {
         let centre = self.core.centre();
@@ -441,7 +446,7 @@ impl Vault {
             locations,
             notes_waiting,
             notes_waiting_bytes,
-            holders: core.opener().health(),
+            holders: self.holder_health(),
             patients: keymap.keys.len() as u64,
             erased_patients: keymap.erased.len() as u64,
             undealt_patients: keymap.undealt(),
