@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::approval::{Approval, ApprovalError, Settles, SignerRole, Statement, VerifiedApproval};
 use crate::course::{Course, Given, TreatmentRecord, Unknown};
 use crate::error::PlanError;
-use crate::gate::{Outcome, Signed, Verdict, Withdrawn, approval_gap};
+use crate::gate::{Signed, Verdict, Withdrawn, approval_gap};
 use crate::object::Instance;
 use crate::people::People;
 use crate::plan::{ApprovalStatus, FractionGroup, Plan};
@@ -22,6 +22,7 @@ pub(crate) const PLANS: &str = "plans";
 pub(crate) const RECORDS: &str = "records";
 pub(crate) const APPROVALS: &str = "approvals";
 pub(crate) const VERDICTS: &str = "verdicts";
+const RELEASES: &str = "releases";
 pub(crate) const SETTLEMENTS: &str = "settlements";
 pub(crate) const WITHDRAWALS: &str = "withdrawals";
 /// Of one plan's SOP Instance UID.
@@ -97,8 +98,6 @@ pub(crate) struct Facts {
     pub(crate) has_unreadable_plan: bool,
     /// The newest verdict.
     pub(crate) last: Option<KeptVerdict>,
-    /// Its entry.
-    last_in: Option<u64>,
 }
 
 /// Something under a plan's SOP Instance UID.
@@ -189,6 +188,11 @@ impl Places {
 /// The list of approvals that were handed in with the plan in `entry`: what is toleranced is compared with that file.
 pub(crate) fn approvals_of_file(chart: &Chart, entry: u64) -> chart::Tag {
     chart.list_tag(APPROVALS_OF_FILE, &entry.to_be_bytes())
+}
+
+/// The list of a patient's verdicts that released this.
+pub(crate) fn releases(chart: &Chart, patient: PatientId, delivery: Digest, group: u32) -> chart::Tag {
+    chart.list_tag(RELEASES, &[&patient.0[..], &delivery.0, &group.to_be_bytes()].concat())
 }
 
 /// The list of treatment records that name a plan, whoever's they are.
@@ -474,7 +478,6 @@ impl Facts {
             utc_offset: signers.utc_offset,
             has_unreadable_plan,
             last: places.last.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()),
-            last_in: places.last,
         }
     }
 
@@ -619,12 +622,16 @@ impl Facts {
         (format!("{year:04}{month:02}{day:02}"), format!("{hour:02}{minute:02}{second:02}"))
     }
 
-    /// When this was released, where that is the newest that was said of her plans, and no treatment record has come since.
-    pub(crate) fn released_before(&self, delivery: Digest, group: Option<u32>) -> Option<Timestamp> {
-        let KeptVerdict { at, verdict, .. } = self.last.as_ref()?;
-        let is_it = verdict.digest == Some(delivery) && verdict.fraction_group == group;
-        let is_newest = self.records.keys().next_back() < self.last_in.as_ref();
-        (is_it && is_newest && verdict.outcome == Outcome::Release).then_some(*at)
+    /// When this was released last, where no treatment record of hers has come since.
+    pub(crate) fn released_before(
+        &self,
+        chart: &Chart,
+        delivery: Digest,
+        group: u32,
+    ) -> Result<Option<Timestamp>, ChartError> {
+        let released = chart.newest(&releases(chart, self.patient, delivery, group))?;
+        let since = released.filter(|entry| self.records.keys().next_back() < Some(entry));
+        since.map(|entry| Ok(chart.time_and_patient_of(entry)?.0)).transpose()
     }
 
     /// Records that set aside other deliveries of hers: she was given something else, too.

@@ -3,7 +3,7 @@
 //! in the ledger.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chart::{Chart, ChartError, Context};
 use guard::{Act, Permit, Sensitivity, Target};
@@ -43,6 +43,8 @@ const SETTLED_MAX: u32 = 1_000;
 const ON_TREATMENT_DAYS: i64 = 180;
 /// Of these, at most so many objects: 500 patients a day for half a year, with a record for each of twenty beams.
 const PLANNED_MAX: usize = 2_000_000;
+/// Gates that are asked at once; who is asked about twice waits for herself.
+const TURNS: usize = 64;
 /// Read from the index at once.
 const PLANNED_PAGE: usize = 1_000;
 
@@ -154,13 +156,16 @@ pub struct Treatment {
     /// The centre's name on pages.
     centre: String,
     utc_offset: UtcOffset,
+    /// For each patient one of them, while the gate is asked about her.
+    turns: [Mutex<()>; TURNS],
 }
 
 impl Treatment {
     /// `centre` is the name that pages show; approvals are signed for the log's own name.
     pub fn new(chart: Arc<Chart>, centre: impl Into<String>) -> Self {
         let origin = chart.vault().vkey().name().to_owned();
-        Self { chart, origin, centre: centre.into(), utc_offset: UtcOffset::default() }
+        let turns = std::array::from_fn(|_| Mutex::new(()));
+        Self { chart, origin, centre: centre.into(), utc_offset: UtcOffset::default(), turns }
     }
 
     /// Where the centre's clocks are: by them a day begins.
@@ -427,6 +432,9 @@ impl Treatment {
             Err(ChartError::AmbiguousPatient) => (None, Finding::PatientAmbiguous),
             Err(error) => return Err(error.fault()),
         };
+        // Of two who ask at once, the second one hears of the first one's release.
+        let turn = self.turns.get(patient.map_or(0, |patient| usize::from(patient.0[15])) % TURNS);
+        let _turn = turn.map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
         let target = patient.map_or(Target::Centre, Target::Patient);
         let permit = self.chart.admit(context, Act::CheckGate, target, Sensitivity::Clinical).map_err(|e| e.fault())?;
         let verdict = match patient {
@@ -463,7 +471,12 @@ impl Treatment {
         };
         let payload = serde_json::to_vec(&kept)
             .map_err(|e| Fault::new(Blame::Ours, "treatment.verdict", format!("the verdict: {e}")))?;
-        let lists = [self.chart.list_tag(VERDICTS, patient.as_ref().map_or(&[], |p| p.0.as_slice()))];
+        let mut lists = vec![self.chart.list_tag(VERDICTS, patient.as_ref().map_or(&[], |p| p.0.as_slice()))];
+        let Verdict { outcome, digest, fraction_group, .. } = &kept.verdict;
+        if let (Outcome::Release, Some(patient), Some(digest), Some(group)) = (outcome, patient, digest, fraction_group)
+        {
+            lists.push(facts::releases(&self.chart, patient, *digest, *group));
+        }
         self.chart.append(&permit, patient, "treatment.verdict", &lists, payload).map_err(|e| e.fault())?;
         Ok(kept.verdict)
     }
@@ -613,7 +626,8 @@ fn judge(
     if let Ok(plan) = plan {
         let settled = verdict.fraction_group.and_then(|group| facts.settled(plan.digest(), group));
         verdict.notes.extend(settled.map(|_| Note::CountSettled));
-        let before = facts.released_before(plan.digest(), verdict.fraction_group);
+        let before = verdict.fraction_group.map(|group| facts.released_before(chart, plan.digest(), group));
+        let before = before.transpose().map_err(|e| e.fault())?.flatten();
         verdict.notes.extend(before.map(|at| Note::ReleasedBefore { at }));
         verdict.notes.extend(facts.was_given_others(plan).then_some(Note::OthersGiven));
     }

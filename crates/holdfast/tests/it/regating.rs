@@ -44,6 +44,11 @@ fn a_course_that_is_made_longer_or_moved_goes_on() {
     // A release that no record followed is said with the next one.
     let is_noted = |said: &str| said.contains("released-before");
     assert!(!is_noted(&check(&plan).out) && is_noted(&check(&plan).out));
+    // What is asked of another plan between hides nothing.
+    assert!(!is_noted(
+        &check(&site.file("other.dcm", &edited(&plan, Some("1.2.826.0.1.30"), |plan| gantry(plan, "11")))).out
+    ));
+    assert!(is_noted(&check(&plan).out));
     let given = |plan: &str| check(plan).json()["fractions_given"].as_u64();
     let before = given(&plan).unwrap();
     let longer = edited(&plan, Some("1.2.826.0.1.33"), |plan| set(plan, GROUPS, FRACTIONS_PLANNED, "90"));
@@ -57,12 +62,17 @@ fn a_course_that_is_made_longer_or_moved_goes_on() {
         approve(&site, &number, &other, &SIGNERS);
         assert_eq!((check(&other).exit, given(&other)), (0, Some(before)), "{}", check(&other).out);
     }
-    // Two people say how many; the record-and-verify system goes on under the plan's old UID.
+    // Of several who ask at once, one is the first. Two people say how many; the record-and-verify system goes on under the plan's old UID.
     let longer = site.path("longer.dcm");
     settle_by_two(&site, &number, &longer, "10");
     let server = site.serve(&[]);
     let address = server.ready["dimse"].as_str().unwrap();
     send(address, &record(&uid(&plan), None, "1.2.826.0.1.31", ("11", "20990101")));
+    let at_once: Vec<String> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..4).map(|_| scope.spawn(|| check(&plan).out)).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(at_once.iter().filter(|said| !is_noted(said)).count(), 1, "{at_once:?}");
     // Of the plan at the other machine as many are counted; where the two knew of more, they say it of that one, too, and neither
     // word asks for the other one again.
     let moved = site.path("moved.dcm");
