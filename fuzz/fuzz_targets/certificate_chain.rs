@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
     let first = officer().enrol(first_vault, subject, speaks, key(1).public(), (not_before, expires), &entropy);
     let first = first.expect("a certificate");
     assert_eq!(Certificate::from_bytes(&first.to_bytes()).ok().as_ref(), Some(&first));
-    let with_session = take(&mut data) % 2 == 0;
+    let with_session = take(&mut data).is_multiple_of(2);
     let (begun, life) = (time(&mut data), i64::from(take(&mut data)) * SESSION_LIFE_MS_MAX / 128);
     let session = key(1).begin_session(&first, key(2).public(), begun, life, &entropy);
     let (chain, signer) =

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use treatment::scan::{Set, Tree};
+use treatment::dicom::scan::{Set, Tree};
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(tree) = Tree::of_file(data) {
@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
 
 /// Recursion is safe exactly because the scan bounded the depth: that is what is tested.
 fn walk(set: Set<'_>, depth: usize) {
-    assert!(depth <= treatment::scan::DEPTH_MAX);
+    assert!(depth <= treatment::dicom::scan::DEPTH_MAX);
     for element in set.elements() {
         std::hint::black_box((element.tag(), element.vr(), element.bytes()));
         element.items().for_each(|item| walk(item, depth + 1));

@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     let held = || node.call(Peer::Server(1), wire::MEMBERS_GET, Bytes::new()).expect("the list that is here");
     assert_eq!(held(), first);
 
-    let is_edited = take(&mut data) % 2 == 0;
+    let is_edited = take(&mut data).is_multiple_of(2);
     let choice = take(&mut data) % 3;
     let body = |good: Vec<u8>, data: &mut &[u8]| if is_edited { edited(good, data) } else { data.to_vec() };
     match choice {

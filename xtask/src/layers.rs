@@ -114,6 +114,7 @@ const ROOMS: &[Room] = &[
         why: "it drives the binary from outside, like a clinician",
         never: &[],
     },
+    Room { name: "holdfast-fuzz", may_use: Anything, why: "whatever parses foreign bytes", never: &[] },
     Room { name: "xtask", may_use: These(&[]), why: "tools build the rooms; they don't use them", never: &[] },
 ];
 

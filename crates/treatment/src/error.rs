@@ -2,10 +2,10 @@
 
 use kit::{Blame, Explain};
 
-use crate::delivery::Place;
-use crate::object::{Kind, ObjectError};
-use crate::scan::{Attribute, ScanError};
-use crate::value::ValueFault;
+use crate::dicom::object::{Kind, ObjectError};
+use crate::dicom::scan::{Attribute, ScanError};
+use crate::dicom::value::ValueFault;
+use crate::plan::delivery::Place;
 
 /// Where a refused plan fails. Every one of them means: hold.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dicom_core::Tag;
-use treatment::schema::{self, Count, Kind, Need, Part, Rule};
+use treatment::dicom::schema::{self, Count, Kind, Need, Part, Rule};
 use treatment::{Attribute, Plan};
 
 use crate::build::{EXPLICIT, IMPLICIT, all, file};

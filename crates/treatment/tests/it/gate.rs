@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use dicom_dictionary_std::tags as t;
 use kit::{Digest, PatientId, SeededEntropy};
-use treatment::course::Unknown;
+use treatment::given::Unknown;
 use treatment::{
     Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome, Plan, PlanError, Signed,
     SignerRole, SigningKey, TreatmentRecord, Verdict, VerifiedApproval, decide,

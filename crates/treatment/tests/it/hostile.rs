@@ -2,7 +2,7 @@
 
 use dicom_dictionary_std::uids;
 use proptest::prelude::*;
-use treatment::scan::Tree;
+use treatment::dicom::scan::Tree;
 use treatment::{Instance, Plan, ScanError};
 
 use crate::build::{EXPLICIT, IMPLICIT, all, data_set, file};
@@ -202,7 +202,7 @@ fn transfer_syntaxes_are_refused_by_name() {
         ("1.2.3", false),
         ("\u{1b}[31m", false),
     ] {
-        let result = treatment::scan::Encoding::of(uid);
+        let result = treatment::dicom::scan::Encoding::of(uid);
         assert_eq!(result.is_ok(), reads, "{uid}");
         if let Err(error) = result {
             assert!(error.to_string().chars().all(|c| !c.is_control()));
@@ -240,7 +240,7 @@ proptest! {
 #[test]
 fn the_index_agrees_with_dicom_object() {
     use dicom_object::{InMemDicomObject, OpenFileOptions};
-    use treatment::scan::Set;
+    use treatment::dicom::scan::Set;
     fn compare(ours: Set<'_>, theirs: &InMemDicomObject, seen: &mut usize) {
         let mut left = theirs.iter();
         for element in ours.elements() {

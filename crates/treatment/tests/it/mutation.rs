@@ -238,7 +238,7 @@ fn the_diff_says_where_and_by_how_much() {
 /// meterset is named.
 #[test]
 fn a_difference_of_any_size_is_bounded_and_counted() {
-    use treatment::diff::FIELDS_MAX;
+    use treatment::plan::diff::FIELDS_MAX;
     let points = 178;
     let mut plan = crate::build::arcs(points);
     let before = Plan::parse(&file(&plan, IMPLICIT)).unwrap();

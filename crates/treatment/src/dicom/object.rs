@@ -4,8 +4,8 @@ use dicom_dictionary_std::{tags as t, uids};
 use kit::{Blame, Explain};
 use serde::{Deserialize, Serialize};
 
-use crate::scan::{Attribute, ScanError, Tree};
-use crate::value::{Characters, ValueFault, trimmed, uid};
+use crate::dicom::scan::{Attribute, ScanError, Tree};
+use crate::dicom::value::{Characters, ValueFault, trimmed, uid};
 
 /// What the centre keeps of DICOM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

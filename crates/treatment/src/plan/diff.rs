@@ -12,9 +12,9 @@ use std::sync::Arc;
 use dicom_core::Tag;
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::{Class, Delivery, Place, Row, Value};
-use crate::scan::Attribute;
-use crate::schema::Kind;
+use crate::dicom::scan::Attribute;
+use crate::dicom::schema::Kind;
+use crate::plan::delivery::{Class, Delivery, Place, Row, Value};
 
 /// Fields that a difference spells out, of each rank. A plan whose every leaf moved has millions; nobody reads them,
 /// and the gate must answer.

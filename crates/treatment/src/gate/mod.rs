@@ -1,17 +1,19 @@
 //! The fraction gate: the check before each fraction. It releases what it could establish and nothing else; what is
 //! unknown is a veto. It advises; it drives no beam.
 
+pub(crate) mod facts;
+
 use std::fmt;
 
 use kit::{Digest, Explain, PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::approval::{SignerRole, VerifiedApproval};
-use crate::course::{Given, Unknown};
-use crate::delivery::{Class, Delivery};
-use crate::diff::{Difference, Field};
 use crate::error::PlanError;
+use crate::given::{Given, Unknown};
+use crate::plan::delivery::{Class, Delivery};
+use crate::plan::diff::{Difference, Field};
 use crate::plan::{ApprovalStatus, Plan};
+use crate::signing::approval::{SignerRole, VerifiedApproval};
 
 /// Differences that a verdict spells out: what fits on a console. The diff has them all.
 pub const FIELDS_MAX: usize = 20;

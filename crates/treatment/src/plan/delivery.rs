@@ -11,8 +11,8 @@ use dicom_dictionary_std::tags;
 use kit::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::digest;
-use crate::schema::Kind;
+use crate::dicom::schema::Kind;
+use crate::plan::digest;
 
 /// Where in a plan: the plan itself, a fraction group, a beam, one of its control points, a device in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

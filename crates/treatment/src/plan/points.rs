@@ -7,13 +7,13 @@ use std::sync::Arc;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
 
-use crate::delivery::{Class, Place, Row, Value};
+use crate::dicom::read::{Found, Reader, needed_integer, number};
+use crate::dicom::scan::{Attribute, Set};
+use crate::dicom::schema::Kind;
+use crate::dicom::value::{Number, ValueFault};
 use crate::error::PlanError;
+use crate::plan::delivery::{Class, Place, Row, Value};
 use crate::plan::{Lists, check_rows};
-use crate::read::{Found, Reader, needed_integer, number};
-use crate::scan::{Attribute, Set};
-use crate::schema::Kind;
-use crate::value::{Number, ValueFault};
 
 /// One beam's control points, with what each takes over from the one before.
 pub(crate) struct Points<'a> {

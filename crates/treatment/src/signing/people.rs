@@ -8,7 +8,7 @@ use minicbor::{Decode, Encode};
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_security::confusable_detection::skeleton;
 
-use crate::approval::{ApprovalError, Enrolment, PublicKey, check_version, strict};
+use crate::signing::approval::{ApprovalError, Enrolment, PublicKey, check_version, strict};
 
 /// Which of a key's signatures an ending takes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]

@@ -6,7 +6,7 @@ use std::ops::Range;
 use dicom_core::{Tag, VR};
 use dicom_encoding::text::{SpecificCharacterSet, TextCodec};
 
-use crate::scan::{Element, Set};
+use crate::dicom::scan::{Element, Set};
 
 /// A decimal string and an integer string hold at most so many characters (PS3.5 table 6.2-1).
 const DS_CHARACTERS_MAX: usize = 16;

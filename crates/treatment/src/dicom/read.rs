@@ -7,11 +7,11 @@ use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{StandardDataDictionary, tags as t};
 
-use crate::delivery::{Class, Place, Row, Value};
+use crate::dicom::scan::{Attribute, Element, Set};
+use crate::dicom::schema::{Count, Key, Kind, Need, Part, Rule};
+use crate::dicom::value::{Characters, Number, ValueFault, Values, code, count, integers, numbers, trimmed};
 use crate::error::PlanError;
-use crate::scan::{Attribute, Element, Set};
-use crate::schema::{Count, Key, Kind, Need, Part, Rule};
-use crate::value::{Characters, Number, ValueFault, Values, code, count, integers, numbers, trimmed};
+use crate::plan::delivery::{Class, Place, Row, Value};
 
 /// A private creator whose elements are the delivery itself: the leaf open times of a tomotherapy machine, in group
 /// 300D of its control points. A digest that ignores them would call any two such plans the same.
@@ -220,7 +220,7 @@ impl Reader<'_> {
             let text = self.text(element, kind).map_err(fault)?;
             return Ok(Some(text).filter(|text| !text.is_empty()).map(|text| Value::Text(text.into())));
         }
-        let values = crate::value::count(element).map_err(fault)?;
+        let values = crate::dicom::value::count(element).map_err(fault)?;
         check_count(values, count).map_err(fault)?;
         self.spent.numbers(values, place)?;
         let (min, max) = kind.range();

@@ -1,5 +1,10 @@
 //! An RT Plan or RT Ion Plan, read strictly. What can be read in two ways is an error, never a guess.
 
+pub mod delivery;
+pub mod diff;
+pub mod digest;
+mod points;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +12,17 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
 use kit::Digest;
 
-use crate::delivery::{Class, Delivery, Place, Row, Value};
-use crate::error::PlanError;
-use crate::object::{Instance, Kind as ObjectKind, ObjectError};
-use crate::points::Points;
-use crate::read::{
+use crate::dicom::object::{Instance, Kind as ObjectKind, ObjectError};
+use crate::dicom::read::{
     Found, NUMBERS_MAX, Reader, Spent, check_vr, integer, needed_integer, needed_number, number,
     refuse_enhanced_devices, sequence,
 };
-use crate::scan::{Attribute, Set, Tree};
-use crate::schema::{self, Kind, Rule};
-use crate::value::{Characters, ValueFault, code, trimmed};
+use crate::dicom::scan::{Attribute, Set, Tree};
+use crate::dicom::schema::{self, Kind, Rule};
+use crate::dicom::value::{Characters, ValueFault, code, trimmed};
+use crate::error::PlanError;
+use crate::plan::delivery::{Class, Delivery, Place, Row, Value};
+use crate::plan::points::Points;
 
 /// Beams of one plan, and fraction groups: a plan of twenty beams is a large one.
 const BEAMS_MAX: usize = 1_000;

@@ -4,7 +4,7 @@
 use kit::Digest;
 use sha2::{Digest as _, Sha256};
 
-use crate::delivery::{Class, Place, Row, Value};
+use crate::plan::delivery::{Class, Place, Row, Value};
 
 /// The first line. Another list of attributes, another rounding or another form is another version.
 pub const VERSION: &str = "holdfast delivery v1";

@@ -9,13 +9,13 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::approval::{Approval, ApprovalError, Settles, SignerRole, Statement, VerifiedApproval};
-use crate::course::{Course, Given, TreatmentRecord, Unknown};
+use crate::dicom::object::Instance;
 use crate::error::PlanError;
 use crate::gate::{Signed, Verdict, Withdrawn, approval_gap};
-use crate::object::Instance;
-use crate::people::People;
+use crate::given::{Course, Given, TreatmentRecord, Unknown};
 use crate::plan::{ApprovalStatus, FractionGroup, Plan};
+use crate::signing::approval::{Approval, ApprovalError, Settles, SignerRole, Statement, VerifiedApproval};
+use crate::signing::people::People;
 
 /// Lists of one patient.
 pub(crate) const PLANS: &str = "plans";

@@ -8,14 +8,14 @@ use guard::{Act, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, PatientId};
 use sha2::{Digest as _, Sha256};
 
-use crate::course::{TreatmentRecord, plans_named};
+use crate::dicom::object::{Instance, Kind, ObjectError};
+use crate::dicom::scan::Tree;
+use crate::dicom::value::{trimmed, uid};
 use crate::error::PlanError;
-use crate::facts::{self, PLANS, RECORDS, records_of_plan};
-use crate::object::{Instance, Kind, ObjectError};
+use crate::gate::facts::{self, PLANS, RECORDS, records_of_plan};
+use crate::given::{TreatmentRecord, plans_named};
 use crate::plan::Plan;
-use crate::scan::Tree;
 use crate::service::{OBJECTS, PLANNED, Treatment};
-use crate::value::{trimmed, uid};
 
 type Result<T> = std::result::Result<T, Fault>;
 

@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use crate::bed::Tissue;
-use crate::calendar::{Calendar, Day};
+use crate::interruption::bed::Tissue;
+use crate::interruption::calendar::{Calendar, Day};
 
 /// Two fractions on one day are at least so far apart.
 pub const PAIR_HOURS: f64 = 6.0;

@@ -1,0 +1,4 @@
+//! Who signs, and what.
+
+pub mod approval;
+pub mod people;
