@@ -1,7 +1,8 @@
-//! The fraction gate over HTTP: `POST /gate/check?patient=ID` with the plan as `application/dicom`.
+//! The fraction gate over HTTP: `POST /gate/check?patient=ID` with the plan as `application/dicom`; and what is known of a
+//! patient's courses, for programs: `GET /courses?patient=ID`.
 //!
-//! 200 only for a release, 409 for a veto, both with the verdict as JSON: a caller that looks at nothing but the status
-//! fails safe.
+//! The gate says 200 only for a release, 409 for a veto, both with the verdict as JSON: a caller that looks at nothing but the
+//! status fails safe.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use chart::Context;
 use guard::Purpose;
 use kit::{Blame, Fault, OperationId};
@@ -41,7 +42,10 @@ struct Gate {
 
 /// Routes of the gate.
 pub(crate) fn router(treatment: Arc<Treatment>, places: Places) -> Router {
-    Router::new().route("/gate/check", post(check).fallback(another_method)).with_state(Gate { treatment, places })
+    Router::new()
+        .route("/gate/check", post(check).fallback(another_method))
+        .route("/courses", get(courses))
+        .with_state(Gate { treatment, places })
 }
 
 /// A framework's bare 405 would leave whoever sets a console up guessing.
@@ -52,6 +56,52 @@ async fn another_method(State(Gate { treatment, .. }): State<Gate>) -> Response 
         )
         .during(OperationId::random(treatment.chart().entropy()));
     ([(header::ALLOW, "POST")], answer(StatusCode::METHOD_NOT_ALLOWED, fault)).into_response()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whose {
+    /// Hospital number or FHIR id.
+    patient: String,
+}
+
+async fn courses(
+    State(Gate { treatment, places }): State<Gate>,
+    asked: Result<Query<Whose>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let operation = OperationId::random(treatment.chart().entropy());
+    let refuse = |status, blame, code, why: &str| answer(status, Fault::new(blame, code, why).during(operation));
+    let token = bearer(&headers).unwrap_or_default();
+    let Ok(caller) = treatment.chart().guard().authenticate_bearer(token) else {
+        let why = "a bearer token of this centre is needed";
+        let refusal = refuse(StatusCode::UNAUTHORIZED, Blame::Forbidden, "courses.unauthenticated", why);
+        return ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response();
+    };
+    let Ok(Query(Whose { patient })) = asked else {
+        let why = "the parameter is patient=ID, once";
+        return refuse(StatusCode::BAD_REQUEST, Blame::Peer, "courses.parameter", why);
+    };
+    let Some(_place) = places.take(token).await else {
+        let why = "too many requests are on their way, by this token or in all; ask again in a moment";
+        return refuse(StatusCode::TOO_MANY_REQUESTS, Blame::Peer, "courses.busy", why);
+    };
+    let work = move || treatment.courses(&Context { caller, purpose: Purpose::Treatment, operation }, &patient);
+    match tokio::task::spawn_blocking(work).await {
+        Ok(Ok(courses)) => Json(courses).into_response(),
+        Ok(Err(fault)) => answer(status_of(&fault), fault.during(operation)),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn status_of(fault: &Fault) -> StatusCode {
+    match fault.blame {
+        Blame::Peer | Blame::Conflict => StatusCode::UNPROCESSABLE_ENTITY,
+        Blame::Forbidden => StatusCode::FORBIDDEN,
+        Blame::Absent => StatusCode::NOT_FOUND,
+        Blame::Configuration => StatusCode::SERVICE_UNAVAILABLE,
+        Blame::Integrity | Blame::Ours => StatusCode::INTERNAL_SERVER_ERROR,
+    }
 }
 
 async fn check(
@@ -99,16 +149,7 @@ async fn check(
             let status = if verdict.outcome == Outcome::Release { StatusCode::OK } else { StatusCode::CONFLICT };
             (status, Json(verdict)).into_response()
         }
-        Ok(Err(fault)) => {
-            let status = match fault.blame {
-                Blame::Peer | Blame::Conflict => StatusCode::UNPROCESSABLE_ENTITY,
-                Blame::Forbidden => StatusCode::FORBIDDEN,
-                Blame::Absent => StatusCode::NOT_FOUND,
-                Blame::Configuration => StatusCode::SERVICE_UNAVAILABLE,
-                Blame::Integrity | Blame::Ours => StatusCode::INTERNAL_SERVER_ERROR,
-            };
-            answer(status, fault.during(operation))
-        }
+        Ok(Err(fault)) => answer(status_of(&fault), fault.during(operation)),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -3,6 +3,8 @@
 
 #[path = "it/buckets.rs"]
 mod buckets;
+#[path = "it/course.rs"]
+mod course;
 #[path = "it/custodians.rs"]
 mod custodians;
 #[path = "it/custody.rs"]
@@ -171,6 +173,22 @@ impl Site {
         }
         let ready = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
         Server { process, ready, out, log }
+    }
+
+    /// The header of somebody who is signed in.
+    fn session(&self, server: &Server, role: &str) -> String {
+        let link = self.done(&["sign-in", "--role", role, "--subject", "t", "--json"]).json();
+        let form = format!("code={}", link["code"].as_str().unwrap());
+        let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+        let (_, head, _) = exchange("POST", server.ready["http"].as_str().unwrap(), "/sign-in", kind, &form);
+        let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap();
+        format!("Cookie: {}\r\n", cookie.split(';').next().unwrap())
+    }
+
+    /// The header of a program.
+    fn bearer(&self, role: &str) -> String {
+        let token = self.done(&["token", "new", "--role", role, "--subject", "t", "--json"]).json();
+        format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap())
     }
 
     /// Over the wire, as a planning system does.

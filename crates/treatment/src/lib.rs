@@ -16,7 +16,7 @@ pub use dicom::object::{Instance, Kind, ObjectError};
 pub use dicom::scan::{Attribute, ScanError};
 pub use error::PlanError;
 pub use gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, Withdrawn, decide};
-pub use given::{Course, Given, TreatmentRecord};
+pub use given::{Course, Given, Origin, TreatmentRecord};
 pub use interruption::bed::{BedError, Schedule, Tissue};
 pub use interruption::calendar::{Calendar, Day};
 pub use interruption::compensation::{Assessment, Choice, Course as Interrupted, Tissues, Worth};
@@ -24,6 +24,7 @@ pub use plan::delivery::{Class, Delivery, Place, Row};
 pub use plan::diff::{Difference, Field};
 pub use plan::{ApprovalStatus, Beam, FractionGroup, Plan};
 pub use service::{Approved, Settled, Standing, Treatment, TreatmentList, TreatmentRow};
+pub use service::{BeamSeen, BeamSession, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
 pub use signing::approval::{
     Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement, VerifiedApproval,
     Withdraws,

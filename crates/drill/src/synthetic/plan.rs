@@ -127,8 +127,10 @@ impl Plan {
         let uid = rng.uid();
         let label = format!("{}-{}", diagnosis.icd10.replace('.', ""), rng.below(90) + 10);
         let share = dose_per_fraction / beams.iter().map(|beam| beam.meterset).sum::<f64>().max(1.0);
+        let target = rng.uid();
         let referenced = beams.iter().map(|beam| {
             Item::new()
+                .text(tags::REFERENCED_DOSE_REFERENCE_UID, &target)
                 .ds(tags::BEAM_DOSE, &[((beam.meterset * share) * 1e4).round() / 1e4])
                 .ds(tags::BEAM_METERSET, &[beam.meterset])
                 .int(tags::REFERENCED_BEAM_NUMBER, beam.number)
@@ -141,7 +143,7 @@ impl Plan {
             .items(tags::REFERENCED_BEAM_SEQUENCE, referenced.collect());
         let dose_reference = Item::new()
             .int(tags::DOSE_REFERENCE_NUMBER, 1)
-            .text(tags::DOSE_REFERENCE_UID, rng.uid())
+            .text(tags::DOSE_REFERENCE_UID, &target)
             .text(tags::DOSE_REFERENCE_STRUCTURE_TYPE, "SITE")
             .text(tags::DOSE_REFERENCE_DESCRIPTION, "PTV")
             .text(tags::DOSE_REFERENCE_TYPE, "TARGET")

@@ -1,5 +1,7 @@
 //! The pages: server-rendered, no script, strict content security policy.
 
+mod course;
+mod draw;
 pub mod posture;
 
 use std::sync::Arc;
@@ -70,7 +72,8 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .route("/sign-in", get(ask).post(sign_in))
         .route("/sign-out", post(sign_out))
         .route("/style.css", get(style))
-        .with_state(treatment)
+        .with_state(Arc::clone(&treatment))
+        .merge(course::router(treatment))
 }
 
 /// What stands at no address.
@@ -121,14 +124,15 @@ fn message(status: StatusCode, text: impl Into<String>) -> Response {
     page(status, &SignInPage { message: text.into(), code: None })
 }
 
-fn failed(fault: &Fault) -> Response {
+/// `what` wasn't shown.
+fn failed(what: &str, fault: &Fault) -> Response {
     let status = match fault.blame {
         Blame::Forbidden => StatusCode::FORBIDDEN,
         Blame::Configuration => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
-    tracing::warn!(code = fault.code, "the treatment list was not shown");
-    message(status, format!("The list can’t be shown: {}", fault.message))
+    tracing::warn!(code = fault.code, what, "a page was not shown");
+    message(status, format!("{what} can’t be shown: {}", fault.message))
 }
 
 /// Runs what blocks (disks, cryptography) off the connection threads.
@@ -171,7 +175,7 @@ async fn list(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Re
                 },
             )
         }
-        Err(fault) => failed(&fault),
+        Err(fault) => failed("The list", &fault),
     }
 }
 
@@ -235,7 +239,7 @@ async fn sign_out(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -
     if let Some(session) = session(&headers).map(str::to_owned) {
         let closed = blocking(move || treatment.chart().guard().close_session(&session).map_err(Fault::from)).await;
         if let Err(fault) = closed {
-            return failed(&fault);
+            return failed("The end of a session", &fault);
         }
     }
     let cookie = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");

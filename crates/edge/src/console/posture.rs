@@ -123,6 +123,6 @@ async fn posture(State(Shown { treatment, standing }): State<Shown>, headers: He
             StatusCode::OK,
             &PosturePage { centre, who: caller.subject().to_owned(), role: caller.role().to_string(), posture },
         ),
-        Err(fault) => failed(&fault),
+        Err(fault) => failed("How the centre stands", &fault),
     }
 }

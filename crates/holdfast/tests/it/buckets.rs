@@ -15,7 +15,7 @@ use bucket::rig::{Hand, Store};
 use kit::{Entropy as _, OsEntropy};
 
 use super::fleet::{Fleet, is_there, keep};
-use super::{Server, Site, exchange, get};
+use super::{Server, Site, get};
 
 const SERVERS: usize = 12;
 const BUCKETS: [&str; 2] = ["bucket-13", "bucket-14"];
@@ -112,12 +112,7 @@ fn metric(server: &Server, line: &str) -> bool {
 /// The posture page, as somebody who is signed in sees it.
 fn posture(site: &Site, server: &Server) -> String {
     let http = server.ready["http"].as_str().unwrap();
-    let link = site.done(&["sign-in", "--role", "it-administrator", "--subject", "it", "--json"]).json();
-    let form = format!("code={}", link["code"].as_str().unwrap());
-    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
-    let (_, head, _) = exchange("POST", http, "/sign-in", kind, &form);
-    let cookie = head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().split(';').next().unwrap();
-    let (status, _, page) = get(http, "/posture", &format!("Cookie: {cookie}\r\n"));
+    let (status, _, page) = get(http, "/posture", &site.session(server, "it-administrator"));
     assert_eq!(status, 200);
     page
 }

@@ -594,6 +594,29 @@ impl Facts {
         Ok(self.course(chart, plan, kin, group, from)?.given_beside(settled))
     }
 
+    /// The records that count beside what two people have settled, and how many fractions that was.
+    pub(crate) fn course_since<'a>(
+        &self,
+        chart: &Chart,
+        plan: &'a Plan,
+        group: &'a FractionGroup,
+    ) -> Result<(Course<'a>, u32), ChartError> {
+        let settled = self.settled(plan.digest(), group.number);
+        let from = settled.map_or(0, |said| said.before);
+        let course = self.course(chart, plan, &self.kin(plan), group, from)?;
+        Ok((course, settled.map_or(0, |said| said.given)))
+    }
+
+    /// Her treatment records that can be read, whatever plan they are of; one that came again, once.
+    pub(crate) fn records(&self) -> impl Iterator<Item = &TreatmentRecord> {
+        let mut seen = BTreeSet::new();
+        self.records.values().flatten().filter(move |record| seen.insert(record.identity()))
+    }
+
+    pub(crate) fn unreadable_records(&self) -> usize {
+        self.records.values().filter(|record| record.is_err()).count()
+    }
+
     /// What the plan's fractions came under. Taken once for each question: it is a digest over the whole plan.
     fn kin(&self, plan: &Plan) -> Kin {
         let (fraction, delivery) = (plan.fraction(), plan.digest());

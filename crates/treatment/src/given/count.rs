@@ -81,7 +81,10 @@ impl fmt::Display for Unknown {
             Self::NoPlan => "a treatment record doesn't say which plan it is of",
             Self::NoFractionGroup => "a treatment record doesn't say which fraction group it is of",
             Self::UnknownFractionGroup => "a treatment record names a fraction group that the plan doesn't have",
-            Self::Implausible => "a treatment record says that a beam delivered several times its meterset",
+            Self::Implausible => {
+                "a treatment record says that in one session a beam delivered more than the plan's meterset, or was to: a physicist \
+                 looks, and two people settle what she was given"
+            }
             Self::AnothersRecord => "a treatment record of this plan is filed under another patient: two people settle what she was given",
             Self::NoFractionNumber => "a treatment record doesn't say which fraction it is of",
             Self::UnknownPlan => {
@@ -162,8 +165,8 @@ const WHOLE: Share = 1_000_000;
 const SLACK: Share = WHOLE / 20;
 /// A beam that is said to have taken images has treated where they add up to that much.
 const NO_IMAGE: Share = WHOLE / 2;
-/// More in one session is a wrong number, not a treatment.
-const SESSION_MAX: Share = 3 * WHOLE;
+/// More in one session is a wrong number, or a wrong dose: a physicist looks.
+const SESSION_MAX: Share = WHOLE + SLACK;
 
 /// A beam, and whether it is said to have taken an image.
 type Exposure = (Option<u32>, bool);
@@ -282,6 +285,10 @@ impl<'a> Course<'a> {
             if share == 0 {
                 continue;
             }
+            let was_to = beam.specified.and_then(|meterset| self.of_planned(beam, meterset));
+            if was_to > Some(SESSION_MAX) && self.concerns(record.fraction_group) != Ok(false) {
+                self.doubt(Unknown::Implausible);
+            }
             if self.is_elsewhere(record.fraction_group, beam) {
                 self.doubt(Unknown::OtherGroup);
                 continue;
@@ -330,25 +337,52 @@ impl<'a> Course<'a> {
         named.is_some_and(|named| !has(named)) && self.plan.groups.iter().any(has)
     }
 
+    /// What a meterset is of what the plan's beam delivers; none where the plan says no meterset, or says it in another unit.
+    fn of_planned(&self, beam: &RecordedBeam, meterset: i64) -> Option<Share> {
+        let number = beam.number?;
+        let planned = self.group.metersets.get(&number).filter(|planned| **planned > 0)?;
+        let is_comparable = self.units.get(&number).zip(beam.unit).is_none_or(|(planned, said)| *planned == said);
+        let millionths = i128::from(meterset) * i128::from(WHOLE) / i128::from(*planned);
+        is_comparable.then(|| Share::try_from(millionths.max(1)).unwrap_or(Share::MAX / 1_000))
+    }
+
     /// What it delivered of what its beam should: all of it, where either isn't said, or is said in another unit.
     fn share(&self, beam: &RecordedBeam) -> Share {
         let planned = beam.number.and_then(|number| self.group.metersets.get(&number));
         let is_planned = planned.is_some_and(|planned| *planned > 0);
-        let unit = beam.number.and_then(|number| self.units.get(&number).copied());
         match (beam.delivered, planned) {
             (Some(0), _) if beam.contradicts_nothing && is_planned && !beam.imaging => WHOLE,
             (Some(0), _) => 0,
-            (Some(_), Some(_)) if is_planned && unit.zip(beam.unit).is_some_and(|(planned, said)| planned != said) => {
-                WHOLE
-            }
-            (Some(delivered), Some(planned)) if *planned > 0 => {
-                let millionths = i128::from(delivered) * i128::from(WHOLE) / i128::from(*planned);
-                Share::try_from(millionths.max(1)).unwrap_or(Share::MAX / 1_000)
-            }
+            (Some(delivered), Some(_)) if is_planned => self.of_planned(beam, delivered).unwrap_or(WHOLE),
             // An image by a beam that treats nobody, or of which nothing more is said.
             (_, None) | (None, _) if beam.imaging => 0,
             _ => WHOLE,
         }
+    }
+
+    /// Days on which something was treated, rising.
+    pub(crate) fn days(&self) -> BTreeSet<&str> {
+        self.sessions
+            .iter()
+            .filter(|(_, exposures)| treats(exposures))
+            .filter_map(|(session, _)| session.date())
+            .collect()
+    }
+
+    /// What was delivered under each fraction number, by beam, up to a day, whatever the order: none where a record doesn't say
+    /// by which.
+    pub(crate) fn delivered(&self, until: Option<&str>) -> BTreeMap<u32, BTreeMap<Option<u32>, u64>> {
+        let mut all = Run::new();
+        let by_then = self.sessions.iter().filter(|(session, _)| until.is_none_or(|day| session.date() <= Some(day)));
+        by_then.for_each(|(session, exposures)| enter(&mut all, session, exposures));
+        let by_beam = |exposures: &Exposures| {
+            let mut beams: BTreeMap<Option<u32>, Share> = BTreeMap::new();
+            for exposure in exposures {
+                *beams.entry(exposure.0.0).or_default() += delivered(exposure);
+            }
+            beams
+        };
+        all.iter().map(|(number, exposures)| (*number, by_beam(exposures))).collect()
     }
 
     pub fn given(&self) -> Given {

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
 use kit::Digest;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::dicom::object::{Instance, Kind, ObjectError};
 use crate::dicom::read::{integer, number, sequence};
 use crate::dicom::scan::{Attribute, Set, Tree};
 use crate::dicom::schema;
-use crate::dicom::value::{Number, code, trimmed, uid};
+use crate::dicom::value::{Characters, Number, code, trimmed, uid};
 use crate::error::PlanError;
 use crate::plan::delivery::Place;
 
@@ -34,11 +35,26 @@ pub struct TreatmentRecord {
     pub ended: Option<bool>,
     /// Of a summary: Most Recent Treatment Date (3008,0056), up to which it counts.
     pub summed_to: Option<String>,
+    /// Treatment Machine Name.
+    pub machine: Option<String>,
+    /// Treatment Record Content Origin (300A,0709).
+    pub origin: Option<Origin>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a record's content comes from: PS3.3 section C.8.8.17, edition 2024d.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    Device,
+    /// Somebody typed it in, from paper.
+    User,
+    Simulation,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordedBeam {
     pub number: Option<u32>,
+    pub name: Option<String>,
     pub fraction: Option<u32>,
     /// It says that it set up or took an image.
     pub imaging: bool,
@@ -49,7 +65,25 @@ pub struct RecordedBeam {
     pub unit: Option<Unit>,
     /// It says that nothing was delivered, and that it ended as it should, took its time, or was seen by the second dosimeter.
     pub contradicts_nothing: bool,
+    /// Specified Primary Meterset (3008,0032), in thousandths.
+    pub specified: Option<i64>,
+    /// Treatment Termination Status (3008,002A): NORMAL, OPERATOR, MACHINE, UNKNOWN.
+    pub termination: Option<String>,
+    /// Treatment Verification Status (3008,002C): VERIFIED, VERIFIED_OVR, NOT_VERIFIED.
+    pub verification: Option<String>,
+    pub overrides: Vec<Override>,
 }
+
+/// One item of Override Sequence (3008,0060): what somebody let pass, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Override {
+    /// The DICOM keyword of what Override Parameter Pointer (3008,0062) points to, or its number.
+    pub parameter: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// Overrides of one beam that are kept; a beam has a dozen parameters.
+const OVERRIDES_MAX: usize = 100;
 
 /// Primary Dosimeter Unit (300A,00B3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +130,9 @@ impl TreatmentRecord {
     /// Of what it says was given, whoever it says it was given to: a record that is corrected and sent again is the same. One
     /// that says no time is told from another only by its SOP Instance UID.
     pub(crate) fn identity(&self) -> Digest {
-        let Self { plans, fraction_group, treated_at, treated_on, beams, summaries, ended, summed_to, instance } = self;
+        let Self {
+            plans, fraction_group, treated_at, treated_on, beams, summaries, ended, summed_to, instance, ..
+        } = self;
         let untimed = treated_at.is_none().then_some(&instance.sop_instance);
         let mut said = format!(
             "record 1 {plans:?} {fraction_group:?} {treated_at:?} {treated_on:?} {ended:?} {summed_to:?} {untimed:?}\n"
@@ -142,6 +178,8 @@ impl TreatmentRecord {
         let instance = Instance::of_tree(tree)?;
         let (root, place) = (tree.root(), Place::default());
         let (mut beams, mut summaries) = (Vec::new(), Vec::new());
+        let characters = Characters::of(root).ok();
+        let text = |set: Set<'_>, tag| said(characters.as_ref(), set, tag);
         // Of the session; some machines say it of each beam.
         let unit = root.get(t::PRIMARY_DOSIMETER_UNIT).and_then(|e| code(e.bytes()).ok());
         let unit = unit.filter(|unit| !unit.is_empty()).map(|unit| Unit::of(&unit));
@@ -155,7 +193,18 @@ impl TreatmentRecord {
             for (beam_sequence, points) in both {
                 for beam in sequence(root, beam_sequence, &place)? {
                     is_empty &= beam.elements().next().is_none();
-                    beams.push(recorded(beam, points, unit, &place)?);
+                    beams.push(RecordedBeam {
+                        name: text(beam, t::BEAM_NAME),
+                        overrides: sequence(beam, t::OVERRIDE_SEQUENCE, &place)?
+                            .into_iter()
+                            .take(OVERRIDES_MAX)
+                            .map(|one| Override {
+                                parameter: pointer(one).map(|tag| Attribute(tag).to_string()),
+                                reason: text(one, t::OVERRIDE_REASON),
+                            })
+                            .collect(),
+                        ..recorded(beam, points, unit, &place)?
+                    });
                 }
             }
             // Type 1, one item or more (PS3.3 sections C.8.8.21 and C.8.8.26, edition 2024d).
@@ -219,7 +268,17 @@ impl TreatmentRecord {
             let digits: String = text.chars().filter(char::is_ascii_digit).collect();
             (digits.len() == 8).then_some(digits)
         };
+        // Of several machines none is said.
+        let machine = sequence(root, t::TREATMENT_MACHINE_SEQUENCE, &place)?;
+        let origin = root.get(t::TREATMENT_RECORD_CONTENT_ORIGIN).and_then(|e| code(e.bytes()).ok());
         Ok(Self {
+            machine: machine.first().filter(|_| machine.len() == 1).and_then(|m| text(*m, t::TREATMENT_MACHINE_NAME)),
+            origin: origin.and_then(|origin| match origin.as_str() {
+                "DEVICE" => Some(Origin::Device),
+                "USER" => Some(Origin::User),
+                "SIMULATION" => Some(Origin::Simulation),
+                _ => None,
+            }),
             plans,
             fraction_group: positive(root, t::REFERENCED_FRACTION_GROUP_NUMBER, &place)?,
             // What summarizes beside its own beams, does so up to them.
@@ -235,6 +294,19 @@ impl TreatmentRecord {
             instance,
         })
     }
+}
+
+/// Text that can be read, and says something.
+fn said(characters: Option<&Characters>, set: Set<'_>, tag: Tag) -> Option<String> {
+    let text = characters?.text(set.get(tag)?.bytes()).ok()?;
+    (!text.is_empty()).then_some(text)
+}
+
+/// A tag's two halves, little endian: big endian isn't read at all.
+fn pointer(item: Set<'_>) -> Option<Tag> {
+    let bytes: [u8; 4] = item.get(t::OVERRIDE_PARAMETER_POINTER)?.bytes().try_into().ok()?;
+    let [g0, g1, e0, e1] = bytes;
+    Some(Tag(u16::from_le_bytes([g0, g1]), u16::from_le_bytes([e0, e1])))
 }
 
 /// The plans that a treatment record names, as far as it can be read.
@@ -264,6 +336,12 @@ fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Re
     let took_time = ending.is_none() && is_more(t::DELIVERED_TREATMENT_TIME);
     let was_seen = is_more(t::DELIVERED_SECONDARY_METERSET) || took_time;
     Ok(RecordedBeam {
+        name: None,
+        overrides: Vec::new(),
+        specified: thousandths(number(beam, t::SPECIFIED_PRIMARY_METERSET, place).ok().flatten())
+            .filter(|said| *said >= 0),
+        termination: ending,
+        verification: text(t::TREATMENT_VERIFICATION_STATUS),
         number: positive(beam, t::REFERENCED_BEAM_NUMBER, place)?,
         fraction: positive(beam, t::CURRENT_FRACTION_NUMBER, place)?,
         imaging,

@@ -4,6 +4,7 @@ pub mod delivery;
 pub mod diff;
 pub mod digest;
 mod points;
+pub mod prescription;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use crate::dicom::value::{Characters, ValueFault, code, trimmed};
 use crate::error::PlanError;
 use crate::plan::delivery::{Class, Delivery, Place, Row, Value};
 use crate::plan::points::Points;
+use crate::plan::prescription::Prescription;
 
 /// Beams of one plan, and fraction groups: a plan of twenty beams is a large one.
 const BEAMS_MAX: usize = 1_000;
@@ -46,6 +48,8 @@ pub struct Plan {
     /// By number.
     pub beams: Vec<Beam>,
     pub delivery: Delivery,
+    /// Nobody's signature covers it.
+    pub prescription: Prescription,
 }
 
 /// Approval Status (300E,0002), DICOM PS3.3 C.8.8.16: one of three defined terms.
@@ -205,6 +209,7 @@ impl Plan {
             label: text(root, t::RT_PLAN_LABEL),
             approval_status: root.get(t::APPROVAL_STATUS).and_then(|element| ApprovalStatus::of(element.bytes())),
             is_for_qa: matches!(text(root, t::PLAN_INTENT).as_deref(), Some("VERIFICATION" | "MACHINE_QA")),
+            prescription: Prescription::read(root, &characters, &sets, lists.points),
             groups,
             beams,
             delivery: Delivery::of_rows(rows),

@@ -95,7 +95,7 @@ impl TreatmentList {
     }
 }
 
-fn as_text<S: serde::Serializer>(offset: &UtcOffset, to: S) -> std::result::Result<S::Ok, S::Error> {
+pub(super) fn as_text<S: serde::Serializer>(offset: &UtcOffset, to: S) -> std::result::Result<S::Ok, S::Error> {
     to.collect_str(offset)
 }
 
@@ -240,7 +240,7 @@ fn planless(facts: &Facts) -> TreatmentRow {
         patient: Some(facts.patient),
         name: display_name(&facts.record),
         number: facts.identifiers.first().cloned().unwrap_or_default(),
-        birth_date: facts.record.get("birthDate").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        birth_date: birth_date(&facts.record),
         plan: String::new(),
         machine: String::new(),
         fraction_next: None,
@@ -270,7 +270,7 @@ fn row(chart: &Chart, facts: &Facts, plan: &Plan, group: Option<u32>, last: Opti
         patient: Some(facts.patient),
         name: display_name(&facts.record),
         number: plan.instance.patient_id.clone().unwrap_or_default(),
-        birth_date: facts.record.get("birthDate").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        birth_date: birth_date(&facts.record),
         plan: match (plan.label.clone().unwrap_or_default(), group) {
             (label, Some(group)) if plan.groups.len() > 1 => {
                 format!("{label}, group {group}").trim_start_matches(", ").to_owned()
@@ -311,7 +311,12 @@ fn headline(finding: &Finding) -> String {
     line.split(" (approved →").next().unwrap_or(line).to_owned()
 }
 
-fn display_name(record: &Value) -> String {
+/// As it was registered: a year, a month or a day.
+pub(super) fn birth_date(record: &Value) -> String {
+    record.get("birthDate").and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+pub(super) fn display_name(record: &Value) -> String {
     let Some(name) = record.get("name").and_then(|n| n.get(0)) else { return String::new() };
     if let Some(text) = name.get("text").and_then(Value::as_str) {
         return text.to_owned();

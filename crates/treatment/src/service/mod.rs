@@ -2,10 +2,12 @@
 //! decisions themselves are pure ([`crate::gate`]); here they get their facts from the chart and leave their verdict
 //! in the ledger.
 
+mod course;
 mod gate;
 pub(crate) mod intake;
 mod list;
 
+pub use course::{BeamSeen, BeamSession, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
 pub use list::{Standing, TreatmentList, TreatmentRow};
 
 use std::collections::BTreeSet;

@@ -5,6 +5,7 @@
 mod approval;
 mod build;
 mod document;
+mod dose;
 mod edges;
 mod gate;
 mod harmless;

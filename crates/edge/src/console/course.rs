@@ -1,0 +1,288 @@
+//! One patient's courses: who signed them, what was given, how much dose that is. `GET /course?patient=NUMBER`.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Router;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use axum::routing::get;
+use chart::Context;
+use guard::Purpose;
+use kit::{Blame, OperationId, Timestamp, UtcOffset};
+use serde::Deserialize;
+use treatment::{BeamSession, CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, PatientCourses, Treatment};
+
+use super::draw::{self, DoseCurve};
+use super::{blocking, failed, message, page, session};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    patient: String,
+}
+
+#[derive(Template)]
+#[template(path = "course.html")]
+struct CoursePage {
+    as_of: String,
+    date: String,
+    who: String,
+    role: String,
+    name: String,
+    number: String,
+    birth_date: String,
+    courses: Vec<CourseShown>,
+    sessions: Vec<SessionRow>,
+    unreadable_records: usize,
+}
+
+struct CourseShown {
+    plan: String,
+    machines: String,
+    /// Where the plan has several fraction groups.
+    group: Option<u32>,
+    class: &'static str,
+    word: &'static str,
+    given: String,
+    findings: Vec<String>,
+    notes: Vec<String>,
+    signed: Vec<String>,
+    delivery: String,
+    doses: Vec<DoseRow>,
+    curve: Option<String>,
+    beams: Vec<BeamRow>,
+}
+
+struct DoseRow {
+    what: String,
+    prescribed: String,
+    per_fraction: String,
+    so_far: String,
+}
+
+struct BeamRow {
+    name: String,
+    per_fraction: String,
+    delivered: String,
+    planned: String,
+    bar: String,
+}
+
+struct SessionRow {
+    date: String,
+    time: String,
+    fraction: String,
+    beam: String,
+    specified: String,
+    delivered: String,
+    ended: String,
+    /// It didn't end by itself, or somebody let something pass.
+    is_odd: bool,
+    overrides: String,
+    machine: String,
+    origin: &'static str,
+}
+
+pub(super) fn router(treatment: Arc<Treatment>) -> Router {
+    Router::new().route("/course", get(course)).with_state(treatment)
+}
+
+async fn course(
+    State(treatment): State<Arc<Treatment>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let caller = session(&headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
+    let Some(caller) = caller else {
+        return message(StatusCode::UNAUTHORIZED, "Please open a sign-in link: `holdfast sign-in` makes one.");
+    };
+    let Ok(Query(Asked { patient })) = asked else {
+        return message(StatusCode::BAD_REQUEST, "Whose course? The address is /course?patient=NUMBER.");
+    };
+    let shown = caller.clone();
+    let read = move || {
+        let operation = OperationId::random(treatment.chart().entropy());
+        treatment.courses(&Context { caller, purpose: Purpose::Treatment, operation }, &patient)
+    };
+    match blocking(read).await {
+        Ok(courses) => page(StatusCode::OK, &CoursePage::of(courses, shown.subject(), shown.role().as_str())),
+        Err(fault) if fault.blame == Blame::Absent => message(StatusCode::NOT_FOUND, "No patient has this number."),
+        Err(fault) => failed("This course", &fault),
+    }
+}
+
+impl CoursePage {
+    fn of(courses: PatientCourses, who: &str, role: &str) -> Self {
+        let offset = courses.utc_offset;
+        let at = offset.local(courses.as_of).to_string();
+        Self {
+            as_of: at.get(11..16).unwrap_or_default().to_owned(),
+            date: format!("{} UTC{offset}", at.get(..10).unwrap_or_default()),
+            who: who.to_owned(),
+            role: role.to_owned(),
+            name: courses.name,
+            number: courses.number,
+            birth_date: courses.birth_date,
+            courses: courses.courses.into_iter().map(|course| CourseShown::of(course, offset)).collect(),
+            sessions: courses
+                .sessions
+                .iter()
+                .flat_map(|session| session.beams.iter().map(move |beam| SessionRow::of(session, beam)))
+                .collect(),
+            unreadable_records: courses.unreadable_records,
+        }
+    }
+}
+
+/// Two decimals, as a dose is spoken of.
+fn gray(dose: f64) -> String {
+    format!("{dose:.2} Gy")
+}
+
+fn moment(at: Timestamp, offset: UtcOffset) -> String {
+    let at = offset.local(at).to_string();
+    format!("{} {} UTC{offset}", at.get(..10).unwrap_or_default(), at.get(11..16).unwrap_or_default())
+}
+
+impl CourseShown {
+    fn of(course: CourseSoFar, offset: UtcOffset) -> Self {
+        let planned = course.fractions_planned;
+        let (class, word) = match (course.outcome, &course.given) {
+            (_, given) if given.fractions().is_some_and(|given| given >= planned) => ("done", "Complete"),
+            (Outcome::Release, _) => ("release", "Ready"),
+            (Outcome::Veto, _) => ("hold", "Hold"),
+        };
+        let given = match &course.given {
+            Given::Known { distinct, highest, .. } if distinct < highest => {
+                format!("{distinct} to {highest} of {planned}")
+            }
+            Given::Known { distinct, .. } => format!("{distinct} of {planned}"),
+            Given::Unknown { .. } => format!("not known, of {planned}"),
+        };
+        let target = course.dose.iter().find(|dose| dose.is_target && !dose.by_day.is_empty());
+        Self {
+            curve: target.and_then(curve_of),
+            doses: course.dose.iter().map(DoseRow::of).collect(),
+            beams: course
+                .beams
+                .iter()
+                .map(|beam| {
+                    let whole = beam.meterset * f64::from(planned);
+                    BeamRow {
+                        name: named(beam.number, beam.name.as_deref()),
+                        per_fraction: format!("{:.2}", beam.meterset),
+                        delivered: format!("{:.2}", beam.delivered),
+                        planned: format!("{whole:.2}"),
+                        bar: draw::bar(if whole > 0.0 { beam.delivered / whole } else { 0.0 }),
+                    }
+                })
+                .collect(),
+            plan: course.plan,
+            machines: course.machines.join(", "),
+            group: (course.fraction_group != 1).then_some(course.fraction_group),
+            class,
+            word,
+            given,
+            findings: course.findings.iter().map(ToString::to_string).collect(),
+            notes: course.notes.iter().map(ToString::to_string).collect(),
+            signed: course
+                .signed
+                .iter()
+                .map(|one| format!("{}, {}, {}", one.name, one.role, moment(one.at, offset)))
+                .collect(),
+            delivery: course.delivery.to_string(),
+        }
+    }
+}
+
+fn curve_of(dose: &DoseSeen) -> Option<String> {
+    let day = |text: &str| written(text)?.parse::<Day>().ok();
+    let by_day: Vec<(Day, f64)> = dose.by_day.iter().filter_map(|(on, dose)| Some((day(on)?, *dose))).collect();
+    draw::dose_curve(&DoseCurve {
+        by_day: &by_day,
+        prescribed: dose.prescribed_gy,
+        at_least: dose.at_least_gy?,
+        at_most: dose.at_most_gy,
+    })
+}
+
+/// `YYYY-MM-DD` of `YYYYMMDD`.
+fn written(date: &str) -> Option<String> {
+    Some(format!("{}-{}-{}", date.get(..4)?, date.get(4..6)?, date.get(6..)?))
+}
+
+fn named(number: u32, name: Option<&str>) -> String {
+    match name {
+        Some(name) => format!("{number} {name}"),
+        None => number.to_string(),
+    }
+}
+
+impl DoseRow {
+    fn of(dose: &DoseSeen) -> Self {
+        let kind = if dose.is_target { "target" } else { "organ at risk" };
+        let said = |dose: Option<f64>, or: &str| dose.map_or_else(|| or.to_owned(), gray);
+        Self {
+            what: format!(
+                "{} ({kind})",
+                dose.description.clone().unwrap_or_else(|| format!("reference {}", dose.reference))
+            ),
+            prescribed: match (dose.prescribed_gy, dose.maximum_gy) {
+                (Some(prescribed), _) => gray(prescribed),
+                (None, Some(maximum)) => format!("at most {}", gray(maximum)),
+                (None, None) => "not said".to_owned(),
+            },
+            per_fraction: said(dose.per_fraction_gy, "not said"),
+            so_far: match (dose.at_least_gy, dose.at_most_gy) {
+                (None, _) => "the plan doesn’t say".to_owned(),
+                (Some(least), None) => format!("at least {}, at most not known", gray(least)),
+                (Some(least), Some(most)) if most > least => format!("{} to {}", gray(least), gray(most)),
+                (Some(least), Some(_)) => gray(least),
+            },
+        }
+    }
+}
+
+impl SessionRow {
+    fn of(session: &treatment::SessionSeen, beam: &BeamSession) -> Self {
+        let meterset = |said: Option<f64>| said.map_or_else(|| "not said".to_owned(), |said| format!("{said:.2}"));
+        let part = |text: &str, range| text.get(range).map(str::to_owned);
+        let ended = match (beam.termination.as_deref(), beam.verification.as_deref()) {
+            (Some(ended), Some(verified)) => format!("{ended}, {verified}"),
+            (Some(one), None) | (None, Some(one)) => one.to_owned(),
+            (None, None) => "not said".to_owned(),
+        };
+        let ended_well = matches!(beam.termination.as_deref(), None | Some("NORMAL"));
+        let was_verified = matches!(beam.verification.as_deref(), None | Some("VERIFIED"));
+        let overrides = beam.overrides.iter().map(|one| {
+            let what = one.parameter.as_deref().unwrap_or("something");
+            format!("{what}: {}", one.reason.as_deref().unwrap_or("no reason said"))
+        });
+        Self {
+            date: session.date.as_deref().and_then(written).unwrap_or_default(),
+            time: (session.time.as_deref())
+                .and_then(|time| Some(format!("{}:{}", part(time, 0..2)?, part(time, 2..4)?)))
+                .unwrap_or_default(),
+            fraction: beam.fraction.map_or_else(|| "?".to_owned(), |number| number.to_string()),
+            beam: match beam.number {
+                Some(number) => named(number, beam.name.as_deref()),
+                None => beam.name.clone().unwrap_or_else(|| "?".to_owned()),
+            },
+            specified: meterset(beam.specified),
+            delivered: meterset(beam.delivered),
+            is_odd: !ended_well || !was_verified || !beam.overrides.is_empty(),
+            ended,
+            overrides: overrides.collect::<Vec<_>>().join("; "),
+            machine: session.machine.clone().unwrap_or_default(),
+            origin: match session.origin {
+                Some(Origin::Device) => "machine",
+                Some(Origin::User) => "typed in",
+                Some(Origin::Simulation) => "simulation",
+                None => "not said",
+            },
+        }
+    }
+}

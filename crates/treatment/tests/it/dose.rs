@@ -1,0 +1,206 @@
+//! How much dose a course's records make: never less than what is sure, and the truth always within.
+
+use std::collections::BTreeSet;
+
+use dicom_dictionary_std::{tags as t, uids};
+use proptest::prelude::*;
+use treatment::given::dose::{ReferenceDose, beam_totals, so_far};
+use treatment::given::{Origin, Unknown};
+use treatment::{Course, Given, Kind, Plan, TreatmentRecord};
+
+use crate::build::{IMPLICIT, Item, electrons, file, group, object};
+
+const PLAN: &str = "1.2.3.4";
+const POINT: &str = "1.2.3.4.9";
+
+/// 25 fractions of one beam of 50 MU, which give 2 Gy to the target: by the beam's own point, or by what its control points say.
+fn plan(by_points: bool) -> Plan {
+    let mut item = electrons();
+    let mut fractions = group(&[(1, "50")]);
+    let beam = &mut fractions.sequence(t::REFERENCED_BEAM_SEQUENCE)[0];
+    beam.set(t::BEAM_DOSE, "2.0");
+    if by_points {
+        // The first fifth of the meterset gives half of the dose.
+        let points = item.at(&[(t::BEAM_SEQUENCE, 0)]).sequence(t::CONTROL_POINT_SEQUENCE);
+        points.insert(1, Item::new().with(t::CONTROL_POINT_INDEX, "1").with(t::CUMULATIVE_METERSET_WEIGHT, "0.2"));
+        points[2].set(t::CONTROL_POINT_INDEX, "2");
+        for (point, coefficient) in points.iter_mut().zip(["0", "0.5", "1"]) {
+            let reference = Item::new()
+                .with(t::CUMULATIVE_DOSE_REFERENCE_COEFFICIENT, coefficient)
+                .with(t::REFERENCED_DOSE_REFERENCE_NUMBER, "1");
+            *point = point.clone().items(t::REFERENCED_DOSE_REFERENCE_SEQUENCE, [reference]);
+        }
+        item.at(&[(t::BEAM_SEQUENCE, 0)]).set(t::NUMBER_OF_CONTROL_POINTS, "3");
+    } else {
+        beam.set(t::REFERENCED_DOSE_REFERENCE_UID, POINT);
+    }
+    *item.sequence(t::FRACTION_GROUP_SEQUENCE) = vec![fractions];
+    let reference = |number: &str| {
+        Item::new().with(t::DOSE_REFERENCE_NUMBER, number).with(t::DOSE_REFERENCE_STRUCTURE_TYPE, "SITE")
+    };
+    let target = reference("1")
+        .with(t::DOSE_REFERENCE_UID, POINT)
+        .with(t::DOSE_REFERENCE_DESCRIPTION, "PTV")
+        .with(t::DOSE_REFERENCE_TYPE, "TARGET")
+        .with(t::TARGET_PRESCRIPTION_DOSE, "50");
+    let cord = reference("2").with(t::DOSE_REFERENCE_TYPE, "ORGAN_AT_RISK").with(t::ORGAN_AT_RISK_MAXIMUM_DOSE, "45");
+    Plan::parse(&file(&item.items(t::DOSE_REFERENCE_SEQUENCE, [target, cord]), IMPLICIT)).unwrap()
+}
+
+/// What a machine writes of one session: of the specified 50 MU, from one meterset to another.
+fn session(day: u32, hour: u32, fraction: u32, (from, to): (u32, u32)) -> Item {
+    let points = [from, to].map(|meterset| Item::new().with(t::DELIVERED_METERSET, meterset.to_string()));
+    let beam = Item::new()
+        .with(t::REFERENCED_BEAM_NUMBER, "1")
+        .with(t::BEAM_NAME, "boost")
+        .with(t::TREATMENT_DELIVERY_TYPE, "TREATMENT")
+        .with(t::CURRENT_FRACTION_NUMBER, fraction.to_string())
+        .with(t::SPECIFIED_PRIMARY_METERSET, "50")
+        .with(t::DELIVERED_PRIMARY_METERSET, (to - from).to_string())
+        .with(t::TREATMENT_TERMINATION_STATUS, if to == 50 { "NORMAL" } else { "MACHINE" })
+        .items(t::CONTROL_POINT_DELIVERY_SEQUENCE, points);
+    object(Kind::RtBeamsRecord.sop_class(), "RTRECORD")
+        .with(t::SOP_INSTANCE_UID, format!("1.9.{day}.{hour}"))
+        .with(t::TREATMENT_DATE, format!("202404{day:02}"))
+        .with(t::TREATMENT_TIME, format!("{hour:02}0000"))
+        .with(t::TREATMENT_RECORD_CONTENT_ORIGIN, "USER")
+        .items(t::REFERENCED_RT_PLAN_SEQUENCE, [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, PLAN)])
+        .items(t::TREATMENT_SESSION_BEAM_SEQUENCE, [beam])
+}
+
+fn of(plan: &Plan, records: &[Item]) -> (ReferenceDose, Given) {
+    let mut course = Course::new(BTreeSet::from([PLAN.to_owned()]), plan, &plan.groups[0]);
+    records.iter().for_each(|record| course.add(&TreatmentRecord::parse(&file(record, IMPLICIT))));
+    let given = course.given();
+    let mut doses = so_far(plan, &plan.groups[0], &course, &given, 0);
+    assert_eq!(doses.len(), 2);
+    assert_eq!(doses[1].per_fraction, None, "what no beam refers to, nobody knows");
+    let total: i64 = beam_totals(&plan.groups[0], &course).iter().map(|beam| beam.delivered).sum();
+    let dose = doses.swap_remove(0);
+    if plan.prescription.dose(1, 1, &dose.reference, 200_000).unwrap().gy() < 0.5 {
+        assert_eq!(dose.at_least.unwrap().0, total * 20_000 / 50_000, "here dose goes with the meterset");
+    }
+    (dose, given)
+}
+
+fn gray(dose: Option<treatment::plan::prescription::Dose>) -> f64 {
+    dose.unwrap().gy()
+}
+
+/// PS3.3 section C.8.8.21.1: 50 MU, stopped at 18, resumed: two records, (0, 18) and (18, 50).
+#[test]
+fn fifty_mu_stopped_at_eighteen_is_one_fraction() {
+    let plan = plan(false);
+    let (first, rest) = (session(2, 10, 1, (0, 18)), session(2, 11, 1, (18, 50)));
+    let (dose, given) = of(&plan, std::slice::from_ref(&first));
+    assert_eq!((gray(dose.per_fraction), gray(dose.at_least), gray(dose.at_most)), (2.0, 0.72, 2.0));
+    assert_eq!(given, Given::Known { distinct: 1, highest: 1, unfinished: Some(1) });
+    // In any order, and however often they come.
+    let (dose, given) = of(&plan, &[rest.clone(), first.clone(), rest, first]);
+    assert_eq!((gray(dose.at_least), gray(dose.at_most)), (2.0, 2.0));
+    assert_eq!(given, Given::Known { distinct: 1, highest: 1, unfinished: None });
+}
+
+/// From one control point to the next a reference's dose grows by its own coefficients (PS3.3 section C.8.8.14.7).
+#[test]
+fn dose_grows_as_the_control_points_say() {
+    let plan = plan(true);
+    let at = |stop| gray(of(&plan, &[session(2, 10, 1, (0, stop))]).0.at_least);
+    assert_eq!([5, 10, 30, 50].map(at), [0.5, 1.0, 1.5, 2.0]);
+    let (dose, _) = of(&plan, &[session(2, 10, 1, (0, 50)), session(3, 10, 2, (0, 10))]);
+    assert_eq!(gray(dose.at_least), 3.0);
+    let days: Vec<(&str, f64)> = dose.by_day.iter().map(|(day, dose)| (day.as_str(), dose.gy())).collect();
+    assert_eq!(days, [("20240402", 2.0), ("20240403", 3.0)]);
+}
+
+#[test]
+fn a_missing_record_is_a_range_and_a_wrong_meterset_is_nobodys_guess() {
+    let plan = plan(false);
+    let (dose, _) = of(&plan, &[session(2, 10, 1, (0, 50)), session(4, 10, 3, (0, 50))]);
+    assert_eq!((gray(dose.at_least), gray(dose.at_most)), (4.0, 6.0));
+    // More than the plan's meterset, delivered or meant: the next fraction waits for a physicist.
+    let more = |tag, meterset: &str| {
+        let mut item = session(2, 10, 1, (0, 50));
+        item.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0].set(tag, meterset);
+        of(&plan, &[item])
+    };
+    for tag in [t::DELIVERED_PRIMARY_METERSET, t::SPECIFIED_PRIMARY_METERSET] {
+        assert_eq!(more(tag, "52").1.fractions(), Some(1), "within five per cent");
+        let (dose, given) = more(tag, "55");
+        assert_eq!(given, Given::Unknown { why: vec![Unknown::Implausible] });
+        assert_eq!(dose.at_most, None);
+        assert!(dose.at_least.unwrap().gy() >= 2.0);
+    }
+    assert_eq!(more(t::SPECIFIED_PRIMARY_METERSET, "32").1.fractions(), Some(1), "a resumed beam's may be its rest");
+}
+
+#[test]
+fn what_a_record_says_of_a_session_is_kept() {
+    let mut item = session(2, 10, 1, (0, 18));
+    let machine = Item::new().with(t::TREATMENT_MACHINE_NAME, "LINAC2");
+    let beam = &mut item.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0];
+    beam.set(t::TREATMENT_VERIFICATION_STATUS, "VERIFIED_OVR");
+    let passed = Item::new().with(t::OVERRIDE_REASON, "couch moved by hand");
+    *beam = beam.clone().items(t::OVERRIDE_SEQUENCE, [passed]);
+    let item = item.items(t::TREATMENT_MACHINE_SEQUENCE, [machine]);
+    let record = TreatmentRecord::parse(&file(&item, IMPLICIT)).unwrap();
+    assert_eq!((record.origin, record.machine.as_deref()), (Some(Origin::User), Some("LINAC2")));
+    let [beam] = record.beams.as_slice() else { panic!("one beam") };
+    assert_eq!((beam.name.as_deref(), beam.specified, beam.delivered), (Some("boost"), Some(50_000), Some(18_000)));
+    assert_eq!((beam.termination.as_deref(), beam.verification.as_deref()), (Some("MACHINE"), Some("VERIFIED_OVR")));
+    assert_eq!(beam.overrides[0].reason.as_deref(), Some("couch moved by hand"));
+    assert_eq!(uids::RT_BEAMS_TREATMENT_RECORD_STORAGE, record.instance.kind.sop_class());
+}
+
+/// One fraction as it really was: where it stopped, whether it was resumed; and what became of its records.
+#[derive(Clone, Debug)]
+struct Truth {
+    stop: Option<u32>,
+    /// How often each of its two records comes; nought is lost.
+    copies: [usize; 2],
+}
+
+fn truth() -> impl Strategy<Value = Truth> {
+    let copies = prop::array::uniform2(prop_oneof![1 => Just(0_usize), 6 => Just(1), 1 => Just(2)]);
+    (prop::option::weighted(0.2, 3_u32..47), copies).prop_map(|(stop, copies)| Truth { stop, copies })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Stops, restarts, duplicates, late and missing records: what was given is never outside of what is said, but for records at
+    /// the very end, of which nothing here can tell.
+    #[test]
+    fn the_truth_is_within(course in prop::collection::vec(truth(), 1..20), shuffle in any::<u64>()) {
+        let plan = plan(false);
+        let (mut records, mut given, mut last) = (Vec::new(), 0.0, None);
+        for (day, fraction) in (1_u32..).zip(&course) {
+            let parts = match fraction.stop {
+                None => vec![(0, 50)],
+                Some(stop) => vec![(0, stop), (stop, 50)],
+            };
+            for (hour, (part, copies)) in (10..).zip(parts.into_iter().zip(fraction.copies)) {
+                given += f64::from(part.1 - part.0) * 2.0 / 50.0;
+                records.extend((0..copies).map(|_| session(day, hour, day, part)));
+                if copies > 0 {
+                    last = Some(given);
+                }
+            }
+        }
+        // As they come: late ones, too.
+        let mut seed = shuffle;
+        for at in (1..records.len()).rev() {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            records.swap(at, (seed >> 33) as usize % (at + 1));
+        }
+        let (dose, known) = of(&plan, &records);
+        let least = dose.at_least.map_or(0.0, |dose| dose.gy());
+        // Up to the newest record that came.
+        let truth = last.unwrap_or(0.0);
+        prop_assert!(least <= truth + 1e-3, "{least} {truth}");
+        if let Some(most) = dose.at_most {
+            prop_assert!(most.gy() >= truth - 1e-3, "{} {truth} {known:?}", most.gy());
+        }
+        prop_assert!(known.fractions().is_none_or(|count| f64::from(count) * 2.0 >= truth - 1e-3));
+    }
+}
