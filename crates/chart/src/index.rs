@@ -287,6 +287,18 @@ impl Index {
         Ok(rows.map(|key| Ok(Tag(key?.into()))).collect::<rusqlite::Result<_>>()?)
     }
 
+    /// Newest entries of a patient's living records under a tag, oldest record first, so many at most.
+    pub fn living_under(&self, patient: PatientId, tag: &Tag, limit: usize) -> Result<Vec<u64>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(
+            "SELECT record.entry FROM record JOIN posting ON posting.record = record.row
+             WHERE record.patient = ?1 AND record.deleted = 0 AND posting.tag = ?2 ORDER BY record.row LIMIT ?3",
+        )?;
+        let rows =
+            statement.query_map(params![patient.0, tag.as_bytes(), limit.cast_signed()], |row| row.get::<_, i64>(0))?;
+        Ok(rows.map(|entry| Ok(entry?.cast_unsigned())).collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Living records that stand under at least one tag of every group, after row `after`, oldest first.
     pub fn search(&self, groups: &[Vec<Tag>], after: i64, limit: usize) -> Result<Vec<Located>> {
         let (mut found, mut after) = (Vec::new(), after);

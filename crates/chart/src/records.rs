@@ -1,7 +1,7 @@
 //! FHIR resources on the vault: create, read, update, delete, history, search.
 
 use guard::{Act, Permit, Target};
-use kit::Timestamp;
+use kit::{PatientId, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::fhir::{Change, Field, Query, Reach, Resource};
@@ -92,6 +92,12 @@ impl Chart {
             Reach::Unique => self.tagger.full(&parts),
             Reach::Shared => self.tagger.fuzzy(&parts),
         }
+    }
+
+    /// Entries with the current versions of one patient's living resources of one type, so many at most. What is in them, only
+    /// [`Chart::release`] says.
+    pub fn current_of(&self, patient: PatientId, kind: &str, limit: usize) -> Result<Vec<u64>> {
+        Ok(self.index.living_under(patient, &self.type_tag(kind), limit)?)
     }
 
     /// Finds a record and the right to do `act` to it. Who may not is told so before being told whether it is there.

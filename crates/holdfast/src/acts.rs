@@ -9,7 +9,9 @@ use keys::{CustodianPackage, Custody};
 use kit::{Blame, Fault, OperationId, PatientId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use treatment::{Approval, Ending, Enrolment, Person, Reach, SignerRole, Statement, Withdraws};
+use treatment::{
+    Approval, Chooses, Day, Ending, Enrolment, Outage, Person, Reach, SignedRules, SignerRole, Statement, Withdraws,
+};
 
 use crate::centre::Centre;
 use crate::{DEGRADED, certificates, custodians, grow, renewals, reports};
@@ -71,7 +73,28 @@ pub enum Act {
         signer: String,
         /// Why the plan isn't to be given any more; none where it is approved.
         withdraws: Option<String>,
+        /// What is done about an interruption; none where it is approved.
+        chooses: Option<Chooses>,
     },
+    /// `first`, `last`: days without treatment, `YYYY-MM-DD`.
+    Triage {
+        first: String,
+        last: String,
+    },
+    /// `approval`: CBOR in base64.
+    InterruptionChoose {
+        approval: String,
+    },
+    /// What a physicist is about to sign: the answer's JSON holds the statement, CBOR in base64. `rules`: the file in base64.
+    RulesStatement {
+        rules: String,
+        signer: String,
+    },
+    /// `signed`: CBOR in base64.
+    RulesTake {
+        signed: String,
+    },
+    RulesShow,
     /// The same of how many fractions were given.
     PlanSettlement {
         patient: String,
@@ -397,9 +420,40 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
                 .collect();
             Ok(Answer::done(lines.join("\n"), to_json(&page)))
         }
-        Act::PlanStatement { patient: text, plan, role, signer, withdraws } => {
+        Act::Triage { first, last } => {
+            let day = |text: &str| text.parse::<Day>().map_err(|e| Fault::new(Blame::Peer, "usage.day", e.to_string()));
+            let outage = Outage { first: day(&first)?, last: day(&last)? };
+            // An outage is one; it is the only purpose for which the console sees who is on treatment.
+            let triage = centre.treatment().triage(&context(Purpose::Emergency), outage)?;
+            Ok(reports::triage(&triage))
+        }
+        Act::InterruptionChoose { approval } => {
+            let approval = Approval::decode(&decode_file(&approval)?)?;
+            let delivery = centre.treatment().choose(&context(Purpose::Treatment), &approval)?;
+            let text = format!("delivery {delivery}\n  the choice stands in her course; it approves no plan");
+            Ok(Answer::done(text, json!({ "digest": delivery })))
+        }
+        Act::RulesStatement { rules, signer } => {
+            let statement = centre.treatment().rules_statement(&decode_file(&rules)?, &signer)?;
+            let bytes = minicbor::to_vec(&statement).unwrap_or_default();
+            Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
+        }
+        Act::RulesTake { signed } => {
+            let signed = SignedRules::decode(&decode_file(&signed)?)?;
+            centre.treatment().take_rules(&context(Purpose::Operations), &signed)?;
+            let text =
+                format!("rules {}\n  in force, signed by {}", signed.statement().rules, signed.statement().signer);
+            Ok(Answer::done(text, json!({ "digest": signed.statement().rules })))
+        }
+        Act::RulesShow => {
+            let _permit = administrative(guard::Act::ManageAccess)?;
+            let (_, in_force) = centre.treatment().rules()?;
+            Ok(Answer::done(reports::rules(&in_force), to_json(&in_force)))
+        }
+        Act::PlanStatement { patient: text, plan, role, signer, withdraws, chooses } => {
             let statement = centre.treatment().statement(patient(&text)?, &decode_file(&plan)?, role, &signer)?;
-            let statement = Statement { withdraws: withdraws.map(|reason| Withdraws { reason }), ..statement };
+            let withdraws = withdraws.map(|reason| Withdraws { reason });
+            let statement = Statement { withdraws, chooses, ..statement };
             let bytes = minicbor::to_vec(&statement).unwrap_or_default();
             Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
         }

@@ -11,7 +11,9 @@ use drill::machines::Scenario;
 use kit::{Blame, Clock as _, Fault, OsEntropy, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use treatment::{Difference, Plan as RtPlan, Settles, SignerRole, SigningKey, Statement, TreatmentList};
+use treatment::{
+    Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, SigningKey, Statement, TreatmentList,
+};
 use vault::Vkey;
 use zeroize::Zeroizing;
 
@@ -484,9 +486,18 @@ fn plan(file: &Path) -> Result<RtPlan, Fault> {
 }
 
 impl Signing {
+    /// About whom, and who.
+    pub fn who(&self) -> (String, SignerRole, String) {
+        (self.patient.clone(), self.role, self.name.clone())
+    }
+
+    pub fn hand_in(&self, signed: Act) -> Result<u8, Fault> {
+        act(&self.data, self.output, signed)
+    }
+
     /// Has the server make a statement, and signs it: over what the signer's own file delivers, not over what the server says of
     /// it on trust. `ask` gets the file.
-    fn sign(
+    pub fn sign(
         &self,
         ask: impl FnOnce(String) -> Act,
         is_meant: impl FnOnce(&Statement) -> bool,
@@ -563,30 +574,86 @@ impl Plan {
                 Ok(print(output, &Answer { exit, text, json }))
             }
             Self::Approve(signing) => {
-                let (patient, role, signer) = (signing.patient.clone(), signing.role, signing.name.clone());
-                let ask = |plan| Act::PlanStatement { patient, plan, role, signer, withdraws: None };
+                let (patient, role, signer) = signing.who();
+                let ask = |plan| Act::PlanStatement { patient, plan, role, signer, withdraws: None, chooses: None };
                 let approval = signing.sign(ask, Statement::approves)?;
                 let Signing { patient, file, data, output, .. } = signing;
                 act(&data, output, Act::PlanApprove { patient, plan: encode_file(&read(&file)?), approval })
             }
             Self::Withdraw { reason, signing } => {
-                let (patient, role, signer) = (signing.patient.clone(), signing.role, signing.name.clone());
+                let (patient, role, signer) = signing.who();
                 let withdraws = Some(reason.clone());
-                let ask = |plan| Act::PlanStatement { patient, plan, role, signer, withdraws };
+                let ask = |plan| Act::PlanStatement { patient, plan, role, signer, withdraws, chooses: None };
                 let is_so =
                     |said: &Statement| said.withdraws.as_ref().is_some_and(|withdraws| withdraws.reason == reason);
                 let approval = signing.sign(ask, is_so)?;
-                act(&signing.data, signing.output, Act::PlanWithdraw { approval })
+                signing.hand_in(Act::PlanWithdraw { approval })
             }
             Self::Settle { given, fraction_group, signing } => {
-                let (patient, role, signer) = (signing.patient.clone(), signing.role, signing.name.clone());
+                let (patient, role, signer) = signing.who();
                 let ask = |plan| Act::PlanSettlement { patient, plan, fraction_group, given, role, signer };
                 let is_group = |group: u32| fraction_group.is_none_or(|asked| asked == group);
                 let is_so = |settles: Settles| settles.given == given && is_group(settles.group);
                 let approval = signing.sign(ask, |said| said.settles.is_some_and(is_so))?;
-                act(&signing.data, signing.output, Act::PlanSettle { approval })
+                signing.hand_in(Act::PlanSettle { approval })
             }
         }
+    }
+}
+
+/// The centre's rules: what it weighs interrupted courses by.
+#[derive(Subcommand)]
+pub enum Rules {
+    /// Print the file to begin with: figures of common use, for a physicist to check.
+    Form,
+    /// What is in force, and who has signed it.
+    Show {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Sign a file with a physicist's own key, and hand it in: it counts from now on.
+    Sign {
+        /// The signer's name, as she is enrolled.
+        #[arg(long)]
+        name: String,
+        /// Her signing key.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        file: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+impl Rules {
+    pub fn run(self) -> Result<u8, Fault> {
+        let (name, key, file, data, output) = match self {
+            Self::Form => {
+                say!("{}", treatment::RULES_FORM.trim_end());
+                return Ok(0);
+            }
+            Self::Show { data, output } => return act(&data, output, Act::RulesShow),
+            Self::Sign { name, key, file, data, output } => (name, key, file, data, output),
+        };
+        let (key, bytes) = (signing_key(&key)?, read(&file)?);
+        let asked = Act::RulesStatement { rules: encode_file(&bytes), signer: name.clone() };
+        let answer = control::perform(&data.data, asked)?;
+        let said = decode_file(answer.json.get("statement").and_then(|s| s.as_str()).unwrap_or_default())?;
+        let statement: RulesStatement = minicbor::decode(&said)
+            .map_err(|e| Fault::new(Blame::Ours, "rules.statement", format!("the statement: {e}")))?;
+        let RulesStatement { centre, at, .. } = statement.clone();
+        if statement != RulesStatement::of(&bytes, centre, SignerRole::Physicist, name, at) {
+            let text = "the server asks for a signature over something else than this file";
+            return Err(Fault::new(Blame::Integrity, "rules.statement", text));
+        }
+        if !output.json {
+            say!("{}", statement.text());
+        }
+        act(&data, output, Act::RulesTake { signed: encode_file(&statement.sign(bytes, &key)?.encode()) })
     }
 }
 

@@ -5,10 +5,11 @@ use std::ops::RangeInclusive;
 use clap::{Args, Subcommand};
 use kit::{Blame, Fault};
 use serde_json::json;
-use treatment::{Calendar, Choice, Day, Interrupted, Schedule, Tissue, Tissues, Worth};
+use treatment::{Calendar, Chooses, Day, Interrupted, Schedule, Tissue, Tissues};
 
-use crate::acts::Answer;
-use crate::{Output, commands};
+use crate::acts::{Act, Answer};
+use crate::commands::Signing;
+use crate::{Data, Output, commands, reports};
 
 /// What no tissue is outside of.
 const REPAIR_HOURS: RangeInclusive<f64> = 0.1..=24.0;
@@ -39,6 +40,30 @@ pub enum Command {
     /// What a course that was interrupted is worth as planned, as it stands, and by each option of the guideline (RCR
     /// BFCO(19)1) in its order of preference. It reckons; a physicist checks, and a physician chooses.
     Weigh(Box<Weigh>),
+    /// Everybody on treatment whose course an outage hits: who first, days lost, and what each option is worth. By the rules that a
+    /// physicist has signed (`holdfast rules`), or figures of common use. It opens the charts of all of them, for an emergency, and
+    /// the ledger says so.
+    Triage {
+        /// First and last day without treatment: 2026-03-23..2026-03-27.
+        #[arg(long, value_name = "FROM..TO", value_parser = outage)]
+        outage: (Day, Day),
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Sign what is to be done about one patient's interrupted course, with an oncologist's own key. It approves nothing: another dose
+    /// or number of fractions needs a plan of its own.
+    Choose {
+        /// The same days as the triage's.
+        #[arg(long, value_name = "FROM..TO", value_parser = outage)]
+        outage: (Day, Day),
+        /// In at most 200 characters, as the triage has it: "two a day, 6 h apart, on 5 days".
+        #[arg(long, value_name = "TEXT")]
+        option: String,
+        #[command(flatten)]
+        signing: Signing,
+    },
 }
 
 #[derive(Args)]
@@ -109,27 +134,7 @@ impl Weigh {
         };
         let begun = course.given.last().is_some_and(|last| *last < resumes);
         let found = course.assess(&tissues, &usual, &now, resumes).filter(|_| begun).ok_or_else(nothing)?;
-        let mut text = format!(
-            "{} days longer than planned\n{:<36} {:>4}  {:<10} {:>5}  {:>11} {:>7}  {:>10} {:>7}",
-            found.days_lost, "", "frac", "last", "days", "tumour BED", "EQD2", "late BED", "EQD2"
-        );
-        let mut row = |what: &str, worth: &Worth| {
-            let Worth { fractions, last, days, tumour_bed, tumour_eqd2, late_bed, late_eqd2, .. } = worth;
-            text.push_str(&format!(
-                "\n{what:<36} {fractions:>4}  {last} {days:>6}  {tumour_bed:>11.2} {tumour_eqd2:>7.2}  {late_bed:>10.2} {late_eqd2:>7.2}"
-            ));
-        };
-        row("as planned", &found.as_planned);
-        row("as it stands", &found.as_it_stands);
-        for (number, option) in (1..).zip(&found.options) {
-            let what = match option.choice {
-                Choice::EveryDay => "on weekends and holidays, too".to_owned(),
-                Choice::TwiceADay { days } => format!("two a day, 6 h apart, on {days} days"),
-                Choice::LargerFractions { fractions, dose_gy } => format!("{fractions} larger ones of {dose_gy:.2} Gy"),
-                Choice::ExtraFractions { extra } => format!("{extra} more"),
-            };
-            row(&format!("{number}. {what}"), &option.worth);
-        }
+        let mut text = format!("{} days longer than planned\n{}", found.days_lost, reports::assessment(&found));
         text.push_str(
             "\n  doses in Gy, by the linear-quadratic model; a physicist checks them, and a physician chooses",
         );
@@ -141,6 +146,19 @@ impl Command {
     pub fn run(self) -> Result<u8, Fault> {
         let (fractions, dose_per_fraction_gy, days, alpha_beta_gy, k_gy_per_day, tk_days, output) = match self {
             Self::Weigh(weigh) => return weigh.run(),
+            Self::Triage { outage: (first, last), data, output } => {
+                return commands::act(&data, output, Act::Triage { first: first.to_string(), last: last.to_string() });
+            }
+            Self::Choose { outage: (first, last), option, signing } => {
+                let (first, last) = (first.to_string(), last.to_string());
+                let chooses = Chooses { first, last, option };
+                let (patient, role, signer) = signing.who();
+                let meant = chooses.clone();
+                let ask =
+                    |plan| Act::PlanStatement { patient, plan, role, signer, withdraws: None, chooses: Some(chooses) };
+                let approval = signing.sign(ask, |said| said.chooses.as_ref() == Some(&meant))?;
+                return signing.hand_in(Act::InterruptionChoose { approval });
+            }
             Self::Bed { fractions, dose_per_fraction_gy, days, alpha_beta_gy, k_gy_per_day, tk_days, output } => {
                 (fractions, dose_per_fraction_gy, days, alpha_beta_gy, k_gy_per_day, tk_days, output)
             }

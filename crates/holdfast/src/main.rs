@@ -131,6 +131,9 @@ enum Command {
     /// Courses that were interrupted.
     #[command(subcommand)]
     Interruption(interruptions::Command),
+    /// What the centre weighs interrupted courses by: tissues, days of treatment, machines.
+    #[command(subcommand)]
+    Rules(commands::Rules),
     /// One patient's keys.
     #[command(subcommand)]
     Patient(commands::Patient),
@@ -198,6 +201,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Access { patient, data, output } => commands::access(&data, output, &patient),
         Command::Plan(plan) => plan.run(),
         Command::Gate(gate) => gate.run(),
+        Command::Rules(rules) => rules.run(),
         Command::Patient(patient) => patient.run(),
         Command::Custodian(custodian) => custodian.run(),
         Command::Centre(centre) => centre.run(),

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use treatment::{Outcome, Standing as Stands, TreatmentList, Verdict};
+use treatment::{
+    Assessment, Outcome, RulesInForce, Standing as Stands, TreatmentList, Triage, TriageRow, Verdict, Worth,
+};
 use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport};
 
 use crate::acts::Answer;
@@ -333,4 +335,95 @@ pub fn verdict(verdict: &Verdict) -> Answer {
     }
     let json = serde_json::to_value(verdict).unwrap_or(Value::Null);
     Answer { exit: if released { 0 } else { INTEGRITY }, text, json }
+}
+
+/// A line for each of what can be done, with what it is worth.
+pub fn assessment(found: &Assessment) -> String {
+    let mut text = format!(
+        "{:<36} {:>4}  {:<10} {:>5}  {:>11} {:>7}  {:>10} {:>7}",
+        "", "frac", "last", "days", "tumour BED", "EQD2", "late BED", "EQD2"
+    );
+    let mut row = |what: &str, worth: &Worth| {
+        let Worth { fractions, last, days, tumour_bed, tumour_eqd2, late_bed, late_eqd2, .. } = worth;
+        text.push_str(&format!(
+            "\n{what:<36} {fractions:>4}  {last} {days:>6}  {tumour_bed:>11.2} {tumour_eqd2:>7.2}  {late_bed:>10.2} {late_eqd2:>7.2}"
+        ));
+    };
+    row("as planned", &found.as_planned);
+    row("as it stands", &found.as_it_stands);
+    for (number, option) in (1..).zip(&found.options) {
+        row(&format!("{number}. {}", option.choice), &option.worth);
+    }
+    text
+}
+
+/// By what is weighed.
+pub fn rules(in_force: &RulesInForce) -> String {
+    match in_force {
+        RulesInForce { digest: Some(digest), signer: Some(signer), at: Some(at) } => {
+            format!("rules {digest}\n  signed by {signer} at {at}")
+        }
+        _ => "rules: figures of common use; no physicist of this centre has signed any\n  holdfast rules form > rules.toml \
+              prints them, holdfast rules sign makes them the centre's"
+            .to_owned(),
+    }
+}
+
+/// Exit 3 where of somebody too little is known.
+pub fn triage(triage: &Triage) -> Answer {
+    let of =
+        |category: Option<u8>| triage.rows.iter().filter(|row| row.weighing.category.map(u8::from) == category).count();
+    let mut text = format!(
+        "{} to {}: {} courses are interrupted; category 1: {}, 2: {}, 3: {}, not known: {}\n{}",
+        triage.outage.first,
+        triage.outage.last,
+        triage.rows.len(),
+        of(Some(1)),
+        of(Some(2)),
+        of(Some(3)),
+        of(None),
+        rules(&triage.rules)
+    );
+    triage.rows.iter().for_each(|row| text.push_str(&interrupted(row)));
+    for why in &triage.unread {
+        text.push_str(&format!("\n\nnot read: {why}"));
+    }
+    text.push_str(
+        "\n\n  doses in Gy, by the linear-quadratic model; a physicist checks them, and a physician chooses: holdfast interruption choose",
+    );
+    let is_whole = triage.unread.is_empty() && triage.rows.iter().all(|row| row.weighing.unknown.is_empty());
+    let json = serde_json::to_value(triage).unwrap_or(Value::Null);
+    Answer { exit: if is_whole { 0 } else { DEGRADED }, text, json }
+}
+
+fn interrupted(row: &TriageRow) -> String {
+    let weighing = &row.weighing;
+    let category = weighing.category.map_or_else(|| "?".to_owned(), |category| u8::from(category).to_string());
+    let known = |number: Option<i64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+    let mut text = format!(
+        "\n\n[{category}] {}  {}, born {}, phone {}\n    {} on {}, {}: {} of {} given, {} days longer than planned",
+        row.number,
+        row.name,
+        row.birth_date,
+        row.phone.as_deref().unwrap_or("not known"),
+        row.plan,
+        row.machine,
+        weighing.tumour.as_deref().unwrap_or("tumour not in the rules"),
+        known(weighing.fractions_given.map(i64::from)),
+        weighing.fractions_planned,
+        known(weighing.days_lost.map(i64::from)),
+    );
+    if let Some(found) = &weighing.assessment {
+        text.push_str(&format!("\n    {}", assessment(found).replace('\n', "\n    ")));
+    }
+    for why in &weighing.unknown {
+        text.push_str(&format!("\n    not known: {why}"));
+    }
+    for warning in &weighing.warnings {
+        text.push_str(&format!("\n    ! {warning}"));
+    }
+    if let Some(chosen) = &row.chosen {
+        text.push_str(&format!("\n    chosen: {}, by {} at {}", chosen.option, chosen.signer, chosen.at));
+    }
+    text
 }

@@ -20,13 +20,17 @@ pub use given::{Course, Given, Origin, TreatmentRecord};
 pub use interruption::bed::{BedError, Schedule, Tissue};
 pub use interruption::calendar::{Calendar, Day};
 pub use interruption::compensation::{Assessment, Choice, Course as Interrupted, Tissues, Worth};
+pub use interruption::rules::{Category, FORM as RULES_FORM, Rules, RulesError};
+pub use interruption::triage::{Chosen, Outage, Weighing};
 pub use plan::delivery::{Class, Delivery, Place, Row};
 pub use plan::diff::{Difference, Field};
 pub use plan::{ApprovalStatus, Beam, FractionGroup, Plan};
 pub use service::{Approved, Settled, Standing, Treatment, TreatmentList, TreatmentRow};
 pub use service::{BeamSeen, BeamSession, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
+pub use service::{RulesInForce, Triage, TriageRow};
 pub use signing::approval::{
-    Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement, VerifiedApproval,
-    Withdraws,
+    Approval, ApprovalError, Chooses, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement,
+    VerifiedApproval, Withdraws,
 };
 pub use signing::people::{Ending, People, Person, Reach};
+pub use signing::site_rules::{RulesStatement, SignedRules};

@@ -199,19 +199,14 @@ impl CourseShown {
 }
 
 fn curve_of(dose: &DoseSeen) -> Option<String> {
-    let day = |text: &str| written(text)?.parse::<Day>().ok();
-    let by_day: Vec<(Day, f64)> = dose.by_day.iter().filter_map(|(on, dose)| Some((day(on)?, *dose))).collect();
+    let by_day: Vec<(Day, f64)> =
+        dose.by_day.iter().filter_map(|(on, dose)| Some((Day::of_dicom(on)?, *dose))).collect();
     draw::dose_curve(&DoseCurve {
         by_day: &by_day,
         prescribed: dose.prescribed_gy,
         at_least: dose.at_least_gy?,
         at_most: dose.at_most_gy,
     })
-}
-
-/// `YYYY-MM-DD` of `YYYYMMDD`.
-fn written(date: &str) -> Option<String> {
-    Some(format!("{}-{}-{}", date.get(..4)?, date.get(4..6)?, date.get(6..)?))
 }
 
 fn named(number: u32, name: Option<&str>) -> String {
@@ -262,7 +257,7 @@ impl SessionRow {
             format!("{what}: {}", one.reason.as_deref().unwrap_or("no reason said"))
         });
         Self {
-            date: session.date.as_deref().and_then(written).unwrap_or_default(),
+            date: session.date.as_deref().and_then(Day::of_dicom).map(|day| day.to_string()).unwrap_or_default(),
             time: (session.time.as_deref())
                 .and_then(|time| Some(format!("{}:{}", part(time, 0..2)?, part(time, 2..4)?)))
                 .unwrap_or_default(),

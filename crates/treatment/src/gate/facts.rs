@@ -13,8 +13,9 @@ use crate::dicom::object::Instance;
 use crate::error::PlanError;
 use crate::gate::{Signed, Verdict, Withdrawn, approval_gap};
 use crate::given::{Course, Given, TreatmentRecord, Unknown};
+use crate::interruption::triage::{Chosen, Outage};
 use crate::plan::{ApprovalStatus, FractionGroup, Plan};
-use crate::signing::approval::{Approval, ApprovalError, Settles, SignerRole, Statement, VerifiedApproval};
+use crate::signing::approval::{Approval, ApprovalError, Chooses, Settles, SignerRole, Statement, VerifiedApproval};
 use crate::signing::people::People;
 
 /// Lists of one patient.
@@ -25,6 +26,7 @@ pub(crate) const VERDICTS: &str = "verdicts";
 const RELEASES: &str = "releases";
 pub(crate) const SETTLEMENTS: &str = "settlements";
 pub(crate) const WITHDRAWALS: &str = "withdrawals";
+pub(crate) const CHOICES: &str = "choices";
 /// Of one plan's SOP Instance UID.
 const RECORDS_OF_PLAN: &str = "records-of-plan";
 /// Of one plan's entry.
@@ -83,6 +85,7 @@ pub(crate) struct Facts {
     /// The newest of each delivery.
     withdrawn: BTreeMap<Digest, (u64, Withdrawn)>,
     settlements: Vec<VerifiedApproval>,
+    choices: Vec<VerifiedApproval>,
     /// Deliveries that came with the planning system's rejection, and under which SOP Instance UIDs.
     rejected: Vec<(u64, Option<Digest>, String)>,
     /// Settlements that a signature no longer stands behind.
@@ -130,6 +133,7 @@ struct Places {
     approvals: Vec<u64>,
     settlements: Vec<u64>,
     withdrawals: Vec<u64>,
+    choices: Vec<u64>,
     records: Window,
     shown: Window,
     rejected: Window,
@@ -170,6 +174,7 @@ impl Places {
             approvals: list(APPROVALS)?,
             settlements: list(SETTLEMENTS)?,
             withdrawals: list(WITHDRAWALS)?,
+            choices: list(CHOICES)?,
             records: Window::of(chart, &chart.list_tag(RECORDS, &patient.0), LIST_MAX)?,
             shown: Window::of(chart, &chart.list_tag(SHOWN, &patient.0), SHOWN_MAX)?,
             rejected: Window::of(chart, &chart.list_tag(REJECTED, &patient.0), LIST_MAX)?,
@@ -179,8 +184,8 @@ impl Places {
     }
 
     fn entries(&self) -> impl Iterator<Item = u64> {
-        let lists = [&self.plans.entries, &self.approvals, &self.settlements, &self.withdrawals, &self.records.entries];
-        let lists = lists.into_iter().flatten();
+        let signed = [&self.approvals, &self.settlements, &self.withdrawals, &self.choices];
+        let lists = signed.into_iter().chain([&self.plans.entries, &self.records.entries]).flatten();
         lists.chain(&self.record).chain(&self.last).copied()
     }
 }
@@ -410,7 +415,7 @@ impl Facts {
             let uid = plan.as_ref().map(|plan| plan.instance.sop_instance.clone());
             let uid = uid.or_else(|| Instance::parse(bytes).ok().map(|instance| instance.sop_instance));
             let fraction = plan.as_ref().map(Plan::fraction);
-            let is_for_qa = plan.as_ref().is_some_and(|plan| plan.is_for_qa);
+            let is_for_qa = plan.as_ref().is_some_and(Plan::is_for_qa);
             let came =
                 Came { entry: *entry, digest: plan.as_ref().map(Plan::digest), fraction, is_stored: true, is_for_qa };
             let uid = uid.unwrap_or_default();
@@ -461,6 +466,7 @@ impl Facts {
                 .map(|approval| approval.statement().clone())
                 .collect(),
             settlements: places.settlements.iter().filter_map(verified).filter(settles).collect(),
+            choices: places.choices.iter().filter_map(verified).collect(),
             records: (places.records.entries.iter())
                 .filter_map(|entry| Some((*entry, TreatmentRecord::parse(bytes(entry)?))))
                 .collect(),
@@ -605,6 +611,23 @@ impl Facts {
         let from = settled.map_or(0, |said| said.before);
         let course = self.course(chart, plan, &self.kin(plan), group, from)?;
         Ok((course, settled.map_or(0, |said| said.given)))
+    }
+
+    /// Days on which fractions of the plan were given, each as often as there were any, by all the records that name a day.
+    pub(crate) fn fraction_days(&self, plan: &Plan, group: &FractionGroup) -> Vec<String> {
+        let mut course = Course::new(self.kin(plan).uids, plan, group);
+        self.records.values().for_each(|record| course.add(record));
+        course.fraction_days()
+    }
+
+    /// What a physician has signed for this course and outage; the newest word.
+    pub(crate) fn chosen(&self, delivery: Digest, outage: Outage) -> Option<Chosen> {
+        let said = self.choices.iter().rev().map(VerifiedApproval::statement);
+        said.filter(|said| said.delivery == delivery && said.role == SignerRole::Oncologist).find_map(|said| {
+            let Chooses { first, last, option } = said.chooses.clone()?;
+            let is_it = first == outage.first.to_string() && last == outage.last.to_string();
+            is_it.then(|| Chosen { option, signer: said.signer.clone(), at: said.at })
+        })
     }
 
     /// Her treatment records that can be read, whatever plan they are of; one that came again, once.

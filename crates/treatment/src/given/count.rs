@@ -369,6 +369,22 @@ impl<'a> Course<'a> {
             .collect()
     }
 
+    /// The day of each fraction, in order: of a begun one, when it was begun. What has no day is left out.
+    pub(crate) fn fraction_days(&self) -> Vec<String> {
+        let (mut all, mut days, mut before) = (Run::new(), Vec::new(), 0);
+        let dated = self.sessions.iter().filter_map(|(session, exposures)| Some((session.date()?, session, exposures)));
+        let mut dated: Vec<_> = dated.collect();
+        dated.sort_by_key(|(day, ..)| *day);
+        for of_day in dated.chunk_by(|(one, ..), (other, ..)| one == other) {
+            of_day.iter().for_each(|(_, session, exposures)| enter(&mut all, session, exposures));
+            let count = distinct(&all);
+            let day = of_day.first().map(|(day, ..)| *day).unwrap_or_default();
+            days.extend((before..count).map(|_| day.to_owned()));
+            before = count.max(before);
+        }
+        days
+    }
+
     /// What was delivered under each fraction number, by beam, up to a day, whatever the order: none where a record doesn't say
     /// by which.
     pub(crate) fn delivered(&self, until: Option<&str>) -> BTreeMap<u32, BTreeMap<Option<u32>, u64>> {

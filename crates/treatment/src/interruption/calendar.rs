@@ -24,13 +24,15 @@ impl Day {
         u8::try_from((self.0 + 3).rem_euclid(7)).unwrap_or(0)
     }
 
-    pub fn is_weekend(self) -> bool {
-        self.weekday() >= 5
-    }
-
     #[must_use]
     pub fn plus(self, days: i32) -> Self {
         Self(self.0.saturating_add(days))
+    }
+
+    /// `YYYYMMDD`, as DICOM writes it.
+    pub fn of_dicom(text: &str) -> Option<Self> {
+        let (year, month, day) = (text.get(..4)?, text.get(4..6)?, text.get(6..)?);
+        format!("{year}-{month}-{day}").parse().ok()
     }
 
     /// Days from `earlier` to this one.
@@ -88,10 +90,45 @@ impl TryFrom<String> for Day {
     }
 }
 
-/// When a machine treats: Monday to Friday but for holidays, as long as nothing else is said.
+/// Days of the week, Monday first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Week([bool; 7]);
+
+/// As a file has them.
+const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+impl Default for Week {
+    /// Monday to Friday.
+    fn default() -> Self {
+        Self([true, true, true, true, true, false, false])
+    }
+}
+
+impl Week {
+    /// Of their names, each once, one at least.
+    pub fn of<'a>(names: impl Iterator<Item = &'a str>) -> Result<Self, String> {
+        let mut week = [false; 7];
+        for name in names {
+            let known = WEEKDAYS.iter().position(|known| *known == name).and_then(|at| week.get_mut(at));
+            match known {
+                Some(day) if !*day => *day = true,
+                Some(_) => return Err(format!("{name:?} stands twice")),
+                None => return Err(format!("{name:?} is none of {}", WEEKDAYS.join(", "))),
+            }
+        }
+        if week.contains(&true) { Ok(Self(week)) } else { Err("no day of treatment in a week".to_owned()) }
+    }
+
+    fn has(self, day: Day) -> bool {
+        self.0.get(usize::from(day.weekday())).copied().unwrap_or(false)
+    }
+}
+
+/// When a machine treats: on its days of the week, but for holidays.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Calendar {
-    /// Also on Saturdays, Sundays and holidays.
+    pub week: Week,
+    /// Also on the others, and on holidays.
     pub every_day: bool,
     pub holidays: BTreeSet<Day>,
     /// The machine stood still: first and last day.
@@ -101,7 +138,7 @@ pub struct Calendar {
 impl Calendar {
     pub fn treats(&self, day: Day) -> bool {
         let stood = self.outages.iter().any(|(first, last)| (*first..=*last).contains(&day));
-        !stood && (self.every_day || !(day.is_weekend() || self.holidays.contains(&day)))
+        !stood && (self.every_day || (self.week.has(day) && !self.holidays.contains(&day)))
     }
 
     /// Days of treatment from `first` on, in order, within two years: no course is longer.

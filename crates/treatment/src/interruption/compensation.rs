@@ -1,6 +1,8 @@
 //! What a course that was interrupted is worth, and what can be done: the options of the Royal College of Radiologists'
 //! guidance (BFCO(19)1, 4th edition 2019) in its order of preference. It reckons; a physicist checks, and a physician chooses.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::interruption::bed::Tissue;
@@ -57,6 +59,17 @@ pub enum Choice {
     LargerFractions { fractions: u32, dose_gy: f64 },
     /// More of the same size, as long as it takes.
     ExtraFractions { extra: u32 },
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EveryDay => f.write_str("on weekends and holidays, too"),
+            Self::TwiceADay { days } => write!(f, "two a day, {PAIR_HOURS:.0} h apart, on {days} days"),
+            Self::LargerFractions { fractions, dose_gy } => write!(f, "{fractions} larger ones of {dose_gy:.2} Gy"),
+            Self::ExtraFractions { extra } => write!(f, "{extra} more"),
+        }
+    }
 }
 
 /// A choice with what comes of it; without, it can't be done for this course.

@@ -3,3 +3,5 @@
 pub mod bed;
 pub mod calendar;
 pub mod compensation;
+pub mod rules;
+pub mod triage;

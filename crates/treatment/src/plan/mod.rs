@@ -24,7 +24,7 @@ use crate::dicom::value::{Characters, ValueFault, code, trimmed};
 use crate::error::PlanError;
 use crate::plan::delivery::{Class, Delivery, Place, Row, Value};
 use crate::plan::points::Points;
-use crate::plan::prescription::Prescription;
+use crate::plan::prescription::{Dose, Prescription};
 
 /// Beams of one plan, and fraction groups: a plan of twenty beams is a large one.
 const BEAMS_MAX: usize = 1_000;
@@ -41,8 +41,8 @@ pub struct Plan {
     pub label: Option<String>,
     /// The planning system's own word. Nobody's signature.
     pub approval_status: Option<ApprovalStatus>,
-    /// Plan Intent (300A,000A) says that it is for a phantom: VERIFICATION or MACHINE_QA.
-    pub is_for_qa: bool,
+    /// Plan Intent (300A,000A).
+    pub intent: Option<String>,
     /// By number.
     pub groups: Vec<FractionGroup>,
     /// By number.
@@ -123,6 +123,29 @@ impl Plan {
 
     pub fn digest(&self) -> Digest {
         self.delivery.digest()
+    }
+
+    /// It says that it is for a phantom.
+    pub fn is_for_qa(&self) -> bool {
+        matches!(self.intent.as_deref(), Some("VERIFICATION" | "MACHINE_QA"))
+    }
+
+    pub fn is_palliative(&self) -> bool {
+        self.intent.as_deref() == Some("PALLIATIVE")
+    }
+
+    /// What a fraction of this group gives to the target that is prescribed most: by its prescription and the fractions planned,
+    /// where there is one group; else by its beams.
+    pub fn target_dose(&self, group: &FractionGroup) -> Option<Dose> {
+        let targets = self.prescription.references.iter().filter(|reference| reference.is_target);
+        let highest = targets.max_by_key(|reference| reference.prescribed)?;
+        match (highest.prescribed, self.groups.len()) {
+            (Some(prescribed), 1) => Some(Dose(prescribed.0 / i64::from(group.fractions_planned.max(1)))),
+            _ => {
+                let beams = group.metersets.keys();
+                beams.map(|beam| self.prescription.dose(group.number, *beam, highest, prescription::WHOLE)).sum()
+            }
+        }
     }
 
     /// Of what one fraction treats with: the same in a course that is made longer, or goes on at another machine.
@@ -208,7 +231,7 @@ impl Plan {
         Ok(Self {
             label: text(root, t::RT_PLAN_LABEL),
             approval_status: root.get(t::APPROVAL_STATUS).and_then(|element| ApprovalStatus::of(element.bytes())),
-            is_for_qa: matches!(text(root, t::PLAN_INTENT).as_deref(), Some("VERIFICATION" | "MACHINE_QA")),
+            intent: text(root, t::PLAN_INTENT),
             prescription: Prescription::read(root, &characters, &sets, lists.points),
             groups,
             beams,

@@ -132,7 +132,7 @@ impl Treatment {
     }
 
     /// Whoever had a plan or a treatment record come in lately.
-    fn on_treatment(&self, as_of: Timestamp) -> std::result::Result<BTreeSet<PatientId>, ChartError> {
+    pub(super) fn on_treatment(&self, as_of: Timestamp) -> std::result::Result<BTreeSet<PatientId>, ChartError> {
         let since = as_of.0 - ON_TREATMENT_DAYS * 86_400_000;
         self.planned_while(|_, time| time.0 >= since)
     }

@@ -6,9 +6,11 @@ mod course;
 mod gate;
 pub(crate) mod intake;
 mod list;
+mod triage;
 
 pub use course::{BeamSeen, BeamSession, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
 pub use list::{Standing, TreatmentList, TreatmentRow};
+pub use triage::{RulesInForce, Triage, TriageRow};
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -180,7 +182,8 @@ impl Treatment {
 
     fn statement_of(&self, patient: PatientId, delivery: Digest, role: SignerRole, signer: &str) -> Statement {
         let (centre, at) = (self.origin.clone(), self.chart.now());
-        Statement { centre, patient, delivery, role, signer: signer.to_owned(), at, settles: None, withdraws: None }
+        let signer = signer.to_owned();
+        Statement { centre, patient, delivery, role, signer, at, settles: None, withdraws: None, chooses: None }
     }
 
     /// What a person is about to sign who settles how many fractions of a plan were given: whatever the records say that came

@@ -18,6 +18,8 @@ pub const SETTLEMENT: &str = "holdfast course settlement v1";
 
 /// And of a withdrawal.
 pub const WITHDRAWAL: &str = "holdfast plan withdrawal v1";
+/// And of a choice after an interruption.
+pub const CHOICE: &str = "holdfast interruption choice v1";
 
 /// Why somebody takes a plan's approval back: a line on a page.
 const REASON_CHARACTERS_MAX: usize = 200;
@@ -146,6 +148,11 @@ impl SigningKey {
         Ok(Zeroizing::new(format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", *body)))
     }
 
+    pub(crate) fn sign_text(&self, text: &str) -> Result<[u8; 64], ApprovalError> {
+        let signature = self.0.try_sign(text.as_bytes()).map_err(|_| ApprovalError::Library)?;
+        signature.as_ref().try_into().map_err(|_| ApprovalError::Library)
+    }
+
     pub fn public_key(&self) -> Result<PublicKey, ApprovalError> {
         self.0.public_key().as_ref().try_into().map(PublicKey).map_err(|_| ApprovalError::Library)
     }
@@ -172,7 +179,21 @@ pub struct Withdraws {
     pub reason: String,
 }
 
-/// What is signed: that this delivery is right for this patient, or isn't any more, or how much of it she was given.
+/// What a physician chooses to do about an interruption. It approves nothing: what is given afterwards needs a plan of its own, where
+/// it isn't the one that was signed.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Chooses {
+    /// First and last day without treatment, `YYYY-MM-DD`.
+    #[n(0)]
+    pub first: String,
+    #[n(1)]
+    pub last: String,
+    /// In words, as the triage has it: `two a day, 6 h apart, on 5 days`.
+    #[n(2)]
+    pub option: String,
+}
+
+/// What is signed: that this delivery is right for this patient, or isn't any more, or how much of it she was given, or how it goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Statement {
     /// The centre's name, so that an approval can't be carried to another centre.
@@ -195,19 +216,25 @@ pub struct Statement {
     /// Of a withdrawal; an approval has none.
     #[n(7)]
     pub withdraws: Option<Withdraws>,
+    /// Of a choice after an interruption; an approval has none.
+    #[n(8)]
+    pub chooses: Option<Chooses>,
 }
 
 impl Statement {
     /// The bytes that are signed: a text that a person can read before signing it.
     pub fn text(&self) -> String {
-        let Self { centre, patient, delivery, role, signer, at, settles, withdraws } = self;
-        let (version, said) = match (settles, withdraws) {
-            (None, None) => (VERSION, String::new()),
-            (Some(Settles { group, given, before }), _) => (
+        let Self { centre, patient, delivery, role, signer, at, settles, withdraws, chooses } = self;
+        let (version, said) = match (settles, withdraws, chooses) {
+            (None, None, None) => (VERSION, String::new()),
+            (Some(Settles { group, given, before }), ..) => (
                 SETTLEMENT,
                 format!("fraction group {group}\nfractions given {given}, by all that came before entry {before}\n"),
             ),
-            (None, Some(Withdraws { reason })) => (WITHDRAWAL, format!("reason {reason}\n")),
+            (None, Some(Withdraws { reason }), _) => (WITHDRAWAL, format!("reason {reason}\n")),
+            (None, None, Some(Chooses { first, last, option })) => {
+                (CHOICE, format!("interruption {first} to {last}\noption {option}\n"))
+            }
         };
         format!(
             "{version}\ncentre {centre}\npatient {patient}\ndelivery {delivery}\n{said}role {role}\nsigner {signer}\nat {at}\n"
@@ -215,34 +242,34 @@ impl Statement {
     }
 
     fn check(&self) -> Result<(), ApprovalError> {
-        for (whose, name) in [("centre", &self.centre), ("signer", &self.signer)] {
-            let length = name.chars().count();
-            if !(1..=NAME_CHARACTERS_MAX).contains(&length) || name.chars().any(char::is_control) {
-                return Err(ApprovalError::BadName { whose });
-            }
-        }
-        if let Some(Withdraws { reason }) = &self.withdraws {
-            let length = reason.chars().count();
-            if !(1..=REASON_CHARACTERS_MAX).contains(&length) || reason.chars().any(char::is_control) {
+        check_name("centre", &self.centre)?;
+        check_name("signer", &self.signer)?;
+        let words = [
+            self.withdraws.as_ref().map(|withdraws| &withdraws.reason),
+            self.chooses.as_ref().map(|chooses| &chooses.option),
+        ];
+        for words in words.into_iter().flatten() {
+            let length = words.chars().count();
+            if !(1..=REASON_CHARACTERS_MAX).contains(&length) || words.chars().any(char::is_control) {
                 return Err(ApprovalError::BadReason);
             }
-            if self.settles.is_some() {
-                let why = "it settles and withdraws".to_owned();
-                return Err(ApprovalError::Malformed { what: "the statement", why });
-            }
+        }
+        let says = [self.settles.is_some(), self.withdraws.is_some(), self.chooses.is_some()];
+        if says.into_iter().filter(|says| *says).count() > 1 {
+            let why = "it says more than one thing".to_owned();
+            return Err(ApprovalError::Malformed { what: "the statement", why });
         }
         Ok(())
     }
 
     /// That the delivery is right for the patient, and nothing else.
     pub fn approves(&self) -> bool {
-        self.settles.is_none() && self.withdraws.is_none()
+        self.settles.is_none() && self.withdraws.is_none() && self.chooses.is_none()
     }
 
     pub fn sign(self, key: &SigningKey) -> Result<Approval, ApprovalError> {
         self.check()?;
-        let signature = key.0.try_sign(self.text().as_bytes()).map_err(|_| ApprovalError::Library)?;
-        let signature = signature.as_ref().try_into().map_err(|_| ApprovalError::Library)?;
+        let signature = key.sign_text(&self.text())?;
         Ok(Approval { version: 1, statement: self, signature })
     }
 }
@@ -313,17 +340,31 @@ impl Approval {
         if signed_for != centre {
             return Err(ApprovalError::OtherCentre);
         }
-        let text = self.statement.text();
-        let mut enrolled = people.into_iter().filter(|p| p.signer == *signer && p.role == *role).peekable();
-        if enrolled.peek().is_none() {
-            return Err(ApprovalError::NotEnrolled { role: *role });
-        }
-        // A person may have had several keys; the one that signed is kept, to tell people apart by.
-        let fits =
-            |p: &&Enrolment| UnparsedPublicKey::new(&ED25519, p.key.0).verify(text.as_bytes(), &self.signature).is_ok();
-        let signed_by = enrolled.find(fits).ok_or(ApprovalError::BadSignature)?;
-        Ok(VerifiedApproval { statement: self.statement.clone(), key: signed_by.key })
+        let key = signed_by(&self.statement.text(), &self.signature, (*role, signer), people)?;
+        Ok(VerifiedApproval { statement: self.statement.clone(), key })
     }
+}
+
+/// The key of a person who is enrolled in this role, under this name, and has signed this text. She may have had several; the one
+/// that signed tells people apart.
+pub(crate) fn signed_by<'p>(
+    text: &str,
+    signature: &[u8; 64],
+    (role, signer): (SignerRole, &str),
+    people: impl IntoIterator<Item = &'p Enrolment>,
+) -> Result<PublicKey, ApprovalError> {
+    let mut enrolled = people.into_iter().filter(|p| p.signer == signer && p.role == role).peekable();
+    if enrolled.peek().is_none() {
+        return Err(ApprovalError::NotEnrolled { role });
+    }
+    let fits = |p: &&Enrolment| UnparsedPublicKey::new(&ED25519, p.key.0).verify(text.as_bytes(), signature).is_ok();
+    enrolled.find(fits).map(|person| person.key).ok_or(ApprovalError::BadSignature)
+}
+
+pub(crate) fn check_name(whose: &'static str, name: &str) -> Result<(), ApprovalError> {
+    let length = name.chars().count();
+    let is_name = (1..=NAME_CHARACTERS_MAX).contains(&length) && !name.chars().any(char::is_control);
+    if is_name { Ok(()) } else { Err(ApprovalError::BadName { whose }) }
 }
 
 /// An approval whose signature was verified; only [`Approval::verify`] makes one.

@@ -2,3 +2,4 @@
 
 pub mod approval;
 pub mod people;
+pub mod site_rules;

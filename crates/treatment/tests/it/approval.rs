@@ -14,6 +14,7 @@ pub fn statement(signer: &str, role: SignerRole, delivery: Digest) -> Statement 
         at: Timestamp(1_713_916_799_999),
         settles: None,
         withdraws: None,
+        chooses: None,
     }
 }
 

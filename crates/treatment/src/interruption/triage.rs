@@ -1,0 +1,219 @@
+//! Who is hit by an outage, who first, and what can be done for each: pure, from what is known of her to a row.
+//!
+//! RCR BFCO(19)1, 4th edition 2019. It reckons and sorts; a physicist checks, and a physician chooses and signs.
+
+use kit::Timestamp;
+use serde::Serialize;
+
+use super::calendar::{Calendar, Day};
+use super::compensation::{Assessment, Course, Worth};
+use super::rules::{Category, Rules, TumourRule};
+
+/// More to the late tissue than was planned, in percent, is said.
+const LATE_PERCENT: f64 = 1.0;
+
+/// Days without treatment, the first and the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Outage {
+    pub first: Day,
+    pub last: Day,
+}
+
+impl Outage {
+    pub fn resumes(&self) -> Day {
+        self.last.plus(1)
+    }
+}
+
+/// What a physician has signed for a course.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Chosen {
+    pub option: String,
+    pub signer: String,
+    pub at: Timestamp,
+}
+
+/// What is known of one course.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case<'a> {
+    pub is_palliative: bool,
+    /// As the rules have it, where her diagnosis is in them.
+    pub tumour: Option<&'a TumourRule>,
+    /// Of one fraction, to the target: in Gy; none where the plan doesn't say.
+    pub dose_gy: Option<f64>,
+    pub planned: u32,
+    /// When fractions were given, in order; why that isn't known.
+    pub given: Result<Vec<Day>, String>,
+}
+
+/// How one course stands.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Weighing {
+    /// None where the rules don't know the tumour.
+    pub category: Option<Category>,
+    pub tumour: Option<String>,
+    pub fractions_planned: u32,
+    pub fractions_given: Option<u32>,
+    pub last_given: Option<Day>,
+    /// Days by which it is longer than planned, where nothing is done about it.
+    pub days_lost: Option<i32>,
+    pub assessment: Option<Assessment>,
+    /// Why there is no assessment.
+    pub unknown: Vec<String>,
+    pub warnings: Vec<String>,
+}
+
+/// None where the outage is none of this course's business: not begun by then, or finished.
+pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing> {
+    let category = if case.is_palliative { Some(Category::Three) } else { case.tumour.map(|tumour| tumour.category) };
+    let mut weighing = Weighing {
+        category,
+        tumour: case.tumour.map(|tumour| tumour.name.clone()),
+        fractions_planned: case.planned,
+        fractions_given: None,
+        last_given: None,
+        days_lost: None,
+        assessment: None,
+        unknown: Vec::new(),
+        warnings: Vec::new(),
+    };
+    if case.tumour.is_none() {
+        weighing.unknown.push("her diagnosis is in none of the rules' tissues".to_owned());
+    }
+    let given = match &case.given {
+        Ok(given) => given,
+        Err(why) => {
+            weighing.unknown.push(why.clone());
+            return Some(weighing);
+        }
+    };
+    let count = u32::try_from(given.len()).unwrap_or(u32::MAX);
+    (weighing.fractions_given, weighing.last_given) = (Some(count), given.last().copied());
+    if given.is_empty() || count >= case.planned {
+        return None;
+    }
+    let usual = rules.calendar();
+    let now = Calendar { outages: vec![(outage.first, outage.last)], ..usual.clone() };
+    // What was given since it ended stands where it does; what is left goes on behind it.
+    let resumes = given.last().map_or(outage.resumes(), |last| last.plus(1).max(outage.resumes()));
+    weighing.days_lost = days_lost(given, case.planned, usual, &now, resumes);
+    let Some(dose_gy) = case.dose_gy else {
+        weighing.unknown.push("the plan doesn't say what a fraction gives to its target".to_owned());
+        return Some(weighing);
+    };
+    if let Some(tumour) = case.tumour {
+        let course = Course { dose_gy, planned: case.planned, given: given.clone() };
+        weighing.assessment = course.assess(&rules.tissues(tumour), usual, &now, resumes);
+    }
+    weighing.warnings = warnings(&weighing, rules);
+    Some(weighing)
+}
+
+/// By how much the end is later than planned, whatever it is worth.
+fn days_lost(given: &[Day], planned: u32, usual: &Calendar, now: &Calendar, resumes: Day) -> Option<i32> {
+    let nth = |calendar: &Calendar, from: Day, count: usize| calendar.from(from).nth(count.checked_sub(1)?);
+    let planned = usize::try_from(planned).ok()?;
+    let was_to_end = nth(usual, *given.first()?, planned)?;
+    Some(nth(now, resumes, planned.checked_sub(given.len())?)?.since(was_to_end))
+}
+
+fn warnings(weighing: &Weighing, rules: &Rules) -> Vec<String> {
+    let mut said = Vec::new();
+    if let (Some(category), Some(lost)) = (weighing.category, weighing.days_lost)
+        && lost > rules.days_allowed(category)
+    {
+        let (number, allowed) = (u8::from(category), rules.days_allowed(category));
+        said.push(format!(
+            "{lost} days longer than planned; of category {number} more than {allowed} are not to be left so"
+        ));
+    }
+    if let Some(found) = &weighing.assessment {
+        let lost = found.as_planned.tumour_bed - found.as_it_stands.tumour_bed;
+        if lost > 0.0 {
+            said.push(format!("the tumour loses {lost:.2} Gy (BED) where nothing is done"));
+        }
+        for (number, option) in (1..).zip(&found.options) {
+            let more = over(&option.worth, &found.as_planned);
+            if more > LATE_PERCENT {
+                said.push(format!("option {number}: {more:.1} % more to the late tissue than planned (BED)"));
+            }
+        }
+    }
+    said
+}
+
+/// By how much the late tissue gets more, in percent.
+fn over(worth: &Worth, planned: &Worth) -> f64 {
+    (worth.late_bed / planned.late_bed - 1.0) * 100.0
+}
+
+/// Who is seen to first: fast-growing ones, then those of whom too little is known, then by the days that they lose.
+pub fn urgency(weighing: &Weighing) -> (u8, std::cmp::Reverse<Option<i32>>) {
+    let rank = match weighing.category {
+        Some(Category::One) => 0,
+        None => 1,
+        Some(Category::Two) => 2,
+        Some(Category::Three) => 3,
+    };
+    (rank, std::cmp::Reverse(weighing.days_lost))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compensation::Choice;
+    use super::super::rules::FORM;
+    use super::*;
+
+    fn day(text: &str) -> Day {
+        text.parse().unwrap()
+    }
+
+    /// The oracle of `bed::tests` and `compensation::tests` again, from the rules' own figures: 70 Gy in 35, a week lost after 15.
+    #[test]
+    fn a_lost_week_is_weighed_by_the_rules() {
+        let rules = Rules::parse(FORM.as_bytes()).unwrap();
+        let outage = Outage { first: day("2026-03-23"), last: day("2026-03-29") };
+        let given: Vec<Day> = rules.calendar().from(day("2026-03-02")).take(15).collect();
+        let case = |codes: &[&str], given| Case {
+            is_palliative: false,
+            tumour: rules.tumour(codes.iter().copied()),
+            dose_gy: Some(2.0),
+            planned: 35,
+            given,
+        };
+        let found = weigh(&case(&["C10.9"], Ok(given.clone())), &rules, outage).unwrap();
+        assert_eq!((found.category, found.days_lost, found.fractions_given), (Some(Category::One), Some(7), Some(15)));
+        let assessment = found.assessment.clone().unwrap();
+        assert!((assessment.as_it_stands.tumour_bed - 61.5).abs() < 1e-9);
+        assert!(found.warnings[0].starts_with("7 days longer"), "{:?}", found.warnings);
+        assert!(found.warnings[1].contains("6.30 Gy"), "{:?}", found.warnings);
+        let larger =
+            assessment.options.iter().position(|o| matches!(o.choice, Choice::LargerFractions { .. })).unwrap();
+        let said = format!("option {}: 3.5 % more", larger + 1);
+        assert!(found.warnings.iter().any(|warning| warning.starts_with(&said)), "{said}: {:?}", found.warnings);
+
+        // A day's treatment on the Saturday behind it is known, and what is left goes on from there.
+        let rest = [given.clone(), vec![day("2026-03-30")]].concat();
+        let later = weigh(&case(&["C10.9"], Ok(rest)), &rules, outage).unwrap();
+        assert_eq!((later.days_lost, later.fractions_given), (Some(7), Some(16)));
+
+        // Of whom less is known, as much is said as is known.
+        let unknown = weigh(&case(&["C71.1"], Ok(given.clone())), &rules, outage).unwrap();
+        assert_eq!((unknown.category, unknown.days_lost), (None, Some(7)));
+        assert!(unknown.assessment.is_none() && unknown.unknown[0].contains("diagnosis"));
+        let undated = weigh(&case(&["C61"], Err("why".to_owned())), &rules, outage).unwrap();
+        assert_eq!((undated.days_lost, undated.unknown.as_slice()), (None, ["why".to_owned()].as_slice()));
+        let doseless = Case { dose_gy: None, ..case(&["C61"], Ok(given.clone())) };
+        assert!(weigh(&doseless, &rules, outage).unwrap().assessment.is_none());
+        let palliative = Case { is_palliative: true, ..case(&["C34"], Ok(given.clone())) };
+        let palliative = weigh(&palliative, &rules, outage).unwrap();
+        assert_eq!(palliative.category, Some(Category::Three));
+        let all: Vec<Day> = rules.calendar().from(day("2026-01-05")).take(35).collect();
+        assert_eq!(weigh(&case(&["C61"], Ok(all)), &rules, outage), None, "it is complete");
+        assert_eq!(weigh(&case(&["C61"], Ok(vec![])), &rules, outage), None, "it wasn't begun");
+
+        let mut all = [palliative, undated, unknown, found];
+        all.sort_by_key(urgency);
+        assert_eq!(all.map(|one| one.category.map(u8::from)), [Some(1), None, Some(2), Some(3)]);
+    }
+}
