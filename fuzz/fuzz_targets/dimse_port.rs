@@ -36,6 +36,8 @@ impl Store for Anybody {
     fn store(&self, _: &Peer, _: Instance) -> Outcome {
         Outcome::stored()
     }
+
+    fn refused(&self, _: &Peer, _: Service, _: &[u8], _: &str) {}
 }
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| {

@@ -67,6 +67,7 @@ impl Chart {
 
     /// The search tags of a hospital number: any of them.
     fn number_tags(&self, value: &str) -> Vec<Tag> {
+        let value = value.trim();
         let values = match self.number_system.as_deref() {
             system @ Some(_) => vec![token(system, value), token(None, value)],
             None => vec![value.to_owned()],

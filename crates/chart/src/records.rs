@@ -12,6 +12,9 @@ use crate::{Chart, ChartError, Context, Located, Released, Result, what};
 
 /// Versions in one answer to a history.
 const HISTORY_MAX: usize = 100;
+
+/// Bytes of records that are opened for one page, and the one that goes beyond: it ends there, and the next one goes on.
+const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Records that one search may open before it answers with what it has and a link to the rest: truncated tags give
 /// candidates, and each that is opened counts.
 const SEARCH_OPENED_MAX: usize = 200;
@@ -41,6 +44,8 @@ pub struct Page {
     pub found: Vec<Released>,
     /// Where the next page begins; none after the last.
     pub next: Option<String>,
+    /// Of what was opened for it.
+    pub(crate) bytes: usize,
 }
 
 impl Chart {
@@ -153,7 +158,8 @@ impl Chart {
         Ok(opened)
     }
 
-    /// At most `count` versions older than `before`, newest first, tombstones included; and where the next page begins.
+    /// At most `count` versions older than `before`, newest first, tombstones included, and as many as fit into an answer; and where
+    /// the next page begins.
     pub fn history(
         &self,
         context: &Context,
@@ -166,8 +172,17 @@ impl Chart {
         let count = count.min(HISTORY_MAX);
         // One more than fits, to know whether there is a next page.
         let mut entries = self.index.history(found.row, before.unwrap_or(u32::MAX), count + 1)?;
-        let beyond = entries.get(count).copied();
-        entries.truncate(count);
+        let mut fit = 0;
+        let mut bytes = 0;
+        for entry in entries.iter().take(count) {
+            bytes += self.vault.entry(*entry)?.payload_len.unwrap_or(0);
+            if fit > 0 && bytes > PAGE_BYTES_MAX as u64 {
+                break;
+            }
+            fit += 1;
+        }
+        let beyond = entries.get(fit).copied();
+        entries.truncate(fit);
         let mut released = self.release_resources(&permit, &entries)?;
         let mut deleted_before = match beyond {
             Some(entry) => self.note_of(entry)?.1.version.is_some_and(|version| version.deleted),
@@ -213,14 +228,14 @@ impl Chart {
         // Truncated tags are shared between types as well, and nothing of another type may be opened.
         groups.push(vec![self.type_tag(kind)]);
         let mut after = query.after().map_err(|issue| ChartError::Invalid(vec![issue]))?;
-        let (mut found, mut opened, mut steps) = (Vec::new(), 0, 0);
+        let (mut found, mut opened, mut bytes, mut steps) = (Vec::new(), 0, 0, 0);
         let mut centre = None;
         loop {
             // One more than fits, to know whether there is a next page.
             let scanned = self.index.scan(&groups, after, query.count() + 1 - found.len())?;
             for candidate in scanned.found {
-                if found.len() == query.count() || opened == SEARCH_OPENED_MAX {
-                    return Ok(Page { found, next: Some(after.to_string()) });
+                if found.len() == query.count() || opened == SEARCH_OPENED_MAX || bytes > PAGE_BYTES_MAX {
+                    return Ok(Page { found, next: Some(after.to_string()), bytes });
                 }
                 after = candidate.row;
                 if candidate.patient.is_some_and(|p| self.is_erased(p)) || !query.allows_time(candidate.updated) {
@@ -239,16 +254,17 @@ impl Chart {
                 }
                 let permit = centre.as_ref().filter(|_| !fits).unwrap_or(&permit);
                 for released in self.release_resources(permit, &[candidate.entry])? {
+                    bytes += released.bytes.len();
                     if Resource::opened(&released.bytes).is_ok_and(|resource| query.matches(&resource)) {
                         found.push(released);
                     }
                 }
             }
-            let Some(next) = scanned.next else { return Ok(Page { found, next: None }) };
+            let Some(next) = scanned.next else { return Ok(Page { found, next: None, bytes }) };
             after = next;
             steps += 1;
             if steps == SEARCH_STEPS_MAX {
-                return Ok(Page { found, next: Some(after.to_string()) });
+                return Ok(Page { found, next: Some(after.to_string()), bytes });
             }
         }
     }

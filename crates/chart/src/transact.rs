@@ -18,6 +18,9 @@ use crate::{Chart, ChartError, Context, Kept, Located, Released, Result, what};
 /// happens once for each that is in its way.
 const PLANS_MAX: usize = 32;
 
+/// Bytes of records that are opened for the answers to one Bundle, and the page that goes beyond.
+const ANSWERS_BYTES_MAX: usize = 32 * 1024 * 1024;
+
 /// Something to be read after the changes, with the right to it from before them.
 enum Ready {
     Answer(ResponseEntry),
@@ -79,8 +82,10 @@ impl Chart {
         // From here on it has happened: what fails is its own entry's answer.
         let mut answers: BTreeMap<usize, ResponseEntry> =
             entries.into_iter().zip(kept.into_iter().map(answer_of)).collect();
+        let mut opened = 0;
         for (entry, ready) in ready {
-            answers.insert(entry, self.answer(context, base, ready).unwrap_or_else(|error| refusal_of(&error)));
+            let answer = self.answer(context, base, ready, &mut opened);
+            answers.insert(entry, answer.unwrap_or_else(|error| refusal_of(&error)));
         }
         Ok(answers.into_values().collect())
     }
@@ -92,10 +97,11 @@ impl Chart {
         operations: Vec<Operation<std::result::Result<Action, Vec<Issue>>>>,
     ) -> Vec<ResponseEntry> {
         let mut answers: BTreeMap<usize, ResponseEntry> = BTreeMap::new();
+        let mut opened = 0;
         for Operation { entry, action } in operations {
             let answer = action
                 .map_err(ChartError::Invalid)
-                .and_then(|action| self.act(context, base, entry, action))
+                .and_then(|action| self.act(context, base, (entry, action), &mut opened))
                 .unwrap_or_else(|error| refusal_of(&error));
             answers.insert(entry, answer);
         }
@@ -103,14 +109,20 @@ impl Chart {
     }
 
     /// One action by itself.
-    fn act(&self, context: &Context, base: &str, entry: usize, action: Action) -> Result<ResponseEntry> {
+    fn act(
+        &self,
+        context: &Context,
+        base: &str,
+        (entry, action): (usize, Action),
+        opened: &mut usize,
+    ) -> Result<ResponseEntry> {
         let condition = match &action {
             Action::Create { condition, .. } => condition.clone(),
             _ => None,
         };
         let write = match write_of(entry, action) {
             Ok(write) => write,
-            Err(action) => return self.answer(context, base, self.ready(context, *action, None)?),
+            Err(action) => return self.answer(context, base, self.ready(context, *action, None)?, opened),
         };
         let mut keys = self.keys_of(std::slice::from_ref(&write));
         if let Some(query) = &condition {
@@ -121,7 +133,7 @@ impl Chart {
         let condition = condition.map(|query| Condition { entry, query });
         if let Some(id) = self.existing(condition.as_slice())?.remove(&entry) {
             let ready = self.ready(context, Action::Exists { kind: write.kind, id }, None)?;
-            return self.answer(context, base, ready);
+            return self.answer(context, base, ready, opened);
         }
         let prepared = self.prepare(context, vec![write])?;
         Ok(answer_of(self.commit(prepared)?.pop().flatten()))
@@ -219,11 +231,20 @@ impl Chart {
         }
     }
 
-    fn answer(&self, context: &Context, base: &str, ready: Ready) -> Result<ResponseEntry> {
+    /// `opened`: bytes of records for the answers of the same Bundle before.
+    fn answer(&self, context: &Context, base: &str, ready: Ready, opened: &mut usize) -> Result<ResponseEntry> {
+        if *opened > ANSWERS_BYTES_MAX && !matches!(ready, Ready::Answer(_)) {
+            let text = format!(
+                "the answers to the entries before this one are {opened} bytes, and {ANSWERS_BYTES_MAX} are enough for one \
+                 Bundle: ask for this one in another"
+            );
+            return Err(ChartError::Invalid(vec![Issue::error(Code::TooCostly, text)]));
+        }
         match ready {
             Ready::Answer(answer) => Ok(answer),
             Ready::Read { permit, kind, id, version } => {
                 let released = self.read_under(&permit, kind, &id, version)?;
+                *opened += released.bytes.len();
                 Ok(ResponseEntry {
                     status: 200,
                     version: Some(released.version.version),
@@ -234,6 +255,7 @@ impl Chart {
             }
             Ready::Search { permit, query } => {
                 let page = self.search_under(context, permit, &query)?;
+                *opened += page.bytes;
                 let versions: Vec<_> = page.found.iter().map(Released::as_version).collect();
                 let this = query.link(base, query.page());
                 let next = page.next.as_deref().map(|token| query.link(base, Some(token)));

@@ -22,6 +22,11 @@ impl Archive {
         Self(treatment)
     }
 
+    fn context(&self, peer: &Peer) -> Context {
+        let operation = OperationId::random(self.0.chart().entropy());
+        Context { caller: peer.caller.clone(), purpose: Purpose::Treatment, operation }
+    }
+
     fn keep(&self, context: &Context, instance: &Instance) -> Outcome {
         if let Some(refused) = mislabelled(instance) {
             self.0.note_refusal(context, Act::StoreObject, &instance.data_set, instance.transfer_syntax);
@@ -56,11 +61,7 @@ impl Store for Archive {
     }
 
     fn store(&self, peer: &Peer, instance: Instance) -> Outcome {
-        let context = Context {
-            caller: peer.caller.clone(),
-            purpose: Purpose::Treatment,
-            operation: OperationId::random(self.0.chart().entropy()),
-        };
+        let context = self.context(peer);
         let outcome = match instance.service {
             Service::Archive => self.keep(&context, &instance),
             Service::Gate => self.gate(&context, &instance),
@@ -69,6 +70,14 @@ impl Store for Archive {
             tracing::info!(operation = %context.operation, status = outcome.status, "an object was refused");
         }
         outcome
+    }
+
+    fn refused(&self, peer: &Peer, service: Service, data_set: &[u8], transfer_syntax: &str) {
+        let act = match service {
+            Service::Archive => Act::StoreObject,
+            Service::Gate => Act::CheckGate,
+        };
+        self.0.note_refusal(&self.context(peer), act, data_set, transfer_syntax);
     }
 }
 

@@ -27,6 +27,8 @@ const DEMO_DATA: &str = "holdfast-demo";
 const DEFAULT_LOG: &str = "warn,holdfast=info,vault=info,edge=info,guard=info,holder=info";
 /// Who signs in by the link that each start prints.
 const FIRST_SIGN_IN: &str = "first-sign-in";
+/// For what is still being worked on once nobody is connected any more.
+const STOP_MAX: Duration = Duration::from_secs(10);
 /// A probe waits no longer for the servers' disks; monitors give up after 5 to 10 seconds.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
 
@@ -62,8 +64,10 @@ impl Serve {
             .enable_all()
             .build()
             .map_err(|e| Fault::new(Blame::Configuration, "serve.runtime", e.to_string()))?;
-        runtime.block_on(self.serve())?;
-        Ok(0)
+        let served = runtime.block_on(self.serve());
+        // What is acknowledged is durable. Who works still, works for somebody who has gone.
+        runtime.shutdown_timeout(STOP_MAX);
+        served.map(|()| 0)
     }
 
     async fn serve(self) -> Result<(), Fault> {

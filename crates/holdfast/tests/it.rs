@@ -31,6 +31,8 @@ mod plugins;
 mod regating;
 #[path = "it/renewing.rs"]
 mod renewing;
+#[path = "it/replay.rs"]
+mod replay;
 #[path = "it/under_fire.rs"]
 mod under_fire;
 

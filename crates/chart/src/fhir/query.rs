@@ -416,8 +416,8 @@ fn query_value(base: &str, param: &'static str, target: Option<&str>, value: &st
         "identifier" => match bar(value).and_then(|at| Some((value.get(..at)?, value.get(at + 1..)?))) {
             Some((_, "")) => Err(refused("identifier: a system without a value can't be searched on sealed fields")),
             Some((system, value)) => Ok(token(Some(&unescaped(system)), &unescaped(value))),
-            None if value.is_empty() => wrong("no value"),
-            None => Ok(unescaped(value)),
+            None if value.trim().is_empty() => wrong("no value"),
+            None => Ok(unescaped(value).trim().to_owned()),
         },
         "birthdate" => {
             let date = value.strip_prefix("eq").unwrap_or(value);

@@ -62,7 +62,7 @@ pub(crate) fn identifiers_of(kind: &str, json: &Json) -> BTreeSet<String> {
         .flat_map(|path| find(json, path))
         .filter_map(|found| {
             let part = |key: &str| found.get(key).and_then(Json::as_str);
-            Some([part("value")?.to_owned(), token(part("system"), part("value")?)])
+            Some([part("value")?.trim().to_owned(), token(part("system"), part("value")?)])
         })
         .flatten()
         .collect()
@@ -121,7 +121,7 @@ impl Resource {
                 match param {
                     "identifier" => {
                         let Some(value) = part("value") else { continue };
-                        values.push(value.to_owned());
+                        values.push(value.trim().to_owned());
                         values.push(token(part("system"), value));
                     }
                     "phone" | "email" | "telecom" => {
@@ -160,9 +160,10 @@ pub(crate) fn is_name(param: &str) -> bool {
 /// system `a`.
 pub(crate) const SYSTEM_END: char = '\u{1f}';
 
-/// Identifier with its system; none is told from every system there is.
+/// Identifier with its system; none is told from every system there is. Blanks around a value are none of it: DICOM, which names
+/// the same patients, pads with them.
 pub(crate) fn token(system: Option<&str>, value: &str) -> String {
-    format!("{}{SYSTEM_END}{value}", system.unwrap_or_default())
+    format!("{}{SYSTEM_END}{}", system.unwrap_or_default(), value.trim())
 }
 
 /// The first `n` characters, where there are so many.

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 
 use chart::ChartError;
-use chart::fhir::{Code, Resource};
+use chart::fhir::{Code, Query, Resource};
 use guard::{Purpose, Role};
 use serde_json::{Value, json};
 
@@ -221,4 +221,71 @@ fn urls_of_entries_may_begin_with_this_server() {
     assert_eq!(chart.search(&doctor, &query).unwrap().found.len(), 2);
     let elsewhere = transact(&chart, &doctor, "transaction", &[post(observation("http://other/fhir/Patient/1"))]);
     refused_with(elsewhere, Code::BusinessRule, Some("Bundle.entry[0].resource.subject"));
+}
+
+/// Of large records no answer is larger than what a gateway has memory for: a page ends earlier, and the next one goes on; in a
+/// Bundle the rest is asked for in another.
+#[test]
+fn an_answer_ends_where_it_gets_too_large() {
+    let (_site, chart) = Site::found();
+    let doctor = context(&chart, Role::Oncologist, Purpose::Treatment);
+    transact(&chart, &doctor, "transaction", &[put(with_id(patient("P"), "p"))]).unwrap();
+    let data = "QUJD".repeat(5 * 256 * 1024);
+    let large = json!({ "resourceType": "DocumentReference", "status": "current", "subject": { "reference": "Patient/p" },
+        "content": [{ "attachment": { "contentType": "text/plain", "data": data } }] });
+    for _ in 0..7 {
+        transact(&chart, &doctor, "transaction", &[put(with_id(large.clone(), "d0"))]).unwrap();
+    }
+    for number in 1..6 {
+        transact(&chart, &doctor, "transaction", &[put(with_id(large.clone(), &format!("d{number}")))]).unwrap();
+    }
+    let (mut found, mut pages, mut at) = (0, 0, String::new());
+    loop {
+        let query = Query::parse_encoded("DocumentReference", &format!("patient=p{at}")).unwrap();
+        let page = chart.search(&doctor, &query).unwrap();
+        let bytes: usize = page.found.iter().map(|found| found.bytes.len()).sum();
+        assert!(bytes <= 21 * 1024 * 1024 + 4_096, "{bytes}");
+        (found, pages) = (found + page.found.len(), pages + 1);
+        match page.next {
+            Some(next) => at = format!("&_page={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((found, pages), (6, 2));
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let (versions, next) = chart.history(&doctor, "DocumentReference", "d0", 100, before).unwrap();
+        assert!((1..=3).contains(&versions.len()), "{}", versions.len());
+        seen.extend(versions.iter().map(|released| released.version.version));
+        match next {
+            Some(next) => before = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(seen, [7, 6, 5, 4, 3, 2, 1]);
+    for kind in ["batch", "transaction"] {
+        let asked = vec![ask("GET", "DocumentReference?patient=p"); 20];
+        let answers = transact(&chart, &doctor, kind, &asked).unwrap();
+        let bytes: usize = answers.iter().filter_map(|answer| answer.resource.as_ref()).map(Vec::len).sum();
+        assert!(bytes <= 64 * 1024 * 1024, "{bytes}");
+        assert_eq!(statuses(&answers)[..2], [200, 200], "{kind}");
+        let rest = answers.last().unwrap();
+        assert!(rest.status >= 400 && rest.outcome.as_ref().unwrap().to_string().contains("too-costly"), "{rest:?}");
+    }
+}
+
+/// Blanks around a number are none of it, whoever asks.
+#[test]
+fn blanks_around_a_number_are_none_of_it() {
+    let (_site, chart) = Site::found();
+    let doctor = context(&chart, Role::Oncologist, Purpose::Treatment);
+    transact(&chart, &doctor, "transaction", &[post(patient("B-1 ")), post(patient("B-2"))]).unwrap();
+    for number in ["B-1", " B-1", "B-2 "] {
+        assert_eq!(chart.patients_by_number(number).unwrap().len(), 1, "{number:?}");
+        let encoded = number.replace(' ', "%20");
+        assert_eq!(count(&chart, &doctor, "Patient", &format!("identifier={encoded}")), 1, "{number:?}");
+        assert_eq!(count(&chart, &doctor, "Patient", &format!("identifier=http://h/mrn|{encoded}")), 1, "{number:?}");
+    }
+    transact(&chart, &doctor, "transaction", &[post(patient("B-1"))]).unwrap();
+    assert_eq!(chart.patients_by_number("B-1").unwrap().len(), 2);
 }

@@ -130,7 +130,12 @@ fn answer(
             let DataSet { bytes, refused, held } = data_set;
             let outcome = match checked(proposal, context, &request, refused) {
                 Ok(instance) => shared.store.store(peer, Instance { data_set: bytes, ..instance }),
-                Err(refused) => refused,
+                Err(refusal) => {
+                    if let Some(context) = proposal.contexts.get(&context).filter(|_| !bytes.is_empty()) {
+                        shared.store.refused(peer, proposal.service, &bytes, context.transfer_syntax);
+                    }
+                    refusal
+                }
             };
             // Before the answer: whoever has it may send the next object, and must find the room that this one took.
             drop(held);

@@ -118,6 +118,9 @@ pub trait Store: Send + Sync {
 
     /// Keeps one object, or answers for it. Success says that it is durable.
     fn store(&self, peer: &Peer, instance: Instance) -> Outcome;
+
+    /// A data set that came whole, and whose command was wrong: it is refused, and what it says may matter all the same.
+    fn refused(&self, peer: &Peer, service: Service, data_set: &[u8], transfer_syntax: &str);
 }
 
 /// Titles and bounds of one port.

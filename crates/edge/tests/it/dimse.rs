@@ -41,6 +41,8 @@ impl EventLog for NoLog {
 struct Memory {
     guard: Guard,
     kept: Mutex<Vec<Instance>>,
+    /// Bytes of data sets whose command was wrong.
+    refused: Mutex<Vec<usize>>,
     /// A slow store waits here, twice.
     slow: Barrier,
 }
@@ -50,7 +52,7 @@ impl Memory {
         let peers = vec![guard::Peer::new("MODALITY", "127.0.0.0/8").unwrap()];
         let log = Arc::new(NoLog);
         let guard = Guard::new(Arc::new(SystemClock), Arc::new(OsEntropy), log.clone(), log, peers).unwrap();
-        Arc::new(Self { guard, kept: Mutex::default(), slow: Barrier::new(2) })
+        Arc::new(Self { guard, kept: Mutex::default(), refused: Mutex::default(), slow: Barrier::new(2) })
     }
 
     fn count(&self) -> usize {
@@ -79,6 +81,10 @@ impl Store for Memory {
         };
         self.kept.lock().unwrap().push(instance);
         outcome
+    }
+
+    fn refused(&self, _: &Peer, _: Service, data_set: &[u8], _: &str) {
+        self.refused.lock().unwrap().push(data_set.len());
     }
 }
 
@@ -317,7 +323,9 @@ fn a_wrong_command_is_answered_and_the_association_lives() {
     let plan = uids::RT_PLAN_STORAGE;
     assert_eq!(store(&mut modality, 1, plan, INSTANCE, b"x", 9), status::SOP_CLASS_NOT_SUPPORTED);
     assert_eq!(store(&mut modality, 3, uids::VERIFICATION, INSTANCE, b"x", 9), status::SOP_CLASS_NOT_SUPPORTED);
-    assert_eq!(store(&mut modality, 1, uids::CT_IMAGE_STORAGE, "no uid", b"x", 9), status::INVALID_SOP_INSTANCE);
+    assert_eq!(store(&mut modality, 1, uids::CT_IMAGE_STORAGE, "no uid", b"xy", 9), status::INVALID_SOP_INSTANCE);
+    // What they hold may matter all the same: a treatment record that is refused holds her gate.
+    assert_eq!(*memory.refused.lock().unwrap(), [1, 1, 2]);
     let (class, instance) = (uids::CT_IMAGE_STORAGE.as_bytes(), INSTANCE.as_bytes());
     let bare = command(&[(2, class), (0x100, &[1, 0]), (0x110, &[1, 0]), (0x800, &[1, 1]), (0x1000, instance)]);
     modality.send(&Pdu::PData { data: vec![commanded(1, &bare)] }).unwrap();

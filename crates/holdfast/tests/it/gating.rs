@@ -782,9 +782,25 @@ fn what_another_chart_was_given_under_her_number_is_settled() {
     her["link"] = json!([{ "other": { "reference": old }, "type": "replaces" }]);
     put(&her, version + 1);
     assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("other-chart"), "{}", check().out);
+    // However it is spelt; and where nobody can tell whom it names.
+    let spellings = [
+        json!({ "reference": format!("{old}/_history/1") }),
+        json!({ "reference": format!("https://elsewhere.example/fhir/{old}") }),
+        json!({ "identifier": { "value": "OLD-1 " } }),
+        json!({ "display": "somebody" }),
+    ];
+    for (number_of_it, other) in (0..).zip(spellings) {
+        settle_by_two(&site, &number, &plan, "3");
+        assert_eq!(check().exit, 0, "{}", check().out);
+        let uid = format!("1.2.826.0.1.4.{number_of_it}");
+        send(address, &record("1.2.3.4", Some("OLD-1"), &uid, ("4", &format!("2026112{}", 5 + number_of_it))));
+        her["link"] = json!([{ "other": other, "type": "replaces" }]);
+        put(&her, version + 2 + number_of_it);
+        assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("other-chart"), "{}", check().out);
+    }
     // Who has died is treated by nobody.
     her["deceasedBoolean"] = json!(true);
-    put(&her, version + 2);
+    put(&her, version + 6);
     assert!(codes(&check()).contains(&"record-ended".to_owned()), "{}", check().out);
     server.stop();
 }

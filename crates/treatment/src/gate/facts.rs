@@ -370,13 +370,31 @@ fn elsewhere(chart: &Chart, facts: &Facts) -> Result<Option<u64>, ChartError> {
         let others = came.entries.iter().rev().find(|entry| !facts.records.contains_key(entry)).copied();
         newest = newest.max(others.or(Some(came.from).filter(|from| *from > 0)));
     }
-    let links = facts.record.get("link").and_then(Value::as_array).into_iter().flatten();
-    let references = links.filter_map(|link| link.get("other")?.get("reference")?.as_str());
-    for reference in references.filter(|reference| reference.starts_with("Patient/")) {
-        let Some(other) = chart.find_patient(reference)?.filter(|other| *other != facts.patient) else { continue };
-        newest = newest.max(chart.newest(&chart.list_tag(RECORDS, &other.0))?);
+    for link in facts.record.get("link").and_then(Value::as_array).into_iter().flatten() {
+        let linked = linked(chart, link.get("other").unwrap_or(&Value::Null))?;
+        // Whom it names nobody here knows: what stands there may be hers, up to when her record said so.
+        if linked.is_empty() {
+            newest = newest.max(chart.patient_entry(facts.patient)?);
+        }
+        for other in linked.into_iter().filter(|other| *other != facts.patient) {
+            newest = newest.max(chart.newest(&chart.list_tag(RECORDS, &other.0))?);
+        }
     }
     Ok(newest)
+}
+
+/// Whom a reference to a Patient means: by its id, in whatever spelling (relative, absolute, with a version), and by its identifier.
+fn linked(chart: &Chart, other: &Value) -> Result<BTreeSet<PatientId>, ChartError> {
+    let mut found = BTreeSet::new();
+    if let Some(reference) = other.get("reference").and_then(Value::as_str) {
+        let whole = reference.split("/_history/").next().unwrap_or(reference);
+        let id = whole.rsplit_once("Patient/").map(|(_, id)| id);
+        found.extend(id.map(|id| chart.find_patient(&format!("Patient/{id}"))).transpose()?.flatten());
+    }
+    if let Some(value) = other.pointer("/identifier/value").and_then(Value::as_str) {
+        found.extend(chart.patients_by_number(value)?);
+    }
+    Ok(found)
 }
 
 impl Facts {
@@ -385,22 +403,37 @@ impl Facts {
         let record: Value =
             places.record.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()).unwrap_or_default();
         let text = |v: &Value| v.as_str().map(str::to_owned);
+        // What was handed in before says nothing new, whoever hands it in again.
+        let first_in = |entries: &[u64]| {
+            let mut seen = BTreeSet::new();
+            entries
+                .iter()
+                .copied()
+                .filter(|entry| bytes(entry).is_none_or(|bytes| seen.insert(bytes)))
+                .collect::<Vec<_>>()
+        };
+        let (approved, settled) = (first_in(&places.approvals), first_in(&places.settlements));
+        let decoded = |entry: &u64| {
+            let approval = Approval::decode(bytes(entry)?);
+            approval.inspect_err(|error: &ApprovalError| tracing::warn!(%error, "an approval")).ok()
+        };
         let verified = |entry: &u64| {
             // An approval that doesn't verify counts as none: the gate then holds.
-            Approval::decode(bytes(entry)?)
-                .and_then(|approval| approval.verify(signers.origin, signers.people.counting(*entry)))
+            decoded(entry)?
+                .verify(signers.origin, signers.people.counting(*entry))
                 .inspect_err(|error: &ApprovalError| tracing::warn!(%error, "an approval"))
                 .ok()
         };
         let settles = |one: &VerifiedApproval| one.statement().settles.is_some();
         let withdrawn: BTreeMap<Digest, (u64, Withdrawn)> = (places.withdrawals.iter())
             .filter_map(|entry| {
-                let said = verified(entry)?.statement().clone();
+                // It was verified when it came, and holds whatever became of the key: to lift it takes two people.
+                let said = decoded(entry)?.statement().clone();
                 let (role, at, reason) = (said.role, said.at, said.withdraws?.reason);
                 (said.patient == places.patient).then_some((said.delivery, (*entry, Withdrawn { role, at, reason })))
             })
             .collect();
-        let mut approvals: BTreeMap<u64, VerifiedApproval> = (places.approvals.iter())
+        let mut approvals: BTreeMap<u64, VerifiedApproval> = (approved.iter())
             .filter_map(|entry| Some((*entry, verified(entry).filter(|one| one.statement().approves())?)))
             .collect();
         let ever_signed = approvals.values().cloned().collect();
@@ -460,13 +493,13 @@ impl Facts {
             withdrawn,
             rejected,
             approvals: approvals.into_values().collect(),
-            voided: (places.settlements.iter())
+            voided: (settled.iter())
                 .filter(|entry| verified(entry).is_none())
-                .filter_map(|entry| Approval::decode(bytes(entry)?).ok())
+                .filter_map(decoded)
                 .map(|approval| approval.statement().clone())
                 .collect(),
-            settlements: places.settlements.iter().filter_map(verified).filter(settles).collect(),
-            choices: places.choices.iter().filter_map(verified).collect(),
+            settlements: settled.iter().filter_map(verified).filter(settles).collect(),
+            choices: first_in(&places.choices).iter().filter_map(verified).collect(),
             records: (places.records.entries.iter())
                 .filter_map(|entry| Some((*entry, TreatmentRecord::parse(bytes(entry)?))))
                 .collect(),

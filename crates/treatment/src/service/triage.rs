@@ -22,8 +22,8 @@ use crate::signing::site_rules::{RulesStatement, SignedRules};
 
 /// The list of signed rules.
 const RULES: &str = "rules";
-/// Files that were signed; the newest of them counts.
-const RULES_MAX: usize = 10_000;
+/// Files that are looked at, the newest ones; a centre signs a few a year.
+const RULES_MAX: usize = 1_000;
 /// Diagnoses of one patient that are looked at.
 const CONDITIONS_MAX: usize = 50;
 const ICD10: &str = "http://hl7.org/fhir/sid/icd-10";
@@ -175,14 +175,21 @@ impl Treatment {
     fn rules_by(&self, people: &People) -> Result<(Rules, RulesInForce)> {
         let list = self.chart.list_tag(RULES, &[]);
         let entries = self.chart.listed_back(&list, u64::MAX, RULES_MAX).map_err(|e| e.fault())?;
+        let mut newest: Option<(Rules, RulesInForce)> = None;
         for entry in entries {
             let (_, meta) = self.chart.note_of(entry).map_err(|e| e.fault())?;
             let signed = SignedRules::decode(&meta.note)?;
-            // Of somebody whose key counts no longer, the ones before count again.
+            // Of somebody whose key counts no longer, the ones before count again. The signer's time, not the ledger's: what is
+            // handed in once more is no newer for that.
             let Ok(file) = signed.verify(&self.origin, people.counting(entry)) else { continue };
             let RulesStatement { signer, at, rules, .. } = signed.statement().clone();
-            let in_force = RulesInForce { digest: Some(rules), signer: Some(signer), at: Some(at) };
-            return Ok((Rules::parse(file)?, in_force));
+            if newest.as_ref().is_none_or(|(_, known)| known.at < Some(at)) {
+                let in_force = RulesInForce { digest: Some(rules), signer: Some(signer), at: Some(at) };
+                newest = Some((Rules::parse(file)?, in_force));
+            }
+        }
+        if let Some(newest) = newest {
+            return Ok(newest);
         }
         Ok((Rules::parse(FORM.as_bytes())?, RulesInForce { digest: None, signer: None, at: None }))
     }
