@@ -75,6 +75,11 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
         } else if !report.damage.is_empty() {
             text.push_str("\n  nothing is lost: `holdfast scrub` makes it again from the rest");
         }
+        if let Some(missing) = &report.missing {
+            text.push_str(&format!(
+                "\n  what was looked at is not all that there was: {missing}; servers may have been set back"
+            ));
+        }
         for line in report.contradictions.iter().take(LINES_MAX) {
             text.push_str(&format!("\n  contradiction: {line}"));
         }
@@ -104,6 +109,7 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
         "abandoned_segments": report.abandoned_segments,
         "unsettled_segments": report.unsettled_segments,
         "contradictions": report.contradictions,
+        "missing": report.missing,
         "holders": standing.holders_json(),
         "damage": damage_json(&report.damage),
     });

@@ -8,6 +8,14 @@ use crate::location::LocationError;
 use crate::recover::LossReport;
 use kit::format::FormatError;
 
+/// Who is there and doesn't count.
+fn and_older(locations: &[String]) -> String {
+    match locations {
+        [] => String::new(),
+        older => format!("; {} are there, and older than the others, empty, or damaged", older.join(", ")),
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum VaultError {
     // The caller's.
@@ -65,8 +73,13 @@ pub enum VaultError {
     BelowFloor { up: usize, floor: usize },
     #[error("written to {durable} locations, the floor is {floor}: not acknowledged")]
     NotDurable { durable: usize, floor: usize },
-    #[error("{have} locations answer, {need} are needed")]
-    NotEnoughLocations { have: usize, need: usize },
+    #[error("{have} locations answer, {need} are needed{}", and_older(.older))]
+    NotEnoughLocations {
+        have: usize,
+        need: usize,
+        /// There, and without what the others show.
+        older: Vec<String>,
+    },
     #[error(
         "the vault was being moved when its writer ended: {have} of the locations that it came from count, {need} are needed to tell \
          whether it was; {missing} don't answer, or lack something"

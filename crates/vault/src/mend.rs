@@ -46,11 +46,13 @@ pub struct VerifyReport {
     pub unsettled_segments: u64,
     /// Objects of abandoned tails, healed ones' old forms aside.
     pub abandoned_segments: u64,
+    /// What of the log isn't in what was looked at, where anything shows that there was more: locations that were set back.
+    pub missing: Option<String>,
 }
 
 impl VerifyReport {
     pub fn is_clean(&self) -> bool {
-        self.damage.is_empty() && self.lost_segments == 0 && self.contradictions_total == 0
+        self.damage.is_empty() && self.lost_segments == 0 && self.contradictions_total == 0 && self.missing.is_none()
     }
 
     fn contradiction(&mut self, text: impl fmt::Display) {
@@ -115,7 +117,8 @@ impl Vault {
         let shelf = core.shelf();
         let survey = Survey::of(&shelf, Some(&core.centre()));
         let newest = Newest::of(&survey, &shelf);
-        let mut report = VerifyReport { segments: shelf.catalogue.segments(), ..VerifyReport::default() };
+        let segments = shelf.catalogue.segments();
+        let mut report = VerifyReport { segments, missing: self.opened().missing(), ..VerifyReport::default() };
         report.abandoned_segments = abandoned(&survey, &shelf);
         for slot in &shelf.slots {
             if slot.location.is_none() {

@@ -152,7 +152,7 @@ impl Copy {
         let have = there.filter(|slot| heal_centre(slot, &before).unwrap_or(false)).count();
         let need = to.shape.n();
         if have < need {
-            return Err(VaultError::NotEnoughLocations { have, need });
+            return Err(VaultError::NotEnoughLocations { have, need, older: Vec::new() });
         }
         let claimed = lock(&core.claimed).as_ref().map_or(0, SignedClaim::generation);
         let newest = claimed.max(survey.generation());

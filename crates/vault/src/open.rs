@@ -149,7 +149,7 @@ fn open_as(opening: Opening, gateway: Option<Gateway>, which: Which) -> Result<V
         Mode::Read => (survey.responding(), shelf.shape.k()),
     };
     if have < need {
-        return Err(VaultError::NotEnoughLocations { have, need });
+        return Err(VaultError::NotEnoughLocations { have, need, older: survey.not_answering(&shelf) });
     }
     let chain = Chain::find(&shelf, &survey)?;
     if let (Mode::Write, Some(segment)) = (opening.mode, chain.gap) {

@@ -113,6 +113,12 @@ impl Survey {
         (0..self.shown.len()).filter(|&at| self.answers(at)).count()
     }
 
+    /// Those that respond, and don't answer.
+    pub(crate) fn not_answering(&self, shelf: &Shelf) -> Vec<String> {
+        let silent = |at: &usize| self.shown.get(*at).is_some_and(Option::is_some) && !self.answers(*at);
+        (0..self.shown.len()).filter(silent).filter_map(|at| Some(shelf.slots.get(at)?.id.clone())).collect()
+    }
+
     /// An empty one stands in the location's place, or its centre record is damaged: a scrub has to fill it.
     pub(crate) fn is_bare(&self, at: usize) -> bool {
         self.shown.get(at).and_then(Option::as_ref).is_some_and(|shown| !shown.centre && !shown.owed)

@@ -251,3 +251,53 @@ fn a_running_server_says_which_marker_is_damaged() {
     site.done(&["scrub"]);
     site.done(&["verify"]);
 }
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.unwrap().path(), to.to_owned());
+        let name = to.join(entry.file_name().unwrap());
+        if entry.is_dir() {
+            copy(&entry, &name);
+        } else {
+            fs::copy(&entry, &name).unwrap();
+        }
+    }
+}
+
+/// More servers than may be lost were set back to an older state, and the gateway with them: what the one that wasn't shows is
+/// enough to say so.
+#[test]
+fn servers_that_were_set_back_are_no_whole_centre() {
+    let site = Site::new();
+    site.done(&["init", "--servers", "5"]);
+    let old = site.0.path().join("old");
+    copy(&site.data(), &old);
+    for name in ["A", "B"] {
+        site.done(&[
+            "person",
+            "new",
+            "--name",
+            name,
+            "--role",
+            "physicist",
+            "--key",
+            &site.path(&format!("{name}.pem")),
+        ]);
+    }
+    let new = site.0.path().join("new");
+    copy(&server(&site, 5), &new);
+    fs::remove_dir_all(site.data()).unwrap();
+    copy(&old, &site.data());
+    assert_eq!(site.run(&["verify"]).exit, 0, "an older copy by itself can't be told from the centre");
+    fs::remove_dir_all(server(&site, 5)).unwrap();
+    copy(&new, &server(&site, 5));
+    let said = site.run(&["verify"]);
+    assert!(said.exit == 4 && said.out.contains("servers may have been set back"), "{}", said.out);
+    let said = site.run(&["person", "list"]);
+    assert!(
+        said.exit != 0 && said.err.contains("server-01, server-02, server-03, server-04 are there"),
+        "{}",
+        said.err
+    );
+}
