@@ -68,6 +68,9 @@ pub struct Draft {
     pub payload: Option<Vec<u8>>,
 }
 
+/// Bytes of records that are opened at once, where many are, and the one that goes beyond.
+const RELEASED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// The façade.
 pub struct Chart {
     vault: Arc<Vault>,
@@ -288,6 +291,24 @@ impl Chart {
         let opened = entries.iter().map(|&entry| self.open_entry(permit, entry)).collect::<Result<Vec<_>>>()?;
         self.note_access(permit, &opened)?;
         Ok(opened)
+    }
+
+    /// As [`Chart::release`], a part at a time: what is opened at once stays within bounds, and each part is noted before any of it is
+    /// handed to `each`.
+    pub fn release_each(&self, permit: &Permit, entries: &[u64], mut each: impl FnMut(Released)) -> Result<()> {
+        self.guard.check_opens(permit)?;
+        let (mut opened, mut bytes) = (Vec::new(), 0);
+        for (left, entry) in (0..entries.len()).rev().zip(entries) {
+            let released = self.open_entry(permit, *entry)?;
+            bytes += released.bytes.len();
+            opened.push(released);
+            if bytes >= RELEASED_BYTES_MAX || left == 0 {
+                self.note_access(permit, &opened)?;
+                opened.drain(..).for_each(&mut each);
+                bytes = 0;
+            }
+        }
+        Ok(())
     }
 
     fn open_entry(&self, permit: &Permit, index: u64) -> Result<Released> {

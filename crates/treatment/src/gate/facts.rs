@@ -5,10 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use chart::{Chart, ChartError, Released};
 use guard::Permit;
 use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
-use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use zeroize::Zeroizing;
 
+pub(crate) use super::places::{
+    APPROVALS, CHOICES, PLANS, RECORDS, SETTLEMENTS, VERDICTS, WITHDRAWALS, approvals_of_file, is_rejected,
+    note_refused, note_shown, records_as, records_of_plan, records_under, releases, taken_back,
+};
+use super::places::{LIST_MAX, Places, REFUSED_OF_PATIENT, REFUSED_OF_PLAN, Shown, Window, is_rejection};
 use crate::dicom::object::Instance;
 use crate::error::PlanError;
 use crate::gate::{Signed, Verdict, Withdrawn, approval_gap};
@@ -18,42 +23,6 @@ use crate::plan::{ApprovalStatus, FractionGroup, Plan};
 use crate::signing::approval::{Approval, ApprovalError, Chooses, Settles, SignerRole, Statement, VerifiedApproval};
 use crate::signing::people::People;
 
-/// Lists of one patient.
-pub(crate) const PLANS: &str = "plans";
-pub(crate) const RECORDS: &str = "records";
-pub(crate) const APPROVALS: &str = "approvals";
-pub(crate) const VERDICTS: &str = "verdicts";
-const RELEASES: &str = "releases";
-pub(crate) const SETTLEMENTS: &str = "settlements";
-pub(crate) const WITHDRAWALS: &str = "withdrawals";
-pub(crate) const CHOICES: &str = "choices";
-/// Of one plan's SOP Instance UID.
-const RECORDS_OF_PLAN: &str = "records-of-plan";
-/// Of one plan's entry.
-const APPROVALS_OF_FILE: &str = "approvals-of-file";
-/// What came to the gate for a patient: a note for each delivery under each SOP Instance UID.
-const SHOWN: &str = "shown";
-/// Of these, what the planning system had marked as rejected.
-const REJECTED: &str = "rejected";
-/// The same of one delivery under one SOP Instance UID.
-const SHOWN_AS: &str = "shown-as";
-/// Of one plan's SOP Instance UID: records that were refused.
-const REFUSED_OF_PLAN: &str = "refused-of-plan";
-/// Of one patient: records that were refused and had a number of hers.
-const REFUSED_OF_PATIENT: &str = "refused-of-patient";
-/// The same of one record.
-const REFUSED_AS: &str = "refused-as";
-/// Records that came with one Patient ID, whoever's they are.
-const RECORDS_UNDER: &str = "records-under";
-/// Records that say the same of what was given, whoever's they are.
-const RECORDS_AS: &str = "records-as";
-/// That a patient's erasure was taken back while somebody else had a number of hers.
-const TAKEN_BACK: &str = "taken-back";
-
-/// Objects of one kind that one patient may have; a course has under 100.
-const LIST_MAX: usize = 10_000;
-/// Notes of what came to the gate for one patient: a course that is exported anew each day has some forty.
-const SHOWN_MAX: usize = 1_000;
 /// Patients whose records are opened, and noted as opened, in one go: each note waits for a disk.
 const PATIENTS_AT_ONCE: usize = 32;
 
@@ -123,172 +92,6 @@ struct Kin {
     others: BTreeSet<Digest>,
 }
 
-/// Where a patient's facts stand in the ledger.
-struct Places {
-    patient: PatientId,
-    record: Option<u64>,
-    plans: Window,
-    /// For each of the plans.
-    approvals_of_plans: Vec<Vec<u64>>,
-    approvals: Vec<u64>,
-    settlements: Vec<u64>,
-    withdrawals: Vec<u64>,
-    choices: Vec<u64>,
-    records: Window,
-    shown: Window,
-    rejected: Window,
-    taken_back: Option<u64>,
-    last: Option<u64>,
-}
-
-/// The newest entries of a list.
-struct Window {
-    /// Rising.
-    entries: Vec<u64>,
-    /// There may be others before this entry.
-    from: u64,
-}
-
-impl Window {
-    /// At most so many.
-    fn of(chart: &Chart, list: &chart::Tag, most: usize) -> Result<Self, ChartError> {
-        let mut entries = chart.listed_back(list, u64::MAX, most + 1)?;
-        let is_all = entries.len() <= most;
-        entries.truncate(most);
-        entries.reverse();
-        let from = if is_all { 0 } else { entries.first().copied().unwrap_or(u64::MAX) };
-        Ok(Self { entries, from })
-    }
-}
-
-impl Places {
-    fn of(chart: &Chart, patient: PatientId) -> Result<Self, ChartError> {
-        let list = |name| chart.listed(&chart.list_tag(name, &patient.0), LIST_MAX);
-        let plans = Window::of(chart, &chart.list_tag(PLANS, &patient.0), LIST_MAX)?;
-        let approvals_of = |plan: &u64| chart.listed(&approvals_of_file(chart, *plan), LIST_MAX);
-        Ok(Self {
-            patient,
-            record: chart.patient_entry(patient)?,
-            approvals_of_plans: plans.entries.iter().map(approvals_of).collect::<Result<_, _>>()?,
-            plans,
-            approvals: list(APPROVALS)?,
-            settlements: list(SETTLEMENTS)?,
-            withdrawals: list(WITHDRAWALS)?,
-            choices: list(CHOICES)?,
-            records: Window::of(chart, &chart.list_tag(RECORDS, &patient.0), LIST_MAX)?,
-            shown: Window::of(chart, &chart.list_tag(SHOWN, &patient.0), SHOWN_MAX)?,
-            rejected: Window::of(chart, &chart.list_tag(REJECTED, &patient.0), LIST_MAX)?,
-            taken_back: chart.newest(&taken_back(chart, patient))?,
-            last: chart.newest(&chart.list_tag(VERDICTS, &patient.0))?,
-        })
-    }
-
-    fn entries(&self) -> impl Iterator<Item = u64> {
-        let signed = [&self.approvals, &self.settlements, &self.withdrawals, &self.choices];
-        let lists = signed.into_iter().chain([&self.plans.entries, &self.records.entries]).flatten();
-        lists.chain(&self.record).chain(&self.last).copied()
-    }
-}
-
-/// The list of approvals that were handed in with the plan in `entry`: what is toleranced is compared with that file.
-pub(crate) fn approvals_of_file(chart: &Chart, entry: u64) -> chart::Tag {
-    chart.list_tag(APPROVALS_OF_FILE, &entry.to_be_bytes())
-}
-
-/// The list of a patient's verdicts that released this.
-pub(crate) fn releases(chart: &Chart, patient: PatientId, delivery: Digest, group: u32) -> chart::Tag {
-    chart.list_tag(RELEASES, &[&patient.0[..], &delivery.0, &group.to_be_bytes()].concat())
-}
-
-/// The list of treatment records that name a plan, whoever's they are.
-pub(crate) fn records_of_plan(chart: &Chart, plan: &str) -> chart::Tag {
-    chart.list_tag(RECORDS_OF_PLAN, plan.as_bytes())
-}
-
-/// The list of treatment records that came with this Patient ID, whoever's they are.
-pub(crate) fn records_under(chart: &Chart, number: &str) -> chart::Tag {
-    chart.list_tag(RECORDS_UNDER, number.trim().as_bytes())
-}
-
-/// The list of treatment records that say this of what was given, whoever's they are.
-pub(crate) fn records_as(chart: &Chart, identity: Digest) -> chart::Tag {
-    chart.list_tag(RECORDS_AS, &identity.0)
-}
-
-/// Notes that a record was refused which names these plans and a number of these patients, once. The note is what the record
-/// says was given, or the digest of its bytes where nobody can read that.
-pub(crate) fn note_refused(
-    chart: &Chart,
-    permit: &Permit,
-    (plans, patients): (&BTreeSet<String>, &BTreeSet<PatientId>),
-    identity: Digest,
-) -> Result<(), ChartError> {
-    let mut lists: Vec<chart::Tag> =
-        plans.iter().map(|plan| chart.list_tag(REFUSED_OF_PLAN, plan.as_bytes())).collect();
-    lists.extend(patients.iter().map(|patient| chart.list_tag(REFUSED_OF_PATIENT, &patient.0)));
-    let of: Vec<u8> = lists.iter().flat_map(|list| list.as_bytes()).chain(&identity.0).copied().collect();
-    let known = chart.list_tag(REFUSED_AS, &of);
-    if lists.is_empty() || chart.newest(&known)?.is_some() {
-        return Ok(());
-    }
-    lists.push(known);
-    chart.append_note(permit, "treatment.record-refused", lists, identity.0.to_vec()).map(drop)
-}
-
-/// The list that says that a patient's erasure was taken back while somebody else had a number of hers.
-pub(crate) fn taken_back(chart: &Chart, patient: PatientId) -> chart::Tag {
-    chart.list_tag(TAKEN_BACK, &patient.0)
-}
-
-/// That a delivery came to the gate for a patient under an SOP Instance UID: treatment records name nothing else, and one need
-/// not name the file that was stored. It stands under the vault's key: it says nothing of her.
-#[derive(Encode, Decode)]
-struct Shown {
-    #[n(0)]
-    version: u8,
-    #[n(1)]
-    plan: String,
-    #[n(2)]
-    delivery: Digest,
-    /// The planning system had marked it as rejected, or as something that can't be told.
-    #[n(3)]
-    is_rejected: bool,
-    /// What one fraction of it is.
-    #[n(4)]
-    fraction: Option<Digest>,
-}
-
-/// A plan that nobody may go by any more, for all that its planning system says.
-pub(crate) fn is_rejected(plan: &Plan) -> bool {
-    is_rejection(plan.approval_status)
-}
-
-fn is_rejection(status: Option<ApprovalStatus>) -> bool {
-    matches!(status, Some(ApprovalStatus::Rejected | ApprovalStatus::Unclear))
-}
-
-/// Notes what came, where it isn't noted yet; `again`: or was, and has lost its force since.
-pub(crate) fn note_shown(
-    chart: &Chart,
-    permit: &Permit,
-    patient: PatientId,
-    plan: &Plan,
-    again: bool,
-) -> Result<(), ChartError> {
-    let (uid, delivery, fraction) = (&plan.instance.sop_instance, plan.digest(), plan.fraction());
-    let is_rejected = is_rejected(plan);
-    let of = [patient.0.as_slice(), &[u8::from(is_rejected)], &delivery.0, &fraction.0, uid.as_bytes()].concat();
-    let known = chart.list_tag(SHOWN_AS, &of);
-    if !again && chart.newest(&known)?.is_some() {
-        return Ok(());
-    }
-    let shown = Shown { version: 1, plan: uid.clone(), delivery, is_rejected, fraction: Some(fraction) };
-    let note = minicbor::to_vec(shown).unwrap_or_default();
-    let mut lists = vec![chart.list_tag(SHOWN, &patient.0), known];
-    lists.extend(is_rejected.then(|| chart.list_tag(REJECTED, &patient.0)));
-    chart.append_note(permit, "treatment.shown", lists, note).map(drop)
-}
-
 /// Whose signatures count, and in which log.
 #[derive(Clone, Copy)]
 pub(crate) struct Signers<'a> {
@@ -304,12 +107,49 @@ pub(crate) fn read(
     permit: &Permit,
     patients: &[PatientId],
     signers: Signers<'_>,
-) -> Vec<Result<Facts, Fault>> {
-    let batches = patients.chunks(PATIENTS_AT_ONCE).flat_map(|batch| match read_all(chart, permit, batch, signers) {
+) -> impl Iterator<Item = Result<Facts, Fault>> {
+    patients.chunks(PATIENTS_AT_ONCE).flat_map(move |batch| match read_all(chart, permit, batch, signers) {
         Ok(facts) => facts.into_iter().map(Ok).collect::<Vec<_>>(),
         Err(_) => batch.iter().map(|patient| read_one(chart, permit, *patient, signers)).collect(),
-    });
-    batches.collect()
+    })
+}
+
+/// What is kept of an entry, once it was read.
+enum Read {
+    Plan(StoredPlan),
+    Record(Result<TreatmentRecord, PlanError>),
+    Bytes(Zeroizing<Vec<u8>>),
+}
+
+/// A plan that is here, and whole only where its setup or its fractions may be looked at: a patient has many, and each may take
+/// megabytes.
+struct StoredPlan {
+    came: Came,
+    uid: String,
+    status: Option<ApprovalStatus>,
+    plan: Option<Plan>,
+}
+
+impl StoredPlan {
+    fn read(entry: u64, bytes: &[u8]) -> Self {
+        let plan = Plan::parse(bytes).ok();
+        // What came in was an instance, or it would not be here.
+        let uid = plan.as_ref().map(|plan| plan.instance.sop_instance.clone());
+        let uid = uid.or_else(|| Instance::parse(bytes).ok().map(|instance| instance.sop_instance));
+        Self {
+            came: Came {
+                entry,
+                digest: plan.as_ref().map(Plan::digest),
+                fraction: plan.as_ref().map(Plan::fraction),
+                is_stored: true,
+                is_for_qa: plan.as_ref().is_some_and(Plan::is_for_qa),
+            },
+            uid: uid.unwrap_or_default(),
+            // Rejected is rejected, be the rest what it may.
+            status: plan.as_ref().map_or_else(|| ApprovalStatus::of_file(bytes), |plan| plan.approval_status),
+            plan,
+        }
+    }
 }
 
 /// The facts of one patient.
@@ -331,9 +171,35 @@ fn read_all(
 ) -> Result<Vec<Facts>, ChartError> {
     let places = patients.iter().map(|patient| Places::of(chart, *patient)).collect::<Result<Vec<_>, _>>()?;
     let entries: Vec<u64> = places.iter().flat_map(Places::entries).collect();
-    let released: BTreeMap<u64, Released> =
-        chart.release(permit, &entries)?.into_iter().map(|released| (released.entry, released)).collect();
-    let mut all: Vec<Facts> = places.iter().map(|places| Facts::of(chart, places, &released, signers)).collect();
+    let mut unsigned: BTreeMap<u64, bool> = BTreeMap::new();
+    for places in &places {
+        let plans = places.plans.entries.iter().zip(&places.approvals_of_plans);
+        unsigned.extend(plans.map(|(entry, approvals)| (*entry, approvals.is_empty())));
+    }
+    let records: BTreeSet<u64> = places.iter().flat_map(|places| places.records.entries.iter().copied()).collect();
+    let mut read: BTreeMap<u64, Read> = BTreeMap::new();
+    // The newest plan that nobody has signed, of each patient.
+    let mut newest: BTreeMap<Option<PatientId>, u64> = BTreeMap::new();
+    chart.release_each(permit, &entries, |released| {
+        let Released { entry, bytes, patient, .. } = released;
+        let kept = match unsigned.get(&entry) {
+            Some(is_unsigned) => {
+                let plan = StoredPlan::read(entry, &bytes);
+                if *is_unsigned
+                    && plan.plan.is_some()
+                    && let Some(before) = newest.insert(patient, entry)
+                    && let Some(Read::Plan(before)) = read.get_mut(&before)
+                {
+                    before.plan = None;
+                }
+                Read::Plan(plan)
+            }
+            None if records.contains(&entry) => Read::Record(TreatmentRecord::parse(&bytes)),
+            None => Read::Bytes(bytes),
+        };
+        read.insert(entry, kept);
+    })?;
+    let mut all: Vec<Facts> = places.iter().map(|places| Facts::of(chart, places, &mut read, signers)).collect();
 
     // A plan that was exported again and shown to the gate only is stored nowhere, but a note tells what it delivers.
     for (facts, places) in all.iter_mut().zip(&places) {
@@ -398,8 +264,16 @@ fn linked(chart: &Chart, other: &Value) -> Result<BTreeSet<PatientId>, ChartErro
 }
 
 impl Facts {
-    fn of(chart: &Chart, places: &Places, released: &BTreeMap<u64, Released>, signers: Signers<'_>) -> Self {
-        let bytes = |entry: &u64| released.get(entry).map(|released| released.bytes.as_slice());
+    fn of(chart: &Chart, places: &Places, read: &mut BTreeMap<u64, Read>, signers: Signers<'_>) -> Self {
+        let take = |entries: &[u64], read: &mut BTreeMap<u64, Read>| -> Vec<(u64, Read)> {
+            entries.iter().filter_map(|entry| Some((*entry, read.remove(entry)?))).collect()
+        };
+        let (stored, records) = (take(&places.plans.entries, read), take(&places.records.entries, read));
+        let read = &*read;
+        let bytes = |entry: &u64| match read.get(entry)? {
+            Read::Bytes(bytes) => Some(bytes.as_slice()),
+            Read::Plan(_) | Read::Record(_) => None,
+        };
         let record: Value =
             places.record.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()).unwrap_or_default();
         let text = |v: &Value| v.as_str().map(str::to_owned);
@@ -438,28 +312,19 @@ impl Facts {
             .collect();
         let ever_signed = approvals.values().cloned().collect();
         approvals.retain(|entry, one| withdrawn.get(&one.statement().delivery).is_none_or(|(since, _)| since < entry));
-        let (mut plans, mut signed) = (Vec::with_capacity(places.plans.entries.len()), Vec::new());
+        let (mut plans, mut signed) = (Vec::new(), Vec::new());
         let (mut known, mut has_unreadable_plan): (BTreeMap<String, Vec<Came>>, _) = (BTreeMap::new(), false);
         let mut rejected = Vec::new();
-        for (entry, approvals_of) in places.plans.entries.iter().zip(&places.approvals_of_plans) {
-            let Some(bytes) = bytes(entry) else { continue };
-            let plan = Plan::parse(bytes).ok();
-            // What came in was an instance, or it would not be here.
-            let uid = plan.as_ref().map(|plan| plan.instance.sop_instance.clone());
-            let uid = uid.or_else(|| Instance::parse(bytes).ok().map(|instance| instance.sop_instance));
-            let fraction = plan.as_ref().map(Plan::fraction);
-            let is_for_qa = plan.as_ref().is_some_and(Plan::is_for_qa);
-            let came =
-                Came { entry: *entry, digest: plan.as_ref().map(Plan::digest), fraction, is_stored: true, is_for_qa };
-            let uid = uid.unwrap_or_default();
-            known.entry(uid.clone()).or_default().push(came);
-            has_unreadable_plan |= plan.is_none();
-            // Rejected is rejected, be the rest what it may.
-            let status = plan.as_ref().map_or_else(|| ApprovalStatus::of_file(bytes), |plan| plan.approval_status);
+        let approvals_of: BTreeMap<u64, &Vec<u64>> =
+            places.plans.entries.iter().copied().zip(&places.approvals_of_plans).collect();
+        for (entry, stored) in stored {
+            let Read::Plan(StoredPlan { came, uid, status, plan }) = stored else { continue };
+            has_unreadable_plan |= came.digest.is_none();
             if is_rejection(status) {
-                rejected.push((*entry, plan.as_ref().map(Plan::digest), uid));
+                rejected.push((entry, came.digest, uid.clone()));
             }
-            let Some(plan) = plan else { continue };
+            known.entry(uid).or_default().push(came);
+            let (Some(plan), Some(approvals_of)) = (plan, approvals_of.get(&entry)) else { continue };
             signed.push(approvals_of.iter().filter_map(|approval| approvals.get(approval).cloned()).collect());
             plans.push(plan);
         }
@@ -500,8 +365,12 @@ impl Facts {
                 .collect(),
             settlements: settled.iter().filter_map(verified).filter(settles).collect(),
             choices: first_in(&places.choices).iter().filter_map(verified).collect(),
-            records: (places.records.entries.iter())
-                .filter_map(|entry| Some((*entry, TreatmentRecord::parse(bytes(entry)?))))
+            records: records
+                .into_iter()
+                .filter_map(|(entry, read)| match read {
+                    Read::Record(record) => Some((entry, record)),
+                    Read::Plan(_) | Read::Bytes(_) => None,
+                })
                 .collect(),
             known,
             opaque: [

@@ -2,6 +2,7 @@
 //! unknown is a veto. It advises; it drives no beam.
 
 pub(crate) mod facts;
+mod places;
 
 use std::fmt;
 

@@ -31,8 +31,8 @@ const BEAMS_MAX: usize = 1_000;
 const GROUPS_MAX: usize = 100;
 
 /// Rows of one plan. Control points repeat what they take over, so a small file could ask for any number of rows; two
-/// arcs make 8,000.
-const ROWS_MAX: usize = 1_000_000;
+/// arcs make 8,000, ten scanned fields of 400 layers 200,000.
+const ROWS_MAX: usize = 300_000;
 
 /// A plan that was read without a doubt, and what it would deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
