@@ -17,7 +17,13 @@ pub enum ChartError {
     #[error("{reference} was deleted as version {version}")]
     Gone { reference: String, version: u32 },
     #[error("{reference} is at version {current}, the request expects {expected}")]
-    VersionConflict { reference: String, current: u32, expected: u32 },
+    VersionConflict {
+        reference: String,
+        current: u32,
+        expected: u32,
+        /// Of a Bundle.
+        entry: Option<usize>,
+    },
     #[error("{reference} would move to another patient; delete it there and create it here")]
     MovesPatient { reference: String },
     #[error("the record refers to {reference}, which is no patient of this centre")]
@@ -75,6 +81,17 @@ impl ChartError {
 }
 
 impl ChartError {
+    /// What a transaction's entry asked for and isn't here, with its place.
+    pub(crate) fn of_entry(self, entry: usize) -> Self {
+        let code = match &self {
+            Self::NoSuchRecord { .. } => Code::NotFound,
+            Self::Gone { .. } => Code::Deleted,
+            _ => return self,
+        };
+        let place = format!("Bundle.entry[{entry}].request.url");
+        Self::Invalid(vec![Issue::error(code, self.to_string()).at(place)])
+    }
+
     /// In FHIR's terms, where there is more to say than a fault's blame: a place, or a status of its own.
     pub fn issues(&self) -> Option<Vec<Issue>> {
         match self {
@@ -84,7 +101,13 @@ impl ChartError {
                 Some(vec![Issue::error(Code::BusinessRule, text).at(place)])
             }
             Self::Gone { .. } => Some(vec![Issue::error(Code::Deleted, self.to_string())]),
-            Self::VersionConflict { .. } => Some(vec![Issue::error(Code::Precondition, self.to_string())]),
+            Self::VersionConflict { entry, .. } => {
+                let issue = Issue::error(Code::Precondition, self.to_string());
+                Some(vec![match entry {
+                    Some(entry) => issue.at(format!("Bundle.entry[{entry}].request.ifMatch")),
+                    None => issue,
+                }])
+            }
             _ => None,
         }
     }

@@ -76,7 +76,9 @@ impl Chart {
         let prepared = if writes.is_empty() { None } else { Some(self.prepare(context, writes)?) };
         let ready = rest
             .into_iter()
-            .map(|(entry, action)| Ok((entry, self.ready(context, action, prepared.as_ref())?)))
+            .map(|(entry, action)| {
+                Ok((entry, self.ready(context, action, prepared.as_ref()).map_err(|error| error.of_entry(entry))?))
+            })
             .collect::<Result<Vec<_>>>()?;
         let kept = prepared.map(|prepared| self.commit(prepared)).transpose()?.unwrap_or_default();
         // From here on it has happened: what fails is its own entry's answer.

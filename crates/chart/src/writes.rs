@@ -353,7 +353,12 @@ fn next_version(write: &Write, found: Option<&Located>) -> Result<Option<u32>> {
     if let Some(expected) = write.if_match
         && expected != current
     {
-        return Err(ChartError::VersionConflict { reference: write.reference(), current, expected });
+        return Err(ChartError::VersionConflict {
+            reference: write.reference(),
+            current,
+            expected,
+            entry: write.entry,
+        });
     }
     let nothing_to_delete = write.resource.is_none() && found.is_none_or(|found| found.deleted);
     Ok((!nothing_to_delete).then(|| current.saturating_add(1)))

@@ -27,7 +27,7 @@ impl From<ChartError> for Refusal {
     fn from(error: ChartError) -> Self {
         match error {
             ChartError::NoSuchRecord { .. } => Self::NotFound,
-            ChartError::VersionConflict { current, .. } => {
+            ChartError::VersionConflict { current, entry: None, .. } => {
                 Self::VersionConflict { current: (current > 0).then_some(current) }
             }
             error => error.issues().map_or_else(|| Self::Fault(error.fault()), Self::Invalid),

@@ -307,7 +307,10 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             );
             Ok(Answer::done(
                 text,
-                json!({ "token": secret.as_str(), "id": id, "role": role, "days": days, "log": chart.vault().vkey().name() }),
+                json!({
+                    "token": secret.as_str(), "id": id, "role": role, "days": days, "log": chart.vault().vkey().name(),
+                    "needs_certificate": centre.signers().is_some()
+                }),
             ))
         }
         Act::Certify { certificate } => {
@@ -361,7 +364,10 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let permit = admit(guard::Act::ManageAccess, role.reaches())?;
             let code = guard.sign_in_link(&permit, role, &subject)?;
             let link = centre.sign_in_url(code.as_str());
-            let json = json!({ "sign_in": link, "code": code.as_str(), "log": chart.vault().vkey().name() });
+            let json = json!({
+                "sign_in": link, "code": code.as_str(), "log": chart.vault().vkey().name(),
+                "needs_certificate": centre.signers().is_some()
+            });
             Ok(Answer::done(format!("{link}\n  one use, 15 minutes"), json))
         }
         Act::PersonNew { name, role, key } => {

@@ -301,7 +301,13 @@ pub struct OfficerKey {
 impl OfficerKey {
     /// Certifies the key of the secret that stands in `field` of an answer.
     fn certify(&self, data: &Data, answer: &Answer, field: &str, subject: &str, life_ms: i64) -> Result<(), Fault> {
-        let Some(file) = &self.officer_key else { return Ok(()) };
+        let needed = answer.json.get("needs_certificate").and_then(Value::as_bool).unwrap_or(false);
+        let Some(file) = &self.officer_key else {
+            if needed {
+                complain!("holdfast: {subject} opens no chart with it: no --officer-key has certified it");
+            }
+            return Ok(());
+        };
         let officer = plan::officer_key(file)?;
         let text = |field: &str| answer.json.get(field).and_then(Value::as_str).unwrap_or_default();
         let wrong = |why: &str| Fault::new(Blame::Ours, "officer.certificate", why.to_owned());
@@ -425,7 +431,8 @@ pub enum Plan {
         #[command(flatten)]
         output: Output,
     },
-    /// What differs in delivery: exit 0 where nothing does, 4 where something does, 1 where a file is no plan.
+    /// What differs in delivery: exit 0 where nothing does, 4 where something does or the setup is out of tolerance (the gate holds
+    /// either), 1 where a file is no plan.
     Diff {
         a: PathBuf,
         b: PathBuf,

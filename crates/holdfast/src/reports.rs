@@ -73,7 +73,10 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
         if report.lost_segments > 0 {
             text.push_str(&format!("\n  {} segments can't be put together from what is left", report.lost_segments));
         } else if !report.damage.is_empty() {
-            text.push_str("\n  nothing is lost: `holdfast scrub` makes it again from the rest");
+            text.push_str(
+                "\n  nothing is lost: `holdfast scrub` makes it again from the rest; where a server's whole folder is gone, with the gateway \
+                 ended",
+            );
         }
         if let Some(missing) = &report.missing {
             text.push_str(&format!(
@@ -166,6 +169,10 @@ pub fn scrub(report: &ScrubReport, standing: &Standing) -> Answer {
     if !report.unhealed.is_empty() {
         text.push_str("\n  still damaged:");
         text.push_str(&damage_lines(&report.unhealed));
+        text.push_str(
+            "\n  a server whose whole folder is gone, or was laid anew, is filled with the gateway ended: end `holdfast serve`, then \
+             `holdfast scrub`",
+        );
     }
     if report.lost_segments > 0 {
         text.push_str(&format!("\n  {} segments can't be put together", report.lost_segments));

@@ -64,10 +64,18 @@ fn a_read_that_fails_leaves_nothing_written() {
     ] {
         let patients = chart.vault().health().patients;
         let answer = transact(&chart, who, "transaction", &[post(patient(number)), read.clone()]);
-        assert!(answer.is_err(), "{read}");
+        match number {
+            "A-1" | "A-2" => refused_with(answer, Code::NotFound, Some("Bundle.entry[1].request.url")),
+            "A-3" | "A-4" => refused_with(answer, Code::Deleted, Some("Bundle.entry[1].request.url")),
+            _ => assert!(answer.is_err(), "{read}"),
+        }
         assert_eq!(count(&chart, &doctor, "Patient", &format!("identifier={number}")), 0, "{read}");
         assert_eq!(chart.vault().health().patients, patients, "{read}");
     }
+    let mut stale = put(with_id(patient("P"), "p"));
+    stale["request"]["ifMatch"] = json!("W/\"7\"");
+    let place = Some("Bundle.entry[1].request.ifMatch");
+    refused_with(transact(&chart, &doctor, "transaction", &[post(patient("A-8")), stale]), Code::Precondition, place);
     // What the transaction itself writes can be read in it.
     let entries = [ask("GET", "Patient/new"), put(with_id(patient("N"), "new")), ask("GET", "Patient?identifier=N")];
     let answers = transact(&chart, &doctor, "transaction", &entries).unwrap();

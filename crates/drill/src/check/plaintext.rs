@@ -107,6 +107,8 @@ struct Needle {
     encoding: Encoding,
     /// Upper and lower case differ.
     exact: bool,
+    /// It says the same few bytes again: `Kaikaikai`.
+    repeats: bool,
     /// The next needle with the same last eight bytes.
     next: Option<usize>,
 }
@@ -143,6 +145,12 @@ impl Searched {
     }
 }
 
+/// Fewer different bytes in a row than a needle has at least, over and over.
+fn repeats(bytes: &[u8]) -> bool {
+    (1..NEEDLE_BYTES_MIN)
+        .any(|period| bytes.iter().zip(bytes.iter().skip(period)).all(|(a, b)| a.eq_ignore_ascii_case(b)))
+}
+
 fn last_eight(bytes: &[u8]) -> Option<u64> {
     let (_, tail) = bytes.split_last_chunk::<8>()?;
     Some(u64::from_le_bytes(tail.map(|byte| byte.to_ascii_lowercase())))
@@ -160,7 +168,8 @@ impl Needles {
             written.retain(|(.., bytes)| bytes.len() >= NEEDLE_BYTES_MIN);
             for (encoding, exact, bytes) in written {
                 let (start, length) = (text.len(), bytes.len());
-                needles.push(Needle { start, length, planted: what.len(), encoding, exact, next: None });
+                let repeats = repeats(&bytes);
+                needles.push(Needle { start, length, planted: what.len(), encoding, exact, repeats, next: None });
                 text.extend(bytes);
             }
             what.push(value.what);
@@ -237,6 +246,10 @@ impl Needles {
     /// One piece of memory that begins at byte `at` of `place`, and the streams in it.
     fn piece(&self, bytes: &[u8], place: &str, at: usize, depth: usize, found: &mut Searched) {
         self.scan(bytes, |end, needle| {
+            // Noise that looks like a compressed stream unfolds to repetitions by itself: three bytes and a length are enough.
+            if depth > 0 && needle.repeats {
+                return;
+            }
             let start = at + end + 1 - needle.length;
             let what = self.what.get(needle.planted).map_or("", String::as_str);
             found.findings.add(format!("{what}: {} in {place} at byte {start}", needle.encoding.name()));

@@ -109,12 +109,15 @@ impl Name {
 }
 
 fn word(rng: &Rng, script: Script) -> (String, String) {
-    let (mut own, mut latin, mut syllables) = (String::new(), String::new(), 0);
-    while syllables < 3 || latin.len() < NAME_LETTERS_MIN {
+    let (mut own, mut latin, mut used) = (String::new(), String::new(), Vec::new());
+    while used.len() < 3 || latin.len() < NAME_LETTERS_MIN {
         let (a, b) = rng.pick(script.syllables());
-        own.push_str(a);
-        latin.push_str(b);
-        syllables += 1;
+        // One that says a syllable twice is found by chance where another isn't.
+        if !used.contains(&a) {
+            own.push_str(a);
+            latin.push_str(b);
+            used.push(a);
+        }
     }
     (if script == Script::Latin { capital(&own) } else { own }, capital(&latin))
 }

@@ -147,6 +147,20 @@ fn a_planted_value_is_found_inside_compressed_streams() {
     }
 }
 
+/// Noise unfolds to repetitions by itself, so such a value is looked for in the clear only.
+#[test]
+fn a_value_that_repeats_itself_is_found_in_the_clear() {
+    let needles = || Needles::new([Planted::text("a name", "Kaikaikai"), Planted::text("another", "Kaithinge")]);
+    let found = |content: &[u8]| {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("1"), content).unwrap();
+        let searched = needles().search(&[("server 3".into(), dir.path().into())], 1, &|_, _| {}).unwrap();
+        searched.findings.spelled_out.len()
+    };
+    assert_eq!(found(&noise(500, b"kaikaikai kaithinge")), 2);
+    assert_eq!(found(&noise(500, &zlib(b"kaikaikai kaithinge, and a little more text"))), 1);
+}
+
 #[test]
 fn keys_and_file_names_are_found() {
     let key = [0xA5, 0x5A, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
