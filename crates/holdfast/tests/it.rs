@@ -33,6 +33,8 @@ mod regating;
 mod renewing;
 #[path = "it/replay.rs"]
 mod replay;
+#[path = "it/triage.rs"]
+mod triage;
 #[path = "it/under_fire.rs"]
 mod under_fire;
 
