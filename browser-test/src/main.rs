@@ -75,7 +75,7 @@ async fn start(setting: &Setting) -> Result<WebDriver> {
 }
 
 async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
-    println!("1..9");
+    println!("1..11");
     let tools = ChromeDevTools::new(browser.handle.clone());
     let screen = json!({ "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false });
     tools.execute_cdp_with_params("Emulation.setDeviceMetricsOverride", screen).await?;
@@ -86,8 +86,10 @@ async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
     tap.check("the list says as of when it is", as_of(browser).await);
     tap.check("every row says who, machine, fraction and verdict", rows(browser).await);
     tap.check("each verdict is told by colour, icon and word", verdicts(browser).await);
-    tap.check("1366 × 768 without scrolling sideways", fits(browser, &setting.artifacts).await);
+    tap.check("1366 × 768 without scrolling sideways", fits(browser, &setting.artifacts, "treatment-list.png").await);
     tap.check("on paper: no buttons, no colour needed", print(browser, &tools, &setting.artifacts).await);
+    tap.check("a name on the list leads to the course, with its drawing and checks", course(browser, setting).await);
+    tap.check("an outage is weighed, those first who can wait least", triage(browser, setting).await);
     tap.check("signing out shuts the door", sign_out(browser, setting).await);
     Ok(tap.failed == 0)
 }
@@ -137,19 +139,54 @@ const ANSWER_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 async fn sign_in(browser: &WebDriver, setting: &Setting) -> Result<()> {
     browser.goto(text(setting, "sign_in")?).await?;
     browser.find(By::Css("form button[type=submit]")).await?.click().await?;
-    // A click returns before the answer is there: the form's redirect and the list, whose reading is noted, take a moment.
-    let mut address = browser.current_url().await?;
-    for _ in 0..ANSWER_TRIES {
-        if address.path() == "/" {
-            break;
-        }
-        tokio::time::sleep(ANSWER_PAUSE).await;
-        address = browser.current_url().await?;
-    }
-    ensure!(address.path() == "/", "signing in led to {}", address.path());
+    led_to(browser, "/").await?;
+    let address = browser.current_url().await?;
     ensure!(address.query().is_none(), "the code stays in the address");
     ensure!(row_count(browser).await? > 0, "the list is empty");
     Ok(())
+}
+
+/// A click returns before the answer is there: a redirect and a page whose reading is noted take a moment.
+async fn led_to(browser: &WebDriver, path: &str) -> Result<()> {
+    for _ in 0..ANSWER_TRIES {
+        if browser.current_url().await?.path() == path {
+            return Ok(());
+        }
+        tokio::time::sleep(ANSWER_PAUSE).await;
+    }
+    anyhow::bail!("it led to {}, not to {path}", browser.current_url().await?.path())
+}
+
+async fn course(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    browser.goto(text(setting, "http")?).await?;
+    browser.find(By::Css("tbody th a")).await?.click().await?;
+    led_to(browser, "/course").await?;
+    let steps = ask(browser, "return document.querySelectorAll('svg.drawing path').length").await?;
+    ensure!(steps.as_u64() >= Some(2), "{steps} paths are drawn");
+    let checks = "return [...document.querySelectorAll('.course td.status')].map(cell => cell.innerText.trim())";
+    let states = ask(browser, checks).await?;
+    let states: Vec<&str> = states.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    ensure!(states.len() > 10 && states.contains(&"Pass"), "the checks say {states:?}");
+    no_script(browser).await?;
+    fits(browser, &setting.artifacts, "course.png").await
+}
+
+async fn triage(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    let today = ask(browser, "return new Date().toISOString().slice(0, 10)").await?;
+    let today = today.as_str().context("no day")?;
+    browser.goto(format!("{}/triage?from={today}&to={today}", text(setting, "http")?)).await?;
+    led_to(browser, "/triage").await?;
+    let words = "return [...document.querySelectorAll('.interrupted h2 .status')].map(one => one.innerText.trim())";
+    let words = ask(browser, words).await?;
+    let ranks: Vec<Option<usize>> = words
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|word| ["Category 1", "Not known", "Category 2", "Category 3"].iter().position(|known| word == known))
+        .collect();
+    ensure!(!ranks.is_empty() && ranks.is_sorted() && !ranks.contains(&None), "they stand as {words}");
+    no_script(browser).await?;
+    fits(browser, &setting.artifacts, "triage.png").await
 }
 
 async fn no_script(browser: &WebDriver) -> Result<()> {
@@ -228,8 +265,8 @@ async fn verdicts(browser: &WebDriver) -> Result<()> {
     Ok(())
 }
 
-async fn fits(browser: &WebDriver, artifacts: &Path) -> Result<()> {
-    browser.screenshot(&artifacts.join("treatment-list.png")).await?;
+async fn fits(browser: &WebDriver, artifacts: &Path, name: &str) -> Result<()> {
+    browser.screenshot(&artifacts.join(name)).await?;
     let widths = ask(
         browser,
         "const e = document.documentElement; return [window.innerWidth, e.clientWidth, e.scrollWidth, window.innerHeight]",

@@ -3,6 +3,7 @@
 //! Everything but [`service`] is pure: bytes and values in, values out. The service brings the facts from the chart and
 //! leaves the verdict in the ledger. Nothing here drives a beam.
 
+pub mod checks;
 pub mod dicom;
 pub mod error;
 pub mod gate;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod service;
 pub mod signing;
 
+pub use checks::{Check, Stage, State};
 pub use dicom::object::{Instance, Kind, ObjectError};
 pub use dicom::scan::{Attribute, ScanError};
 pub use error::PlanError;

@@ -11,12 +11,15 @@ use axum::response::Response;
 use axum::routing::get;
 use chart::Context;
 use guard::Purpose;
-use kit::{Blame, OperationId, Timestamp, UtcOffset};
+use kit::{Blame, OperationId, UtcOffset};
 use serde::Deserialize;
-use treatment::{BeamSession, CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, PatientCourses, Treatment};
+use treatment::{
+    BeamSession, Check, CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, PatientCourses, Stage, State as CheckState,
+    Treatment,
+};
 
 use super::draw::{self, DoseCurve};
-use super::{blocking, failed, message, page, session};
+use super::{blocking, failed, message, moment, page, session};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +57,32 @@ struct CourseShown {
     doses: Vec<DoseRow>,
     curve: Option<String>,
     beams: Vec<BeamRow>,
+    checks: Vec<CheckRow>,
+}
+
+struct CheckRow {
+    stage: &'static str,
+    what: &'static str,
+    class: &'static str,
+    word: &'static str,
+    evidence: String,
+}
+
+impl CheckRow {
+    fn of(check: Check) -> Self {
+        let (class, word) = match check.state {
+            CheckState::Pass => ("release", "Pass"),
+            CheckState::Fail => ("veto", "Fail"),
+            CheckState::Stale => ("hold", "Stale"),
+            CheckState::Unknown => ("hold", "Unknown"),
+        };
+        let stage = match check.stage {
+            Stage::Approval => "at approval",
+            Stage::Weekly => "weekly",
+            Stage::End => "at the end",
+        };
+        Self { stage, what: check.what, class, word, evidence: check.evidence }
+    }
 }
 
 struct DoseRow {
@@ -142,11 +171,6 @@ fn gray(dose: f64) -> String {
     format!("{dose:.2} Gy")
 }
 
-fn moment(at: Timestamp, offset: UtcOffset) -> String {
-    let at = offset.local(at).to_string();
-    format!("{} {} UTC{offset}", at.get(..10).unwrap_or_default(), at.get(11..16).unwrap_or_default())
-}
-
 impl CourseShown {
     fn of(course: CourseSoFar, offset: UtcOffset) -> Self {
         let planned = course.fractions_planned;
@@ -194,6 +218,7 @@ impl CourseShown {
                 .map(|one| format!("{}, {}, {}", one.name, one.role, moment(one.at, offset)))
                 .collect(),
             delivery: course.delivery.to_string(),
+            checks: course.checks.into_iter().map(CheckRow::of).collect(),
         }
     }
 }

@@ -3,6 +3,7 @@
 mod course;
 mod draw;
 pub mod posture;
+mod triage;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use chart::Context;
 use guard::Purpose;
-use kit::{Blame, Fault, OperationId};
+use kit::{Blame, Fault, OperationId, Timestamp, UtcOffset};
 use serde::Deserialize;
 use treatment::{Standing, Treatment, TreatmentRow};
 
@@ -73,7 +74,8 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .route("/sign-out", post(sign_out))
         .route("/style.css", get(style))
         .with_state(Arc::clone(&treatment))
-        .merge(course::router(treatment))
+        .merge(course::router(Arc::clone(&treatment)))
+        .merge(triage::router(treatment))
 }
 
 /// What stands at no address.
@@ -108,6 +110,12 @@ fn session(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|v| v.to_str().ok())
         .flat_map(|v| v.split(';'))
         .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+/// `YYYY-MM-DD HH:MM UTC+HH:MM`, where the centre's clocks are.
+fn moment(at: Timestamp, offset: UtcOffset) -> String {
+    let at = offset.local(at).to_string();
+    format!("{} {} UTC{offset}", at.get(..10).unwrap_or_default(), at.get(11..16).unwrap_or_default())
 }
 
 fn page(status: StatusCode, template: &impl Template) -> Response {

@@ -40,6 +40,17 @@ fn a_course_is_what_its_records_say() {
     {
         assert!(page.contains(shown), "{shown}: {page}");
     }
+    // Chart checks, with what they rest on.
+    let check = |code: &str| {
+        let checks = one["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["code"] == code).unwrap()["state"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((check("identity"), check("signatures")), ("pass".to_owned(), "fail".to_owned()));
+    assert_eq!(
+        (check("prescription"), check("fractions"), check("machine-limits")),
+        ("pass".into(), "pass".into(), "unknown".into())
+    );
+    assert!(page.contains("an oncologist and a physicist have signed what it delivers"), "{page}");
     let (_, _, list) = get(http, "/", &site.session(&server, "therapist"));
     assert!(list.contains(&format!("href=\"/course?patient={number}\"")), "{list}");
 

@@ -107,6 +107,29 @@ fn an_outage_is_weighed_by_rules_that_a_physicist_signed() {
     assert_eq!(check.json()["fractions_given"], course.fractions_given, "{}", check.out);
     assert!(site.run(&["interruption", "triage", "--outage", "2026-11-24..2026-11-27", "--json"]).json()["rows"][0]["chosen"].is_null());
 
+    // The same as a page, for whoever may see who is on treatment; days that are none are said to be none.
+    let page = |path: &str, role: &str| get(http, path, &site.session(&server, role));
+    let (status, _, shown) = page("/triage?from=2026-11-23&to=2026-11-27", "therapist");
+    assert_eq!(status, 200);
+    let planned = format!("{:.2} (", found["assessment"]["as_planned"]["tumour_bed"].as_f64().unwrap());
+    for said in [
+        "Category 1",
+        "B. Physicist signed",
+        &planned,
+        "as it stands",
+        "two a day, 6 h apart, on 5 days, by A. Oncologist",
+    ] {
+        assert!(shown.contains(said), "{said}: {shown}");
+    }
+    assert_eq!(page("/triage", "therapist").0, 200);
+    for wrong in
+        ["/triage?from=2026-11-27&to=2026-11-23", "/triage?from=2026-11-27", "/triage?from=2026-01-01&to=2027-06-01"]
+    {
+        assert_eq!(page(wrong, "therapist").0, 400, "{wrong}");
+    }
+    assert_eq!(page("/triage?from=2026-11-23&to=2026-11-27", "registrar").0, 403);
+    assert_eq!(get(http, "/triage?from=2026-11-23&to=2026-11-27", "").0, 401);
+
     // Where the count is two people's word, the days aren't known; and what is on nobody's list is no course.
     send(dimse, &record(&uid(&plan), None, "1.2.826.0.1.77", ("1", "20261121")));
     settle_by_two(&site, &number, &plan, "3");

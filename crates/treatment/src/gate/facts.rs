@@ -532,6 +532,12 @@ impl Facts {
         })
     }
 
+    /// Those of one plan's fractions, under whatever it came.
+    pub(crate) fn records_of(&self, plan: &Plan) -> Vec<&TreatmentRecord> {
+        let uids = self.kin(plan).uids;
+        self.records().filter(|record| record.plans.iter().any(|uid| uids.contains(uid))).collect()
+    }
+
     /// Her treatment records that can be read, whatever plan they are of; one that came again, once.
     pub(crate) fn records(&self) -> impl Iterator<Item = &TreatmentRecord> {
         let mut seen = BTreeSet::new();
@@ -564,7 +570,7 @@ impl Facts {
     }
 
     /// `YYYYMMDD` and `HHMMSS` where the centre's clocks are.
-    fn local(&self, at: Timestamp) -> (String, String) {
+    pub(crate) fn local(&self, at: Timestamp) -> (String, String) {
         let at = self.utc_offset.local(at);
         let ((year, month, day), (hour, minute, second, _)) = (at.civil_date(), at.time_of_day());
         (format!("{year:04}{month:02}{day:02}"), format!("{hour:02}{minute:02}{second:02}"))

@@ -107,14 +107,19 @@ pub struct Rules {
     machines: Vec<MachineRule>,
 }
 
-/// A machine, and those that treat as it does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A machine, what it can do, and those that treat as it does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MachineRule {
     pub name: String,
     /// Machines with matched beams, on which a plan can be given as it is.
     #[serde(default)]
     pub matched: Vec<String>,
+    /// Nominal Beam Energies (300A,0114), in MV or MeV; none where all are right.
+    pub energies: Option<Vec<f64>>,
+    /// Of one beam in one fraction.
+    pub meterset_max: Option<f64>,
+    pub dose_rate_max: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -254,9 +259,13 @@ impl Rules {
         &self.calendar
     }
 
+    pub fn machine(&self, name: &str) -> Option<&MachineRule> {
+        self.machines.iter().find(|known| known.name == name)
+    }
+
     /// Machines that treat as this one does.
     pub fn matched(&self, machine: &str) -> &[String] {
-        self.machines.iter().find(|known| known.name == machine).map_or(&[], |known| &known.matched)
+        self.machine(machine).map_or(&[], |known| &known.matched)
     }
 }
 

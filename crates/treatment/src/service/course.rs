@@ -10,10 +10,13 @@ use serde::Serialize;
 use super::gate::judge;
 use super::list::{as_text, birth_date, display_name};
 use super::{Result, Treatment};
+use crate::checks::{self, Check, Checked};
 use crate::gate::facts::{self, Facts};
 use crate::gate::{Finding, Note, Outcome};
 use crate::given::dose::{self, ReferenceDose};
 use crate::given::{Given, Origin, Override, RecordedBeam, TreatmentRecord};
+use crate::interruption::calendar::Day;
+use crate::interruption::rules::Rules;
 use crate::plan::prescription::Dose;
 use crate::plan::{FractionGroup, Plan};
 use crate::signing::approval::SignerRole;
@@ -55,6 +58,7 @@ pub struct CourseSoFar {
     pub notes: Vec<Note>,
     pub dose: Vec<DoseSeen>,
     pub beams: Vec<BeamSeen>,
+    pub checks: Vec<Check>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -181,12 +185,14 @@ impl Treatment {
         };
         let people = self.people()?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        let (rules, _) = self.rules_by(&people)?;
+        let today = Day::of_dicom(&facts.local(self.chart.now()).0);
         let mut seen = BTreeSet::new();
         let signed = facts.signed_files().rev().filter(|plan| seen.insert(plan.digest()));
         let mut courses = Vec::new();
         for plan in signed {
             for group in &plan.groups {
-                courses.push(course(&self.chart, &facts, plan, group)?);
+                courses.push(course(&self.chart, &facts, (plan, group), (&rules, today))?);
             }
         }
         let mut sessions: Vec<SessionSeen> = facts.records().map(SessionSeen::of).take(SESSIONS_MAX).collect();
@@ -204,14 +210,36 @@ impl Treatment {
     }
 }
 
-fn course(chart: &Chart, facts: &Facts, plan: &Plan, group: &FractionGroup) -> Result<CourseSoFar> {
+fn course(
+    chart: &Chart,
+    facts: &Facts,
+    (plan, group): (&Plan, &FractionGroup),
+    (rules, today): (&Rules, Option<Day>),
+) -> Result<CourseSoFar> {
     let verdict = judge(chart, facts, Ok(plan), Some(group.number))?;
     let given = facts.given(chart, plan, Some(group.number)).map_err(|e| e.fault())?;
     let (course, before) = facts.course_since(chart, plan, group).map_err(|e| e.fault())?;
     let machines: BTreeSet<String> =
         plan.beams.iter().filter(|beam| group.beams.contains(&beam.number)).map(|beam| beam.machine.clone()).collect();
     let name_of = |number: u32| plan.beams.iter().find(|beam| beam.number == number).and_then(|beam| beam.name.clone());
-    let beams = dose::beam_totals(group, &course).into_iter().map(|total| BeamSeen {
+    let (totals, doses) = (dose::beam_totals(group, &course), dose::so_far(plan, group, &course, &given, before));
+    let records = facts.records_of(plan);
+    let days: Vec<Day> = facts.fraction_days(plan, group).iter().filter_map(|day| Day::of_dicom(day)).collect();
+    let checks = today.map(|today| {
+        checks::check(&Checked {
+            plan,
+            group,
+            rules,
+            verdict: &verdict,
+            given: &given,
+            dose: &doses,
+            beams: &totals,
+            records: &records,
+            days: &days,
+            today,
+        })
+    });
+    let beams = totals.iter().map(|total| BeamSeen {
         number: total.number,
         name: name_of(total.number),
         meterset: unit(total.meterset),
@@ -226,7 +254,8 @@ fn course(chart: &Chart, facts: &Facts, plan: &Plan, group: &FractionGroup) -> R
         machines: machines.into_iter().collect(),
         signed: signed.map(|s| SignedBy { role: s.role, name: s.signer.clone(), at: s.at }).collect(),
         fractions_planned: group.fractions_planned,
-        dose: dose::so_far(plan, group, &course, &given, before).into_iter().map(DoseSeen::of).collect(),
+        checks: checks.unwrap_or_default(),
+        dose: doses.into_iter().map(DoseSeen::of).collect(),
         beams: beams.collect(),
         given,
         outcome: verdict.outcome,

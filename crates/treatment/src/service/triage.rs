@@ -172,7 +172,7 @@ impl Treatment {
         self.rules_by(&self.people()?)
     }
 
-    fn rules_by(&self, people: &People) -> Result<(Rules, RulesInForce)> {
+    pub(super) fn rules_by(&self, people: &People) -> Result<(Rules, RulesInForce)> {
         let list = self.chart.list_tag(RULES, &[]);
         let entries = self.chart.listed_back(&list, u64::MAX, RULES_MAX).map_err(|e| e.fault())?;
         let mut newest: Option<(Rules, RulesInForce)> = None;

@@ -10,11 +10,15 @@ use treatment::{Course, Given, Kind, Plan, TreatmentRecord};
 
 use crate::build::{IMPLICIT, Item, electrons, file, group, object};
 
-const PLAN: &str = "1.2.3.4";
+pub const PLAN: &str = "1.2.3.4";
 const POINT: &str = "1.2.3.4.9";
 
 /// 25 fractions of one beam of 50 MU, which give 2 Gy to the target: by the beam's own point, or by what its control points say.
 fn plan(by_points: bool) -> Plan {
+    Plan::parse(&file(&item(by_points), IMPLICIT)).unwrap()
+}
+
+pub fn item(by_points: bool) -> Item {
     let mut item = electrons();
     let mut fractions = group(&[(1, "50")]);
     let beam = &mut fractions.sequence(t::REFERENCED_BEAM_SEQUENCE)[0];
@@ -44,11 +48,11 @@ fn plan(by_points: bool) -> Plan {
         .with(t::DOSE_REFERENCE_TYPE, "TARGET")
         .with(t::TARGET_PRESCRIPTION_DOSE, "50");
     let cord = reference("2").with(t::DOSE_REFERENCE_TYPE, "ORGAN_AT_RISK").with(t::ORGAN_AT_RISK_MAXIMUM_DOSE, "45");
-    Plan::parse(&file(&item.items(t::DOSE_REFERENCE_SEQUENCE, [target, cord]), IMPLICIT)).unwrap()
+    item.items(t::DOSE_REFERENCE_SEQUENCE, [target, cord])
 }
 
 /// What a machine writes of one session: of the specified 50 MU, from one meterset to another.
-fn session(day: u32, hour: u32, fraction: u32, (from, to): (u32, u32)) -> Item {
+pub fn session(day: u32, hour: u32, fraction: u32, (from, to): (u32, u32)) -> Item {
     let points = [from, to].map(|meterset| Item::new().with(t::DELIVERED_METERSET, meterset.to_string()));
     let beam = Item::new()
         .with(t::REFERENCED_BEAM_NUMBER, "1")

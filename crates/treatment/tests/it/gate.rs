@@ -13,7 +13,7 @@ use treatment::{
 use crate::approval::{enrolled, statement};
 use crate::build::{IMPLICIT, Item, electrons, file, group, object, photons, point_at};
 
-const HER: PatientId = PatientId([7; 16]);
+pub const HER: PatientId = PatientId([7; 16]);
 
 fn key(seed: u64) -> SigningKey {
     SigningKey::generate(&SeededEntropy::new(seed)).unwrap()
@@ -25,7 +25,7 @@ fn approval(signer: &str, role: SignerRole, seed: u64, delivery: Digest) -> Veri
     signed.verify("Demo Centre", &[enrolled(signer, role, &key(seed))]).unwrap()
 }
 
-fn both(delivery: Digest) -> Vec<VerifiedApproval> {
+pub fn both(delivery: Digest) -> Vec<VerifiedApproval> {
     vec![approval("asha", SignerRole::Oncologist, 1, delivery), approval("babu", SignerRole::Physicist, 2, delivery)]
 }
 

@@ -4,6 +4,7 @@
 
 mod approval;
 mod build;
+mod checks;
 mod document;
 mod dose;
 mod edges;

@@ -1,0 +1,408 @@
+//! Chart checks: what a physicist looks through at approval, every week and at the end, as far as a program can.
+//!
+//! After the failure modes of AAPM TG-275 (2020) that can be told from the records. A check that fails stops nothing: the gate holds what
+//! it holds. What can't be established is unknown, never a pass.
+
+use std::collections::BTreeSet;
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags as t;
+use serde::Serialize;
+
+use crate::gate::{Note, Verdict};
+use crate::given::dose::{BeamTotal, ReferenceDose};
+use crate::given::{Given, TreatmentRecord};
+use crate::interruption::calendar::Day;
+use crate::interruption::rules::Rules;
+use crate::plan::delivery::{Class, Row, Value};
+use crate::plan::prescription::Dose;
+use crate::plan::{ApprovalStatus, Beam, FractionGroup, Plan};
+
+/// Two doses that are one, in ten-thousandths: beam doses are written to the centigray.
+const DOSE_SLACK: i64 = 100;
+/// And of the whole.
+const DOSE_SHARE: i64 = 100;
+/// What a beam may have delivered over or under, of what it should have.
+const METERSET_SHARE: i64 = 20;
+/// A weekly check looks back so far.
+const WEEK_DAYS: i32 = 7;
+
+/// When a check is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    Approval,
+    Weekly,
+    End,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    Pass,
+    Fail,
+    /// It was established, and too long ago.
+    Stale,
+    Unknown,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    pub stage: Stage,
+    pub code: &'static str,
+    /// In words: what is right where it passes.
+    pub what: &'static str,
+    pub state: State,
+    pub evidence: String,
+}
+
+/// One course, with all that is known of it.
+pub struct Checked<'a> {
+    pub plan: &'a Plan,
+    pub group: &'a FractionGroup,
+    pub rules: &'a Rules,
+    /// What the gate says now.
+    pub verdict: &'a Verdict,
+    pub given: &'a Given,
+    pub dose: &'a [ReferenceDose],
+    pub beams: &'a [BeamTotal],
+    /// Those of this plan.
+    pub records: &'a [&'a TreatmentRecord],
+    /// Of each fraction, in order.
+    pub days: &'a [Day],
+    pub today: Day,
+}
+
+type Answer = (State, String);
+
+/// All checks that have their time, in their order.
+pub fn check(course: &Checked<'_>) -> Vec<Check> {
+    let of = |stage, code, what, (state, evidence): Answer| Check { stage, code, what, state, evidence };
+    let mut checks = vec![
+        of(Stage::Approval, "identity", "the plan is hers", course.identity()),
+        of(
+            Stage::Approval,
+            "signatures",
+            "an oncologist and a physicist have signed what it delivers",
+            course.signatures(),
+        ),
+        of(Stage::Approval, "planning-status", "the planning system has approved it", course.planning_status()),
+        of(Stage::Approval, "prescription", "its fractions make the prescribed dose", course.prescription()),
+        of(
+            Stage::Approval,
+            "organ-limits",
+            "its fractions keep the organs' limits",
+            course.organ_limits(|dose, planned| dose.per_fraction.map(|each| each.times(planned))),
+        ),
+        of(
+            Stage::Approval,
+            "isocentre",
+            "its beams have one isocentre",
+            course.same(t::ISOCENTER_POSITION, "isocentre"),
+        ),
+        of(
+            Stage::Approval,
+            "position",
+            "its beams have one patient position",
+            course.same(t::PATIENT_POSITION, "position"),
+        ),
+        of(Stage::Approval, "bolus", "its beams have the same bolus", course.same(t::NUMBER_OF_BOLI, "number of boli")),
+        of(Stage::Approval, "tolerance-table", "each beam has a tolerance table", course.tolerance_table()),
+        of(Stage::Approval, "machine-limits", "each beam is within its machine's limits", course.machine_limits()),
+        of(Stage::Approval, "prior-dose", "she was treated by no other plan", course.prior_dose()),
+    ];
+    if *course.given != Given::NONE {
+        checks.extend([
+            of(Stage::Weekly, "fractions", "each fraction is on record", course.fractions()),
+            of(Stage::Weekly, "sessions", "a week's sessions were verified and ended by themselves", course.sessions()),
+            of(Stage::Weekly, "metersets", "each beam has delivered its metersets", course.metersets()),
+            of(Stage::Weekly, "intervals", "one fraction a day", course.intervals()),
+            of(
+                Stage::Weekly,
+                "organ-doses",
+                "what was given keeps the organs' limits",
+                course.organ_limits(|dose, _| dose.at_most),
+            ),
+        ]);
+    }
+    if course.given.fractions().is_some_and(|given| given >= course.group.fractions_planned) {
+        checks.push(of(Stage::End, "total-dose", "the prescribed dose was given", course.total_dose()));
+    }
+    checks
+}
+
+fn judged(passes: bool, evidence: String) -> Answer {
+    (if passes { State::Pass } else { State::Fail }, evidence)
+}
+
+fn unknown(why: impl Into<String>) -> Answer {
+    (State::Unknown, why.into())
+}
+
+fn agree(one: Dose, other: Dose) -> bool {
+    (one.0 - other.0).abs() <= DOSE_SLACK.max(other.0.abs() / DOSE_SHARE)
+}
+
+impl Checked<'_> {
+    /// Findings of these codes fail it.
+    fn without(&self, codes: &[&str], passes: &str) -> Answer {
+        let found = self.verdict.findings.iter().filter(|finding| codes.contains(&finding.code()));
+        let said: Vec<String> =
+            found.map(|finding| finding.to_string().lines().next().unwrap_or_default().to_owned()).collect();
+        if said.is_empty() { (State::Pass, passes.to_owned()) } else { (State::Fail, said.join("; ")) }
+    }
+
+    fn identity(&self) -> Answer {
+        let codes = [
+            "no-patient-id",
+            "another-patient",
+            "birth-date-differs",
+            "sex-differs",
+            "patient-unknown",
+            "patient-ambiguous",
+            "filed-under-another",
+            "record-ended",
+        ];
+        self.without(&codes, "number, date of birth and sex agree")
+    }
+
+    fn signatures(&self) -> Answer {
+        let codes = [
+            "not-approved",
+            "approved-by-one",
+            "same-person-twice",
+            "withdrawn",
+            "rejected",
+            "out-of-tolerance",
+            "delivery-differs",
+        ];
+        self.without(&codes, "two people, and nothing has changed since")
+    }
+
+    fn planning_status(&self) -> Answer {
+        match self.plan.approval_status {
+            Some(ApprovalStatus::Approved) => (State::Pass, "APPROVED".to_owned()),
+            Some(ApprovalStatus::Unapproved) => (State::Fail, "UNAPPROVED".to_owned()),
+            Some(ApprovalStatus::Rejected) => (State::Fail, "REJECTED".to_owned()),
+            Some(ApprovalStatus::Unclear) => unknown("Approval Status (300E,0002) says none of its terms"),
+            None => unknown("Approval Status (300E,0002) isn't there"),
+        }
+    }
+
+    fn prescription(&self) -> Answer {
+        let planned = self.group.fractions_planned;
+        let targets = || self.dose.iter().filter(|dose| dose.reference.is_target);
+        if targets().next().is_none() {
+            return unknown("the plan names no target");
+        }
+        let mut said = Vec::new();
+        let mut passes = true;
+        for target in targets() {
+            let (Some(each), Some(prescribed)) = (target.per_fraction, target.reference.prescribed) else {
+                return unknown("of a target the plan doesn't say what is prescribed, or what its beams give");
+            };
+            passes &= agree(each.times(planned), prescribed);
+            said.push(format!("{planned} × {each} = {}, prescribed {prescribed}", each.times(planned)));
+        }
+        judged(passes, said.join("; "))
+    }
+
+    /// `of`: what counts for an organ.
+    fn organ_limits(&self, of: impl Fn(&ReferenceDose, u32) -> Option<Dose>) -> Answer {
+        let organs = || self.dose.iter().filter(|dose| !dose.reference.is_target);
+        let limited: Vec<(&ReferenceDose, Dose)> =
+            organs().filter_map(|organ| Some((organ, organ.reference.maximum?))).collect();
+        if limited.is_empty() {
+            return unknown("the plan names no organ with a limit");
+        }
+        let (mut passes, mut said) = (true, Vec::new());
+        for (organ, limit) in limited {
+            let name =
+                organ.reference.description.clone().unwrap_or_else(|| format!("reference {}", organ.reference.number));
+            let Some(dose) = of(organ, self.group.fractions_planned) else {
+                return unknown(format!("{name}: the dose isn't known"));
+            };
+            passes &= dose <= limit;
+            said.push(format!("{name}: {dose}, at most {limit}"));
+        }
+        judged(passes, said.join("; "))
+    }
+
+    fn treating(&self) -> impl Iterator<Item = &Beam> {
+        self.plan.beams.iter().filter(|beam| beam.treats && self.group.beams.contains(&beam.number))
+    }
+
+    /// The rows of one attribute, of the treating beams.
+    fn rows(&self, tag: Tag) -> impl Iterator<Item = &Row> {
+        let numbers: BTreeSet<u32> = self.treating().map(|beam| beam.number).collect();
+        let is_theirs = move |row: &&Row| row.place.beam.is_some_and(|beam| numbers.contains(&beam));
+        self.plan.delivery.rows().iter().filter(move |row| row.tag == tag).filter(is_theirs)
+    }
+
+    /// Of the first control point, or of the beam.
+    fn same(&self, tag: Tag, what: &str) -> Answer {
+        let mut values: Vec<(u32, &Value)> = Vec::new();
+        for row in self.rows(tag).filter(|row| row.place.point.is_none_or(|point| point == 0)) {
+            values.extend(row.place.beam.map(|beam| (beam, &row.value)));
+        }
+        let Some((_, first)) = values.first() else { return unknown(format!("the plan doesn't say a {what}")) };
+        let others: Vec<String> =
+            values.iter().filter(|(_, value)| value != first).map(|(beam, _)| format!("beam {beam}")).collect();
+        match others.as_slice() {
+            [] => (State::Pass, format!("one {what} for {} beams", values.len())),
+            others => (State::Fail, format!("another {what}: {}", others.join(", "))),
+        }
+    }
+
+    fn tolerance_table(&self) -> Answer {
+        let has = |beam: &Beam| {
+            self.plan.delivery.rows().iter().any(|row| {
+                row.class == Class::Toleranced
+                    && row.place.beam == Some(beam.number)
+                    && row.place.part.as_deref().is_some_and(|part| part.starts_with("tolerance"))
+            })
+        };
+        let without: Vec<String> =
+            self.treating().filter(|beam| !has(beam)).map(|beam| format!("beam {}", beam.number)).collect();
+        match without.as_slice() {
+            [] => (State::Pass, "in the plan".to_owned()),
+            without => unknown(format!("not in the plan: {}", without.join(", "))),
+        }
+    }
+
+    fn machine_limits(&self) -> Answer {
+        let mut wrong = Vec::new();
+        for beam in self.treating() {
+            let Some(machine) = self.rules.machine(&beam.machine) else {
+                return unknown(format!("machine {:?} is not in the rules", beam.machine));
+            };
+            let limits =
+                [(t::NOMINAL_BEAM_ENERGY, "energy", None), (t::DOSE_RATE_SET, "dose rate", machine.dose_rate_max)];
+            for (tag, what, most) in limits {
+                for row in self.rows(tag).filter(|row| row.place.beam == Some(beam.number)) {
+                    let Value::Numbers(values) = &row.value else { continue };
+                    for value in values.iter().map(|value| unit(*value)) {
+                        let is_energy = tag == t::NOMINAL_BEAM_ENERGY;
+                        let is_none_of_its =
+                            is_energy && machine.energies.as_ref().is_some_and(|known| !known.contains(&value));
+                        if is_none_of_its || most.is_some_and(|most| value > most) {
+                            wrong.push(format!("beam {}: {what} {value}", beam.number));
+                        }
+                    }
+                }
+            }
+            let meterset = self.group.metersets.get(&beam.number).copied().map(unit);
+            if meterset.zip(machine.meterset_max).is_some_and(|(meterset, most)| meterset > most) {
+                wrong.push(format!("beam {}: meterset {}", beam.number, meterset.unwrap_or_default()));
+            }
+        }
+        wrong.dedup();
+        if wrong.is_empty() { (State::Pass, "by the site's rules".to_owned()) } else { (State::Fail, wrong.join("; ")) }
+    }
+
+    fn prior_dose(&self) -> Answer {
+        match self.verdict.notes.contains(&Note::OthersGiven) {
+            true => unknown("fractions of another delivery are on record: a physicist adds them up"),
+            false => (State::Pass, "no record of another delivery is here".to_owned()),
+        }
+    }
+
+    fn fractions(&self) -> Answer {
+        match self.given {
+            Given::Unknown { why } => unknown(why.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+            Given::Known { distinct, highest, .. } if distinct < highest => {
+                (State::Fail, format!("{distinct} on record, {highest} by their numbers or a summary"))
+            }
+            Given::Known { distinct, unfinished: Some(number), .. } => {
+                (State::Fail, format!("{distinct} on record, fraction {number} isn't finished"))
+            }
+            Given::Known { distinct, .. } => (State::Pass, format!("{distinct} on record")),
+        }
+    }
+
+    fn sessions(&self) -> Answer {
+        let day = |record: &TreatmentRecord| record.treated_on.as_deref().and_then(Day::of_dicom);
+        let recent: Vec<&&TreatmentRecord> = (self.records.iter())
+            .filter(|record| day(record).is_some_and(|day| (0..WEEK_DAYS).contains(&self.today.since(day))))
+            .collect();
+        let newest = self.records.iter().filter_map(|record| day(record)).max();
+        let is_over = self.given.fractions().is_some_and(|given| given >= self.group.fractions_planned);
+        if recent.is_empty() {
+            return match newest {
+                Some(newest) if is_over => (State::Pass, format!("the last one was on {newest}")),
+                Some(newest) => (State::Stale, format!("the last one was on {newest}")),
+                None => unknown("no record says its day"),
+            };
+        }
+        let beams = || recent.iter().flat_map(|record| &record.beams).filter(|beam| !beam.imaging);
+        let odd = beams().filter(|beam| {
+            beam.termination.as_deref().is_some_and(|ended| ended != "NORMAL")
+                || beam.verification.as_deref().is_some_and(|verified| verified != "VERIFIED")
+                || !beam.overrides.is_empty()
+        });
+        let (odd, all) = (odd.count(), beams().count());
+        let unsaid = beams().filter(|beam| beam.termination.is_none() || beam.verification.is_none()).count();
+        match (odd, unsaid) {
+            (0, 0) => (State::Pass, format!("{all} beams of {} records", recent.len())),
+            (0, unsaid) => {
+                unknown(format!("{unsaid} of {all} beams don't say how they ended, or whether they were verified"))
+            }
+            (odd, _) => (State::Fail, format!("{odd} of {all} beams were interrupted, overridden or not verified")),
+        }
+    }
+
+    fn metersets(&self) -> Answer {
+        let Given::Known { distinct, .. } = self.given else {
+            return unknown("how many fractions were given isn't known");
+        };
+        let wrong: Vec<String> = (self.beams.iter())
+            .filter(|beam| {
+                let should = beam.meterset.saturating_mul(i64::from(*distinct));
+                (beam.delivered - should).abs() > should / METERSET_SHARE
+            })
+            .map(|beam| {
+                let should = unit(beam.meterset) * f64::from(*distinct);
+                format!("beam {}: {:.2} of {should:.2}", beam.number, unit(beam.delivered))
+            })
+            .collect();
+        if wrong.is_empty() {
+            (State::Pass, format!("{} beams", self.beams.len()))
+        } else {
+            (State::Fail, wrong.join("; "))
+        }
+    }
+
+    fn intervals(&self) -> Answer {
+        let twice = self.days.windows(2).filter_map(|pair| match pair {
+            [one, other] if one == other => Some(one.to_string()),
+            _ => None,
+        });
+        let twice: Vec<String> = twice.collect();
+        match (self.days, twice.as_slice()) {
+            ([], _) => unknown("no record says its day"),
+            ([.., last], []) => (State::Pass, format!("{} days, the last one {last}", self.days.len())),
+            (_, twice) => (State::Fail, format!("more than one on {}", twice.join(", "))),
+        }
+    }
+
+    fn total_dose(&self) -> Answer {
+        let mut said = Vec::new();
+        let mut passes = true;
+        for target in self.dose.iter().filter(|dose| dose.reference.is_target) {
+            let (Some(prescribed), Some(least), Some(most)) =
+                (target.reference.prescribed, target.at_least, target.at_most)
+            else {
+                return unknown("of a target the dose isn't known");
+            };
+            passes &= agree(least, prescribed) && agree(most, prescribed);
+            said.push(format!("{least}, prescribed {prescribed}"));
+        }
+        if said.is_empty() { unknown("the plan names no target") } else { judged(passes, said.join("; ")) }
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // far below 2^52 thousandths
+fn unit(thousandths: i64) -> f64 {
+    thousandths as f64 / 1e3
+}

@@ -1,0 +1,151 @@
+//! Chart checks: each with what passes it, and what doesn't.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dicom_dictionary_std::tags as t;
+use treatment::checks::{Checked, State, check};
+use treatment::given::dose::{beam_totals, so_far};
+use treatment::{Course, Day, Expected, GateInput, Plan, RULES_FORM, Rules, TreatmentRecord, VerifiedApproval, decide};
+
+use crate::build::{IMPLICIT, Item, file};
+use crate::dose::{PLAN, item, session};
+use crate::gate::{HER, both};
+
+/// With limits for the machine of the tests' plans.
+fn rules(more: &str) -> Rules {
+    Rules::parse(format!("{RULES_FORM}\n[[machine]]\nname = \"LINAC2\"\n{more}").as_bytes()).unwrap()
+}
+
+/// States by code, of a course with these records, on a day in April.
+fn states(
+    plan: &Item,
+    records: &[Item],
+    (rules, today): (&Rules, &str),
+    approvals: &[VerifiedApproval],
+) -> BTreeMap<String, (State, String)> {
+    let plan = Plan::parse(&file(plan, IMPLICIT)).unwrap();
+    let group = &plan.groups[0];
+    let mut course = Course::new(BTreeSet::from([PLAN.to_owned()]), &plan, group);
+    let records: Vec<TreatmentRecord> =
+        records.iter().map(|item| TreatmentRecord::parse(&file(item, IMPLICIT)).unwrap()).collect();
+    records.iter().for_each(|record| course.add(&Ok(record.clone())));
+    let given = course.given();
+    let verdict = decide(&GateInput {
+        expected: Expected {
+            patient: HER,
+            identifiers: &["MRN-7".to_owned()],
+            birth_date: Some("19610203"),
+            sex: Some("F"),
+            number_is_shared: false,
+            uid_is_anothers: false,
+            has_ended: false,
+            is_rejected: false,
+            withdrawn: None,
+        },
+        plan: Ok(&plan),
+        approvals,
+        approved: &[],
+        fraction_group: None,
+        given: &given,
+    });
+    let mut days: Vec<Day> = records.iter().filter_map(|record| Day::of_dicom(record.treated_on.as_deref()?)).collect();
+    days.sort();
+    let checks = check(&Checked {
+        plan: &plan,
+        group,
+        rules,
+        verdict: &verdict,
+        given: &given,
+        dose: &so_far(&plan, group, &course, &given, 0),
+        beams: &beam_totals(group, &course),
+        records: &records.iter().collect::<Vec<_>>(),
+        days: &days,
+        today: today.parse().unwrap(),
+    });
+    checks.into_iter().map(|check| (check.code.to_owned(), (check.state, check.evidence))).collect()
+}
+
+/// A session whose beam was verified.
+fn verified(day: u32, fraction: u32) -> Item {
+    let mut item = session(day, 10, fraction, (0, 50));
+    item.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0].set(t::TREATMENT_VERIFICATION_STATUS, "VERIFIED");
+    item
+}
+
+#[test]
+fn a_sound_course_passes_what_can_be_told() {
+    let (plan, form) = (item(false), rules(""));
+    let digest = Plan::parse(&file(&plan, IMPLICIT)).unwrap().digest();
+    let fresh = states(&plan, &[], (&form, "2024-04-01"), &both(digest));
+    for code in [
+        "identity",
+        "signatures",
+        "planning-status",
+        "prescription",
+        "isocentre",
+        "position",
+        "bolus",
+        "machine-limits",
+        "prior-dose",
+    ] {
+        assert_eq!(fresh[code].0, State::Pass, "{code}: {:?}", fresh[code]);
+    }
+    assert_eq!(fresh["prescription"].1, "25 × 2.00 Gy = 50.00 Gy, prescribed 50.00 Gy");
+    // What the plan doesn't say is unknown, and what has its time later isn't there.
+    assert_eq!(fresh["organ-limits"].0, State::Unknown, "{:?}", fresh["organ-limits"]);
+    assert_eq!(fresh["tolerance-table"].0, State::Unknown);
+    assert!(!fresh.contains_key("fractions") && !fresh.contains_key("total-dose"));
+
+    let begun = states(&plan, &[verified(2, 1), verified(3, 2)], (&form, "2024-04-04"), &both(digest));
+    for code in ["fractions", "sessions", "metersets", "intervals"] {
+        assert_eq!(begun[code].0, State::Pass, "{code}: {:?}", begun[code]);
+    }
+    let all: Vec<Item> = (1..=25).map(|n| verified(n, n)).collect();
+    let ended = states(&plan, &all, (&form, "2024-05-20"), &both(digest));
+    assert_eq!((ended["total-dose"].0, ended["sessions"].0), (State::Pass, State::Pass), "{ended:?}");
+    assert_eq!(ended["total-dose"].1, "50.00 Gy, prescribed 50.00 Gy");
+}
+
+#[test]
+fn what_is_wrong_fails_and_what_is_old_is_stale() {
+    let (plan, form) = (item(false), rules(""));
+    let digest = Plan::parse(&file(&plan, IMPLICIT)).unwrap().digest();
+    let of = |plan: &Item, records: &[Item], today: &str| states(plan, records, (&form, today), &both(digest));
+    let one = states(&plan, &[], (&form, "2024-04-01"), &both(digest)[..1]);
+    assert!(one["signatures"].0 == State::Fail && one["signatures"].1.contains("physicist"), "{one:?}");
+
+    let mut more = item(false);
+    more.at(&[(t::DOSE_REFERENCE_SEQUENCE, 0)]).set(t::TARGET_PRESCRIPTION_DOSE, "60");
+    assert_eq!(of(&more, &[], "2024-04-01")["prescription"].0, State::Fail);
+    let unapproved = item(false).with(t::APPROVAL_STATUS, "UNAPPROVED");
+    assert_eq!(of(&unapproved, &[], "2024-04-01")["planning-status"].0, State::Fail);
+    let hers = item(false).with(t::PATIENT_BIRTH_DATE, "19610204");
+    assert_eq!(of(&hers, &[], "2024-04-01")["identity"].0, State::Fail);
+
+    // Records of a fortnight ago, a missing one, an interrupted one, two on a day.
+    let old = of(&plan, &[verified(2, 1)], "2024-04-20");
+    assert_eq!((old["sessions"].0, old["fractions"].0), (State::Stale, State::Pass));
+    assert_eq!(of(&plan, &[verified(2, 1), verified(4, 3)], "2024-04-05")["fractions"].0, State::Fail);
+    let twice = [verified(2, 1), session(2, 16, 2, (0, 50))];
+    assert_eq!(of(&plan, &twice, "2024-04-05")["intervals"], (State::Fail, "more than one on 2024-04-02".to_owned()));
+    let stopped = session(2, 10, 1, (0, 18));
+    let stopped = of(&plan, &[stopped], "2024-04-02");
+    assert_eq!(
+        (stopped["sessions"].0, stopped["metersets"].0, stopped["fractions"].0),
+        (State::Fail, State::Fail, State::Fail)
+    );
+    let unsaid = of(&plan, &[session(2, 10, 1, (0, 50))], "2024-04-02");
+    assert_eq!(unsaid["sessions"].0, State::Unknown, "{:?}", unsaid["sessions"]);
+
+    // The machine can't do it, or nobody has said what it can.
+    for (limits, state) in [
+        ("energies = [12.0]\nmeterset_max = 50.0\n", State::Pass),
+        ("energies = [6.0]\n", State::Fail),
+        ("meterset_max = 49.9\n", State::Fail),
+    ] {
+        let found = states(&plan, &[], (&rules(limits), "2024-04-01"), &both(digest));
+        assert_eq!(found["machine-limits"].0, state, "{limits}: {:?}", found["machine-limits"]);
+    }
+    let nowhere = Rules::parse(RULES_FORM.as_bytes()).unwrap();
+    assert_eq!(states(&plan, &[], (&nowhere, "2024-04-01"), &both(digest))["machine-limits"].0, State::Unknown);
+}
