@@ -19,7 +19,7 @@ use treatment::{
 };
 
 use super::draw::{self, DoseCurve};
-use super::{blocking, failed, message, moment, page, session};
+use super::{blocking, failed, message, moment, page, signed_in};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,9 +124,9 @@ async fn course(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = session(&headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
-    let Some(caller) = caller else {
-        return message(StatusCode::UNAUTHORIZED, "Please open a sign-in link: `holdfast sign-in` makes one.");
+    let caller = match signed_in(&treatment, &headers) {
+        Ok(caller) => caller,
+        Err(closed) => return *closed,
     };
     let Ok(Query(Asked { patient })) = asked else {
         return message(StatusCode::BAD_REQUEST, "Whose course? The address is /course?patient=NUMBER.");

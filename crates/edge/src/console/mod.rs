@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use chart::Context;
-use guard::Purpose;
+use guard::{Caller, Purpose};
 use kit::{Blame, Fault, OperationId, Timestamp, UtcOffset};
 use serde::Deserialize;
 use treatment::{Standing, Treatment, TreatmentRow};
@@ -112,6 +112,13 @@ fn session(headers: &HeaderMap) -> Option<&str> {
         .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
+/// Who asks for a page; else the answer to whoever isn't signed in.
+fn signed_in(treatment: &Treatment, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
+    let caller = session(headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
+    let text = "Please open a sign-in link: holdfast sign-in makes one.";
+    caller.ok_or_else(|| Box::new(message(StatusCode::UNAUTHORIZED, text)))
+}
+
 /// `YYYY-MM-DD HH:MM UTC+HH:MM`, where the centre's clocks are.
 fn moment(at: Timestamp, offset: UtcOffset) -> String {
     let at = offset.local(at).to_string();
@@ -151,9 +158,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + S
 }
 
 async fn list(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Response {
-    let caller = session(&headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
-    let Some(caller) = caller else {
-        return message(StatusCode::UNAUTHORIZED, "Please open a sign-in link: `holdfast sign-in` makes one.");
+    let caller = match signed_in(&treatment, &headers) {
+        Ok(caller) => caller,
+        Err(closed) => return *closed,
     };
     let shown = caller.clone();
     match blocking(move || {

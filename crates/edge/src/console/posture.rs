@@ -11,7 +11,7 @@ use axum::routing::get;
 use kit::Fault;
 use treatment::Treatment;
 
-use super::{blocking, failed, message, page, session};
+use super::{blocking, failed, page, signed_in};
 
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,9 +113,9 @@ pub fn router(treatment: Arc<Treatment>, standing: Arc<dyn Standing>) -> Router 
 }
 
 async fn posture(State(Shown { treatment, standing }): State<Shown>, headers: HeaderMap) -> Response {
-    let caller = session(&headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
-    let Some(caller) = caller else {
-        return message(StatusCode::UNAUTHORIZED, "Please open a sign-in link: `holdfast sign-in` makes one.");
+    let caller = match signed_in(&treatment, &headers) {
+        Ok(caller) => caller,
+        Err(closed) => return *closed,
     };
     let centre = treatment.centre().to_owned();
     match blocking(move || standing.posture()).await {

@@ -15,7 +15,7 @@ use kit::OperationId;
 use serde::Deserialize;
 use treatment::{Category, Day, Outage, Treatment, Triage, TriageRow, Worth};
 
-use super::{blocking, failed, message, moment, page, session};
+use super::{blocking, failed, message, moment, page, signed_in};
 
 /// Days that one outage may last: a longer one is a slip of the pen.
 const OUTAGE_DAYS_MAX: i32 = 366;
@@ -88,9 +88,9 @@ async fn triage(
     asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let caller = session(&headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
-    let Some(caller) = caller else {
-        return message(StatusCode::UNAUTHORIZED, "Please open a sign-in link: holdfast sign-in makes one.");
+    let caller = match signed_in(&treatment, &headers) {
+        Ok(caller) => caller,
+        Err(closed) => return *closed,
     };
     let Ok(Query(Asked { from, to })) = asked else {
         return message(StatusCode::BAD_REQUEST, "The address is /triage?from=YYYY-MM-DD&to=YYYY-MM-DD.");

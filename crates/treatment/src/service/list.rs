@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chart::{Chart, ChartError, Context};
-use guard::{Act, Sensitivity, Target};
+use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Blame, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
@@ -103,14 +103,8 @@ impl Treatment {
     /// Who is on treatment, and how each stands: everybody of whom a plan or a treatment record came in lately, those whose
     /// course is complete among them.
     pub fn list(&self, context: &Context) -> Result<TreatmentList> {
-        let permit = self
-            .chart
-            .admit(context, Act::ReadTreatmentList, Target::Centre, Sensitivity::Clinical)
-            .map_err(|e| e.fault())?;
-        let as_of = self.chart.now();
-        let patients = self.on_treatment(as_of).map_err(|e| e.fault())?;
+        let (permit, as_of, living) = self.admit_to_list(context)?;
         let people = self.people()?;
-        let living: Vec<PatientId> = patients.into_iter().filter(|patient| !self.chart.is_erased(*patient)).collect();
         let day = |at: Timestamp| self.utc_offset.local(at).civil_date();
         let today = |kept: &KeptVerdict| day(kept.at) == day(as_of);
         let mut rows = Vec::with_capacity(living.len());
@@ -131,8 +125,19 @@ impl Treatment {
         Ok(TreatmentList { as_of, utc_offset: self.utc_offset, incomplete: None, rows })
     }
 
+    /// The right to look at everybody on treatment, as of when, and who that is.
+    pub(super) fn admit_to_list(&self, context: &Context) -> Result<(Permit, Timestamp, Vec<PatientId>)> {
+        let permit = self
+            .chart
+            .admit(context, Act::ReadTreatmentList, Target::Centre, Sensitivity::Clinical)
+            .map_err(|e| e.fault())?;
+        let as_of = self.chart.now();
+        let patients = self.on_treatment(as_of).map_err(|e| e.fault())?;
+        Ok((permit, as_of, patients.into_iter().filter(|patient| !self.chart.is_erased(*patient)).collect()))
+    }
+
     /// Whoever had a plan or a treatment record come in lately.
-    pub(super) fn on_treatment(&self, as_of: Timestamp) -> std::result::Result<BTreeSet<PatientId>, ChartError> {
+    fn on_treatment(&self, as_of: Timestamp) -> std::result::Result<BTreeSet<PatientId>, ChartError> {
         let since = as_of.0 - ON_TREATMENT_DAYS * 86_400_000;
         self.planned_while(|_, time| time.0 >= since)
     }

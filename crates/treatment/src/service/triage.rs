@@ -71,13 +71,7 @@ pub struct TriageRow {
 impl Treatment {
     /// Courses of patients on treatment, as an outage of these days leaves them.
     pub fn triage(&self, context: &Context, outage: Outage) -> Result<Triage> {
-        let permit = self
-            .chart
-            .admit(context, Act::ReadTreatmentList, Target::Centre, Sensitivity::Clinical)
-            .map_err(|e| e.fault())?;
-        let as_of = self.chart.now();
-        let patients = self.on_treatment(as_of).map_err(|e| e.fault())?;
-        let living: Vec<PatientId> = patients.into_iter().filter(|patient| !self.chart.is_erased(*patient)).collect();
+        let (permit, as_of, living) = self.admit_to_list(context)?;
         let people = self.people()?;
         let (rules, in_force) = self.rules_by(&people)?;
         let (mut rows, mut unread) = (Vec::new(), Vec::new());
