@@ -568,7 +568,9 @@ impl Plan {
                     let lines: Vec<String> = fields.chain(difference.more.iter().map(ToString::to_string)).collect();
                     let word = match (difference.same_delivery(), difference.within_tolerance()) {
                         (true, true) => "the delivery is the same",
-                        (true, false) => "the delivery is the same, and the setup is out of tolerance: the gate holds it",
+                        (true, false) => {
+                            "the delivery is the same, and the setup is out of tolerance: the gate holds it"
+                        }
                         (false, _) => "the delivery differs",
                     };
                     format!("{word} (first → second):\n  {}", lines.join("\n  "))
