@@ -262,11 +262,6 @@ impl Rules {
     pub fn machine(&self, name: &str) -> Option<&MachineRule> {
         self.machines.iter().find(|known| known.name == name)
     }
-
-    /// Machines that treat as this one does.
-    pub fn matched(&self, machine: &str) -> &[String] {
-        self.machine(machine).map_or(&[], |known| &known.matched)
-    }
 }
 
 #[cfg(test)]
