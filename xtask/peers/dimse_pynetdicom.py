@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from peer import DATA, DIMSE_HOST, DIMSE_PORT, check, main, same
+from peer import DATA, DIMSE_HOST, DIMSE_PORT, check, main, only_asks, same
 
 RUN = uuid.uuid4().hex[:8]
 STORED = [CTImageStorage, RTStructureSetStorage, RTPlanStorage, RTIonPlanStorage, RTDoseStorage, RTImageStorage,
@@ -34,7 +34,8 @@ class Association:
     def __init__(self, contexts, called="HOLDFAST", calling="PYNETDICOM", **more):
         entity = AE(ae_title=calling)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
-        self.association = entity.associate(DIMSE_HOST, DIMSE_PORT, contexts=contexts, ae_title=called, **more)
+        self.association = only_asks(
+            entity.associate(DIMSE_HOST, DIMSE_PORT, contexts=contexts, ae_title=called, **more))
 
     def __enter__(self):
         assert self.association.is_established, f"no association: {self.association.acceptor.primitive}"

@@ -8,7 +8,7 @@ import uuid
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import CTImageStorage, RTPlanStorage, Verification
 
-from peer import DATA, DIMSE_HOST, DIMSE_PORT, check, main, same
+from peer import DATA, DIMSE_HOST, DIMSE_PORT, check, main, only_asks, same
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 
@@ -17,7 +17,7 @@ def alive():
     entity = AE(ae_title="HONEST")
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 30
     entity.add_requested_context(Verification)
-    association = entity.associate(DIMSE_HOST, DIMSE_PORT, ae_title="HOLDFAST")
+    association = only_asks(entity.associate(DIMSE_HOST, DIMSE_PORT, ae_title="HOLDFAST"))
     assert association.is_established, "an honest peer is turned away"
     status = association.send_c_echo().Status
     association.release()
