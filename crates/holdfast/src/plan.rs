@@ -217,9 +217,9 @@ impl Planning {
         say!("  {}", shape.promise());
         let domains = beside.domains(&addresses);
         say!(
-            "  {} locations are {} independent domains: {}",
-            domains.locations,
-            domains.independent,
+            "  {} are {}: {}",
+            plural(domains.locations, "location"),
+            plural(domains.independent, "independent domain"),
             domains.evidence()
         );
         Ok(0)

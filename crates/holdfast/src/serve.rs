@@ -176,16 +176,21 @@ impl Serve {
             ("operations", json!(format!("http://{}", at.operations))),
         ];
         if self.demo {
-            let welcome = demo::welcome(centre)?;
-            say!("  sign in     {}", welcome.sign_in);
-            say!("  tokens      shown this once, for 30 days or until the demo is started again:");
-            for (role, token) in &welcome.tokens {
-                say!("    {role:<17} {token}");
+            match demo::welcome(centre) {
+                Ok(welcome) => {
+                    say!("  sign in     {}", welcome.sign_in);
+                    say!("  tokens      shown this once, for 30 days or until the demo is started again:");
+                    for (role, token) in &welcome.tokens {
+                        say!("    {role:<17} {token}");
+                    }
+                    let tokens: serde_json::Map<_, _> =
+                        welcome.tokens.iter().map(|(role, token)| (role.to_string(), json!(token))).collect();
+                    ready.push(("sign_in", json!(welcome.sign_in)));
+                    ready.push(("tokens", json!(tokens)));
+                }
+                // As below: what is left is served, to whoever has a token already.
+                Err(fault) => say!("  sign in     no link and no tokens were made: {}", fault.message),
             }
-            let tokens: serde_json::Map<_, _> =
-                welcome.tokens.iter().map(|(role, token)| (role.to_string(), json!(token))).collect();
-            ready.push(("sign_in", json!(welcome.sign_in)));
-            ready.push(("tokens", json!(tokens)));
         } else if centre.signers().is_some() {
             say!("  sign in     holdfast sign-in --role ROLE --subject NAME --officer-key FILE makes a link");
         } else {

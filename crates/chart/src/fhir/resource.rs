@@ -46,7 +46,7 @@ impl Resource {
         if let Some(expected) = expected_type
             && expected != resource.kind
         {
-            let text = format!("a {} where a {} is expected", resource.kind, printable_type(expected));
+            let text = format!("{} where {} is expected", resource.kind, printable_type(expected));
             return Err(vec![Issue::error(Code::Value, text).at(format!("{}.resourceType", resource.kind))]);
         }
         match check::issues(&resource.json) {

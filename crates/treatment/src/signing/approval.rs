@@ -90,7 +90,7 @@ pub enum SignerRole {
 
 impl fmt::Display for SignerRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Oncologist => "oncologist",
             Self::Physicist => "physicist",
         })
