@@ -100,6 +100,9 @@ pub struct Meta {
     /// What the owning room adds: an access line, a decision, a person's public key.
     #[n(4)]
     pub note: ByteVec,
+    /// Of an object: what the owning room knows of its content without opening it.
+    #[n(5)]
+    pub content: Option<ByteVec>,
 }
 
 /// A `meta` that this version can't read.
@@ -123,7 +126,14 @@ impl Explain for MetaError {
 
 impl Meta {
     pub fn new(version: Option<Version>) -> Self {
-        Self { format: FORMAT, version, tags: Vec::new(), lists: Vec::new(), note: ByteVec::from(Vec::new()) }
+        Self {
+            format: FORMAT,
+            version,
+            tags: Vec::new(),
+            lists: Vec::new(),
+            note: ByteVec::from(Vec::new()),
+            content: None,
+        }
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {

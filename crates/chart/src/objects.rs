@@ -37,10 +37,14 @@ pub struct ObjectDraft {
     pub patient: Demographics,
     /// Names of lists of this patient that the object goes on: `plans`, `records`.
     pub lists: Vec<&'static str>,
+    /// The same of something of hers: `images-of-series`, and which.
+    pub patient_lists: Vec<(&'static str, String)>,
     /// Names of lists of the whole centre.
     pub centre_lists: Vec<&'static str>,
     /// Lists of something else.
     pub tags: Vec<Tag>,
+    /// What the owning room knows of its content without opening it.
+    pub content: Option<Vec<u8>>,
     pub bytes: Vec<u8>,
 }
 
@@ -138,8 +142,11 @@ impl Chart {
             content: Some(content),
         }));
         meta.lists = draft.lists.iter().map(|name| self.list_tag(name, &patient.0)).collect();
+        let of = |(name, of): &(&str, String)| self.list_tag(name, &[&patient.0, of.as_bytes()].concat());
+        meta.lists.extend(draft.patient_lists.iter().map(of));
         meta.lists.extend(draft.centre_lists.iter().map(|name| self.list_tag(name, &[])));
         meta.lists.extend(draft.tags);
+        meta.content = draft.content.map(Into::into);
         let object =
             Draft { scope: Scope::Patient(patient), kind: draft.collection.into(), meta, payload: Some(draft.bytes) };
         let (new_patients, drafts) = if known.is_none() {
@@ -151,6 +158,12 @@ impl Chart {
         let receipt = receipts.last().cloned();
         let entry = receipt.as_ref().map_or(0, |r| r.index);
         Ok(ObjectKept { patient, entry, version, receipt, registered: known.is_none() })
+    }
+
+    /// Where the newest version of this object of hers stands.
+    pub fn object_entry(&self, collection: &str, id: &str, patient: PatientId) -> Result<Option<u64>> {
+        let found = self.index.locate(&self.key(collection, id))?;
+        Ok(found.filter(|found| found.patient == Some(patient)).map(|found| found.entry))
     }
 
     /// Whose object this is, where it is here.

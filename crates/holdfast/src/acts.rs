@@ -457,9 +457,12 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             Ok(Answer::done(reports::rules(&in_force), to_json(&in_force)))
         }
         Act::PlanStatement { patient: text, plan, role, signer, withdraws, chooses } => {
-            let statement = centre.treatment().statement(patient(&text)?, &decode_file(&plan)?, role, &signer)?;
+            let (patient, plan, who) = (patient(&text)?, decode_file(&plan)?, (role, signer.as_str()));
+            let statement = centre.treatment().statement(&context(Purpose::Treatment), patient, &plan, who)?;
             let withdraws = withdraws.map(|reason| Withdraws { reason });
-            let statement = Statement { withdraws, chooses, ..statement };
+            // Only an approval is of what stands beside the plan.
+            let with = statement.context.filter(|_| withdraws.is_none() && chooses.is_none());
+            let statement = Statement { withdraws, chooses, context: with, ..statement };
             let bytes = minicbor::to_vec(&statement).unwrap_or_default();
             Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
         }
@@ -489,7 +492,14 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let (patient, plan) = (patient(&text)?, decode_file(&plan)?);
             let approval = Approval::decode(&decode_file(&approval)?)?;
             let approved = centre.treatment().approve(&context(Purpose::Treatment), patient, plan, &approval)?;
-            let state = if approved.complete { "the gate can release it" } else { "a second person is missing" };
+            let state = match (approved.complete, approved.changed.is_empty()) {
+                (true, _) => "the gate can release it".to_owned(),
+                (false, true) => "a second person is missing".to_owned(),
+                (false, false) => {
+                    let changed: Vec<String> = approved.changed.iter().map(ToString::to_string).collect();
+                    format!("not with the {} that stands beside it now: the other one signs again", changed.join(", "))
+                }
+            };
             let text = format!("delivery {}\n  signed by {}; {state}", approved.digest, approved.signers.join(", "));
             Ok(Answer::done(text, to_json(&approved)))
         }

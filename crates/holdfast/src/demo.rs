@@ -130,7 +130,8 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
         let id = chart.find_patient(&patient.number).map_err(|e| e.fault())?;
         for (name, role, key) in keys.iter().take(signatures) {
             let Some(id) = id else { continue };
-            let approval = treatment.statement(id, &course.plan, *role, name)?.sign(key)?;
+            let approval =
+                treatment.statement(&console(Purpose::Treatment), id, &course.plan, (*role, name))?.sign(key)?;
             treatment.approve(&console(Purpose::Treatment), id, course.plan.clone(), &approval)?;
         }
         if example.is_none() && signatures == 2 && course.fractions_given < course.fractions_planned {

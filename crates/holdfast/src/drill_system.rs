@@ -328,7 +328,7 @@ impl System for Running {
             Signer::Physicist => (SignerRole::Physicist, &self.physicist),
         };
         let treatment = self.centre.treatment();
-        let approval = treatment.statement(patient, &bytes, role, signer_name(signer))?.sign(key)?;
+        let approval = treatment.statement(&self.context(), patient, &bytes, (role, signer_name(signer)))?.sign(key)?;
         treatment.approve(&self.context(), patient, bytes.to_vec(), &approval)?;
         Ok(Receipt { handle: self.last("approvals", patient)?.to_string(), payload: approval.encode() })
     }

@@ -256,6 +256,9 @@ fn shards(location: &LocationHealth) -> String {
     match (location.up, location.missing) {
         (true, 0) => "whole".to_owned(),
         (true, missing) => format!("{missing} segments are being healed"),
-        (false, _) => location.last_error.clone().unwrap_or_else(|| "at the start it was missing, older than the centre, or another's".to_owned()),
+        (false, _) => location
+            .last_error
+            .clone()
+            .unwrap_or_else(|| "at the start it was missing, older than the centre, or another's".to_owned()),
     }
 }

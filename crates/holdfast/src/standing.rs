@@ -184,7 +184,10 @@ impl Standing {
             line.push_str(&format!("; {} segments wait to be healed", self.missing()));
         }
         let down = locations.iter().filter(|location| !location.up).map(|location| {
-            let why = location.last_error.as_deref().unwrap_or("at the start it was missing, older than the centre, or another's");
+            let why = location
+                .last_error
+                .as_deref()
+                .unwrap_or("at the start it was missing, older than the centre, or another's");
             format!("{}: its shards can't be used: {why}", location.id)
         });
         let tampered = self.buckets.iter().filter_map(|bucket| {

@@ -3,6 +3,8 @@
 
 #[path = "it/buckets.rs"]
 mod buckets;
+#[path = "it/context.rs"]
+mod context;
 #[path = "it/course.rs"]
 mod course;
 #[path = "it/custodians.rs"]

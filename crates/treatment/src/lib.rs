@@ -34,5 +34,6 @@ pub use signing::approval::{
     Approval, ApprovalError, Chooses, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement,
     VerifiedApproval, Withdraws,
 };
+pub use signing::context::{ContextPart, PlanContext};
 pub use signing::people::{Ending, People, Person, Reach};
 pub use signing::site_rules::{RulesStatement, SignedRules};

@@ -99,6 +99,10 @@ impl<'a> Load<'a> {
         let (mut files, mut signed) = (Vec::new(), Vec::new());
         if let Some(course) = &patient.course {
             let plan = self.system.store_dicom(&course.plan)?;
+            // What two people sign the plan with is there before they do.
+            for file in &course.others {
+                files.push((self.system.store_dicom(file)?, file));
+            }
             if index < FOUR_TECHNIQUES {
                 self.kept().unsigned.insert(index, plan.clone());
             } else {
@@ -106,7 +110,7 @@ impl<'a> Load<'a> {
                 signed.push(self.system.approve(&plan, Signer::Physicist)?);
             }
             files.push((plan, &course.plan));
-            for file in course.others.iter().chain(&course.records) {
+            for file in &course.records {
                 files.push((self.system.store_dicom(file)?, file));
             }
         }

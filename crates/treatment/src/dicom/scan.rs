@@ -327,6 +327,14 @@ impl<'t> Element<'t> {
         self.set.bytes.get(start..start + self.node.length as usize).unwrap_or_default()
     }
 
+    /// The same; of encapsulated pixel data, which ends an object, everything from its first fragment on.
+    pub(crate) fn bytes_or_fragments(self) -> &'t [u8] {
+        if self.node.tag == PIXEL_DATA && self.node.length == 0 {
+            return self.set.bytes.get(self.node.start as usize..).unwrap_or_default();
+        }
+        self.bytes()
+    }
+
     /// The items of a sequence; none for anything else.
     pub fn items(self) -> impl Iterator<Item = Set<'t>> {
         let inside = Set { first: self.index + 1, last: self.node.next as usize, ..self.set };

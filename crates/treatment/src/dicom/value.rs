@@ -55,6 +55,22 @@ pub struct Number {
 impl Number {
     const ZERO: Self = Self { mantissa: 0, ten: 0, two: 0 };
 
+    /// In the one form that it has when it is decimal: `-105e-1`, and a comma behind it.
+    pub(crate) fn write_plain(self, to: &mut Vec<u8>) {
+        let Self { mut mantissa, mut ten, two } = self.reduced();
+        while mantissa != 0 && mantissa % 10 == 0 {
+            (mantissa, ten) = (mantissa / 10, ten + 1);
+        }
+        to.extend_from_slice(mantissa.to_string().as_bytes());
+        for (sign, exponent) in [(b'e', ten), (b'p', two)] {
+            if exponent != 0 {
+                to.push(sign);
+                to.extend_from_slice(exponent.to_string().as_bytes());
+            }
+        }
+        to.push(b',');
+    }
+
     pub fn is_zero(self) -> bool {
         self.mantissa == 0
     }

@@ -561,6 +561,13 @@ impl Facts {
         }
     }
 
+    /// SOP Instance UIDs under which a plan's very delivery came, its own among them.
+    pub(crate) fn uids_of(&self, plan: &Plan) -> BTreeSet<String> {
+        let delivery = plan.digest();
+        let same = self.known.iter().filter(|(_, came)| came.iter().any(|one| one.digest == Some(delivery)));
+        same.map(|(uid, _)| uid.clone()).chain([plan.instance.sop_instance.clone()]).collect()
+    }
+
     /// When the count that reaches up to this entry was settled, by the centre's clocks.
     fn settled_at(&self, from: u64) -> Option<String> {
         let said = self.settlements.iter().map(VerifiedApproval::statement);

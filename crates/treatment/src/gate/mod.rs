@@ -1,9 +1,11 @@
 //! The fraction gate: the check before each fraction. It releases what it could establish and nothing else; what is
 //! unknown is a veto. It advises; it drives no beam.
 
+pub(crate) mod context;
 pub(crate) mod facts;
 mod places;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use kit::{Digest, Explain, PatientId, Timestamp};
@@ -15,6 +17,7 @@ use crate::plan::delivery::{Class, Delivery};
 use crate::plan::diff::{Difference, Field};
 use crate::plan::{ApprovalStatus, Plan};
 use crate::signing::approval::{SignerRole, VerifiedApproval};
+use crate::signing::context::{ContextPart, PlanContext};
 
 /// Differences that a verdict spells out: what fits on a console. The diff has them all.
 pub const FIELDS_MAX: usize = 20;
@@ -68,6 +71,8 @@ impl Signed<'_> {
 pub struct GateInput<'a> {
     pub expected: Expected<'a>,
     pub plan: Result<&'a Plan, &'a PlanError>,
+    /// With what the plan would be signed now; none where it can't be read.
+    pub context: Option<&'a PlanContext>,
     /// Approvals of any plan of hers.
     pub approvals: &'a [VerifiedApproval],
     /// What was handed in with approvals, to say what differs.
@@ -127,6 +132,10 @@ pub enum Finding {
         missing: SignerRole,
     },
     SamePersonTwice,
+    /// Two people have signed the delivery, but not with what stands beside it now.
+    ContextDiffers {
+        parts: Vec<ContextPart>,
+    },
     DeliveryDiffers {
         approved: Digest,
         fields: Vec<Field>,
@@ -192,6 +201,7 @@ impl Finding {
             Self::NotApproved => "not-approved",
             Self::ApprovedByOne { .. } => "approved-by-one",
             Self::SamePersonTwice => "same-person-twice",
+            Self::ContextDiffers { .. } => "context-differs",
             Self::DeliveryDiffers { .. } => "delivery-differs",
             Self::OutOfTolerance { .. } => "out-of-tolerance",
             Self::FractionGroupUnclear => "fraction-group-unclear",
@@ -237,6 +247,10 @@ impl fmt::Display for Finding {
             Self::ApprovedByOne { missing } => write!(f, "only one person has approved it: the {missing} is missing"),
             Self::SamePersonTwice => {
                 f.write_str("one person has signed as both oncologist and physicist: two people must")
+            }
+            Self::ContextDiffers { parts } => {
+                let parts = parts.iter().map(ContextPart::to_string).collect::<Vec<_>>().join(", ");
+                write!(f, "not what two people have signed the plan with: {parts}; look at it, and sign again")
             }
             Self::DeliveryDiffers { fields, more, .. } => {
                 f.write_str("it would deliver something else than what was approved (approved → this plan):")?;
@@ -387,6 +401,31 @@ pub(crate) fn approval_gap(approvals: &[VerifiedApproval], patient: PatientId, d
     }
 }
 
+/// What has changed since two people have signed a delivery; none where they have signed it with this.
+pub(crate) fn context_gap(
+    approvals: &[VerifiedApproval],
+    (patient, delivery): (PatientId, Digest),
+    context: &PlanContext,
+) -> Option<Vec<ContextPart>> {
+    let of_it = approvals.iter().filter(|approval| {
+        let said = approval.statement();
+        said.approves() && said.patient == patient && said.delivery == delivery
+    });
+    let (with_it, with_another): (Vec<_>, Vec<_>) =
+        of_it.cloned().partition(|approval| approval.statement().context.as_ref() == Some(context));
+    if approval_gap(&with_it, patient, delivery).is_none() {
+        return None;
+    }
+    // By the newest word of each role that is missing; of either, where one person has signed as both.
+    let by = |one: &VerifiedApproval, role| one.statement().role == role;
+    let roles = [SignerRole::Oncologist, SignerRole::Physicist];
+    let both = roles.iter().all(|role| with_it.iter().any(|one| by(one, *role)));
+    let missing = roles.into_iter().filter(|role| both || with_it.iter().all(|one| !by(one, *role)));
+    let newest = missing.filter_map(|role| with_another.iter().rev().find(|one| by(one, role)));
+    let changed = newest.flat_map(|one| context.changed_since(one.statement().context.as_ref()));
+    Some(changed.collect::<BTreeSet<_>>().into_iter().collect())
+}
+
 fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
     let patient = input.expected.patient;
     let gap = approval_gap(input.approvals, patient, plan.digest());
@@ -402,6 +441,11 @@ fn check_approvals(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
         let by = compared.iter().filter(move |(signed, _)| role.is_none_or(|role| signed.by(role)));
         by.min_by_key(|(_, difference)| (difference.delivery, difference.exceeded))
     };
+    if gap.is_none() {
+        let of = (patient, plan.digest());
+        let changed = input.context.map_or(Some(Vec::new()), |context| context_gap(input.approvals, of, context));
+        verdict.findings.extend(changed.map(|parts| Finding::ContextDiffers { parts }));
+    }
     match (gap, nearest(None)) {
         (None, Some((_, difference))) if difference.same_delivery() => {
             // Two people have looked at a setup, be it in two files: it has to be what either of them saw.

@@ -13,14 +13,23 @@ pub(crate) fn of<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Digest {
     Digest(Sha256::digest(canonical(rows)).into())
 }
 
+/// Of rows that are in no delivery digest, under a first line of their own.
+pub(crate) fn of_text<'r>(version: &str, rows: impl IntoIterator<Item = &'r Row>) -> Digest {
+    Digest(Sha256::digest(text(version, rows)).into())
+}
+
 pub(crate) fn canonical<'r>(rows: impl IntoIterator<Item = &'r Row>) -> Vec<u8> {
+    text(VERSION, rows.into_iter().filter(|row| row.class == Class::Delivery))
+}
+
+fn text<'r>(version: &str, rows: impl IntoIterator<Item = &'r Row>) -> Vec<u8> {
     let rows = rows.into_iter();
     // A leaf position takes about six characters, and leaves are nearly all there is.
     let mut out = Vec::with_capacity(rows.size_hint().1.unwrap_or(0) * 64);
-    out.extend_from_slice(VERSION.as_bytes());
+    out.extend_from_slice(version.as_bytes());
     out.push(b'\n');
     let (mut place, mut prefix) = (None::<&Place>, String::new());
-    for row in rows.filter(|row| row.class == Class::Delivery) {
+    for row in rows {
         if place != Some(&row.place) {
             place = Some(&row.place);
             prefix = row.place.to_string();

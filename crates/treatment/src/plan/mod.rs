@@ -13,6 +13,7 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
 use kit::Digest;
 
+use crate::dicom::content;
 use crate::dicom::object::{Instance, Kind as ObjectKind, ObjectError};
 use crate::dicom::read::{
     Found, NUMBERS_MAX, Reader, Spent, check_vr, integer, needed_integer, needed_number, number,
@@ -29,6 +30,9 @@ use crate::plan::prescription::{Dose, Prescription};
 /// Beams of one plan, and fraction groups: a plan of twenty beams is a large one.
 const BEAMS_MAX: usize = 1_000;
 const GROUPS_MAX: usize = 100;
+
+/// The part of a beam that its tolerance table is.
+const TOLERANCE: &str = "tolerance";
 
 /// Rows of one plan. Control points repeat what they take over, so a small file could ask for any number of rows; two
 /// arcs make 8,000, ten scanned fields of 400 layers 200,000.
@@ -48,8 +52,9 @@ pub struct Plan {
     /// By number.
     pub beams: Vec<Beam>,
     pub delivery: Delivery,
-    /// Nobody's signature covers it.
     pub prescription: Prescription,
+    /// SOP Instance UID of what it was made on.
+    pub structure_set: Option<String>,
 }
 
 /// Approval Status (300E,0002), DICOM PS3.3 C.8.8.16: one of three defined terms.
@@ -123,6 +128,12 @@ impl Plan {
 
     pub fn digest(&self) -> Digest {
         self.delivery.digest()
+    }
+
+    /// Of when the machine is to stop and ask, in each beam.
+    pub(crate) fn tolerance_tables(&self) -> Digest {
+        let is_of_it = |row: &&Row| row.place.part.as_deref().is_some_and(|part| part.starts_with(TOLERANCE));
+        digest::of_text("holdfast tolerance tables v1", self.delivery.rows().iter().filter(is_of_it))
     }
 
     /// It says that it is for a phantom.
@@ -220,7 +231,7 @@ impl Plan {
             lists: &lists,
             reader,
             setups: Shared::of(setups, "setup", schema::PATIENT_SETUP),
-            tolerances: Shared::of(tolerances, "tolerance", schema::TOLERANCE_TABLE),
+            tolerances: Shared::of(tolerances, TOLERANCE, schema::TOLERANCE_TABLE),
         };
         for (beam, set) in beams.iter().zip(sets.values()) {
             around.beam(beam, *set, &mut rows)?;
@@ -233,6 +244,7 @@ impl Plan {
             approval_status: root.get(t::APPROVAL_STATUS).and_then(|element| ApprovalStatus::of(element.bytes())),
             intent: text(root, t::PLAN_INTENT),
             prescription: Prescription::read(root, &characters, &sets, lists.points),
+            structure_set: content::structure_set_of(root),
             groups,
             beams,
             delivery: Delivery::of_rows(rows),

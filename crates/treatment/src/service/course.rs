@@ -216,7 +216,7 @@ fn course(
     (plan, group): (&Plan, &FractionGroup),
     (rules, today): (&Rules, Option<Day>),
 ) -> Result<CourseSoFar> {
-    let verdict = judge(chart, facts, Ok(plan), Some(group.number))?;
+    let verdict = judge(chart, facts, Ok(plan), Some(group.number), None)?;
     let given = facts.given(chart, plan, Some(group.number)).map_err(|e| e.fault())?;
     let (course, before) = facts.course_since(chart, plan, group).map_err(|e| e.fault())?;
     let machines: BTreeSet<String> =

@@ -3,13 +3,14 @@
 use std::sync::PoisonError;
 
 use chart::{Chart, ChartError, Context};
-use guard::{Act, Sensitivity, Target};
+use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Blame, Fault, PatientId};
 
 use super::intake::Told;
 use super::{OBJECTS, Result, TURNS, Treatment};
 use crate::dicom::object::Instance;
 use crate::error::PlanError;
+use crate::gate::context;
 use crate::gate::facts::{self, Facts, KeptVerdict, VERDICTS};
 use crate::gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, decide};
 use crate::given::Given;
@@ -56,7 +57,7 @@ impl Treatment {
             Some(patient) => {
                 let people = self.people()?;
                 let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
-                let verdict = judge(&self.chart, &facts, plan.as_ref(), group)?;
+                let verdict = judge(&self.chart, &facts, plan.as_ref(), group, Some(&permit))?;
                 // What isn't hers, or stands under another patient, was shown by mistake.
                 let others = [
                     Finding::PatientUnknown,
@@ -110,6 +111,7 @@ pub(super) fn judge(
     facts: &Facts,
     plan: std::result::Result<&Plan, &PlanError>,
     group: Option<u32>,
+    noted: Option<&Permit>,
 ) -> Result<Verdict> {
     let approved: Vec<Signed<'_>> = facts.signed().collect();
     // A re-export has another UID; what was given of the same delivery counts all the same.
@@ -120,6 +122,8 @@ pub(super) fn judge(
     let owner = uid.map_err(|e| e.fault())?.flatten();
     let number_is_shared =
         number.map(|number| is_shared(chart, number)).transpose().map_err(|e| e.fault())?.unwrap_or(false);
+    let context = plan.ok().map(|plan| context::of_plan(chart, facts, plan, noted)).transpose();
+    let context = context.map_err(|e| e.fault())?;
     let mut verdict = decide(&GateInput {
         expected: Expected {
             patient: facts.patient,
@@ -133,6 +137,7 @@ pub(super) fn judge(
             withdrawn: plan.ok().and_then(|plan| facts.withdrawn(plan.digest())),
         },
         plan,
+        context: context.as_ref(),
         approvals: &facts.approvals,
         approved: &approved,
         fraction_group: group,
@@ -164,6 +169,7 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
             withdrawn: None,
         },
         plan,
+        context: None,
         approvals: &[],
         approved: &[],
         fraction_group: None,

@@ -12,6 +12,7 @@ use crate::dicom::object::{Instance, Kind, ObjectError};
 use crate::dicom::scan::Tree;
 use crate::dicom::value::{trimmed, uid};
 use crate::error::PlanError;
+use crate::gate::context::Noted;
 use crate::gate::facts::{self, PLANS, RECORDS, records_of_plan};
 use crate::given::{TreatmentRecord, plans_named};
 use crate::plan::Plan;
@@ -112,6 +113,7 @@ impl Treatment {
             kind if kind.is_record() => (vec![RECORDS], vec![PLANNED]),
             _ => (vec!["images"], vec![]),
         };
+        let noted = Noted::of(instance, &bytes);
         let of_plans = told.plans.iter().map(|plan| records_of_plan(&self.chart, plan));
         let under = instance.kind.is_record().then(|| facts::records_under(&self.chart, &identifier));
         let draft = ObjectDraft {
@@ -124,6 +126,8 @@ impl Treatment {
                 .chain(told.record.map(|identity| facts::records_as(&self.chart, identity)))
                 .chain(under)
                 .collect(),
+            patient_lists: noted.list.into_iter().collect(),
+            content: noted.content,
             bytes,
         };
         let kept = self.chart.keep_object(context, act, draft).map_err(|e| e.fault()).inspect_err(refused)?;

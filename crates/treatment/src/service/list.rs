@@ -256,7 +256,7 @@ fn planless(facts: &Facts) -> TreatmentRow {
 }
 
 fn row(chart: &Chart, facts: &Facts, plan: &Plan, group: Option<u32>, last: Option<&Verdict>) -> Result<TreatmentRow> {
-    let verdict = judge(chart, facts, Ok(plan), group)?;
+    let verdict = judge(chart, facts, Ok(plan), group, None)?;
     let is_complete = |f: &Finding| matches!(f, Finding::AllFractionsGiven { .. });
     let (standing, why) = match (&verdict.findings.as_slice(), last) {
         (findings, _) if findings.iter().any(is_complete) => (Standing::Complete, String::new()),

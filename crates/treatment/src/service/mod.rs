@@ -20,12 +20,14 @@ use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, PatientId, UtcOffset};
 use serde::Serialize;
 
-use crate::gate::approval_gap;
+use crate::gate::context;
 use crate::gate::facts::{self, APPROVALS, SETTLEMENTS, Signers, WITHDRAWALS, approvals_of_file};
+use crate::gate::{approval_gap, context_gap};
 use crate::plan::Plan;
 use crate::signing::approval::{
     Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
 };
+use crate::signing::context::ContextPart;
 use crate::signing::people::{Ending, People, Reach, look_alike};
 
 /// Lists of the centre.
@@ -54,6 +56,8 @@ pub struct Approved {
     pub signers: Vec<String>,
     /// Nothing is missing: the gate can release it.
     pub complete: bool,
+    /// What stands beside the plan now and two people have not signed it with, though they have signed the plan.
+    pub changed: Vec<ContextPart>,
 }
 
 /// What a settlement has led to.
@@ -175,15 +179,40 @@ impl Treatment {
         ))
     }
 
-    /// What a person is about to sign; the file is only read.
-    pub fn statement(&self, patient: PatientId, plan: &[u8], role: SignerRole, signer: &str) -> Result<Statement> {
-        Ok(self.statement_of(patient, Plan::parse(plan)?.digest(), role, signer))
+    /// What a person is about to sign: the plan, and what stands beside it now. The file is only read.
+    pub fn statement(
+        &self,
+        context: &Context,
+        patient: PatientId,
+        plan: &[u8],
+        (role, signer): (SignerRole, &str),
+    ) -> Result<Statement> {
+        let plan = Plan::parse(plan)?;
+        let permit = self
+            .chart
+            .admit(context, Act::ApprovePlan, Target::Patient(patient), Sensitivity::Clinical)
+            .map_err(|e| e.fault())?;
+        let people = self.people()?;
+        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        let with = context::of_plan(&self.chart, &facts, &plan, Some(&permit)).map_err(|e| e.fault())?;
+        Ok(Statement { context: Some(with), ..self.statement_of(patient, plan.digest(), role, signer) })
     }
 
     fn statement_of(&self, patient: PatientId, delivery: Digest, role: SignerRole, signer: &str) -> Statement {
         let (centre, at) = (self.origin.clone(), self.chart.now());
         let signer = signer.to_owned();
-        Statement { centre, patient, delivery, role, signer, at, settles: None, withdraws: None, chooses: None }
+        Statement {
+            centre,
+            patient,
+            delivery,
+            role,
+            signer,
+            at,
+            settles: None,
+            withdraws: None,
+            chooses: None,
+            context: None,
+        }
     }
 
     /// What a person is about to sign who settles how many fractions of a plan were given: whatever the records say that came
@@ -311,12 +340,16 @@ impl Treatment {
             .map_err(|e| e.fault())?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         let digest = plan.digest();
+        let with = context::of_plan(&self.chart, &facts, &plan, Some(&permit)).map_err(|e| e.fault())?;
+        let is_signed = approval_gap(&facts.approvals, patient, digest).is_none();
+        let changed = context_gap(&facts.approvals, (patient, digest), &with).filter(|_| is_signed);
         let signed = facts.approvals.iter().map(VerifiedApproval::statement).filter(|s| s.delivery == digest);
         let signers: BTreeSet<String> = signed.map(|s| format!("{} {}", s.role, s.signer)).collect();
         Ok(Approved {
             digest,
             // By the gate's own measure, or the answer here would promise what the gate refuses.
-            complete: approval_gap(&facts.approvals, patient, digest).is_none() && !facts.is_rejected(&plan),
+            complete: is_signed && changed.is_none() && !facts.is_rejected(&plan),
+            changed: changed.unwrap_or_default(),
             signers: signers.into_iter().collect(),
         })
     }

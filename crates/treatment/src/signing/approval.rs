@@ -11,8 +11,12 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::context::PlanContext;
+
 /// The first line of every statement: no signature over anything else can be taken for an approval.
-pub const VERSION: &str = "holdfast plan approval v1";
+pub const VERSION: &str = "holdfast plan approval v2";
+/// Before the context was signed with the plan. Such a one can be read, and approves nothing any more.
+pub const VERSION_ALONE: &str = "holdfast plan approval v1";
 /// The same of a settlement: neither can be taken for the other.
 pub const SETTLEMENT: &str = "holdfast course settlement v1";
 
@@ -219,14 +223,20 @@ pub struct Statement {
     /// Of a choice after an interruption; an approval has none.
     #[n(8)]
     pub chooses: Option<Chooses>,
+    /// Of an approval, and of nothing else.
+    #[n(9)]
+    pub context: Option<PlanContext>,
 }
 
 impl Statement {
     /// The bytes that are signed: a text that a person can read before signing it.
     pub fn text(&self) -> String {
-        let Self { centre, patient, delivery, role, signer, at, settles, withdraws, chooses } = self;
+        let Self { centre, patient, delivery, role, signer, at, settles, withdraws, chooses, context } = self;
         let (version, said) = match (settles, withdraws, chooses) {
-            (None, None, None) => (VERSION, String::new()),
+            (None, None, None) => match context {
+                Some(context) => (VERSION, context.lines()),
+                None => (VERSION_ALONE, String::new()),
+            },
             (Some(Settles { group, given, before }), ..) => (
                 SETTLEMENT,
                 format!("fraction group {group}\nfractions given {given}, by all that came before entry {before}\n"),
@@ -254,7 +264,7 @@ impl Statement {
                 return Err(ApprovalError::BadReason);
             }
         }
-        let says = [self.settles.is_some(), self.withdraws.is_some(), self.chooses.is_some()];
+        let says = [self.settles.is_some(), self.withdraws.is_some(), self.chooses.is_some(), self.context.is_some()];
         if says.into_iter().filter(|says| *says).count() > 1 {
             let why = "it says more than one thing".to_owned();
             return Err(ApprovalError::Malformed { what: "the statement", why });

@@ -2,7 +2,7 @@
 
 use kit::{Digest, OsEntropy, PatientId, SeededEntropy, Timestamp};
 use proptest::prelude::*;
-use treatment::{Approval, ApprovalError, Enrolment, PublicKey, SignerRole, SigningKey, Statement};
+use treatment::{Approval, ApprovalError, Enrolment, PlanContext, PublicKey, SignerRole, SigningKey, Statement};
 
 pub fn statement(signer: &str, role: SignerRole, delivery: Digest) -> Statement {
     Statement {
@@ -15,8 +15,18 @@ pub fn statement(signer: &str, role: SignerRole, delivery: Digest) -> Statement 
         settles: None,
         withdraws: None,
         chooses: None,
+        context: Some(CONTEXT),
     }
 }
+
+/// What every plan here stands beside.
+pub const CONTEXT: PlanContext = PlanContext {
+    structure_set: Some(Digest([1; 32])),
+    images: Some(Digest([2; 32])),
+    dose: None,
+    prescription: Digest([4; 32]),
+    tolerance_tables: Digest([5; 32]),
+};
 
 pub fn enrolled(signer: &str, role: SignerRole, key: &SigningKey) -> Enrolment {
     Enrolment::new(signer, role, key.public_key().unwrap(), Timestamp(0))
@@ -57,11 +67,18 @@ fn the_statement_is_a_text_that_a_person_can_read() {
     assert_eq!(
         statement("asha", SignerRole::Physicist, Digest([0xAB; 32])).text(),
         format!(
-            "holdfast plan approval v1\ncentre Demo Centre\npatient {}\ndelivery {}\nrole physicist\nsigner asha\nat 2024-04-23T23:59:59.999Z\n",
+            "holdfast plan approval v2\ncentre Demo Centre\npatient {}\ndelivery {}\nstructure set {}\nimages {}\ndose none\n\
+             prescription {}\ntolerance tables {}\nrole physicist\nsigner asha\nat 2024-04-23T23:59:59.999Z\n",
             "07".repeat(16),
-            "ab".repeat(32)
+            "ab".repeat(32),
+            "01".repeat(32),
+            "02".repeat(32),
+            "04".repeat(32),
+            "05".repeat(32)
         )
     );
+    let alone = Statement { context: None, ..statement("asha", SignerRole::Physicist, Digest([0xAB; 32])) };
+    assert!(alone.text().starts_with("holdfast plan approval v1\n"));
     let key = SigningKey::generate(&OsEntropy).unwrap();
     for name in ["", "a\nrole oncologist", &"x".repeat(129)] {
         let refused = statement(name, SignerRole::Physicist, Digest([0; 32])).sign(&key);

@@ -43,6 +43,7 @@ fn states(
             withdrawn: None,
         },
         plan: Ok(&plan),
+        context: Some(&crate::approval::CONTEXT),
         approvals,
         approved: &[],
         fraction_group: None,

@@ -6,11 +6,12 @@ use dicom_dictionary_std::tags as t;
 use kit::{Digest, PatientId, SeededEntropy};
 use treatment::given::Unknown;
 use treatment::{
-    Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome, Plan, PlanError, Signed,
-    SignerRole, SigningKey, TreatmentRecord, Verdict, VerifiedApproval, decide,
+    ContextPart, Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome, Plan,
+    PlanContext, PlanError, Signed, SignerRole, SigningKey, Statement, TreatmentRecord, Verdict, VerifiedApproval,
+    decide,
 };
 
-use crate::approval::{enrolled, statement};
+use crate::approval::{CONTEXT, enrolled, statement};
 use crate::build::{IMPLICIT, Item, electrons, file, group, object, photons, point_at};
 
 pub const HER: PatientId = PatientId([7; 16]);
@@ -22,6 +23,16 @@ fn key(seed: u64) -> SigningKey {
 /// One approval by a person with a key.
 fn approval(signer: &str, role: SignerRole, seed: u64, delivery: Digest) -> VerifiedApproval {
     let signed = statement(signer, role, delivery).sign(&key(seed)).unwrap();
+    signed.verify("Demo Centre", &[enrolled(signer, role, &key(seed))]).unwrap()
+}
+
+/// The same, of what stood beside the plan then.
+fn approval_with(
+    context: Option<PlanContext>,
+    (signer, role, seed): (&str, SignerRole, u64),
+    delivery: Digest,
+) -> VerifiedApproval {
+    let signed = Statement { context, ..statement(signer, role, delivery) }.sign(&key(seed)).unwrap();
     signed.verify("Demo Centre", &[enrolled(signer, role, &key(seed))]).unwrap()
 }
 
@@ -41,6 +52,7 @@ struct Case {
     has_ended: bool,
     is_rejected: bool,
     given: Given,
+    context: PlanContext,
 }
 
 impl Case {
@@ -54,6 +66,7 @@ impl Case {
             approvals: both(approved.digest()),
             approved: vec![approved.delivery],
             group: None,
+            context: CONTEXT,
             uid_is_anothers: false,
             has_ended: false,
             number_is_shared: false,
@@ -79,6 +92,7 @@ impl Case {
                 withdrawn: None,
             },
             plan: self.plan.as_ref(),
+            context: Some(&self.context),
             approvals: &self.approvals,
             approved: &approved,
             fraction_group: self.group,
@@ -613,4 +627,47 @@ fn a_summary_is_heard() {
     );
     assert_eq!(count(&[record("1.1", PLAN, "1", "212"), summary("1", "")]), known(1, 1));
     assert_eq!(count(&[summary("2", "5")]), unknown(Unknown::UnknownFractionGroup));
+}
+
+#[test]
+fn what_stood_beside_the_plan_is_signed_with_it() {
+    use ContextPart::{Dose, Images, Prescription, StructureSet, ToleranceTables};
+    const ASHA: (&str, SignerRole, u64) = ("asha", SignerRole::Oncologist, 1);
+    const BABU: (&str, SignerRole, u64) = ("babu", SignerRole::Physicist, 2);
+    let delivery = Plan::parse(&file(&photons(), IMPLICIT)).unwrap().digest();
+    let other = Digest([9; 32]);
+    let signed = |signed: &[(Option<PlanContext>, (&'static str, SignerRole, u64))]| Case {
+        approvals: signed.iter().map(|(context, who)| approval_with(*context, *who, delivery)).collect(),
+        ..Case::of(&photons())
+    };
+    let differs = |parts: &[ContextPart]| vec![Finding::ContextDiffers { parts: parts.to_vec() }];
+    let now = Some(CONTEXT);
+    assert_eq!(signed(&[(now, ASHA), (now, BABU)]).decide().findings, []);
+    for (part, before) in [
+        (StructureSet, PlanContext { structure_set: Some(other), ..CONTEXT }),
+        (StructureSet, PlanContext { structure_set: None, ..CONTEXT }),
+        (Images, PlanContext { images: Some(other), ..CONTEXT }),
+        (Dose, PlanContext { dose: Some(other), ..CONTEXT }),
+        (Prescription, PlanContext { prescription: other, ..CONTEXT }),
+        (ToleranceTables, PlanContext { tolerance_tables: other, ..CONTEXT }),
+    ] {
+        let before = Some(before);
+        assert_eq!(signed(&[(before, ASHA), (before, BABU)]).decide().findings, differs(&[part]));
+        // One of them has looked at it since: the other one hasn't.
+        assert_eq!(signed(&[(before, ASHA), (before, BABU), (now, ASHA)]).decide().findings, differs(&[part]));
+        assert_eq!(signed(&[(before, ASHA), (before, BABU), (now, BABU), (now, ASHA)]).decide().findings, []);
+        // Nor does it help that one person signs it as both.
+        let twice = ("asha", SignerRole::Physicist, 1);
+        assert_eq!(
+            signed(&[(before, ASHA), (before, BABU), (now, ASHA), (now, twice)]).decide().findings,
+            differs(&[part])
+        );
+    }
+    // Signed before the context was.
+    assert_eq!(signed(&[(None, ASHA), (None, BABU)]).decide().findings, differs(&ContextPart::ALL));
+    // Where the delivery itself isn't signed by two, that is what is said.
+    assert_eq!(
+        signed(&[(Some(PlanContext { dose: Some(other), ..CONTEXT }), ASHA)]).decide().findings,
+        [Finding::ApprovedByOne { missing: SignerRole::Physicist }]
+    );
 }
