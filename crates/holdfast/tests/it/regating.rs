@@ -228,3 +228,76 @@ fn what_is_no_instance_is_vetoed_on_the_record() {
     assert!(entries() > before);
     server.stop();
 }
+
+/// Who says another count than two have said is heard: nothing is released on the count of before, nor on the records' alone.
+#[test]
+fn one_persons_new_word_on_what_was_given_holds() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    settle(&site, &number, &plan, SIGNERS[1], "2");
+    assert!(check().exit == 4 && check().out.contains("settlement-open"), "{}", check().out);
+    settle(&site, &number, &plan, SIGNERS[0], "2");
+    assert_eq!((check().exit, &check().json()["fractions_given"]), (0, &serde_json::json!(2)));
+    settle(&site, &number, &plan, SIGNERS[1], "3");
+    assert!(check().exit == 4 && check().out.contains("settlement-open"), "{}", check().out);
+    settle(&site, &number, &plan, SIGNERS[0], "3");
+    assert_eq!((check().exit, &check().json()["fractions_given"]), (0, &serde_json::json!(3)));
+}
+
+/// A planner's two hundred trials push neither what was signed nor what was rejected out of sight.
+#[test]
+fn many_plans_hide_neither_a_rejection_nor_the_setup_that_was_signed() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let bytes = std::fs::read(&plan).unwrap();
+    let with = |uid: &str, edit: &dyn Fn(&mut DefaultDicomObject)| {
+        let mut object = dicom_object::from_reader(&bytes[..]).unwrap();
+        assert!(object.update_value(Tag(0x0008, 0x0018), |value| *value = uid.into()));
+        edit(&mut object);
+        object.meta_mut().media_storage_sop_instance_uid = uid.to_owned();
+        object.meta_mut().update_information_group_length();
+        let mut bytes = Vec::new();
+        object.write_all(&mut bytes).unwrap();
+        bytes
+    };
+    let in_beams = |object: &mut DefaultDicomObject, sequence: Tag, tag: Tag, text: &str| {
+        object.update_value(sequence, |items| {
+            for item in items.items_mut().unwrap() {
+                let inner = if tag == Tag(0x300A, 0x0086) { Tag(0x300C, 0x0004) } else { Tag(0x300A, 0x0111) };
+                item.update_value(inner, |points| {
+                    for point in points.items_mut().unwrap() {
+                        point.update_value(tag, |value| *value = text.into());
+                    }
+                });
+            }
+        });
+    };
+    let lower = with("2.25.900", &|object| in_beams(object, Tag(0x300A, 0x00B0), Tag(0x300A, 0x0129), "-777"));
+    let lower = site.file("lower.dcm", &lower);
+    let says = |plan: &str| codes(&site.run(&["gate", "check", "--patient", &number, plan, "--json"]));
+    assert_eq!(says(&lower), ["out-of-tolerance"]);
+    let trials = |from: u32| {
+        let server = site.serve(&[]);
+        for trial in from..from + 205 {
+            let meterset = format!("{}", 400 + trial);
+            let trial = with(&format!("2.25.{trial}"), &|object| {
+                in_beams(object, Tag(0x300A, 0x0070), Tag(0x300A, 0x0086), &meterset);
+            });
+            send(server.ready["dimse"].as_str().unwrap(), &trial);
+        }
+        server.stop();
+        settle_by_two(&site, &number, &plan, "0");
+    };
+    trials(1_000);
+    assert_eq!((says(&plan), says(&lower)), (vec![], vec!["out-of-tolerance".to_owned()]));
+    let rejected = with("2.25.901", &|object| {
+        object.put(DataElement::new(Tag(0x300E, 0x0002), VR::CS, PrimitiveValue::from("REJECTED")));
+    });
+    site.store(&rejected);
+    assert_eq!(says(&plan), ["rejected"]);
+    trials(2_000);
+    assert_eq!(says(&plan), ["rejected"]);
+}

@@ -53,6 +53,10 @@ impl Ear {
 
     /// Everything of this kind that was heard so far, once more, as it was.
     fn again(&self, act: &str) {
+        assert_eq!(self.again_as_often(act), 2, "two people have signed it");
+    }
+
+    fn again_as_often(&self, act: &str) -> usize {
         let heard = self.heard.lock().unwrap().clone();
         let asked = heard.iter().filter(|asked| {
             let asked: Value = serde_json::from_slice(asked).unwrap();
@@ -65,7 +69,7 @@ impl Ear {
             assert!(String::from_utf8(frame(&mut stream)).unwrap().contains("\"done\""));
             count += 1;
         }
-        assert_eq!(count, 2, "two people have signed it");
+        count
     }
 }
 
@@ -103,5 +107,34 @@ fn what_was_signed_once_says_nothing_new() {
     assert_eq!(codes(&check())[0], "withdrawn", "whatever became of the key");
     approve(&site, &number, &plan, &SIGNERS);
     assert_eq!(check().exit, 0, "{}", check().out);
+    server.stop();
+}
+
+/// The file that was signed last counts, whatever its signer's clock says, and however often an older one is handed in again.
+#[test]
+fn rules_are_not_set_back() {
+    let site = Site::new();
+    signed(&site);
+    let server = site.serve(&[]);
+    let ear = Ear::at(&site);
+    let form = site.done(&["rules", "form"]).out;
+    let sign = |days: &str| {
+        assert_eq!(form.matches("category_2 = 5").count(), 1);
+        let file = site.file("rules.toml", form.replace("category_2 = 5", days).as_bytes());
+        let key = site.path("physicist.pem");
+        site.done(&["rules", "sign", "--name", "B. Physicist", "--key", &key, &file, "--json"]).json()["digest"].clone()
+    };
+    let in_force = || site.done(&["rules", "show", "--json"]).json()["digest"].clone();
+    let first = sign("category_2 = 3");
+    let heard = ear.heard.lock().unwrap().clone();
+    let second = sign("category_2 = 4");
+    assert!(first != second && in_force() == second);
+    *ear.heard.lock().unwrap() = heard;
+    for _ in 0..3 {
+        assert_eq!(ear.again_as_often("rules-take"), 1);
+        assert_eq!(in_force(), second);
+    }
+    // The older file, signed anew, is the newest word.
+    assert_eq!((sign("category_2 = 3"), in_force()), (first.clone(), first));
     server.stop();
 }

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 pub(crate) use super::places::{
     APPROVALS, CHOICES, PLANS, RECORDS, SETTLEMENTS, VERDICTS, WITHDRAWALS, approvals_of_file, is_rejected,
-    note_refused, note_shown, records_as, records_of_plan, records_under, releases, taken_back,
+    note_refused, note_rejection, note_shown, records_as, records_of_plan, records_under, releases, taken_back,
 };
 use super::places::{LIST_MAX, Places, REFUSED_OF_PATIENT, REFUSED_OF_PLAN, Shown, Window, is_rejection};
 use crate::dicom::object::Instance;
@@ -237,7 +237,12 @@ fn elsewhere(chart: &Chart, facts: &Facts) -> Result<Option<u64>, ChartError> {
         newest = newest.max(others.or(Some(came.from).filter(|from| *from > 0)));
     }
     for link in facts.record.get("link").and_then(Value::as_array).into_iter().flatten() {
-        let linked = linked(chart, link.get("other").unwrap_or(&Value::Null))?;
+        let other = link.get("other").unwrap_or(&Value::Null);
+        let is_no_chart = |reference: &str| reference.contains("RelatedPerson/");
+        if other.get("reference").and_then(Value::as_str).is_some_and(is_no_chart) {
+            continue;
+        }
+        let linked = linked(chart, other)?;
         // Whom it names nobody here knows: what stands there may be hers, up to when her record said so.
         if linked.is_empty() {
             newest = newest.max(chart.patient_entry(facts.patient)?);
@@ -299,7 +304,7 @@ impl Facts {
                 .ok()
         };
         let settles = |one: &VerifiedApproval| one.statement().settles.is_some();
-        let withdrawn: BTreeMap<Digest, (u64, Withdrawn)> = (places.withdrawals.iter())
+        let withdrawn: BTreeMap<Digest, (u64, Withdrawn)> = (first_in(&places.withdrawals).iter())
             .filter_map(|entry| {
                 // It was verified when it came, and holds whatever became of the key: to lift it takes two people.
                 let said = decoded(entry)?.statement().clone();
@@ -393,7 +398,8 @@ impl Facts {
     pub(crate) fn has_ended(&self) -> bool {
         let of = |field: &str| self.record.get(field);
         let replaced = |link: &Value| link.get("type").and_then(Value::as_str) == Some("replaced-by");
-        of("deceasedDateTime").is_some()
+        // A date of death that isn't known is said beside it (FHIR R4, 2.1.0.3.1).
+        ["deceasedDateTime", "_deceasedDateTime", "_deceasedBoolean"].into_iter().any(|field| of(field).is_some())
             || of("deceasedBoolean") == Some(&Value::Bool(true))
             || of("active") == Some(&Value::Bool(false))
             || of("link").and_then(Value::as_array).into_iter().flatten().any(replaced)
@@ -442,6 +448,13 @@ impl Facts {
         })
     }
 
+    /// The newest word on what was given is one person's alone.
+    fn is_open(&self, delivery: Digest, group: u32) -> bool {
+        let about: Vec<_> =
+            self.settlements.iter().filter(|said| self.is_about(said.statement(), delivery, group)).collect();
+        about.last().is_some_and(|last| self.settled(delivery, group) != last.statement().settles)
+    }
+
     /// Roles and names that have said it.
     pub(crate) fn who_settled(&self, delivery: Digest, settles: Settles) -> Vec<String> {
         let said = self.settlements.iter().map(VerifiedApproval::statement);
@@ -472,7 +485,11 @@ impl Facts {
         let Some(group) = plan.group(group) else { return Ok(Given::NONE) };
         let settled = self.settled(plan.digest(), group.number);
         let kin = self.kin(plan);
-        let given = self.counted(chart, plan, &kin, group, settled)?;
+        let mut given = self.counted(chart, plan, &kin, group, settled)?;
+        // Not before: what another one proposes is counted by its own records alone.
+        if self.is_open(plan.digest(), group.number) {
+            given = given.doubted(Unknown::SettlementOpen);
+        }
         // What two people have said since of another plan of the same fractions is no word on this one; but where they knew of more
         // than is counted here, they are asked.
         let from = settled.map_or(0, |said| said.before);

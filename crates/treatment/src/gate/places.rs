@@ -89,14 +89,28 @@ impl Window {
 impl Places {
     pub(super) fn of(chart: &Chart, patient: PatientId) -> Result<Self, ChartError> {
         let list = |name| chart.listed(&chart.list_tag(name, &patient.0), LIST_MAX);
-        let plans = Window::of(chart, &chart.list_tag(PLANS, &patient.0), PLANS_MAX)?;
+        let (mut plans, approvals) =
+            (Window::of(chart, &chart.list_tag(PLANS, &patient.0), PLANS_MAX)?, list(APPROVALS)?);
         let approvals_of = |plan: &u64| chart.listed(&approvals_of_file(chart, *plan), LIST_MAX);
+        let mut approvals_of_plans = plans.entries.iter().map(approvals_of).collect::<Result<Vec<_>, _>>()?;
+        // What somebody has signed isn't pushed out of sight by what nobody has.
+        let seen: BTreeSet<u64> = approvals_of_plans.iter().flatten().copied().collect();
+        if plans.from > 0 && approvals.iter().any(|approval| !seen.contains(approval)) {
+            let before = chart.listed_back(&chart.list_tag(PLANS, &patient.0), plans.from, LIST_MAX)?;
+            let with_approvals = before.into_iter().map(|plan| Ok((plan, approvals_of(&plan)?)));
+            let with_approvals = with_approvals.collect::<Result<Vec<_>, ChartError>>()?;
+            let signed = with_approvals.into_iter().filter(|(_, approvals)| !approvals.is_empty()).take(PLANS_MAX);
+            for (plan, approvals) in signed {
+                plans.entries.insert(0, plan);
+                approvals_of_plans.insert(0, approvals);
+            }
+        }
         Ok(Self {
             patient,
             record: chart.patient_entry(patient)?,
-            approvals_of_plans: plans.entries.iter().map(approvals_of).collect::<Result<_, _>>()?,
+            approvals_of_plans,
             plans,
-            approvals: list(APPROVALS)?,
+            approvals,
             settlements: list(SETTLEMENTS)?,
             withdrawals: list(WITHDRAWALS)?,
             choices: list(CHOICES)?,
@@ -207,9 +221,26 @@ pub(crate) fn note_shown(
     if !again && chart.newest(&known)?.is_some() {
         return Ok(());
     }
-    let shown = Shown { version: 1, plan: uid.clone(), delivery, is_rejected, fraction: Some(fraction) };
-    let note = minicbor::to_vec(shown).unwrap_or_default();
     let mut lists = vec![chart.list_tag(SHOWN, &patient.0), known];
     lists.extend(is_rejected.then(|| chart.list_tag(REJECTED, &patient.0)));
-    chart.append_note(permit, "treatment.shown", lists, note).map(drop)
+    chart.append_note(permit, "treatment.shown", lists, shown_as(plan)).map(drop)
+}
+
+fn shown_as(plan: &Plan) -> Vec<u8> {
+    let (plan_uid, fraction) = (plan.instance.sop_instance.clone(), Some(plan.fraction()));
+    let is_rejected = is_rejected(plan);
+    let shown = Shown { version: 1, plan: plan_uid, delivery: plan.digest(), is_rejected, fraction };
+    minicbor::to_vec(shown).unwrap_or_default()
+}
+
+/// Notes that a plan was stored which its planning system had marked as rejected: other plans, however many, don't make that
+/// forgotten.
+pub(crate) fn note_rejection(
+    chart: &Chart,
+    permit: &Permit,
+    patient: PatientId,
+    plan: &Plan,
+) -> Result<(), ChartError> {
+    let lists = vec![chart.list_tag(REJECTED, &patient.0)];
+    chart.append_note(permit, "treatment.shown", lists, shown_as(plan)).map(drop)
 }

@@ -32,6 +32,13 @@ impl Given {
     /// No record at all.
     pub const NONE: Self = Self::Known { distinct: 0, highest: 0, unfinished: None };
 
+    /// For one more reason it isn't known.
+    pub(crate) fn doubted(self, reason: Unknown) -> Self {
+        let mut why = if let Self::Unknown { why } = self { why } else { Vec::new() };
+        why.push(reason);
+        Self::Unknown { why }
+    }
+
     /// Fractions that must be taken as given: a missing record is no licence to give a fraction again.
     pub fn fractions(&self) -> Option<u32> {
         match self {
@@ -63,6 +70,7 @@ pub enum Unknown {
     SummariesDiffer,
     OtherChart,
     SettlementVoid,
+    SettlementOpen,
     TakenBack,
     RefusedRecord,
     LateRecord,
@@ -102,6 +110,9 @@ impl fmt::Display for Unknown {
             Self::ManyRecords => "too many treatment records came for her: two people settle what she was given",
             Self::SettlementVoid => {
                 "somebody who settled what she was given has no key any more that counts: two people settle it again"
+            }
+            Self::SettlementOpen => {
+                "one person has settled what she was given, or has settled it otherwise than both before: a second one signs the same"
             }
             Self::TakenBack => {
                 "her erasure was taken back, and somebody else had a number of hers meanwhile: what was given then may stand there; \
@@ -394,7 +405,7 @@ impl<'a> Course<'a> {
         let by_beam = |exposures: &Exposures| {
             let mut beams: BTreeMap<Option<u32>, Share> = BTreeMap::new();
             for exposure in exposures {
-                *beams.entry(exposure.0.0).or_default() += delivered(exposure);
+                *beams.entry(exposure.0.0).or_default() += exactly(exposure);
             }
             beams
         };
@@ -589,6 +600,12 @@ fn sum(sessions: &Sessions) -> Share {
 /// Images are none of a fraction's dose, as long as they are images.
 fn delivered((exposure, sessions): (&Exposure, &Sessions)) -> Share {
     let sum = sum(sessions);
+    if exposure.1 && sum < NO_IMAGE { 0 } else { sum }
+}
+
+/// The same as it is written: a little less each day is less dose.
+fn exactly((exposure, sessions): (&Exposure, &Sessions)) -> Share {
+    let sum = sessions.values().fold(0, |sum: Share, share| sum.saturating_add(*share));
     if exposure.1 && sum < NO_IMAGE { 0 } else { sum }
 }
 

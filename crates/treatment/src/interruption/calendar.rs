@@ -141,6 +141,11 @@ impl Calendar {
         !stood && (self.every_day || (self.week.has(day) && !self.holidays.contains(&day)))
     }
 
+    /// Those of a course that is begun on `first`, be that one of them or not.
+    pub fn course(&self, first: Day) -> impl Iterator<Item = Day> + '_ {
+        std::iter::once(first).chain(self.from(first.plus(1)))
+    }
+
     /// Days of treatment from `first` on, in order, within two years: no course is longer.
     pub fn from(&self, first: Day) -> impl Iterator<Item = Day> + '_ {
         (0..2 * 366).map(move |days| first.plus(days)).filter(|day| self.treats(*day))

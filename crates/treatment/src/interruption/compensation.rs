@@ -129,7 +129,7 @@ impl Course {
         let first = *self.given.first()?;
         let done = u32::try_from(self.given.len()).ok()?;
         let left = self.planned.checked_sub(done).filter(|left| *left > 0)?;
-        let plan = usual.from(first).nth(usize::try_from(self.planned).ok()? - 1)?;
+        let plan = usual.course(first).nth(usize::try_from(self.planned).ok()? - 1)?;
         let as_planned = self.dealt(tissues, self.planned, first, plan).worth(tissues);
         let days =
             |calendar: &Calendar, count: u32| calendar.from(resumes).nth(usize::try_from(count).ok()?.checked_sub(1)?);

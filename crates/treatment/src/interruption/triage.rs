@@ -42,6 +42,8 @@ pub struct Case<'a> {
     /// Of one fraction, to the target: in Gy; none where the plan doesn't say.
     pub dose_gy: Option<f64>,
     pub planned: u32,
+    /// The plan's fraction pattern has several a day.
+    pub several_a_day: bool,
     /// When fractions were given, in order; why that isn't known.
     pub given: Result<Vec<Day>, String>,
 }
@@ -92,6 +94,12 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
     if given.is_empty() || count >= case.planned {
         return None;
     }
+    // Two a day that make up for lost days are the fewer.
+    let on_one_day = given.windows(2).filter(|pair| pair.first() == pair.last()).count();
+    if case.several_a_day || 3 * on_one_day > given.len() {
+        weighing.unknown.push("she is treated more than once a day: what is reckoned here is one a day".to_owned());
+        return Some(weighing);
+    }
     let usual = rules.calendar();
     let now = Calendar { outages: vec![(outage.first, outage.last)], ..usual.clone() };
     // What was given since it ended stands where it does; what is left goes on behind it.
@@ -111,10 +119,10 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
 
 /// By how much the end is later than planned, whatever it is worth.
 fn days_lost(given: &[Day], planned: u32, usual: &Calendar, now: &Calendar, resumes: Day) -> Option<i32> {
-    let nth = |calendar: &Calendar, from: Day, count: usize| calendar.from(from).nth(count.checked_sub(1)?);
     let planned = usize::try_from(planned).ok()?;
-    let was_to_end = nth(usual, *given.first()?, planned)?;
-    Some(nth(now, resumes, planned.checked_sub(given.len())?)?.since(was_to_end))
+    let was_to_end = usual.course(*given.first()?).nth(planned.checked_sub(1)?)?;
+    let left = planned.checked_sub(given.len())?;
+    Some(now.from(resumes).nth(left.checked_sub(1)?)?.since(was_to_end))
 }
 
 fn warnings(weighing: &Weighing, rules: &Rules) -> Vec<String> {
@@ -179,6 +187,7 @@ mod tests {
             tumour: rules.tumour(codes.iter().copied()),
             dose_gy: Some(2.0),
             planned: 35,
+            several_a_day: false,
             given,
         };
         let found = weigh(&case(&["C10.9"], Ok(given.clone())), &rules, outage).unwrap();
@@ -203,6 +212,18 @@ mod tests {
         assert!(unknown.assessment.is_none() && unknown.unknown[0].contains("diagnosis"));
         let undated = weigh(&case(&["C61"], Err("why".to_owned())), &rules, outage).unwrap();
         assert_eq!((undated.days_lost, undated.unknown.as_slice()), (None, ["why".to_owned()].as_slice()));
+        // Who is treated twice a day is said so, and not reckoned as if it were once.
+        let twice: Vec<Day> = given.iter().flat_map(|day| [*day; 2]).take(20).collect();
+        for case in [case(&["C10.9"], Ok(twice)), Case { several_a_day: true, ..case(&["C10.9"], Ok(given.clone())) }] {
+            let found = weigh(&case, &rules, outage).unwrap();
+            assert_eq!((found.days_lost, found.assessment.is_none()), (None, true));
+            assert!(found.unknown[0].contains("more than once a day"), "{:?}", found.unknown);
+        }
+        // Begun on a Saturday, it goes on on Monday: the Saturday was its first day.
+        let saturday: Vec<Day> = rules.calendar().course(day("2026-02-28")).take(16).collect();
+        let found = weigh(&case(&["C10.9"], Ok(saturday)), &rules, outage).unwrap();
+        assert_eq!(found.days_lost, Some(7));
+
         let doseless = Case { dose_gy: None, ..case(&["C61"], Ok(given.clone())) };
         assert!(weigh(&doseless, &rules, outage).unwrap().assessment.is_none());
         let palliative = Case { is_palliative: true, ..case(&["C34"], Ok(given.clone())) };

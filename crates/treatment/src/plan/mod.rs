@@ -141,6 +141,19 @@ impl Plan {
         matches!(self.intent.as_deref(), Some("VERIFICATION" | "MACHINE_QA"))
     }
 
+    /// A fraction pattern with several fractions a day.
+    pub fn several_a_day(&self, group: &FractionGroup) -> bool {
+        let place = Place::group(group.number);
+        let said = |tag| self.delivery.rows().iter().find(|row| row.tag == tag && row.place == place);
+        let digits = match said(t::NUMBER_OF_FRACTION_PATTERN_DIGITS_PER_DAY).map(|row| &row.value) {
+            Some(Value::Numbers(numbers)) => numbers.first().and_then(|digits| usize::try_from(*digits).ok()),
+            _ => None,
+        };
+        let Some(Value::Text(pattern)) = said(t::FRACTION_PATTERN).map(|row| &row.value) else { return false };
+        let mut days = pattern.as_bytes().chunks(digits.unwrap_or(1).max(1));
+        days.any(|day| day.iter().filter(|slot| **slot == b'1').count() > 1)
+    }
+
     pub fn is_palliative(&self) -> bool {
         self.intent.as_deref() == Some("PALLIATIVE")
     }

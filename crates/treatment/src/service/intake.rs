@@ -131,9 +131,17 @@ impl Treatment {
             bytes,
         };
         let kept = self.chart.keep_object(context, act, draft).map_err(|e| e.fault()).inspect_err(refused)?;
-        if let (Some(plan), None) = (&told.rejected, &kept.receipt) {
+        match (&told.rejected, &kept.receipt) {
+            (Some(plan), Some(_)) => {
+                let permit = self
+                    .chart
+                    .admit(context, act, Target::Patient(kept.patient), Sensitivity::Clinical)
+                    .map_err(|e| e.fault())?;
+                facts::note_rejection(&self.chart, &permit, kept.patient, plan).map_err(|e| e.fault())?;
+            }
             // These bytes were here already; that they come again is new, where two people have signed it since.
-            self.note_rejected(context, act, plan, kept.patient)?;
+            (Some(plan), None) => self.note_rejected(context, act, plan, kept.patient)?,
+            (None, _) => {}
         }
         Ok(kept)
     }

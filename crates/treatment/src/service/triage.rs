@@ -7,6 +7,7 @@ use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::list::{as_text, birth_date, display_name};
 use super::{Result, Treatment};
@@ -22,6 +23,8 @@ use crate::signing::site_rules::{RulesStatement, SignedRules};
 
 /// The list of signed rules.
 const RULES: &str = "rules";
+/// The same of one signed file.
+const RULES_AS: &str = "rules-as";
 /// Files that are looked at, the newest ones; a centre signs a few a year.
 const RULES_MAX: usize = 1_000;
 /// Diagnoses of one patient that are looked at.
@@ -97,6 +100,7 @@ impl Treatment {
                     tumour: rules.tumour(codes.iter().map(String::as_str)),
                     dose_gy: plan.target_dose(group).map(|dose| dose.gy()),
                     planned: group.fractions_planned,
+                    several_a_day: plan.several_a_day(group),
                     given: self.days_given(facts, plan, group)?,
                 };
                 let Some(weighing) = weigh(&case, rules, outage) else { continue };
@@ -168,19 +172,21 @@ impl Treatment {
 
     pub(super) fn rules_by(&self, people: &People) -> Result<(Rules, RulesInForce)> {
         let list = self.chart.list_tag(RULES, &[]);
-        let entries = self.chart.listed_back(&list, u64::MAX, RULES_MAX).map_err(|e| e.fault())?;
-        let mut newest: Option<(Rules, RulesInForce)> = None;
+        let mut entries = self.chart.listed_back(&list, u64::MAX, RULES_MAX).map_err(|e| e.fault())?;
+        entries.reverse();
+        let (mut newest, mut seen) = (None, BTreeSet::new());
         for entry in entries {
             let (_, meta) = self.chart.note_of(entry).map_err(|e| e.fault())?;
+            // The ledger's order, not the signer's clock; and what is handed in once more is no newer for that.
+            if !seen.insert(Digest(Sha256::digest(&meta.note[..]).into())) {
+                continue;
+            }
             let signed = SignedRules::decode(&meta.note)?;
-            // Of somebody whose key counts no longer, the ones before count again. The signer's time, not the ledger's: what is
-            // handed in once more is no newer for that.
+            // Of somebody whose key counts no longer, the ones before count again.
             let Ok(file) = signed.verify(&self.origin, people.counting(entry)) else { continue };
             let RulesStatement { signer, at, rules, .. } = signed.statement().clone();
-            if newest.as_ref().is_none_or(|(_, known)| known.at < Some(at)) {
-                let in_force = RulesInForce { digest: Some(rules), signer: Some(signer), at: Some(at) };
-                newest = Some((Rules::parse(file)?, in_force));
-            }
+            let in_force = RulesInForce { digest: Some(rules), signer: Some(signer), at: Some(at) };
+            newest = Some((Rules::parse(file)?, in_force));
         }
         if let Some(newest) = newest {
             return Ok(newest);
@@ -206,8 +212,13 @@ impl Treatment {
             .chart
             .admit(context, Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
             .map_err(|e| e.fault())?;
-        let list = self.chart.list_tag(RULES, &[]);
-        self.chart.append_note(&permit, "treatment.rules", vec![list], signed.encode()).map_err(|e| e.fault())?;
+        // However often it is handed in, it stands there once: others aren't pushed out of sight.
+        let bytes = signed.encode();
+        let as_this = self.chart.list_tag(RULES_AS, &Sha256::digest(&bytes));
+        if self.chart.newest(&as_this).map_err(|e| e.fault())?.is_none() {
+            let lists = vec![self.chart.list_tag(RULES, &[]), as_this];
+            self.chart.append_note(&permit, "treatment.rules", lists, bytes).map_err(|e| e.fault())?;
+        }
         Ok(())
     }
 

@@ -105,6 +105,17 @@ fn fifty_mu_stopped_at_eighteen_is_one_fraction() {
     assert_eq!(given, Given::Known { distinct: 1, highest: 1, unfinished: None });
 }
 
+/// A fraction may be a little more or less and still be one; its dose is what was delivered.
+#[test]
+fn a_little_less_each_day_is_less_dose() {
+    let plan = plan(false);
+    let each = |meterset: u32| of(&plan, &(1..=5).map(|day| session(day, 10, day, (0, meterset))).collect::<Vec<_>>());
+    let (less, given) = each(48);
+    assert_eq!((gray(less.at_least), gray(less.at_most), given.fractions()), (9.6, 10.0, Some(5)));
+    let (more, given) = each(52);
+    assert_eq!((gray(more.at_least), gray(more.at_most), given.fractions()), (10.4, 10.4, Some(5)));
+}
+
 /// From one control point to the next a reference's dose grows by its own coefficients (PS3.3 section C.8.8.14.7).
 #[test]
 fn dose_grows_as_the_control_points_say() {
