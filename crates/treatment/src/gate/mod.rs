@@ -413,9 +413,7 @@ pub(crate) fn context_gap(
     });
     let (with_it, with_another): (Vec<_>, Vec<_>) =
         of_it.cloned().partition(|approval| approval.statement().context.as_ref() == Some(context));
-    if approval_gap(&with_it, patient, delivery).is_none() {
-        return None;
-    }
+    approval_gap(&with_it, patient, delivery)?;
     // By the newest word of each role that is missing; of either, where one person has signed as both.
     let by = |one: &VerifiedApproval, role| one.statement().role == role;
     let roles = [SignerRole::Oncologist, SignerRole::Physicist];
