@@ -5,7 +5,7 @@
 //! them, the seen ones too. The daemon writes the one file, the console the other (`alarms-seen.cbor`), so that neither waits for
 //! the other.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ struct Kept {
     /// The newest, the oldest of them first.
     #[n(2)]
     newest: Vec<Heard>,
+    /// Of each of them, the how many-th it was; without, they are the last ones.
+    #[n(3)]
+    numbers: Option<Vec<u64>>,
 }
 
 /// `alarms-seen.cbor`: all up to this one.
@@ -51,13 +54,36 @@ struct Seen {
 #[derive(Default)]
 struct State {
     count: u64,
-    newest: VecDeque<Heard>,
+    /// Each with its number, from 1 on, rising.
+    newest: Vec<(u64, Heard)>,
     is_written: bool,
 }
 
 impl From<Kept> for State {
-    fn from(Kept { count, newest, .. }: Kept) -> Self {
-        Self { count, newest: newest.into(), is_written: true }
+    fn from(Kept { count, newest, numbers, .. }: Kept) -> Self {
+        let first = count.saturating_sub(newest.len() as u64) + 1;
+        let numbers = numbers.filter(|numbers| numbers.len() == newest.len());
+        let numbers = numbers.unwrap_or_else(|| (first..).take(newest.len()).collect());
+        Self { count, newest: numbers.into_iter().zip(newest).collect(), is_written: true }
+    }
+}
+
+impl State {
+    /// Makes room: whoever has the most goes first, and of his the ones with the same code, the oldest of them. So nobody who
+    /// says much pushes out what the others say, this server itself among them.
+    fn drop_one(&mut self) {
+        let most = |counts: &BTreeMap<&str, usize>| counts.values().copied().max().unwrap_or(0);
+        let mut by_sender: BTreeMap<u8, BTreeMap<&str, usize>> = BTreeMap::new();
+        for (_, Heard { from, alarm }) in &self.newest {
+            *by_sender.entry(*from).or_default().entry(&alarm.code).or_default() += 1;
+        }
+        let loudest = by_sender.iter().max_by_key(|(_, codes)| (codes.values().sum::<usize>(), most(codes)));
+        let Some((from, codes)) = loudest else { return };
+        let (from, most) = (*from, most(codes));
+        let is_loud = |(_, heard): &(u64, Heard)| heard.from == from && codes.get(&*heard.alarm.code) == Some(&most);
+        if let Some(at) = self.newest.iter().position(is_loud) {
+            self.newest.remove(at);
+        }
     }
 }
 
@@ -97,8 +123,7 @@ impl Alarms {
     pub(crate) fn unseen(&self) -> Vec<Heard> {
         let seen: Seen = read(&self.dir.join(SEEN)).ok().and_then(Result::ok).unwrap_or_default();
         let state = self.state();
-        let unseen = usize::try_from(state.count.saturating_sub(seen.up_to)).unwrap_or(usize::MAX);
-        state.newest.iter().skip(state.newest.len().saturating_sub(unseen)).cloned().collect()
+        state.newest.iter().filter(|(number, _)| *number > seen.up_to).map(|(_, heard)| heard.clone()).collect()
     }
 
     /// The same words stand among those that nobody has seen, or are less than a day old: what goes on is no news, and what
@@ -107,21 +132,22 @@ impl Alarms {
         let same =
             |old: &Heard| (old.from, &old.alarm.code, &old.alarm.text) == (new.from, &new.alarm.code, &new.alarm.text);
         let is_young = |old: &Heard| new.alarm.at.0.saturating_sub(old.alarm.at.0) < DAY_MS;
-        self.unseen().iter().any(same) || self.state().newest.iter().any(|old| same(old) && is_young(old))
+        self.unseen().iter().any(same) || self.state().newest.iter().any(|(_, old)| same(old) && is_young(old))
     }
 
     /// This very one came before: whoever was killed before it had told everybody tells it again.
     pub(crate) fn has(&self, heard: &Heard) -> bool {
-        self.state().newest.contains(heard)
+        self.state().newest.iter().any(|(_, known)| known == heard)
     }
 
     pub(crate) fn remember(&self, heard: Heard) {
         let mut state = self.state();
-        if state.newest.len() == ALARMS_MAX {
-            state.newest.pop_front();
+        if state.newest.len() >= ALARMS_MAX {
+            state.drop_one();
         }
-        state.newest.push_back(heard);
         (state.count, state.is_written) = (state.count + 1, false);
+        let number = state.count;
+        state.newest.push((number, heard));
     }
 
     /// Brings what is new to the disk. What others say, now and then: a flood of alarms is to be none of writes.
@@ -132,7 +158,8 @@ impl Alarms {
                 return Ok(());
             }
             state.is_written = true;
-            Kept { version: Version, count: state.count, newest: state.newest.iter().cloned().collect() }
+            let (numbers, newest) = state.newest.iter().cloned().unzip();
+            Kept { version: Version, count: state.count, newest, numbers: Some(numbers) }
         };
         let written = write_private(&self.dir.join(FILE), &format::encode(&kept));
         if written.is_err() {
@@ -209,6 +236,34 @@ mod tests {
         assert!(alarms.knows(&later), "nobody has seen the one of the day before");
         alarms.sync().unwrap();
         assert_eq!(said(dir.path(), false).len(), 1);
+    }
+
+    /// What one server says however often, under however many codes, pushes out nothing of the others.
+    #[test]
+    fn whoever_says_much_pushes_out_his_own() {
+        let dir = TempDir::new().unwrap();
+        let (alarms, _) = Alarms::open(dir.path());
+        let of = |from: u8, code: &str, number: u64| {
+            let alarm = Alarm { code: code.to_owned(), text: number.to_string(), at: Timestamp(7) };
+            Heard { from, alarm }
+        };
+        let theft: Vec<Heard> = (1..=8).map(|from| of(from, "holder.over-budget", 0)).collect();
+        theft.iter().cloned().for_each(|heard| alarms.remember(heard));
+        (0..10_000).for_each(|number| alarms.remember(of(9, "holder.rotten", number)));
+        (0..10_000).for_each(|number| alarms.remember(of(10, &format!("holder.{number}"), number)));
+        let unseen = alarms.unseen();
+        assert!(unseen.len() == ALARMS_MAX && theft.iter().all(|heard| unseen.contains(heard)), "{unseen:?}");
+        // A server's own rotten objects push out its own news of a theft last.
+        alarms.remember(of(9, "holder.over-budget", 0));
+        (0..10_000).for_each(|number| alarms.remember(of(9, "holder.rotten", number)));
+        assert!(alarms.unseen().contains(&of(9, "holder.over-budget", 0)));
+        // The numbers stay with them: what was seen is seen, over a restart, too.
+        alarms.sync().unwrap();
+        said(dir.path(), true);
+        alarms.remember(of(1, "holder.test", 1));
+        alarms.sync().unwrap();
+        let (again, wrong) = Alarms::open(dir.path());
+        assert_eq!((again.unseen(), wrong), (vec![of(1, "holder.test", 1)], None));
     }
 
     #[test]

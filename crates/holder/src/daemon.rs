@@ -39,6 +39,9 @@ const BODIES_KIB_MAX: usize = 128 * 1024;
 /// Calls that read or write the disk at once.
 const CALLS_MAX: usize = 32;
 const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Of a body that nobody wants, so much is let in, for so long: a client that is still sending hears no answer.
+const DRAIN_BYTES_MAX: usize = 32 * 1024 * 1024;
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What stands behind the door.
 pub trait Serve: Send + Sync + 'static {
@@ -131,6 +134,20 @@ impl Daemon {
     }
 }
 
+/// Takes in what is left of a refused call's body, and keeps none of it.
+async fn drain(mut body: Incoming) {
+    let all = async {
+        let mut taken = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            taken += frame.data_ref().map_or(0, Bytes::len);
+            if taken > DRAIN_BYTES_MAX {
+                return;
+            }
+        }
+    };
+    let _ = timeout(DRAIN_PATIENCE, all).await;
+}
+
 impl Door {
     async fn serve(self: Arc<Self>, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         stream.set_nodelay(true)?;
@@ -175,10 +192,12 @@ impl Door {
 
     async fn call(&self, pin: Pin, request: Request<Incoming>) -> Result<Bytes, Refused> {
         let path = request.uri().path().to_owned();
-        let (peer, body, rooms) = match self.take(pin, &path, request).await {
+        let (head, mut body) = request.into_parts();
+        let (peer, body, rooms) = match self.take(pin, &path, &head.method, &mut body).await {
             Ok(taken) => taken,
             Err(refused) => {
                 self.node.refused_at_the_door(pin, &path, &refused);
+                drain(body).await;
                 return Err(refused);
             }
         };
@@ -196,17 +215,18 @@ impl Door {
         &self,
         pin: Pin,
         path: &str,
-        request: Request<Incoming>,
+        method: &Method,
+        incoming: &mut Incoming,
     ) -> Result<(Peer, Bytes, [OwnedSemaphorePermit; 2]), Refused> {
         let Some(max) = Node::body_max(path) else {
             return Err(Refused::new(404, "holder.no-such-call", "there is no such call"));
         };
-        if request.method() != Method::POST {
+        if *method != Method::POST {
             return Err(Refused::new(405, "holder.method", "every call is a POST"));
         }
         // Asked for anew at each call: a list of members may have come since the handshake.
         let peer = self.node.peer(pin);
-        let announced = request.body().size_hint().exact();
+        let announced = incoming.size_hint().exact();
         let Some(length) = announced else {
             return Err(Refused::new(411, "holder.length", "a call announces its length"));
         };
@@ -216,7 +236,7 @@ impl Door {
         }
         let kib = u32::try_from(length.div_ceil(1024)).unwrap_or(u32::MAX).max(1);
         let body_room = self.room(Arc::clone(&self.bodies), kib).await?;
-        let body = match timeout(BODY_PATIENCE, Limited::new(request.into_body(), max).collect()).await {
+        let body = match timeout(BODY_PATIENCE, Limited::new(incoming, max).collect()).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(_)) => return Err(Refused::new(400, "holder.body", "the body ended before its length")),
             Err(_) => return Err(Refused::new(408, "holder.slow", "the body did not come in time")),

@@ -271,7 +271,7 @@ impl Node {
     pub(crate) fn note_refused(&self, peer: Peer, path: &str, refused: &Refused) {
         // Whoever is no call's path is the caller's own words: of them a beginning is enough.
         let path = path.get(..64).unwrap_or(path);
-        self.journal.note(self.clock.now(), &refused.refusal.code, &format!("{peer:?} {path}: {refused}"));
+        self.journal.note_often(self.clock.now(), &refused.refusal.code, &format!("{peer:?} {path}: {refused}"));
         tracing::info!(?peer, path, %refused, "refused");
     }
 
@@ -573,7 +573,7 @@ impl Node {
         let heard = Heard { from, alarm };
         if !self.alarms.has(&heard) {
             let text = format!("from {from}: {}: {}", heard.alarm.code, heard.alarm.text);
-            self.journal.note(self.clock.now(), "holder.heard", &text);
+            self.journal.note_often(self.clock.now(), "holder.heard", &text);
             self.alarms.remember(heard);
         }
         Ok(Bytes::new())
@@ -630,7 +630,9 @@ impl Node {
     pub(crate) fn scrub(&self, name: &Name) {
         if let Err(LocationError::Damaged { .. }) = self.shards.get(name, None) {
             self.rotten.fetch_add(1, Ordering::Relaxed);
-            self.raise("holder.rotten", format!("object {name} is not as it was put: heal it from the gateway"));
+            self.journal.note_often(self.clock.now(), "holder.rotten", &format!("object {name} is not as it was put"));
+            // One alarm for all of them: a disk that rots is to push nobody's theft off the page.
+            self.raise("holder.rotten", "objects are not as they were put: heal them from the gateway".to_owned());
         }
     }
 

@@ -19,6 +19,8 @@ const ENVIRONMENT_PREFIX: &str = "HOLDFAST__";
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// A day: a bucket that lacks something may not go unnoticed for longer.
 const PROBE_MINUTES_MAX: u32 = 24 * 60;
+/// An hour: longer, and a budget of an hour is none.
+const CACHE_SECONDS_MAX: u32 = 3_600;
 
 fn unwritable(data: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Configuration, "config.unwritable", format!("{}: {why}", data.join(FILE_NAME).display()))
@@ -93,7 +95,7 @@ pub struct Operations {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
-    /// How long an opened patient key stays in the gateway's memory.
+    /// How long an opened patient key stays in the gateway's memory, for the person who opened it; at most an hour.
     pub cache_seconds: u32,
 }
 
@@ -218,6 +220,9 @@ impl Config {
         }
         if let Err(error) = config.pages.utc_offset.parse::<UtcOffset>() {
             return Err(wrong(format!("pages.utc_offset: {error}")));
+        }
+        if config.keys.cache_seconds > CACHE_SECONDS_MAX {
+            return Err(wrong(format!("keys.cache_seconds: at most {CACHE_SECONDS_MAX}")));
         }
         if !(1..=PROBE_MINUTES_MAX).contains(&config.buckets.probe_minutes) {
             return Err(wrong(format!("buckets.probe_minutes: it must be 1 to {PROBE_MINUTES_MAX}")));

@@ -54,11 +54,14 @@ struct Cached {
     since: Timestamp,
 }
 
-/// Opened keys by subject, and the order in which they were opened.
+/// Whose key, and who opened it: what one person has opened is counted to nobody else, and so is open to nobody else.
+type Opened = (Id16, Arc<str>);
+
+/// Opened keys, and the order in which they were opened.
 #[derive(Default)]
 struct Cache {
-    keys: HashMap<Id16, Cached>,
-    order: VecDeque<(Timestamp, Id16)>,
+    keys: HashMap<Opened, Cached>,
+    order: VecDeque<(Timestamp, Opened)>,
     /// Counts erasures, so that a key whose opening overlapped one is not kept.
     erasures: u64,
 }
@@ -66,14 +69,14 @@ struct Cache {
 impl Cache {
     /// Drops what was kept long enough, and then what is too many.
     fn sweep(&mut self, now: Timestamp, keep_ms: i64) {
-        while let Some(&(since, subject)) = self.order.front() {
-            if is_fresh(since, now, keep_ms) && self.order.len() <= CACHE_KEYS_MAX {
+        while let Some((since, opened)) = self.order.front() {
+            if is_fresh(*since, now, keep_ms) && self.order.len() <= CACHE_KEYS_MAX {
                 break;
             }
-            self.order.pop_front();
-            if self.keys.get(&subject).is_some_and(|cached| cached.since == since) {
-                self.keys.remove(&subject);
+            if self.keys.get(opened).is_some_and(|cached| cached.since == *since) {
+                self.keys.remove(opened);
             }
+            self.order.pop_front();
         }
     }
 }
@@ -189,10 +192,11 @@ impl Keyring {
     ) -> Result<Arc<DataKey>, KeysError> {
         record.check_in(batch)?;
         let now = self.clock.now();
+        let opened: Opened = (record.subject, person.into());
         let erasures = {
             let mut cache = self.cache();
             cache.sweep(now, self.cache_ms);
-            if let Some(cached) = cache.keys.get(&record.subject)
+            if let Some(cached) = cache.keys.get(&opened)
                 && is_fresh(cached.since, now, self.cache_ms)
                 && (cached.batch, cached.commitment) == (record.batch, record.commitment)
             {
@@ -208,8 +212,8 @@ impl Keyring {
         let mut cache = self.cache();
         if self.cache_ms > 0 && cache.erasures == erasures {
             let (batch, commitment) = (record.batch, record.commitment);
-            cache.keys.insert(record.subject, Cached { key: key.clone(), batch, commitment, since: now });
-            cache.order.push_back((now, record.subject));
+            cache.keys.insert(opened.clone(), Cached { key: key.clone(), batch, commitment, since: now });
+            cache.order.push_back((now, opened));
             cache.sweep(now, self.cache_ms);
         }
         Ok(key)
@@ -389,7 +393,7 @@ impl Keyring {
         }
         let mut cache = self.cache();
         cache.erasures += 1;
-        cache.keys.remove(&subject);
+        cache.keys.retain(|(of, _), _| *of != subject);
         drop(cache);
         let (have, need) = (refused_by.len(), usize::from(self.n - self.t) + 1);
         if have < need {

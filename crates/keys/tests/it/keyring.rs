@@ -145,6 +145,13 @@ fn only_t_holders_are_asked_and_the_cache_asks_none() {
     assert!(same(&open(&record), &key));
     assert_eq!(opened(), 3, "the second came from the cache");
 
+    // Another person asks for herself: it is counted to her.
+    for _ in 0..2 {
+        assert!(same(&keyring.open(&record, &centre.batch, "dr-b", "treatment").unwrap(), &key));
+    }
+    assert_eq!(opened(), 6);
+    let opened = || opened() - 3;
+
     // Dealt again: another record, another key, though it is the same subject.
     let other = DataKey::random(&centre.entropy);
     let again = centre.dealer.deal(record.subject, &other, &centre.entropy).unwrap();
