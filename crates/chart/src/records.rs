@@ -34,6 +34,8 @@ pub struct Kept {
     pub created: bool,
     /// Losses that the write survives.
     pub survives: u8,
+    /// Witnesses that cosigned the log's head with it.
+    pub witnesses: u8,
     /// Its number in the ledger.
     pub entry: u64,
 }

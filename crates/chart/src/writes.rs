@@ -165,6 +165,7 @@ impl Chart {
                 bytes: None,
                 created: planned.found.is_none_or(|found| found.deleted),
                 survives: 0,
+                witnesses: 0,
                 entry: 0,
             };
             kept.push(match (planned.version, planned.found) {
@@ -196,7 +197,7 @@ impl Chart {
                 }
                 None => None,
             };
-            (kept.survives, kept.entry) = (receipt.survives, receipt.index);
+            (kept.survives, kept.witnesses, kept.entry) = (receipt.survives, receipt.witnesses, receipt.index);
         }
         Ok(kept)
     }

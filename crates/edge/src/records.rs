@@ -7,7 +7,7 @@ use chart::{Chart, ChartError, Context, Kept, Released};
 use guard::{Purpose, Role};
 use kit::OperationId;
 
-use crate::fhir::{Page, ROOT, Record, Records, Refusal};
+use crate::fhir::{Page, ROOT, Receipt, Record, Records, Refusal};
 
 /// [`Records`] over the chart.
 pub struct ChartRecords(Arc<Chart>, Option<String>);
@@ -37,13 +37,13 @@ impl From<ChartError> for Refusal {
 
 /// `created`: how it came to be, where nothing was there before.
 fn kept(kept: Kept, created: Change) -> Record {
-    let Kept { kind, id, version, updated, bytes, survives, .. } = kept;
+    let Kept { kind, id, version, updated, bytes, survives, witnesses, entry, .. } = kept;
     let change = match (&bytes, kept.created) {
         (None, _) => Change::Deleted,
         (Some(_), true) => created,
         (Some(_), false) => Change::Put,
     };
-    Record { kind, id, version, updated, change, bytes, survives: Some(survives) }
+    Record { kind, id, version, updated, change, bytes, receipt: Some(Receipt { survives, witnesses, entry }) }
 }
 
 fn released(kind: &'static str, released: &Released) -> Record {
@@ -54,7 +54,7 @@ fn released(kind: &'static str, released: &Released) -> Record {
         updated: released.updated,
         change: released.change,
         bytes: (!released.version.deleted).then(|| released.bytes.to_vec()),
-        survives: None,
+        receipt: None,
     }
 }
 

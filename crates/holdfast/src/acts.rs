@@ -14,7 +14,7 @@ use treatment::{
 };
 
 use crate::centre::Centre;
-use crate::{DEGRADED, certificates, custodians, grow, renewals, reports};
+use crate::{DEGRADED, certificates, custodians, grow, outside, renewals, reports};
 
 /// One command, as it crosses the control port.
 #[derive(Serialize, Deserialize)]
@@ -22,6 +22,11 @@ use crate::{DEGRADED, certificates, custodians, grow, renewals, reports};
 pub enum Act {
     Verify,
     Scrub,
+    LedgerCheckpoint,
+    LedgerProof {
+        entry: u64,
+    },
+    LedgerKeys,
     TokenNew {
         role: String,
         subject: String,
@@ -239,6 +244,14 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             Ok(reports::verify(&report, &centre.standing())
                 .and_markers(&centre.damaged_markers())
                 .and_index(index_is_true))
+        }
+        Act::LedgerCheckpoint | Act::LedgerProof { .. } | Act::LedgerKeys => {
+            let _permit = administrative(guard::Act::VerifyVault)?;
+            match act {
+                Act::LedgerProof { entry } => outside::proof(chart.vault(), entry),
+                Act::LedgerKeys => Ok(outside::keys(chart.vault())),
+                _ => Ok(outside::checkpoint(chart.vault())),
+            }
         }
         Act::Scrub => {
             let _permit = administrative(guard::Act::VerifyVault)?;

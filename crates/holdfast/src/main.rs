@@ -27,6 +27,7 @@ mod gateways;
 mod grow;
 mod interruptions;
 mod left;
+mod outside;
 mod plan;
 mod plugins;
 mod posture;
@@ -96,6 +97,9 @@ enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// The log's head and proofs from it, to be kept outside; and to check them there.
+    #[command(subcommand)]
+    Ledger(outside::Command),
     /// Rebuild a centre from survivors and custodians, into an empty folder.
     Recover(Box<commands::Recover>),
     /// Bearer tokens for machines and scripts.
@@ -190,6 +194,7 @@ fn run(command: Command) -> Result<u8, Fault> {
     match command {
         Command::Init(init) => init.run(),
         Command::Serve(serve) => serve.run(),
+        Command::Ledger(command) => command.run(),
         Command::Verify { data, output } => commands::act(&data, output, Act::Verify),
         Command::Scrub { data, output } => commands::act(&data, output, Act::Scrub),
         Command::Recover(recover) => recover.run(),

@@ -28,6 +28,8 @@ pub enum LedgerError {
     RequestTooLarge { found: usize, max: usize },
     #[error("not a request to a witness: line {line}: {wrong}")]
     RequestMalformed { line: usize, wrong: &'static str },
+    #[error("not a proof that an entry is in a log: line {line}: {wrong}")]
+    InclusionMalformed { line: usize, wrong: &'static str },
     #[error("a proof of {found} hashes, the maximum is {max}")]
     ProofTooLong { found: usize, max: usize },
     #[error("the note bears no signature of key {key}")]
@@ -74,7 +76,10 @@ impl Explain for LedgerError {
             | Self::Forked { .. }
             | Self::Shrunk { .. }
             | Self::StoreDamaged { .. } => Blame::Integrity,
-            Self::RequestTooLarge { .. } | Self::RequestMalformed { .. } | Self::ProofTooLong { .. } => Blame::Peer,
+            Self::RequestTooLarge { .. }
+            | Self::RequestMalformed { .. }
+            | Self::InclusionMalformed { .. }
+            | Self::ProofTooLong { .. } => Blame::Peer,
             Self::NoSuchLeaf { .. } | Self::NoSuchTree { .. } => Blame::Absent,
             Self::VkeyMalformed(_)
             | Self::WitnessNotIndependent { .. }
@@ -91,9 +96,10 @@ impl Explain for LedgerError {
             Self::CosignatureMalformed(_) | Self::CosignatureTime { .. } => "ledger.cosignature",
             Self::OtherWitness { .. } => "ledger.other-witness",
             Self::WitnessNotIndependent { .. } => "ledger.witness-not-independent",
-            Self::RequestTooLarge { .. } | Self::RequestMalformed { .. } | Self::ProofTooLong { .. } => {
-                "ledger.request"
-            }
+            Self::RequestTooLarge { .. }
+            | Self::RequestMalformed { .. }
+            | Self::InclusionMalformed { .. }
+            | Self::ProofTooLong { .. } => "ledger.request",
             Self::Unsigned { .. } => "ledger.unsigned",
             Self::BadSignature { .. } => "ledger.bad-signature",
             Self::OtherOrigin { .. } => "ledger.other-origin",

@@ -7,6 +7,7 @@
 mod checkpoint;
 mod cosignature;
 mod error;
+mod inclusion;
 mod note;
 mod proof;
 mod store;
@@ -17,6 +18,7 @@ mod witness;
 pub use checkpoint::{Checkpoint, SignedCheckpoint};
 pub use cosignature::{COSIGNATURE_TIME_S_MAX, Cosignature, Cosigner, cosign, cosigners, witness_quorum};
 pub use error::LedgerError;
+pub use inclusion::{TLOG_PROOF_BYTES_MAX, TlogProof};
 pub use note::{NOTE_BYTES_MAX, NOTE_LINES_MAX, NoteSigner, open_note, sign_note};
 pub use proof::{LeafHash, PATH_HASHES_MAX, check_consistency, check_growth, check_inclusion, empty_root, leaf_hash};
 pub use store::{FileStore, HashStore, MemoryStore};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use keys::{CustodianPackage, DataKey, Dealer, Erasure, HolderHealth};
 use kit::limits::{GROUP_PARCELS_MAX, OBJECT_BYTES_MAX};
 use kit::{Digest, Fault, Id16, OperationId, PatientId};
-use ledger::{Checkpoint, Vkey};
+use ledger::{Checkpoint, SignedCheckpoint, TlogProof, Vkey, WitnessVkey};
 use zeroize::Zeroizing;
 
 use crate::body::{Head, Prepared};
@@ -126,18 +126,6 @@ impl From<VaultError> for Broken {
     fn from(error: VaultError) -> Self {
         Self::Vault(error)
     }
-}
-
-/// That an entry is in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Proof {
-    pub index: u64,
-    pub leaf: Digest,
-    /// RFC 6962's audit path, the lowest hash first.
-    pub path: Vec<Digest>,
-    /// The signed checkpoint that it leads to.
-    pub checkpoint: Checkpoint,
-    pub note: Vec<u8>,
 }
 
 impl Vault {
@@ -328,18 +316,24 @@ impl Vault {
         witnesses.as_ref().as_ref().map_or((0, Vec::new()), |all| (all.quorum(), all.health()))
     }
 
+    /// Their keys: by them a reader tells who has cosigned.
+    pub fn witness_keys(&self) -> Vec<WitnessVkey> {
+        let witnesses = self.core.witnesses.get();
+        witnesses.as_ref().as_ref().map_or_else(Vec::new, |all| all.keys())
+    }
+
     /// The same as the C2SP signed note that it is, with the cosignatures of witnesses.
     pub fn signed_checkpoint(&self) -> Option<Vec<u8>> {
         lock(&self.core.checkpoint).as_ref().map(|(_, note)| note.clone())
     }
 
     /// That entry `index` is in the log that the newest signed checkpoint is the head of.
-    pub fn prove(&self, index: u64) -> Result<Proof, VaultError> {
+    pub fn prove(&self, index: u64) -> Result<TlogProof, VaultError> {
         let signed = lock(&self.core.checkpoint).clone();
         let (checkpoint, note) = signed.ok_or(VaultError::NoSuchEntry { index, size: 0 })?;
         let tree = lock(&self.core.tree);
         let path = tree.prove_inclusion(index, checkpoint.size)?;
-        Ok(Proof { index, leaf: tree.leaf(index)?.into(), path, checkpoint, note })
+        Ok(TlogProof { index, leaf: tree.leaf(index)?, path, checkpoint: SignedCheckpoint::from_bytes(&note)? })
     }
 
     /// That the log of `to` entries grew from the log of `from`.

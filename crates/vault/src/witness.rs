@@ -66,6 +66,10 @@ impl Witnesses {
         Self { all, quorum, health }
     }
 
+    pub(crate) fn keys(&self) -> Vec<WitnessVkey> {
+        self.all.iter().map(|one| one.vkey().clone()).collect()
+    }
+
     pub(crate) fn quorum(&self) -> usize {
         self.quorum
     }

@@ -34,8 +34,19 @@ pub struct Record {
     pub change: Change,
     /// With the id and the version that the server gave it; none where this version deleted it.
     pub bytes: Option<Vec<u8>>,
-    /// Servers and buckets that may be lost without it: of a version that was written by this call.
-    pub survives: Option<u8>,
+    /// Of a version that was written by this call.
+    pub receipt: Option<Receipt>,
+}
+
+/// What the centre promises of a version that it keeps.
+#[derive(Clone, Copy)]
+pub struct Receipt {
+    /// Servers and buckets that may be lost without it.
+    pub survives: u8,
+    /// Witnesses that cosigned the log's head with it.
+    pub witnesses: u8,
+    /// Its number in the log.
+    pub entry: u64,
 }
 
 /// A page of a search or a history.

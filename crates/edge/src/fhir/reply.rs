@@ -7,7 +7,7 @@ use chart::fhir::{Code, Issue, Severity, fault_outcome, operation_outcome, statu
 use kit::{OperationId, Timestamp};
 
 use super::negotiate::{Prefer, Refused};
-use super::{Record, Refusal};
+use super::{Receipt, Record, Refusal};
 
 /// What is to be said, before it is HTTP.
 #[derive(Default)]
@@ -19,6 +19,9 @@ pub(super) struct Reply {
 
 /// How many losses what was kept survives: what the centre's receipt says.
 const SURVIVES: HeaderName = HeaderName::from_static("x-holdfast-survives");
+/// How many witnesses have cosigned the log's head with it, and its number there.
+const WITNESSES: HeaderName = HeaderName::from_static("x-holdfast-witnesses");
+const ENTRY: HeaderName = HeaderName::from_static("x-holdfast-entry");
 
 impl Reply {
     pub(super) fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
@@ -79,8 +82,11 @@ impl Reply {
         let reply = Self { status, body, headers: Vec::new() }
             .header(header::ETAG, etag(version))
             .header(header::LAST_MODIFIED, http_date(updated));
-        let reply = match record.survives {
-            Some(losses) => reply.header(SURVIVES, losses.to_string()),
+        let reply = match record.receipt {
+            Some(Receipt { survives, witnesses, entry }) => {
+                let numbers = [(SURVIVES, u64::from(survives)), (WITNESSES, u64::from(witnesses)), (ENTRY, entry)];
+                numbers.into_iter().fold(reply, |reply, (name, number)| reply.header(name, number.to_string()))
+            }
             None => reply,
         };
         match status {

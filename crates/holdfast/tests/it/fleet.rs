@@ -291,9 +291,40 @@ fn two_servers_may_be_down_for_everything_and_five_for_writing() {
     let server = fleet.site.serve(&[]);
     let token = fleet.token();
     let first = keep(&server, &token, 1).unwrap();
+    // A write's receipt, as it leaves the centre: how many have cosigned it, and the proof by their keys alone.
+    let keys = fleet.site.done(&["ledger", "keys", "--json"]).json();
+    let keys_of = |list: &Value| list.as_array().unwrap().iter().map(|key| key.as_str().unwrap().to_owned()).collect();
+    let (log, witnesses): (_, Vec<String>) = (keys["log"].as_str().unwrap().to_owned(), keys_of(&keys["witnesses"]));
+    assert_eq!(witnesses.len(), SERVERS);
+    let receipt = |number: usize| {
+        let http = server.ready["http"].as_str().unwrap();
+        let (status, head, _) = exchange("POST", http, "/fhir/Patient", &format!("{JSON}{token}"), &patient(number));
+        let header = |name: &str| {
+            let line = head.lines().find_map(|line| line.strip_prefix(&format!("{name}: ")));
+            line.unwrap_or_else(|| panic!("{name}: {head}")).to_owned()
+        };
+        let proof = fleet.site.done(&["ledger", "proof", "--entry", &header("x-holdfast-entry")]).out;
+        (status, header("x-holdfast-witnesses"), fleet.site.file("receipt.tlog-proof", proof.as_bytes()))
+    };
+    let check = |file: &str| {
+        let mut asked = vec!["ledger", "check", file, "--log", &log];
+        witnesses.iter().for_each(|key| asked.extend(["--witness", key]));
+        fleet.site.run(&asked)
+    };
+    let (status, cosigned, whole) = receipt(10);
+    let said = check(&whole);
+    assert_eq!((status, cosigned.as_str(), said.exit), (201, "14", 0), "{}", said.out);
+    assert!(said.out.contains("14 of 14 witnesses have cosigned it, 12 are needed"), "{}", said.out);
+    let note = fleet.site.done(&["ledger", "checkpoint"]).out;
+    assert_eq!(note.lines().filter(|line| line.starts_with("— ")).count(), 1 + SERVERS, "{note}");
+    let altered = std::fs::read_to_string(&whole).unwrap().replacen("index ", "index 1", 1);
+    let altered = check(&fleet.site.file("altered.tlog-proof", altered.as_bytes()));
+    assert!(altered.exit == 4 && altered.out.contains("PROVES NOTHING"), "{}", altered.out);
     for at in [3, 9] {
         fleet.kill(at);
     }
+    let (_, cosigned, file) = receipt(11);
+    assert_eq!((cosigned.as_str(), check(&file).exit), ("12", 0));
     let second = keep(&server, &token, 2).unwrap();
     assert!(is_there(&server, &token, &first, 1) && is_there(&server, &token, &second, 2));
     let (status, _, ready) = get(server.ready["operations"].as_str().unwrap(), "/readyz", "");
@@ -308,6 +339,10 @@ fn two_servers_may_be_down_for_everything_and_five_for_writing() {
     }
     // Keys are opened by twelve, and nine are left; a new patient's key is dealt with public keys alone.
     assert!(keep(&server, &token, 3).is_some(), "nine locations are the floor");
+    let (status, cosigned, file) = receipt(12);
+    let said = check(&file);
+    assert_eq!((status, cosigned.as_str(), said.exit), (201, "9", 4), "it is kept, and its receipt says what it lacks");
+    assert!(said.out.contains("TOO FEW WITNESSES: 9 of 14"), "{}", said.out);
     fleet.kill(4);
     assert!(keep(&server, &token, 4).is_none(), "eight are below it");
     drop(server);

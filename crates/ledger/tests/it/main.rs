@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
 mod cosignature;
+mod inclusion;
 mod witness;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};

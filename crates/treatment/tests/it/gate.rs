@@ -632,11 +632,12 @@ fn a_summary_is_heard() {
 #[test]
 fn what_stood_beside_the_plan_is_signed_with_it() {
     use ContextPart::{Dose, Images, Prescription, StructureSet, ToleranceTables};
-    const ASHA: (&str, SignerRole, u64) = ("asha", SignerRole::Oncologist, 1);
-    const BABU: (&str, SignerRole, u64) = ("babu", SignerRole::Physicist, 2);
+    type Who = (&'static str, SignerRole, u64);
+    const ASHA: Who = ("asha", SignerRole::Oncologist, 1);
+    const BABU: Who = ("babu", SignerRole::Physicist, 2);
     let delivery = Plan::parse(&file(&photons(), IMPLICIT)).unwrap().digest();
     let other = Digest([9; 32]);
-    let signed = |signed: &[(Option<PlanContext>, (&'static str, SignerRole, u64))]| Case {
+    let signed = |signed: &[(Option<PlanContext>, Who)]| Case {
         approvals: signed.iter().map(|(context, who)| approval_with(*context, *who, delivery)).collect(),
         ..Case::of(&photons())
     };

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chart::fhir::{Action, Change, Draft, Plan, Query, Resource, ResponseEntry};
-use edge::fhir::{Page, Record, Records, Refusal};
+use edge::fhir::{Page, Receipt, Record, Records, Refusal};
 use kit::{Blame, Fault, OperationId, Timestamp};
 
 pub(crate) const TOKEN: &str = "good-token";
@@ -44,8 +44,15 @@ impl Memory {
             (Some(_), Some(Record { bytes: Some(_), .. })) => Change::Put,
             (Some(_), _) => anew,
         };
-        let record =
-            Record { kind, id: id.to_owned(), version: current + 1, updated, change, bytes, survives: Some(11) };
+        let record = Record {
+            kind,
+            id: id.to_owned(),
+            version: current + 1,
+            updated,
+            change,
+            bytes,
+            receipt: Some(Receipt { survives: 11, witnesses: 12, entry: 7 }),
+        };
         versions.push(record.clone());
         Ok(record)
     }
