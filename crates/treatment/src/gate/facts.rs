@@ -13,7 +13,7 @@ pub(crate) use super::places::{
     APPROVALS, CHOICES, PLANS, RECORDS, SETTLEMENTS, VERDICTS, WITHDRAWALS, approvals_of_file, is_rejected,
     note_refused, note_rejection, note_shown, records_as, records_of_plan, records_under, releases, taken_back,
 };
-use super::places::{LIST_MAX, Places, REFUSED_OF_PATIENT, REFUSED_OF_PLAN, Shown, Window, is_rejection};
+use super::places::{LIST_MAX, Places, REFUSED_OF_PATIENT, REFUSED_OF_PLAN, Shown, Window, is_rejection, rejected_as};
 use crate::dicom::object::Instance;
 use crate::error::PlanError;
 use crate::gate::{Signed, Verdict, Withdrawn, approval_gap};
@@ -417,6 +417,20 @@ impl Facts {
         files.filter(|(_, approvals)| !approvals.is_empty()).map(|(plan, _)| plan)
     }
 
+    /// The same, also where the approvals were taken back since.
+    pub(crate) fn ever_signed_files(&self) -> impl DoubleEndedIterator<Item = &Plan> {
+        let files = self.plans.iter().zip(&self.signed);
+        let counts = |plan: &Plan, approvals: &[VerifiedApproval]| {
+            !approvals.is_empty() || self.withdrawn.contains_key(&plan.digest())
+        };
+        files.filter(move |(plan, approvals)| counts(plan, approvals)).map(|(plan, _)| plan)
+    }
+
+    /// The last day on which she was given dose, by whatever plan: `YYYYMMDD`.
+    pub(crate) fn last_treated(&self) -> Option<&str> {
+        self.records().filter(|record| record.gave_dose()).filter_map(|record| record.treated_on.as_deref()).max()
+    }
+
     /// What two people have said that was given of one fraction group of a delivery; the newest word.
     pub(crate) fn settled(&self, delivery: Digest, group: u32) -> Option<Settles> {
         // Each one's newest word: what somebody has taken back stands for nothing.
@@ -621,17 +635,21 @@ impl Facts {
 
     /// The planning system has marked the delivery, or whatever stands under the plan's SOP Instance UID, as rejected, and no two
     /// people have signed the delivery since.
-    pub(crate) fn is_rejected(&self, plan: &Plan) -> bool {
+    pub(crate) fn is_rejected(&self, chart: &Chart, plan: &Plan) -> Result<bool, ChartError> {
         let delivery = plan.digest();
         let is_it = |(_, one, uid): &&(u64, Option<Digest>, String)| {
             *one == Some(delivery) || *uid == plan.instance.sop_instance
         };
-        let rejected = self.rejected.iter().filter(is_it).map(|(entry, ..)| *entry).max();
-        rejected.is_some_and(|rejected| {
+        let mut rejected = self.rejected.iter().filter(is_it).map(|(entry, ..)| *entry).max();
+        // However many others were rejected since.
+        for list in rejected_as(chart, self.patient, plan) {
+            rejected = rejected.max(chart.newest(&list)?);
+        }
+        Ok(rejected.is_some_and(|rejected| {
             let since = self.approved_in.iter().zip(&self.approvals).filter(|(entry, _)| **entry > rejected);
             let since: Vec<VerifiedApproval> = since.map(|(_, approval)| approval.clone()).collect();
             approval_gap(&since, self.patient, delivery).is_some()
-        })
+        }))
     }
 
     /// That somebody has taken this delivery's approval back, and two people haven't signed it since.
@@ -675,6 +693,11 @@ impl Facts {
             if is_of_it && is_of_group && is_late {
                 course.doubt(Unknown::LateRecord);
             }
+            // The same beams under a UID that says it is for a phantom: whom they treated, the record doesn't say.
+            let is_for_qa = |uid: &String| self.known.get(uid).is_some_and(|came| came.iter().all(|one| one.is_for_qa));
+            if is_of_it && is_of_group && record.gave_dose() && record.plans.iter().any(is_for_qa) {
+                course.doubt(Unknown::PhantomOrPatient);
+            }
             if record.gave_dose() && !is_of_it {
                 // Of a day before ours was signed: it comes late, and is history.
                 let day = record.treated_on.as_deref();
@@ -698,6 +721,9 @@ impl Facts {
         let hers: BTreeSet<Digest> = self.records.values().flatten().map(TreatmentRecord::identity).collect();
         for list in &refused {
             let refused = Window::of(chart, list, LIST_MAX)?;
+            if refused.from > from {
+                course.doubt(Unknown::ManyRecords);
+            }
             for entry in refused.entries.iter().filter(|entry| **entry >= from) {
                 let (_, meta) = chart.note_of(*entry)?;
                 // A note of another length is nobody's record.

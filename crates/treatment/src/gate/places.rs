@@ -26,7 +26,9 @@ pub(super) const APPROVALS_OF_FILE: &str = "approvals-of-file";
 pub(super) const SHOWN: &str = "shown";
 /// Of these, what the planning system had marked as rejected.
 pub(super) const REJECTED: &str = "rejected";
-/// The same of one delivery under one SOP Instance UID.
+/// The same of one delivery, and of one SOP Instance UID.
+const REJECTED_AS: &str = "rejected-as";
+/// What was shown, of one delivery under one SOP Instance UID.
 pub(super) const SHOWN_AS: &str = "shown-as";
 /// Of one plan's SOP Instance UID: records that were refused.
 pub(super) const REFUSED_OF_PLAN: &str = "refused-of-plan";
@@ -222,8 +224,17 @@ pub(crate) fn note_shown(
         return Ok(());
     }
     let mut lists = vec![chart.list_tag(SHOWN, &patient.0), known];
-    lists.extend(is_rejected.then(|| chart.list_tag(REJECTED, &patient.0)));
+    if is_rejected {
+        lists.push(chart.list_tag(REJECTED, &patient.0));
+        lists.extend(rejected_as(chart, patient, plan));
+    }
     chart.append_note(permit, "treatment.shown", lists, shown_as(plan)).map(drop)
+}
+
+/// The lists of a patient's rejections of one delivery, and of what stood under one SOP Instance UID.
+pub(super) fn rejected_as(chart: &Chart, patient: PatientId, plan: &Plan) -> [chart::Tag; 2] {
+    let of = |of: &[u8]| chart.list_tag(REJECTED_AS, &[&patient.0, of].concat());
+    [of(&plan.digest().0), of(plan.instance.sop_instance.as_bytes())]
 }
 
 fn shown_as(plan: &Plan) -> Vec<u8> {
@@ -241,6 +252,7 @@ pub(crate) fn note_rejection(
     patient: PatientId,
     plan: &Plan,
 ) -> Result<(), ChartError> {
-    let lists = vec![chart.list_tag(REJECTED, &patient.0)];
+    let mut lists = vec![chart.list_tag(REJECTED, &patient.0)];
+    lists.extend(rejected_as(chart, patient, plan));
     chart.append_note(permit, "treatment.shown", lists, shown_as(plan)).map(drop)
 }

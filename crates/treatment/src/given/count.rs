@@ -80,6 +80,7 @@ pub enum Unknown {
     TreatmentEnded,
     UnsignedPlan,
     SiblingSettled,
+    PhantomOrPatient,
 }
 
 impl fmt::Display for Unknown {
@@ -161,6 +162,10 @@ impl fmt::Display for Unknown {
             Self::UnsignedPlan => {
                 "a treatment record that came since this plan was signed is of another delivery, which no two people have signed: they \
                  sign that one, too, or settle what she was given"
+            }
+            Self::PhantomOrPatient => {
+                "a treatment record is of the same beams under a plan that says it is for a phantom: whether she was treated by it, two \
+                 people say"
             }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"

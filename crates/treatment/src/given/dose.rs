@@ -21,6 +21,9 @@ pub struct ReferenceDose {
     pub by_day: Vec<(String, Dose)>,
 }
 
+/// Days that are drawn, the newest; a course has forty, and each is summed by itself.
+const DAYS_MAX: usize = 200;
+
 /// By fraction number and beam, in millionths of the beam's meterset.
 type Delivered = BTreeMap<u32, BTreeMap<Option<u32>, u64>>;
 
@@ -65,8 +68,9 @@ pub fn so_far(
                 least.plus(each.times(highest.saturating_sub(*distinct))).max(each.times(*highest))
             }),
         };
-        let by_day =
-            course.days().into_iter().filter_map(|day| Some((day.to_owned(), sum(&course.delivered(Some(day)))?)));
+        let days: Vec<&str> = course.days().into_iter().rev().take(DAYS_MAX).collect();
+        let by_day = days.into_iter().rev();
+        let by_day = by_day.filter_map(|day| Some((day.to_owned(), sum(&course.delivered(Some(day)))?)));
         ReferenceDose { reference: reference.clone(), per_fraction, at_least, at_most, by_day: by_day.collect() }
     };
     plan.prescription.references.iter().map(of).collect()

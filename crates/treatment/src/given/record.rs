@@ -174,7 +174,7 @@ impl TreatmentRecord {
         Self::of_tree(&Tree::of_file(bytes)?)
     }
 
-    fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
+    pub(crate) fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
         let instance = Instance::of_tree(tree)?;
         let (root, place) = (tree.root(), Place::default());
         let (mut beams, mut summaries) = (Vec::new(), Vec::new());

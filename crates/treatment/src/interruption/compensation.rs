@@ -12,6 +12,9 @@ use crate::interruption::calendar::{Calendar, Day};
 pub const PAIR_HOURS: f64 = 6.0;
 /// More in each of them is for nobody; a stereotactic fraction, least of all.
 pub const PAIR_DOSE_MAX_GY: f64 = 2.2;
+/// Larger ones that are thought of are at most so many times as large: beyond, the late tissue pays for everything. A physicist must
+/// confirm the figure for the centre.
+pub const LARGER_MAX: f64 = 1.5;
 /// Extra fractions that are thought of at most: beyond, the days that they take cost as much as they give.
 pub const EXTRA_MAX: u32 = 15;
 
@@ -202,6 +205,9 @@ impl Course {
         let before = tissues.tumour.of_dose(done, self.dose_gy);
         let lost = tissues.tumour.lost(last.since(first).into());
         let dose_gy = tissues.tumour.dose_for(planned.tumour_bed + lost - before, fractions)?;
+        if dose_gy > LARGER_MAX * self.dose_gy {
+            return None;
+        }
         let of = |tissue: &Tissue| tissue.of_dose(done, self.dose_gy) + tissue.of_dose(fractions, dose_gy);
         let (tumour, late) = (of(&tissues.tumour), of(&tissues.late));
         let dealt = Dealt { tumour, late, fractions: done + fractions, first, last };

@@ -209,6 +209,14 @@ impl Rules {
         if let Some(twice) = file.machine.iter().find(|machine| !names.insert(machine.name.as_str())) {
             return Err(RulesError::Contradiction(format!("machine {:?} is named twice", twice.name)));
         }
+        let limits = |machine: &MachineRule| [machine.meterset_max, machine.dose_rate_max];
+        let energies = |machine: &MachineRule| machine.energies.clone().unwrap_or_default();
+        for machine in &file.machine {
+            let all = limits(machine).into_iter().flatten().chain(energies(machine));
+            if let Some(wrong) = all.into_iter().find(|limit| !limit.is_finite() || *limit < 0.0) {
+                return Err(RulesError::Contradiction(format!("machine {:?} has a limit of {wrong}", machine.name)));
+            }
+        }
         let late = Tissue::new(file.late.alpha_beta_gy, 0.0, 0.0).map_err(RulesError::Late)?;
         let hours = file.late.repair_half_time_hours;
         if !(REPAIR_HOURS.0..=REPAIR_HOURS.1).contains(&hours) {

@@ -9,6 +9,9 @@ use super::calendar::{Calendar, Day};
 use super::compensation::{Assessment, Course, Worth};
 use super::rules::{Category, Rules, TumourRule};
 
+/// Between the last fraction of one phase and the first of the next.
+const PHASES_DAYS: i32 = 14;
+
 /// More to the late tissue than was planned, in percent, is said.
 const LATE_PERCENT: f64 = 1.0;
 
@@ -42,6 +45,10 @@ pub struct Case<'a> {
     /// Of one fraction, to the target: in Gy; none where the plan doesn't say.
     pub dose_gy: Option<f64>,
     pub planned: u32,
+    /// When she was treated last by any plan.
+    pub last_treated: Option<Day>,
+    /// Somebody has taken the plan's approval back.
+    pub is_withdrawn: bool,
     /// The plan's fraction pattern has several a day.
     pub several_a_day: bool,
     /// When fractions were given, in order; why that isn't known.
@@ -91,6 +98,13 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
     };
     let count = u32::try_from(given.len()).unwrap_or(u32::MAX);
     (weighing.fractions_given, weighing.last_given) = (Some(count), given.last().copied());
+    let was_to_begin = |last: Day| (0..=PHASES_DAYS).contains(&outage.first.since(last));
+    if given.is_empty() && case.last_treated.is_some_and(was_to_begin) {
+        weighing.unknown.push(
+            "not begun: she was treated by another plan until then, and this one may have been to follow".to_owned(),
+        );
+        return Some(weighing);
+    }
     if given.is_empty() || count >= case.planned {
         return None;
     }
@@ -114,6 +128,9 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
         weighing.assessment = course.assess(&rules.tissues(tumour), usual, &now, resumes);
     }
     weighing.warnings = warnings(&weighing, rules);
+    if case.is_withdrawn {
+        weighing.warnings.insert(0, "its approval was taken back: it goes on by another plan".to_owned());
+    }
     Some(weighing)
 }
 
@@ -187,6 +204,8 @@ mod tests {
             tumour: rules.tumour(codes.iter().copied()),
             dose_gy: Some(2.0),
             planned: 35,
+            last_treated: None,
+            is_withdrawn: false,
             several_a_day: false,
             given,
         };
@@ -221,8 +240,8 @@ mod tests {
         }
         // Begun on a Saturday, it goes on on Monday: the Saturday was its first day.
         let saturday: Vec<Day> = rules.calendar().course(day("2026-02-28")).take(16).collect();
-        let found = weigh(&case(&["C10.9"], Ok(saturday)), &rules, outage).unwrap();
-        assert_eq!(found.days_lost, Some(7));
+        let begun_so = weigh(&case(&["C10.9"], Ok(saturday)), &rules, outage).unwrap();
+        assert_eq!(begun_so.days_lost, Some(7));
 
         let doseless = Case { dose_gy: None, ..case(&["C61"], Ok(given.clone())) };
         assert!(weigh(&doseless, &rules, outage).unwrap().assessment.is_none());
@@ -232,6 +251,13 @@ mod tests {
         let all: Vec<Day> = rules.calendar().from(day("2026-01-05")).take(35).collect();
         assert_eq!(weigh(&case(&["C61"], Ok(all)), &rules, outage), None, "it is complete");
         assert_eq!(weigh(&case(&["C61"], Ok(vec![])), &rules, outage), None, "it wasn't begun");
+        // A boost that was to follow in these days, and a plan that was withdrawn on the way: both are on the list.
+        let boost = |last: &str| Case { last_treated: Some(day(last)), ..case(&["C61"], Ok(vec![])) };
+        let follows = weigh(&boost("2026-03-20"), &rules, outage).unwrap();
+        assert!(follows.unknown[0].starts_with("not begun"), "{:?}", follows.unknown);
+        assert_eq!(weigh(&boost("2026-02-02"), &rules, outage), None, "that was another course");
+        let withdrawn = Case { is_withdrawn: true, ..case(&["C10.9"], Ok(given.clone())) };
+        assert!(weigh(&withdrawn, &rules, outage).unwrap().warnings[0].contains("taken back"));
 
         let mut all = [palliative, undated, unknown, found];
         all.sort_by_key(urgency);

@@ -158,18 +158,19 @@ impl Plan {
         self.intent.as_deref() == Some("PALLIATIVE")
     }
 
-    /// What a fraction of this group gives to the target that is prescribed most: by its prescription and the fractions planned,
-    /// where there is one group; else by its beams.
+    /// What a fraction of this group gives to the target that is prescribed most: by its beams; where they don't say, by its
+    /// prescription and the fractions planned, where there is one group. A target's prescription may be of a whole course, of which
+    /// this plan is a part.
     pub fn target_dose(&self, group: &FractionGroup) -> Option<Dose> {
         let targets = self.prescription.references.iter().filter(|reference| reference.is_target);
         let highest = targets.max_by_key(|reference| reference.prescribed)?;
-        match (highest.prescribed, self.groups.len()) {
-            (Some(prescribed), 1) => Some(Dose(prescribed.0 / i64::from(group.fractions_planned.max(1)))),
-            _ => {
-                let beams = group.metersets.keys();
-                beams.map(|beam| self.prescription.dose(group.number, *beam, highest, prescription::WHOLE)).sum()
-            }
-        }
+        let beams = group.metersets.keys();
+        let by_beams: Option<Dose> =
+            beams.map(|beam| self.prescription.dose(group.number, *beam, highest, prescription::WHOLE)).sum();
+        let by_prescription = highest.prescribed.filter(|_| self.groups.len() == 1);
+        by_beams
+            .filter(|dose| dose.0 > 0)
+            .or(by_prescription.map(|prescribed| Dose(prescribed.0 / i64::from(group.fractions_planned.max(1)))))
     }
 
     /// Of what one fraction treats with: the same in a course that is made longer, or goes on at another machine.

@@ -124,6 +124,8 @@ pub(super) fn judge(
         number.map(|number| is_shared(chart, number)).transpose().map_err(|e| e.fault())?.unwrap_or(false);
     let context = plan.ok().map(|plan| context::of_plan(chart, facts, plan, noted)).transpose();
     let context = context.map_err(|e| e.fault())?;
+    let is_rejected = plan.ok().map(|plan| facts.is_rejected(chart, plan)).transpose().map_err(|e| e.fault())?;
+    let is_rejected = is_rejected.unwrap_or(false);
     let mut verdict = decide(&GateInput {
         expected: Expected {
             patient: facts.patient,
@@ -133,7 +135,7 @@ pub(super) fn judge(
             number_is_shared,
             uid_is_anothers: owner.is_some_and(|owner| owner != facts.patient),
             has_ended: facts.has_ended(),
-            is_rejected: plan.is_ok_and(|plan| facts.is_rejected(plan)),
+            is_rejected,
             withdrawn: plan.ok().and_then(|plan| facts.withdrawn(plan.digest())),
         },
         plan,

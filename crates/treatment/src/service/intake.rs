@@ -156,10 +156,15 @@ impl Treatment {
         // Where its class isn't said, what it holds tells.
         let is_record = kind.map_or_else(|| session.iter().any(|tag| root.get(*tag).is_some()), Kind::is_record);
         let number = root.get(t::PATIENT_ID).map(|id| String::from_utf8_lossy(trimmed(id.bytes())).into_owned());
+        // What was wrong may have been what was said of it, not what it says: then it comes again as the same.
+        let identity = || match TreatmentRecord::of_tree(&tree) {
+            Ok(record) => record.identity(),
+            Err(_) => Digest(Sha256::digest(bytes).into()),
+        };
         let told = Told {
             identifier: number,
             plans: if is_record { plans_named(root) } else { BTreeSet::new() },
-            record: is_record.then(|| Digest(Sha256::digest(bytes).into())),
+            record: is_record.then(identity),
             rejected: Plan::of_tree(&tree).ok().filter(facts::is_rejected),
         };
         self.note_refused(context, act, &told);
@@ -208,7 +213,7 @@ impl Treatment {
             self.chart.admit(context, act, Target::Patient(patient), Sensitivity::Clinical).map_err(|e| e.fault())?;
         let people = self.people()?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
-        if facts.is_rejected(plan) {
+        if facts.is_rejected(&self.chart, plan).map_err(|e| e.fault())? {
             return Ok(());
         }
         facts::note_shown(&self.chart, &permit, patient, plan, true).map_err(|e| e.fault())

@@ -348,7 +348,9 @@ impl Treatment {
         Ok(Approved {
             digest,
             // By the gate's own measure, or the answer here would promise what the gate refuses.
-            complete: is_signed && changed.is_none() && !facts.is_rejected(&plan),
+            complete: is_signed
+                && changed.is_none()
+                && !facts.is_rejected(&self.chart, &plan).map_err(|e| e.fault())?,
             changed: changed.unwrap_or_default(),
             signers: signers.into_iter().collect(),
         })

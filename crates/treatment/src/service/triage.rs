@@ -93,13 +93,15 @@ impl Treatment {
         let codes = self.icd10_of(permit, facts.patient).map_err(|e| e.fault())?;
         let mut seen = BTreeSet::new();
         let mut rows = Vec::new();
-        for plan in facts.signed_files().rev().filter(|plan| seen.insert(plan.digest())) {
+        for plan in facts.ever_signed_files().rev().filter(|plan| seen.insert(plan.digest())) {
             for group in &plan.groups {
                 let case = Case {
                     is_palliative: plan.is_palliative(),
                     tumour: rules.tumour(codes.iter().map(String::as_str)),
                     dose_gy: plan.target_dose(group).map(|dose| dose.gy()),
                     planned: group.fractions_planned,
+                    last_treated: facts.last_treated().and_then(Day::of_dicom),
+                    is_withdrawn: facts.withdrawn(plan.digest()).is_some(),
                     several_a_day: plan.several_a_day(group),
                     given: self.days_given(facts, plan, group)?,
                 };

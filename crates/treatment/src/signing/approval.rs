@@ -260,7 +260,7 @@ impl Statement {
         ];
         for words in words.into_iter().flatten() {
             let length = words.chars().count();
-            if !(1..=REASON_CHARACTERS_MAX).contains(&length) || words.chars().any(char::is_control) {
+            if !(1..=REASON_CHARACTERS_MAX).contains(&length) || words.chars().any(misleads) {
                 return Err(ApprovalError::BadReason);
             }
         }
@@ -371,9 +371,15 @@ pub(crate) fn signed_by<'p>(
     enrolled.find(fits).map(|person| person.key).ok_or(ApprovalError::BadSignature)
 }
 
+/// Breaks a line, or turns the order in which it is read (Unicode's bidirectional controls): what is read is to be what is signed.
+fn misleads(c: char) -> bool {
+    let turns = matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control()
+}
+
 pub(crate) fn check_name(whose: &'static str, name: &str) -> Result<(), ApprovalError> {
     let length = name.chars().count();
-    let is_name = (1..=NAME_CHARACTERS_MAX).contains(&length) && !name.chars().any(char::is_control);
+    let is_name = (1..=NAME_CHARACTERS_MAX).contains(&length) && !name.chars().any(misleads);
     if is_name { Ok(()) } else { Err(ApprovalError::BadName { whose }) }
 }
 
