@@ -11,10 +11,10 @@
 //! What is absent: no call deletes or overwrites an object, none opens keys in bulk, none sets a budget or a clock. The
 //! turn of the key epoch destroys an old key, on the officer's word only (`turn`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
@@ -41,6 +41,8 @@ use crate::wire::{self, *};
 use crate::witness::{NotCosigned, Witness};
 
 pub(crate) const MEMBERS_FILE: &str = "members.cbor";
+/// Rotten objects that are remembered; a disk with more is a disk to be replaced.
+const ROTTEN_MAX: usize = 100_000;
 const STANDING_FILE: &str = "starts.count";
 /// What the officer's signature over a list of members is of.
 const MEMBERS_CONTEXT: &[u8] = b"holdfast members v1\n";
@@ -77,7 +79,8 @@ pub struct Node {
     retention: Mutex<Retention>,
     /// Objects whose retention was ended, before the start.
     ended: Stats,
-    rotten: AtomicU64,
+    /// Objects that aren't as they were put, and weren't put again since.
+    rotten: Mutex<BTreeSet<Name>>,
     /// Alarms that the other servers are still to be told.
     outbox: Mutex<Vec<Alarm>>,
     clock: Arc<dyn Clock>,
@@ -159,7 +162,7 @@ impl Node {
             starts,
             retention: Mutex::new(retention),
             ended,
-            rotten: AtomicU64::new(0),
+            rotten: Mutex::default(),
             outbox: Mutex::new(untold),
             clock,
             config,
@@ -396,6 +399,12 @@ impl Node {
         let batch: Vec<Object<'_>> =
             objects.iter().zip(&parts).map(|(object, parts)| Object { name: &object.name, parts }).collect();
         let put = self.shards.put_if_absent(&batch)?;
+        {
+            let mut rotten = self.rotten();
+            objects.iter().for_each(|object| {
+                rotten.remove(&object.name);
+            });
+        }
         let created = put.iter().map(|put| *put == Put::Created).collect();
         Ok(PutDone { created }.to_bytes().into())
     }
@@ -410,8 +419,11 @@ impl Node {
     fn list(&self, request: &ListRequest) -> Result<Bytes, Refused> {
         let after = request.after.as_deref().map(Name::new).transpose()?;
         let limit = usize::try_from(request.limit).unwrap_or(usize::MAX).min(LIST_LINES_MAX);
-        let listed = self.shards.list(after.as_ref(), limit)?;
-        let lines = listed.into_iter().map(|one| (one.name.as_str().to_owned(), one.len)).collect();
+        // What is known to be rotten isn't there: so it is put again.
+        let rotten = self.rotten().clone();
+        let listed = self.shards.list(after.as_ref(), limit.saturating_add(rotten.len()))?;
+        let good = listed.into_iter().filter(|one| !rotten.contains(&one.name)).take(limit);
+        let lines = good.map(|one| (one.name.as_str().to_owned(), one.len)).collect();
         Ok(Listing { lines }.to_bytes().into())
     }
 
@@ -556,7 +568,7 @@ impl Node {
             witnessed: self.witness.size(),
             starts: self.starts,
             free_bytes: self.free_bytes()?,
-            rotten: self.rotten.load(Ordering::Relaxed),
+            rotten: self.rotten().len() as u64,
             alarms: self.alarms.unseen(),
             charts_hour: counts.hour as u64,
             charts_day: counts.day as u64,
@@ -626,10 +638,19 @@ impl Node {
         std::mem::take(&mut *self.outbox.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn rotten(&self) -> MutexGuard<'_, BTreeSet<Name>> {
+        self.rotten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads one object over; its number of rotten ones is what the status shows.
     pub(crate) fn scrub(&self, name: &Name) {
         if let Err(LocationError::Damaged { .. }) = self.shards.get(name, None) {
-            self.rotten.fetch_add(1, Ordering::Relaxed);
+            {
+                let mut rotten = self.rotten();
+                if rotten.len() < ROTTEN_MAX {
+                    rotten.insert(name.clone());
+                }
+            }
             self.journal.note_often(self.clock.now(), "holder.rotten", &format!("object {name} is not as it was put"));
             // One alarm for all of them: a disk that rots is to push nobody's theft off the page.
             self.raise("holder.rotten", "objects are not as they were put: heal them from the gateway".to_owned());

@@ -475,6 +475,8 @@ impl Centre {
     pub fn standing(&self) -> Standing {
         self.probe();
         let now = self.site.look();
+        let doubtful = self.fleet().map(Fleet::take_doubtful).unwrap_or_default();
+        doubtful.iter().for_each(|location| self.chart().vault().look_again(location));
         Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.at_start(), Some(&now))
             .beside(self.bucket_states(), self.domains())
             .hearing(&self.fleet().map(Fleet::statuses).unwrap_or_default())

@@ -1,5 +1,6 @@
 //! The servers as machines of their own: links to their holders, as the list of members has them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -44,6 +45,8 @@ struct Server {
     opened: Arc<AtomicU64>,
     /// What it said last, or why it said nothing.
     last: Mutex<Result<Status, String>>,
+    /// Of its objects: how many there were, and how many of them were rotten, when it answered last.
+    objects: Mutex<(u64, u64)>,
 }
 
 impl Server {
@@ -62,7 +65,7 @@ impl Server {
         let link = Arc::new(link.map_err(|e| wrong(e.to_string()))?);
         let last = Mutex::new(Err("not asked yet".to_owned()));
         let (key, witness) = (RwLock::new(key), RwLock::new(witness));
-        Ok(Self { number: member.number, key, witness, link, opened: Arc::default(), last })
+        Ok(Self { number: member.number, key, witness, link, opened: Arc::default(), last, objects: Mutex::default() })
     }
 }
 
@@ -76,6 +79,8 @@ pub struct Fleet {
     /// In the order of their numbers. More of them come when the centre grows.
     servers: RwLock<Vec<Arc<Server>>>,
     buckets: Buckets,
+    /// Names of servers that have lost something, and of which nobody has taken note yet.
+    doubtful: Mutex<BTreeSet<String>>,
 }
 
 impl Fleet {
@@ -108,6 +113,7 @@ impl Fleet {
             network,
             members: Mutex::new(members.clone()),
             signed: Mutex::default(),
+            doubtful: Mutex::default(),
             servers: RwLock::new(members.servers.iter().map(server).collect::<Result<_, Fault>>()?),
             buckets: Buckets::default(),
         })
@@ -184,6 +190,11 @@ impl Fleet {
                 };
                 if let Ok(status) = &answer {
                     server.opened.store(status.opened, Ordering::Relaxed);
+                    let (objects, rotten) =
+                        std::mem::replace(&mut *lock(&server.objects), (status.objects, status.rotten));
+                    if status.objects < objects || status.rotten > rotten {
+                        lock(&self.doubtful).insert(server_name(server.number));
+                    }
                 }
                 let shown = |bytes: &ByteVec| HolderPublicKey::from_bytes(bytes).map_err(|error| error.to_string());
                 let seen =
@@ -192,6 +203,11 @@ impl Fleet {
                 seen
             })
             .collect()
+    }
+
+    /// Locations that have lost something since they were asked before.
+    pub fn take_doubtful(&self) -> BTreeSet<String> {
+        std::mem::take(&mut *lock(&self.doubtful))
     }
 
     /// What each server and each bucket could share with others, by its name.

@@ -31,6 +31,8 @@ const FIRST_SIGN_IN: &str = "first-sign-in";
 const STOP_MAX: Duration = Duration::from_secs(10);
 /// A probe waits no longer for the servers' disks; monitors give up after 5 to 10 seconds.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
+/// How often the servers are looked at where no monitor does.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(clap::Args)]
 pub struct Serve {
@@ -293,6 +295,14 @@ impl Watch {
 /// Health and metrics; nothing here names a patient.
 fn health(centre: Arc<Centre>, recorder: PrometheusHandle) -> Router {
     let watch = Watch { centre, recorder, looking: Arc::default() };
+    // Though nobody asks: what a server has lost is to be brought to it anew.
+    let looks = watch.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            looks.standing().await;
+        }
+    });
     Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

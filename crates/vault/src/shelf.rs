@@ -47,6 +47,8 @@ pub(crate) struct SlotState {
     pub(crate) last_error: Option<String>,
     /// When it last let a reader wait.
     late: Option<Instant>,
+    /// What it has is to be asked anew: somebody has seen that it isn't what it was.
+    pub(crate) doubted: bool,
     /// It shows no centre record: an empty one in its place, which a scrub has to fill. Nothing is sent there.
     pub(crate) bare: bool,
     /// Segments of the log that it lacks. As long as there is one, nothing later counts as durable there: of a survivor

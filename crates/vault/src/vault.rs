@@ -316,6 +316,13 @@ impl Vault {
         witnesses.as_ref().as_ref().map_or((0, Vec::new()), |all| (all.quorum(), all.health()))
     }
 
+    /// That a location isn't what it was (it has fewer objects, or some that are damaged): what it lacks is asked anew, and healed.
+    pub fn look_again(&self, location: &str) {
+        for slot in self.core.shelf().slots.iter().filter(|slot| slot.id == location) {
+            slot.state().doubted = true;
+        }
+    }
+
     /// Their keys: by them a reader tells who has cosigned.
     pub fn witness_keys(&self) -> Vec<WitnessVkey> {
         let witnesses = self.core.witnesses.get();

@@ -49,6 +49,9 @@ pub struct WitnessHealth {
     /// Why it didn't cosign the last time.
     pub last_error: Option<String>,
     pub contradicts: bool,
+    /// It has seen less than it had cosigned: its state was lost, it would believe a second history from there, and it doesn't count
+    /// until somebody has looked at it and this gateway is started again.
+    pub is_set_back: bool,
 }
 
 pub(crate) struct Witnesses {
@@ -114,6 +117,7 @@ impl Witnesses {
             let again = matches!(said, Said::Has(has) if has <= checkpoint.size)
                 && asked_again.get_mut(place).is_some_and(|again| !std::mem::replace(again, true));
             if let (Said::Has(has), true) = (&said, again) {
+                self.doubt(place, *has);
                 ask(place, *has);
                 continue;
             }
@@ -127,6 +131,15 @@ impl Witnesses {
         Ok((signed.with_cosignatures(&cosignatures)?, cosignatures.len()))
     }
 
+    /// It has seen so many leaves; fewer than it cosigned is a state that was lost.
+    fn doubt(&self, place: usize, has: u64) {
+        let mut health = lock(&self.health);
+        let Some(health) = health.get_mut(place).filter(|health| has < health.size) else { return };
+        if !std::mem::replace(&mut health.is_set_back, true) {
+            tracing::error!(witness = health.name, has, cosigned = health.size, "a witness has lost its state");
+        }
+    }
+
     fn hear(&self, place: usize, checkpoint: &Checkpoint, said: Said) -> Option<Cosignature> {
         let witness = self.all.get(place)?;
         let mut health = lock(&self.health);
@@ -136,6 +149,11 @@ impl Witnesses {
             Said::Cosigned(cosignature) => match witness.vkey().verify(checkpoint, &cosignature) {
                 Ok(_) => {
                     (health.size, health.last_error) = (checkpoint.size, None);
+                    if health.is_set_back {
+                        health.last_error =
+                            Some("it was set back, and counts no more until somebody has looked".to_owned());
+                        return None;
+                    }
                     return Some(cosignature);
                 }
                 Err(error) => health.last_error = Some(error.to_string()),

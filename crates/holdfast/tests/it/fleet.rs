@@ -592,6 +592,27 @@ fn a_server_whose_disk_was_set_back_is_noticed_by_the_others() {
         assert!(said.contains(words), "{words}: {said}");
     }
     assert!(said.contains(" ALARM"), "{said}");
+    // What its disk lacks is seen, and brought to it, though its process was never missed; as a witness it counts no more, for
+    // it would believe a second history.
+    let begun = Instant::now();
+    let whole = || {
+        let said = fleet.site.run(&["verify", "--json"]).json();
+        (said["shards_good"].clone(), said["shards_expected"].clone(), said)
+    };
+    loop {
+        ready();
+        let (good, all, said) = whole();
+        assert!(good.as_u64().is_some(), "{said}");
+        if good == all {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{said}");
+        thread::sleep(Duration::from_millis(500));
+    }
+    keep(&server, &token, 77).unwrap();
+    let said = ready();
+    assert!(said.contains("13 of 14 witnesses cosign the log, 12 are a quorum"), "{said}");
+    assert!(said.contains("it was set back, and counts no more"), "{said}");
 
     // An alarm outlives a restart, and is off the page once somebody at each console has seen it.
     let alarms = |at: usize, more: &[&str]| {
@@ -610,6 +631,51 @@ fn a_server_whose_disk_was_set_back_is_noticed_by_the_others() {
         thread::sleep(Duration::from_millis(500));
     }
     assert_eq!(alarms(1, &[]), "no alarm that nobody has seen\n");
+}
+
+/// Objects rot on one server's disk: its own scrubbing finds them, the page says one thing of it, and the gateway brings them anew.
+#[test]
+fn what_rots_on_a_server_is_brought_to_it_anew() {
+    const AT: usize = 6;
+    let fleet = Fleet::found();
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    for number in 0..20 {
+        keep(&server, &token, number).unwrap();
+    }
+    let verify = || fleet.site.run(&["verify", "--json"]).json();
+    assert_eq!(verify()["clean"], true);
+    fleet.kill(AT);
+    let volume = fleet.folder(AT).join("shards/volumes/000001.vol");
+    let mut bytes = fs::read(&volume).unwrap();
+    // Behind the centre record, which a scrub brings.
+    for at in (bytes.len() / 2..bytes.len()).step_by(1_500) {
+        bytes[at] ^= 1;
+    }
+    fs::write(&volume, &bytes).unwrap();
+    fleet.start(AT);
+    fleet.wait_for_all();
+    let ready = || get(server.ready["operations"].as_str().unwrap(), "/readyz", "").2;
+    let begun = Instant::now();
+    while !ready().contains("holder.rotten") && !ready().contains("objects are not as they were put") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", ready());
+        thread::sleep(Duration::from_millis(300));
+    }
+    let begun = Instant::now();
+    loop {
+        let said = (ready(), verify());
+        if said.1["clean"] == true || said.1["shards_good"] == said.1["shards_expected"] {
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(90), "{} {}", said.0, said.1);
+        thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(
+        ready().matches("objects are not as they were put").count(),
+        1,
+        "one line, however many there were: {}",
+        ready()
+    );
 }
 
 /// Each drill on machines of their own holds, and rings where it was built to fail.

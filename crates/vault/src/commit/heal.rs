@@ -150,11 +150,11 @@ impl Healer {
         let (core, shelf) = (Arc::clone(&self.core), Arc::clone(&self.shelf));
         let Some(slot) = shelf.slots.get(at) else { return false };
         let Some(location) = &slot.location else { return false };
-        let (down, lacks) = {
+        let (asked_anew, lacks) = {
             let state = slot.state();
-            (state.down, !state.bare && state.missing.first().is_some())
+            (state.down || state.doubted, !state.bare && state.missing.first().is_some())
         };
-        if (!down && !lacks) || location.stats().is_err() || (down && !self.welcome(at)) {
+        if (!asked_anew && !lacks) || location.stats().is_err() || (asked_anew && !self.welcome(at)) {
             return false;
         }
         if slot.state().bare {
@@ -191,7 +191,8 @@ impl Healer {
         healed
     }
 
-    /// A location that was down answers again: what it lacks is asked anew, since it may not be the one that went.
+    /// A location that was down answers again, or has fewer objects than it had: what it lacks is asked anew, since it may not be
+    /// the one that went.
     fn welcome(&mut self, at: usize) -> bool {
         let (core, shelf) = (&self.core, &self.shelf);
         let Some(slot) = shelf.slots.get(at) else { return false };
@@ -212,7 +213,7 @@ impl Healer {
         tracing::info!(location = slot.id, lacks = lacks.len(), "a location is back");
         let mut state = slot.state();
         lacks.into_iter().for_each(|segment| state.missing.insert(segment));
-        (state.down, state.bare) = (false, survey.is_bare(at));
+        (state.down, state.doubted, state.bare) = (false, false, survey.is_bare(at));
         true
     }
 }
