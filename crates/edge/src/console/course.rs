@@ -14,8 +14,8 @@ use guard::Purpose;
 use kit::{Blame, OperationId, UtcOffset};
 use serde::Deserialize;
 use treatment::{
-    BeamSession, Check, CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, PatientCourses, Stage, State as CheckState,
-    Treatment,
+    BeamSession, Check, ContextSeen, CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, PatientCourses, SignerRole,
+    Stage, State as CheckState, Treatment,
 };
 
 use super::draw::{self, DoseCurve};
@@ -53,6 +53,7 @@ struct CourseShown {
     findings: Vec<String>,
     notes: Vec<String>,
     signed: Vec<String>,
+    context: Vec<ContextRow>,
     delivery: String,
     doses: Vec<DoseRow>,
     curve: Option<String>,
@@ -83,6 +84,32 @@ impl CheckRow {
         };
         Self { stage, what: check.what, class, word, evidence: check.evidence }
     }
+}
+
+struct ContextRow {
+    what: String,
+    class: &'static str,
+    word: &'static str,
+    content: String,
+}
+
+impl ContextRow {
+    fn of(seen: &ContextSeen, is_signed: bool) -> Self {
+        let (class, word) = match (is_signed, seen.is_another, seen.content) {
+            (_, true, _) => ("veto", "Another one since it was signed"),
+            (_, false, None) => ("hold", "Not here"),
+            (true, false, Some(_)) => ("release", "As it was signed"),
+            (false, false, Some(_)) => ("hold", "To be signed"),
+        };
+        // As much as two people compare by eye.
+        let content = seen.content.map_or_else(String::new, |content| content.to_string().chars().take(16).collect());
+        Self { what: capitalised(&seen.part.to_string()), class, word, content }
+    }
+}
+
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 struct DoseRow {
@@ -186,6 +213,8 @@ impl CourseShown {
             Given::Known { distinct, .. } => format!("{distinct} of {planned}"),
             Given::Unknown { .. } => format!("not known, of {planned}"),
         };
+        let roles = [SignerRole::Oncologist, SignerRole::Physicist];
+        let is_signed = roles.iter().all(|role| course.signed.iter().any(|one| one.role == *role));
         let target = course.dose.iter().find(|dose| dose.is_target && !dose.by_day.is_empty());
         Self {
             curve: target.and_then(curve_of),
@@ -217,6 +246,7 @@ impl CourseShown {
                 .iter()
                 .map(|one| format!("{}, {}, {}", one.name, one.role, moment(one.at, offset)))
                 .collect(),
+            context: course.context.iter().map(|seen| ContextRow::of(seen, is_signed)).collect(),
             delivery: course.delivery.to_string(),
             checks: course.checks.into_iter().map(CheckRow::of).collect(),
         }

@@ -5,7 +5,7 @@ use dicom_object::DefaultDicomObject;
 use serde_json::json;
 
 use super::gating::{SIGNERS, approve, codes};
-use super::{Site, courses};
+use super::{Site, courses, get};
 
 fn read(file: &[u8]) -> DefaultDicomObject {
     dicom_object::from_reader(file).unwrap()
@@ -80,6 +80,15 @@ fn what_stands_beside_a_plan_is_signed_with_it() {
     });
     site.store(&redrawn);
     holds(&plan, &["structure-set"]);
+    let server = site.serve(&[]);
+    let token = site.done(&["token", "new", "--role", "physicist", "--subject", "p", "--json"]).json();
+    let bearer = format!("Authorization: Bearer {}\r\n", token["token"].as_str().unwrap());
+    let (_, _, body) = get(server.ready["http"].as_str().unwrap(), &format!("/courses?patient={number}"), &bearer);
+    let seen: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let context = seen["courses"][0]["context"].as_array().unwrap();
+    let another: Vec<_> = context.iter().filter(|one| one["is_another"] == true).map(|one| &one["part"]).collect();
+    assert_eq!((context.len(), another), (5, vec![&json!("structure-set")]), "{body}");
+    server.stop();
     // One of the two has looked at it; then the other, too.
     let first = ["--patient", &number, "--name", SIGNERS[0].0, "--role", SIGNERS[0].1];
     let key = site.path("oncologist.pem");

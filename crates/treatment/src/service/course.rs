@@ -12,7 +12,7 @@ use super::list::{as_text, birth_date, display_name};
 use super::{Result, Treatment};
 use crate::checks::{self, Check, Checked};
 use crate::gate::facts::{self, Facts};
-use crate::gate::{Finding, Note, Outcome};
+use crate::gate::{Finding, Note, Outcome, approval_gap, context, context_gap};
 use crate::given::dose::{self, ReferenceDose};
 use crate::given::{Given, Origin, Override, RecordedBeam, TreatmentRecord};
 use crate::interruption::calendar::Day;
@@ -20,6 +20,7 @@ use crate::interruption::rules::Rules;
 use crate::plan::prescription::Dose;
 use crate::plan::{FractionGroup, Plan};
 use crate::signing::approval::SignerRole;
+use crate::signing::context::ContextPart;
 
 /// Sessions that are shown; a course of forty fractions of twenty beams, a record each, has 800.
 const SESSIONS_MAX: usize = 2_000;
@@ -50,6 +51,8 @@ pub struct CourseSoFar {
     pub fraction_group: u32,
     pub machines: Vec<String>,
     pub signed: Vec<SignedBy>,
+    /// What stands beside the plan now.
+    pub context: Vec<ContextSeen>,
     pub fractions_planned: u32,
     pub given: Given,
     /// What the gate would say of this plan now, were it asked.
@@ -66,6 +69,15 @@ pub struct SignedBy {
     pub role: SignerRole,
     pub name: String,
     pub at: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ContextSeen {
+    pub part: ContextPart,
+    /// None where it isn't here.
+    pub content: Option<Digest>,
+    /// Two people have signed the plan, and not with this.
+    pub is_another: bool,
 }
 
 /// Doses in Gy.
@@ -245,6 +257,15 @@ fn course(
         meterset: unit(total.meterset),
         delivered: unit(total.delivered),
     });
+    let with = context::of_plan(chart, facts, plan, None).map_err(|e| e.fault())?;
+    let of = (facts.patient, plan.digest());
+    let is_signed = approval_gap(&facts.approvals, of.0, of.1).is_none();
+    let another = context_gap(&facts.approvals, of, &with).filter(|_| is_signed).unwrap_or_default();
+    let context = ContextPart::ALL.map(|part| ContextSeen {
+        part,
+        content: with.part(part),
+        is_another: another.contains(&part),
+    });
     let signed = facts.approvals.iter().map(|approval| approval.statement()).filter(|s| s.delivery == plan.digest());
     Ok(CourseSoFar {
         plan: plan.label.clone().unwrap_or_default(),
@@ -253,6 +274,7 @@ fn course(
         fraction_group: group.number,
         machines: machines.into_iter().collect(),
         signed: signed.map(|s| SignedBy { role: s.role, name: s.signer.clone(), at: s.at }).collect(),
+        context: context.to_vec(),
         fractions_planned: group.fractions_planned,
         checks: checks.unwrap_or_default(),
         dose: doses.into_iter().map(DoseSeen::of).collect(),

@@ -8,7 +8,7 @@ pub(crate) mod intake;
 mod list;
 mod triage;
 
-pub use course::{BeamSeen, BeamSession, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
+pub use course::{BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
 pub use list::{Standing, TreatmentList, TreatmentRow};
 pub use triage::{RulesInForce, Triage, TriageRow};
 
