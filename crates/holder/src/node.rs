@@ -483,7 +483,7 @@ impl Node {
             _ => unproven(error.to_string()),
         })?;
         drop(replays);
-        let account = Account { person, is_delegated: proven.is_delegated, gateway: &gateway.0 };
+        let account = Account { person, purpose, is_delegated: proven.is_delegated, gateway: &gateway.0 };
         self.meter.admit(now, account, record.subject).map_err(|error| self.over(error))
     }
 

@@ -123,6 +123,18 @@ pub enum Act {
         plan: String,
         approval: String,
     },
+    GateOverrideStatement {
+        patient: String,
+        plan: String,
+        fraction_group: Option<u32>,
+        finding: String,
+        reason: String,
+        role: SignerRole,
+        signer: String,
+    },
+    GateOverride {
+        approval: String,
+    },
     GateCheck {
         patient: String,
         plan: String,
@@ -515,6 +527,22 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             };
             let text = format!("delivery {}\n  signed by {}; {state}", approved.digest, approved.signers.join(", "));
             Ok(Answer::done(text, to_json(&approved)))
+        }
+        Act::GateOverrideStatement { patient: text, plan, fraction_group, finding, reason, role, signer } => {
+            let (patient, plan) = (patient(&text)?, decode_file(&plan)?);
+            let asked = (fraction_group, finding.as_str(), reason.as_str());
+            let (context, who) = (context(Purpose::Treatment), (role, signer.as_str()));
+            let statement = centre.treatment().override_statement(&context, patient, &plan, asked, who)?;
+            let bytes = minicbor::to_vec(&statement).unwrap_or_default();
+            Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
+        }
+        Act::GateOverride { approval } => {
+            let approval = Approval::decode(&decode_file(&approval)?)?;
+            let complete = centre.treatment().override_finding(&context(Purpose::Treatment), &approval)?;
+            let over = approval.statement().overrides.clone();
+            let of = over.map_or_else(String::new, |over| format!("{} of fraction {}", over.finding, over.fraction));
+            let state = if complete { "two people answer for it" } else { "a second person is missing" };
+            Ok(Answer::done(format!("{of}: {state}"), json!({ "complete": complete })))
         }
         Act::GateCheck { patient: text, plan, fraction_group } => {
             let (context, plan) = (context(Purpose::Treatment), decode_file(&plan)?);

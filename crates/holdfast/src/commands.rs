@@ -681,13 +681,46 @@ pub enum Gate {
         #[command(flatten)]
         output: Output,
     },
+    /// Answer for one finding, for the fraction that is due and no other. An oncologist and a physicist have to.
+    Override {
+        /// too-soon, out-of-tolerance, birth-date-differs or sex-differs.
+        #[arg(long, value_name = "CODE")]
+        finding: String,
+        /// Why the fraction is to be given all the same: it stands in the verdict.
+        #[arg(long)]
+        reason: String,
+        /// Fraction Group Number that is due: needed only where the plan has several.
+        #[arg(long, value_name = "N")]
+        fraction_group: Option<u32>,
+        #[command(flatten)]
+        signing: Signing,
+    },
 }
 
 impl Gate {
     pub fn run(self) -> Result<u8, Fault> {
-        let Self::Check { patient, fraction_group, file, data, output } = self;
-        let plan = encode_file(&read(&file)?);
-        act(&data, output, Act::GateCheck { patient, plan, fraction_group })
+        match self {
+            Self::Check { patient, fraction_group, file, data, output } => {
+                let plan = encode_file(&read(&file)?);
+                act(&data, output, Act::GateCheck { patient, plan, fraction_group })
+            }
+            Self::Override { finding, reason, fraction_group, signing } => {
+                let (patient, role, signer) = signing.who();
+                let (asked, why) = (finding.clone(), reason.clone());
+                let ask = |plan| Act::GateOverrideStatement {
+                    patient,
+                    plan,
+                    fraction_group,
+                    finding: asked,
+                    reason: why,
+                    role,
+                    signer,
+                };
+                let is_so = |over: &treatment::Overrides| over.finding == finding && over.reason == reason;
+                let approval = signing.sign(ask, |said| said.overrides.as_ref().is_some_and(is_so))?;
+                signing.hand_in(Act::GateOverride { approval })
+            }
+        }
     }
 }
 

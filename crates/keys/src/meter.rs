@@ -109,6 +109,8 @@ impl Budgets {
 #[derive(Clone, Copy, Debug)]
 pub struct Account<'a> {
     pub person: &'a str,
+    /// As the person's proof says it.
+    pub purpose: &'a str,
     pub is_delegated: bool,
     /// The gateway's certificate.
     pub gateway: &'a [u8],
@@ -260,11 +262,15 @@ fn first_check() -> Check {
     first_half(digest("holdfast meter v1", &[&header()]).0)
 }
 
+/// What a chart is opened for, in the order of their numbers, from 1; any other word is 0.
+const PURPOSES: [&str; 5] = ["treatment", "emergency", "operations", "audit", "patient-request"];
+
 /// What a line says.
 #[derive(Clone, Copy)]
 struct Opening {
     at: Timestamp,
     kind: Kind,
+    purpose: u8,
     /// For which of the person, the gateway and all she is new: bits 0, 1, 2.
     new_for: u8,
     gateway: Name,
@@ -281,17 +287,18 @@ impl Opening {
     }
 }
 
-/// Time (8), kind and what she is new for (1), seven bytes of the gateway's name, the person's name (16), the patient (16),
+/// Time (8), kind, purpose and what she is new for (1), seven bytes of the gateway's name, the person's name (16), the patient (16),
 /// the check over all of that and the check before it (16).
 fn line(before: &Check, opening: &Opening) -> (Line, Check) {
-    let Opening { at, kind, new_for, gateway, person, patient } = opening;
+    let Opening { at, kind, purpose, new_for, gateway, person, patient } = opening;
     let kind = match kind {
         Kind::Delegate => 2,
         Kind::Erasures => 3,
         _ => 1_u8,
     };
     let gateway = gateway.get(..7).unwrap_or_default();
-    let body = [at.0.to_be_bytes().as_slice(), &[kind | new_for << 4], gateway, person, &patient.0].concat();
+    let flags = kind | (purpose & 3) << 2 | (new_for & 7) << 4 | (purpose >> 2 & 1) << 7;
+    let body = [at.0.to_be_bytes().as_slice(), &[flags], gateway, person, &patient.0].concat();
     let check = first_half(digest("holdfast meter line v1", &[before, &body]).0);
     let mut line = [0; LINE_BYTES];
     line.iter_mut().zip(body.iter().chain(&check)).for_each(|(to, from)| *to = *from);
@@ -343,7 +350,9 @@ impl Meter {
             true => (Kind::Delegate, (b.delegate_hour, b.delegate_day)),
         };
         let (person, gateway) = (name_of("person", account.person.as_bytes()), name_of_gateway(account.gateway));
-        let opening = Opening { at: now, kind, new_for: 0, gateway, person, patient };
+        let purpose = PURPOSES.iter().position(|known| *known == account.purpose).map_or(0, |at| at + 1);
+        let purpose = u8::try_from(purpose).unwrap_or(0);
+        let opening = Opening { at: now, kind, purpose, new_for: 0, gateway, person, patient };
         let gateways = (b.gateway_hour, b.gateway_day);
         let asked =
             [(account.person, limits), ("this gateway", gateways), ("all gateways together", (b.all_hour, b.all_day))];
@@ -355,7 +364,8 @@ impl Meter {
     /// As [`Self::admit`], for an erasure.
     pub fn admit_erasure(&self, now: Timestamp, gateway: &[u8], patient: Id16) -> Result<(), MeterError> {
         let (limit, gateway) = (self.budgets().erasures_day, name_of_gateway(gateway));
-        let opening = Opening { at: now, kind: Kind::Erasures, new_for: 0, gateway, person: [0; 16], patient };
+        let (kind, purpose) = (Kind::Erasures, 0);
+        let opening = Opening { at: now, kind, purpose, new_for: 0, gateway, person: [0; 16], patient };
         self.count(opening, &[("erasures", (limit, limit))])
     }
 
@@ -539,7 +549,7 @@ fn parse(line: &Line) -> Option<(Opening, Check)> {
     let (seven, rest) = rest.split_first_chunk::<7>()?;
     let (person, rest) = rest.split_first_chunk::<16>()?;
     let (patient, check) = rest.split_first_chunk::<16>()?;
-    let kind = match flags & 15 {
+    let kind = match flags & 3 {
         1 => Kind::Person,
         2 => Kind::Delegate,
         3 => Kind::Erasures,
@@ -548,6 +558,7 @@ fn parse(line: &Line) -> Option<(Opening, Check)> {
     let mut gateway = [0; 16];
     gateway.iter_mut().zip(seven).for_each(|(to, from)| *to = *from);
     let at = Timestamp(i64::from_be_bytes(*time));
-    let opening = Opening { at, kind, new_for: flags >> 4, gateway, person: *person, patient: Id16(*patient) };
+    let (purpose, new_for) = ((flags >> 2 & 3) | (flags >> 7) << 2, flags >> 4 & 7);
+    let opening = Opening { at, kind, purpose, new_for, gateway, person: *person, patient: Id16(*patient) };
     Some((opening, check.try_into().ok()?))
 }

@@ -17,7 +17,9 @@ pub use checks::{Check, Stage, State};
 pub use dicom::object::{Instance, Kind, ObjectError};
 pub use dicom::scan::{Attribute, ScanError};
 pub use error::PlanError;
-pub use gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, Withdrawn, decide};
+pub use gate::{
+    Expected, Finding, GateInput, Note, OVERRIDABLE, Outcome, Overridden, Signed, Verdict, Withdrawn, decide,
+};
 pub use given::{Course, Given, Origin, TreatmentRecord};
 pub use interruption::bed::{BedError, Schedule, Tissue};
 pub use interruption::calendar::{Calendar, Day};
@@ -31,7 +33,7 @@ pub use service::{Approved, Settled, Standing, Treatment, TreatmentList, Treatme
 pub use service::{BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
 pub use service::{RulesInForce, Triage, TriageRow};
 pub use signing::approval::{
-    Approval, ApprovalError, Chooses, Enrolment, PublicKey, Settles, SignerRole, SigningKey, Statement,
+    Approval, ApprovalError, Chooses, Enrolment, Overrides, PublicKey, Settles, SignerRole, SigningKey, Statement,
     VerifiedApproval, Withdraws,
 };
 pub use signing::context::{ContextPart, PlanContext};

@@ -301,3 +301,34 @@ fn many_plans_hide_neither_a_rejection_nor_the_setup_that_was_signed() {
     trials(2_000);
     assert_eq!(says(&plan), ["rejected"]);
 }
+
+/// A second fraction on one day waits for another day, or for two people who answer for it: for that one, and no other.
+#[test]
+fn a_second_fraction_on_one_day_is_answered_for_by_two() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    let (year, month, day) = kit::Clock::now(&kit::SystemClock).civil_date();
+    let today = format!("{year:04}{month:02}{day:02}");
+    assert_eq!(check().exit, 0);
+    site.store(&record(&uid(&plan), None, "1.2.826.0.1.71", ("1", &today)));
+    assert_eq!(codes(&check()), ["too-soon"]);
+    let answer = |(name, role): (&str, &str), finding: &str| {
+        let key = site.path(&format!("{role}.pem"));
+        let who = ["--patient", &number, "--name", name, "--role", role, "--key", &key, "--json"];
+        let what = ["gate", "override", "--finding", finding, "--reason", "two a day after the outage"];
+        site.run(&[&what[..], &who[..], &[&plan]].concat())
+    };
+    assert_eq!(answer(SIGNERS[0], "all-fractions-given").json()["error"]["code"], "treatment.override.finding");
+    assert_eq!(answer(SIGNERS[0], "too-soon").json()["complete"], false);
+    assert_eq!(codes(&check()), ["too-soon"], "one person's word");
+    assert_eq!(answer(SIGNERS[1], "too-soon").json()["complete"], true);
+    let said = check().json();
+    assert_eq!((&said["outcome"], &said["fractions_given"]), (&"release".into(), &1.into()), "{said}");
+    let note = said["notes"].as_array().unwrap().iter().find(|note| note["code"] == "overridden").unwrap();
+    assert!(note["by"].to_string().contains("two a day after the outage") && note["finding"] == "too-soon", "{note}");
+    // It was for that fraction.
+    site.store(&record(&uid(&plan), None, "1.2.826.0.1.72", ("2", &today)));
+    assert_eq!(codes(&check()), ["too-soon"]);
+}

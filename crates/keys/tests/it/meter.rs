@@ -60,7 +60,7 @@ fn account(person: &str, gateway: u8) -> (String, bool, [u8; 1]) {
 }
 
 fn admit(meter: &Meter, now: i64, (person, is_delegated, gateway): &(String, bool, [u8; 1]), patient: u8) -> bool {
-    let account = Account { person, is_delegated: *is_delegated, gateway };
+    let account = Account { person, purpose: "treatment", is_delegated: *is_delegated, gateway };
     match meter.admit(Timestamp(now), account, Id16([patient; 16])) {
         Ok(()) => true,
         Err(MeterError::OverBudget(_)) => false,
@@ -156,7 +156,7 @@ fn who_is_over_budget_hears_whose_it_is_and_when_it_ends() {
     }
     // Seen again, she doesn't count.
     assert!(admit(&meter, START + 10, &dr, 2));
-    let asked = Account { person: "dr.a", is_delegated: false, gateway: &[1] };
+    let asked = Account { person: "dr.a", purpose: "audit", is_delegated: false, gateway: &[1] };
     let Err(MeterError::OverBudget(over)) = meter.admit(Timestamp(START + 20), asked, Id16([9; 16])) else { panic!() };
     assert_eq!((over.whose.as_str(), over.window, over.count, over.limit), ("dr.a", "an hour", 4, 4));
     assert_eq!(over.next, Timestamp(START + HOUR));

@@ -10,18 +10,24 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 pub(crate) use super::places::{
-    APPROVALS, CHOICES, PLANS, RECORDS, SETTLEMENTS, VERDICTS, WITHDRAWALS, approvals_of_file, is_rejected,
+    APPROVALS, CHOICES, OVERRIDES, PLANS, RECORDS, SETTLEMENTS, VERDICTS, WITHDRAWALS, approvals_of_file, is_rejected,
     note_refused, note_rejection, note_shown, records_as, records_of_plan, records_under, releases, taken_back,
 };
 use super::places::{LIST_MAX, Places, REFUSED_OF_PATIENT, REFUSED_OF_PLAN, Shown, Window, is_rejection, rejected_as};
 use crate::dicom::object::Instance;
 use crate::error::PlanError;
-use crate::gate::{Signed, Verdict, Withdrawn, approval_gap};
+use crate::gate::{Overridden, Signed, Verdict, Withdrawn, approval_gap};
 use crate::given::{Course, Given, TreatmentRecord, Unknown};
+use crate::interruption::calendar::Day;
 use crate::interruption::triage::{Chosen, Outage};
 use crate::plan::{ApprovalStatus, FractionGroup, Plan};
-use crate::signing::approval::{Approval, ApprovalError, Chooses, Settles, SignerRole, Statement, VerifiedApproval};
+use crate::signing::approval::{
+    Approval, ApprovalError, Chooses, Overrides, Settles, SignerRole, Statement, VerifiedApproval,
+};
 use crate::signing::people::People;
+
+/// Between two fractions of one course (Royal College of Radiologists, BFCO(19)1, 4th edition 2019).
+const LEAST_HOURS: i32 = 6;
 
 /// Patients whose records are opened, and noted as opened, in one go: each note waits for a disk.
 const PATIENTS_AT_ONCE: usize = 32;
@@ -55,6 +61,7 @@ pub(crate) struct Facts {
     withdrawn: BTreeMap<Digest, (u64, Withdrawn)>,
     settlements: Vec<VerifiedApproval>,
     choices: Vec<VerifiedApproval>,
+    overrides: Vec<VerifiedApproval>,
     /// Deliveries that came with the planning system's rejection, and under which SOP Instance UIDs.
     rejected: Vec<(u64, Option<Digest>, String)>,
     /// Settlements that a signature no longer stands behind.
@@ -370,6 +377,7 @@ impl Facts {
                 .collect(),
             settlements: settled.iter().filter_map(verified).filter(settles).collect(),
             choices: first_in(&places.choices).iter().filter_map(verified).collect(),
+            overrides: first_in(&places.overrides).iter().filter_map(verified).collect(),
             records: records
                 .into_iter()
                 .filter_map(|(entry, read)| match read {
@@ -551,6 +559,53 @@ impl Facts {
         let mut course = Course::new(self.kin(plan).uids, plan, group);
         self.records.values().for_each(|record| course.add(record));
         course.fraction_days()
+    }
+
+    /// When the last fraction of a plan was given, where another one now is too soon: on the same day, unless the plan's pattern has
+    /// several a day, or within six hours.
+    pub(crate) fn too_soon(&self, plan: &Plan, group: &FractionGroup, now: Timestamp) -> Option<String> {
+        let mut course = Course::new(self.kin(plan).uids, plan, group);
+        self.records.values().for_each(|record| course.add(record));
+        let last = course.last_treated()?;
+        let (day, time) = self.local(now);
+        let days = Day::of_dicom(&day)?.since(Day::of_dicom(last.get(..8)?)?);
+        let minutes = |time: &str| {
+            let (hours, minutes) = (time.get(..2)?.parse::<i32>().ok()?, time.get(2..4)?.parse::<i32>().ok()?);
+            Some(60 * hours + minutes)
+        };
+        // Without a time it may have been the end of that day.
+        let at = last.get(9..).and_then(minutes).unwrap_or(24 * 60);
+        let since = days * 24 * 60 + minutes(&time)? - at;
+        let is_today = days == 0 && !plan.several_a_day(group);
+        // Of a day that is still to come it can't be: its record is wrong, and the count has it.
+        let is_close = days >= 0 && since < LEAST_HOURS * 60;
+        (is_today || is_close).then(|| last.to_owned())
+    }
+
+    /// What two people answer for, for one fraction of a delivery.
+    pub(crate) fn overridden(&self, delivery: Digest, group: u32, fraction: u32) -> Vec<Overridden> {
+        let of_it = |one: &VerifiedApproval| {
+            let said = one.statement();
+            let is_hers = said.patient == self.patient && said.delivery == delivery;
+            said.overrides.clone().filter(|over| is_hers && (over.group, over.fraction) == (group, fraction))
+        };
+        let all: Vec<(&VerifiedApproval, Overrides)> =
+            self.overrides.iter().filter_map(|one| Some((one, of_it(one)?))).collect();
+        let by = |role, code: &str| -> Vec<&(&VerifiedApproval, Overrides)> {
+            all.iter().filter(|(one, over)| one.statement().role == role && over.finding == code).collect()
+        };
+        let codes: BTreeSet<&str> = all.iter().map(|(_, over)| over.finding.as_str()).collect();
+        let both = codes.into_iter().filter_map(|code| {
+            let (oncologists, physicists) = (by(SignerRole::Oncologist, code), by(SignerRole::Physicist, code));
+            let mut pairs = oncologists.iter().flat_map(|o| physicists.iter().map(move |p| (*o, *p)));
+            let (o, p) = pairs.find(|(o, p)| o.0.by_another_person_than(p.0))?;
+            let who = |(one, over): &(&VerifiedApproval, Overrides)| {
+                let said = one.statement();
+                format!("{}, {} ({})", said.signer, said.role, over.reason)
+            };
+            Some(Overridden { finding: code.to_owned(), by: vec![who(o), who(p)] })
+        });
+        both.collect()
     }
 
     /// What a physician has signed for this course and outage; the newest word.

@@ -81,7 +81,23 @@ pub struct GateInput<'a> {
     pub fraction_group: Option<u32>,
     /// For that fraction group.
     pub given: &'a Given,
+    /// When the last fraction was given, where the next one is too soon.
+    pub too_soon: Option<&'a str>,
+    /// What two people answer for, for the fraction that is due.
+    pub overridden: &'a [Overridden],
 }
+
+/// A finding that two people answer for, for one fraction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overridden {
+    /// The finding's code.
+    pub finding: String,
+    /// Who, in which role, and why.
+    pub by: Vec<String>,
+}
+
+/// Findings that two people may answer for. That it is hers, that it was signed as it is, and how many were given, nobody can.
+pub const OVERRIDABLE: [&str; 4] = ["too-soon", "out-of-tolerance", "birth-date-differs", "sex-differs"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -158,6 +174,11 @@ pub enum Finding {
     FractionsUnknown {
         why: Vec<Unknown>,
     },
+    /// Another fraction of it was given a short while ago.
+    TooSoon {
+        /// `YYYYMMDD HHMMSS`, or `YYYYMMDD`, by the machine's clock.
+        last: String,
+    },
 }
 
 /// Something worth knowing.
@@ -178,6 +199,8 @@ pub enum Note {
     CountSettled,
     /// She was given fractions of another delivery as well, which aren't in this count.
     OthersGiven,
+    /// Two people answer for a finding, for this fraction.
+    Overridden { finding: String, what: String, by: Vec<String> },
     /// It was released before, and no treatment record of hers has come since: whether that fraction was given, nothing here says.
     ReleasedBefore { at: Timestamp },
 }
@@ -208,6 +231,7 @@ impl Finding {
             Self::AllFractionsGiven { .. } => "all-fractions-given",
             Self::FractionUnfinished { .. } => "fraction-unfinished",
             Self::FractionsUnknown { .. } => "fractions-unknown",
+            Self::TooSoon { .. } => "too-soon",
         }
     }
 }
@@ -275,6 +299,11 @@ impl fmt::Display for Finding {
                 f.write_str("how many fractions were given isn't known")?;
                 why.iter().try_for_each(|reason| write!(f, "; {reason}"))
             }
+            Self::TooSoon { last } => write!(
+                f,
+                "a fraction of it was given at {last} by the machine's clock: the next one is due on another day, and 6 hours later at \
+                 least; two people may answer for it (holdfast gate override)"
+            ),
         }
     }
 }
@@ -299,6 +328,9 @@ impl fmt::Display for Note {
             Self::OthersGiven => f.write_str(
                 "she was given fractions of another plan as well: this count is of this plan alone, and her total dose isn't in it",
             ),
+            Self::Overridden { what, by, .. } => {
+                write!(f, "answered for, for this fraction, by {}: {what}", by.join(" and "))
+            }
             Self::ReleasedBefore { at } => write!(
                 f,
                 "it was released at {at}, and no treatment record of hers has come since: ask whether that fraction was given"
@@ -330,12 +362,30 @@ pub fn decide(input: &GateInput<'_>) -> Verdict {
             check_patient(&input.expected, plan, &mut verdict);
             check_approvals(input, plan, &mut verdict);
             check_fractions(input, plan, &mut verdict);
+            set_aside(input.overridden, &mut verdict);
         }
     }
     if verdict.findings.is_empty() {
         verdict.outcome = Outcome::Release;
     }
     verdict
+}
+
+/// What two people answer for is a note.
+fn set_aside(overridden: &[Overridden], verdict: &mut Verdict) {
+    let answered_for = |finding: &Finding| {
+        let code = finding.code();
+        overridden.iter().find(|one| one.finding == code && OVERRIDABLE.contains(&code))
+    };
+    let (set_aside, stand): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut verdict.findings).into_iter().partition(|finding| answered_for(finding).is_some());
+    verdict.findings = stand;
+    for finding in set_aside {
+        if let Some(Overridden { finding: code, by }) = answered_for(&finding) {
+            let (finding, what, by) = (code.clone(), finding.to_string(), by.clone());
+            verdict.notes.push(Note::Overridden { finding, what, by });
+        }
+    }
 }
 
 fn check_patient(expected: &Expected<'_>, plan: &Plan, verdict: &mut Verdict) {
@@ -510,6 +560,10 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
                 _ if given >= planned => verdict.findings.push(Finding::AllFractionsGiven { given, planned }),
                 Some(fraction) => verdict.notes.push(Note::FractionUnfinished { fraction }),
                 None => {}
+            }
+            // The rest of one that was begun is due at once.
+            if let (Some(last), None) = (input.too_soon, unfinished) {
+                verdict.findings.push(Finding::TooSoon { last: last.to_owned() });
             }
             if highest > distinct {
                 verdict.notes.push(Note::RecordsMissing { distinct: *distinct, highest: *highest });

@@ -18,6 +18,7 @@ pub(super) const RELEASES: &str = "releases";
 pub(crate) const SETTLEMENTS: &str = "settlements";
 pub(crate) const WITHDRAWALS: &str = "withdrawals";
 pub(crate) const CHOICES: &str = "choices";
+pub(crate) const OVERRIDES: &str = "overrides";
 /// Of one plan's SOP Instance UID.
 pub(super) const RECORDS_OF_PLAN: &str = "records-of-plan";
 /// Of one plan's entry.
@@ -61,6 +62,7 @@ pub(super) struct Places {
     pub(super) settlements: Vec<u64>,
     pub(super) withdrawals: Vec<u64>,
     pub(super) choices: Vec<u64>,
+    pub(super) overrides: Vec<u64>,
     pub(super) records: Window,
     pub(super) shown: Window,
     pub(super) rejected: Window,
@@ -116,6 +118,7 @@ impl Places {
             settlements: list(SETTLEMENTS)?,
             withdrawals: list(WITHDRAWALS)?,
             choices: list(CHOICES)?,
+            overrides: list(OVERRIDES)?,
             records: Window::of(chart, &chart.list_tag(RECORDS, &patient.0), LIST_MAX)?,
             shown: Window::of(chart, &chart.list_tag(SHOWN, &patient.0), SHOWN_MAX)?,
             rejected: Window::of(chart, &chart.list_tag(REJECTED, &patient.0), LIST_MAX)?,
@@ -125,7 +128,7 @@ impl Places {
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = u64> {
-        let signed = [&self.approvals, &self.settlements, &self.withdrawals, &self.choices];
+        let signed = [&self.approvals, &self.settlements, &self.withdrawals, &self.choices, &self.overrides];
         let lists = signed.into_iter().chain([&self.plans.entries, &self.records.entries]).flatten();
         lists.chain(&self.record).chain(&self.last).copied()
     }

@@ -385,6 +385,12 @@ impl<'a> Course<'a> {
             .collect()
     }
 
+    /// When something was treated last: `YYYYMMDD HHMMSS`, or `YYYYMMDD`.
+    pub(crate) fn last_treated(&self) -> Option<&str> {
+        let treated = self.sessions.iter().filter(|(_, exposures)| treats(exposures));
+        treated.filter_map(|(session, _)| session.when.as_deref()).max()
+    }
+
     /// The day of each fraction, in order: of a begun one, when it was begun. What has no day is left out.
     pub(crate) fn fraction_days(&self) -> Vec<String> {
         let (mut all, mut days, mut before) = (Run::new(), Vec::new(), 0);

@@ -124,6 +124,11 @@ pub(super) fn judge(
         number.map(|number| is_shared(chart, number)).transpose().map_err(|e| e.fault())?.unwrap_or(false);
     let context = plan.ok().map(|plan| context::of_plan(chart, facts, plan, noted)).transpose();
     let context = context.map_err(|e| e.fault())?;
+    let due = plan.ok().and_then(|plan| Some((plan, plan.group(group)?)));
+    let too_soon = due.and_then(|(plan, group)| facts.too_soon(plan, group, chart.now()));
+    let overridden = due.zip(given.fractions()).map_or_else(Vec::new, |((plan, group), given)| {
+        facts.overridden(plan.digest(), group.number, given.saturating_add(1))
+    });
     let is_rejected = plan.ok().map(|plan| facts.is_rejected(chart, plan)).transpose().map_err(|e| e.fault())?;
     let is_rejected = is_rejected.unwrap_or(false);
     let mut verdict = decide(&GateInput {
@@ -144,6 +149,8 @@ pub(super) fn judge(
         approved: &approved,
         fraction_group: group,
         given: &given,
+        too_soon: too_soon.as_deref(),
+        overridden: &overridden,
     });
     if let Ok(plan) = plan {
         let settled = verdict.fraction_group.and_then(|group| facts.settled(plan.digest(), group));
@@ -176,6 +183,8 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
         approved: &[],
         fraction_group: None,
         given: &Given::NONE,
+        too_soon: None,
+        overridden: &[],
     });
     for finding in verdict.findings.iter_mut().filter(|finding| **finding == Finding::PatientUnknown) {
         finding.clone_from(&unknown);

@@ -21,11 +21,11 @@ use kit::{Blame, Digest, Fault, PatientId, UtcOffset};
 use serde::Serialize;
 
 use crate::gate::context;
-use crate::gate::facts::{self, APPROVALS, SETTLEMENTS, Signers, WITHDRAWALS, approvals_of_file};
-use crate::gate::{approval_gap, context_gap};
+use crate::gate::facts::{self, APPROVALS, OVERRIDES, SETTLEMENTS, Signers, WITHDRAWALS, approvals_of_file};
+use crate::gate::{OVERRIDABLE, approval_gap, context_gap};
 use crate::plan::Plan;
 use crate::signing::approval::{
-    Approval, ApprovalError, Enrolment, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
+    Approval, ApprovalError, Enrolment, Overrides, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
 };
 use crate::signing::context::ContextPart;
 use crate::signing::people::{Ending, People, Reach, look_alike};
@@ -212,6 +212,7 @@ impl Treatment {
             withdraws: None,
             chooses: None,
             context: None,
+            overrides: None,
         }
     }
 
@@ -252,6 +253,60 @@ impl Treatment {
         let settles = Some(proposed.unwrap_or(anew));
         let statement = self.statement_of(patient, plan.digest(), role, signer);
         Ok(Statement { settles, ..statement })
+    }
+
+    /// What a person is about to sign who answers for a finding of the gate, for the fraction that is due.
+    pub fn override_statement(
+        &self,
+        context: &Context,
+        patient: PatientId,
+        plan: &[u8],
+        (group, finding, reason): (Option<u32>, &str, &str),
+        (role, signer): (SignerRole, &str),
+    ) -> Result<Statement> {
+        let plan = Plan::parse(plan)?;
+        let wrong = |code: &str, text: String| Err(Fault::new(Blame::Peer, code, text));
+        if !OVERRIDABLE.contains(&finding) {
+            let text =
+                format!("{finding} is nothing that anybody can answer for; what can be: {}", OVERRIDABLE.join(", "));
+            return wrong("treatment.override.finding", text);
+        }
+        let Some(found) = plan.group(group) else {
+            let text = "the plan has several fraction groups, or not the one that is named: say which";
+            return wrong("treatment.override.group", text.to_owned());
+        };
+        let permit = self
+            .chart
+            .admit(context, Act::ApprovePlan, Target::Patient(patient), Sensitivity::Clinical)
+            .map_err(|e| e.fault())?;
+        let people = self.people()?;
+        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        let given = facts.given(&self.chart, &plan, Some(found.number)).map_err(|e| e.fault())?.fractions();
+        let Some(given) = given else {
+            let text =
+                "how many fractions were given isn't known, so which one is due can't be said: settle that first";
+            return wrong("treatment.override.unknown", text.to_owned());
+        };
+        let (finding, reason) = (finding.to_owned(), reason.to_owned());
+        let overrides = Overrides { finding, group: found.number, fraction: given.saturating_add(1), reason };
+        Ok(Statement { overrides: Some(overrides), ..self.statement_of(patient, plan.digest(), role, signer) })
+    }
+
+    /// Takes in one person's word; gives whether two people answer for it now.
+    pub fn override_finding(&self, context: &Context, approval: &Approval) -> Result<bool> {
+        let Statement { patient, delivery, overrides, .. } = approval.statement().clone();
+        let is_one = |overrides: &Overrides| OVERRIDABLE.contains(&overrides.finding.as_str());
+        let Some(Overrides { finding, group, fraction, .. }) = overrides.filter(is_one) else {
+            let text = "what was signed answers for nothing that anybody can answer for";
+            return Err(Fault::new(Blame::Peer, "treatment.override.mismatch", text));
+        };
+        let (people, permit) = self.signed_now(context, approval)?;
+        let lists = [self.chart.list_tag(OVERRIDES, &patient.0)];
+        self.chart
+            .append(&permit, Some(patient), "treatment.override", &lists, approval.encode())
+            .map_err(|e| e.fault())?;
+        let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
+        Ok(facts.overridden(delivery, group, fraction).iter().any(|one| one.finding == finding))
     }
 
     /// That somebody whose key counts now has signed it, and may say it of this patient.

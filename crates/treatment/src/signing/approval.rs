@@ -22,6 +22,8 @@ pub const SETTLEMENT: &str = "holdfast course settlement v1";
 
 /// And of a withdrawal.
 pub const WITHDRAWAL: &str = "holdfast plan withdrawal v1";
+/// And of an override at the gate.
+pub const OVERRIDE: &str = "holdfast gate override v1";
 /// And of a choice after an interruption.
 pub const CHOICE: &str = "holdfast interruption choice v1";
 
@@ -183,6 +185,22 @@ pub struct Withdraws {
     pub reason: String,
 }
 
+/// What one person answers for at the gate, for one fraction. Two have to.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+pub struct Overrides {
+    /// The finding's code.
+    #[n(0)]
+    pub finding: String,
+    /// Fraction Group Number (300A,0071).
+    #[n(1)]
+    pub group: u32,
+    /// The one that is due: it stands for no other.
+    #[n(2)]
+    pub fraction: u32,
+    #[n(3)]
+    pub reason: String,
+}
+
 /// What a physician chooses to do about an interruption. It approves nothing: what is given afterwards needs a plan of its own, where
 /// it isn't the one that was signed.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
@@ -226,16 +244,24 @@ pub struct Statement {
     /// Of an approval, and of nothing else.
     #[n(9)]
     pub context: Option<PlanContext>,
+    /// Of an override; an approval has none.
+    #[n(10)]
+    pub overrides: Option<Overrides>,
 }
 
 impl Statement {
     /// The bytes that are signed: a text that a person can read before signing it.
     pub fn text(&self) -> String {
-        let Self { centre, patient, delivery, role, signer, at, settles, withdraws, chooses, context } = self;
+        let Self { centre, patient, delivery, role, signer, at, settles, withdraws, chooses, context, overrides } =
+            self;
         let (version, said) = match (settles, withdraws, chooses) {
-            (None, None, None) => match context {
-                Some(context) => (VERSION, context.lines()),
-                None => (VERSION_ALONE, String::new()),
+            (None, None, None) => match (context, overrides) {
+                (_, Some(Overrides { finding, group, fraction, reason })) => {
+                    let of = format!("fraction group {group}\nfraction {fraction}");
+                    (OVERRIDE, format!("finding {finding}\n{of}\nreason {reason}\n"))
+                }
+                (Some(context), None) => (VERSION, context.lines()),
+                (None, None) => (VERSION_ALONE, String::new()),
             },
             (Some(Settles { group, given, before }), ..) => (
                 SETTLEMENT,
@@ -257,6 +283,8 @@ impl Statement {
         let words = [
             self.withdraws.as_ref().map(|withdraws| &withdraws.reason),
             self.chooses.as_ref().map(|chooses| &chooses.option),
+            self.overrides.as_ref().map(|overrides| &overrides.reason),
+            self.overrides.as_ref().map(|overrides| &overrides.finding),
         ];
         for words in words.into_iter().flatten() {
             let length = words.chars().count();
@@ -264,7 +292,13 @@ impl Statement {
                 return Err(ApprovalError::BadReason);
             }
         }
-        let says = [self.settles.is_some(), self.withdraws.is_some(), self.chooses.is_some(), self.context.is_some()];
+        let says = [
+            self.settles.is_some(),
+            self.withdraws.is_some(),
+            self.chooses.is_some(),
+            self.context.is_some(),
+            self.overrides.is_some(),
+        ];
         if says.into_iter().filter(|says| *says).count() > 1 {
             let why = "it says more than one thing".to_owned();
             return Err(ApprovalError::Malformed { what: "the statement", why });
@@ -274,7 +308,7 @@ impl Statement {
 
     /// That the delivery is right for the patient, and nothing else.
     pub fn approves(&self) -> bool {
-        self.settles.is_none() && self.withdraws.is_none() && self.chooses.is_none()
+        self.settles.is_none() && self.withdraws.is_none() && self.chooses.is_none() && self.overrides.is_none()
     }
 
     pub fn sign(self, key: &SigningKey) -> Result<Approval, ApprovalError> {

@@ -16,6 +16,7 @@ pub fn statement(signer: &str, role: SignerRole, delivery: Digest) -> Statement 
         withdraws: None,
         chooses: None,
         context: Some(CONTEXT),
+        overrides: None,
     }
 }
 

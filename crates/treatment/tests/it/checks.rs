@@ -48,6 +48,8 @@ fn states(
         approved: &[],
         fraction_group: None,
         given: &given,
+        too_soon: None,
+        overridden: &[],
     });
     let mut days: Vec<Day> = records.iter().filter_map(|record| Day::of_dicom(record.treated_on.as_deref()?)).collect();
     days.sort();

@@ -6,9 +6,9 @@ use dicom_dictionary_std::tags as t;
 use kit::{Digest, PatientId, SeededEntropy};
 use treatment::given::Unknown;
 use treatment::{
-    ContextPart, Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome, Plan,
-    PlanContext, PlanError, Signed, SignerRole, SigningKey, Statement, TreatmentRecord, Verdict, VerifiedApproval,
-    decide,
+    ContextPart, Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome, Overridden,
+    Plan, PlanContext, PlanError, Signed, SignerRole, SigningKey, Statement, TreatmentRecord, Verdict,
+    VerifiedApproval, decide,
 };
 
 use crate::approval::{CONTEXT, enrolled, statement};
@@ -53,6 +53,8 @@ struct Case {
     is_rejected: bool,
     given: Given,
     context: PlanContext,
+    too_soon: Option<&'static str>,
+    overridden: Vec<Overridden>,
 }
 
 impl Case {
@@ -67,6 +69,8 @@ impl Case {
             approved: vec![approved.delivery],
             group: None,
             context: CONTEXT,
+            too_soon: None,
+            overridden: Vec::new(),
             uid_is_anothers: false,
             has_ended: false,
             number_is_shared: false,
@@ -97,6 +101,8 @@ impl Case {
             approved: &approved,
             fraction_group: self.group,
             given: &self.given,
+            too_soon: self.too_soon,
+            overridden: &self.overridden,
         });
         assert_eq!(verdict.outcome == Outcome::Release, verdict.findings.is_empty());
         let json = serde_json::to_string(&verdict).unwrap();
@@ -671,4 +677,25 @@ fn what_stood_beside_the_plan_is_signed_with_it() {
         signed(&[(Some(PlanContext { dose: Some(other), ..CONTEXT }), ASHA)]).decide().findings,
         [Finding::ApprovedByOne { missing: SignerRole::Physicist }]
     );
+}
+
+#[test]
+fn two_people_answer_for_what_can_be_answered_for() {
+    let over = |finding: &str| Overridden { finding: finding.to_owned(), by: vec!["A".into(), "B".into()] };
+    let again = || Case { too_soon: Some("20261130 081500"), ..Case::of(&photons()) };
+    let said = again().decide();
+    assert_eq!(said.findings, [Finding::TooSoon { last: "20261130 081500".to_owned() }]);
+    let said = Case { overridden: vec![over("too-soon")], ..again() }.decide();
+    assert_eq!((said.outcome, said.findings), (Outcome::Release, vec![]));
+    let is_said =
+        |note: &Note| matches!(note, Note::Overridden { finding, by, .. } if finding == "too-soon" && by.len() == 2);
+    assert!(said.notes.iter().any(is_said), "{:?}", said.notes);
+    // For one finding, not for another; and some nobody can answer for.
+    let both = Case { birth_date: Some("19610204"), overridden: vec![over("too-soon")], ..again() };
+    assert_eq!(both.decide().findings, [Finding::BirthDateDiffers]);
+    let ended = Case { has_ended: true, overridden: vec![over("record-ended"), over("too-soon")], ..again() };
+    assert_eq!(ended.decide().findings, [Finding::RecordEnded]);
+    // The rest of one that was begun is due at once.
+    let given = Given::Known { distinct: 3, highest: 3, unfinished: Some(3) };
+    assert_eq!(Case { given, ..again() }.decide().findings, []);
 }
