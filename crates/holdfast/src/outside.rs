@@ -39,8 +39,8 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Check a proof with keys that were kept apart from the centre; exit 4 where it proves nothing, or fewer than a quorum have
-    /// cosigned it. It asks nobody.
+    /// Check a proof with keys that were kept apart from the centre; exit 4 where it proves nothing, or fewer than a quorum of the
+    /// witnesses whose keys are given have cosigned it: give all of them. It asks nobody.
     Check {
         file: PathBuf,
         /// The log's key, as `ledger keys` printed it.

@@ -30,7 +30,9 @@ pub use plan::delivery::{Class, Delivery, Place, Row};
 pub use plan::diff::{Difference, Field};
 pub use plan::{ApprovalStatus, Beam, FractionGroup, Plan};
 pub use service::{Approved, Settled, Standing, Treatment, TreatmentList, TreatmentRow};
-pub use service::{BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
+pub use service::{
+    BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
+};
 pub use service::{RulesInForce, Triage, TriageRow};
 pub use signing::approval::{
     Approval, ApprovalError, Chooses, Enrolment, Overrides, PublicKey, Settles, SignerRole, SigningKey, Statement,

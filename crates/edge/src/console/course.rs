@@ -15,7 +15,7 @@ use kit::{Blame, OperationId, UtcOffset};
 use serde::Deserialize;
 use treatment::{
     BeamSession, Check, ContextSeen, CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, PatientCourses, SignerRole,
-    Stage, State as CheckState, Treatment,
+    Stage, State as CheckState, TotalSeen, Treatment,
 };
 
 use super::draw::{self, DoseCurve};
@@ -38,6 +38,7 @@ struct CoursePage {
     number: String,
     birth_date: String,
     courses: Vec<CourseShown>,
+    totals: Vec<DoseRow>,
     sessions: Vec<SessionRow>,
     unreadable_records: usize,
 }
@@ -182,6 +183,7 @@ impl CoursePage {
             name: courses.name,
             number: courses.number,
             birth_date: courses.birth_date,
+            totals: courses.totals.iter().map(DoseRow::of_all).collect(),
             courses: courses.courses.into_iter().map(|course| CourseShown::of(course, offset)).collect(),
             sessions: courses
                 .sessions
@@ -272,6 +274,25 @@ fn named(number: u32, name: Option<&str>) -> String {
 }
 
 impl DoseRow {
+    /// Of several courses: how many they are, in place of what a fraction gives.
+    fn of_all(total: &TotalSeen) -> Self {
+        let TotalSeen { uid, description, is_target, prescribed_gy, maximum_gy, at_least_gy, at_most_gy, courses } =
+            total.clone();
+        let alone = DoseSeen {
+            reference: 0,
+            description: Some(description.unwrap_or_else(|| format!("reference {uid}"))),
+            uid: None,
+            is_target,
+            prescribed_gy,
+            maximum_gy,
+            per_fraction_gy: None,
+            at_least_gy,
+            at_most_gy,
+            by_day: Vec::new(),
+        };
+        Self { per_fraction: courses.to_string(), ..Self::of(&alone) }
+    }
+
     fn of(dose: &DoseSeen) -> Self {
         let kind = if dose.is_target { "target" } else { "organ at risk" };
         let said = |dose: Option<f64>, or: &str| dose.map_or_else(|| or.to_owned(), gray);

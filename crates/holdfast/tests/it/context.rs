@@ -1,6 +1,7 @@
 //! What stood beside a plan when two people signed it: a later change voids the signatures, and says what changed.
 
-use dicom_core::Tag;
+use dicom_core::value::PrimitiveValue;
+use dicom_core::{DataElement, Tag, VR};
 use dicom_object::DefaultDicomObject;
 use serde_json::json;
 
@@ -114,6 +115,27 @@ fn what_stands_beside_a_plan_is_signed_with_it() {
     sign(&plan);
     releases(&plan, "signed again");
 
+    // It is replaced under its own name: by the dose of another plan, by one whose scaling is written as something else.
+    let of_another = edited(&dose, None, |object| {
+        put(object, &[Tag(0x300C, 0x0002)], Tag(0x0008, 0x1155), "2.25.1");
+    });
+    let disguised = edited(&dose, None, |object| {
+        object.put(DataElement::new(Tag(0x3004, 0x000E), VR::UI, PrimitiveValue::from("2")));
+    });
+    for other in [of_another, disguised] {
+        site.store(&other);
+        holds(&plan, &["dose"]);
+        site.store(&dose);
+        releases(&plan, "as it was signed");
+    }
+    // Structures in another order are the same.
+    site.store(&edited(&redrawn, None, |object| {
+        for sequence in [Tag(0x3006, 0x0020), Tag(0x3006, 0x0039), Tag(0x3006, 0x0080)] {
+            assert!(object.update_value(sequence, |items| items.items_mut().unwrap().reverse()));
+        }
+    }));
+    releases(&plan, "the same structures in another order");
+
     // The same beams, for another prescription; and the machine is to stop later.
     let prescribed = edited(&course.plan, Some("2.25.4716"), |object| {
         put(object, &[Tag(0x300A, 0x0010)], Tag(0x300A, 0x0026), "99");
@@ -125,6 +147,11 @@ fn what_stands_beside_a_plan_is_signed_with_it() {
         put(object, &[Tag(0x300A, 0x0040)], Tag(0x300A, 0x0044), "45");
     });
     holds(&site.file("tolerant.dcm", &tolerant), &["tolerance-tables"]);
+    // A prescription that is written so that nobody can read it is another one.
+    let unread = edited(&course.plan, Some("2.25.4719"), |object| {
+        put(object, &[Tag(0x300A, 0x0010)], Tag(0x300A, 0x0026), "about seventy");
+    });
+    holds(&site.file("unread.dcm", &unread), &["prescription"]);
     releases(&plan, "which is as it was");
 
     // Both of two changes are named; what a recovery brings back is held and released alike.

@@ -1,8 +1,11 @@
 //! What an image, a structure set or a dose says, as one digest: the same for the same content under another SOP Instance UID, in
 //! another transfer syntax or with its numbers in another form. The form is defined in `docs/formats/content-digest.md`.
 
-use dicom_core::Tag;
-use dicom_core::VR;
+use std::collections::BTreeSet;
+
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry, VirtualVr};
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::StandardDataDictionary;
 use dicom_dictionary_std::tags as t;
 use kit::Digest;
 use sha2::{Digest as _, Sha256};
@@ -13,8 +16,8 @@ use crate::dicom::value::{numbers, trimmed, uid};
 /// The first line of what is hashed.
 const VERSION: &[u8] = b"holdfast content v1\n";
 
-/// Acquisition, image, imaging of radiotherapy, dose, structures, pixels.
-const GROUPS: [u16; 6] = [0x0018, 0x0028, 0x3002, 0x3004, 0x3006, 0x7FE0];
+/// Acquisition, image, imaging of radiotherapy, dose, structures, which beam a dose is of, pixels.
+const GROUPS: [u16; 7] = [0x0018, 0x0028, 0x3002, 0x3004, 0x3006, 0x300C, 0x7FE0];
 
 /// Of group 0020: where a slice lies.
 const PLACES: [Tag; 2] = [t::IMAGE_POSITION_PATIENT, t::IMAGE_ORIENTATION_PATIENT];
@@ -33,7 +36,7 @@ const SAYS_NOTHING: [Tag; 9] = [
 ];
 
 /// Series that a structure set was drawn on; one of a breathing patient has ten or so.
-const SERIES_MAX: usize = 64;
+const SERIES_MAX: usize = 1_000;
 
 /// Over everything in the object that isn't somebody's name for it.
 pub(crate) fn digest(tree: &Tree<'_>) -> Digest {
@@ -62,8 +65,18 @@ fn counts(element: &Element<'_>, outermost: bool) -> bool {
     // Inside an item of these groups stands what belongs to it, such as the code of a structure.
     let is_of_it = !outermost || GROUPS.contains(&tag.group()) || PLACES.contains(&tag);
     let is_private_or_length = tag.group() % 2 == 1 || tag.element() == 0;
-    let is_a_name = matches!(element.vr(), VR::UI | VR::DA | VR::TM | VR::DT | VR::PN);
+    // By what the standard says that it is, whatever is written: a grid's scaling as a UID is a scaling all the same.
+    let is_a_name = matches!(vr_of(element), VR::UI | VR::DA | VR::TM | VR::DT | VR::PN);
     is_of_it && !is_private_or_length && !is_a_name && !SAYS_NOTHING.contains(&tag)
+}
+
+/// As the dictionary has it; as written, of what it doesn't know.
+fn vr_of(element: &Element<'_>) -> VR {
+    let known = StandardDataDictionary.by_tag(element.tag()).map(|entry| entry.vr());
+    match known {
+        Some(VirtualVr::Exact(vr)) => vr,
+        _ => element.vr(),
+    }
 }
 
 /// What is written of an element's value.
@@ -72,43 +85,70 @@ enum Form {
     Bytes = 1,
     Numbers = 2,
     Items = 3,
-    EndOfItem = 4,
+    Fragments = 4,
 }
 
 fn set(hasher: &mut Sha256, of: Set<'_>, outermost: bool) {
     for element in of.elements().filter(|element| counts(element, outermost)) {
-        let tag = element.tag();
-        let mut head = |form: Form, length: usize| {
-            hasher.update(tag.group().to_be_bytes());
-            hasher.update(tag.element().to_be_bytes());
-            hasher.update([form as u8]);
-            hasher.update((length as u64).to_be_bytes());
-        };
-        match element.vr() {
-            VR::SQ => {
-                let items: Vec<Set<'_>> = element.items().collect();
-                head(Form::Items, items.len());
-                for item in items {
-                    set(hasher, item, false);
-                    hasher.update([Form::EndOfItem as u8]);
-                }
-            }
-            VR::DS | VR::IS if let Some(text) = plain(element) => {
-                head(Form::Numbers, text.len());
-                hasher.update(&text);
-            }
-            VR::AE | VR::AS | VR::CS | VR::LO | VR::LT | VR::SH | VR::ST | VR::UC | VR::UR | VR::UT => {
-                let text = trimmed(element.bytes());
-                head(Form::Bytes, text.len());
-                hasher.update(text);
-            }
-            _ => {
-                let bytes = element.bytes_or_fragments();
-                head(Form::Bytes, bytes.len());
-                hasher.update(bytes);
-            }
-        }
+        write(hasher, element);
     }
+}
+
+fn write(hasher: &mut Sha256, element: Element<'_>) {
+    let tag = element.tag();
+    let mut put = |form: Form, value: &[u8]| {
+        hasher.update(tag.group().to_be_bytes());
+        hasher.update(tag.element().to_be_bytes());
+        hasher.update([form as u8]);
+        hasher.update((value.len() as u64).to_be_bytes());
+        hasher.update(value);
+    };
+    let is_text =
+        |vr| matches!(vr, VR::AE | VR::AS | VR::CS | VR::LO | VR::LT | VR::SH | VR::ST | VR::UC | VR::UR | VR::UT);
+    // A sequence whose representation wasn't known on the way (UN, PS3.5 section 6.2.2) has items all the same.
+    let mut items = element.items().peekable();
+    match element.vr() {
+        vr if vr == VR::SQ || items.peek().is_some() => {
+            // In whatever order they come.
+            let mut each: Vec<[u8; 32]> = items.map(|item| of_set(item).0).collect();
+            each.sort_unstable();
+            put(Form::Items, &each.concat());
+        }
+        VR::DS | VR::IS if let Some(text) = plain(element) => put(Form::Numbers, &text),
+        vr if is_text(vr) => put(Form::Bytes, trimmed(element.bytes())),
+        _ if element.is_encapsulated() => put(Form::Fragments, element.bytes_or_fragments()),
+        _ => put(Form::Bytes, element.bytes()),
+    }
+}
+
+/// Everything in an item.
+fn of_set(item: Set<'_>) -> Digest {
+    let mut hasher = Sha256::new();
+    set(&mut hasher, item, false);
+    Digest(hasher.finalize().into())
+}
+
+/// What is prescribed: every Dose Reference, and what each fraction group says of each of its beams, in whatever order.
+pub(crate) fn prescription(plan: Set<'_>) -> Digest {
+    let mut lines: Vec<String> =
+        items(plan, t::DOSE_REFERENCE_SEQUENCE).map(|item| format!("reference {}", of_set(item))).collect();
+    for group in items(plan, t::FRACTION_GROUP_SEQUENCE) {
+        let number = group.get(t::FRACTION_GROUP_NUMBER).and_then(plain).unwrap_or_default();
+        let number = String::from_utf8_lossy(&number).into_owned();
+        let beams =
+            items(group, t::REFERENCED_BEAM_SEQUENCE).chain(items(group, t::REFERENCED_DOSE_REFERENCE_SEQUENCE));
+        lines.extend(beams.map(|beam| format!("group {number} {}", of_set(beam))));
+    }
+    lines.extend(plan.get(t::PRESCRIPTION_DESCRIPTION).map(|text| {
+        let mut hasher = Sha256::new();
+        write(&mut hasher, text);
+        format!("description {}", Digest(hasher.finalize().into()))
+    }));
+    lines.sort_unstable();
+    let mut hasher = Sha256::new();
+    hasher.update("holdfast prescription v1\n");
+    lines.iter().for_each(|line| hasher.update(format!("{line}\n")));
+    Digest(hasher.finalize().into())
 }
 
 /// Decimal numbers without what can be written in two ways; none where one of them is none.
@@ -120,11 +160,12 @@ fn plain(element: Element<'_>) -> Option<Vec<u8>> {
     Some(text)
 }
 
+fn items(set: Set<'_>, tag: Tag) -> impl Iterator<Item = Set<'_>> {
+    set.get(tag).into_iter().flat_map(Element::items)
+}
+
 /// Series Instance UIDs of the images that a structure set was drawn on.
 pub(crate) fn series_of(structure_set: &Tree<'_>) -> Vec<String> {
-    fn items(set: Set<'_>, tag: Tag) -> impl Iterator<Item = Set<'_>> {
-        set.get(tag).into_iter().flat_map(Element::items)
-    }
     let frames = items(structure_set.root(), t::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE);
     let studies = frames.flat_map(|frame| items(frame, t::RT_REFERENCED_STUDY_SEQUENCE));
     let series = studies.flat_map(|study| items(study, t::RT_REFERENCED_SERIES_SEQUENCE));
@@ -135,17 +176,22 @@ pub(crate) fn series_of(structure_set: &Tree<'_>) -> Vec<String> {
     series
 }
 
-/// The plan whose dose this is; none where it is the dose of several.
+/// The plan whose dose this is: empty where it names none that can be read, so that it is any plan's; none where it is the dose of
+/// several.
 pub(crate) fn plan_of(dose: &Tree<'_>) -> Option<String> {
-    let plans = dose.root().get(t::REFERENCED_RT_PLAN_SEQUENCE)?.items();
-    let mut plans = plans.filter_map(|plan| named(plan, t::REFERENCED_SOP_INSTANCE_UID));
-    plans.next().filter(|_| plans.next().is_none())
+    let plans = items(dose.root(), t::REFERENCED_RT_PLAN_SEQUENCE);
+    let plans: BTreeSet<String> = plans.filter_map(|plan| named(plan, t::REFERENCED_SOP_INSTANCE_UID)).collect();
+    let mut plans = plans.into_iter();
+    match (plans.next(), plans.next()) {
+        (first, None) => Some(first.unwrap_or_default()),
+        _ => None,
+    }
 }
 
-/// The structure set that a plan was made on.
-pub(crate) fn structure_set_of(plan: Set<'_>) -> Option<String> {
-    let first = plan.get(t::REFERENCED_STRUCTURE_SET_SEQUENCE)?.items().next()?;
-    named(first, t::REFERENCED_SOP_INSTANCE_UID)
+/// The structure sets that a plan was made on: one, by the standard.
+pub(crate) fn structure_sets_of(plan: Set<'_>) -> BTreeSet<String> {
+    let all = items(plan, t::REFERENCED_STRUCTURE_SET_SEQUENCE);
+    all.filter_map(|one| named(one, t::REFERENCED_SOP_INSTANCE_UID)).take(SERIES_MAX).collect()
 }
 
 fn named(set: Set<'_>, tag: Tag) -> Option<String> {

@@ -327,9 +327,14 @@ impl<'t> Element<'t> {
         self.set.bytes.get(start..start + self.node.length as usize).unwrap_or_default()
     }
 
+    /// Pixel data in fragments: its length is none.
+    pub(crate) fn is_encapsulated(self) -> bool {
+        self.node.tag == PIXEL_DATA && self.node.length == 0
+    }
+
     /// The same; of encapsulated pixel data, which ends an object, everything from its first fragment on.
     pub(crate) fn bytes_or_fragments(self) -> &'t [u8] {
-        if self.node.tag == PIXEL_DATA && self.node.length == 0 {
+        if self.is_encapsulated() {
             return self.set.bytes.get(self.node.start as usize..).unwrap_or_default();
         }
         self.bytes()

@@ -8,6 +8,7 @@ use kit::{Digest, PatientId};
 use minicbor::{Decode, Encode};
 
 use super::facts::Facts;
+use super::places::Window;
 use crate::dicom::content::{self, of_all};
 use crate::dicom::object::{Instance, Kind};
 use crate::dicom::scan::Tree;
@@ -24,6 +25,10 @@ const CONTEXTS: &str = "contexts";
 
 /// Images of one series, or doses of one plan, with those that were replaced.
 const CONTENTS_MAX: usize = 10_000;
+/// In place of a plan's SOP Instance UID, of a dose of several plans.
+const SEVERAL: &str = "several";
+/// Series, or plans, that versions of one object were of.
+const VERSIONS_OF_MAX: usize = 32;
 /// A plan that is looked at has one of the newest few.
 const CONTEXTS_LOOKED_AT: usize = 8;
 
@@ -37,6 +42,9 @@ struct Said {
     /// Of a structure set: the series that it was drawn on.
     #[n(2)]
     series: Vec<String>,
+    /// Of an image or a dose: the series, or the plans, that its versions so far were of.
+    #[n(3)]
+    of: Option<Vec<String>>,
 }
 
 /// A context that was put together from many entries, for as long as nothing newer came.
@@ -54,23 +62,43 @@ struct Assembled {
 }
 
 /// What is noted of an object that may be a plan's context, and the list that it stands on besides.
+#[derive(Default)]
 pub(crate) struct Noted {
     pub(crate) content: Option<Vec<u8>>,
-    pub(crate) list: Option<(&'static str, String)>,
+    pub(crate) lists: Vec<(&'static str, String)>,
 }
 
 impl Noted {
-    pub(crate) fn of(instance: &Instance, bytes: &[u8]) -> Self {
-        let nothing = Self { content: None, list: None };
-        let Ok(tree) = Tree::of_file(bytes) else { return nothing };
-        let (series, list) = match instance.kind {
-            Kind::CtImage => (Vec::new(), Some((IMAGES_OF_SERIES, instance.series.clone()))),
-            Kind::RtStructureSet => (content::series_of(&tree), None),
-            Kind::RtDose => (Vec::new(), content::plan_of(&tree).map(|plan| (DOSES_OF_PLAN, plan))),
-            _ => return nothing,
+    /// `before`: the entry of the object's version before this one.
+    pub(crate) fn of(
+        chart: &Chart,
+        instance: &Instance,
+        bytes: &[u8],
+        before: Option<u64>,
+    ) -> Result<Self, ChartError> {
+        let nothing = Self { content: None, lists: Vec::new() };
+        let Ok(tree) = Tree::of_file(bytes) else { return Ok(nothing) };
+        let (name, is_of) = match instance.kind {
+            Kind::CtImage => (IMAGES_OF_SERIES, Some(instance.series.clone())),
+            Kind::RtStructureSet => {
+                let said =
+                    Said { version: 1, content: content::digest(&tree), series: content::series_of(&tree), of: None };
+                return Ok(Self { content: minicbor::to_vec(said).ok(), lists: Vec::new() });
+            }
+            Kind::RtDose => (DOSES_OF_PLAN, content::plan_of(&tree)),
+            _ => return Ok(nothing),
         };
-        let said = Said { version: 1, content: content::digest(&tree), series };
-        Self { content: minicbor::to_vec(said).ok(), list }
+        // Whoever looked at what it was has to see that it is something else now.
+        let before = before.map(|before| said(chart, before)).transpose()?;
+        let mut of: Vec<String> = before.and_then(|(_, said)| said.of).unwrap_or_default();
+        // The last of them is what it is of now; that may be several plans.
+        let is_of = is_of.unwrap_or_else(|| SEVERAL.to_owned());
+        of.retain(|one| *one != is_of);
+        of.push(is_of);
+        of.drain(..of.len().saturating_sub(VERSIONS_OF_MAX));
+        let lists = of.iter().map(|of| (name, of.clone())).collect();
+        let said = Said { version: 1, content: content::digest(&tree), series: Vec::new(), of: Some(of) };
+        Ok(Self { content: minicbor::to_vec(said).ok(), lists })
     }
 }
 
@@ -83,19 +111,31 @@ fn said(chart: &Chart, entry: u64) -> Result<(String, Said), ChartError> {
     let (_, meta) = chart.note_of(entry)?;
     let (id, bytes) = meta.version.map(|version| (version.id, version.content)).unwrap_or_default();
     let noted = meta.content.and_then(|noted| minicbor::decode::<Said>(&noted).ok()).filter(|said| said.version == 1);
-    let alone = || Said { version: 1, content: bytes.unwrap_or(Digest([0; 32])), series: Vec::new() };
+    let alone = || Said { version: 1, content: bytes.unwrap_or(Digest([0; 32])), series: Vec::new(), of: None };
     Ok((id, noted.unwrap_or_else(alone)))
 }
 
+/// A list of hers, and what it is of.
+type Of = (String, chart::Tag);
+
 /// What stands on lists of hers, and was not replaced since.
-fn contents(chart: &Chart, patient: PatientId, lists: &[chart::Tag]) -> Result<BTreeSet<Digest>, ChartError> {
+fn contents(chart: &Chart, patient: PatientId, lists: &[Of]) -> Result<BTreeSet<Digest>, ChartError> {
     let mut contents = BTreeSet::new();
-    for list in lists {
-        for entry in chart.listed(list, CONTENTS_MAX)? {
+    for (of, list) in lists {
+        let newest = Window::of(chart, list, CONTENTS_MAX)?;
+        // More than are looked at: whatever comes is another context, and nobody's list fails for it.
+        if newest.from > 0 {
+            let last = newest.entries.last().copied().unwrap_or(0);
+            contents.insert(of_all(&format!("contents up to entry {last}"), []));
+        }
+        for entry in newest.entries {
             let (id, said) = said(chart, entry)?;
-            if chart.object_entry(OBJECTS, &id, patient)? == Some(entry) {
-                contents.insert(said.content);
+            if chart.object_entry(OBJECTS, &id, patient)? != Some(entry) {
+                continue;
             }
+            // What was this plan's dose, and says now that it is another one's, isn't what was signed.
+            let is_still = said.of.as_ref().and_then(|all| all.last()).is_none_or(|last| last == of);
+            contents.insert(if is_still { said.content } else { of_all("content of another", [said.content]) });
         }
     }
     Ok(contents)
@@ -109,24 +149,29 @@ pub(crate) fn of_plan(
     noted: Option<&Permit>,
 ) -> Result<PlanContext, ChartError> {
     let patient = facts.patient;
-    let structures = plan.structure_set.as_deref().map(|uid| chart.object_entry(OBJECTS, uid, patient)).transpose()?;
-    let structures = match structures.flatten() {
-        Some(entry) => Some((entry, said(chart, entry)?.1)),
-        None => None,
-    };
-    let series = structures.iter().flat_map(|(_, said)| &said.series);
-    let images: Vec<chart::Tag> = series.map(|series| list(chart, IMAGES_OF_SERIES, patient, series)).collect();
-    let plans = facts.uids_of(plan);
-    let doses: Vec<chart::Tag> = plans.iter().map(|plan| list(chart, DOSES_OF_PLAN, patient, plan)).collect();
+    let mut structures: Vec<(u64, Said)> = Vec::new();
+    for uid in &plan.structure_sets {
+        structures.push(match chart.object_entry(OBJECTS, uid, patient)? {
+            Some(entry) => (entry, said(chart, entry)?.1),
+            None => (0, Said { version: 1, content: Digest([0; 32]), series: Vec::new(), of: None }),
+        });
+    }
+    let series: BTreeSet<&String> = structures.iter().flat_map(|(_, said)| &said.series).collect();
+    let listed = |name, of: String| (of.clone(), list(chart, name, patient, &of));
+    let images: Vec<Of> = series.into_iter().map(|series| listed(IMAGES_OF_SERIES, series.clone())).collect();
+    // Doses that don't say whose they are may be this plan's.
+    let plans = facts.uids_of(plan).into_iter().chain([String::new()]);
+    let doses: Vec<Of> = plans.map(|plan| listed(DOSES_OF_PLAN, plan)).collect();
 
-    let mut marks = vec![structures.as_ref().map_or(0, |(entry, _)| *entry)];
-    for list in images.iter().chain(&doses) {
+    let mut marks: Vec<u64> = structures.iter().map(|(entry, _)| *entry).collect();
+    let own = marks.len();
+    for (_, list) in images.iter().chain(&doses) {
         marks.push(chart.newest(list)?.unwrap_or(0));
     }
-    let (images, dose) = match assembled(chart, patient, &marks)? {
+    let (images, dose) = match assembled(chart, patient, (&marks, own))? {
         Some(Assembled { images, dose, .. }) => (images, dose),
         None => {
-            let all = |what, lists: &[chart::Tag]| {
+            let all = |what, lists: &[Of]| {
                 let contents = contents(chart, patient, lists)?;
                 Ok::<_, ChartError>((!contents.is_empty()).then(|| of_all(what, contents)))
             };
@@ -140,17 +185,26 @@ pub(crate) fn of_plan(
         }
     };
     Ok(PlanContext {
-        structure_set: structures.map(|(_, said)| said.content),
+        structure_set: match structures.as_slice() {
+            [] => None,
+            [(0, _)] => None,
+            [(_, only)] => Some(only.content),
+            several => Some(of_all("structure sets", several.iter().map(|(_, said)| said.content))),
+        },
         images,
         dose,
-        prescription: plan.prescription.digest(),
+        prescription: plan.prescribed,
         tolerance_tables: plan.tolerance_tables(),
     })
 }
 
 /// What was put together when nothing was newer than now; nothing is where nothing has come.
-fn assembled(chart: &Chart, patient: PatientId, marks: &[u64]) -> Result<Option<Assembled>, ChartError> {
-    if marks.iter().skip(1).all(|mark| *mark == 0) {
+fn assembled(
+    chart: &Chart,
+    patient: PatientId,
+    (marks, own): (&[u64], usize),
+) -> Result<Option<Assembled>, ChartError> {
+    if marks.iter().skip(own).all(|mark| *mark == 0) {
         return Ok(Some(Assembled { version: 1, marks: Vec::new(), images: None, dose: None }));
     }
     for entry in chart.listed_back(&chart.list_tag(CONTEXTS, &patient.0), u64::MAX, CONTEXTS_LOOKED_AT)? {

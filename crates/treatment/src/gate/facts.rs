@@ -123,8 +123,8 @@ pub(crate) fn read(
 
 /// What is kept of an entry, once it was read.
 enum Read {
-    Plan(StoredPlan),
-    Record(Result<TreatmentRecord, PlanError>),
+    Plan(Box<StoredPlan>),
+    Record(Box<Result<TreatmentRecord, PlanError>>),
     Bytes(Zeroizing<Vec<u8>>),
 }
 
@@ -199,9 +199,9 @@ fn read_all(
                 {
                     before.plan = None;
                 }
-                Read::Plan(plan)
+                Read::Plan(Box::new(plan))
             }
-            None if records.contains(&entry) => Read::Record(TreatmentRecord::parse(&bytes)),
+            None if records.contains(&entry) => Read::Record(Box::new(TreatmentRecord::parse(&bytes))),
             None => Read::Bytes(bytes),
         };
         read.insert(entry, kept);
@@ -330,7 +330,8 @@ impl Facts {
         let approvals_of: BTreeMap<u64, &Vec<u64>> =
             places.plans.entries.iter().copied().zip(&places.approvals_of_plans).collect();
         for (entry, stored) in stored {
-            let Read::Plan(StoredPlan { came, uid, status, plan }) = stored else { continue };
+            let Read::Plan(stored) = stored else { continue };
+            let StoredPlan { came, uid, status, plan } = *stored;
             has_unreadable_plan |= came.digest.is_none();
             if is_rejection(status) {
                 rejected.push((entry, came.digest, uid.clone()));
@@ -367,7 +368,6 @@ impl Facts {
             signed,
             approved_in: approvals.keys().copied().collect(),
             ever_signed,
-            withdrawn,
             rejected,
             approvals: approvals.into_values().collect(),
             voided: (settled.iter())
@@ -377,11 +377,17 @@ impl Facts {
                 .collect(),
             settlements: settled.iter().filter_map(verified).filter(settles).collect(),
             choices: first_in(&places.choices).iter().filter_map(verified).collect(),
-            overrides: first_in(&places.overrides).iter().filter_map(verified).collect(),
+            // Whoever withdraws a plan takes back what was answered for it.
+            overrides: (first_in(&places.overrides).iter())
+                .filter_map(|entry| Some((*entry, verified(entry)?)))
+                .filter(|(entry, one)| withdrawn.get(&one.statement().delivery).is_none_or(|(since, _)| since < entry))
+                .map(|(_, one)| one)
+                .collect(),
+            withdrawn,
             records: records
                 .into_iter()
                 .filter_map(|(entry, read)| match read {
-                    Read::Record(record) => Some((entry, record)),
+                    Read::Record(record) => Some((entry, *record)),
                     Read::Plan(_) | Read::Bytes(_) => None,
                 })
                 .collect(),
@@ -470,11 +476,20 @@ impl Facts {
         })
     }
 
-    /// The newest word on what was given is one person's alone.
+    /// Somebody has said another count than two people have, since they had; or nobody has said the same as another.
     fn is_open(&self, delivery: Digest, group: u32) -> bool {
-        let about: Vec<_> =
-            self.settlements.iter().filter(|said| self.is_about(said.statement(), delivery, group)).collect();
-        about.last().is_some_and(|last| self.settled(delivery, group) != last.statement().settles)
+        let about: Vec<&Statement> = (self.settlements.iter())
+            .map(VerifiedApproval::statement)
+            .filter(|said| self.is_about(said, delivery, group))
+            .collect();
+        let Some(settled) = self.settled(delivery, group) else { return !about.is_empty() };
+        // When the second of them had said so, for the first time: to say it again answers no objection.
+        let first = |role| about.iter().position(|said| said.role == role && said.settles == Some(settled));
+        let agreed = first(SignerRole::Oncologist).max(first(SignerRole::Physicist));
+        let newest: BTreeMap<(SignerRole, &str), (usize, u32)> = (about.iter().enumerate())
+            .filter_map(|(at, said)| Some(((said.role, said.signer.as_str()), (at, said.settles?.given))))
+            .collect();
+        newest.values().any(|(at, given)| *given != settled.given && Some(*at) > agreed)
     }
 
     /// Roles and names that have said it.
@@ -561,14 +576,16 @@ impl Facts {
         course.fraction_days()
     }
 
-    /// When the last fraction of a plan was given, where another one now is too soon: on the same day, unless the plan's pattern has
-    /// several a day, or within six hours.
+    /// When the last fraction of a plan was given, where another one now is too soon: as many were given on this day as the plan's
+    /// pattern has, or one less than six hours ago.
     pub(crate) fn too_soon(&self, plan: &Plan, group: &FractionGroup, now: Timestamp) -> Option<String> {
         let mut course = Course::new(self.kin(plan).uids, plan, group);
         self.records.values().for_each(|record| course.add(record));
-        let last = course.last_treated()?;
-        let (day, time) = self.local(now);
-        let days = Day::of_dicom(&day)?.since(Day::of_dicom(last.get(..8)?)?);
+        let (date, time) = self.local(now);
+        let today = Day::of_dicom(&date)?;
+        // A machine's clock may be ahead, over midnight, too. What is of a later day is no measure of anything.
+        let last = course.last_treated(&today.plus(1).to_string().replace('-', ""))?;
+        let days = today.since(Day::of_dicom(last.get(..8)?)?);
         let minutes = |time: &str| {
             let (hours, minutes) = (time.get(..2)?.parse::<i32>().ok()?, time.get(2..4)?.parse::<i32>().ok()?);
             Some(60 * hours + minutes)
@@ -576,10 +593,9 @@ impl Facts {
         // Without a time it may have been the end of that day.
         let at = last.get(9..).and_then(minutes).unwrap_or(24 * 60);
         let since = days * 24 * 60 + minutes(&time)? - at;
-        let is_today = days == 0 && !plan.several_a_day(group);
-        // Of a day that is still to come it can't be: its record is wrong, and the count has it.
-        let is_close = days >= 0 && since < LEAST_HOURS * 60;
-        (is_today || is_close).then(|| last.to_owned())
+        let given_today = course.fraction_days().iter().filter(|day| **day == date).count();
+        let is_full = given_today >= plan.most_a_day(group);
+        (is_full || since < LEAST_HOURS * 60).then(|| last.to_owned())
     }
 
     /// What two people answer for, for one fraction of a delivery.
@@ -591,19 +607,19 @@ impl Facts {
         };
         let all: Vec<(&VerifiedApproval, Overrides)> =
             self.overrides.iter().filter_map(|one| Some((one, of_it(one)?))).collect();
-        let by = |role, code: &str| -> Vec<&(&VerifiedApproval, Overrides)> {
-            all.iter().filter(|(one, over)| one.statement().role == role && over.finding == code).collect()
+        let by = |role, what: Digest| -> Vec<&(&VerifiedApproval, Overrides)> {
+            all.iter().filter(|(one, over)| one.statement().role == role && over.what == what).collect()
         };
-        let codes: BTreeSet<&str> = all.iter().map(|(_, over)| over.finding.as_str()).collect();
-        let both = codes.into_iter().filter_map(|code| {
-            let (oncologists, physicists) = (by(SignerRole::Oncologist, code), by(SignerRole::Physicist, code));
+        let found: BTreeMap<Digest, &str> = all.iter().map(|(_, over)| (over.what, over.finding.as_str())).collect();
+        let both = found.into_iter().filter_map(|(what, code)| {
+            let (oncologists, physicists) = (by(SignerRole::Oncologist, what), by(SignerRole::Physicist, what));
             let mut pairs = oncologists.iter().flat_map(|o| physicists.iter().map(move |p| (*o, *p)));
             let (o, p) = pairs.find(|(o, p)| o.0.by_another_person_than(p.0))?;
             let who = |(one, over): &(&VerifiedApproval, Overrides)| {
                 let said = one.statement();
                 format!("{}, {} ({})", said.signer, said.role, over.reason)
             };
-            Some(Overridden { finding: code.to_owned(), by: vec![who(o), who(p)] })
+            Some(Overridden { finding: code.to_owned(), what, by: vec![who(o), who(p)] })
         });
         both.collect()
     }

@@ -5,11 +5,12 @@ pub(crate) mod context;
 pub(crate) mod facts;
 mod places;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use kit::{Digest, Explain, PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::error::PlanError;
 use crate::given::{Given, Unknown};
@@ -92,6 +93,8 @@ pub struct GateInput<'a> {
 pub struct Overridden {
     /// The finding's code.
     pub finding: String,
+    /// [`Finding::digest`].
+    pub what: Digest,
     /// Who, in which role, and why.
     pub by: Vec<String>,
 }
@@ -206,6 +209,11 @@ pub enum Note {
 }
 
 impl Finding {
+    /// Of all that it says: SHA-256 of its JSON.
+    pub fn digest(&self) -> Digest {
+        Digest(Sha256::digest(serde_json::to_vec(self).unwrap_or_default()).into())
+    }
+
     /// The same word that JSON has under `code`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -375,13 +383,14 @@ pub fn decide(input: &GateInput<'_>) -> Verdict {
 fn set_aside(overridden: &[Overridden], verdict: &mut Verdict) {
     let answered_for = |finding: &Finding| {
         let code = finding.code();
-        overridden.iter().find(|one| one.finding == code && OVERRIDABLE.contains(&code))
+        let is_it = |one: &&Overridden| one.finding == code && one.what == finding.digest();
+        overridden.iter().find(is_it).filter(|_| OVERRIDABLE.contains(&code))
     };
     let (set_aside, stand): (Vec<_>, Vec<_>) =
         std::mem::take(&mut verdict.findings).into_iter().partition(|finding| answered_for(finding).is_some());
     verdict.findings = stand;
     for finding in set_aside {
-        if let Some(Overridden { finding: code, by }) = answered_for(&finding) {
+        if let Some(Overridden { finding: code, by, .. }) = answered_for(&finding) {
             let (finding, what, by) = (code.clone(), finding.to_string(), by.clone());
             verdict.notes.push(Note::Overridden { finding, what, by });
         }
@@ -461,8 +470,11 @@ pub(crate) fn context_gap(
         let said = approval.statement();
         said.approves() && said.patient == patient && said.delivery == delivery
     });
+    // Each one's newest word: who has signed something else since doesn't stand by it any more.
+    let newest: BTreeMap<(SignerRole, &str), &VerifiedApproval> =
+        of_it.map(|one| ((one.statement().role, one.statement().signer.as_str()), one)).collect();
     let (with_it, with_another): (Vec<_>, Vec<_>) =
-        of_it.cloned().partition(|approval| approval.statement().context.as_ref() == Some(context));
+        newest.into_values().cloned().partition(|approval| approval.statement().context.as_ref() == Some(context));
     approval_gap(&with_it, patient, delivery)?;
     // By the newest word of each role that is missing; of either, where one person has signed as both.
     let by = |one: &VerifiedApproval, role| one.statement().role == role;

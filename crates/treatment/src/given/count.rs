@@ -385,10 +385,11 @@ impl<'a> Course<'a> {
             .collect()
     }
 
-    /// When something was treated last: `YYYYMMDD HHMMSS`, or `YYYYMMDD`.
-    pub(crate) fn last_treated(&self) -> Option<&str> {
+    /// When something was treated last, up to the end of a day (`YYYYMMDD`): `YYYYMMDD HHMMSS`, or `YYYYMMDD`.
+    pub(crate) fn last_treated(&self, until: &str) -> Option<&str> {
         let treated = self.sessions.iter().filter(|(_, exposures)| treats(exposures));
-        treated.filter_map(|(session, _)| session.when.as_deref()).max()
+        let by_then = treated.filter(|(session, _)| session.date().is_some_and(|date| date <= until));
+        by_then.filter_map(|(session, _)| session.when.as_deref()).max()
     }
 
     /// The day of each fraction, in order: of a begun one, when it was begun. What has no day is left out.

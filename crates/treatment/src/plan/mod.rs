@@ -53,8 +53,10 @@ pub struct Plan {
     pub beams: Vec<Beam>,
     pub delivery: Delivery,
     pub prescription: Prescription,
-    /// SOP Instance UID of what it was made on.
-    pub structure_set: Option<String>,
+    /// Of all that is prescribed, as it is written.
+    pub prescribed: Digest,
+    /// SOP Instance UIDs of what it was made on.
+    pub structure_sets: BTreeSet<String>,
 }
 
 /// Approval Status (300E,0002), DICOM PS3.3 C.8.8.16: one of three defined terms.
@@ -143,15 +145,20 @@ impl Plan {
 
     /// A fraction pattern with several fractions a day.
     pub fn several_a_day(&self, group: &FractionGroup) -> bool {
+        self.most_a_day(group) > 1
+    }
+
+    /// As many fractions as the pattern has on its fullest day; one, where there is no pattern.
+    pub fn most_a_day(&self, group: &FractionGroup) -> usize {
         let place = Place::group(group.number);
         let said = |tag| self.delivery.rows().iter().find(|row| row.tag == tag && row.place == place);
         let digits = match said(t::NUMBER_OF_FRACTION_PATTERN_DIGITS_PER_DAY).map(|row| &row.value) {
             Some(Value::Numbers(numbers)) => numbers.first().and_then(|digits| usize::try_from(*digits).ok()),
             _ => None,
         };
-        let Some(Value::Text(pattern)) = said(t::FRACTION_PATTERN).map(|row| &row.value) else { return false };
-        let mut days = pattern.as_bytes().chunks(digits.unwrap_or(1).max(1));
-        days.any(|day| day.iter().filter(|slot| **slot == b'1').count() > 1)
+        let Some(Value::Text(pattern)) = said(t::FRACTION_PATTERN).map(|row| &row.value) else { return 1 };
+        let days = pattern.as_bytes().chunks(digits.unwrap_or(1).max(1));
+        days.map(|day| day.iter().filter(|slot| **slot == b'1').count()).max().unwrap_or(1).max(1)
     }
 
     pub fn is_palliative(&self) -> bool {
@@ -258,7 +265,8 @@ impl Plan {
             approval_status: root.get(t::APPROVAL_STATUS).and_then(|element| ApprovalStatus::of(element.bytes())),
             intent: text(root, t::PLAN_INTENT),
             prescription: Prescription::read(root, &characters, &sets, lists.points),
-            structure_set: content::structure_set_of(root),
+            prescribed: content::prescription(root),
+            structure_sets: content::structure_sets_of(root),
             groups,
             beams,
             delivery: Delivery::of_rows(rows),

@@ -9,8 +9,6 @@ use std::fmt;
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
-use kit::Digest;
-use sha2::{Digest as _, Sha256};
 
 use super::delivery::Place;
 use crate::dicom::read::{integer, number, sequence};
@@ -133,22 +131,6 @@ impl Prescription {
             read.grow(*beam, *set, points);
         }
         read
-    }
-
-    /// Of what is prescribed, and what each beam is to give of it; a line each.
-    pub(crate) fn digest(&self) -> Digest {
-        let mut text = String::from("holdfast prescription v1\n");
-        let dose = |dose: Option<Dose>| dose.map_or("none".to_owned(), |dose| dose.0.to_string());
-        for DoseReference { number, description, is_target, prescribed, maximum, .. } in &self.references {
-            let kind = if *is_target { "target" } else { "organ" };
-            let (prescribed, maximum) = (dose(*prescribed), dose(*maximum));
-            let description = description.as_deref().unwrap_or_default().replace(char::is_control, " ");
-            text.push_str(&format!("reference {number} {kind} {prescribed} {maximum} {description}\n"));
-        }
-        for ((group, beam), given) in &self.doses {
-            text.push_str(&format!("group {group} beam {beam} {}\n", dose(given.dose)));
-        }
-        Digest(Sha256::digest(text).into())
     }
 
     fn grow(&mut self, beam: u32, set: Set<'_>, points: Tag) {

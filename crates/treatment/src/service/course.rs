@@ -1,6 +1,6 @@
 //! One patient's course: what was signed, what was given of it, session by session, and how much dose that is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chart::{Chart, Context};
 use guard::{Act, Sensitivity, Target};
@@ -37,6 +37,8 @@ pub struct PatientCourses {
     pub birth_date: String,
     /// A course for each fraction group of each delivery that somebody has signed.
     pub courses: Vec<CourseSoFar>,
+    /// What several of them give to one dose reference (300A,0013) together.
+    pub totals: Vec<TotalSeen>,
     /// By date and time; those of other plans among them.
     pub sessions: Vec<SessionSeen>,
     /// Treatment records of hers that can't be read.
@@ -80,10 +82,63 @@ pub struct ContextSeen {
     pub is_another: bool,
 }
 
+/// Of one Dose Reference UID, over all courses that name it; doses in Gy.
+#[derive(Clone, Debug, Serialize)]
+pub struct TotalSeen {
+    pub uid: String,
+    pub description: Option<String>,
+    pub is_target: bool,
+    /// The largest that a plan prescribes, and the smallest that one allows.
+    pub prescribed_gy: Option<f64>,
+    pub maximum_gy: Option<f64>,
+    pub at_least_gy: Option<f64>,
+    /// None where of one of them nobody can say.
+    pub at_most_gy: Option<f64>,
+    /// Of how many plans' fractions.
+    pub courses: usize,
+}
+
+impl TotalSeen {
+    /// `of`: what a fraction is, and its group, by which one course under several plans is one; with its doses.
+    fn of_all(of: &[((Digest, u32), Vec<DoseSeen>)]) -> Vec<Self> {
+        let mut by_uid: BTreeMap<&str, BTreeMap<(Digest, u32), Vec<&DoseSeen>>> = BTreeMap::new();
+        for (course, doses) in of {
+            for dose in doses {
+                if let Some(uid) = &dose.uid {
+                    by_uid.entry(uid).or_default().entry(*course).or_default().push(dose);
+                }
+            }
+        }
+        let several = by_uid.into_iter().filter(|(_, courses)| courses.len() > 1);
+        several.map(|(uid, courses)| Self::of(uid, &courses.into_values().collect::<Vec<_>>())).collect()
+    }
+
+    fn of(uid: &str, courses: &[Vec<&DoseSeen>]) -> Self {
+        let all = || courses.iter().flatten();
+        // A course under several plans has given what any of them says.
+        let most = |of: fn(&DoseSeen) -> Option<f64>, course: &[&DoseSeen]| -> Option<f64> {
+            course.iter().map(|dose| of(dose)).try_fold(0.0_f64, |most, dose| Some(most.max(dose?)))
+        };
+        let sum = |of: fn(&DoseSeen) -> Option<f64>| courses.iter().map(|course| most(of, course)).sum::<Option<f64>>();
+        Self {
+            uid: uid.to_owned(),
+            description: all().find_map(|dose| dose.description.clone()),
+            is_target: all().any(|dose| dose.is_target),
+            prescribed_gy: all().filter_map(|dose| dose.prescribed_gy).reduce(f64::max),
+            maximum_gy: all().filter_map(|dose| dose.maximum_gy).reduce(f64::min),
+            at_least_gy: sum(|dose| dose.at_least_gy),
+            at_most_gy: sum(|dose| dose.at_most_gy),
+            courses: courses.len(),
+        }
+    }
+}
+
 /// Doses in Gy.
 #[derive(Clone, Debug, Serialize)]
 pub struct DoseSeen {
     pub reference: u32,
+    /// By which several plans mean the same one.
+    pub uid: Option<String>,
     pub description: Option<String>,
     pub is_target: bool,
     pub prescribed_gy: Option<f64>,
@@ -101,6 +156,7 @@ impl DoseSeen {
         let ReferenceDose { reference, per_fraction, at_least, at_most, by_day } = seen;
         Self {
             reference: reference.number,
+            uid: reference.uid,
             description: reference.description,
             is_target: reference.is_target,
             prescribed_gy: reference.prescribed.map(Dose::gy),
@@ -201,10 +257,12 @@ impl Treatment {
         let today = Day::of_dicom(&facts.local(self.chart.now()).0);
         let mut seen = BTreeSet::new();
         let signed = facts.signed_files().rev().filter(|plan| seen.insert(plan.digest()));
-        let mut courses = Vec::new();
+        let (mut courses, mut doses) = (Vec::new(), Vec::new());
         for plan in signed {
             for group in &plan.groups {
-                courses.push(course(&self.chart, &facts, (plan, group), (&rules, today))?);
+                let course = course(&self.chart, &facts, (plan, group), (&rules, today))?;
+                doses.push(((plan.fraction(), group.number), course.dose.clone()));
+                courses.push(course);
             }
         }
         let mut sessions: Vec<SessionSeen> = facts.records().map(SessionSeen::of).take(SESSIONS_MAX).collect();
@@ -215,6 +273,7 @@ impl Treatment {
             name: display_name(&facts.record),
             number: facts.identifiers.first().cloned().unwrap_or_default(),
             birth_date: birth_date(&facts.record),
+            totals: TotalSeen::of_all(&doses),
             courses,
             sessions,
             unreadable_records: facts.unreadable_records(),
@@ -284,4 +343,43 @@ fn course(
         findings: verdict.findings,
         notes: verdict.notes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dose(uid: &str, at_least: f64, at_most: Option<f64>) -> DoseSeen {
+        DoseSeen {
+            reference: 1,
+            uid: Some(uid.to_owned()),
+            description: Some("PTV".to_owned()),
+            is_target: true,
+            prescribed_gy: Some(70.0),
+            maximum_gy: None,
+            per_fraction_gy: Some(2.0),
+            at_least_gy: Some(at_least),
+            at_most_gy: at_most,
+            by_day: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn phases_add_up_and_one_course_under_two_plans_counts_once() {
+        let (phase, boost) = ((Digest([1; 32]), 1), (Digest([2; 32]), 1));
+        let of = |more: Option<f64>| {
+            vec![
+                (phase, vec![dose("1.2", 48.0, Some(50.0)), dose("1.3", 1.0, Some(1.0))]),
+                // Made longer: another plan of the same fractions.
+                (phase, vec![dose("1.2", 48.0, Some(52.0))]),
+                (boost, vec![dose("1.2", 10.0, more)]),
+            ]
+        };
+        let totals = TotalSeen::of_all(&of(Some(12.0)));
+        let [total] = totals.as_slice() else { panic!("{totals:?}") };
+        assert_eq!((total.uid.as_str(), total.courses, total.prescribed_gy), ("1.2", 2, Some(70.0)));
+        assert_eq!((total.at_least_gy, total.at_most_gy), (Some(58.0), Some(64.0)));
+        assert_eq!(TotalSeen::of_all(&of(None))[0].at_most_gy, None, "of one of them nobody can say");
+        assert!(TotalSeen::of_all(&of(None)[..1]).is_empty());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chart::{Context, Demographics, ObjectDraft, ObjectKept};
+use chart::{ChartError, Context, Demographics, ObjectDraft, ObjectKept};
 use dicom_dictionary_std::tags as t;
 use guard::{Act, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, PatientId};
@@ -113,7 +113,17 @@ impl Treatment {
             kind if kind.is_record() => (vec![RECORDS], vec![PLANNED]),
             _ => (vec!["images"], vec![]),
         };
-        let noted = Noted::of(instance, &bytes);
+        let noted = || {
+            let owner = self.chart.patient_by_number(identifier.trim())?;
+            let before =
+                owner.map(|owner| self.chart.object_entry(OBJECTS, &instance.sop_instance, owner)).transpose()?;
+            Noted::of(&self.chart, instance, &bytes, before.flatten())
+        };
+        // Two patients with one number are refused below, by that name.
+        let noted = match noted() {
+            Err(ChartError::AmbiguousPatient) => Noted::default(),
+            other => other.map_err(|e| e.fault())?,
+        };
         let of_plans = told.plans.iter().map(|plan| records_of_plan(&self.chart, plan));
         let under = instance.kind.is_record().then(|| facts::records_under(&self.chart, &identifier));
         let draft = ObjectDraft {
@@ -126,7 +136,7 @@ impl Treatment {
                 .chain(told.record.map(|identity| facts::records_as(&self.chart, identity)))
                 .chain(under)
                 .collect(),
-            patient_lists: noted.list.into_iter().collect(),
+            patient_lists: noted.lists,
             content: noted.content,
             bytes,
         };

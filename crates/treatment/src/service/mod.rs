@@ -8,7 +8,9 @@ pub(crate) mod intake;
 mod list;
 mod triage;
 
-pub use course::{BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy};
+pub use course::{
+    BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
+};
 pub use list::{Standing, TreatmentList, TreatmentRow};
 pub use triage::{RulesInForce, Triage, TriageRow};
 
@@ -22,7 +24,7 @@ use serde::Serialize;
 
 use crate::gate::context;
 use crate::gate::facts::{self, APPROVALS, OVERRIDES, SETTLEMENTS, Signers, WITHDRAWALS, approvals_of_file};
-use crate::gate::{OVERRIDABLE, approval_gap, context_gap};
+use crate::gate::{Finding, OVERRIDABLE, approval_gap, context_gap};
 use crate::plan::Plan;
 use crate::signing::approval::{
     Approval, ApprovalError, Enrolment, Overrides, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
@@ -287,8 +289,13 @@ impl Treatment {
                 "how many fractions were given isn't known, so which one is due can't be said: settle that first";
             return wrong("treatment.override.unknown", text.to_owned());
         };
+        let verdict = gate::judge(&self.chart, &facts, Ok(&plan), Some(found.number), Some(&permit))?;
+        let Some(what) = verdict.findings.iter().find(|one| one.code() == finding).map(Finding::digest) else {
+            let text = format!("the gate doesn't find {finding}: there is nothing to answer for");
+            return wrong("treatment.override.absent", text);
+        };
         let (finding, reason) = (finding.to_owned(), reason.to_owned());
-        let overrides = Overrides { finding, group: found.number, fraction: given.saturating_add(1), reason };
+        let overrides = Overrides { finding, group: found.number, fraction: given.saturating_add(1), reason, what };
         Ok(Statement { overrides: Some(overrides), ..self.statement_of(patient, plan.digest(), role, signer) })
     }
 

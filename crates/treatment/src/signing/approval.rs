@@ -199,6 +199,9 @@ pub struct Overrides {
     pub fraction: u32,
     #[n(3)]
     pub reason: String,
+    /// Of all that the finding says: it stands for no other one of its kind.
+    #[n(4)]
+    pub what: Digest,
 }
 
 /// What a physician chooses to do about an interruption. It approves nothing: what is given afterwards needs a plan of its own, where
@@ -256,9 +259,9 @@ impl Statement {
             self;
         let (version, said) = match (settles, withdraws, chooses) {
             (None, None, None) => match (context, overrides) {
-                (_, Some(Overrides { finding, group, fraction, reason })) => {
+                (_, Some(Overrides { finding, group, fraction, reason, what })) => {
                     let of = format!("fraction group {group}\nfraction {fraction}");
-                    (OVERRIDE, format!("finding {finding}\n{of}\nreason {reason}\n"))
+                    (OVERRIDE, format!("finding {finding}\nwhich {what}\n{of}\nreason {reason}\n"))
                 }
                 (Some(context), None) => (VERSION, context.lines()),
                 (None, None) => (VERSION_ALONE, String::new()),

@@ -663,6 +663,11 @@ fn what_stood_beside_the_plan_is_signed_with_it() {
         // One of them has looked at it since: the other one hasn't.
         assert_eq!(signed(&[(before, ASHA), (before, BABU), (now, ASHA)]).decide().findings, differs(&[part]));
         assert_eq!(signed(&[(before, ASHA), (before, BABU), (now, BABU), (now, ASHA)]).decide().findings, []);
+        // Who has signed something else since doesn't stand by it any more.
+        assert_eq!(
+            signed(&[(now, ASHA), (now, BABU), (before, ASHA), (before, BABU)]).decide().findings,
+            differs(&[part])
+        );
         // Nor does it help that one person signs it as both.
         let twice = ("asha", SignerRole::Physicist, 1);
         assert_eq!(
@@ -681,20 +686,32 @@ fn what_stood_beside_the_plan_is_signed_with_it() {
 
 #[test]
 fn two_people_answer_for_what_can_be_answered_for() {
-    let over = |finding: &str| Overridden { finding: finding.to_owned(), by: vec!["A".into(), "B".into()] };
+    let over = |finding: Finding| Overridden {
+        finding: finding.code().to_owned(),
+        what: finding.digest(),
+        by: vec!["A".into(), "B".into()],
+    };
+    let too_soon = |last: &str| Finding::TooSoon { last: last.to_owned() };
     let again = || Case { too_soon: Some("20261130 081500"), ..Case::of(&photons()) };
     let said = again().decide();
     assert_eq!(said.findings, [Finding::TooSoon { last: "20261130 081500".to_owned() }]);
-    let said = Case { overridden: vec![over("too-soon")], ..again() }.decide();
+    let said = Case { overridden: vec![over(too_soon("20261130 081500"))], ..again() }.decide();
     assert_eq!((said.outcome, said.findings), (Outcome::Release, vec![]));
     let is_said =
         |note: &Note| matches!(note, Note::Overridden { finding, by, .. } if finding == "too-soon" && by.len() == 2);
     assert!(said.notes.iter().any(is_said), "{:?}", said.notes);
     // For one finding, not for another; and some nobody can answer for.
-    let both = Case { birth_date: Some("19610204"), overridden: vec![over("too-soon")], ..again() };
+    let both = Case { birth_date: Some("19610204"), overridden: vec![over(too_soon("20261130 081500"))], ..again() };
     assert_eq!(both.decide().findings, [Finding::BirthDateDiffers]);
-    let ended = Case { has_ended: true, overridden: vec![over("record-ended"), over("too-soon")], ..again() };
+    let ended = Case {
+        has_ended: true,
+        overridden: vec![over(Finding::RecordEnded), over(too_soon("20261130 081500"))],
+        ..again()
+    };
     assert_eq!(ended.decide().findings, [Finding::RecordEnded]);
+    // Nor for another one of its kind.
+    let earlier = Case { overridden: vec![over(too_soon("20261130 070000"))], ..again() };
+    assert_eq!(earlier.decide().findings, [too_soon("20261130 081500")]);
     // The rest of one that was begun is due at once.
     let given = Given::Known { distinct: 3, highest: 3, unfinished: Some(3) };
     assert_eq!(Case { given, ..again() }.decide().findings, []);
