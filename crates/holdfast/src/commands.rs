@@ -683,7 +683,7 @@ pub enum Gate {
     },
     /// Answer for one finding, for the fraction that is due and no other. An oncologist and a physicist have to.
     Override {
-        /// too-soon, out-of-tolerance, birth-date-differs or sex-differs.
+        /// too-soon or out-of-tolerance.
         #[arg(long, value_name = "CODE")]
         finding: String,
         /// Why the fraction is to be given all the same: it stands in the verdict.

@@ -128,8 +128,9 @@ fn of_set(item: Set<'_>) -> Digest {
     Digest(hasher.finalize().into())
 }
 
-/// What is prescribed: every Dose Reference, and what each fraction group says of each of its beams, in whatever order.
-pub(crate) fn prescription(plan: Set<'_>) -> Digest {
+/// What is prescribed: every Dose Reference, and what each fraction group says of each of its beams, in whatever order. `points`: where
+/// each beam's dose is, a line each, since a UID isn't counted.
+pub(crate) fn prescription(plan: Set<'_>, points: Vec<String>) -> Digest {
     let mut lines: Vec<String> =
         items(plan, t::DOSE_REFERENCE_SEQUENCE).map(|item| format!("reference {}", of_set(item))).collect();
     for group in items(plan, t::FRACTION_GROUP_SEQUENCE) {
@@ -144,6 +145,7 @@ pub(crate) fn prescription(plan: Set<'_>) -> Digest {
         write(&mut hasher, text);
         format!("description {}", Digest(hasher.finalize().into()))
     }));
+    lines.extend(points);
     lines.sort_unstable();
     let mut hasher = Sha256::new();
     hasher.update("holdfast prescription v1\n");

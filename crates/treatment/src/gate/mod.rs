@@ -100,7 +100,7 @@ pub struct Overridden {
 }
 
 /// Findings that two people may answer for. That it is hers, that it was signed as it is, and how many were given, nobody can.
-pub const OVERRIDABLE: [&str; 4] = ["too-soon", "out-of-tolerance", "birth-date-differs", "sex-differs"];
+pub const OVERRIDABLE: [&str; 2] = ["too-soon", "out-of-tolerance"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

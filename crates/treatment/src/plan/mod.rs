@@ -260,12 +260,13 @@ impl Plan {
         if rows.iter().map(Row::len).sum::<usize>() > NUMBERS_MAX {
             return Err(PlanError::TooMany { place: plan, what: "numbers", max: NUMBERS_MAX });
         }
+        let prescription = Prescription::read(root, &characters, &sets, lists.points);
         Ok(Self {
             label: text(root, t::RT_PLAN_LABEL),
             approval_status: root.get(t::APPROVAL_STATUS).and_then(|element| ApprovalStatus::of(element.bytes())),
             intent: text(root, t::PLAN_INTENT),
-            prescription: Prescription::read(root, &characters, &sets, lists.points),
-            prescribed: content::prescription(root),
+            prescribed: content::prescription(root, prescription.points()),
+            prescription,
             structure_sets: content::structure_sets_of(root),
             groups,
             beams,

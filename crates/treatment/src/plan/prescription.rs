@@ -133,6 +133,18 @@ impl Prescription {
         read
     }
 
+    /// At which reference each beam's dose is; `?` where it isn't one of the plan's.
+    pub(super) fn points(&self) -> Vec<String> {
+        let number =
+            |uid: &String| self.references.iter().find(|one| one.uid.as_ref() == Some(uid)).map(|one| one.number);
+        let line = |((group, beam), given): (&(u32, u32), &BeamDose)| {
+            let at = given.at.as_ref()?;
+            let at = number(at).map_or("?".to_owned(), |number| number.to_string());
+            Some(format!("group {group} beam {beam} at {at}"))
+        };
+        self.doses.iter().filter_map(line).collect()
+    }
+
     fn grow(&mut self, beam: u32, set: Set<'_>, points: Tag) {
         let place = Place::beam(beam);
         let Some(whole) = number(set, t::FINAL_CUMULATIVE_METERSET_WEIGHT, &place).ok().flatten() else { return };
