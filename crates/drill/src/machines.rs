@@ -401,6 +401,10 @@ impl<'a> Scene<'a> {
         if as_session.len() > of_person {
             bounded.add(format!("{} charts in one session, {of_person} are allowed", as_session.len()));
         }
+        if as_devices.len() > of_person {
+            bounded
+                .add(format!("{} charts as devices, all of them together are allowed {of_person}", as_devices.len()));
+        }
         if in_all.len() > of_gateway {
             bounded.add(format!("{} charts through one gateway, {of_gateway} are allowed", in_all.len()));
         }
@@ -420,12 +424,12 @@ impl<'a> Scene<'a> {
                 "Does a thief of the gateway open no more charts than its budget?",
                 format!(
                     "{} charts of {} were opened in {seconds:.1} s, each with holders of the thief's choice: {} in a stolen \
-                     session, whose budget is {of_person}; {} by the gateway, with devices made up without number, whose \
-                     budget is {of_gateway}.",
+                     session, whose budget is {of_person}; {} as devices made up without number, who have {of_person} \
+                     together; the gateway's own budget is {of_gateway}.",
                     in_all.len(),
                     charts.len(),
                     as_session.len(),
-                    in_all.len(),
+                    as_devices.len(),
                 ),
                 bounded,
                 limits,
@@ -592,6 +596,9 @@ impl<'a> Scene<'a> {
     fn captured(mut self, builder: &dyn MachineBuilder) -> Result<Report, Fault> {
         let tried = self.machines.rampage()?;
         let erased = self.erased_by_him()?;
+        // With the officer's key he makes that as final as the holders can.
+        let epoch = self.system()?.turn_keys()?;
+        self.system()?.settle()?;
         self.machines.stop();
         // What the administrator owns goes up in smoke; the twin's owns one server too many.
         let owned = self.struck.clone();
@@ -631,7 +638,10 @@ impl<'a> Scene<'a> {
             deeds: tried
                 .iter()
                 .map(Tried::told)
-                .chain([format!("had patients erased at the gateway: {}, until he was refused or tired", erased.len())])
+                .chain([
+                    format!("had patients erased at the gateway: {}, until he was refused or tired", erased.len()),
+                    format!("had every holder destroy the keys of before, on the officer's word: key epoch {epoch}"),
+                ])
                 .collect(),
             checks: vec![harmless(&tried), lost],
             seconds,

@@ -120,6 +120,12 @@ pub trait System: Send + Sync {
         Err(Fault::new(kit::Blame::Ours, "drill.erase", "this system erases nobody"))
     }
 
+    /// Has every holder seal its shares to a new key and destroy the old one, on the officer's word; gives the new epoch. Only
+    /// drills on machines ask.
+    fn turn_keys(&self) -> Result<u32, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.turn", "this system turns no keys"))
+    }
+
     /// Heads of the log that a thief of its key makes up: only drills on machines ask for them.
     fn forged_heads(&self) -> Result<Vec<ForgedHead>, Fault> {
         Err(Fault::new(kit::Blame::Ours, "drill.heads", "this system has no log"))
@@ -346,7 +352,7 @@ pub enum Thief {
 /// Charts that a centre's holders open, where a drill sets it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChartBudget {
-    /// In an hour, for one person or device.
+    /// In an hour, for one person, or for all devices together.
     pub person: u32,
     /// In an hour, for a gateway.
     pub gateway: u32,

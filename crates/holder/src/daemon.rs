@@ -1,8 +1,9 @@
 //! The door of a [`Node`]: HTTP/2 over mutual TLS, with a bound on everything that a peer can make us hold.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,9 @@ use crate::wire::Message;
 
 /// Some gateways, the other servers, and as many again that are just coming.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections of one address that haven't shown a certificate yet: an eighth of the room, so that one machine that only connects
+/// keeps nobody else out.
+const HANDSHAKES_MAX: usize = CONNECTIONS_MAX / 8;
 /// Connections of certificates that nobody knows.
 const STRANGERS_MAX: usize = 16;
 const STREAMS_MAX: u32 = 128;
@@ -68,9 +72,44 @@ impl Serve for Node {
     }
 }
 
+/// Who is connected and hasn't shown a certificate, by address.
+#[derive(Default)]
+struct Handshakes(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of them, until it is dropped.
+struct Handshake {
+    from: IpAddr,
+    of: Arc<Handshakes>,
+}
+
+impl Handshakes {
+    fn begin(self: &Arc<Self>, from: IpAddr) -> Option<Handshake> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(from).or_default();
+        if *count >= HANDSHAKES_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Handshake { from, of: Arc::clone(self) })
+    }
+}
+
+impl Drop for Handshake {
+    fn drop(&mut self) {
+        let mut open = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.from) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.from);
+            }
+        }
+    }
+}
+
 struct Door {
     node: Arc<dyn Serve>,
     tls: TlsAcceptor,
+    handshakes: Arc<Handshakes>,
     connections: Arc<Semaphore>,
     strangers: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
@@ -90,6 +129,7 @@ impl Daemon {
         let door = Door {
             node,
             tls,
+            handshakes: Arc::default(),
             connections: semaphore(CONNECTIONS_MAX),
             strangers: semaphore(STRANGERS_MAX),
             bodies: semaphore(BODIES_KIB_MAX),
@@ -110,8 +150,8 @@ impl Daemon {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = connections.join_next() => continue,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, from) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Too many open files, and the like: it passes, and spinning wouldn't make it pass sooner.
                     tracing::warn!(%error, "accepting a connection failed");
@@ -119,13 +159,20 @@ impl Daemon {
                     continue;
                 }
             };
+            let Some(handshake) = self.door.handshakes.begin(from.ip().to_canonical()) else {
+                tracing::debug!(
+                    max = HANDSHAKES_MAX,
+                    "too many connections of one address without a certificate: one is dropped"
+                );
+                continue;
+            };
             let Ok(room) = Arc::clone(&self.door.connections).try_acquire_owned() else {
                 tracing::warn!(max = CONNECTIONS_MAX, "too many connections: one is dropped");
                 continue;
             };
             let door = Arc::clone(&self.door);
             connections.spawn(async move {
-                if let Err(error) = door.serve(stream).await {
+                if let Err(error) = door.serve(stream, handshake).await {
                     tracing::debug!(%error, "a connection ended");
                 }
                 drop(room);
@@ -149,10 +196,15 @@ async fn drain(mut body: Incoming) {
 }
 
 impl Door {
-    async fn serve(self: Arc<Self>, stream: TcpStream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn serve(
+        self: Arc<Self>,
+        stream: TcpStream,
+        handshake: Handshake,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         stream.set_nodelay(true)?;
         let stream = timeout(HANDSHAKE_PATIENCE, self.tls.accept(stream)).await??;
         let pin = Pin::of_peer(stream.get_ref().1).ok_or("no certificate")?;
+        drop(handshake);
         let _room = match self.node.peer(pin) {
             Peer::Stranger(_) => Some(Arc::clone(&self.strangers).try_acquire_owned()?),
             _ => None,

@@ -39,3 +39,4 @@ pub use node::{Node, Peer};
 pub use refused::Refused;
 pub use remote::{RemoteHolder, RemoteLocation, Witnessed, witness};
 pub use turn::sign_turn;
+pub use witness::last_cosigned;

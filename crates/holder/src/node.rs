@@ -102,8 +102,8 @@ impl Node {
         if !dir.join("holder/holder.key").exists() {
             drop(LocalHolder::init_in(&dir.join("holder"), config.number, config.key_epoch, entropy)?);
         }
-        if !Witness::is_there(&dir.join("witness")) {
-            Witness::init(&dir.join("witness"), entropy).map_err(|e| failed(dir, e))?;
+        if !Witness::is_there(&dir.join(crate::witness::FOLDER)) {
+            Witness::init(&dir.join(crate::witness::FOLDER), entropy).map_err(|e| failed(dir, e))?;
         }
         let shards = dir.join("shards");
         if Marker::read(&shards).is_err() {
@@ -130,7 +130,7 @@ impl Node {
             return Err(failed(dir, format!("its key is of holder {}, not {}", holder.number(), config.number)));
         }
         let name = format!("{}.holdfast/{}", server_name(config.number), checked.vault);
-        let witness = Witness::open(&dir.join("witness"), &name).map_err(|e| failed(dir, e))?;
+        let witness = Witness::open(&dir.join(crate::witness::FOLDER), &name).map_err(|e| failed(dir, e))?;
         let journal = Journal::open(dir).map_err(|e| failed(dir, e))?;
         let replays = Replays::open(&dir.join("meter"))?;
         let clock: Arc<dyn Clock> = Arc::new(SteadyClock::at(machine.max(replays.last_time())));

@@ -20,6 +20,8 @@ use ledger::{
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+/// In a server's folder.
+pub(crate) const FOLDER: &str = "witness";
 const KEY: &str = "witness.key";
 const SEEN: &str = "seen";
 const SLOT_HEAD_BYTES: usize = 36;
@@ -47,6 +49,17 @@ pub(crate) enum NotCosigned {
     Io(#[from] io::Error),
     #[error(transparent)]
     Ledger(#[from] ledger::LedgerError),
+}
+
+/// The head that the witness in this server's folder cosigned last, as the log signed it; `None` where it cosigned none, or there
+/// is no witness. For whoever has the disk and no running holder.
+pub fn last_cosigned(server: &Path) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(server.join(FOLDER).join(SEEN)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let notes = [slot(&file, 0)?, slot(&file, 1)?].into_iter().flatten();
+    Ok(notes.max_by_key(|note| size_of(note)))
 }
 
 struct Signing<'a>(&'a Ed25519KeyPair, &'a WitnessVkey);

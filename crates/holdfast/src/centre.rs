@@ -28,14 +28,14 @@ use crate::config::Config;
 use crate::custodians::Custodians;
 use crate::domains::Domains;
 use crate::fleet::Fleet;
-use crate::left::{Gathered, Left};
+use crate::left::{Gathered, Left, Witnessed};
 use crate::plan::Machines;
 use crate::say::plural;
 use crate::signers::Signers;
 use crate::site::{Servers, Site, Task, fresh_servers, location_id, open_servers, shards};
 use crate::staging::{Begun, require_finished};
 use crate::standing::{Seen, Standing};
-use crate::{adopt, bucket_files, settings};
+use crate::{adopt, bucket_files, left, settings};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -382,10 +382,10 @@ impl Centre {
         left: Left<'_>,
         into: &Path,
         listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
-    ) -> Result<(Self, RecoveryReport), Fault> {
+    ) -> Result<(Self, RecoveryReport, Witnessed), Fault> {
         let begun = Begun::begin(into, "recover")?;
         let Gathered { survivors, plate, key } = left.gather()?;
-        let Left { vkey, plan, restore_from, leave_sealed, .. } = left;
+        let Left { from, vkey, plan, restore_from, leave_sealed, .. } = left;
         let lock = lock(into)?;
         match preview(&survivors, Arc::clone(&key), vkey, restore_from, into) {
             // Not later, when all of it was read.
@@ -419,6 +419,7 @@ impl Centre {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(OsEntropy),
         })?;
+        let witnessed = left::weigh(from, &vault, report.entries);
         let site = match machines {
             Some(machines) => machines.join(&vault.vkey())?,
             None => Site::of(&config, into)?,
@@ -428,7 +429,7 @@ impl Centre {
         centre.config.save(into)?;
         centre.treatment().note_taken_back(&emergency(centre.chart()), &report.restored)?;
         begun.finish()?;
-        Ok((centre, report))
+        Ok((centre, report, witnessed))
     }
 
     /// What is damaged in servers' folders as an attack left them; asks the custodians and no holder, and changes nothing.

@@ -220,8 +220,8 @@ impl Recover {
                 Err(fault) => complain!("holdfast: no treatment list yet: {} [{}]", fault.message, fault.code),
             }
         };
-        let (centre, report) = Centre::recover(left, into, &mut listed)?;
-        let mut answer = reports::recovery(&report);
+        let (centre, report, witnessed) = Centre::recover(left, into, &mut listed)?;
+        let mut answer = reports::recovery(&report, &witnessed);
         if let Some(fields) = answer.json.as_object_mut() {
             fields.insert("treatment_list".to_owned(), first);
         }

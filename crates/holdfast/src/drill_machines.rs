@@ -75,8 +75,8 @@ pub fn found(
     let mut config = Config::load(&data)?;
     config.keys.cache_seconds = 0;
     config.save(&data)?;
-    let system = Running::start(Centre::open(&data)?, custodians.clone())?;
-    system.certify(&plan::officer_key(&folder.join(plan::OFFICER_FOLDER).join(plan::OFFICER_KEY))?)?;
+    let mut system = Running::start(Centre::open(&data)?, custodians.clone())?;
+    system.certify(plan::officer_key(&folder.join(plan::OFFICER_FOLDER).join(plan::OFFICER_KEY))?)?;
     let system = Box::new(system);
     let (gateway, custodians_needed) = (data.join("gateway"), usize::from(CUSTODIANS_NEEDED));
     Ok((Founded { system, servers: folders, gateway, custodians, custodians_needed }, fleet))

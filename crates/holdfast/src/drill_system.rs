@@ -13,7 +13,7 @@ use drill::system::{
 };
 use guard::{Act, Caller, Purpose, Role, Sensitivity, Target};
 use indicatif::{ProgressBar, ProgressStyle};
-use keys::{Holder, KeysError, LocalHolder, NoPlugins};
+use keys::{Holder, KeysError, LocalHolder, NoPlugins, TurnOrder};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
 use treatment::{Enrolment, Outcome, SignerRole, SigningKey, TreatmentList};
 use vault::location::{FolderLocation, Location, Marker};
@@ -25,7 +25,7 @@ use crate::centre::{Centre, NewCentre, Shape};
 use crate::custodians::Custodians;
 use crate::drill_store::WithStore;
 use crate::left::Left;
-use crate::{Output, commands};
+use crate::{Output, commands, renewals};
 
 pub const CUSTODIANS: usize = 3;
 pub const CUSTODIANS_NEEDED: u8 = 2;
@@ -56,6 +56,8 @@ pub struct Running {
     tokens: Vec<Zeroizing<String>>,
     /// Identities of the custodians, where the drill founded the centre.
     custodians: Vec<Zeroizing<String>>,
+    /// The officer's key, where the drill founded the centre on machines.
+    officer: Option<keys::Officer>,
 }
 
 fn context(centre: &Centre, caller: &Caller, purpose: Purpose) -> Context {
@@ -87,11 +89,11 @@ impl Running {
             let enrolment = Enrolment::new(signer_name(signer), role, key.public_key()?, centre.chart().now());
             centre.treatment().enrol(&console, &enrolment)?;
         }
-        Ok(Self { centre, loader, auditor, robbed, oncologist, physicist, tokens, custodians })
+        Ok(Self { centre, loader, auditor, robbed, oncologist, physicist, tokens, custodians, officer: None })
     }
 
-    /// Has the officer speak for the drill's people, where the holders want that.
-    pub fn certify(&self, officer: &keys::Officer) -> Result<(), Fault> {
+    /// Has the officer speak for the drill's people, where the holders want that; his key stays at hand.
+    pub fn certify(&mut self, officer: keys::Officer) -> Result<(), Fault> {
         let Some(signers) = self.centre.signers() else { return Ok(()) };
         let fault = |why: String| Fault::new(Blame::Ours, "drill.certificate", why);
         let (chart, now) = (self.centre.chart(), self.centre.chart().now());
@@ -107,6 +109,7 @@ impl Running {
             // Signed in once more, as with the next request.
             chart.guard().authenticate_bearer(token)?;
         }
+        self.officer = Some(officer);
         Ok(())
     }
 
@@ -216,7 +219,7 @@ impl Builder for Real {
             restore_from,
             leave_sealed: false,
         };
-        let (centre, _) = Centre::recover(left, site, &mut rows)?;
+        let (centre, ..) = Centre::recover(left, site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }
 
@@ -369,6 +372,15 @@ impl System for Running {
             .receipt
             .map(|receipt| receipt.index)
             .ok_or_else(|| Fault::new(Blame::Ours, "drill.erase", "erased before"))
+    }
+
+    fn turn_keys(&self) -> Result<u32, Fault> {
+        let none = || Fault::new(Blame::Ours, "drill.officer", "the officer's key is not at hand");
+        let officer = self.officer.as_ref().ok_or_else(none)?;
+        let turn = renewals::begin_turn(&self.centre)?;
+        let (epoch, signature) = (turn.epoch, holder::sign_turn(&turn, officer).signature);
+        renewals::end_turn(&self.centre, TurnOrder { turn, signature })?;
+        Ok(epoch)
     }
 
     fn account(&self, number: &str) -> Result<Vec<AccountLine>, Fault> {

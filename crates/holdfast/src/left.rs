@@ -7,7 +7,7 @@ use std::sync::Arc;
 use keys::{CustodianError, CustodianPackage, Custody, Plugins, RecoveryKey};
 use kit::{Blame, Fault, OsEntropy, SystemClock};
 use vault::location::Location;
-use vault::{LoggedErasure, Plate, Vkey};
+use vault::{LoggedErasure, Plate, Vault, Vkey, Weighed};
 use zeroize::Zeroizing;
 
 use crate::site::{Servers, Task, open_servers};
@@ -55,6 +55,20 @@ impl Left<'_> {
         let Gathered { survivors, key, .. } = self.gather()?;
         Ok(vault::erasures(survivors, key, self.vkey, Arc::new(SystemClock), Arc::new(OsEntropy))?)
     }
+}
+
+/// What survivors' witnesses cosigned last, beside the log that was recovered: by the folder.
+pub type Witnessed = Vec<(PathBuf, Weighed)>;
+
+/// Weighs it. What can't be read, or is of another log, weighs nothing: whoever has a disk can write that.
+pub fn weigh(from: &[PathBuf], vault: &Vault, entries: u64) -> Witnessed {
+    let weighed = from.iter().filter_map(|folder| {
+        let note = holder::last_cosigned(folder).map_err(|error| tracing::warn!(%error, "a survivor's witness"));
+        let weighed = vault.weigh(&note.ok()??, entries);
+        let weighed = weighed.map_err(|error| tracing::warn!(%error, "what a survivor's witness cosigned"));
+        Some((folder.clone(), weighed.ok()?))
+    });
+    weighed.collect()
 }
 
 /// Of the custodians of the record that counts, or of those before, where that one was only being put.

@@ -49,12 +49,17 @@ pub fn rotate_vault_key(centre: &Centre) -> Result<Answer, Fault> {
 }
 
 /// A turn but for its end: new keys, a record that names them, every share sealed again and confirmed.
-pub fn turn(centre: &Centre) -> Result<Answer, Fault> {
+pub fn begin_turn(centre: &Centre) -> Result<Turn, Fault> {
     let vault = centre.chart().vault();
     let public = vault.turn_keys()?;
     vault.adopt(Adoption { public, holders: vault.holders(), custodians: None, is_turn: true })?;
     centre.holders_changed();
-    let turn = vault.reseal(&mut |_, _| {})?;
+    Ok(vault.reseal(&mut |_, _| {})?)
+}
+
+/// As [`begin_turn`], up to where the officer's word is needed.
+pub fn turn(centre: &Centre) -> Result<Answer, Fault> {
+    let turn = begin_turn(centre)?;
     if centre.fleet().is_none() {
         // Nobody's word but the console's is asked for, and what was confirmed goes with this process.
         return end_turn(centre, TurnOrder { turn, signature: Vec::new() });

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use treatment::{
     Assessment, Outcome, RulesInForce, Standing as Stands, TreatmentList, Triage, TriageRow, Verdict, Worth,
 };
-use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport};
+use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport, Weighed};
 
 use crate::acts::Answer;
+use crate::left::Witnessed;
 use crate::standing::Standing;
 use crate::{DEGRADED, INTEGRITY};
 
@@ -254,8 +255,8 @@ pub fn erasures(erasures: &[vault::LoggedErasure]) -> Answer {
     Answer::done(text, Value::Array(json))
 }
 
-/// Exit 3 where something may be missing that was acknowledged, 4 where charts stay sealed.
-pub fn recovery(report: &RecoveryReport) -> Answer {
+/// Exit 3 where something may be missing that was acknowledged, 4 where charts stay sealed or a witness has seen another history.
+pub fn recovery(report: &RecoveryReport, witnessed: &Witnessed) -> Answer {
     let custodians: Vec<String> = report.custodians.iter().map(ToString::to_string).collect();
     let mut text = format!(
         "recovered {} entries in {} segments from {} survivors with custodians {}; keys of {} patients dealt anew{}{}{}{}",
@@ -267,14 +268,15 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         if !report.restored.is_empty() {
             format!(
                 ", the erasures of {} of them are taken back\n  where a number of theirs was given to somebody else meanwhile, \
-                 the treatment list and the gate hold both (patient-ambiguous) until one is corrected\n ",
+                 the treatment list and the gate hold both (patient-ambiguous) until one is corrected",
                 report.restored.len()
             )
         } else {
             String::new()
         },
         if report.erased_patients > 0 {
-            format!(", {} erased stay erased", report.erased_patients)
+            let joint = if report.restored.is_empty() { "," } else { "\n " };
+            format!("{joint} {} erased stay erased", report.erased_patients)
         } else {
             String::new()
         },
@@ -302,6 +304,31 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
             report.unopened_patients
         ));
     }
+    let (mut within, mut beyond, mut contradicted) = (0_usize, 0_usize, 0_usize);
+    for (folder, weighed) in witnessed {
+        let folder = folder.display();
+        match weighed {
+            Weighed::Within { .. } => within += 1,
+            Weighed::Beyond { size } => {
+                beyond += 1;
+                let missing = size - report.entries;
+                text.push_str(&format!(
+                    "\n  DEGRADED: the witness in {folder} cosigned a log of {size} entries: {missing} more than these survivors hold; \
+                     they were set back, or others hold the rest"
+                ));
+            }
+            Weighed::Contradicts { size } => {
+                contradicted += 1;
+                text.push_str(&format!(
+                    "\n  DAMAGED: the witness in {folder} cosigned another history, of {size} entries: somebody had the log's key, and \
+                     what is recovered is not what was acknowledged. KEEP the survivors"
+                ));
+            }
+        }
+    }
+    if within > 0 {
+        text.push_str(&format!("\n  {within} of the survivors' witnesses cosigned a head of what is here"));
+    }
     let unsettled = report
         .unsettled
         .map(|unsettled| json!({ "segments": unsettled.segments, "highest_entry": unsettled.highest_entry }));
@@ -320,12 +347,15 @@ pub fn recovery(report: &RecoveryReport) -> Answer {
         "newest": report.newest.map(|at| at.to_string()),
         "abandoned_segments": report.abandoned_segments,
         "unsettled": unsettled,
+        "witnesses": { "within": within, "beyond": beyond, "contradicted": contradicted },
         "damage": damage_json(&report.damage),
     });
-    let exit = match (report.unopened_patients, report.unsettled) {
-        (0, None) if report.left_erased == 0 => 0,
-        (0, _) => DEGRADED,
-        _ => INTEGRITY,
+    let is_damaged = report.unopened_patients > 0 || contradicted > 0;
+    let is_degraded = report.unsettled.is_some() || report.left_erased > 0 || beyond > 0;
+    let exit = match (is_damaged, is_degraded) {
+        (true, _) => INTEGRITY,
+        (false, true) => DEGRADED,
+        (false, false) => 0,
     };
     Answer { exit, text, json }
 }

@@ -41,7 +41,8 @@ const HIGHEST: usize = 8;
 pub struct Budgets {
     pub person_hour: u32,
     pub person_day: u32,
-    /// A device, or a gateway's own console.
+    /// The devices and consoles for which one gateway speaks, together: their names are its word alone, so a stolen one can make
+    /// up as many as it likes.
     pub delegate_hour: u32,
     pub delegate_day: u32,
     pub gateway_hour: u32,
@@ -265,13 +266,16 @@ fn first_check() -> Check {
 /// What a chart is opened for, in the order of their numbers, from 1; any other word is 0.
 const PURPOSES: [&str; 5] = ["treatment", "emergency", "operations", "audit", "patient-request"];
 
+/// Who is over budget, where a gateway spoke.
+const DEVICES: &str = "the devices and consoles of this gateway together";
+
 /// What a line says.
 #[derive(Clone, Copy)]
 struct Opening {
     at: Timestamp,
     kind: Kind,
     purpose: u8,
-    /// For which of the person, the gateway and all she is new: bits 0, 1, 2.
+    /// For which of the person (or the gateway's devices together), the gateway and all she is new: bits 0, 1, 2.
     new_for: u8,
     gateway: Name,
     person: Name,
@@ -282,8 +286,12 @@ impl Opening {
     /// In the order of the bits.
     fn accounts(&self) -> [(Kind, Name); 3] {
         let (kind, all) = (self.kind, [0; 16]);
-        let person = if kind == Kind::Erasures { all } else { self.person };
-        [(kind, person), (Kind::Gateway, self.gateway), (Kind::All, all)]
+        let first = match kind {
+            Kind::Erasures => all,
+            Kind::Delegate => self.gateway,
+            _ => self.person,
+        };
+        [(kind, first), (Kind::Gateway, self.gateway), (Kind::All, all)]
     }
 }
 
@@ -345,19 +353,19 @@ impl Meter {
     /// Counts one opening, in the journal as well; or says whose budget is used up, and counts nothing.
     pub fn admit(&self, now: Timestamp, account: Account<'_>, patient: Id16) -> Result<(), MeterError> {
         let b = self.budgets();
-        let (kind, limits) = match account.is_delegated {
-            false => (Kind::Person, (b.person_hour, b.person_day)),
-            true => (Kind::Delegate, (b.delegate_hour, b.delegate_day)),
+        let (kind, whose, limits) = match account.is_delegated {
+            false => (Kind::Person, account.person, (b.person_hour, b.person_day)),
+            true => (Kind::Delegate, DEVICES, (b.delegate_hour, b.delegate_day)),
         };
         let (person, gateway) = (name_of("person", account.person.as_bytes()), name_of_gateway(account.gateway));
         let purpose = PURPOSES.iter().position(|known| *known == account.purpose).map_or(0, |at| at + 1);
         let purpose = u8::try_from(purpose).unwrap_or(0);
         let opening = Opening { at: now, kind, purpose, new_for: 0, gateway, person, patient };
         let gateways = (b.gateway_hour, b.gateway_day);
-        let asked =
-            [(account.person, limits), ("this gateway", gateways), ("all gateways together", (b.all_hour, b.all_day))];
+        let asked = [(whose, limits), ("this gateway", gateways), ("all gateways together", (b.all_hour, b.all_day))];
         self.count(opening, &asked)?;
-        self.state().remember_name(person, account.person);
+        let [(_, counted), ..] = opening.accounts();
+        self.state().remember_name(counted, whose);
         Ok(())
     }
 

@@ -34,6 +34,17 @@ const DEALT_MAX: u32 = 4_096;
 /// Key records that go into the ledger as one group, where many are dealt again.
 const DEALT_AT_ONCE: usize = 256;
 
+/// A witness's head, beside what is here; sizes in entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weighed {
+    /// What it saw is how this log begins.
+    Within { size: u64 },
+    /// It has seen more than is here.
+    Beyond { size: u64 },
+    /// It has seen another history.
+    Contradicts { size: u64 },
+}
+
 /// As whom the holders are asked when a patient's record is kept.
 const GATEWAY: &str = "gateway:keep";
 
@@ -332,6 +343,17 @@ impl Vault {
     /// The same as the C2SP signed note that it is, with the cosignatures of witnesses.
     pub fn signed_checkpoint(&self) -> Option<Vec<u8>> {
         lock(&self.core.checkpoint).as_ref().map(|(_, note)| note.clone())
+    }
+
+    /// How a head that a witness keeps, as this log signed it, stands to the log's first `entries`. A note that this log's key did not
+    /// sign is an error.
+    pub fn weigh(&self, note: &[u8], entries: u64) -> Result<Weighed, VaultError> {
+        let head = SignedCheckpoint::open(note, &self.vkey())?;
+        Ok(match head.size {
+            size if size > entries => Weighed::Beyond { size },
+            size if lock(&self.core.tree).root_at(size)? == head.root => Weighed::Within { size },
+            size => Weighed::Contradicts { size },
+        })
     }
 
     /// That entry `index` is in the log that the newest signed checkpoint is the head of.

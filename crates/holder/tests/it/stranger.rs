@@ -49,6 +49,25 @@ fn a_server_with_another_certificate_is_not_believed() {
     assert!(matches!(error, LocationError::Gone { .. }), "{error}");
 }
 
+/// One machine that connects as often as it can, and shows no certificate, keeps nobody else out.
+#[test]
+fn who_only_connects_shuts_the_door_for_nobody_else() {
+    let server = Server::new(3, Shards::default());
+    let running = server.start(3);
+    let idle: Vec<_> = (0..300)
+        .filter_map(|_| {
+            server.network.wait(async {
+                let socket = tokio::net::TcpSocket::new_v4().unwrap();
+                socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+                socket.connect(running.address).await.ok()
+            })
+        })
+        .collect();
+    assert!(idle.len() > 256, "as many as a holder has room for: {}", idle.len());
+    let link = server.link(&running, &server.gateway, Some(running.pin));
+    server.network.wait(link.call(wire::STATUS, vec![], PATIENCE, 1 << 20)).unwrap();
+}
+
 #[test]
 fn a_malformed_or_oversized_call_is_refused_by_its_number() {
     let server = Server::new(3, Shards::default());

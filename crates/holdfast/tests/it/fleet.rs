@@ -197,6 +197,10 @@ pub(crate) fn is_there(server: &Server, token: &str, address: &str, number: usiz
     status == 200 && body.contains(&format!("\"F-{number}\"")) && body.contains(&format!("-{:02}\"", number % 28 + 1))
 }
 
+fn copy(from: &str, into: &str) {
+    assert!(Command::new("cp").args(["-r", from, into]).status().unwrap().success());
+}
+
 /// Eleven machines and the gateway are gone, and no holder is left that anybody trusts: from three disks and two custodians
 /// fourteen other machines have everything, and whom the officer had certified goes on.
 #[test]
@@ -204,10 +208,17 @@ fn a_centre_is_recovered_onto_other_machines() {
     let mut fleet = Fleet::found();
     let server = fleet.site.serve(&[]);
     let token = fleet.token();
-    let kept: Vec<_> = (0..20).map(|number| keep(&server, &token, number).unwrap()).collect();
-    drop(server);
+    let mut kept: Vec<_> = (0..10).map(|number| keep(&server, &token, number).unwrap()).collect();
     let disk = |at: usize| fleet.folder(at).display().to_string();
     let from = [disk(3), disk(8), disk(13)];
+    // The shards of these three as they are now, for whoever sets them back.
+    let older: Vec<String> = (0..3).map(|at| fleet.site.path(&format!("older-{at}"))).collect();
+    for (disk, older) in from.iter().zip(&older) {
+        fs::create_dir(older).unwrap();
+        copy(&format!("{disk}/shards"), older);
+    }
+    kept.extend((10..20).map(|number| keep(&server, &token, number).unwrap()));
+    drop(server);
     let officer = fleet.site.path("plan/officer-MOVE-OFFLINE/officer.key");
     let secrets = fleet.site.data().join("custodians-MOVE-OFFLINE");
     let secret = |number: u8| secrets.join(format!("custodian-{number}.txt")).display().to_string();
@@ -223,6 +234,14 @@ fn a_centre_is_recovered_onto_other_machines() {
     let said =
         fleet.site.run(&["centre", "plan", "--servers", "5", "--survivor", &from[0], "--addresses", "127.0.0.1"]);
     assert!(said.exit == 2 && said.err.contains("had 14"), "{}", said.err);
+    // Their shards say nothing of what is gone; what their witnesses cosigned does.
+    from.iter().zip(&older).for_each(|(disk, older)| copy(&format!("{disk}/witness"), older));
+    let back: Vec<&str> = older.iter().flat_map(|disk| ["--from", disk.as_str()]).collect();
+    let onto = fleet.site.path("from-older");
+    let said = fleet
+        .site
+        .run(&[&["recover"], back.as_slice(), &["--custodian", &a, "--custodian", &c, "--into", &onto]].concat());
+    assert!(said.exit == 3 && said.out.matches("cosigned a log of").count() == 3, "{} {}", said.out, said.err);
     let plan = fleet.anew(&["--survivor", &from[0], "--officer-key", &officer]);
     let with = |plan: &str| {
         let arguments = recover(plan);
@@ -241,6 +260,7 @@ fn a_centre_is_recovered_onto_other_machines() {
     fleet.wait_for_all();
     let said = with(&plan);
     assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
+    assert!(said.out.contains("3 of the survivors' witnesses cosigned a head of what is here"), "{}", said.out);
 
     let server = fleet.site.serve(&["--data", &into]);
     for (number, address) in kept.iter().enumerate() {

@@ -95,7 +95,8 @@ impl Model {
         let b = small();
         let (hour, day) = if *is_delegated { (b.delegate_hour, b.delegate_day) } else { (b.person_hour, b.person_day) };
         let accounts: [(Of<'_>, u32, u32); 3] = [
-            (&|o| o.1 == *person, hour, day),
+            // A gateway's devices and consoles are counted together.
+            (&|o| if *is_delegated { o.1.contains(':') && o.2 == gateway[0] } else { o.1 == *person }, hour, day),
             (&|o| o.2 == gateway[0], b.gateway_hour, b.gateway_day),
             (&|_| true, b.all_hour, b.all_day),
         ];
@@ -163,6 +164,20 @@ fn who_is_over_budget_hears_whose_it_is_and_when_it_ends() {
     assert!(admit(&meter, over.next.0, &dr, 9));
     let counts = meter.counts(over.next);
     assert_eq!((counts.hour, counts.day, counts.persons), (4, 5, vec![("dr.a".to_owned(), 5)]));
+}
+
+#[test]
+fn names_that_a_gateway_makes_up_have_one_budget_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let meter = open(dir.path(), START);
+    let admitted = (0..50).filter(|n| admit(&meter, START, &account(&format!("ae:MADE-UP-{n}"), 1), *n)).count();
+    assert_eq!(admitted, 5, "delegate_hour");
+    assert!(admit(&meter, START, &account("dr.a", 1), 60), "people have theirs");
+    let asked = Account { person: "ae:LINAC1", purpose: "treatment", is_delegated: true, gateway: &[1] };
+    let Err(MeterError::OverBudget(over)) = meter.admit(Timestamp(START), asked, Id16([61; 16])) else { panic!() };
+    assert_eq!((over.whose.as_str(), over.limit), ("the devices and consoles of this gateway together", 5));
+    drop(meter);
+    assert!(!admit(&open(dir.path(), START), START, &account("ae:ANOTHER", 1), 62), "nor does a start give any back");
 }
 
 #[test]

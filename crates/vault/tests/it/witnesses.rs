@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use ledger::{AddCheckpoint, Checkpoint, Cosigner, WitnessVkey, cosign, cosigners};
-use vault::{Said, Scope, VaultError, Witness, WitnessAnswer};
+use vault::{Said, Scope, VaultError, Weighed, Witness, WitnessAnswer};
 
 use crate::centre::{Centre, parcel};
 
@@ -60,6 +60,42 @@ impl Witness for Puppet {
             _ => Said::Contradicted("a test".to_owned()),
         });
     }
+}
+
+/// A head that a witness kept, beside a log that was put together without it.
+#[test]
+fn a_head_that_a_witness_kept_is_in_a_log_or_beyond_it_or_of_another_one() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    let patient = centre.patient(&vault);
+    let keep = |at: u8| {
+        let parcels = vec![parcel(Scope::Patient(patient), &format!("key-{at}"), vec![at])];
+        vault.keep(centre.group(vec![], parcels)).unwrap().remove(0).index + 1
+    };
+    let mut seen = Vec::new();
+    for at in 0..5 {
+        let size = keep(at);
+        let note = vault.signed_checkpoint().unwrap();
+        assert_eq!(vault.weigh(&note, size).unwrap(), Weighed::Within { size });
+        assert_eq!(vault.weigh(&note, size - 1).unwrap(), Weighed::Beyond { size });
+        seen.push((note, size));
+    }
+    let forged = vault.danger_heads().unwrap();
+    let size = keep(5);
+    for (note, then) in &seen {
+        assert_eq!(vault.weigh(note, size).unwrap(), Weighed::Within { size: *then }, "the log has grown since");
+    }
+    for head in &forged {
+        let note = AddCheckpoint::from_bytes(&head.request).unwrap().checkpoint;
+        let weighed = vault.weigh(note.bytes(), size).unwrap();
+        let is_short = head.what == "a history without its last entry";
+        assert_eq!(matches!(weighed, Weighed::Within { .. }), is_short, "{}: {weighed:?}", head.what);
+        assert_eq!(matches!(weighed, Weighed::Contradicts { .. }), !is_short, "{}: {weighed:?}", head.what);
+    }
+    // Another centre's.
+    let other = Centre::of_fourteen();
+    let other = other.found();
+    assert!(other.weigh(&seen[0].0, size).is_err());
 }
 
 #[test]
