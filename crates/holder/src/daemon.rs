@@ -56,6 +56,9 @@ pub trait Serve: Send + Sync + 'static {
 
     /// That something was refused before it was a call.
     fn refused_at_the_door(&self, _pin: Pin, _path: &str, _refused: &Refused) {}
+
+    /// That somebody at this address showed no certificate, or spoke something else.
+    fn no_handshake(&self, _from: IpAddr, _why: &str) {}
 }
 
 impl Serve for Node {
@@ -69,6 +72,10 @@ impl Serve for Node {
 
     fn refused_at_the_door(&self, pin: Pin, path: &str, refused: &Refused) {
         Self::note_refused(self, Self::peer(self, pin), path, refused);
+    }
+
+    fn no_handshake(&self, from: IpAddr, why: &str) {
+        Self::note_no_handshake(self, from, why);
     }
 }
 
@@ -202,7 +209,20 @@ impl Door {
         handshake: Handshake,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         stream.set_nodelay(true)?;
-        let stream = timeout(HANDSHAKE_PATIENCE, self.tls.accept(stream)).await??;
+        let stream = match timeout(HANDSHAKE_PATIENCE, self.tls.accept(stream)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                // Whoever connects and goes away asked for nothing: monitors do.
+                if !matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) {
+                    self.node.no_handshake(handshake.from, &error.to_string());
+                }
+                return Err(error.into());
+            }
+            Err(late) => {
+                self.node.no_handshake(handshake.from, "none within its time");
+                return Err(late.into());
+            }
+        };
         let pin = Pin::of_peer(stream.get_ref().1).ok_or("no certificate")?;
         drop(handshake);
         let _room = match self.node.peer(pin) {

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -276,6 +277,11 @@ impl Node {
         let path = path.get(..64).unwrap_or(path);
         self.journal.note_often(self.clock.now(), &refused.refusal.code, &format!("{peer:?} {path}: {refused}"));
         tracing::info!(?peer, path, %refused, "refused");
+    }
+
+    pub(crate) fn note_no_handshake(&self, from: IpAddr, why: &str) {
+        self.journal.note_often(self.clock.now(), "holder.handshake", &format!("{from}: {why}"));
+        tracing::info!(%from, why, "no handshake");
     }
 
     fn answer(&self, peer: Peer, path: &str, body: Bytes) -> Result<Bytes, Refused> {

@@ -1,6 +1,8 @@
 //! Who is let in, and what a caller that isn't of the centre gets.
 
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use holder::wire::{self, *};
@@ -66,6 +68,32 @@ fn who_only_connects_shuts_the_door_for_nobody_else() {
     assert!(idle.len() > 256, "as many as a holder has room for: {}", idle.len());
     let link = server.link(&running, &server.gateway, Some(running.pin));
     server.network.wait(link.call(wire::STATUS, vec![], PATIENCE, 1 << 20)).unwrap();
+}
+
+/// Who speaks something else than the protocol, or no TLS at all, leaves a line; who connects and goes away leaves none.
+#[test]
+fn a_failed_handshake_is_noted() {
+    let server = Server::new(3, Shards::default());
+    let running = server.start(3);
+    let say = |bytes: &[u8]| {
+        let mut socket = TcpStream::connect(running.address).unwrap();
+        socket.write_all(bytes).unwrap();
+        socket.shutdown(Shutdown::Write).unwrap();
+        let _ = socket.read_to_end(&mut Vec::new());
+    };
+    say(b"");
+    say(b"GET / HTTP/1.1\r\n\r\n");
+    // The socket is closed a moment before the line is there.
+    let begun = Instant::now();
+    loop {
+        let journal = std::fs::read_to_string(server.folder(3).join("journal.log")).unwrap();
+        let lines: Vec<_> = journal.lines().filter(|line| line.contains("holder.handshake")).collect();
+        match lines[..] {
+            [line] => return assert!(line.contains("127.0.0.1"), "{journal}"),
+            _ => assert!(begun.elapsed() < PATIENCE && lines.is_empty(), "{journal}"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
