@@ -119,8 +119,9 @@ impl Shape {
         let Self { servers, buckets, shards_needed, keys_needed, .. } = self;
         if self.locations() == 1 {
             return "This centre stands on ONE server: it survives NO loss. For promises that hold, let it grow onto 14 \
-                    servers on separate machines while it runs (`holdfast centre grow --servers 14 --custodian FILE --custodian FILE`), or lay it out on \
-                    machines of their own from the first day (`holdfast centre plan`)."
+                    servers while it runs: where they are folders, each on a disk of another machine, by `holdfast centre grow \
+                    --servers 14 --custodian FILE --custodian FILE`; where they are machines, by `holdfast centre extend \
+                    --addresses …`. Or lay it out on 14 machines from the first day (`holdfast centre plan`)."
                 .to_owned();
         }
         let (beside, of) = match buckets {
