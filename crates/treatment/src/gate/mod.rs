@@ -573,8 +573,8 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
                 Some(fraction) => verdict.notes.push(Note::FractionUnfinished { fraction }),
                 None => {}
             }
-            // The rest of one that was begun is due at once.
-            if let (Some(last), None) = (input.too_soon, unfinished) {
+            // One that was begun counts, too: its rest may be due at once, and the plan gives a whole one.
+            if let Some(last) = input.too_soon {
                 verdict.findings.push(Finding::TooSoon { last: last.to_owned() });
             }
             if highest > distinct {

@@ -205,7 +205,8 @@ impl Course {
         let before = tissues.tumour.of_dose(done, self.dose_gy);
         let lost = tissues.tumour.lost(last.since(first).into());
         let dose_gy = tissues.tumour.dose_for(planned.tumour_bed + lost - before, fractions)?;
-        if dose_gy > LARGER_MAX * self.dose_gy {
+        // Where nothing was lost, smaller ones would do: they are no compensation.
+        if dose_gy <= self.dose_gy || dose_gy > LARGER_MAX * self.dose_gy {
             return None;
         }
         let of = |tissue: &Tissue| tissue.of_dose(done, self.dose_gy) + tissue.of_dose(fractions, dose_gy);
@@ -301,5 +302,9 @@ mod tests {
         let larger =
             found.options.iter().find(|one| matches!(one.choice, Choice::LargerFractions { fractions: 5, .. }));
         is(larger.unwrap().worth.tumour_bed, found.as_planned.tumour_bed, 1e-9);
+        // Days ahead of the plan: nothing is to be made good, and no size is larger.
+        let ahead = Course { dose_gy: 2.0, planned: 15, given: (0..10).map(|day| first.plus(day)).collect() };
+        let found = ahead.assess(&TISSUES, &calendar, &calendar, first.plus(10)).unwrap();
+        assert!(found.options.iter().all(|one| !matches!(one.choice, Choice::LargerFractions { .. })), "{found:?}");
     }
 }

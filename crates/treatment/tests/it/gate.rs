@@ -712,7 +712,12 @@ fn two_people_answer_for_what_can_be_answered_for() {
     // Nor for another one of its kind.
     let earlier = Case { overridden: vec![over(too_soon("20261130 070000"))], ..again() };
     assert_eq!(earlier.decide().findings, [too_soon("20261130 081500")]);
-    // The rest of one that was begun is due at once.
-    let given = Given::Known { distinct: 3, highest: 3, unfinished: Some(3) };
-    assert_eq!(Case { given, ..again() }.decide().findings, []);
+    // Nor does one that was begun and not finished make room for a whole one: the last one, or any before it.
+    for fraction in [1, 3] {
+        let given = Given::Known { distinct: 3, highest: 3, unfinished: Some(fraction) };
+        let case = Case { given, ..again() };
+        assert_eq!(case.decide().findings, [too_soon("20261130 081500")]);
+        let said = Case { overridden: vec![over(too_soon("20261130 081500"))], ..case }.decide();
+        assert!(said.outcome == Outcome::Release && said.notes.contains(&Note::FractionUnfinished { fraction }));
+    }
 }
