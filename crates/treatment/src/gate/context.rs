@@ -47,6 +47,13 @@ struct Said {
     of: Option<Vec<String>>,
 }
 
+impl Said {
+    /// A content, and nothing that it is of.
+    fn alone(content: Digest) -> Self {
+        Self { version: 1, content, series: Vec::new(), of: None }
+    }
+}
+
 /// A context that was put together from many entries, for as long as nothing newer came.
 #[derive(Encode, Decode)]
 struct Assembled {
@@ -81,8 +88,7 @@ impl Noted {
         let (name, is_of) = match instance.kind {
             Kind::CtImage => (IMAGES_OF_SERIES, Some(instance.series.clone())),
             Kind::RtStructureSet => {
-                let said =
-                    Said { version: 1, content: content::digest(&tree), series: content::series_of(&tree), of: None };
+                let said = Said { series: content::series_of(&tree), ..Said::alone(content::digest(&tree)) };
                 return Ok(Self { content: minicbor::to_vec(said).ok(), lists: Vec::new() });
             }
             Kind::RtDose => (DOSES_OF_PLAN, content::plan_of(&tree)),
@@ -97,7 +103,7 @@ impl Noted {
         of.push(is_of);
         of.drain(..of.len().saturating_sub(VERSIONS_OF_MAX));
         let lists = of.iter().map(|of| (name, of.clone())).collect();
-        let said = Said { version: 1, content: content::digest(&tree), series: Vec::new(), of: Some(of) };
+        let said = Said { of: Some(of), ..Said::alone(content::digest(&tree)) };
         Ok(Self { content: minicbor::to_vec(said).ok(), lists })
     }
 }
@@ -111,8 +117,7 @@ fn said(chart: &Chart, entry: u64) -> Result<(String, Said), ChartError> {
     let (_, meta) = chart.note_of(entry)?;
     let (id, bytes) = meta.version.map(|version| (version.id, version.content)).unwrap_or_default();
     let noted = meta.content.and_then(|noted| minicbor::decode::<Said>(&noted).ok()).filter(|said| said.version == 1);
-    let alone = || Said { version: 1, content: bytes.unwrap_or(Digest([0; 32])), series: Vec::new(), of: None };
-    Ok((id, noted.unwrap_or_else(alone)))
+    Ok((id, noted.unwrap_or_else(|| Said::alone(bytes.unwrap_or(Digest([0; 32]))))))
 }
 
 /// A list of hers, and what it is of.
@@ -153,7 +158,7 @@ pub(crate) fn of_plan(
     for uid in &plan.structure_sets {
         structures.push(match chart.object_entry(OBJECTS, uid, patient)? {
             Some(entry) => (entry, said(chart, entry)?.1),
-            None => (0, Said { version: 1, content: Digest([0; 32]), series: Vec::new(), of: None }),
+            None => (0, Said::alone(Digest([0; 32]))),
         });
     }
     let series: BTreeSet<&String> = structures.iter().flat_map(|(_, said)| &said.series).collect();
@@ -186,8 +191,7 @@ pub(crate) fn of_plan(
     };
     Ok(PlanContext {
         structure_set: match structures.as_slice() {
-            [] => None,
-            [(0, _)] => None,
+            [] | [(0, _)] => None,
             [(_, only)] => Some(only.content),
             several => Some(of_all("structure sets", several.iter().map(|(_, said)| said.content))),
         },

@@ -308,10 +308,7 @@ impl Treatment {
             return Err(Fault::new(Blame::Peer, "treatment.override.mismatch", text));
         };
         let (people, permit) = self.signed_now(context, approval)?;
-        let lists = [self.chart.list_tag(OVERRIDES, &patient.0)];
-        self.chart
-            .append(&permit, Some(patient), "treatment.override", &lists, approval.encode())
-            .map_err(|e| e.fault())?;
+        self.keep_word(&permit, OVERRIDES, "treatment.override", approval)?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         Ok(facts.overridden(delivery, group, fraction).iter().any(|one| one.finding == finding))
     }
@@ -325,6 +322,13 @@ impl Treatment {
         Ok((people, permit.map_err(|e| e.fault())?))
     }
 
+    /// Adds it to what people said of this patient.
+    fn keep_word(&self, permit: &Permit, list: &str, kind: &str, approval: &Approval) -> Result<()> {
+        let patient = approval.statement().patient;
+        let lists = [self.chart.list_tag(list, &patient.0)];
+        self.chart.append(permit, Some(patient), kind, &lists, approval.encode()).map(drop).map_err(|e| e.fault())
+    }
+
     /// Takes in one person's word on how many fractions were given.
     pub fn settle(&self, context: &Context, approval: &Approval) -> Result<Settled> {
         let Statement { patient, delivery, settles, .. } = approval.statement().clone();
@@ -334,10 +338,7 @@ impl Treatment {
             return Err(Fault::new(Blame::Peer, "treatment.settlement.mismatch", text));
         };
         let (people, permit) = self.signed_now(context, approval)?;
-        let lists = [self.chart.list_tag(SETTLEMENTS, &patient.0)];
-        self.chart
-            .append(&permit, Some(patient), "treatment.settlement", &lists, approval.encode())
-            .map_err(|e| e.fault())?;
+        self.keep_word(&permit, SETTLEMENTS, "treatment.settlement", approval)?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         let signers = facts.who_settled(delivery, settles);
         let complete = facts.settled(delivery, settles.group) == Some(settles);
@@ -357,10 +358,7 @@ impl Treatment {
             let text = "nobody's approval of this delivery for this patient is in force";
             return Err(Fault::new(Blame::Peer, "treatment.withdrawal.not-approved", text));
         }
-        let lists = [self.chart.list_tag(WITHDRAWALS, &patient.0)];
-        self.chart
-            .append(&permit, Some(patient), "treatment.withdrawal", &lists, approval.encode())
-            .map_err(|e| e.fault())?;
+        self.keep_word(&permit, WITHDRAWALS, "treatment.withdrawal", approval)?;
         Ok(delivery)
     }
 

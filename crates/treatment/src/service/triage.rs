@@ -241,10 +241,7 @@ impl Treatment {
             let text = "nobody's approval of this delivery for this patient is in force";
             return Err(Fault::new(Blame::Peer, "treatment.choice.not-approved", text));
         }
-        let lists = [self.chart.list_tag(CHOICES, &patient.0)];
-        self.chart
-            .append(&permit, Some(patient), "treatment.choice", &lists, approval.encode())
-            .map_err(|e| e.fault())?;
+        self.keep_word(&permit, CHOICES, "treatment.choice", approval)?;
         Ok(delivery)
     }
 }
