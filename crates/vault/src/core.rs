@@ -140,6 +140,8 @@ pub(crate) struct Core {
     pub(crate) claimed: Mutex<Option<SignedClaim>>,
     /// The newest signed checkpoint, and its note.
     pub(crate) checkpoint: Mutex<Option<(Checkpoint, Vec<u8>)>>,
+    /// The newest one that the witnesses were asked about, with what they said to it: what is handed out. `None` without witnesses.
+    heard: Mutex<Option<(Checkpoint, Vec<u8>)>>,
     centre: Current<Centre>,
     /// The highest epoch of a centre record that was put anywhere, be it one that was refused.
     epoch: AtomicU32,
@@ -180,6 +182,7 @@ impl Core {
             tree: Mutex::new(parts.tree),
             claimed: Mutex::new(parts.claim),
             checkpoint: Mutex::new(parts.checkpoint),
+            heard: Mutex::new(None),
             epoch: AtomicU32::new(parts.epoch.max(parts.centre.record.epoch)),
             centre: Current::new(parts.centre),
             secrets: parts.secrets,
@@ -603,6 +606,13 @@ impl Core {
         Ok(())
     }
 
+    /// The head to show to others, of `entries` at least: the newest has no cosignature while its witnesses are being asked, and no
+    /// entry is acknowledged before they were.
+    pub(crate) fn head_to_show(&self, entries: u64) -> Option<(Checkpoint, Vec<u8>)> {
+        let heard = lock(&self.heard).clone().filter(|(checkpoint, _)| checkpoint.size >= entries);
+        heard.or_else(|| lock(&self.checkpoint).clone())
+    }
+
     /// Has the newest head cosigned, where there are witnesses; gives how many have.
     pub(crate) fn witness(&self) -> Result<u8, VaultError> {
         let witnesses = self.witnesses.get();
@@ -615,7 +625,9 @@ impl Core {
             tracing::warn!(count, quorum = witnesses.quorum(), "too few witnesses cosigned the log's head");
         }
         // The next segment carries it, so that survivors have it.
-        *lock(&self.checkpoint) = Some((checkpoint, cosigned.into_bytes()));
+        let heard = Some((checkpoint, cosigned.into_bytes()));
+        lock(&self.heard).clone_from(&heard);
+        *lock(&self.checkpoint) = heard;
         Ok(u8::try_from(count).unwrap_or(u8::MAX))
     }
 }

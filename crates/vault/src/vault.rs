@@ -340,9 +340,9 @@ impl Vault {
         witnesses.as_ref().as_ref().map_or_else(Vec::new, |all| all.keys())
     }
 
-    /// The same as the C2SP signed note that it is, with the cosignatures of witnesses.
+    /// The newest that the witnesses, if there are any, were asked about: the C2SP signed note, with their cosignatures.
     pub fn signed_checkpoint(&self) -> Option<Vec<u8>> {
-        lock(&self.core.checkpoint).as_ref().map(|(_, note)| note.clone())
+        self.core.head_to_show(0).map(|(_, note)| note)
     }
 
     /// How a head that a witness keeps, as this log signed it, stands to the log's first `entries`. A note that this log's key did not
@@ -356,9 +356,10 @@ impl Vault {
         })
     }
 
-    /// That entry `index` is in the log that the newest signed checkpoint is the head of.
+    /// That entry `index` is in the log that the newest checkpoint is the head of; one that witnesses were asked about, where it was
+    /// acknowledged.
     pub fn prove(&self, index: u64) -> Result<TlogProof, VaultError> {
-        let signed = lock(&self.core.checkpoint).clone();
+        let signed = self.core.head_to_show(index.saturating_add(1));
         let (checkpoint, note) = signed.ok_or(VaultError::NoSuchEntry { index, size: 0 })?;
         let tree = lock(&self.core.tree);
         let path = tree.prove_inclusion(index, checkpoint.size)?;

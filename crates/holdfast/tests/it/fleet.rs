@@ -333,10 +333,13 @@ fn two_servers_may_be_down_for_everything_and_five_for_writing() {
     };
     let (status, cosigned, whole) = receipt(10);
     let said = check(&whole);
-    assert_eq!((status, cosigned.as_str(), said.exit), (201, "14", 0), "{}", said.out);
-    assert!(said.out.contains("14 of 14 witnesses have cosigned it, 12 are needed"), "{}", said.out);
+    assert_eq!((status, said.exit), (201, 0), "{}", said.out);
+    // A receipt waits for twelve; who comes a moment later isn't in it.
+    let is_quorum = |count: usize| (12..=SERVERS).contains(&count);
+    assert!(is_quorum(cosigned.parse().unwrap()), "{cosigned}");
+    assert!(said.out.contains("of 14 witnesses have cosigned it, 12 are needed"), "{}", said.out);
     let note = fleet.site.done(&["ledger", "checkpoint"]).out;
-    assert_eq!(note.lines().filter(|line| line.starts_with("— ")).count(), 1 + SERVERS, "{note}");
+    assert!(is_quorum(note.lines().filter(|line| line.starts_with("— ")).count() - 1), "{note}");
     let altered = std::fs::read_to_string(&whole).unwrap().replacen("index ", "index 1", 1);
     let altered = check(&fleet.site.file("altered.tlog-proof", altered.as_bytes()));
     assert!(altered.exit == 4 && altered.out.contains("PROVES NOTHING"), "{}", altered.out);

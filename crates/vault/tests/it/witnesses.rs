@@ -1,6 +1,6 @@
 //! Witnesses of the log: how many make a quorum, and what becomes of an entry where they are fewer, or contradict.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -12,6 +12,7 @@ use crate::centre::{Centre, parcel};
 const COSIGNS: u8 = 0;
 const SILENT: u8 = 1;
 const CONTRADICTS: u8 = 2;
+const WAITS: u8 = 3;
 
 /// Does what a test tells it to; judges nothing.
 struct Puppet {
@@ -19,6 +20,9 @@ struct Puppet {
     pair: Ed25519KeyPair,
     does: AtomicU8,
     seen: Mutex<u64>,
+    is_asked: AtomicBool,
+    /// Whoever asks one that waits is held up by it.
+    gate: Mutex<()>,
 }
 
 impl Puppet {
@@ -26,7 +30,14 @@ impl Puppet {
         let pair = Ed25519KeyPair::from_seed_unchecked(&[number; 32]).unwrap();
         let public = pair.public_key().as_ref().try_into().unwrap();
         let vkey = WitnessVkey::new(&format!("server-{number:02}.example"), &public).unwrap();
-        Self { vkey, pair, does: AtomicU8::new(COSIGNS), seen: Mutex::new(0) }
+        Self {
+            vkey,
+            pair,
+            does: AtomicU8::new(COSIGNS),
+            seen: Mutex::new(0),
+            is_asked: AtomicBool::new(false),
+            gate: Mutex::new(()),
+        }
     }
 }
 
@@ -48,6 +59,11 @@ impl Witness for Puppet {
     }
 
     fn add(&self, request: AddCheckpoint, answer: WitnessAnswer) {
+        if self.does.load(Ordering::SeqCst) == WAITS {
+            self.is_asked.store(true, Ordering::SeqCst);
+            drop(self.gate.lock().unwrap());
+            return answer(Said::Silent("a test".to_owned()));
+        }
         let text = String::from_utf8(request.checkpoint.bytes().to_vec()).unwrap();
         let body = text.split("\n\n").next().unwrap();
         let checkpoint = Checkpoint::parse(&format!("{body}\n")).unwrap();
@@ -132,4 +148,39 @@ fn an_entry_says_how_many_cosigned_its_head_and_half_that_contradict_stop_the_lo
     // Until somebody has looked, and started it anew.
     set(COSIGNS, 0);
     assert!(matches!(keep(), Err(VaultError::Closed)));
+}
+
+/// What is handed out of an acknowledged entry bears its cosignatures, also while witnesses are asked about the next one.
+#[test]
+fn a_receipt_is_proven_by_a_head_that_was_cosigned_while_the_next_one_waits() {
+    let centre = Centre::of_fourteen();
+    let vault = centre.found();
+    let patient = centre.patient(&vault);
+    let puppets: Vec<Arc<Puppet>> = (1..=14).map(|number| Arc::new(Puppet::new(number))).collect();
+    vault.be_witnessed(puppets.iter().map(|one| Arc::clone(one) as _).collect()).unwrap();
+    let vkeys: Vec<_> = puppets.iter().map(|one| one.vkey.clone()).collect();
+    let keep = || {
+        let kept = vault.keep(centre.group(vec![], vec![parcel(Scope::Patient(patient), "a", b"kept".to_vec())]));
+        kept.unwrap().remove(0)
+    };
+    let first = keep();
+    puppets.iter().for_each(|one| one.does.store(WAITS, Ordering::SeqCst));
+    let closed = puppets[0].gate.lock().unwrap();
+    let second = std::thread::scope(|scope| {
+        let second = scope.spawn(keep);
+        while !puppets[0].is_asked.load(Ordering::SeqCst) {
+            assert!(!second.is_finished(), "it is acknowledged, and nobody was asked");
+            std::thread::yield_now();
+        }
+        let (head, found) = vault.prove(first.index).unwrap().check(&vault.vkey(), &vkeys).unwrap();
+        assert_eq!((head.size, found.len()), (first.tree_size, 14));
+        let (head, found) = cosigners(&vault.signed_checkpoint().unwrap(), &vault.vkey(), &vkeys).unwrap();
+        assert_eq!((head.size, found.len()), (first.tree_size, 14));
+        drop(closed);
+        second.join().unwrap()
+    });
+    // Their silence is said of the one that they were silent to.
+    assert_eq!(second.witnesses, 0);
+    let (head, found) = vault.prove(first.index).unwrap().check(&vault.vkey(), &vkeys).unwrap();
+    assert_eq!((head.size, found.len()), (second.tree_size, 0));
 }
