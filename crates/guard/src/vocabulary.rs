@@ -100,6 +100,8 @@ vocabulary!(
     13 ErasePatient "erase-patient",
     /// A recovery takes her erasure back: whoever had the gateway may have done it.
     14 RestorePatient "restore-patient",
+    /// Opens what the wards need of everybody on treatment, to seal it to their keys.
+    15 MakePacks "make-packs",
 );
 
 vocabulary!(
@@ -146,6 +148,7 @@ impl Act {
             | Self::StoreObject
             | Self::ReadObject
             | Self::ReadTreatmentList
+            | Self::MakePacks
             | Self::ApprovePlan
             | Self::CheckGate => true,
             Self::RegisterPatient

@@ -192,6 +192,9 @@ fn the_invariants_hold_over_the_whole_space() {
             let recovers = act == Act::ReadTreatmentList && purpose == Emergency;
             assert!(act != Act::ReadTreatmentList || recovers, "the console sees the list in an emergency: {question}");
         }
+        if act == Act::MakePacks {
+            assert!(role == Console && purpose == Treatment && clinical, "packs are sealed by the centre: {question}");
+        }
         if role == Device {
             let acts = [Act::StoreObject, Act::ReadObject, Act::CheckGate];
             assert!(acts.contains(&act), "a device stores, reads plans and checks the gate: {question}");

@@ -14,7 +14,7 @@ use treatment::{
 };
 
 use crate::centre::Centre;
-use crate::{DEGRADED, certificates, custodians, grow, outside, renewals, reports};
+use crate::{DEGRADED, certificates, custodians, grow, outside, packs, renewals, reports};
 
 /// One command, as it crosses the control port.
 #[derive(Serialize, Deserialize)]
@@ -140,6 +140,8 @@ pub enum Act {
         plan: String,
         fraction_group: Option<u32>,
     },
+    /// Downtime packs, now.
+    PacksMake,
     /// The package that counts, in base64.
     CustodianPackage,
     /// A challenge that was made for a custodian of `package`, in base64; `answer`: the hash of the one that counts, in base64.
@@ -276,6 +278,7 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let index_was_true = index_is_true && centre.index_was_sound();
             Ok(reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true))
         }
+        Act::PacksMake => Ok(packs::answer(&packs::make(centre)?)),
         Act::CustodianPackage => {
             let _permit = administrative(guard::Act::ManageAccess)?;
             Ok(Answer::done("", json!({ "package": encode_file(&chart.vault().custodian_package().to_bytes()) })))

@@ -9,7 +9,7 @@
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use chart::{Chart, ChartError, Context};
@@ -243,6 +243,8 @@ pub struct Centre {
     index_is_sound: bool,
     treatment: Arc<Treatment>,
     pages: Mutex<Option<SocketAddr>>,
+    /// Held by whoever makes downtime packs.
+    packing: Mutex<()>,
     gateway: PathBuf,
     /// Held for as long as the centre is open.
     _lock: File,
@@ -362,7 +364,7 @@ impl Centre {
         }
         let holders_at_start = Mutex::new(site.at_start());
         let (pages, gateway) = (Mutex::new(None), data.join("gateway"));
-        let probed = Mutex::default();
+        let (probed, packing) = (Mutex::default(), Mutex::default());
         Ok(Self {
             config,
             name,
@@ -372,6 +374,7 @@ impl Centre {
             index_is_sound,
             treatment,
             pages,
+            packing,
             gateway,
             _lock: lock,
         })
@@ -498,6 +501,16 @@ impl Centre {
     }
 
     /// The gateway's folder.
+    /// The data folder: what is relative in the configuration is relative to it.
+    pub fn data(&self) -> &Path {
+        self.gateway.parent().unwrap_or(&self.gateway)
+    }
+
+    /// One making of downtime packs at a time.
+    pub fn packing(&self) -> MutexGuard<'_, ()> {
+        self.packing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn gateway(&self) -> &Path {
         &self.gateway
     }

@@ -10,6 +10,7 @@ use kit::id::BadId;
 use kit::{Blame, Digest, Fault, UtcOffset};
 use serde::{Deserialize, Serialize};
 
+use crate::packs;
 use crate::staging::sync_folder;
 
 /// In the gateway's folder: it is lost and made anew with it.
@@ -19,6 +20,9 @@ const ENVIRONMENT_PREFIX: &str = "HOLDFAST__";
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// A day: a bucket that lacks something may not go unnoticed for longer.
 const PROBE_MINUTES_MAX: u32 = 24 * 60;
+/// A day: packs of yesterday say nothing of today's fractions.
+const PACKS_MINUTES_MAX: u32 = 24 * 60;
+const PACKS_STALE_HOURS_MAX: u32 = 3 * 24;
 /// An hour: longer, and a budget of an hour is none.
 const CACHE_SECONDS_MAX: u32 = 3_600;
 
@@ -45,6 +49,8 @@ pub struct Config {
     pub pages: Pages,
     #[serde(default)]
     pub buckets: Buckets,
+    #[serde(default)]
+    pub packs: Packs,
     /// Who administers each location, by its name (`server-01`, `bucket-13`): a person, a team, a company.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub administrators: BTreeMap<String, String>,
@@ -126,6 +132,38 @@ impl Default for Buckets {
     }
 }
 
+/// Downtime packs: none are made where either list is empty.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Packs {
+    /// The wards' age X25519 recipients (`holdfast pack key`); each ward opens all packs.
+    #[serde(default)]
+    pub recipients: Vec<String>,
+    /// Where they are brought, relative to the data folder or absolute: shares of ward PCs, sticks.
+    #[serde(default)]
+    pub folders: Vec<PathBuf>,
+    #[serde(default = "every_minutes")]
+    pub every_minutes: u32,
+    /// Older packs are stale, and the posture page is red.
+    #[serde(default = "stale_hours")]
+    pub stale_hours: u32,
+}
+
+fn every_minutes() -> u32 {
+    60
+}
+
+fn stale_hours() -> u32 {
+    6
+}
+
+impl Default for Packs {
+    fn default() -> Self {
+        let (every_minutes, stale_hours) = (every_minutes(), stale_hours());
+        Self { recipients: Vec::new(), folders: Vec::new(), every_minutes, stale_hours }
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patients {
@@ -155,6 +193,7 @@ impl Config {
             patients: Patients::default(),
             pages: Pages::default(),
             buckets: Buckets::default(),
+            packs: Packs::default(),
             administrators: BTreeMap::new(),
             holders: BTreeMap::new(),
         }
@@ -226,6 +265,17 @@ impl Config {
         }
         if !(1..=PROBE_MINUTES_MAX).contains(&config.buckets.probe_minutes) {
             return Err(wrong(format!("buckets.probe_minutes: it must be 1 to {PROBE_MINUTES_MAX}")));
+        }
+        let Packs { recipients, every_minutes, stale_hours, .. } = &config.packs;
+        recipients.iter().try_for_each(|text| packs::recipient(text).map(drop)).map_err(wrong)?;
+        if !(5..=PACKS_MINUTES_MAX).contains(every_minutes) {
+            return Err(wrong(format!("packs.every_minutes: it must be 5 to {PACKS_MINUTES_MAX}")));
+        }
+        if !(1..=PACKS_STALE_HOURS_MAX).contains(stale_hours) || stale_hours * 60 < *every_minutes {
+            let most = PACKS_STALE_HOURS_MAX;
+            return Err(wrong(format!(
+                "packs.stale_hours: it must be 1 to {most}, and no shorter than packs.every_minutes"
+            )));
         }
         if config.http.public_url.as_deref().is_some_and(|url| !is_origin(url)) {
             return Err(wrong("http.public_url: http:// or https://, a host, and a port where needed; no path".into()));

@@ -3,17 +3,20 @@
 use std::fs;
 use std::path::Path;
 
+use age::x25519::Identity;
 use chart::Context;
 use drill::synthetic;
 use guard::{Purpose, Role, Sensitivity, Target};
 use keys::NoPlugins;
 use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock, write_private};
 use treatment::{Enrolment, SignerRole, SigningKey};
+use vault::Vkey;
 
 use crate::adopt::adopt;
 use crate::centre::{Centre, NewCentre, Shape};
-use crate::config::{Config, Patients};
+use crate::config::{Config, Packs, Patients};
 use crate::custodians::Custodians;
+use crate::packs;
 use crate::staging::{Begun, UNFINISHED};
 
 const NAME: &str = "Demo cancer centre";
@@ -24,6 +27,8 @@ const SEED: u64 = 14;
 /// Two people who may sign in the demo. Their keys lie in the demo's folder: never do so in a centre.
 const ONCOLOGIST: &str = "Demo Oncologist";
 const PHYSICIST: &str = "Demo Physicist";
+/// The ward PC's folder.
+const WARD: &str = "ward-pc";
 const TOKEN_LIFE_MS: i64 = 30 * 86_400_000;
 /// Roles that get a token, and whose they are.
 const TOKENS: [(Role, &str); 7] = [
@@ -72,15 +77,24 @@ fn lay_out(folder: &Path) -> Result<(), Fault> {
     let begun = Begun::begin(folder, "serve --demo")?;
     complain!("laying out a synthetic centre: 14 servers, {PATIENTS} patients, {ON_TREATMENT} of them on treatment …");
     let custodians = Custodians::establish(Vec::new(), 2, &NoPlugins)?;
-    NewCentre { name: NAME.to_owned(), shape: Shape::of(14, None, None)?, custodians }
+    let made = NewCentre { name: NAME.to_owned(), shape: Shape::of(14, None, None)?, custodians }
         .lay_out_in(folder, &OsEntropy)?;
     let number_system = Some(synthetic::NUMBER_SYSTEM.to_owned());
-    Config { patients: Patients { number_system }, ..Config::new(14) }.save(folder)?;
+    let packs = ward(folder, &made.vkey)?;
+    Config { patients: Patients { number_system }, packs, ..Config::new(14) }.save(folder)?;
     let centre = Centre::open_begun(folder)?;
     fill(&centre, folder)?;
     centre.settle()?;
     drop(centre);
     begun.finish()
+}
+
+/// A ward PC, as far as a demo can have one: its key beside its packs, which no centre should do.
+fn ward(folder: &Path, vkey: &Vkey) -> Result<Packs, Fault> {
+    let ward = folder.join(WARD);
+    packs::prepare(&ward.join("packs"))?;
+    let recipient = packs::ward::write(&ward.join("ward.key"), &Identity::generate(), &vkey.to_string(), &[])?;
+    Ok(Packs { recipients: vec![recipient], folders: vec![Path::new(WARD).join("packs")], ..Packs::default() })
 }
 
 fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {

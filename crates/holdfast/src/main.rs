@@ -28,6 +28,7 @@ mod grow;
 mod interruptions;
 mod left;
 mod outside;
+mod packs;
 mod plan;
 mod plugins;
 mod posture;
@@ -132,6 +133,9 @@ enum Command {
     /// The check before each fraction.
     #[command(subcommand)]
     Gate(commands::Gate),
+    /// Downtime packs: what the wards go on with when nothing runs.
+    #[command(subcommand)]
+    Pack(packs::Command),
     /// Courses that were interrupted.
     #[command(subcommand)]
     Interruption(interruptions::Command),
@@ -212,6 +216,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Centre(centre) => centre.run(),
         Command::Holder(holder) => holder.run(),
         Command::Keys(keys) => keys.run(),
+        Command::Pack(pack) => pack.run(),
         Command::Interruption(interruption) => interruption.run(),
         Command::Bucket(bucket) => {
             serve::logging();

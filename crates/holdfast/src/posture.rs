@@ -10,6 +10,7 @@ use vault::{LocationHealth, Vault};
 use crate::buckets::BucketState;
 use crate::centre::Centre;
 use crate::custodians::{self, Custodian};
+use crate::packs::{self, Brought};
 use crate::say::plural;
 use crate::site::location_id;
 use crate::standing::Standing;
@@ -30,6 +31,7 @@ impl Stands for Shown {
             witnesses(&standing),
             custodians(&custodians::known(centre)?, centre.chart().vault().custodians(), now),
             independence(&standing),
+            downtime_packs(centre, now),
         ];
         Ok(Posture {
             as_of: clock(now, offset),
@@ -160,6 +162,48 @@ fn independence(standing: &Standing) -> Control {
         ),
         evidence: domains.evidence(),
     }
+}
+
+/// How much of the treatment list is on the wards, and since when: by what stands in the folders.
+fn downtime_packs(centre: &Centre, now: Timestamp) -> Control {
+    let states = packs::look(centre);
+    let stale_ms = i64::from(centre.config().packs.stale_hours) * 3_600_000;
+    let is_stale = |brought: &Brought| now.0 - brought.as_of.0 > stale_ms;
+    let control =
+        |grade, state: String, evidence: String| Control { what: "Downtime packs".into(), grade, state, evidence };
+    if !packs::are_wanted(centre) {
+        let how = "holdfast pack key and holdfast pack prepare, then [packs] in holdfast.toml";
+        return control(Grade::Bad, "none are made: without servers, nobody knows the plans".into(), how.into());
+    }
+    let each = states.iter().map(|state| {
+        let name = state.folder.display();
+        match &state.brought {
+            Ok(brought) => {
+                let old = if is_stale(brought) { ", STALE" } else { "" };
+                format!("{name}: {} of {}, {}{old}", brought.packs, brought.of, age(now.0 - brought.as_of.0))
+            }
+            Err(why) => format!("{name}: {why}"),
+        }
+    });
+    let evidence = each.collect::<Vec<_>>().join("; ");
+    let brought: Vec<&Brought> = states.iter().filter_map(|state| state.brought.as_ref().ok()).collect();
+    let fresh = brought.iter().filter(|one| !is_stale(one)).count();
+    let is_whole = brought.len() == states.len() && brought.iter().all(|one| one.packs == one.of);
+    match (fresh, brought.iter().max_by_key(|one| one.as_of)) {
+        (_, None) => control(Grade::Bad, "none were brought anywhere yet".into(), evidence),
+        (0, Some(newest)) => control(Grade::Bad, format!("STALE: {}", age(now.0 - newest.as_of.0)), evidence),
+        (fresh, Some(newest)) => {
+            let grade = if fresh == states.len() && is_whole { Grade::Good } else { Grade::Worn };
+            let covered = format!("{} of {} patients", newest.packs, newest.of);
+            control(grade, format!("{covered}, in {} of {}", fresh, plural(states.len(), "folder")), evidence)
+        }
+    }
+}
+
+/// `3 h 12 min old`.
+fn age(ms: i64) -> String {
+    let minutes = ms.max(0) / 60_000;
+    if minutes < 60 { format!("{minutes} min old") } else { format!("{} h {} min old", minutes / 60, minutes % 60) }
 }
 
 fn servers(standing: &Standing, statuses: &[(u8, Result<Status, String>)]) -> Vec<ServerRow> {

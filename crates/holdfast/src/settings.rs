@@ -11,8 +11,8 @@ const LIST: &str = "centre-settings";
 const KIND: &str = "centre.settings";
 
 /// What belongs to one machine.
-const OF_THE_MACHINE: [(&str, &str); 4] =
-    [("http", "listen"), ("http", "public_url"), ("dimse", "listen"), ("operations", "listen")];
+const OF_THE_MACHINE: [(&str, &str); 5] =
+    [("http", "listen"), ("http", "public_url"), ("dimse", "listen"), ("operations", "listen"), ("packs", "folders")];
 
 fn invalid(why: impl ToString) -> Fault {
     Fault::new(Blame::Integrity, "config.settings", format!("the ledger's settings: {}", why.to_string()))

@@ -25,6 +25,8 @@ mod losses;
 mod members;
 #[path = "it/operating.rs"]
 mod operating;
+#[path = "it/packs.rs"]
+mod packs;
 #[path = "it/partition.rs"]
 mod partition;
 #[path = "it/plugins.rs"]

@@ -28,11 +28,13 @@ pub use interruption::rules::{Category, FORM as RULES_FORM, Rules, RulesError};
 pub use interruption::triage::{Chosen, Outage, Weighing};
 pub use plan::delivery::{Class, Delivery, Place, Row};
 pub use plan::diff::{Difference, Field};
+pub use plan::sheet::{BeamSheet, Setting};
 pub use plan::{ApprovalStatus, Beam, FractionGroup, Plan};
 pub use service::{Approved, Settled, Standing, Treatment, TreatmentList, TreatmentRow};
 pub use service::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
 };
+pub use service::{Booked, PACKS_AT_ONCE, Pack, PackedGroup, PackedPlan, Photo};
 pub use service::{RulesInForce, Triage, TriageRow};
 pub use signing::approval::{
     Approval, ApprovalError, Chooses, Enrolment, Overrides, PublicKey, Settles, SignerRole, SigningKey, Statement,

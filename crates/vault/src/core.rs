@@ -298,12 +298,21 @@ impl Core {
     // Entries.
 
     pub(crate) fn head(&self, index: u64) -> Result<(Head, Digest, u64), VaultError> {
+        self.with_head(index, |bytes, segment| Ok((Head::from_bytes(bytes)?, leaf_hash(bytes).into(), segment)))
+    }
+
+    /// Hands `take` the bytes of an entry's head, and which segment they are in.
+    pub(crate) fn with_head<T>(
+        &self,
+        index: u64,
+        take: impl FnOnce(&[u8], u64) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
         let absent = VaultError::NoSuchEntry { index, size: self.size() };
         let Some((segment, located)) = self.shelf().catalogue.segment_of(index) else { return Err(absent) };
         let opened = self.segment(segment)?;
         let ordinal = index.checked_sub(located.first).and_then(|at| usize::try_from(at).ok());
         let Some(bytes) = ordinal.and_then(|at| opened.heads.get(at)) else { return Err(absent) };
-        Ok((Head::from_bytes(bytes)?, leaf_hash(bytes).into(), segment))
+        take(bytes, segment)
     }
 
     pub(crate) fn entry(&self, index: u64) -> Result<Entry, VaultError> {

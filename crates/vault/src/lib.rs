@@ -70,5 +70,5 @@ pub use recover::{
 pub use renew::{Adoption, Progress};
 pub use secrets::Access;
 pub use shape::{SHARD_BYTES_MAX, Shape};
-pub use vault::{Erased, Health, LocationHealth, Vault, Weighed};
+pub use vault::{Erased, Health, LocationHealth, Vault, Weighed, entry_of_leaf};
 pub use witness::{Said, Witness, WitnessAnswer, WitnessHealth};

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use keys::{CustodianPackage, DataKey, Dealer, Erasure, HolderHealth};
+use kit::format::FormatError;
 use kit::limits::{GROUP_PARCELS_MAX, OBJECT_BYTES_MAX};
 use kit::{Digest, Fault, Id16, OperationId, PatientId};
 use ledger::{Checkpoint, SignedCheckpoint, TlogProof, Vkey, WitnessVkey};
@@ -366,6 +367,11 @@ impl Vault {
         Ok(TlogProof { index, leaf: tree.leaf(index)?, path, checkpoint: SignedCheckpoint::from_bytes(&note)? })
     }
 
+    /// The bytes that entry `index` is the leaf of: with [`Self::prove`], what it says can be shown to somebody who has only keys.
+    pub fn leaf_bytes(&self, index: u64) -> Result<Vec<u8>, VaultError> {
+        self.core.with_head(index, |bytes, _| Ok(bytes.to_vec()))
+    }
+
     /// That the log of `to` entries grew from the log of `from`.
     pub fn prove_consistency(&self, from: u64, to: u64) -> Result<Vec<Digest>, VaultError> {
         Ok(lock(&self.core.tree).prove_consistency(from, to)?)
@@ -693,4 +699,9 @@ impl fmt::Debug for Vault {
         let mode = if self.writer.is_some() { "for writing" } else { "for reading" };
         write!(f, "Vault({}, {} entries, open {mode})", self.core.shelf().vault, self.core.size())
     }
+}
+
+/// What a leaf says, for whoever was handed its bytes with a proof of entry `index`. The segment isn't known, and is said as 0.
+pub fn entry_of_leaf(index: u64, bytes: &[u8]) -> Result<Entry, FormatError> {
+    Ok(Head::from_bytes(bytes)?.into_entry(index, ledger::leaf_hash(bytes).into(), 0))
 }

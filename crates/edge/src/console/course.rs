@@ -43,20 +43,20 @@ struct CoursePage {
     unreadable_records: usize,
 }
 
-struct CourseShown {
-    plan: String,
-    machines: String,
+pub(super) struct CourseShown {
+    pub(super) plan: String,
+    pub(super) machines: String,
     /// Where the plan has several fraction groups.
-    group: Option<u32>,
+    pub(super) group: Option<u32>,
     class: &'static str,
-    word: &'static str,
-    given: String,
-    findings: Vec<String>,
-    notes: Vec<String>,
-    signed: Vec<String>,
+    pub(super) word: &'static str,
+    pub(super) given: String,
+    pub(super) findings: Vec<String>,
+    pub(super) notes: Vec<String>,
+    pub(super) signed: Vec<String>,
     context: Vec<ContextRow>,
-    delivery: String,
-    doses: Vec<DoseRow>,
+    pub(super) delivery: String,
+    pub(super) doses: Vec<DoseRow>,
     curve: Option<String>,
     beams: Vec<BeamRow>,
     checks: Vec<CheckRow>,
@@ -113,11 +113,11 @@ fn capitalised(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-struct DoseRow {
-    what: String,
-    prescribed: String,
-    per_fraction: String,
-    so_far: String,
+pub(super) struct DoseRow {
+    pub(super) what: String,
+    pub(super) prescribed: String,
+    pub(super) per_fraction: String,
+    pub(super) so_far: String,
 }
 
 struct BeamRow {
@@ -128,19 +128,19 @@ struct BeamRow {
     bar: String,
 }
 
-struct SessionRow {
-    date: String,
-    time: String,
-    fraction: String,
-    beam: String,
-    specified: String,
-    delivered: String,
-    ended: String,
+pub(super) struct SessionRow {
+    pub(super) date: String,
+    pub(super) time: String,
+    pub(super) fraction: String,
+    pub(super) beam: String,
+    pub(super) specified: String,
+    pub(super) delivered: String,
+    pub(super) ended: String,
     /// It didn't end by itself, or somebody let something pass.
-    is_odd: bool,
-    overrides: String,
-    machine: String,
-    origin: &'static str,
+    pub(super) is_odd: bool,
+    pub(super) overrides: String,
+    pub(super) machine: String,
+    pub(super) origin: &'static str,
 }
 
 pub(super) fn router(treatment: Arc<Treatment>) -> Router {
@@ -201,7 +201,7 @@ fn gray(dose: f64) -> String {
 }
 
 impl CourseShown {
-    fn of(course: CourseSoFar, offset: UtcOffset) -> Self {
+    pub(super) fn of(course: CourseSoFar, offset: UtcOffset) -> Self {
         let planned = course.fractions_planned;
         let (class, word) = match (course.outcome, &course.given) {
             (_, given) if given.fractions().is_some_and(|given| given >= planned) => ("done", "Complete"),
@@ -318,7 +318,7 @@ impl DoseRow {
 }
 
 impl SessionRow {
-    fn of(session: &treatment::SessionSeen, beam: &BeamSession) -> Self {
+    pub(super) fn of(session: &treatment::SessionSeen, beam: &BeamSession) -> Self {
         let meterset = |said: Option<f64>| said.map_or_else(|| "not said".to_owned(), |said| format!("{said:.2}"));
         let part = |text: &str, range| text.get(range).map(str::to_owned);
         let ended = match (beam.termination.as_deref(), beam.verification.as_deref()) {

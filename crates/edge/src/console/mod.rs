@@ -2,6 +2,7 @@
 
 mod course;
 mod draw;
+pub mod paper;
 pub mod posture;
 mod triage;
 

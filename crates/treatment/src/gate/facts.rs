@@ -431,6 +431,15 @@ impl Facts {
         files.filter(|(_, approvals)| !approvals.is_empty()).map(|(plan, _)| plan)
     }
 
+    /// Entries with files under this plan's SOP Instance UID that deliver the same, the newest first.
+    pub(crate) fn stored(&self, plan: &Plan) -> Vec<u64> {
+        let came = self.known.get(&plan.instance.sop_instance).into_iter().flatten();
+        let same = came.filter(|came| came.is_stored && came.digest == Some(plan.digest()));
+        let mut entries: Vec<u64> = same.map(|came| came.entry).collect();
+        entries.sort_unstable_by(|a, b| b.cmp(a));
+        entries
+    }
+
     /// The same, also where the approvals were taken back since.
     pub(crate) fn ever_signed_files(&self) -> impl DoubleEndedIterator<Item = &Plan> {
         let files = self.plans.iter().zip(&self.signed);

@@ -149,7 +149,7 @@ impl fmt::Display for Field {
 }
 
 /// The unit of a value; of a meterset and its rate as the beam's dosimeter has it, and none where it says nothing.
-fn unit(kind: Kind, dosimeter: Option<&str>) -> Cow<'static, str> {
+pub(super) fn unit(kind: Kind, dosimeter: Option<&str>) -> Cow<'static, str> {
     match (kind, dosimeter) {
         (Kind::Meterset, Some("MINUTE")) => "min".into(),
         (Kind::Meterset, dosimeter) => dosimeter.unwrap_or_default().to_owned().into(),
@@ -378,7 +378,10 @@ impl<'r> Pair<'r> {
     fn shown(self, index: usize, kind: Kind) -> (Option<String>, Option<String>) {
         match self.number_at(index) {
             Some((a, b)) => (Some(fixed(a, kind)), Some(fixed(b, kind))),
-            None => (self.a.map(shown), self.b.map(shown)),
+            None => {
+                let of = |row: &Row| shown(&row.value, row.kind);
+                (self.a.map(of), self.b.map(of))
+            }
         }
     }
 }
@@ -391,11 +394,11 @@ fn same(a: Option<&Row>, b: Option<&Row>) -> bool {
     }
 }
 
-fn shown(row: &Row) -> String {
-    match &row.value {
+pub(super) fn shown(value: &Value, kind: Kind) -> String {
+    match value {
         Value::Text(text) => text.to_string(),
         Value::Numbers(numbers) => {
-            let shown: Vec<String> = numbers.iter().take(NUMBERS_SHOWN_MAX).map(|n| fixed(*n, row.kind)).collect();
+            let shown: Vec<String> = numbers.iter().take(NUMBERS_SHOWN_MAX).map(|n| fixed(*n, kind)).collect();
             let shown = shown.join(", ");
             if numbers.len() > NUMBERS_SHOWN_MAX { format!("{shown}, … ({} values)", numbers.len()) } else { shown }
         }

@@ -5,6 +5,7 @@ pub mod diff;
 pub mod digest;
 mod points;
 pub mod prescription;
+pub mod sheet;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};

@@ -254,13 +254,17 @@ impl Treatment {
         let people = self.people()?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         let (rules, _) = self.rules_by(&people)?;
+        self.courses_of(&facts, &rules)
+    }
+
+    pub(super) fn courses_of(&self, facts: &Facts, rules: &Rules) -> Result<PatientCourses> {
         let today = Day::of_dicom(&facts.local(self.chart.now()).0);
         let mut seen = BTreeSet::new();
         let signed = facts.signed_files().rev().filter(|plan| seen.insert(plan.digest()));
         let (mut courses, mut doses) = (Vec::new(), Vec::new());
         for plan in signed {
             for group in &plan.groups {
-                let course = course(&self.chart, &facts, (plan, group), (&rules, today))?;
+                let course = course(&self.chart, facts, (plan, group), (rules, today))?;
                 doses.push(((plan.fraction(), group.number), course.dose.clone()));
                 courses.push(course);
             }

@@ -127,10 +127,12 @@ impl Treatment {
 
     /// The right to look at everybody on treatment, as of when, and who that is.
     pub(super) fn admit_to_list(&self, context: &Context) -> Result<(Permit, Timestamp, Vec<PatientId>)> {
-        let permit = self
-            .chart
-            .admit(context, Act::ReadTreatmentList, Target::Centre, Sensitivity::Clinical)
-            .map_err(|e| e.fault())?;
+        self.admit_to_all(context, Act::ReadTreatmentList)
+    }
+
+    /// The right to do this to everybody on treatment.
+    pub(super) fn admit_to_all(&self, context: &Context, act: Act) -> Result<(Permit, Timestamp, Vec<PatientId>)> {
+        let permit = self.chart.admit(context, act, Target::Centre, Sensitivity::Clinical).map_err(|e| e.fault())?;
         let as_of = self.chart.now();
         let patients = self.on_treatment(as_of).map_err(|e| e.fault())?;
         Ok((permit, as_of, patients.into_iter().filter(|patient| !self.chart.is_erased(*patient)).collect()))

@@ -6,12 +6,14 @@ mod course;
 mod gate;
 pub(crate) mod intake;
 mod list;
+mod packs;
 mod triage;
 
 pub use course::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
 };
 pub use list::{Standing, TreatmentList, TreatmentRow};
+pub use packs::{Booked, PACKS_AT_ONCE, Pack, PackedGroup, PackedPlan, Photo};
 pub use triage::{RulesInForce, Triage, TriageRow};
 
 use std::collections::BTreeSet;

@@ -110,7 +110,7 @@ impl Treatment {
                     name: display_name(&facts.record),
                     number: facts.identifiers.first().cloned().unwrap_or_default(),
                     birth_date: birth_date(&facts.record),
-                    phone: phone(&facts.record),
+                    phone: phones(&facts.record).next().map(str::to_owned),
                     plan: plan.label.clone().unwrap_or_default(),
                     delivery: plan.digest(),
                     fraction_group: group.number,
@@ -149,22 +149,31 @@ impl Treatment {
 
     /// Beginnings of her living diagnoses' ICD-10 codes.
     fn icd10_of(&self, permit: &Permit, patient: PatientId) -> std::result::Result<Vec<String>, ChartError> {
-        let entries = self.chart.current_of(patient, "Condition", CONDITIONS_MAX)?;
         let mut codes = BTreeSet::new();
-        for released in self.chart.release(permit, &entries)? {
-            let Ok(condition) = serde_json::from_slice::<Value>(&released.bytes) else { continue };
-            let of = |path: &str| condition.pointer(path).and_then(Value::as_str);
-            let is_void = of("/verificationStatus/coding/0/code")
-                .is_some_and(|status| matches!(status, "refuted" | "entered-in-error"));
+        for condition in self.diagnoses_of(permit, patient)? {
             let codings = condition.pointer("/code/coding").and_then(Value::as_array).into_iter().flatten();
             let icd10 = codings.filter(|coding| {
                 coding.get("system").and_then(Value::as_str).is_some_and(|system| system.starts_with(ICD10))
             });
-            codes.extend(
-                icd10.filter(|_| !is_void).filter_map(|coding| coding.get("code")?.as_str().map(str::to_owned)),
-            );
+            codes.extend(icd10.filter_map(|coding| coding.get("code")?.as_str().map(str::to_owned)));
         }
         Ok(codes.into_iter().collect())
+    }
+
+    /// Her diagnoses that stand: FHIR Conditions that nobody has refuted.
+    pub(super) fn diagnoses_of(
+        &self,
+        permit: &Permit,
+        patient: PatientId,
+    ) -> std::result::Result<Vec<Value>, ChartError> {
+        let entries = self.chart.current_of(patient, "Condition", CONDITIONS_MAX)?;
+        let all = self.chart.release(permit, &entries)?;
+        let all = all.iter().filter_map(|released| serde_json::from_slice::<Value>(&released.bytes).ok());
+        let stands = |condition: &Value| {
+            let status = condition.pointer("/verificationStatus/coding/0/code").and_then(Value::as_str);
+            !matches!(status, Some("refuted" | "entered-in-error"))
+        };
+        Ok(all.filter(stands).collect())
     }
 
     /// The rules that a physicist signed last, and whose signature still counts; else those of common use.
@@ -247,8 +256,8 @@ impl Treatment {
 }
 
 /// Where she can be reached.
-fn phone(record: &Value) -> Option<String> {
-    let telecom = record.get("telecom")?.as_array()?;
+pub(super) fn phones(record: &Value) -> impl Iterator<Item = &str> {
+    let telecom = record.get("telecom").and_then(Value::as_array).into_iter().flatten();
     let is_phone = |one: &&Value| matches!(one.get("system").and_then(Value::as_str), Some("phone" | "sms"));
-    telecom.iter().find(is_phone)?.get("value")?.as_str().map(str::to_owned)
+    telecom.filter(is_phone).filter_map(|one| one.get("value")?.as_str())
 }
