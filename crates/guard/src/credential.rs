@@ -111,6 +111,14 @@ impl Credentials {
         self.by_id.get(&id).is_some_and(|c| c.live(now).is_ok())
     }
 
+    /// Whatever lets somebody in now.
+    pub(crate) fn live_of(&self, subject: &str, now: Timestamp) -> Vec<Id16> {
+        let hers = self.by_id.values().filter(|c| c.issue.subject == subject && c.live(now).is_ok());
+        let mut ids: Vec<Id16> = hers.map(|c| c.issue.id).collect();
+        ids.sort();
+        ids
+    }
+
     pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Credential> {
         self.by_id.values().filter(move |c| c.issue.kind == kind)
     }

@@ -287,6 +287,18 @@ impl Guard {
         self.keep(&Event::Ended { id, at, by: permit.subject().to_owned() })
     }
 
+    /// Ends every token, link and session of somebody at once; gives which.
+    pub fn end_all_of(&self, permit: &Permit, subject: &str) -> Result<Vec<Id16>> {
+        self.check_manages(permit)?;
+        let _held = self.hold();
+        let at = self.clock.now();
+        let ids = self.read().live_of(subject, at);
+        for id in &ids {
+            self.keep(&Event::Ended { id: *id, at, by: permit.subject().to_owned() })?;
+        }
+        Ok(ids)
+    }
+
     /// Tokens that have not expired, the newest first; revoked ones stay on the list until then.
     pub fn tokens(&self, permit: &Permit) -> Result<Vec<Token>> {
         self.check_manages(permit)?;

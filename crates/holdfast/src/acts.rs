@@ -31,6 +31,8 @@ pub enum Act {
         role: String,
         subject: String,
         days: u32,
+        /// The officer's word for it comes next.
+        certified: bool,
     },
     /// The officer's word for the key of a person or machine: CBOR in base64.
     Certify {
@@ -53,6 +55,7 @@ pub enum Act {
     SignIn {
         role: String,
         subject: String,
+        certified: bool,
     },
     /// `key`: the public key in base64.
     PersonNew {
@@ -325,9 +328,10 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let members = members.map(|members| decode_file(&members)).transpose()?;
             grow::grow(centre, size, members, ask)
         }
-        Act::TokenNew { role: name, subject, days } => {
+        Act::TokenNew { role: name, subject, days, certified } => {
             let role = role(&name)?;
             let permit = admit(guard::Act::ManageAccess, role.reaches())?;
+            certificates::before_issue(centre, &permit, &subject, certified)?;
             let (id, secret) = guard.issue_token(&permit, role, &subject, i64::from(days) * 86_400_000)?;
             let text = format!(
                 "{}\n  id {id}, role {role}, for {subject}, {days} days. It is shown this once; only its hash is kept.",
@@ -387,9 +391,10 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             guard.revoke_token(&permit, id)?;
             Ok(Answer::done(format!("token {id} is revoked"), json!({ "revoked": id })))
         }
-        Act::SignIn { role: name, subject } => {
+        Act::SignIn { role: name, subject, certified } => {
             let role = role(&name)?;
             let permit = admit(guard::Act::ManageAccess, role.reaches())?;
+            certificates::before_issue(centre, &permit, &subject, certified)?;
             let code = guard.sign_in_link(&permit, role, &subject)?;
             let link = centre.sign_in_url(code.as_str());
             let json = json!({

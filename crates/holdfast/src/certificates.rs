@@ -1,7 +1,7 @@
 //! Whom the officer lets open charts at holders on machines of their own, and how she ends that before its time: `holdfast
 //! certificate`. A list of members that she signs names the ended ones; every holder that has it refuses them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -149,9 +149,28 @@ pub fn list(centre: &Centre) -> Result<Answer, Fault> {
     Ok(Answer::done(text, json))
 }
 
-/// Brings a list that ends certificates, and ends what is signed in by them.
+/// Before somebody gets a token or a link: a name for which the officer speaks lets nobody in without her word, for it would share the
+/// sessions that have it. `certified`: her word comes with it, the first one for this name ends what was given out without.
+pub fn before_issue(centre: &Centre, permit: &Permit, subject: &str, certified: bool) -> Result<(), Fault> {
+    let Some(signers) = centre.signers() else { return Ok(()) };
+    match (certified, signers.speaks_for(subject)) {
+        (false, true) => {
+            let text =
+                format!("{subject} opens charts by the officer's word, and what is made without it would share that");
+            Err(usage(text).guidance("give --officer-key FILE, or another --subject"))
+        }
+        (true, false) => Ok(centre.chart().guard().end_all_of(permit, subject).map(drop)?),
+        _ => Ok(()),
+    }
+}
+
+/// Brings a list that ends certificates, and ends what is signed in by them, whatever else those people were given, and what of their
+/// charts is still open in this gateway's memory.
 pub fn ended(centre: &Centre, permit: &Permit, signed: &[u8]) -> Result<Answer, Fault> {
-    let Taken { untold, gone } = take_members(centre, signed)?;
+    let speaks = |subject: &str| centre.signers().is_some_and(|signers| signers.speaks_for(subject));
+    let known = centre.signers().map(|signers| signers.certificates()).unwrap_or_default();
+    let spoken_for: BTreeSet<String> = known.into_iter().map(|one| one.subject).filter(|one| speaks(one)).collect();
+    let Taken { untold, mut gone } = take_members(centre, signed)?;
     let guard = centre.chart().guard();
     for id in &gone {
         // One that is over by now is over.
@@ -161,6 +180,11 @@ pub fn ended(centre: &Centre, permit: &Permit, signed: &[u8]) -> Result<Answer, 
             return Err(error.into());
         }
     }
+    // Who has no word in force any more keeps nothing that she was given without one.
+    for subject in spoken_for.iter().filter(|one| !speaks(one)) {
+        gone.extend(guard.end_all_of(permit, subject)?);
+    }
+    centre.chart().vault().forget_opened_keys();
     let members = centre.fleet().map(crate::fleet::Fleet::members);
     let (version, of) = members.map_or((0, 0), |members| (members.version, members.servers.len()));
     let mut text = format!(

@@ -276,7 +276,7 @@ impl Token {
     pub fn run(self) -> Result<u8, Fault> {
         match self {
             Self::New { role, subject, days, officer, data, output } => {
-                let act = Act::TokenNew { role, subject: subject.clone(), days };
+                let act = Act::TokenNew { role, subject: subject.clone(), days, certified: officer.is_at_hand()? };
                 let answer = control::perform(&data.data, act)?;
                 officer.certify(&data, &answer, "token", &subject, i64::from(days) * DAY_MS)?;
                 Ok(print(output, &answer))
@@ -299,6 +299,11 @@ pub struct OfficerKey {
 }
 
 impl OfficerKey {
+    /// That there is one, and that it is one: said before anything is ended for it.
+    fn is_at_hand(&self) -> Result<bool, Fault> {
+        self.officer_key.as_deref().map(plan::officer_key).transpose().map(|key| key.is_some())
+    }
+
     /// Certifies the key of the secret that stands in `field` of an answer.
     fn certify(&self, data: &Data, answer: &Answer, field: &str, subject: &str, life_ms: i64) -> Result<(), Fault> {
         let needed = answer.json.get("needs_certificate").and_then(Value::as_bool).unwrap_or(false);
@@ -343,7 +348,8 @@ pub struct SignIn {
 
 impl SignIn {
     pub fn run(self) -> Result<u8, Fault> {
-        let act = Act::SignIn { role: self.role, subject: self.subject.clone() };
+        let certified = self.officer.is_at_hand()?;
+        let act = Act::SignIn { role: self.role, subject: self.subject.clone(), certified };
         let answer = control::perform(&self.data.data, act)?;
         self.officer.certify(&self.data, &answer, "code", &self.subject, DAY_MS)?;
         Ok(print(self.output, &answer))

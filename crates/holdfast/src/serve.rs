@@ -198,7 +198,8 @@ impl Serve {
             say!("  sign in     holdfast sign-in --role ROLE --subject NAME --officer-key FILE makes a link");
         } else {
             // Serving doesn't depend on it: a link is an entry, and a centre below its floor takes none.
-            let sign_in = Act::SignIn { role: "therapist".to_owned(), subject: FIRST_SIGN_IN.to_owned() };
+            let sign_in =
+                Act::SignIn { role: "therapist".to_owned(), subject: FIRST_SIGN_IN.to_owned(), certified: false };
             match acts::perform(centre, sign_in, &mut acts::nobody) {
                 Ok(Answer { json, .. }) => {
                     let link = json.get("sign_in").cloned().unwrap_or_default();

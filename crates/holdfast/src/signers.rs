@@ -110,6 +110,15 @@ impl Signers {
         all
     }
 
+    /// Whether the officer's word for somebody of this name is in force.
+    pub fn speaks_for(&self, subject: &str) -> bool {
+        let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemClock.now();
+        let certificates = self.certificates.read().unwrap_or_else(PoisonError::into_inner);
+        let mut hers = certificates.values().flatten().filter(|one| one.subject == subject);
+        hers.any(|one| now < one.expires && !ended.contains(&one.serial))
+    }
+
     /// Signs with none of these certificates any more; gives the credentials that were signed in by them.
     pub fn end(&self, ended: &[Id16]) -> Vec<Id16> {
         // First: who signs in meanwhile finds it.

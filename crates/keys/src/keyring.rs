@@ -402,6 +402,15 @@ impl Keyring {
         Ok(Erasure { refused_by, silent })
     }
 
+    /// Keeps no opened key any longer, whosever it is: somebody may open nothing from now on.
+    pub fn forget(&self) {
+        let mut cache = self.cache();
+        // As an erasure does: what is being opened now isn't kept either.
+        cache.erasures += 1;
+        cache.keys.clear();
+        cache.order.clear();
+    }
+
     /// By holder number. Also sweeps keys that have been kept long enough, so that calling it now and then bounds their
     /// stay in an idle process.
     pub fn health(&self) -> Vec<HolderHealth> {

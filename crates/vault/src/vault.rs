@@ -335,6 +335,13 @@ impl Vault {
         }
     }
 
+    /// Keeps no patient's opened key in memory any longer: each is asked of the holders anew.
+    pub fn forget_opened_keys(&self) {
+        if let Opener::Holders(keyring) = &*self.core.opener() {
+            keyring.forget();
+        }
+    }
+
     /// Their keys: by them a reader tells who has cosigned.
     pub fn witness_keys(&self) -> Vec<WitnessVkey> {
         let witnesses = self.core.witnesses.get();

@@ -99,7 +99,16 @@ fn an_ended_certificate_opens_nothing_at_any_holder() {
     let key = fleet.site.path("plan/officer-MOVE-OFFLINE/officer.key");
     let server = fleet.site.serve(&[]);
     let http = server.ready["http"].as_str().unwrap().to_owned();
+    let without = |subject: &str| {
+        let said = fleet.site.run(&["token", "new", "--role", "oncologist", "--subject", subject, "--json"]);
+        (said.exit == 0).then(|| format!("Authorization: Bearer {}\r\n", said.json()["token"].as_str().unwrap()))
+    };
+    // What was given out before the officer spoke for her lets nobody in any more: it would share what her word opens.
+    let before = without("lost").unwrap();
     let (lost, other) = (fleet.token_of("lost"), fleet.token_of("other"));
+    assert_eq!(get(&http, "/fhir/Patient/none", &before).0, 401);
+    assert!(without("lost").is_none(), "nor is anything given out without it");
+    assert!(fleet.site.run(&["sign-in", "--role", "therapist", "--subject", "lost"]).exit == 2);
     let kept = keep(&server, &other, 1).unwrap();
     assert!(is_there(&server, &lost, &kept, 1) && is_there(&server, &other, &kept, 1));
     // A certificate that only its thief and the officer know, straight at the holders, with a gateway's key.
@@ -126,6 +135,8 @@ fn an_ended_certificate_opens_nothing_at_any_holder() {
     assert!(said.out.contains("NOT TOLD, and told once it answers: server-07"), "{}", said.out);
     assert_eq!(get(&http, &kept, &lost).0, 401, "her token is over at once, whatever key is still in memory");
     assert!(is_there(&server, &other, &kept, 1), "others go on");
+    let after = without("lost").unwrap();
+    assert_eq!(get(&http, &kept, &after).0, 403, "what she had opened is not in memory for a name");
     let said = fleet.site.run(&end);
     assert!(said.exit == 2 && said.err.contains("ended or expired already"), "{}", said.err);
     let listed = fleet.site.done(&["certificate", "list"]).out;
