@@ -95,6 +95,7 @@ impl Node {
     /// Makes this server's identity, keys and empty location in a folder that holds a configuration. Cut short, it may be
     /// repeated: what was made is kept.
     pub fn init(dir: &Path, entropy: &dyn Entropy) -> Result<Card, Fault> {
+        kit::require_own(dir).map_err(|e| failed(dir, e))?;
         let config = Config::load(dir)?;
         let checked = config.checked().map_err(|why| failed(dir, why))?;
         if !has_identity(dir) {
@@ -122,6 +123,7 @@ impl Node {
     /// that was taken, and nobody who sets the machine's clock meanwhile moves it. What else is noted here may be of a time
     /// when the clock was ahead: proofs of that time nobody would have taken.
     pub fn open_at(dir: &Path, machine: Timestamp) -> Result<Self, Fault> {
+        kit::require_own(dir).map_err(|e| failed(dir, e))?;
         let config = Config::load(dir)?;
         let checked = config.checked().map_err(|why| failed(dir, why))?;
         let identity = Identity::open(dir).map_err(|e| failed(dir, e))?;

@@ -78,7 +78,8 @@ pub fn adopt(data: &Path, buckets: &[PathBuf]) -> Result<Option<Adopted>, Fault>
 /// What to do where the configuration is missing.
 pub fn guidance(data: &Path) -> String {
     format!(
-        "`holdfast init --data {}` lays a centre out; where servers/ carries one already, it only makes the configuration again",
+        "is this the centre's data folder? --data DIR or HOLDFAST_DATA names another. `holdfast init --data {}` lays a NEW centre out; \
+         where servers/ carries one already, it only makes the configuration again",
         data.display()
     )
 }

@@ -684,6 +684,7 @@ fn name_of(chart: &Chart) -> Result<String, Fault> {
 
 pub fn lock(data: &Path) -> Result<File, Fault> {
     let folder = data.join("gateway");
+    kit::require_own(&folder).map_err(|e| failed(data, e))?;
     fs::create_dir_all(&folder).map_err(|e| failed(&folder, e))?;
     let file = data.join(LOCK);
     let lock = File::options().create(true).append(true).open(&file).map_err(|e| failed(&file, e))?;

@@ -198,7 +198,7 @@ pub struct Extend {
     #[arg(long, value_delimiter = ',', required = true, value_name = "ADDR,…")]
     addresses: Vec<String>,
     /// The port of those that are given without one.
-    #[arg(long, default_value_t = 7414)]
+    #[arg(long, default_value_t = plan::PORT)]
     port: u16,
     #[command(flatten)]
     needed: Needed,

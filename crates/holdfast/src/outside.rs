@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use kit::{Blame, Fault};
 use ledger::{TlogProof, Vkey, WitnessVkey, witness_quorum};
 use serde_json::{Value, json};
@@ -39,19 +39,58 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Check a proof with keys that were kept apart from the centre; exit 4 where it proves nothing, or fewer than a quorum of the
-    /// witnesses whose keys are given have cosigned it: give all of them. It asks nobody.
+    /// Check a proof or a checkpoint with keys that were kept apart from the centre; exit 4 where it proves nothing, or fewer than a
+    /// quorum of the witnesses whose keys are given have cosigned it: give all of them. It asks nobody.
     Check {
         file: PathBuf,
-        /// The log's key, as `ledger keys` printed it.
-        #[arg(long, value_name = "VKEY", allow_hyphen_values = true)]
-        log: String,
-        /// A witness's key; of each one.
-        #[arg(long, value_name = "VKEY", allow_hyphen_values = true)]
-        witness: Vec<String>,
+        #[command(flatten)]
+        keys: Keys,
         #[command(flatten)]
         output: Output,
     },
+}
+
+#[derive(Args)]
+pub struct Keys {
+    /// What `ledger keys` printed, in a file.
+    #[arg(long, value_name = "FILE", required_unless_present = "log", conflicts_with_all = ["log", "witness"])]
+    keys: Option<PathBuf>,
+    /// The log's key.
+    #[arg(long, value_name = "VKEY", allow_hyphen_values = true)]
+    log: Option<String>,
+    /// A witness's key; of each one.
+    #[arg(long, value_name = "VKEY", allow_hyphen_values = true)]
+    witness: Vec<String>,
+}
+
+/// A line for each of 32 servers.
+const KEYS_BYTES_MAX: u64 = 64 * 1024;
+
+impl Keys {
+    fn read(self) -> Result<(Vkey, Vec<WitnessVkey>), Fault> {
+        let (mut logs, mut witnesses) = (Vec::from_iter(self.log), self.witness);
+        if let Some(file) = &self.keys {
+            let failed = |why: String| Fault::new(Blame::Peer, "ledger.keys", format!("{}: {why}", file.display()));
+            let length = fs::metadata(file).map_err(|e| failed(e.to_string()))?.len();
+            if length > KEYS_BYTES_MAX {
+                return Err(failed(format!("{length} bytes, the maximum is {KEYS_BYTES_MAX}")));
+            }
+            for line in fs::read_to_string(file).map_err(|e| failed(e.to_string()))?.lines() {
+                match line.trim().split_once(' ').map(|(what, key)| (what, key.trim().to_owned())) {
+                    Some(("log", key)) => logs.push(key),
+                    Some(("witness", key)) => witnesses.push(key),
+                    _ if line.trim().is_empty() => {}
+                    _ => return Err(failed("a line is neither `log VKEY` nor `witness VKEY`".to_owned())),
+                }
+            }
+            if logs.len() != 1 {
+                return Err(failed(format!("{} lines `log VKEY`, one is needed", logs.len())));
+            }
+        }
+        let log = logs.first().map(|key| key.parse()).transpose()?;
+        let log = log.ok_or_else(|| Fault::new(Blame::Peer, "usage.keys", "the log's key is needed"))?;
+        Ok((log, witnesses.iter().map(|key| key.parse()).collect::<Result<_, _>>()?))
+    }
 }
 
 impl Command {
@@ -61,11 +100,10 @@ impl Command {
             Self::Checkpoint { data, output } => ask(&data, output, Act::LedgerCheckpoint),
             Self::Proof { entry, data, output } => ask(&data, output, Act::LedgerProof { entry }),
             Self::Keys { data, output } => ask(&data, output, Act::LedgerKeys),
-            Self::Check { file, log, witness, output } => {
+            Self::Check { file, keys, output } => {
                 let failed = |why: String| Fault::new(Blame::Peer, "ledger.file", format!("{}: {why}", file.display()));
                 let bytes = fs::read(&file).map_err(|e| failed(e.to_string()))?;
-                let log: Vkey = log.parse()?;
-                let witnesses = witness.iter().map(|key| key.parse()).collect::<Result<Vec<WitnessVkey>, _>>()?;
+                let (log, witnesses) = keys.read()?;
                 Ok(print(output, &check(&bytes, &log, &witnesses)))
             }
         }
@@ -98,7 +136,12 @@ fn keys_of(vault: &vault::Vault) -> Vec<String> {
 }
 
 fn check(bytes: &[u8], log: &Vkey, witnesses: &[WitnessVkey]) -> Answer {
-    let checked = TlogProof::from_bytes(bytes).and_then(|proof| Ok((proof.index, proof.check(log, witnesses)?)));
+    // A checkpoint is a signed note, and begins with the log's name.
+    let is_proof = !bytes.starts_with(log.name().as_bytes());
+    let checked = match is_proof {
+        true => TlogProof::from_bytes(bytes).and_then(|proof| Ok((Some(proof.index), proof.check(log, witnesses)?))),
+        false => ledger::cosigners(bytes, log, witnesses).map(|head| (None, head)),
+    };
     let (index, (head, cosigned)) = match checked {
         Ok(checked) => checked,
         Err(error) => {
@@ -108,7 +151,10 @@ fn check(bytes: &[u8], log: &Vkey, witnesses: &[WitnessVkey]) -> Answer {
     };
     let (by, of, quorum) = (cosigned.len(), witnesses.len(), witness_quorum(witnesses.len()));
     let is_enough = witnesses.is_empty() || by >= quorum;
-    let mut text = format!("entry {index} is in the log {}, of {} entries then", head.origin, head.size);
+    let mut text = match index {
+        Some(index) => format!("entry {index} is in the log {}, of {} entries then", head.origin, head.size),
+        None => format!("the log {} had {} entries, root {}", head.origin, head.size, head.root),
+    };
     match (witnesses.is_empty(), is_enough) {
         (true, _) => text.push_str("\n  by the log's word alone: no witness's key was given"),
         (false, true) => text.push_str(&format!("\n  {by} of {of} witnesses have cosigned it, {quorum} are needed")),
@@ -117,6 +163,7 @@ fn check(bytes: &[u8], log: &Vkey, witnesses: &[WitnessVkey]) -> Answer {
         }
     }
     let json: Value = json!({ "proven": true, "entry": index, "log": head.origin, "size": head.size,
+                              "root": head.root,
                               "cosigned": by, "witnesses": of, "quorum": quorum });
     Answer { exit: if is_enough { 0 } else { 4 }, text, json }
 }

@@ -84,7 +84,7 @@ pub struct Planning {
     #[arg(long, default_value = "10.74.14.0", conflicts_with = "addresses", value_name = "NETWORK")]
     network: Ipv4Addr,
     /// The port of those that are given without one.
-    #[arg(long, default_value_t = 7414)]
+    #[arg(long, default_value_t = PORT)]
     port: u16,
     /// Servers that are enough to put every record together again [default: 3, or fewer with few servers].
     #[arg(long)]
@@ -226,12 +226,17 @@ impl Planning {
     }
 }
 
+/// Where a holder listens unless somebody says otherwise.
+pub const PORT: u16 = 7414;
+
+/// An IP address with a port, or without.
+pub fn socket_address(text: &str, port: u16) -> Result<SocketAddr, Fault> {
+    let with_port = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
+    text.parse::<SocketAddr>().or_else(|_| with_port()).map_err(|_| usage(format!("{text}: no IP address")))
+}
+
 pub fn socket_addresses(texts: &[String], port: u16, servers: u8) -> Result<Vec<SocketAddr>, Fault> {
-    let parse = |text: &String| {
-        let with_port = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port));
-        text.parse::<SocketAddr>().or_else(|_| with_port()).map_err(|_| usage(format!("{text}: no IP address")))
-    };
-    let addresses = texts.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let addresses = texts.iter().map(|text| socket_address(text, port)).collect::<Result<Vec<_>, _>>()?;
     if addresses.len() != usize::from(servers) {
         return Err(usage(format!("{} addresses for {servers} servers", addresses.len())));
     }
@@ -595,17 +600,17 @@ pub fn bring(list: &Members, signed: &[u8], identity: &Identity, network: &Netwo
 }
 
 fn server_runbook(name: &str, number: u8, address: SocketAddr) -> String {
-    let server = server_name(number);
     format!(
         "# {name}: {server}, {address}\n\n\
          This machine keeps one of the shards of every record, one share of every key, and an eye on the log. It opens \
          nothing by itself.\n\n\
          1. Install the program `holdfast-holder` to /usr/local/bin, and make its account:\n   \
             `useradd --system --home-dir /var/lib/holdfast-holder --create-home holdfast`\n\
-         2. Copy what is in this folder into /var/lib/holdfast-holder, on a disk of this machine: `cp -r {server}/. \
-            /var/lib/holdfast-holder && chown -R holdfast: /var/lib/holdfast-holder && chmod 700 /var/lib/holdfast-holder`\n\
-         3. As holdfast: `holdfast-holder init --dir /var/lib/holdfast-holder`. It makes this machine's own keys; they \
-            never leave it, and no copy of them is needed.\n\
+         2. Copy what is in this folder into /var/lib/holdfast-holder, on a disk of this machine: `cp -r FOLDER/. \
+            /var/lib/holdfast-holder && chown -R holdfast: /var/lib/holdfast-holder && chmod 700 /var/lib/holdfast-holder`. Delete \
+            FOLDER then: the join code in it is used once.\n\
+         3. `runuser -u holdfast -- holdfast-holder init --dir /var/lib/holdfast-holder`. It makes this machine's own keys; they \
+            never leave it, and no copy of them is needed. As root it is refused: what root writes, the service can't read.\n\
          4. `cp /var/lib/holdfast-holder/holdfast-holder.service /etc/systemd/system/ && systemctl enable --now \
             holdfast-holder`\n\
          5. Open the firewall for TCP port {port} from the gateway and the other servers, and for nobody else.\n\n\
@@ -615,6 +620,7 @@ fn server_runbook(name: &str, number: u8, address: SocketAddr) -> String {
          what it counted, and after a turn of keys it opens nothing). Set up a new \
          machine: `holdfast holder prepare` at the gateway, then `holdfast holder replace`.\n\n\
          **What it refused and noticed**: journal.log in its folder.\n",
+        server = server_name(number),
         port = address.port()
     )
 }
@@ -629,14 +635,21 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
          nothing without the servers.\n\n\
          1. Install the program `holdfast` to /usr/local/bin, and make its account:\n   \
             `useradd --system --home-dir /var/lib/holdfast --create-home holdfast`\n\
-         2. When all servers run: `holdfast init --plan PLAN --data /var/lib/holdfast/data` as holdfast, with the whole \
-            folder of the plan, the officer's key in it.\n\
+         2. When all servers run, with the whole folder of the plan, the officer's key in it: `cp -r PLAN /var/lib/holdfast/plan && \
+            chown -R holdfast: /var/lib/holdfast && chmod 700 /var/lib/holdfast`, then `runuser -u holdfast -- holdfast init --plan \
+            /var/lib/holdfast/plan --data /var/lib/holdfast/data`. All commands are run so, as holdfast: as root they are refused.\n\
          3. `cp PLAN/gateway/holdfast.service /etc/systemd/system/ && systemctl enable --now holdfast`\n\
          4. Let the first people and devices in, while the officer's key is here: `holdfast sign-in … --officer-key FILE`, \
-            `holdfast token new … --officer-key FILE`. Then hand the custodians' sheets out and delete them here, take the \
-            officer's key away, and delete the plan here.\n\
+            `holdfast token new … --officer-key FILE`, each with `--data /var/lib/holdfast/data`. Then hand the custodians' sheets out \
+            and delete them here, take the officer's key away, and delete every copy of the plan, here and where it was made: \
+            `shred` its officer's key first.\n\
          5. Addresses, AE titles and peers stand in /var/lib/holdfast/data/gateway/holdfast.toml; `serve --config FILE` \
-            takes another file. `holdfast centre show` lists the servers.\n\n\
+            takes another file. `holdfast centre show` lists the servers. Pages and FHIR listen on 127.0.0.1:8080 without TLS: a proxy \
+            on this machine speaks it (a Caddyfile: `records.hospital.example {{ reverse_proxy 127.0.0.1:8080 }}`), and its name is \
+            `http.public_url`. DICOM from other machines: `dimse.listen` with this machine's address, and who may call in \
+            `dimse.peers`. Open the firewall for both, and for nobody else.\n\
+         6. Downtime packs (`holdfast pack key`, `pack prepare`, [packs]): the service writes only where its unit lets it, so \
+            `systemctl edit holdfast` and `[Service]`, `ReadWritePaths=/mnt/ward-a`.\n\n\
          **When it is lost, or stolen**: on a new machine, `holdfast gateway new --server ADDRESS --officer-key FILE --data \
          /var/lib/holdfast/data` (any \
          server below). The lost one is shut out by it.\n\n\
@@ -647,10 +660,14 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
 /// A systemd unit that lets the program reach its own folder and the network, and nothing else.
 fn unit(description: &str, start: &str, home: &str, files: u32) -> String {
     format!(
-        "[Unit]\nDescription={description}\nAfter=network-online.target time-sync.target\nWants=network-online.target\n\n\
+        "[Unit]\nDescription={description}\nAfter=network-online.target time-sync.target\nWants=network-online.target time-sync.target\n\
+         RequiresMountsFor={home}\nStartLimitIntervalSec=0\n\n\
          [Service]\nUser=holdfast\nExecStart=/usr/local/bin/{start}\nRestart=always\nRestartSec=2\n\
          LimitNOFILE={files}\nLimitCORE=0\nReadWritePaths={home}\nProtectSystem=strict\nProtectHome=yes\n\
          PrivateTmp=yes\nPrivateDevices=yes\nNoNewPrivileges=yes\nCapabilityBoundingSet=\n\
+         ProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectControlGroups=yes\nProtectClock=yes\n\
+         ProtectHostname=yes\nProtectProc=invisible\nLockPersonality=yes\nRestrictNamespaces=yes\nRestrictRealtime=yes\n\
+         RestrictSUIDSGID=yes\nRemoveIPC=yes\nSystemCallArchitectures=native\n\
          RestrictAddressFamilies=AF_INET AF_INET6\nMemoryDenyWriteExecute=yes\nSystemCallFilter=@system-service\n\
          UMask=0077\n\n[Install]\nWantedBy=multi-user.target\n"
     )

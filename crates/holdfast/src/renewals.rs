@@ -1,7 +1,6 @@
 //! Who holds the keys changes: `keys turn`, `custodian renew`, `holder replace`. All of it goes on where it was cut short.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -328,9 +327,9 @@ pub enum HolderCommand {
         /// The number of the server that it takes the place of.
         #[arg(long)]
         number: u8,
-        /// The new machine's address, with its port.
+        /// The new machine's IP address, with a port where it isn't 7414.
         #[arg(long, value_name = "ADDR")]
-        address: SocketAddr,
+        address: String,
         /// An empty or absent folder, to be copied to that machine.
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
@@ -367,7 +366,7 @@ impl HolderCommand {
                 crate::serve::logging();
                 command.run(&mut |line| say!("{line}"))
             }
-            Self::Prepare { number, address, out, data } => prepare(number, address, &out, &data.data),
+            Self::Prepare { number, address, out, data } => prepare(number, &address, &out, &data.data),
             Self::Replace { number, custodians, plugins, prepared, officer_key, data, output } => {
                 let members = match (prepared, officer_key) {
                     (Some(prepared), Some(key)) => Some(new_members(number, &prepared, &key, &data.data)?),
@@ -425,7 +424,8 @@ impl KeyStanding {
     }
 }
 
-fn prepare(number: u8, address: SocketAddr, out: &Path, data: &Path) -> Result<u8, Fault> {
+fn prepare(number: u8, address: &str, out: &Path, data: &Path) -> Result<u8, Fault> {
+    let address = plan::socket_address(address, plan::PORT)?;
     let (members, officer) = members_of(data)?;
     let KeyStanding { epoch, split, .. } = KeyStanding::ask(data)?;
     if !(1..=split.holders).contains(&number) {
@@ -438,6 +438,12 @@ fn prepare(number: u8, address: SocketAddr, out: &Path, data: &Path) -> Result<u
     say!(
         "  holdfast holder replace --number {number} --prepared {} --officer-key FILE --custodian FILE …",
         out.display()
+    );
+    say!(
+        "  Before it: open the firewalls for {address}, on the gateway and the other servers; switch the machine that it replaces off."
+    );
+    say!(
+        "  After it: give the auditors its witness key (holdfast ledger keys); wards' keys are made anew (holdfast pack key)."
     );
     Ok(0)
 }

@@ -67,7 +67,7 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
         report.checkpoints
     );
     if report.is_clean() {
-        text.insert_str(0, if clean { "whole: " } else { "DAMAGED holders, and no shards: " });
+        text.insert_str(0, if clean { "whole: " } else { "DAMAGED or away: holders. Every shard is good: " });
     } else {
         text.insert_str(0, "DAMAGED: ");
         text.push_str(&damage_lines(&report.damage));

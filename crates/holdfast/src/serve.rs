@@ -134,6 +134,13 @@ impl Serve {
             .map_err(|e| Fault::new(Blame::Ours, "serve.metrics", e.to_string()))?;
         let health = health(Arc::clone(&centre), recorder);
 
+        if !addresses.http.ip().is_loopback() && config.http.public_url.is_none() {
+            complain!(
+                "holdfast: http.listen {} takes connections from other machines without TLS: put a TLS proxy before it, and its name into \
+                 http.public_url",
+                addresses.http
+            );
+        }
         self.announce(&centre, &data, &addresses)?;
         tokio::spawn(make_packs(Arc::clone(&centre)));
         let serving = async {
@@ -195,7 +202,10 @@ impl Serve {
                 Err(fault) => say!("  sign in     no link and no tokens were made: {}", fault.message),
             }
         } else if centre.signers().is_some() {
-            say!("  sign in     holdfast sign-in --role ROLE --subject NAME --officer-key FILE makes a link");
+            say!(
+                "  sign in     holdfast sign-in --role ROLE --subject NAME --officer-key FILE --data {} makes a link",
+                data.display()
+            );
         } else {
             // Serving doesn't depend on it: a link is an entry, and a centre below its floor takes none.
             let sign_in =

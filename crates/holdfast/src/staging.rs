@@ -49,6 +49,7 @@ impl Begun {
     /// Begins, or begins again what the same command left unfinished. A folder that holds anything else is refused by
     /// the name of what it holds, before anything is done; only disks may be mounted in it already, empty.
     pub fn begin(data: &Path, command: &str) -> Result<Self, Fault> {
+        kit::require_own(data).map_err(|e| failed(data, e))?;
         let path = data.join(UNFINISHED);
         let was_begun = path.exists();
         if !was_begun {

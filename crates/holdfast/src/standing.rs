@@ -156,8 +156,8 @@ impl Standing {
         let (up, of, need) = (self.holders_up(), self.holders, self.holders_needed);
         if up < need {
             return format!(
-                "ONLY {up} of {of} holders answer, {need} open a key: mend them before this process stops; after that \
-                 only the custodians open this centre"
+                "ONLY {up} of {of} holders answer, {need} open a key: mend them before this process stops; until they are back \
+                 it doesn't start again, and where they don't come back custodians open this centre"
             );
         }
         format!("{up} of {of} holders answer; {} more may be lost before custodians are needed", self.holders_to_lose())

@@ -14,4 +14,4 @@ pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use fault::{Blame, Explain, Fault};
 pub use id::{Digest, Id16, OperationId, PatientId};
 pub use lock::lock_file;
-pub use private::write_private;
+pub use private::{require_own, write_private};

@@ -340,6 +340,17 @@ fn two_servers_may_be_down_for_everything_and_five_for_writing() {
     assert!(said.out.contains("of 14 witnesses have cosigned it, 12 are needed"), "{}", said.out);
     let note = fleet.site.done(&["ledger", "checkpoint"]).out;
     assert!(is_quorum(note.lines().filter(|line| line.starts_with("— ")).count() - 1), "{note}");
+    // The same by what `ledger keys` printed, and the checkpoint that went to the auditor.
+    let (keys, head) = (fleet.site.done(&["ledger", "keys"]).out, fleet.site.file("head", note.as_bytes()));
+    let printed = fleet.site.file("keys.txt", keys.as_bytes());
+    for (file, what) in [(&whole, "entry "), (&head, "the log holdfast/")] {
+        let said = fleet.site.run(&["ledger", "check", file, "--keys", &printed]);
+        assert!(said.exit == 0 && said.out.starts_with(what), "{} {}", said.out, said.err);
+    }
+    let another = fleet.site.file("another", note.replacen('\n', "\n1", 1).as_bytes());
+    assert_eq!(fleet.site.run(&["ledger", "check", &another, "--keys", &printed]).exit, 4);
+    let none = fleet.site.file("none.txt", keys.replacen("log", "lag", 1).as_bytes());
+    assert_eq!(fleet.site.run(&["ledger", "check", &head, "--keys", &none]).exit, 1);
     let altered = std::fs::read_to_string(&whole).unwrap().replacen("index ", "index 1", 1);
     let altered = check(&fleet.site.file("altered.tlog-proof", altered.as_bytes()));
     assert!(altered.exit == 4 && altered.out.contains("PROVES NOTHING"), "{}", altered.out);

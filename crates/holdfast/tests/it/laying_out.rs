@@ -248,3 +248,35 @@ fn a_changed_setting_is_named_and_a_recovered_centre_has_it() {
     assert!(recovered.contains("number_system = \"https://hospital.example/number\""), "{recovered}");
     assert!(recovered.contains("server-05"), "{recovered}");
 }
+
+/// What root writes into a service's folder, the service can't read: the next start would fail.
+#[test]
+fn root_writes_into_nobodys_folder() {
+    let site = Site::new();
+    site.done(&["init"]);
+    let own = |folder: &Path, user: u32| std::os::unix::fs::chown(folder, Some(user), None).is_ok();
+    if !own(&site.data().join("gateway"), 65_534) {
+        return; // this isn't root, who alone could do such harm
+    }
+    let before = names(&site.data().join("gateway"));
+    for command in [["verify", "--json"], ["ledger", "checkpoint"], ["token", "list"]] {
+        let said = site.run(&command);
+        assert!(
+            said.exit == 1 && format!("{}{}", said.out, said.err).contains("user 65534's"),
+            "{command:?}: {}",
+            said.err
+        );
+    }
+    assert_eq!(names(&site.data().join("gateway")), before, "nothing was written");
+    assert!(own(&site.data().join("gateway"), 0));
+    site.done(&["verify"]);
+    // Nor beside what is his, where nothing is yet.
+    let home = site.0.path().join("home");
+    fs::create_dir(&home).unwrap();
+    assert!(own(&home, 65_534));
+    let said = site.run(&["init", "--data", &home.join("data").display().to_string()]);
+    assert!(said.exit == 1 && said.err.contains("runuser"), "{}", said.err);
+    let said = site.run(&["holder", "init", "--dir", &home.display().to_string()]);
+    assert!(said.exit == 1 && said.err.contains("runuser"), "{}", said.err);
+    assert_eq!(names(&home), [""; 0], "nothing was written");
+}
