@@ -94,7 +94,7 @@ async fn courses(
     }
 }
 
-fn status_of(fault: &Fault) -> StatusCode {
+pub(crate) fn status_of(fault: &Fault) -> StatusCode {
     match fault.blame {
         Blame::Peer | Blame::Conflict => StatusCode::UNPROCESSABLE_ENTITY,
         Blame::Forbidden => StatusCode::FORBIDDEN,
@@ -155,7 +155,7 @@ async fn check(
 }
 
 /// A refusal, as everywhere over HTTP: an OperationOutcome.
-fn answer(status: StatusCode, fault: Fault) -> Response {
+pub(crate) fn answer(status: StatusCode, fault: Fault) -> Response {
     let body = chart::fhir::fault_outcome(&fault).to_string();
     (status, [(header::CONTENT_TYPE, "application/fhir+json")], body).into_response()
 }

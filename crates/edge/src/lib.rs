@@ -10,6 +10,7 @@ pub mod gate;
 pub mod http;
 mod intake;
 pub mod records;
+mod typed;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ pub fn router_at(
     console::router(Arc::clone(treatment))
         .merge(posture.unwrap_or_default())
         .merge(gate::router(Arc::clone(treatment), places.clone()))
+        .merge(typed::router(Arc::clone(treatment), places.clone()))
         .merge(fhir::router_in(Arc::new(records), places))
         .fallback(console::absent)
         .layer(middleware::map_response(console::secure))

@@ -102,6 +102,8 @@ vocabulary!(
     14 RestorePatient "restore-patient",
     /// Opens what the wards need of everybody on treatment, to seal it to their keys.
     15 MakePacks "make-packs",
+    /// Types in, from paper, what was given.
+    16 EnterRecord "enter-record",
 );
 
 vocabulary!(
@@ -149,6 +151,7 @@ impl Act {
             | Self::ReadObject
             | Self::ReadTreatmentList
             | Self::MakePacks
+            | Self::EnterRecord
             | Self::ApprovePlan
             | Self::CheckGate => true,
             Self::RegisterPatient

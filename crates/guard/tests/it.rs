@@ -192,6 +192,10 @@ fn the_invariants_hold_over_the_whole_space() {
             let recovers = act == Act::ReadTreatmentList && purpose == Emergency;
             assert!(act != Act::ReadTreatmentList || recovers, "the console sees the list in an emergency: {question}");
         }
+        if act == Act::EnterRecord {
+            let treats = matches!(role, Oncologist | Physicist | Role::Therapist);
+            assert!(treats && clinical && target == HER, "who treats types in what was given: {question}");
+        }
         if act == Act::MakePacks {
             assert!(role == Console && purpose == Treatment && clinical, "packs are sealed by the centre: {question}");
         }

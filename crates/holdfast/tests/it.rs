@@ -27,6 +27,8 @@ mod members;
 mod operating;
 #[path = "it/packs.rs"]
 mod packs;
+#[path = "it/paper.rs"]
+mod paper;
 #[path = "it/partition.rs"]
 mod partition;
 #[path = "it/plugins.rs"]

@@ -20,7 +20,8 @@ pub use error::PlanError;
 pub use gate::{
     Expected, Finding, GateInput, Note, OVERRIDABLE, Outcome, Overridden, Signed, Verdict, Withdrawn, decide,
 };
-pub use given::{Course, Given, Origin, TreatmentRecord};
+pub use given::typed::{Ended, TypedBeam, TypedError, TypedFraction};
+pub use given::{Course, Given, Origin, PairState, TreatmentRecord};
 pub use interruption::bed::{BedError, Schedule, Tissue};
 pub use interruption::calendar::{Calendar, Day};
 pub use interruption::compensation::{Assessment, Choice, Course as Interrupted, Tissues, Worth};
@@ -35,6 +36,7 @@ pub use service::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
 };
 pub use service::{Booked, PACKS_AT_ONCE, Pack, PackedGroup, PackedPlan, Photo};
+pub use service::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use service::{RulesInForce, Triage, TriageRow};
 pub use signing::approval::{
     Approval, ApprovalError, Chooses, Enrolment, Overrides, PublicKey, Settles, SignerRole, SigningKey, Statement,

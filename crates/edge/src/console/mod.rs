@@ -2,6 +2,7 @@
 
 mod course;
 mod draw;
+mod entering;
 pub mod paper;
 pub mod posture;
 mod triage;
@@ -76,6 +77,7 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .route("/style.css", get(style))
         .with_state(Arc::clone(&treatment))
         .merge(course::router(Arc::clone(&treatment)))
+        .merge(entering::router(Arc::clone(&treatment)))
         .merge(triage::router(treatment))
 }
 

@@ -16,8 +16,9 @@ pub(crate) use super::places::{
 use super::places::{LIST_MAX, Places, REFUSED_OF_PATIENT, REFUSED_OF_PLAN, Shown, Window, is_rejection, rejected_as};
 use crate::dicom::object::Instance;
 use crate::error::PlanError;
+use crate::gate::here::Here;
 use crate::gate::{Overridden, Signed, Verdict, Withdrawn, approval_gap};
-use crate::given::{Course, Given, TreatmentRecord, Unknown};
+use crate::given::{Course, Given, Pairing, Reconciled, TreatmentRecord, Unknown};
 use crate::interruption::calendar::Day;
 use crate::interruption::triage::{Chosen, Outage};
 use crate::plan::{ApprovalStatus, FractionGroup, Plan};
@@ -73,6 +74,7 @@ pub(crate) struct Facts {
     /// Up to these entries her count is known by a settlement alone.
     opaque: Vec<(u64, Unknown)>,
     utc_offset: UtcOffset,
+    reconciled: Reconciled,
     /// Of her plans, some can't be read.
     pub(crate) has_unreadable_plan: bool,
     /// The newest verdict.
@@ -80,12 +82,12 @@ pub(crate) struct Facts {
 }
 
 /// Something under a plan's SOP Instance UID.
-struct Came {
+pub(super) struct Came {
     entry: u64,
     /// None where nobody can read what it delivers.
     digest: Option<Digest>,
     /// What one fraction of it is; none where that isn't known.
-    fraction: Option<Digest>,
+    pub(super) fraction: Option<Digest>,
     is_stored: bool,
     /// It says that it is for a phantom.
     is_for_qa: bool,
@@ -230,6 +232,7 @@ fn read_all(
                 _ => facts.opaque.push((*entry + 1, Unknown::UnreadablePlan)),
             }
         }
+        facts.reconcile();
     }
     Ok(all)
 }
@@ -276,6 +279,11 @@ fn linked(chart: &Chart, other: &Value) -> Result<BTreeSet<PatientId>, ChartErro
 }
 
 impl Facts {
+    fn reconcile(&mut self) {
+        let readable = self.records.iter().filter_map(|(entry, record)| Some((*entry, record.as_ref().ok()?)));
+        self.reconciled = Reconciled::of(readable, &Here { plans: &self.plans, known: &self.known });
+    }
+
     fn of(chart: &Chart, places: &Places, read: &mut BTreeMap<u64, Read>, signers: Signers<'_>) -> Self {
         let take = |entries: &[u64], read: &mut BTreeMap<u64, Read>| -> Vec<(u64, Read)> {
             entries.iter().filter_map(|entry| Some((*entry, read.remove(entry)?))).collect()
@@ -403,6 +411,7 @@ impl Facts {
             .filter(|(from, _)| *from > 0)
             .collect(),
             utc_offset: signers.utc_offset,
+            reconciled: Reconciled::default(),
             has_unreadable_plan,
             last: places.last.as_ref().and_then(bytes).and_then(|b| serde_json::from_slice(b).ok()),
         }
@@ -560,7 +569,7 @@ impl Facts {
     ) -> Result<Given, ChartError> {
         let from = settled.map_or(0, |said| said.before);
         let mut before = Course::new(kin.uids.clone(), plan, group);
-        self.records.range(..from).for_each(|(_, record)| before.add(record));
+        self.feed(&mut before, 0, from);
         let settled = settled.map(|said| before.settled(said.given));
         Ok(self.course(chart, plan, kin, group, from)?.given_beside(settled))
     }
@@ -581,7 +590,7 @@ impl Facts {
     /// Days on which fractions of the plan were given, each as often as there were any, by all the records that name a day.
     pub(crate) fn fraction_days(&self, plan: &Plan, group: &FractionGroup) -> Vec<String> {
         let mut course = Course::new(self.kin(plan).uids, plan, group);
-        self.records.values().for_each(|record| course.add(record));
+        self.feed(&mut course, 0, u64::MAX);
         course.fraction_days()
     }
 
@@ -589,7 +598,7 @@ impl Facts {
     /// pattern has, or one less than six hours ago.
     pub(crate) fn too_soon(&self, plan: &Plan, group: &FractionGroup, now: Timestamp) -> Option<String> {
         let mut course = Course::new(self.kin(plan).uids, plan, group);
-        self.records.values().for_each(|record| course.add(record));
+        self.feed(&mut course, 0, u64::MAX);
         let (date, time) = self.local(now);
         let today = Day::of_dicom(&date)?;
         // A machine's clock may be ahead, over midnight, too. What is of a later day is no measure of anything.
@@ -738,6 +747,20 @@ impl Facts {
         approval_gap(&self.approvals, self.patient, delivery).map(|_| withdrawn)
     }
 
+    /// The records of these entries, what says the same as another one left out.
+    fn feed(&self, course: &mut Course<'_>, from: u64, until: u64) {
+        let aside = self.reconciled.aside(from, until);
+        let none = BTreeSet::new();
+        for (entry, record) in self.records.range(from..until) {
+            course.add_but(record, aside.get(entry).unwrap_or(&none));
+        }
+    }
+
+    /// What was typed in, beside what machines say of it.
+    pub(crate) fn pairings(&self) -> &[Pairing] {
+        self.reconciled.pairings()
+    }
+
     /// What came from an entry on.
     fn course<'a>(
         &self,
@@ -760,12 +783,21 @@ impl Facts {
         if ours().any(|one| self.is_voided(one, group.number, from)) {
             course.doubt(Unknown::SettlementVoid);
         }
+        if self.reconciled.contradicts(&plan.fraction().to_string(), group.number, from) {
+            course.doubt(Unknown::TypedDiffers);
+        }
+        let (aside, none) = (self.reconciled.aside(from, u64::MAX), BTreeSet::new());
         for (entry, record) in self.records.range(from..) {
             if record.as_ref().is_ok_and(|record| settled.contains(&record.identity())) {
                 continue;
             }
-            course.add(record);
+            let aside = aside.get(entry).unwrap_or(&none);
+            course.add_but(record, aside);
             let Ok(record) = record else { continue };
+            // All that it says was known before: it is no news of a fraction.
+            if !record.beams.is_empty() && (0..record.beams.len()).all(|at| aside.contains(&at)) {
+                continue;
+            }
             let is_of_it = record.plans.iter().any(|uid| same.contains(uid));
             let is_of_group = course.concerns(record.fraction_group) != Ok(false);
             // What was treated before it was settled may have been counted then, or not.

@@ -3,6 +3,7 @@
 
 pub(crate) mod context;
 pub(crate) mod facts;
+mod here;
 mod places;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -81,6 +81,7 @@ pub enum Unknown {
     UnsignedPlan,
     SiblingSettled,
     PhantomOrPatient,
+    TypedDiffers,
 }
 
 impl fmt::Display for Unknown {
@@ -166,6 +167,10 @@ impl fmt::Display for Unknown {
             Self::PhantomOrPatient => {
                 "a treatment record is of the same beams under a plan that says it is for a phantom: whether she was treated by it, two \
                  people say"
+            }
+            Self::TypedDiffers => {
+                "what was typed in from paper and what a machine has recorded don't agree, or something was typed in twice: a physicist \
+                 looks (holdfast course, the reconciliation page), and two people settle what she was given"
             }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"
@@ -260,6 +265,11 @@ impl<'a> Course<'a> {
 
     /// Any record of the patient, in any order, as often as it came.
     pub fn add(&mut self, record: &Result<TreatmentRecord, PlanError>) {
+        self.add_but(record, &BTreeSet::new());
+    }
+
+    /// The same, without some of its beams: others say of them what they do.
+    pub(crate) fn add_but(&mut self, record: &Result<TreatmentRecord, PlanError>, aside: &BTreeSet<usize>) {
         let Ok(record) = record else {
             self.unknown.insert(Unknown::UnreadableRecord);
             return;
@@ -288,15 +298,15 @@ impl<'a> Course<'a> {
         }
         let before = self.sessions.len();
         let plan = plan.clone();
-        self.add_beams(record);
+        self.add_beams(record, aside);
         if self.sessions.len() > before {
             self.recorded.insert(plan);
         }
     }
 
-    fn add_beams(&mut self, record: &TreatmentRecord) {
+    fn add_beams(&mut self, record: &TreatmentRecord, aside: &BTreeSet<usize>) {
         let mut shares: BTreeMap<(u32, Exposure), Share> = BTreeMap::new();
-        for beam in &record.beams {
+        for (_, beam) in record.beams.iter().enumerate().filter(|(at, _)| !aside.contains(at)) {
             let share = self.share(beam);
             if share == 0 {
                 continue;

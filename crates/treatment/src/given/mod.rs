@@ -2,8 +2,12 @@
 
 mod count;
 pub mod dose;
+mod reconcile;
 mod record;
+pub mod typed;
 
 pub use count::{Course, Given, Unknown};
+pub use reconcile::{PairState, Pairing};
+pub(crate) use reconcile::{Plans, Reconciled};
 pub(crate) use record::plans_named;
 pub use record::{GroupSummary, Origin, Override, RecordedBeam, TreatmentRecord, Unit};

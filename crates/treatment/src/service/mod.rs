@@ -3,6 +3,7 @@
 //! in the ledger.
 
 mod course;
+mod entering;
 mod gate;
 pub(crate) mod intake;
 mod list;
@@ -12,6 +13,7 @@ mod triage;
 pub use course::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
 };
+pub use entering::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use list::{Standing, TreatmentList, TreatmentRow};
 pub use packs::{Booked, PACKS_AT_ONCE, Pack, PackedGroup, PackedPlan, Photo};
 pub use triage::{RulesInForce, Triage, TriageRow};
