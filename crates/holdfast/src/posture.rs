@@ -180,7 +180,11 @@ fn downtime_packs(centre: &Centre, now: Timestamp) -> Control {
         match &state.brought {
             Ok(brought) => {
                 let old = if is_stale(brought) { ", STALE" } else { "" };
-                format!("{name}: {} of {}, {}{old}", brought.packs, brought.of, age(now.0 - brought.as_of.0))
+                let complete = match brought.complete {
+                    0 => String::new(),
+                    complete => format!(" ({complete} more whose courses are complete)"),
+                };
+                format!("{name}: {} of {}{complete}, {}{old}", brought.packs, brought.of, age(now.0 - brought.as_of.0))
             }
             Err(why) => format!("{name}: {why}"),
         }
@@ -193,7 +197,8 @@ fn downtime_packs(centre: &Centre, now: Timestamp) -> Control {
         (_, None) => control(Grade::Bad, "none were brought anywhere yet".into(), evidence),
         (0, Some(newest)) => control(Grade::Bad, format!("STALE: {}", age(now.0 - newest.as_of.0)), evidence),
         (fresh, Some(newest)) => {
-            let grade = if fresh == states.len() && is_whole { Grade::Good } else { Grade::Worn };
+            let is_good = fresh == states.len() && is_whole && newest.of > 0;
+            let grade = if is_good { Grade::Good } else { Grade::Worn };
             let covered = format!("{} of {} patients", newest.packs, newest.of);
             control(grade, format!("{covered}, in {} of {}", fresh, plural(states.len(), "folder")), evidence)
         }

@@ -35,7 +35,7 @@ pub use service::{Approved, Settled, Standing, Treatment, TreatmentList, Treatme
 pub use service::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
 };
-pub use service::{Booked, PACKS_AT_ONCE, Pack, PackedGroup, PackedPlan, Photo};
+pub use service::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, UnfinishedSeen, WithdrawnPlan};
 pub use service::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use service::{RulesInForce, Triage, TriageRow};
 pub use signing::approval::{

@@ -275,7 +275,7 @@ fn named(number: u32, name: Option<&str>) -> String {
 
 impl DoseRow {
     /// Of several courses: how many they are, in place of what a fraction gives.
-    fn of_all(total: &TotalSeen) -> Self {
+    pub(super) fn of_all(total: &TotalSeen) -> Self {
         let TotalSeen { uid, description, is_target, prescribed_gy, maximum_gy, at_least_gy, at_most_gy, courses } =
             total.clone();
         let alone = DoseSeen {

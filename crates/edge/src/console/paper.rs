@@ -4,7 +4,7 @@ use askama::Template;
 use kit::{Blame, Digest, Fault};
 use qrcode::QrCode;
 use qrcode::render::svg;
-use treatment::{BeamSheet, Booked, CourseSoFar, Day, Given, Pack};
+use treatment::{BeamSeen, BeamSheet, Booked, CourseSoFar, Day, Given, Outcome, Pack, Setting, UnfinishedSeen};
 
 use super::course::{CourseShown, DoseRow, SessionRow};
 use super::moment;
@@ -28,18 +28,36 @@ struct Sheet<'a> {
     sex: Option<&'a str>,
     /// Beside the sheet.
     photo: Option<&'a str>,
+    has_other_photo: bool,
+    alerts: &'a [String],
     phones: &'a [String],
     diagnoses: &'a [String],
     appointments: Vec<String>,
     days: String,
     qr: String,
+    /// On every page: what must not be overlooked.
+    banner: Option<&'static str>,
     courses: Vec<SheetCourse>,
-    sessions: Vec<SessionRow>,
+    totals: Vec<DoseRow>,
+    withdrawn: Vec<String>,
+    unsigned: &'a [String],
+    sessions: Vec<SheetSession>,
     sessions_left: usize,
     unreadable: usize,
 }
 
+struct SheetSession {
+    plan: String,
+    row: SessionRow,
+}
+
 struct SheetCourse {
+    /// By which this paper lets nothing be given.
+    is_held: bool,
+    /// It is held for no other reason than that one was given lately.
+    too_soon: bool,
+    rest: Option<Rest>,
+    words: Vec<Setting>,
     plan: String,
     group: Option<u32>,
     machines: String,
@@ -57,16 +75,31 @@ struct SheetCourse {
     forms: Vec<Form>,
 }
 
+/// What is left of a fraction that was begun.
+struct Rest {
+    fraction: u32,
+    beams: Vec<RestBeam>,
+}
+
+struct RestBeam {
+    name: String,
+    planned: String,
+    delivered: String,
+    left: String,
+}
+
 /// One fraction, to be filled in.
 struct Form {
-    /// Its number; a line to write it on, where nobody knows.
+    /// Its number, or which fraction's rest it is.
     fraction: String,
     beams: Vec<FormBeam>,
 }
 
+/// What holds a fraction by itself, and is over in some hours.
+const TOO_SOON: &str = "too-soon";
+
 struct FormBeam {
-    number: u32,
-    name: Option<String>,
+    name: String,
     planned: String,
 }
 
@@ -80,24 +113,38 @@ impl SheetCourse {
             fraction,
             beams: treating()
                 .map(|beam| FormBeam {
-                    number: beam.number,
-                    name: beam.name.clone(),
+                    name: beam
+                        .name
+                        .as_deref()
+                        .map_or(beam.number.to_string(), |name| format!("{} {name}", beam.number)),
                     planned: beam.meterset.clone().unwrap_or_default(),
                 })
                 .collect(),
         };
-        let forms = match course.given.fractions() {
-            Some(given) => (given.saturating_add(1)..=course.fractions_planned)
-                .take(FORMS as usize)
-                .map(|number| form(number.to_string()))
-                .collect(),
-            None => (0..FORMS.min(course.fractions_planned)).map(|_| form("____".to_owned())).collect(),
-        };
+        let is_vetoed = course.outcome == Outcome::Veto;
+        let is_held = is_vetoed && course.findings.iter().any(|finding| finding.code() != TOO_SOON);
+        let rest = course.unfinished.as_ref().map(Rest::of);
+        let mut forms: Vec<Form> = Vec::new();
+        // Where it is held, paper gives no licence: two people settle it first, and sign what they give on a sheet of their own.
+        if let (Some(given), false) = (course.given.fractions(), is_held) {
+            forms.extend(rest.as_ref().map(Rest::form));
+            let next = given.saturating_add(1)..=course.fractions_planned;
+            forms.extend(next.take(FORMS as usize).map(|number| form(number.to_string())));
+        }
         let is_file = plan.and_then(|plan| plan.file.clone());
         let CourseShown { plan, machines, group, word, given, findings, notes, signed, delivery, doses, .. } =
             CourseShown::of(course.clone(), pack.seen.utc_offset);
         let unknown = matches!(course.given, Given::Unknown { .. });
         Self {
+            is_held,
+            too_soon: is_vetoed && !is_held,
+            rest,
+            words: pack
+                .plans
+                .iter()
+                .find(|plan| plan.delivery == course.delivery)
+                .map(|plan| plan.words.clone())
+                .unwrap_or_default(),
             plan: if plan.is_empty() { "Plan".to_owned() } else { plan },
             group,
             machines,
@@ -118,6 +165,33 @@ impl SheetCourse {
     }
 }
 
+impl Rest {
+    fn of(unfinished: &UnfinishedSeen) -> Self {
+        let beam = |beam: &BeamSeen| RestBeam {
+            name: beam.name.as_deref().map_or(beam.number.to_string(), |name| format!("{} {name}", beam.number)),
+            planned: format!("{:.2}", beam.meterset),
+            delivered: format!("{:.2}", beam.delivered),
+            left: format!("{:.2}", (beam.meterset - beam.delivered).max(0.0)),
+        };
+        Self { fraction: unfinished.fraction, beams: unfinished.beams.iter().map(beam).collect() }
+    }
+
+    fn form(&self) -> Form {
+        let open = self.beams.iter().filter(|beam| beam.left != "0.00");
+        Form {
+            fraction: format!("{} (the rest)", self.fraction),
+            beams: open.map(|beam| FormBeam { name: beam.name.clone(), planned: beam.left.clone() }).collect(),
+        }
+    }
+}
+
+/// Without what turns the reading direction of what follows it, or can't be seen.
+fn plain(html: String) -> String {
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    html.chars().filter(|c| !turns(*c) && (!c.is_control() || *c == '\n')).collect()
+}
+
 /// The page of one pack. `id`: the pack's; `digest`: SHA-256 of its `pack.json`; `photo`: the file beside the page.
 pub fn sheet(pack: &Pack, id: &str, digest: Digest, photo: Option<&str>) -> Result<String, Fault> {
     let failed = |why: String| Fault::new(Blame::Ours, "pack.sheet", why);
@@ -130,15 +204,38 @@ pub fn sheet(pack: &Pack, id: &str, digest: Digest, photo: Option<&str>) -> Resu
     let code = code.render::<svg::Color<'_>>().min_dimensions(120, 120).quiet_zone(true).build();
     // A document of its own inside the page: its head is not wanted there.
     let qr = code.split_once("?>").map_or(code.clone(), |(_, svg)| svg.to_owned());
-    let mut sessions: Vec<SessionRow> = (seen.sessions.iter())
-        .flat_map(|session| session.beams.iter().map(move |beam| SessionRow::of(session, beam)))
+    let label = |uid: Option<&String>| {
+        let course = seen.courses.iter().find(|course| Some(&course.plan_uid) == uid);
+        course.map_or_else(|| "another plan".to_owned(), |course| course.plan.clone())
+    };
+    let mut sessions: Vec<SheetSession> = (seen.sessions.iter())
+        .flat_map(|session| session.beams.iter().map(move |beam| (session, SessionRow::of(session, beam))))
+        .map(|(session, row)| SheetSession { plan: label(session.plan_uid.as_ref()), row })
         .collect();
     sessions.reverse();
     let sessions_left = sessions.len().saturating_sub(SESSIONS_SHOWN);
     sessions.truncate(SESSIONS_SHOWN);
     let booked = |one: &Booked| format!("{} {}", one.start.replace('T', " "), one.what).trim_end().to_owned();
+    let courses: Vec<SheetCourse> = seen.courses.iter().map(|course| SheetCourse::of(pack, course)).collect();
+    let is_held = courses.is_empty() || courses.iter().any(|course| course.is_held);
+    let banner = match (is_held, seen.unreadable_records > 0, pack.withdrawn.is_empty()) {
+        (true, ..) => Some("HELD – see the first page: not everything of hers may be given"),
+        (false, true, _) => Some("RECORDS MISSING – see the last page"),
+        (false, false, false) => Some("A PLAN OF HERS IS WITHDRAWN – see the first page"),
+        _ => None,
+    };
+    let withdrawn = pack.withdrawn.iter().map(|one| {
+        let at = moment(one.at, seen.utc_offset);
+        format!("{} (SOP Instance UID {}): withdrawn {at} by the {}: {}", one.plan, one.plan_uid, one.by, one.reason)
+    });
     let sheet = Sheet {
         id,
+        banner,
+        has_other_photo: pack.has_other_photo,
+        alerts: &pack.alerts,
+        totals: seen.totals.iter().map(DoseRow::of_all).collect(),
+        withdrawn: withdrawn.collect(),
+        unsigned: &pack.unsigned,
         digest_short: short,
         digest,
         as_of: moment(seen.as_of, seen.utc_offset),
@@ -153,12 +250,12 @@ pub fn sheet(pack: &Pack, id: &str, digest: Digest, photo: Option<&str>) -> Resu
         appointments: pack.appointments.iter().map(booked).collect(),
         days: pack.treatment_days.iter().map(Day::to_string).collect::<Vec<_>>().join(", "),
         qr,
-        courses: seen.courses.iter().map(|course| SheetCourse::of(pack, course)).collect(),
+        courses,
         sessions,
         sessions_left,
         unreadable: seen.unreadable_records,
     };
-    sheet.render().map_err(|e| failed(e.to_string()))
+    sheet.render().map(plain).map_err(|e| failed(e.to_string()))
 }
 
 /// A line of the list of packs.
@@ -171,8 +268,11 @@ pub struct Opened {
     pub machines: String,
     pub plans: String,
     pub given: String,
+    /// What the gate said then, of the course that is worst off.
+    pub state: String,
     pub as_of: String,
-    pub is_stale: bool,
+    /// Why it isn't to be trusted as it stands.
+    pub doubt: Option<String>,
 }
 
 #[derive(Template)]
@@ -187,5 +287,5 @@ struct Sheets<'a> {
 /// The list of the packs that were opened, and why others were not.
 pub fn list(opened: &str, checked: bool, rows: &[Opened], bad: &[String]) -> Result<String, Fault> {
     let page = Sheets { opened, checked, rows, bad };
-    page.render().map_err(|e| Fault::new(Blame::Ours, "pack.list", e.to_string()))
+    page.render().map(plain).map_err(|e| Fault::new(Blame::Ours, "pack.list", e.to_string()))
 }

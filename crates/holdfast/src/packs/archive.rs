@@ -21,6 +21,9 @@ pub const RECEIPT: &str = "receipt.tlog-proof";
 /// What the sheet is printed from.
 pub const DATA: &str = "pack.json";
 pub const SHEET: &str = "sheet.html";
+/// In the pack of this ID alone: which packs there are, and by which manifests.
+pub const LIST: &str = "list.json";
+pub const LIST_ID: &str = "0000000000000000";
 /// The kind of that entry.
 pub const KIND: &str = "treatment.packs";
 
@@ -81,6 +84,23 @@ pub struct Round {
     pub version: u8,
     #[n(1)]
     pub manifests: Vec<Digest>,
+}
+
+/// What was brought to the folders in one go.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct List {
+    pub id: String,
+    pub as_of: kit::Timestamp,
+    pub packs: Vec<Listed>,
+}
+
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    pub id: String,
+    /// SHA-256 of its manifest.
+    pub manifest: Digest,
 }
 
 /// By which keys a pack is checked: kept beside the ward's key, apart from the packs.

@@ -1,23 +1,25 @@
 //! `holdfast pack`: at the centre it makes packs; on a ward, with nothing but a folder and a key, it checks and opens them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use age::x25519::Identity;
 use clap::{Args, Subcommand};
 use edge::console::paper::{self, Opened};
-use kit::{Blame, Clock as _, Fault, SystemClock, Timestamp, write_private};
+use kit::{Blame, Clock as _, Digest, Fault, SystemClock, Timestamp, UtcOffset, write_private};
 use serde_json::{Value, json};
 
-use super::archive::{DATA, Files, PACK_BYTES_MAX, PackError, SHEET, Trusted, check, open};
-use super::{EXTENSION, prepare, ward};
+use super::archive::{
+    DATA, Files, LIST, LIST_ID, List, Listed, MANIFEST, PACK_BYTES_MAX, PackError, SHEET, Trusted, check, open, sha256,
+};
+use super::{CLOCKS_MS, EXTENSION, packs_in, prepare, ward};
 use crate::acts::{Act, Answer};
 use crate::commands::{act, print};
 use crate::{DEGRADED, Data, INTEGRITY, Output, control};
 
 /// A day and two hours: packs that were brought yesterday before work are good all of today.
 const MAX_AGE_HOURS: u32 = 26;
-const PACKS_MAX: usize = 100_000;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -39,8 +41,8 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Check packs without opening anything to be seen: who made them, whether they are whole, how old they are. Asks nobody; exit 4
-    /// where one is damaged or not the centre's, 3 where one is too old.
+    /// Check packs without opening anything to be seen: who made them, whether they are whole and all there, how old they are. Asks
+    /// nobody; exit 4 where one is damaged or not the centre's, 3 where one is too old or missing, or nobody can tell.
     Verify {
         #[command(flatten)]
         packs: Packs,
@@ -80,10 +82,21 @@ struct Looked {
 
 struct Found {
     files: Files,
+    manifest: Digest,
     data: Value,
     as_of: Timestamp,
     age_ms: i64,
     cosigned: usize,
+}
+
+/// All of them: each patient's newest, and what is wrong with the rest.
+struct Sight {
+    is_checked: bool,
+    packs: Vec<Looked>,
+    /// Lines of what isn't shown, or isn't there.
+    lacks: Vec<String>,
+    /// Whether a list says that nothing is missing.
+    is_whole: bool,
 }
 
 impl Command {
@@ -108,64 +121,91 @@ impl Command {
                 Ok(0)
             }
             Self::Make { data, output } => act(&data, output, Act::PacksMake),
-            Self::Verify { packs, output } => {
-                let looked = packs.look()?;
-                Ok(print(output, &packs.verdict(&looked.1, looked.0)))
-            }
+            Self::Verify { packs, output } => Ok(print(output, &packs.verdict(&packs.look()?))),
             Self::Open { packs, out, output } => packs.open(&out, output),
         }
     }
 }
 
 impl Packs {
-    /// Whether they were checked by the centre's keys, and each of them.
-    fn look(&self) -> Result<(bool, Vec<Looked>), Fault> {
+    fn look(&self) -> Result<Sight, Fault> {
         let (identity, trusted) = ward::read(&self.key)?;
-        let mut files = Vec::new();
+        let (mut files, mut lacks, mut is_folder) = (Vec::new(), Vec::new(), false);
         for path in &self.paths {
             let failed = |e: std::io::Error| Fault::new(Blame::Peer, "pack.path", format!("{}: {e}", path.display()));
-            if !fs::metadata(path).map_err(failed)?.is_dir() {
+            if fs::metadata(path).map_err(failed)?.is_dir() {
+                is_folder = true;
+                files.extend(packs_in(path).map_err(failed)?.into_iter().map(|(_, path)| path));
+            } else {
                 files.push(path.clone());
-                continue;
-            }
-            for entry in fs::read_dir(path).map_err(failed)?.take(PACKS_MAX) {
-                let file = entry.map_err(failed)?.path();
-                files.extend(Some(file).filter(|file| file.extension().is_some_and(|kind| kind == EXTENSION)));
             }
         }
         files.sort();
         files.dedup();
         if files.is_empty() {
             let paths = self.paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
-            let text = format!("{paths}: no packs (*.{EXTENSION}) are there");
+            let text = format!("{paths}: no packs (ID.{EXTENSION}) are there");
             return Err(Fault::new(Blame::Absent, "pack.none", text));
         }
         let now = SystemClock.now();
-        let looked = files.into_iter().map(|path| Looked {
-            id: path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default(),
-            found: look_into(&path, &identity, trusted.as_ref(), now),
-            path,
-        });
-        Ok((trusted.is_some(), looked.collect()))
+        let (mut lists, mut newest, mut packs): (Vec<List>, BTreeMap<String, Looked>, Vec<Looked>) = Default::default();
+        for path in files {
+            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            match look_into(&path, &name, &identity, trusted.as_ref(), now) {
+                Ok(Inside::List(list)) => lists.push(list),
+                Ok(Inside::Pack(found)) => match newest.get(&name).and_then(|one| one.found.as_ref().ok()) {
+                    Some(other) if other.as_of >= found.as_of => {
+                        lacks.push(format!("{}: an older copy, as of {}", path.display(), found.as_of));
+                    }
+                    other => {
+                        lacks.extend(other.map(|other| format!("{name}: an older copy, as of {}", other.as_of)));
+                        newest.insert(name.clone(), Looked { id: name, path, found: Ok(found) });
+                    }
+                },
+                Err(why) => packs.push(Looked { id: name, path, found: Err(why) }),
+            }
+        }
+        packs.extend(newest.into_values());
+        packs.sort_by(|a, b| (&a.id, &a.path).cmp(&(&b.id, &b.path)));
+        let list = lists.into_iter().max_by_key(|list| list.as_of);
+        let is_whole = match &list {
+            Some(list) => {
+                let before = lacks.len();
+                lacks.extend(list.packs.iter().filter_map(|listed| lacking(list, listed, &packs)));
+                lacks.len() == before
+            }
+            None => !is_folder,
+        };
+        if list.is_none() && is_folder {
+            lacks.push("there is no list that can be believed: whether packs are missing can't be told".to_owned());
+        }
+        Ok(Sight { is_checked: trusted.is_some(), packs, lacks, is_whole })
     }
 
-    fn is_stale(&self, found: &Found) -> bool {
-        found.age_ms > i64::from(self.max_age_hours) * 3_600_000
+    /// Why it isn't to be trusted as it stands.
+    fn doubt(&self, found: &Found) -> Option<&'static str> {
+        match found.age_ms {
+            age if age > i64::from(self.max_age_hours) * 3_600_000 => Some("OLD"),
+            age if age < -CLOCKS_MS => Some("OF A TIME TO COME"),
+            _ => None,
+        }
     }
 
-    fn verdict(&self, looked: &[Looked], is_checked: bool) -> Answer {
+    fn verdict(&self, sight: &Sight) -> Answer {
         let (mut lines, mut rows) = (Vec::new(), Vec::new());
-        let (mut good, mut stale, mut bad) = (0, 0, 0);
-        for one in looked {
+        let (mut good, mut doubted, mut bad) = (0, 0, 0);
+        for one in &sight.packs {
             let (word, said) = match &one.found {
-                Ok(found) if self.is_stale(found) => {
-                    stale += 1;
-                    ("OLD", age(found))
-                }
-                Ok(found) => {
-                    good += 1;
-                    ("good", age(found))
-                }
+                Ok(found) => match self.doubt(found) {
+                    Some(doubt) => {
+                        doubted += 1;
+                        (doubt, age(found))
+                    }
+                    None => {
+                        good += 1;
+                        ("good", age(found))
+                    }
+                },
                 Err(why) => {
                     bad += 1;
                     ("DAMAGED", why.to_string())
@@ -178,20 +218,24 @@ impl Packs {
                 Err(why) => json!({ "pack": one.id, "state": "damaged", "why": why.to_string() }),
             });
         }
-        let newest = looked.iter().filter_map(|one| one.found.as_ref().ok()).map(|found| found.as_of).max();
-        let mut head =
-            format!("{} packs: {good} good, {stale} older than {} h, {bad} damaged", looked.len(), self.max_age_hours);
-        if !is_checked {
+        let newest = sight.packs.iter().filter_map(|one| one.found.as_ref().ok()).map(|found| found.as_of).max();
+        let count = sight.packs.len();
+        let mut head = format!(
+            "{count} packs: {good} good, {doubted} older than {} h or of a time to come, {bad} damaged",
+            self.max_age_hours
+        );
+        if !sight.is_checked {
             head.push_str("\n  NOBODY HAS CHECKED WHO MADE THEM: the key's file has no log's key");
         }
+        sight.lacks.iter().for_each(|line| head.push_str(&format!("\n  NOT HERE {line}")));
         lines.insert(0, head);
-        let exit = match (bad, stale) {
+        let exit = match (bad, doubted) {
             (1.., _) => INTEGRITY,
-            (0, 1..) => DEGRADED,
-            _ => 0,
+            (0, 0) if sight.is_checked && sight.is_whole => 0,
+            _ => DEGRADED,
         };
-        let json = json!({ "packs": rows, "good": good, "old": stale, "damaged": bad, "newest": newest,
-                           "checked": is_checked });
+        let json = json!({ "packs": rows, "good": good, "doubted": doubted, "damaged": bad, "newest": newest,
+                           "not_here": sight.lacks, "checked": sight.is_checked });
         Answer { exit, text: lines.join("\n"), json }
     }
 
@@ -202,9 +246,9 @@ impl Packs {
         if fs::read_dir(out).is_ok_and(|mut there| there.next().is_some()) {
             return Err(failed(out, &"it is not empty: what is older in it could be taken for new"));
         }
-        let (is_checked, looked) = self.look()?;
-        let (mut rows, mut bad) = (Vec::new(), Vec::new());
-        for one in &looked {
+        let sight = self.look()?;
+        let (mut rows, mut bad) = (Vec::new(), sight.lacks.clone());
+        for one in &sight.packs {
             let found = match &one.found {
                 Ok(found) => found,
                 Err(why) => {
@@ -221,15 +265,16 @@ impl Packs {
         }
         rows.sort_by(|a, b| (&a.machines, &a.name, &a.number).cmp(&(&b.machines, &b.name, &b.number)));
         let opened = SystemClock.now().to_string();
-        let list = paper::list(opened.get(..16).unwrap_or_default(), is_checked, &rows, &bad)?;
+        let opened = format!("{} UTC", opened.get(..16).unwrap_or_default().replace('T', " "));
+        let list = paper::list(&opened, sight.is_checked, &rows, &bad)?;
         fs::create_dir_all(out).map_err(|e| failed(out, &e))?;
         let index = out.join("index.html");
         write_private(&index, list.as_bytes()).map_err(|e| failed(&index, &e))?;
-        let mut answer = self.verdict(&looked, is_checked);
-        let head = answer.text.lines().next().unwrap_or_default().to_owned();
-        let bad: String = bad.iter().map(|line| format!("\n  NOT OPENED {line}")).collect();
+        let mut answer = self.verdict(&sight);
+        let head: Vec<&str> = answer.text.lines().filter(|line| !line.contains("  good: ")).collect();
         answer.text = format!(
-            "{head}{bad}\n  {} for a browser; what is in {} is readable: delete it when the outage is over",
+            "{}\n  {} for a browser; what is in {} is readable: delete it when the outage is over",
+            head.join("\n"),
             index.display(),
             out.display()
         );
@@ -244,12 +289,31 @@ impl Packs {
         let courses = || found.data.get("courses").and_then(Value::as_array).into_iter().flatten();
         let each = |of: &dyn Fn(&Value) -> String| courses().map(of).collect::<Vec<_>>().join(", ");
         let given = |course: &Value| {
-            let of = course.get("fractions_planned").and_then(Value::as_u64).unwrap_or(0);
-            match course.pointer("/given/distinct").and_then(Value::as_u64) {
-                Some(given) => format!("{given} of {of}"),
-                None => format!("? of {of}"),
+            let number = |path: &str| course.pointer(path).and_then(Value::as_u64);
+            let of = number("/fractions_planned").unwrap_or(0);
+            match (number("/given/distinct"), number("/given/highest")) {
+                (Some(distinct), Some(highest)) if distinct < highest => format!("{distinct} to {highest} of {of}"),
+                (Some(distinct), _) => format!("{distinct} of {of}"),
+                _ => format!("? of {of}"),
             }
         };
+        let codes = |course: &Value| -> Vec<String> {
+            let findings = course.get("findings").and_then(Value::as_array).into_iter().flatten();
+            findings.filter_map(|finding| finding.get("code")?.as_str().map(str::to_owned)).collect()
+        };
+        let is_held = |course: &Value| codes(course).iter().any(|code| code != "too-soon");
+        let is_late = |course: &Value| !codes(course).is_empty();
+        let is_begun = |course: &Value| course.get("unfinished").is_some_and(|unfinished| !unfinished.is_null());
+        let state = match () {
+            () if courses().next().is_none() => "no signed plan",
+            () if courses().any(is_held) => "HELD",
+            () if courses().any(is_begun) => "a fraction is unfinished",
+            () if courses().any(is_late) => "one was given lately",
+            () => "ready",
+        };
+        // By the centre's clocks, as on the sheet.
+        let offset: UtcOffset = text("utc_offset").parse().unwrap_or_default();
+        let at = offset.local(found.as_of).to_string();
         Opened {
             folder: one.id.clone(),
             name: text("name"),
@@ -261,36 +325,77 @@ impl Packs {
             }),
             plans: each(&|course| course.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned()),
             given: each(&given),
-            as_of: found.as_of.to_string().get(..16).unwrap_or_default().replace('T', " "),
-            is_stale: self.is_stale(found),
+            state: state.to_owned(),
+            as_of: format!("{} UTC{offset}", at.get(..16).unwrap_or_default().replace('T', " ")),
+            doubt: self.doubt(found).map(str::to_owned),
         }
+    }
+}
+
+/// What the list names and isn't here as the list names it.
+fn lacking(list: &List, listed: &Listed, packs: &[Looked]) -> Option<String> {
+    let here = packs.iter().filter(|one| one.id == listed.id).filter_map(|one| one.found.as_ref().ok()).next();
+    match here {
+        None if packs.iter().any(|one| one.id == listed.id) => None,
+        None => Some(format!("{}: the list of {} names it", listed.id, list.as_of)),
+        Some(found) if found.manifest != listed.manifest && found.as_of < list.as_of => {
+            Some(format!("{}: the list of {} names a newer one", listed.id, list.as_of))
+        }
+        Some(_) => None,
     }
 }
 
 /// `3 h 12 min old`.
 fn age(found: &Found) -> String {
     let minutes = found.age_ms / 60_000;
-    match (minutes < 0, minutes / 60) {
-        (true, _) => format!("as of {}, which is yet to come by this machine's clock", found.as_of),
-        (_, 0) => format!("{minutes} min old"),
+    match (found.age_ms < -CLOCKS_MS, minutes / 60) {
+        (true, _) => format!("as of {}, by this machine's clock", found.as_of),
+        (_, 0) => format!("{} min old", minutes.max(0)),
         (_, hours) => format!("{hours} h {} min old", minutes % 60),
     }
 }
 
-fn look_into(path: &Path, identity: &Identity, trusted: Option<&Trusted>, now: Timestamp) -> Result<Found, PackError> {
+enum Inside {
+    Pack(Found),
+    List(List),
+}
+
+/// `name`: of the file; it is the pack's, or somebody has given it another one's.
+fn look_into(
+    path: &Path,
+    name: &str,
+    identity: &Identity,
+    trusted: Option<&Trusted>,
+    now: Timestamp,
+) -> Result<Inside, PackError> {
     let no_pack = |why: String| PackError::NoPack(why);
-    let length = fs::metadata(path).map_err(|e| no_pack(e.to_string()))?.len();
-    if length > 2 * PACK_BYTES_MAX as u64 {
-        return Err(PackError::TooLarge { found: length });
+    let there = fs::symlink_metadata(path).map_err(|e| no_pack(e.to_string()))?;
+    if !there.is_file() {
+        return Err(no_pack("it is no file".to_owned()));
+    }
+    if there.len() > 2 * PACK_BYTES_MAX as u64 {
+        return Err(PackError::TooLarge { found: there.len() });
     }
     let files = open(&fs::read(path).map_err(|e| no_pack(e.to_string()))?, identity)?;
     let cosigned = trusted.map(|trusted| check(&files, trusted)).transpose()?.unwrap_or(0);
+    if let Some(list) = files.get(LIST) {
+        let list: List = serde_json::from_slice(list).map_err(|e| no_pack(format!("{LIST}: {e}")))?;
+        return match list.id == name {
+            true => Ok(Inside::List(list)),
+            false => Err(no_pack(format!("it is the list, and has another name than {}", list.id))),
+        };
+    }
     let data = files.get(DATA).ok_or_else(|| no_pack(format!("there is no {DATA}")))?;
     let data: Value = serde_json::from_slice(data).map_err(|e| no_pack(format!("{DATA}: {e}")))?;
+    let id = data.get("id").and_then(Value::as_str).unwrap_or_default();
+    if id != name || id == LIST_ID {
+        return Err(no_pack(format!("it is pack {id:.16}, under another one's name")));
+    }
     let as_of = data.get("as_of").cloned().and_then(|at| serde_json::from_value::<Timestamp>(at).ok());
     let as_of = as_of.ok_or_else(|| no_pack(format!("{DATA} doesn't say as of when")))?;
     if !files.contains_key(SHEET) {
         return Err(no_pack(format!("there is no {SHEET}")));
     }
-    Ok(Found { files, data, as_of, age_ms: now.0.saturating_sub(as_of.0), cosigned })
+    let manifest = sha256(files.get(MANIFEST).map_or(&[], |manifest| manifest.as_slice()));
+    Ok(Inside::Pack(Found { files, manifest, data, as_of, age_ms: now.0.saturating_sub(as_of.0), cosigned }))
 }

@@ -1,8 +1,9 @@
 //! Downtime packs: what a ward has in its hand when the centre is gone.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -13,6 +14,9 @@ use super::{Said, Server, Site, courses, exchange, get, send};
 
 /// A JPEG as far as its first bytes tell.
 const PHOTO: &[u8] = b"\xff\xd8\xff\xe0 a photograph";
+
+/// The pack that names the others.
+const LIST: &str = "0000000000000000";
 
 /// A centre with one patient on treatment, her plan signed by two, and a ward that gets packs.
 struct Ward {
@@ -89,9 +93,12 @@ impl Ward {
         self.site.run(&[&["pack", act, &self.packs(), "--key", &self.key()], more].concat())
     }
 
-    fn the_pack(&self) -> std::path::PathBuf {
+    fn the_pack(&self) -> PathBuf {
         let mut all = fs::read_dir(self.packs()).unwrap().map(|entry| entry.unwrap().path());
-        all.find(|path| path.extension().is_some_and(|kind| kind == "pack")).unwrap()
+        let is_pack = |path: &PathBuf| {
+            path.extension().is_some_and(|kind| kind == "pack") && path.file_stem() != Some(OsStr::new(LIST))
+        };
+        all.find(is_pack).unwrap()
     }
 }
 
@@ -253,11 +260,11 @@ fn a_pack_that_the_centre_did_not_make_is_none() {
     assert_eq!(verdict(b"").0, 4);
     // What fails is named and left out, and the rest opens.
     fs::write(&pack, &good).unwrap();
-    fs::write(pack.with_file_name("0000000000000000.pack"), &flipped).unwrap();
+    fs::write(pack.with_file_name("ffffffffffffffff.pack"), &flipped).unwrap();
     let said = ward.ask("open", &["--out", &site.path("some")]);
-    assert!(said.exit == 4 && said.out.contains("NOT OPENED"), "{}", said.out);
-    assert!(fs::read_to_string(site.path("some/index.html")).unwrap().contains("0000000000000000"));
-    fs::remove_file(pack.with_file_name("0000000000000000.pack")).unwrap();
+    assert!(said.exit == 4 && said.out.contains("ffffffffffffffff  DAMAGED"), "{}", said.out);
+    assert!(fs::read_to_string(site.path("some/index.html")).unwrap().contains("ffffffffffffffff"));
+    fs::remove_file(pack.with_file_name("ffffffffffffffff.pack")).unwrap();
 
     // Another ward's key opens nothing; one whose centre's key is another's believes nothing; one without says so.
     let ask = |key: &str| {
@@ -275,15 +282,71 @@ fn a_pack_that_the_centre_did_not_make_is_none() {
     let said = ask(&key.replace(ours, &format!("# log {}", log["log"].as_str().unwrap())));
     assert!(said.exit == 4 && said.out.contains("receipt"), "{}", said.out);
     let said = ask(&key.replace(ours, "# no log"));
-    assert!(said.exit == 0 && said.out.contains("NOBODY HAS CHECKED WHO MADE THEM"), "{}", said.out);
+    assert!(said.exit == 3 && said.out.contains("NOBODY HAS CHECKED WHO MADE THEM"), "{}", said.out);
     assert!(site.run(&["pack", "key", "--out", &ward.key()]).err.contains("there already"), "it is never written over");
 
+    // A pack that is missing, an old one put back, another one's under her name: each is said.
+    fs::write(&pack, &good).unwrap();
+    assert_eq!(ward.ask("verify", &[]).exit, 0);
+    fs::rename(&pack, pack.with_file_name("ffffffffffffffff.pack")).unwrap();
+    let said = ward.ask("verify", &[]);
+    assert!(
+        said.exit == 4 && said.out.contains("under another one's name") && said.out.contains("names it"),
+        "{}",
+        said.out
+    );
+    fs::remove_file(pack.with_file_name("ffffffffffffffff.pack")).unwrap();
+    std::thread::sleep(Duration::from_millis(20));
+    site.done(&["pack", "make"]);
+    let anew = fs::read(&pack).unwrap();
+    fs::write(&pack, &good).unwrap();
+    let said = ward.ask("verify", &[]);
+    assert!(said.exit == 3 && said.out.contains("names a newer one"), "{}", said.out);
+    let older = site.path("older");
+    fs::create_dir(&older).unwrap();
+    fs::rename(&pack, Path::new(&older).join(pack.file_name().unwrap())).unwrap();
+    fs::write(&pack, &anew).unwrap();
+    let both = ["pack", "verify", &older, &ward.packs(), "--key", &ward.key()];
+    let said = site.run(&both);
+    assert!(
+        said.exit == 0 && said.out.contains("1 packs: 1 good") && said.out.contains("an older copy"),
+        "{}",
+        said.out
+    );
+    let list = pack.with_file_name(format!("{LIST}.pack"));
+    let listed = fs::read(&list).unwrap();
+    fs::remove_file(&list).unwrap();
+    let said = ward.ask("verify", &[]);
+    assert!(said.exit == 3 && said.out.contains("can't be told"), "{}", said.out);
+    fs::write(&list, listed).unwrap();
+
+    // Whoever has the folder writes nowhere else by it, and holds nobody up.
+    let (canary, status) = (site.file("canary", b"alive"), pack.with_file_name("status.json"));
+    fs::remove_file(&status).unwrap();
+    std::os::unix::fs::symlink(&canary, &status).unwrap();
+    std::os::unix::fs::symlink(&canary, pack.with_file_name("status.partial")).unwrap();
+    let said = site.run(&["pack", "make"]);
+    assert!(said.exit == 3 && said.out.contains("status.json is no file"), "{} {}", said.out, said.err);
+    fs::remove_file(&status).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&status).status().unwrap().success());
+    assert_eq!(site.run(&["pack", "make"]).exit, 3);
+    fs::remove_file(&status).unwrap();
+    fs::remove_file(pack.with_file_name("status.partial")).unwrap();
+    std::os::unix::fs::symlink(&canary, pack.with_file_name("aaaaaaaaaaaaaaaa.pack")).unwrap();
+    site.done(&["pack", "make"]);
+    assert_eq!(fs::read(&canary).unwrap(), b"alive");
+    assert_eq!(ward.ask("verify", &[]).exit, 0, "a link is no pack");
+    fs::remove_file(pack.with_file_name("aaaaaaaaaaaaaaaa.pack")).unwrap();
+
     // Who is on treatment no more has no pack; what else lies in the folder stays.
-    fs::write(pack.with_file_name("0000000000000000.pack"), &good).unwrap();
+    fs::write(pack.with_file_name("ffffffffffffffff.pack"), &good).unwrap();
     fs::write(pack.with_file_name("rota.txt"), b"monday").unwrap();
     site.done(&["pack", "make"]);
     let left: std::collections::BTreeSet<_> =
         fs::read_dir(ward.packs()).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect();
     let own = pack.file_name().unwrap().to_str().unwrap();
-    assert_eq!(left, ["HOW-TO-OPEN.txt", own, "rota.txt", "status.json"].map(str::to_owned).into());
+    assert_eq!(
+        left,
+        ["0000000000000000.pack", "HOW-TO-OPEN.txt", own, "rota.txt", "status.json"].map(str::to_owned).into()
+    );
 }

@@ -57,6 +57,8 @@ pub struct CourseSoFar {
     pub context: Vec<ContextSeen>,
     pub fractions_planned: u32,
     pub given: Given,
+    /// The newest fraction, where a beam of it hasn't delivered its meterset.
+    pub unfinished: Option<UnfinishedSeen>,
     /// What the gate would say of this plan now, were it asked.
     pub outcome: Outcome,
     pub findings: Vec<Finding>,
@@ -167,6 +169,14 @@ impl DoseSeen {
             by_day: by_day.into_iter().map(|(day, dose)| (day, dose.gy())).collect(),
         }
     }
+}
+
+/// A fraction that was begun.
+#[derive(Clone, Debug, Serialize)]
+pub struct UnfinishedSeen {
+    pub fraction: u32,
+    /// `delivered`: in this fraction.
+    pub beams: Vec<BeamSeen>,
 }
 
 /// Metersets in the plan's dosimeter unit.
@@ -320,6 +330,19 @@ fn course(
         meterset: unit(total.meterset),
         delivered: unit(total.delivered),
     });
+    let unfinished = match &given {
+        Given::Known { unfinished: Some(fraction), .. } => {
+            let of = course.delivered(None).remove(fraction).unwrap_or_default();
+            let beams = group.metersets.iter().filter(|(_, meterset)| **meterset > 0).map(|(number, meterset)| {
+                let share = of.get(&Some(*number)).copied().unwrap_or(0);
+                let delivered = i128::from(share) * i128::from(*meterset) / 1_000_000;
+                let delivered = unit(i64::try_from(delivered).unwrap_or(i64::MAX));
+                BeamSeen { number: *number, name: name_of(*number), meterset: unit(*meterset), delivered }
+            });
+            Some(UnfinishedSeen { fraction: *fraction, beams: beams.collect() })
+        }
+        _ => None,
+    };
     let with = context::of_plan(chart, facts, plan, None).map_err(|e| e.fault())?;
     let of = (facts.patient, plan.digest());
     let is_signed = approval_gap(&facts.approvals, of.0, of.1).is_none();
@@ -343,6 +366,7 @@ fn course(
         dose: doses.into_iter().map(DoseSeen::of).collect(),
         beams: beams.collect(),
         given,
+        unfinished,
         outcome: verdict.outcome,
         findings: verdict.findings,
         notes: verdict.notes,

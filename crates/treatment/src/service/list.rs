@@ -132,10 +132,16 @@ impl Treatment {
 
     /// The right to do this to everybody on treatment.
     pub(super) fn admit_to_all(&self, context: &Context, act: Act) -> Result<(Permit, Timestamp, Vec<PatientId>)> {
+        let (permit, as_of, listed) = self.admit_to_listed(context, act)?;
+        Ok((permit, as_of, listed.into_iter().filter(|patient| !self.chart.is_erased(*patient)).collect()))
+    }
+
+    /// The same, those who are erased among them.
+    pub(super) fn admit_to_listed(&self, context: &Context, act: Act) -> Result<(Permit, Timestamp, Vec<PatientId>)> {
         let permit = self.chart.admit(context, act, Target::Centre, Sensitivity::Clinical).map_err(|e| e.fault())?;
         let as_of = self.chart.now();
         let patients = self.on_treatment(as_of).map_err(|e| e.fault())?;
-        Ok((permit, as_of, patients.into_iter().filter(|patient| !self.chart.is_erased(*patient)).collect()))
+        Ok((permit, as_of, patients.into_iter().collect()))
     }
 
     /// Whoever had a plan or a treatment record come in lately.

@@ -12,10 +12,11 @@ mod triage;
 
 pub use course::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
+    UnfinishedSeen,
 };
 pub use entering::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use list::{Standing, TreatmentList, TreatmentRow};
-pub use packs::{Booked, PACKS_AT_ONCE, Pack, PackedGroup, PackedPlan, Photo};
+pub use packs::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, WithdrawnPlan};
 pub use triage::{RulesInForce, Triage, TriageRow};
 
 use std::collections::BTreeSet;

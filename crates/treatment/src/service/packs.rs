@@ -17,15 +17,17 @@ use crate::gate::facts::{self, Facts};
 use crate::interruption::calendar::Day;
 use crate::interruption::rules::Rules;
 use crate::plan::Plan;
-use crate::plan::sheet::BeamSheet;
+use crate::plan::sheet::{BeamSheet, Setting, in_words};
 
 /// Patients whose packs are put together under one permit, which lasts a minute.
 pub const PACKS_AT_ONCE: usize = 32;
 /// A photograph that is larger stays at home: a pack is carried on a stick.
 const PHOTO_BYTES_MAX: usize = 1024 * 1024;
 /// Appointments of one patient that are looked at, and that are printed.
-const APPOINTMENTS_MAX: usize = 200;
+const APPOINTMENTS_MAX: usize = 5_000;
 const APPOINTMENTS_SHOWN: usize = 10;
+/// Alerts of one patient that are looked at.
+const ALERTS_MAX: usize = 200;
 /// Days on which her next fractions may be, that are printed.
 const DAYS_AHEAD: usize = 10;
 
@@ -40,6 +42,10 @@ pub struct Pack {
     pub phones: Vec<String>,
     #[serde(skip)]
     pub photo: Option<Photo>,
+    /// There is one in her record, and it is too large, elsewhere, or of a kind that isn't printed.
+    pub has_other_photo: bool,
+    /// Active Flags and allergies.
+    pub alerts: Vec<String>,
     pub diagnoses: Vec<String>,
     /// Booked from today on.
     pub appointments: Vec<Booked>,
@@ -48,6 +54,26 @@ pub struct Pack {
     #[serde(flatten)]
     pub seen: PatientCourses,
     pub plans: Vec<PackedPlan>,
+    /// Plans of hers that are not to be given any more: they may still stand at a console.
+    pub withdrawn: Vec<WithdrawnPlan>,
+    /// Plans that are here and that nobody has signed, the newest: their names.
+    pub unsigned: Vec<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct WithdrawnPlan {
+    pub plan: String,
+    pub plan_uid: String,
+    pub at: Timestamp,
+    pub by: String,
+    pub reason: String,
+}
+
+/// Of whom packs are made.
+pub struct Packed {
+    pub patients: Vec<PatientId>,
+    /// Who was on the list, and is erased: nothing of hers may stay on a ward.
+    pub erased: Vec<PatientId>,
 }
 
 #[derive(Clone)]
@@ -80,6 +106,8 @@ pub struct PackedPlan {
     #[serde(skip)]
     pub bytes: Vec<u8>,
     pub groups: Vec<PackedGroup>,
+    /// What the planner has written in words.
+    pub words: Vec<Setting>,
 }
 
 impl std::fmt::Debug for PackedPlan {
@@ -96,9 +124,10 @@ pub struct PackedGroup {
 
 impl Treatment {
     /// Everybody of whom there is to be a pack: who is on the treatment list and not at the end of every course.
-    pub fn packed_patients(&self, context: &Context) -> Result<Vec<PatientId>> {
-        let (_, _, living) = self.admit_to_all(context, Act::MakePacks)?;
-        Ok(living)
+    pub fn packed_patients(&self, context: &Context) -> Result<Packed> {
+        let (_, _, listed) = self.admit_to_listed(context, Act::MakePacks)?;
+        let (erased, patients) = listed.into_iter().partition(|patient| self.chart.is_erased(*patient));
+        Ok(Packed { patients, erased })
     }
 
     /// The packs of some of them, at most [`PACKS_AT_ONCE`], in their order; none for who has nothing left to be given. What can't be
@@ -118,7 +147,12 @@ impl Treatment {
         let is_over = |course: &super::course::CourseSoFar| {
             course.given.fractions().is_some_and(|given| given >= course.fractions_planned)
         };
-        if !seen.courses.is_empty() && seen.courses.iter().all(is_over) {
+        let is_signed = |plan: &&Plan| seen.courses.iter().any(|course| course.delivery == plan.digest());
+        let unsigned: Vec<String> = (facts.plans.iter().filter(|plan| !is_signed(plan) && !plan.is_for_qa()))
+            .map(|plan| plan.label.clone().unwrap_or_else(|| plan.instance.sop_instance.clone()))
+            .collect();
+        // A phase that is over, and another one that waits for signatures: she is on treatment.
+        if !seen.courses.is_empty() && seen.courses.iter().all(is_over) && unsigned.is_empty() {
             return Ok(None);
         }
         let now = self.chart.now();
@@ -130,12 +164,16 @@ impl Treatment {
             centre: self.centre.clone(),
             sex: facts.record.get("gender").and_then(Value::as_str).map(str::to_owned),
             phones: phones(&facts.record).map(str::to_owned).collect(),
+            has_other_photo: facts.record.get("photo").is_some() && photo(&facts.record).is_none(),
             photo: photo(&facts.record),
+            alerts: self.alerts(permit, facts.patient)?,
             diagnoses: self.diagnoses(permit, facts.patient)?,
             appointments: self.appointments(permit, facts, now)?,
             treatment_days: ahead.take(DAYS_AHEAD).collect(),
             seen,
             plans,
+            withdrawn: withdrawn(facts),
+            unsigned,
         }))
     }
 
@@ -153,6 +191,7 @@ impl Treatment {
                 plan_uid: plan.instance.sop_instance.clone(),
                 delivery: plan.digest(),
                 file,
+                words: in_words(bytes.as_deref().unwrap_or_default()),
                 bytes: bytes.unwrap_or_default(),
                 groups: (plan.groups.iter())
                     .map(|group| PackedGroup { number: group.number, beams: plan.sheet(group) })
@@ -174,6 +213,26 @@ impl Treatment {
             }
         }
         Ok(None)
+    }
+
+    /// What whoever stands beside her must know: FHIR Flags that are active, and allergies that nobody has refuted.
+    fn alerts(&self, permit: &Permit, patient: PatientId) -> Result<Vec<String>> {
+        let mut alerts = Vec::new();
+        for (kind, status) in [("Flag", "/status"), ("AllergyIntolerance", "/clinicalStatus/coding/0/code")] {
+            let entries = self.chart.current_of(patient, kind, ALERTS_MAX).map_err(|e| e.fault())?;
+            for released in self.chart.release(permit, &entries).map_err(|e| e.fault())? {
+                let Ok(one) = serde_json::from_slice::<Value>(&released.bytes) else { continue };
+                let code = |path: &str| one.pointer(path).and_then(Value::as_str);
+                let is_refuted =
+                    matches!(code("/verificationStatus/coding/0/code"), Some("refuted" | "entered-in-error"));
+                if is_refuted || matches!(code(status), Some("inactive" | "resolved" | "entered-in-error")) {
+                    continue;
+                }
+                let what = if kind == "Flag" { "" } else { "allergy: " };
+                alerts.extend(concept(&one).map(|text| format!("{what}{text}")));
+            }
+        }
+        Ok(alerts)
     }
 
     fn diagnoses(&self, permit: &Permit, patient: PatientId) -> Result<Vec<String>> {
@@ -201,6 +260,26 @@ impl Treatment {
         booked.truncate(APPOINTMENTS_SHOWN);
         Ok(booked)
     }
+}
+
+/// Deliveries whose approval somebody has taken back.
+fn withdrawn(facts: &Facts) -> Vec<WithdrawnPlan> {
+    let mut all: Vec<WithdrawnPlan> = Vec::new();
+    for plan in facts.ever_signed_files() {
+        let Some(withdrawn) = facts.withdrawn(plan.digest()) else { continue };
+        let plan_uid = plan.instance.sop_instance.clone();
+        if all.iter().any(|one| one.plan_uid == plan_uid) {
+            continue;
+        }
+        all.push(WithdrawnPlan {
+            plan: plan.label.clone().unwrap_or_default(),
+            plan_uid,
+            at: withdrawn.at,
+            by: withdrawn.role.to_string(),
+            reason: withdrawn.reason.clone(),
+        });
+    }
+    all
 }
 
 /// The words of a Condition's code, with its ICD-10 code where it has one.

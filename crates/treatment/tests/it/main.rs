@@ -14,4 +14,5 @@ mod hostile;
 mod mutation;
 mod object;
 mod passive;
+mod sheet;
 mod strict;
