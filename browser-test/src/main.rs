@@ -20,6 +20,8 @@ struct Setting {
     artifacts: PathBuf,
     webdriver: String,
     profile: String,
+    /// Downtime packs, opened into a folder.
+    packs: PathBuf,
 }
 
 #[tokio::main]
@@ -42,6 +44,7 @@ async fn run() -> Result<bool> {
         artifacts: variable("HOLDFAST_ARTIFACTS")?.into(),
         webdriver: variable("HOLDFAST_WEBDRIVER")?,
         profile: variable("HOLDFAST_BROWSER_PROFILE")?,
+        packs: variable("HOLDFAST_PACKS")?.into(),
     };
     let browser = start(&setting).await?;
     let checked = checks(&browser, &setting).await;
@@ -75,7 +78,7 @@ async fn start(setting: &Setting) -> Result<WebDriver> {
 }
 
 async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
-    println!("1..11");
+    println!("1..14");
     let tools = ChromeDevTools::new(browser.handle.clone());
     let screen = json!({ "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false });
     tools.execute_cdp_with_params("Emulation.setDeviceMetricsOverride", screen).await?;
@@ -90,7 +93,10 @@ async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
     tap.check("on paper: no buttons, no colour needed", print(browser, &tools, &setting.artifacts).await);
     tap.check("a name on the list leads to the course, with its drawing and checks", course(browser, setting).await);
     tap.check("an outage is weighed, those first who can wait least", triage(browser, setting).await);
+    tap.check("paper is typed in: a slip is named and nothing is lost", enter(browser, setting).await);
+    tap.check("paper stands beside what machines say", reconciliation(browser, setting).await);
     tap.check("signing out shuts the door", sign_out(browser, setting).await);
+    tap.check("a downtime pack opens from the disk, whole on A4", pack(browser, &tools, setting).await);
     Ok(tap.failed == 0)
 }
 
@@ -187,6 +193,85 @@ async fn triage(browser: &WebDriver, setting: &Setting) -> Result<()> {
     ensure!(!ranks.is_empty() && ranks.is_sorted() && !ranks.contains(&None), "they stand as {words}");
     no_script(browser).await?;
     fits(browser, &setting.artifacts, "triage.png").await
+}
+
+/// The last one of the list who is ready: others try the first one's plan.
+async fn enter(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    browser.goto(text(setting, "http")?).await?;
+    let ready = "const rows = [...document.querySelectorAll('tbody tr')].filter(row => row.querySelector('td.release')); \
+                 return rows.at(-1).querySelector('th a').getAttribute('href')";
+    let course = ask(browser, ready).await?;
+    let course = course.as_str().context("nobody is ready")?;
+    browser.goto(format!("{}{}", text(setting, "http")?, course.replace("/course", "/enter"))).await?;
+    led_to(browser, "/enter").await?;
+    no_script(browser).await?;
+    let beams = browser.find_all(By::Css("input[name^='beam-']")).await?;
+    let planned = "return [...document.querySelectorAll('td.number')].map(cell => cell.innerText.trim())";
+    let planned = ask(browser, planned).await?;
+    for (beam, meterset) in beams.iter().zip(planned.as_array().context("no beams")?) {
+        beam.send_keys(meterset.as_str().unwrap_or_default()).await?;
+    }
+    let field = |name: &str| format!("input[name={name}]");
+    browser.find(By::Css(field("given_by"))).await?.send_keys("T. One").await?;
+    browser.find(By::Css(field("time"))).await?.send_keys("0705").await?;
+    keep(browser, "Nothing was kept").await?;
+    let kept = ask(browser, "return document.querySelector('input[name=given_by]').value").await?;
+    ensure!(kept == json!("T. One"), "what was typed is gone: {kept}");
+    fits(browser, &setting.artifacts, "enter.png").await?;
+    let time = browser.find(By::Css(field("time"))).await?;
+    time.clear().await?;
+    time.send_keys("07:05").await?;
+    keep(browser, "is kept").await
+}
+
+async fn keep(browser: &WebDriver, said: &str) -> Result<()> {
+    browser.find(By::Css("form.paper button[type=submit]")).await?.click().await?;
+    let mut shown = String::new();
+    for _ in 0..ANSWER_TRIES {
+        // The page before has none, or another one.
+        let words = "return document.querySelector('.said')?.innerText ?? ''";
+        shown = ask(browser, words).await?.as_str().unwrap_or_default().to_owned();
+        if shown.contains(said) {
+            return Ok(());
+        }
+        tokio::time::sleep(ANSWER_PAUSE).await;
+    }
+    anyhow::bail!("the page says {shown:?}, not {said:?}")
+}
+
+async fn reconciliation(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    browser.goto(format!("{}/reconciliation", text(setting, "http")?)).await?;
+    led_to(browser, "/reconciliation").await?;
+    let states = "return [...document.querySelectorAll('tbody td.status')].map(cell => cell.innerText.trim())";
+    let states = ask(browser, states).await?;
+    let all = states.as_array().context("no states")?;
+    ensure!(!all.is_empty() && all.iter().all(|state| state == "Waits"), "the states are {states}");
+    no_script(browser).await?;
+    fits(browser, &setting.artifacts, "reconciliation.png").await
+}
+
+async fn pack(browser: &WebDriver, tools: &ChromeDevTools, setting: &Setting) -> Result<()> {
+    browser.goto(format!("file://{}", setting.packs.join("index.html").display())).await?;
+    let rows = row_count(browser).await?;
+    ensure!(rows > 5, "{rows} packs are listed");
+    browser.screenshot(&setting.artifacts.join("packs.png")).await?;
+    let ready = "const rows = [...document.querySelectorAll('tbody tr')]; \
+                 return rows.find(row => row.innerText.includes('ready')).querySelector('a').href";
+    let sheet = ask(browser, ready).await?;
+    browser.goto(sheet.as_str().context("no pack is ready")?).await?;
+    let seen = "const t = document.body.innerText; const q = document.querySelector('.qr svg'); \
+                return [document.scripts.length, q.getBoundingClientRect().width, document.querySelectorAll('.form').length, \
+                t.includes('This paper releases nothing'), performance.getEntriesByType('resource').length]";
+    let seen = ask(browser, seen).await?;
+    let number = |at: usize| seen.get(at).and_then(Value::as_f64).unwrap_or_default();
+    ensure!(number(0) == 0.0 && number(1) > 50.0 && number(2) >= 1.0 && seen.get(3) == Some(&json!(true)), "{seen}");
+    ensure!(number(4) == 0.0, "it fetched something: {seen}");
+    browser.screenshot(&setting.artifacts.join("pack.png")).await?;
+    let paper = json!({ "preferCSSPageSize": true, "printBackground": false });
+    let printed = tools.execute_cdp_with_params("Page.printToPDF", paper).await?;
+    let printed = printed.get("data").and_then(Value::as_str).context("no PDF")?;
+    ensure!(printed.starts_with("JVBERi0") && printed.len() > 20_000, "the print-out is no PDF of some pages");
+    Ok(())
 }
 
 async fn no_script(browser: &WebDriver) -> Result<()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::gateway::Gateway;
-use super::{http, tap};
+use super::{commands, http, tap};
 use crate::report::Counted;
 use crate::shell::{self, Guarded};
 
@@ -29,6 +29,7 @@ pub(crate) fn run(gateway: &Gateway, work: &Path) -> Result<Counted> {
     test.env("HOLDFAST_READY", gateway.ready_file())
         .env("HOLDFAST_ARTIFACTS", &artifacts)
         .env("HOLDFAST_WEBDRIVER", &address)
+        .env("HOLDFAST_PACKS", work.join(commands::OPENED))
         .env("HOLDFAST_BROWSER_PROFILE", work.join("browser-profile"));
     let ended = shell::bounded(&mut test, &work.join("browser.log"), LIMIT);
     // Ends the browser as well, where the test could not: killing the driver would leave it running.

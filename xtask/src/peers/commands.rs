@@ -14,6 +14,9 @@ use crate::shell;
 /// `verify` reads all that is stored.
 const LIMIT: Duration = Duration::from_secs(240);
 
+/// Where the packs are opened, in the work folder.
+pub(crate) const OPENED: &str = "packs";
+
 /// Stands for the data folder among a command's words.
 const DATA: &str = "{data}";
 
@@ -42,6 +45,15 @@ pub(crate) fn run(gateway: &Gateway, data: &Path, work: &Path) -> Result<Counted
     let access = ["access", "--data", DATA, "--patient", patient];
     exits("access lists who asked the gate", 0, &access, &["check-gate"]);
     exits("verify finds no damage while the gateway runs", 0, &["verify", "--data", DATA], &[]);
+    // The demo's ward: what the browser opens after this, from the disk.
+    let (packs, key) = (data.join("ward-pc/packs"), data.join("ward-pc/ward.key"));
+    let out = work.join(OPENED);
+    let (packs, key, out) = (packs.to_string_lossy(), key.to_string_lossy(), out.to_string_lossy());
+    let ward = [&*packs, "--key", &*key];
+    exits("downtime packs are made", 0, &["pack", "make", "--data", DATA], &["packs, in 1 folder"]);
+    exits("pack verify finds all of them good", 0, &[&["pack", "verify"], &ward[..]].concat(), &[", 0 damaged"]);
+    let open = [&["pack", "open"], &ward[..], &["--out", &*out]].concat();
+    exits("pack open writes a list for a browser", 0, &open, &["index.html"]);
     counted.check("a sign-in link works once, and its session stays in this browser", sign_in(&line));
     counted.check("a token made here opens FHIR, and not after it is revoked", token(gateway, &line));
     Ok(counted)

@@ -26,6 +26,10 @@ impl Outage {
     pub fn resumes(&self) -> Day {
         self.last.plus(1)
     }
+
+    fn has(&self, day: Day) -> bool {
+        self.first <= day && day <= self.last
+    }
 }
 
 /// What a physician has signed for a course.
@@ -72,7 +76,7 @@ pub struct Weighing {
     pub warnings: Vec<String>,
 }
 
-/// None where the outage is none of this course's business: not begun by then, or finished.
+/// None where the outage is none of this course's business: not begun by then, or only after it, or finished.
 pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing> {
     let category = if case.is_palliative { Some(Category::Three) } else { case.tumour.map(|tumour| tumour.category) };
     let mut weighing = Weighing {
@@ -105,7 +109,7 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
         );
         return Some(weighing);
     }
-    if given.is_empty() || count >= case.planned {
+    if count >= case.planned || given.first().is_none_or(|first| *first > outage.last) {
         return None;
     }
     // Two a day that make up for lost days are the fewer.
@@ -128,6 +132,11 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
         weighing.assessment = course.assess(&rules.tissues(tumour), usual, &now, resumes);
     }
     weighing.warnings = warnings(&weighing, rules);
+    let within: Vec<String> = given.iter().filter(|day| outage.has(**day)).map(Day::to_string).collect();
+    if !within.is_empty() {
+        let days = within.join(", ");
+        weighing.warnings.insert(0, format!("treated all the same on {days}: counted as given, and not as lost"));
+    }
     if case.is_withdrawn {
         weighing.warnings.insert(0, "its approval was taken back: it goes on by another plan".to_owned());
     }
@@ -224,6 +233,15 @@ mod tests {
         let rest = [given.clone(), vec![day("2026-03-30")]].concat();
         let later = weigh(&case(&["C10.9"], Ok(rest)), &rules, outage).unwrap();
         assert_eq!((later.days_lost, later.fractions_given), (Some(7), Some(16)));
+
+        // On two of the lost days she was treated elsewhere, as the paper has it.
+        let within = [given.clone(), vec![day("2026-03-24"), day("2026-03-26")]].concat();
+        let some = weigh(&case(&["C10.9"], Ok(within)), &rules, outage).unwrap();
+        assert_eq!((some.days_lost, some.fractions_given), (Some(5), Some(17)));
+        assert!(some.warnings[0].contains("2026-03-24, 2026-03-26"), "{:?}", some.warnings);
+        // Begun after it: it lost nothing.
+        let after: Vec<Day> = rules.calendar().from(day("2026-03-30")).take(3).collect();
+        assert_eq!(weigh(&case(&["C10.9"], Ok(after)), &rules, outage), None);
 
         // Of whom less is known, as much is said as is known.
         let unknown = weigh(&case(&["C71.1"], Ok(given.clone())), &rules, outage).unwrap();

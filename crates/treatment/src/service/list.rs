@@ -217,10 +217,12 @@ impl Treatment {
 /// A row for each fraction group of her signed plans that has fractions left; else for the newest plan.
 fn rows_of(chart: &Chart, facts: &Facts, last: Option<&Verdict>) -> Result<Vec<TreatmentRow>> {
     let is_approved = |plan: &&Plan| facts.approvals.iter().any(|a| a.statement().delivery == plan.digest());
-    let mut seen = BTreeSet::new();
-    // The files that people signed before others of the same delivery: their setup is what was signed.
+    let (mut seen, mut uids) = (BTreeSet::new(), BTreeSet::new());
+    // The files that people signed before others of the same delivery: their setup is what was signed. What stands under one SOP
+    // Instance UID is one plan, the newest.
     let newest_first = facts.signed_files().rev().chain(facts.plans.iter().rev());
-    let plans: Vec<&Plan> = newest_first.filter(is_approved).filter(|plan| seen.insert(plan.digest())).collect();
+    let mut is_new = |plan: &&Plan| uids.insert(plan.instance.sop_instance.clone()) && seen.insert(plan.digest());
+    let plans: Vec<&Plan> = newest_first.filter(is_approved).filter(|plan| is_new(plan)).collect();
     let mut rows = Vec::new();
     for plan in &plans {
         // What was said of one of her plans is said of no other; what was said of something else, of all of them.

@@ -91,9 +91,11 @@ impl Treatment {
 
     fn hit(&self, permit: &Permit, facts: &Facts, rules: &Rules, outage: Outage) -> Result<Vec<TriageRow>> {
         let codes = self.icd10_of(permit, facts.patient).map_err(|e| e.fault())?;
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut uids) = (BTreeSet::new(), BTreeSet::new());
         let mut rows = Vec::new();
-        for plan in facts.ever_signed_files().rev().filter(|plan| seen.insert(plan.digest())) {
+        // What stands under one SOP Instance UID is one plan, the newest; the same delivery under another one is no other.
+        let mut is_new = |plan: &&Plan| uids.insert(plan.instance.sop_instance.clone()) && seen.insert(plan.digest());
+        for plan in facts.ever_signed_files().rev().filter(|plan| is_new(plan)) {
             for group in &plan.groups {
                 let case = Case {
                     is_palliative: plan.is_palliative(),
