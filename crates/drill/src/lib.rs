@@ -1,7 +1,7 @@
 //! Attacks run end to end, with independent checkers.
 //!
 //! `synthetic` makes a centre that never was, `tamper` edits plans, `attack` destroys servers, `check` judges, `report`
-//! tells; `eleven_of_fourteen`, `machines`, `open_filer` and `under_fire` put them together over the seam in `system`, behind which the real centre
+//! tells; `eleven_of_fourteen`, `machines`, `open_filer`, `outage_week` and `under_fire` put them together over the seam in `system`, behind which the real centre
 //! stands.
 
 pub mod attack;
@@ -10,6 +10,7 @@ pub mod eleven_of_fourteen;
 mod input;
 pub mod machines;
 pub mod open_filer;
+pub mod outage_week;
 pub mod report;
 pub mod synthetic;
 pub mod system;

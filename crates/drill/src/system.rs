@@ -141,6 +141,31 @@ pub trait System: Send + Sync {
         Err(Fault::new(kit::Blame::Ours, "drill.scrub", "this system heals nothing"))
     }
 
+    /// What the downtime packs say, a row for each patient who has one. Only the drill of an outage asks.
+    fn packs(&self) -> Result<Vec<PackRow>, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.packs", "this system makes no packs"))
+    }
+
+    /// Types one fraction in, as it stands on paper, for the patient with this hospital number.
+    fn type_in(&self, _number: &str, _paper: &Paper) -> Result<(), Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.paper", "this system takes no paper"))
+    }
+
+    /// Hospital numbers of whom paper and machines don't agree, as the centre says it.
+    fn disagreeing(&self) -> Result<BTreeSet<String>, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.paper", "this system compares no paper"))
+    }
+
+    /// Two people say how many fractions of her plan were given.
+    fn settle_given(&self, _number: &str, _plan: &[u8], _given: u32) -> Result<(), Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.settle", "this system settles nothing"))
+    }
+
+    /// Whom an outage of these days (`YYYY-MM-DD`) hits.
+    fn interrupted(&self, _first: &str, _last: &str) -> Result<Vec<InterruptedRow>, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.triage", "this system weighs nothing"))
+    }
+
     /// Returns when all that was acknowledged or noted lies in the servers' folders, so that they can be copied.
     fn settle(&self) -> Result<(), Fault>;
 }
@@ -207,6 +232,37 @@ pub struct ListRow {
     pub machine: String,
     pub fraction_next: Option<u32>,
     pub fractions_planned: Option<u32>,
+}
+
+/// What one downtime pack says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackRow {
+    pub number: String,
+    /// The next fraction that its forms are for; nothing where it has none.
+    pub fraction_next: Option<u32>,
+    pub has_plan_file: bool,
+}
+
+/// One fraction on paper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paper {
+    pub plan_uid: String,
+    pub fraction: u32,
+    /// `YYYY-MM-DD`.
+    pub date: String,
+    /// `HH:MM`.
+    pub time: String,
+    pub machine: String,
+    /// By number: the meterset as it was written down.
+    pub beams: Vec<(u32, String)>,
+}
+
+/// A course as the centre's triage has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterruptedRow {
+    pub number: String,
+    pub fractions_given: Option<u32>,
+    pub days_lost: Option<i32>,
 }
 
 /// A key, and what it is called in the report.

@@ -773,6 +773,9 @@ pub enum Drill {
     ForkedLog(drill_system::OnMachines),
     /// A thief at an object store that has two of the shards: its filer is closed, and then open.
     OpenFiler(drill_system::OpenFiler),
+    /// Five days without servers, treatment by downtime packs and paper; recovered from three of 14, the paper is typed in and the
+    /// machines' records come late: every fraction counts once. The twin loses one patient's paper.
+    OutageWeek(drill_system::OnMachines),
     /// 14 running servers and the gateway are killed, paused and cut off at random while people work: nothing is lost.
     HoldersUnderFire(drill_fire::UnderFire),
 }
@@ -787,6 +790,7 @@ impl Drill {
             Self::StolenGateway(options) => options.run(Scenario::StolenGateway),
             Self::ForkedLog(options) => options.run(Scenario::ForkedLog),
             Self::OpenFiler(options) => options.run(),
+            Self::OutageWeek(options) => options.outage_week(),
             Self::HoldersUnderFire(options) => options.run(),
         }
     }

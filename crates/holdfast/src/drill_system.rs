@@ -1,5 +1,6 @@
 //! The real centre behind the drill's seam, and the drill's command.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,14 +9,16 @@ use chart::{AccessAsked, AccessRow, ChartError, Context};
 use drill::eleven_of_fourteen::{Options, Progress, run};
 use drill::machines::{self, Scenario};
 use drill::system::{
-    AccountLine, Blamed, Builder, Deed, ForgedHead, Founded, ListRow, Locked, Loot, Reader, Receipt, Remains, Secret,
-    Signer, System, Thief, Verdict,
+    AccountLine, Blamed, Builder, Deed, ForgedHead, Founded, InterruptedRow, ListRow, Locked, Loot, PackRow, Paper,
+    Reader, Receipt, Remains, Secret, Signer, System, Thief, Verdict,
 };
 use guard::{Act, Caller, Purpose, Role, Sensitivity, Target};
 use indicatif::{ProgressBar, ProgressStyle};
 use keys::{Holder, KeysError, LocalHolder, NoPlugins, TurnOrder};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
-use treatment::{Enrolment, Outcome, SignerRole, SigningKey, TreatmentList};
+use treatment::{
+    Ended, Enrolment, Outage, Outcome, PACKS_AT_ONCE, SignerRole, SigningKey, TreatmentList, TypedBeam, TypedFraction,
+};
 use vault::location::{FolderLocation, Location, Marker};
 use vault::{Access, Mode, Opening, Scope, Vault, VaultError, VerifyReport};
 use zeroize::Zeroizing;
@@ -429,6 +432,77 @@ impl System for Running {
         Ok(heads.into_iter().map(forged).collect())
     }
 
+    fn packs(&self) -> Result<Vec<PackRow>, Fault> {
+        let treatment = self.centre.treatment();
+        let console = || context(&self.centre, &self.centre.chart().guard().console(), Purpose::Treatment);
+        let mut rows = Vec::new();
+        for some in treatment.packed_patients(&console())?.patients.chunks(PACKS_AT_ONCE) {
+            for pack in treatment.packs(&console(), some)? {
+                let Some(pack) = pack? else { continue };
+                let course = pack.seen.courses.first();
+                // As the sheet has it: forms where nothing but the hour holds it.
+                let is_open =
+                    |course: &&treatment::CourseSoFar| course.findings.iter().all(|one| one.code() == "too-soon");
+                let next = course.filter(is_open).and_then(|course| course.given.fractions()).map(|given| given + 1);
+                let has_plan_file = pack.plans.iter().any(|plan| plan.file.is_some());
+                rows.push(PackRow { number: pack.seen.number, fraction_next: next, has_plan_file });
+            }
+        }
+        Ok(rows)
+    }
+
+    fn type_in(&self, number: &str, paper: &Paper) -> Result<(), Fault> {
+        let beam = |(number, meterset): &(u32, String)| TypedBeam {
+            number: *number,
+            meterset: meterset.clone(),
+            ended: Ended::Normal,
+        };
+        let wrong = |why: String| Fault::new(Blame::Ours, "drill.paper", why);
+        let typed = TypedFraction {
+            plan_uid: paper.plan_uid.clone(),
+            fraction_group: 1,
+            fraction: paper.fraction,
+            date: paper.date.parse().map_err(|_| wrong(paper.date.clone()))?,
+            time: paper.time.clone(),
+            machine: paper.machine.clone(),
+            given_by: "drill".to_owned(),
+            pack: None,
+            beams: paper.beams.iter().map(beam).collect(),
+        };
+        self.centre.treatment().enter(&self.context(), number, &typed).map(drop)
+    }
+
+    fn disagreeing(&self) -> Result<BTreeSet<String>, Fault> {
+        let found = self.centre.treatment().reconciliation(&self.context())?;
+        let is_open =
+            |one: &treatment::PatientPairs| one.pairs.iter().any(|pair| pair.state.is_conflict() && !pair.is_settled);
+        Ok(found.patients.into_iter().filter(is_open).map(|one| one.number).collect())
+    }
+
+    fn settle_given(&self, number: &str, plan: &[u8], given: u32) -> Result<(), Fault> {
+        let (treatment, patient) = (self.centre.treatment(), self.patient(number)?);
+        for (role, signer, key) in [
+            (SignerRole::Oncologist, Signer::Oncologist, &self.oncologist),
+            (SignerRole::Physicist, Signer::Physicist, &self.physicist),
+        ] {
+            let who = (role, signer_name(signer));
+            let said = treatment.settlement(&self.context(), patient, plan, (None, given), who)?.sign(key)?;
+            treatment.settle(&self.context(), &said)?;
+        }
+        Ok(())
+    }
+
+    fn interrupted(&self, first: &str, last: &str) -> Result<Vec<InterruptedRow>, Fault> {
+        let day = |text: &str| text.parse().map_err(|_| Fault::new(Blame::Ours, "drill.day", text.to_owned()));
+        let found = self.centre.treatment().triage(&self.context(), Outage { first: day(first)?, last: day(last)? })?;
+        let row = |row: treatment::TriageRow| InterruptedRow {
+            number: row.number,
+            fractions_given: row.weighing.fractions_given,
+            days_lost: row.weighing.days_lost,
+        };
+        Ok(found.rows.into_iter().map(row).collect())
+    }
+
     fn verify(&self) -> Result<Vec<Blamed>, Fault> {
         blamed(&self.vault().verify()?)
     }
@@ -520,6 +594,11 @@ impl OnMachines {
         let mut options = machines::Options::new(seed, SystemClock.now(), self.patients, self.place.root(seed));
         (options.keep, options.twin) = (self.place.keep, self.must_fail);
         Ok((self.place.output, options))
+    }
+
+    pub fn outage_week(self) -> Result<u8, Fault> {
+        let (output, options) = self.options()?;
+        told(output, |watch| drill::outage_week::run(&options, &Real, watch))
     }
 
     pub fn run(self, scenario: Scenario) -> Result<u8, Fault> {

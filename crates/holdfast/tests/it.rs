@@ -563,6 +563,33 @@ fn eleven_of_fourteen_and_its_twins() {
     assert_eq!(broken(&planted.json()), [readable]);
 }
 
+/// A week on paper; where one patient's is lost, the centre can't know, and the drill's own list does.
+#[test]
+fn an_outage_week_and_its_twin() {
+    let site = Site::new();
+    let drill = |seed: u64, more: &[&str]| {
+        let (seed, root) = (seed.to_string(), site.path(&format!("drill-{seed}-{}", more.len())));
+        let words = ["drill", "outage-week", "--patients", "16", "--seed", &seed, "--root", &root, "--json"];
+        site.run(&[&words[..], more].concat())
+    };
+    let mut slips = 0;
+    for seed in [5, 14] {
+        let said = drill(seed, &[]);
+        assert_eq!(said.exit, 0, "{seed}: {} {}", said.out, said.err);
+        let figures = said.json()["figures"].clone();
+        slips += figures["patients_with_a_slip"].as_u64().unwrap();
+        assert!(figures["fractions_given"].as_u64().unwrap() > 10 && figures["late_records"].as_u64().unwrap() > 10);
+        assert!(figures["to_first_release_ms"].as_u64().unwrap() > 0);
+    }
+    assert!(slips > 0, "choose seeds with one");
+    let twin = drill(5, &["--must-fail"]);
+    assert_eq!(twin.exit, 4);
+    let rung: Vec<String> = broken(&twin.json()).into_iter().map(|(_, question)| question).collect();
+    for question in ["Is any fraction released wrongly?", "Is a fraction lost, or counted twice?"] {
+        assert!(rung.iter().any(|rung| rung == question), "{rung:?}");
+    }
+}
+
 #[test]
 fn a_drill_holds_for_every_seed() {
     let site = Site::new();

@@ -51,9 +51,26 @@ pub struct SyntheticPatient {
     pub course: Option<Course>,
 }
 
+/// One more fraction of a course, on a day that the centre was not there to see.
+#[derive(Clone, Debug)]
+pub struct Further {
+    pub number: u32,
+    pub day: Timestamp,
+    /// By the machine's clock, `HH:MM`.
+    pub time: String,
+    /// What the machine says of it.
+    pub records: Vec<Vec<u8>>,
+    /// By number: delivered, in monitor units.
+    pub beams: Vec<(u32, f64)>,
+}
+
 /// A course of radiotherapy: Part 10 files.
 #[derive(Clone, Debug)]
 pub struct Course {
+    /// SOP Instance UID.
+    pub plan_uid: String,
+    /// When each of the fractions given was given.
+    pub days: Vec<Timestamp>,
     pub technique: Technique,
     /// RT Plan or RT Ion Plan.
     pub plan: Vec<u8>,
@@ -83,6 +100,11 @@ impl Centre {
 
     /// Patient `index`, without making the others.
     pub fn patient(&self, index: usize) -> SyntheticPatient {
+        self.patient_treated(index, &[]).0
+    }
+
+    /// The same, and what she is given on these days after, a fraction each, until all are given.
+    pub fn patient_treated(&self, index: usize, days: &[Timestamp]) -> (SyntheticPatient, Vec<Further>) {
         let number = u64::try_from(index).unwrap_or(u64::MAX);
         let rng = Rng::new(self.seed, "patient", number);
         // Even a small centre has every technique, and a course that has had its last fraction.
@@ -116,8 +138,11 @@ impl Centre {
             diagnosis: &diagnosis,
         };
         let fhir = fhir::resources(&rng, &subject, self.today);
-        let course = treated.then(|| self.course(&rng, &subject, index));
-        SyntheticPatient {
+        let (course, further) = match treated {
+            true => self.course(&rng, &subject, index, days),
+            false => (None, Vec::new()),
+        };
+        let patient = SyntheticPatient {
             number_in_centre: index,
             number: hospital_number,
             id,
@@ -127,10 +152,17 @@ impl Centre {
             diagnosis,
             fhir,
             course,
-        }
+        };
+        (patient, further)
     }
 
-    fn course(&self, rng: &Rng, who: &fhir::Subject<'_>, index: usize) -> Course {
+    fn course(
+        &self,
+        rng: &Rng,
+        who: &fhir::Subject<'_>,
+        index: usize,
+        further: &[Timestamp],
+    ) -> (Option<Course>, Vec<Further>) {
         let planned = who.diagnosis.fractions;
         let complete = match index {
             0..FOUR_TECHNIQUES => false,
@@ -145,11 +177,20 @@ impl Centre {
         let plan = plan::Plan::draw(rng, &study, who.diagnosis);
         let others = vec![image::ct_slice(&study), image::structure_set(&study), image::dose(&study, &plan)];
         let mut records = Vec::new();
-        for (fraction, day) in (1..).zip(days) {
+        for (fraction, day) in (1..).zip(&days) {
             let interrupted = rng.chance(4);
-            records.extend(record::fraction(rng, &study, &plan, fraction, day, interrupted));
+            records.extend(record::fraction(rng, &study, &plan, fraction, *day, interrupted));
         }
-        Course {
+        // Last of all: what stands above is the same without it.
+        let further = (given + 1..=planned).zip(further).map(|(number, day)| {
+            let records = record::fraction(rng, &study, &plan, number, *day, rng.chance(10));
+            let beams = plan.beams.iter().map(|beam| (beam.number, beam.meterset)).collect();
+            Further { number, day: *day, time: "10:30".to_owned(), records, beams }
+        });
+        let further = further.collect();
+        let course = Course {
+            plan_uid: plan.uid.clone(),
+            days,
             technique: plan.technique,
             plan_label: plan.label.clone(),
             machine: plan.machine.clone(),
@@ -158,6 +199,7 @@ impl Centre {
             plan: plan.file,
             others,
             records,
-        }
+        };
+        (Some(course), further)
     }
 }

@@ -345,7 +345,9 @@ impl PairRow {
             PairState::Same => ("release", "Agrees", ""),
             PairState::Waiting => ("hold", "Waits", "the machine’s own record may still come"),
             PairState::Differs => ("veto", "Another meterset", settle),
+            PairState::Part => ("veto", "A part on both", settle),
             PairState::TypedTwice => ("veto", "Typed in twice", settle),
+            PairState::OtherTime => ("veto", "Another time", settle),
             PairState::OtherNumber => ("veto", "Another number", settle),
             PairState::OtherDay => ("veto", "Another day", settle),
         };

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::{Form, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{Form, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use chart::Context;
@@ -79,6 +80,26 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .merge(course::router(Arc::clone(&treatment)))
         .merge(entering::router(Arc::clone(&treatment)))
         .merge(triage::router(treatment))
+        .layer(middleware::from_fn(own_forms))
+}
+
+/// A form does something as whoever is signed in, so only our own pages send one. The session's cookie is SameSite=Strict; that alone takes
+/// another port of this host, or a host beside it, for the same site.
+async fn own_forms(request: Request, next: Next) -> Response {
+    if request.method() == Method::POST && is_foreign(request.headers()) {
+        return message(StatusCode::FORBIDDEN, "This form came from another page than ours. Nothing was done.");
+    }
+    next.run(request).await
+}
+
+/// By what a browser says of itself: Fetch Metadata, and Origin where it is too old for that. A program says neither.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    match (text("sec-fetch-site"), text("origin"), text("host")) {
+        (Some(site), ..) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin), host) => origin.split_once("://").map(|(_, of)| of) != host,
+        (None, None, _) => false,
+    }
 }
 
 /// What stands at no address.

@@ -135,6 +135,7 @@ fn what_was_typed_in_and_what_the_machine_says_are_one_fraction() {
         ("date", "2031-01-01", "today"),
         ("date", "2026-02-30", "YYYY-MM-DD"),
         ("time", "25:00", "HH:MM"),
+        ("given_by", "T.\u{202e}enO", "no control character"),
         ("given_by", "", "given_by is missing"),
         ("machine", "LINAC\\9", "no backslash"),
         (first.as_str(), "12,5", "at most three decimals"),
@@ -146,12 +147,19 @@ fn what_was_typed_in_and_what_the_machine_says_are_one_fraction() {
     ] {
         let (status, page) = paper.post(&server, &session, &[(field, value)]);
         assert!(status == 422 && page.contains("Nothing was kept") && page.contains(named), "{field}={value}: {page}");
-        let kept = if field == "given_by" { "value=\"LINAC" } else { "value=\"T. One\"" };
-        assert!(["plan", "group"].contains(&field) || page.contains(kept), "{field}: {page}");
+        let kept = if field == "given_by" && value.is_empty() { "value=\"LINAC" } else { "value=\"T. One\"" };
+        let is_shown = !["plan", "group"].contains(&field) && !value.contains('\u{202e}');
+        assert!(!is_shown || page.contains(kept), "{field}: {page}");
     }
     let (status, page) = paper.post(&server, &session, &[("beam-77", "10"), ("ended-77", "normal")]);
     assert!(status == 422 && page.contains("beam 77"), "{page}");
     assert_eq!(paper.post(&server, "", &[]).0, 401);
+    for foreign in
+        ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: same-site", "Sec-Fetch-Site: cross-site"]
+    {
+        let (status, page) = paper.post(&server, &format!("{session}{foreign}\r\n"), &[]);
+        assert!(status == 403 && page.contains("Nothing was done"), "{foreign}: {page}");
+    }
     assert_eq!(paper.post(&server, &site.session(&server, "registrar"), &[]).0, 403);
     assert_eq!(paper.course(&server)["given"]["distinct"], paper.given - 1, "nothing was kept");
 
@@ -235,7 +243,44 @@ fn what_does_not_agree_holds_until_two_people_have_settled_it() {
     assert_eq!(paper.course(&server)["given"]["distinct"], paper.given);
     let (_, _, rows) = get(http, "/reconciliation", &session);
     assert!(rows.contains("Settled") && !rows.contains("Another meterset"), "{rows}");
-    // What comes again says nothing new; a fraction since goes on from there.
+    // What comes again says nothing new: the machine's, or the form once more.
     paper.last.files.iter().for_each(|file| send(dimse, file));
+    assert_eq!(post("therapist", &fraction(meterset - 1.5)).0, 201);
     assert_eq!(paper.course(&server)["given"]["distinct"], paper.given);
+    let (_, _, rows) = get(http, "/reconciliation", &session);
+    assert!(rows.contains("Settled") && !rows.contains("Another meterset"), "{rows}");
+}
+
+/// Typed in before it was given, or of another patient's paper; two people settle it away, and then it is given: it counts, or nobody
+/// knows, and the paper from before the settlement hides nothing.
+#[test]
+fn paper_from_before_a_settlement_hides_no_fraction_after_it() {
+    let (paper, server) = Paper::new();
+    let site = &paper.site;
+    let dimse = server.ready["dimse"].as_str().unwrap();
+    let session = site.session(&server, "therapist");
+    assert_eq!(paper.post(&server, &session, &[]).0, 200);
+    assert_eq!(paper.course(&server)["given"]["distinct"], paper.given);
+    settle_by_two(site, &paper.number, &paper.plan, &(paper.given - 1).to_string());
+    assert_eq!(paper.course(&server)["given"]["distinct"], paper.given - 1);
+    paper.last.files.iter().for_each(|file| send(dimse, file));
+    let given = paper.course(&server)["given"].clone();
+    assert!(given["state"] == "unknown" || given["distinct"] == paper.given, "{given}");
+    settle_by_two(site, &paper.number, &paper.plan, &paper.given.to_string());
+    assert_eq!(paper.course(&server)["given"]["distinct"], paper.given);
+}
+
+/// Two people type one form in, the second one under the number that the page offers then.
+#[test]
+fn a_form_that_two_people_type_in_is_no_second_fraction() {
+    let (paper, server) = Paper::new();
+    let session = paper.site.session(&server, "therapist");
+    assert_eq!(paper.post(&server, &session, &[]).0, 200);
+    let again = (paper.given + 1).to_string();
+    let (status, page) = paper.post(&server, &session, &[("fraction", &again)]);
+    assert!(status == 200 && page.contains("is not known now"), "{page}");
+    let (_, _, rows) = get(server.ready["http"].as_str().unwrap(), "/reconciliation", &session);
+    assert!(rows.contains("Typed in twice"), "{rows}");
+    let gate = paper.site.run(&["gate", "check", "--patient", &paper.number, &paper.plan, "--json"]);
+    assert!(gate.exit == 4 && gate.out.contains("typed-differs"), "{}", gate.out);
 }

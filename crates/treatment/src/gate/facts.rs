@@ -281,7 +281,7 @@ fn linked(chart: &Chart, other: &Value) -> Result<BTreeSet<PatientId>, ChartErro
 impl Facts {
     fn reconcile(&mut self) {
         let readable = self.records.iter().filter_map(|(entry, record)| Some((*entry, record.as_ref().ok()?)));
-        self.reconciled = Reconciled::of(readable, &Here { plans: &self.plans, known: &self.known });
+        self.reconciled = Reconciled::of(readable, &Here::of(&self.plans, &self.known));
     }
 
     fn of(chart: &Chart, places: &Places, read: &mut BTreeMap<u64, Read>, signers: Signers<'_>) -> Self {
@@ -749,7 +749,7 @@ impl Facts {
 
     /// The records of these entries, what says the same as another one left out.
     fn feed(&self, course: &mut Course<'_>, from: u64, until: u64) {
-        let aside = self.reconciled.aside(from, until);
+        let aside = self.reconciled.aside(until);
         let none = BTreeSet::new();
         for (entry, record) in self.records.range(from..until) {
             course.add_but(record, aside.get(entry).unwrap_or(&none));
@@ -783,10 +783,10 @@ impl Facts {
         if ours().any(|one| self.is_voided(one, group.number, from)) {
             course.doubt(Unknown::SettlementVoid);
         }
-        if self.reconciled.contradicts(&plan.fraction().to_string(), group.number, from) {
+        if self.reconciled.contradicts(same, group.number, from) {
             course.doubt(Unknown::TypedDiffers);
         }
-        let (aside, none) = (self.reconciled.aside(from, u64::MAX), BTreeSet::new());
+        let (aside, none) = (self.reconciled.aside(u64::MAX), BTreeSet::new());
         for (entry, record) in self.records.range(from..) {
             if record.as_ref().is_ok_and(|record| settled.contains(&record.identity())) {
                 continue;

@@ -1,6 +1,8 @@
 //! What the plans that are here say of a record that names them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use kit::Digest;
 
 use crate::gate::facts::Came;
 use crate::given::Plans;
@@ -8,11 +10,33 @@ use crate::plan::{FractionGroup, Plan};
 
 /// By what is here of them.
 pub(super) struct Here<'a> {
-    pub(super) plans: &'a [Plan],
-    pub(super) known: &'a BTreeMap<String, Vec<Came>>,
+    plans: &'a [Plan],
+    /// SOP Instance UIDs with the first one of those under which the same fractions came, be it by way of a third.
+    courses: BTreeMap<&'a str, &'a str>,
 }
 
-impl Here<'_> {
+impl<'a> Here<'a> {
+    pub(super) fn of(plans: &'a [Plan], known: &'a BTreeMap<String, Vec<Came>>) -> Self {
+        let fractions = |uid: &str| -> BTreeSet<Digest> {
+            known.get(uid).into_iter().flatten().filter_map(|came| came.fraction).collect()
+        };
+        let mut courses: BTreeMap<&str, &str> = BTreeMap::new();
+        for first in known.keys() {
+            if courses.contains_key(first.as_str()) {
+                continue;
+            }
+            let (mut open, mut seen) = (vec![first.as_str()], fractions(first));
+            while let Some(uid) = open.pop() {
+                courses.insert(uid, first);
+                seen.extend(fractions(uid));
+                let kin = known.keys().filter(|other| !fractions(other).is_disjoint(&seen));
+                open.extend(kin.map(String::as_str).filter(|other| !courses.contains_key(other)));
+                open.dedup();
+            }
+        }
+        Self { plans, courses }
+    }
+
     fn plan(&self, uid: &str) -> Option<&Plan> {
         self.plans.iter().rev().find(|plan| plan.instance.sop_instance == uid)
     }
@@ -24,9 +48,12 @@ impl Here<'_> {
 }
 
 impl Plans for Here<'_> {
+    fn knows(&self, uid: &str) -> bool {
+        self.courses.contains_key(uid)
+    }
+
     fn course(&self, uid: &str) -> String {
-        let came = self.known.get(uid).into_iter().flatten().find_map(|came| came.fraction);
-        came.map_or_else(|| uid.to_owned(), |fraction| fraction.to_string())
+        self.courses.get(uid).map_or(uid, |first| *first).to_owned()
     }
 
     fn group(&self, uid: &str, named: Option<u32>) -> Option<u32> {
@@ -37,7 +64,7 @@ impl Plans for Here<'_> {
         self.group_of(uid, group)?.1.metersets.get(&beam?).copied()
     }
 
-    fn several_a_day(&self, uid: &str, group: Option<u32>) -> bool {
-        self.group_of(uid, group).is_some_and(|(plan, group)| plan.several_a_day(group))
+    fn most_a_day(&self, uid: &str, group: Option<u32>) -> usize {
+        self.group_of(uid, group).map_or(1, |(plan, group)| plan.most_a_day(group))
     }
 }

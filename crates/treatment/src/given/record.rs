@@ -131,12 +131,26 @@ impl TreatmentRecord {
     /// that says no time is told from another only by its SOP Instance UID.
     pub(crate) fn identity(&self) -> Digest {
         let Self {
-            plans, fraction_group, treated_at, treated_on, beams, summaries, ended, summed_to, instance, ..
+            plans,
+            fraction_group,
+            treated_at,
+            treated_on,
+            beams,
+            summaries,
+            ended,
+            summed_to,
+            instance,
+            origin,
+            ..
         } = self;
         let untimed = treated_at.is_none().then_some(&instance.sop_instance);
         let mut said = format!(
             "record 1 {plans:?} {fraction_group:?} {treated_at:?} {treated_on:?} {ended:?} {summed_to:?} {untimed:?}\n"
         );
+        // What was typed in is never the machine's own word, whatever it says.
+        if *origin == Some(Origin::User) {
+            said.push_str("typed in\n");
+        }
         // What is read of a beam may become more: what is said here stays, or a record that came again would be another one.
         for RecordedBeam { number, fraction, imaging, delivered, .. } in beams {
             said.push_str(&format!("beam {number:?} {fraction:?} {imaging} {delivered:?}\n"));

@@ -91,6 +91,8 @@ pub enum TypedError {
     Date { found: Day, first: Day, last: Day },
     #[error("time {found:?}: it must be HH:MM, from 00:00 to 23:59")]
     Time { found: String },
+    #[error("time {found}: it is still to come")]
+    ToCome { found: String },
     #[error("{what}: 1 to {NAME_BYTES_MAX} bytes, no control character, no backslash; found {found}")]
     Name { what: &'static str, found: usize },
     #[error("beam {number}: the fraction group has no such beam that treats; it has {has}")]
@@ -126,6 +128,8 @@ impl Explain for TypedError {
 /// Who and when, that isn't on the paper.
 pub(crate) struct Around<'a> {
     pub(crate) today: Day,
+    /// `HHMM`.
+    pub(crate) now: &'a str,
     /// Who types it in.
     pub(crate) typist: &'a str,
     pub(crate) entropy: &'a dyn Entropy,
@@ -148,9 +152,15 @@ fn decimal(thousandths: i64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
+/// What turns the reading direction of what follows it.
+fn turns(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}')
+}
+
 fn name(what: &'static str, text: &str) -> Result<String, TypedError> {
     let text = text.trim();
-    let is_fit = (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '\\');
+    let is_fit =
+        (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '\\' || turns(c));
     if is_fit { Ok(text.to_owned()) } else { Err(TypedError::Name { what, found: text.len() }) }
 }
 
@@ -180,6 +190,9 @@ impl TypedFraction {
             return Err(TypedError::Date { found: self.date, first, last });
         }
         let (date, time) = (self.date.to_string().replace('-', ""), time(&self.time)?);
+        if self.date == around.today && time.get(..4).is_some_and(|time| time > around.now) {
+            return Err(TypedError::ToCome { found: self.time.chars().take(16).collect() });
+        }
         let (machine, given_by) = (name("machine", &self.machine)?, name("given by", &self.given_by)?);
         let pack = self.pack.as_deref().filter(|pack| !pack.trim().is_empty());
         let pack = pack.map(|pack| name("pack", pack)).transpose()?;

@@ -12,6 +12,7 @@ use crate::gate::facts::{self, Facts};
 use crate::given::typed::{Around, TypedError, TypedFraction};
 use crate::given::{Given, PairState, Pairing};
 use crate::interruption::calendar::Day;
+use crate::plan::Plan;
 
 /// What was typed in is kept, and this is what is known now.
 #[derive(Clone, Debug, Serialize)]
@@ -63,7 +64,15 @@ impl PairSeen {
         #[allow(clippy::cast_precision_loss)] // metersets are far below 2^52 thousandths
         let unit = |thousandths: i64| thousandths as f64 / 1e3;
         let plan = facts.plans.iter().rev().find(|plan| plan.instance.sop_instance == pairing.plan);
-        let settled = plan.zip(pairing.group).and_then(|(plan, group)| facts.settled(plan.digest(), group));
+        // By a settlement of any plan of these fractions; of whatever is hers, where nobody can tell which that is.
+        let is_its = |one: &&Plan| plan.is_none_or(|plan| one.fraction() == plan.fraction());
+        let groups = |one: &Plan| -> Vec<u32> {
+            pairing.group.map_or_else(|| one.groups.iter().map(|group| group.number).collect(), |group| vec![group])
+        };
+        let is_settled = facts.plans.iter().filter(is_its).any(|one| {
+            let settled = groups(one).into_iter().filter_map(|group| facts.settled(one.digest(), group));
+            settled.map(|said| said.before).any(|before| before > pairing.entry)
+        });
         Self {
             plan: plan.and_then(|plan| plan.label.clone()).unwrap_or_default(),
             plan_uid: pairing.plan.clone(),
@@ -76,7 +85,7 @@ impl PairSeen {
             machine_fraction: pairing.machine_fraction,
             machine_date: pairing.machine_date.clone(),
             state: pairing.state,
-            is_settled: settled.is_some_and(|said| said.before > pairing.entry),
+            is_settled,
         }
     }
 }
@@ -103,10 +112,11 @@ impl Treatment {
         if !facts.identifiers.iter().any(|known| known.trim() == number.trim()) {
             return Err(TypedError::AnothersPlan { uid: uid() }.into());
         }
-        let today = Day::of_dicom(&facts.local(self.chart.now()).0);
+        let (today, time) = facts.local(self.chart.now());
+        let (today, now) = (Day::of_dicom(&today), time.get(..4).unwrap_or_default().to_owned());
         let today =
             today.ok_or_else(|| Fault::new(Blame::Configuration, "treatment.clock", "the clock is beyond 2199"))?;
-        let around = Around { today, typist: context.caller.subject(), entropy: self.chart.entropy() };
+        let around = Around { today, now: &now, typist: context.caller.subject(), entropy: self.chart.entropy() };
         let file = typed.record(plan, &around)?;
         let group = typed.fraction_group;
         let plan = plan.clone();
