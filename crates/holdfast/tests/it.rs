@@ -187,7 +187,8 @@ impl Site {
 
     /// The header of somebody who is signed in.
     fn session(&self, server: &Server, role: &str) -> String {
-        let link = self.done(&["sign-in", "--role", role, "--subject", "t", "--json"]).json();
+        // Nobody for whom an officer speaks.
+        let link = self.done(&["sign-in", "--role", role, "--subject", "pages", "--json"]).json();
         let form = format!("code={}", link["code"].as_str().unwrap());
         let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
         let (_, head, _) = exchange("POST", server.ready["http"].as_str().unwrap(), "/sign-in", kind, &form);
