@@ -34,6 +34,7 @@ mod plugins;
 mod posture;
 mod renewals;
 mod reports;
+mod scripts;
 mod serve;
 mod settings;
 mod signers;

@@ -41,7 +41,7 @@ use crate::signers::{self, Signers};
 use crate::site::{Servers, Site, Task, open_servers};
 use crate::staging::Begun;
 use crate::{Data, Output};
-use crate::{gateways, grow};
+use crate::{gateways, grow, scripts};
 
 const PLAN: &str = "plan.toml";
 pub const OFFICER_FOLDER: &str = "officer-MOVE-OFFLINE";
@@ -207,7 +207,11 @@ impl Planning {
                 last.ip()
             );
         }
-        say!("  1. copy server-01 … to the servers, one folder to each, and follow its RUNBOOK.md (two commands);");
+        say!(
+            "  1. sh {}/setup-servers.sh PATH-OF-holdfast-holder sets all servers up by ssh; or copy server-01 … to the",
+            out.display()
+        );
+        say!("     servers, one folder to each, and run `sh setup.sh` in it as root (RUNBOOK.md says what that does);");
         let found = if is_recovered { "recover --from DIR … --custodian FILE … --into DIR" } else { "init" };
         say!("  2. copy the whole folder to the gateway: holdfast {found} --plan {}", out.display());
         say!("  3. put {OFFICER_FOLDER} on two offline media and delete it here: it lets servers and gateways in.");
@@ -377,6 +381,8 @@ pub fn write(
     let start = "holdfast serve --data /var/lib/holdfast/data";
     let gateway_unit = unit("Holdfast gateway", start, "/var/lib/holdfast", 16_384);
     private(&gateway, "holdfast.service", gateway_unit.as_bytes())?;
+    private(&gateway, "setup.sh", scripts::gateway().as_bytes())?;
+    private(out, "setup-servers.sh", scripts::servers(addresses).as_bytes())?;
     let text = toml::to_string_pretty(&plan).map_err(|e| failed(out, e))?;
     private(out, PLAN, text.as_bytes())
 }
@@ -386,6 +392,7 @@ fn write_server_folder(config: &holder::Config, name: &str, address: SocketAddr,
     let (start, home) = ("holdfast-holder run --dir /var/lib/holdfast-holder", "/var/lib/holdfast-holder");
     config.save(out)?;
     private(out, "RUNBOOK.md", server_runbook(name, config.number, address).as_bytes())?;
+    private(out, "setup.sh", scripts::server().as_bytes())?;
     private(out, "holdfast-holder.service", unit("Holdfast holder", start, home, 4_096).as_bytes())
 }
 
@@ -604,6 +611,7 @@ fn server_runbook(name: &str, number: u8, address: SocketAddr) -> String {
         "# {name}: {server}, {address}\n\n\
          This machine keeps one of the shards of every record, one share of every key, and an eye on the log. It opens \
          nothing by itself.\n\n\
+         `sh setup.sh` as root, in this folder with the program `holdfast-holder` in it, does steps 1 to 4.\n\n\
          1. Install the program `holdfast-holder` to /usr/local/bin, and make its account:\n   \
             `useradd --system --home-dir /var/lib/holdfast-holder --create-home holdfast`\n\
          2. Copy what is in this folder into /var/lib/holdfast-holder, on a disk of this machine: `cp -r FOLDER/. \
@@ -633,6 +641,7 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
         "# {name}: the gateway\n\n\
          It can be lost: whoever has the plan and the officer's key makes another one. It keeps no record and opens \
          nothing without the servers.\n\n\
+         `sh PLAN/gateway/setup.sh` as root, with the program `holdfast` in PLAN/gateway, does steps 1 to 3.\n\n\
          1. Install the program `holdfast` to /usr/local/bin, and make its account:\n   \
             `useradd --system --home-dir /var/lib/holdfast --create-home holdfast`\n\
          2. When all servers run, with the whole folder of the plan, the officer's key in it: `cp -r PLAN /var/lib/holdfast/plan && \
