@@ -46,6 +46,8 @@ pub fn servers(addresses: &[SocketAddr]) -> String {
                     each() {\n  \
                       echo \"$1 at $2\"\n  \
                       case \"$2\" in *:*) there=\"root@[$2]\" ;; *) there=\"root@$2\" ;; esac\n  \
+                      # What an earlier try left would take the new copy inside itself.\n  \
+                      ssh -o BatchMode=yes \"root@$2\" \"rm -rf holdfast-$1\"\n  \
                       scp -q -r \"$1\" \"$there:holdfast-$1\"\n  \
                       scp -q \"$program\" \"$there:holdfast-$1/holdfast-holder\"\n  \
                       ssh -o BatchMode=yes \"root@$2\" \"sh holdfast-$1/setup.sh && rm -r holdfast-$1\"\n\
