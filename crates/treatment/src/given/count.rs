@@ -170,7 +170,7 @@ impl fmt::Display for Unknown {
             }
             Self::TypedDiffers => {
                 "what was typed in from paper and what a machine has recorded don't agree, or something was typed in twice: a physicist \
-                 looks (holdfast course, the reconciliation page), and two people settle what she was given"
+                 looks (the page Paper and machines), and two people settle what she was given"
             }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"
