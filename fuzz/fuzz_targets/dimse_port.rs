@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use edge::dimse::{Instance, Outcome, Peer, Reject, Server, Service, Settings, Store};
+use edge::dimse::{Instance, Outcome, Peer, Reject, Server, Service, Settings, StepCall, Store};
 use guard::{Caller, Decision, DecisionLog, Event, EventLog, Guard};
 use kit::{Fault, OsEntropy, SystemClock};
 use libfuzzer_sys::fuzz_target;
@@ -35,6 +35,10 @@ impl Store for Anybody {
 
     fn store(&self, _: &Peer, _: Instance) -> Outcome {
         Outcome::stored()
+    }
+
+    fn step(&self, _: &Peer, _: StepCall<'_>) -> (Outcome, Option<Vec<u8>>) {
+        (Outcome::stored(), None)
     }
 
     fn refused(&self, _: &Peer, _: Service, _: &[u8], _: &str) {}

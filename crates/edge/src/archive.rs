@@ -1,30 +1,35 @@
 //! What stands behind the DICOM port: the archive keeps, the gate answers.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use chart::Context;
 use guard::{Act, Caller, Purpose};
 use kit::{Blame, Fault, OperationId};
-use treatment::{Instance as Dicom, Outcome as Decision, Treatment};
+use treatment::{Asked, Instance as Dicom, Instruction, Kind, Outcome as Decision, Treatment};
 
-use crate::dimse::{Instance, Outcome, Peer, Reject, Service, Store, status};
+use crate::dimse::{Instance, Outcome, Peer, Reject, Service, StepCall, Store, status};
+use crate::steps::{Known, Steps};
 
 /// The veto of the fraction gate: "cannot understand" is the range that PS3.4 (B.2.3) leaves to the receiver for
 /// refusing an object, and no sender takes it for a success.
 pub const VETO: u16 = 0xC001;
 
 /// Both services, on the centre's own rooms.
-pub struct Archive(Arc<Treatment>);
+pub struct Archive(Arc<Treatment>, Arc<Steps>);
+
+/// On whose behalf, and what for.
+pub(crate) fn context_of(treatment: &Treatment, peer: &Peer) -> Context {
+    let operation = OperationId::random(treatment.chart().entropy());
+    Context { caller: peer.caller.clone(), purpose: Purpose::Treatment, operation }
+}
 
 impl Archive {
-    pub fn new(treatment: Arc<Treatment>) -> Self {
-        Self(treatment)
-    }
-
-    fn context(&self, peer: &Peer) -> Context {
-        let operation = OperationId::random(self.0.chart().entropy());
-        Context { caller: peer.caller.clone(), purpose: Purpose::Treatment, operation }
+    /// `known`: by AE title, what the configuration says of who calls. `title`: the gate's own.
+    pub fn new(treatment: Arc<Treatment>, known: BTreeMap<String, Known>, title: String) -> Self {
+        let steps = Steps::new(Arc::clone(&treatment), known, title);
+        Self(treatment, steps)
     }
 
     fn keep(&self, context: &Context, instance: &Instance) -> Outcome {
@@ -38,12 +43,33 @@ impl Archive {
         }
     }
 
-    fn gate(&self, context: &Context, instance: &Instance) -> Outcome {
+    fn gate(&self, peer: &Peer, context: &Context, instance: &Instance) -> Outcome {
         if let Some(refused) = mislabelled(instance) {
             self.0.note_refusal(context, Act::CheckGate, &instance.data_set, instance.transfer_syntax);
             return refused;
         }
-        match self.0.gate_data_set(context, &instance.data_set, instance.transfer_syntax) {
+        let (now, machine) = (self.0.chart().now(), self.1.machine(peer));
+        let parsed = Dicom::parse_data_set(&instance.data_set, instance.transfer_syntax);
+        if let Ok(parsed) = &parsed {
+            self.1.shown.keep(peer, &parsed.sop_instance, parsed.part10(&instance.data_set), now);
+        }
+        let verdict = match parsed.map(|parsed| (parsed.kind, parsed.part10(&instance.data_set))) {
+            Ok((Kind::RtBeamsDeliveryInstruction, file)) => {
+                // It says which fraction of a plan that was shown before.
+                let instruction = Instruction::parse(&file);
+                let named = instruction.as_ref().ok().map(|instruction| instruction.plan.as_str());
+                let Some(plan) = named.and_then(|uid| self.1.shown.of(peer, uid, now)) else {
+                    return Outcome::refused(VETO, "VETO: plan-not-shown: send the plan first, then its instruction");
+                };
+                let asked = Asked { machine, instruction: Some(instruction), ..Asked::default() };
+                self.0.gate(context, None, &plan, &asked)
+            }
+            _ => {
+                let asked = Asked { machine, ..Asked::default() };
+                self.0.gate_data_set(context, &instance.data_set, instance.transfer_syntax, &asked)
+            }
+        };
+        match verdict {
             Ok(verdict) if verdict.outcome == Decision::Release => Outcome::stored(),
             Ok(verdict) => {
                 let codes: Vec<&str> = verdict.findings.iter().map(treatment::Finding::code).collect();
@@ -61,10 +87,10 @@ impl Store for Archive {
     }
 
     fn store(&self, peer: &Peer, instance: Instance) -> Outcome {
-        let context = self.context(peer);
+        let context = context_of(&self.0, peer);
         let outcome = match instance.service {
             Service::Archive => self.keep(&context, &instance),
-            Service::Gate => self.gate(&context, &instance),
+            Service::Gate => self.gate(peer, &context, &instance),
         };
         if outcome.status != status::SUCCESS {
             tracing::info!(operation = %context.operation, status = outcome.status, "an object was refused");
@@ -72,12 +98,16 @@ impl Store for Archive {
         outcome
     }
 
+    fn step(&self, peer: &Peer, call: StepCall<'_>) -> (Outcome, Option<Vec<u8>>) {
+        self.1.act(peer, &call)
+    }
+
     fn refused(&self, peer: &Peer, service: Service, data_set: &[u8], transfer_syntax: &str) {
         let act = match service {
             Service::Archive => Act::StoreObject,
             Service::Gate => Act::CheckGate,
         };
-        self.0.note_refusal(&self.context(peer), act, data_set, transfer_syntax);
+        self.0.note_refusal(&context_of(&self.0, peer), act, data_set, transfer_syntax);
     }
 }
 

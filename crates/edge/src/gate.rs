@@ -32,6 +32,10 @@ struct Asked {
     /// Fraction Group Number that is due, where the plan has several.
     #[serde(rename = "fraction-group")]
     fraction_group: Option<u32>,
+    /// Which fraction the console is about to deliver, from 1.
+    fraction: Option<u32>,
+    /// Treatment Machine Name of where it is.
+    machine: Option<String>,
 }
 
 #[derive(Clone)]
@@ -52,7 +56,7 @@ pub(crate) fn router(treatment: Arc<Treatment>, places: Places) -> Router {
 async fn another_method(State(Gate { treatment, .. }): State<Gate>) -> Response {
     let fault = Fault::new(Blame::Peer, "gate.method", "only POST is supported here")
         .guidance(
-            "POST /gate/check?patient=ID&fraction-group=N with the plan (DICOM Part 10) as body and a bearer token",
+            "POST /gate/check?patient=ID&fraction-group=N&fraction=N&machine=NAME with the plan (DICOM Part 10) as body and a bearer token",
         )
         .during(OperationId::random(treatment.chart().entropy()));
     ([(header::ALLOW, "POST")], answer(StatusCode::METHOD_NOT_ALLOWED, fault)).into_response()
@@ -115,7 +119,7 @@ async fn check(
     let refuse = |status, blame, code, why: &str| answer(status, Fault::new(blame, code, why).during(operation));
     let token = bearer(&headers).unwrap_or_default();
     let Ok(Query(asked)) = asked else {
-        let why = "the parameters are patient=ID and fraction-group=N, each at most once";
+        let why = "the parameters are patient=ID, fraction-group=N, fraction=N and machine=NAME, each at most once";
         return refuse(StatusCode::BAD_REQUEST, Blame::Peer, "gate.parameter", why);
     };
     // Before a byte of the body is read: who sends no good token sends no 40 MiB either.
@@ -142,7 +146,9 @@ async fn check(
     };
     let work = move || {
         let context = Context { caller, purpose: Purpose::Treatment, operation };
-        treatment.gate(&context, asked.patient.as_deref(), &body, asked.fraction_group)
+        let Asked { patient, fraction_group, fraction, machine } = asked;
+        let said = treatment::Asked { fraction_group, fraction, machine, instruction: None };
+        treatment.gate(&context, patient.as_deref(), &body, &said)
     };
     match tokio::task::spawn_blocking(work).await {
         Ok(Ok(verdict)) => {

@@ -10,6 +10,7 @@ pub mod gate;
 pub mod http;
 mod intake;
 pub mod records;
+pub mod steps;
 mod typed;
 
 use std::sync::Arc;

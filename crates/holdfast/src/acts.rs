@@ -10,11 +10,33 @@ use kit::{Blame, Fault, OperationId, PatientId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use treatment::{
-    Approval, Chooses, Day, Ending, Enrolment, Outage, Person, Reach, SignedRules, SignerRole, Statement, Withdraws,
+    Approval, Asked, Chooses, Day, Ending, Enrolment, Instruction, Outage, Person, PlanError, Reach, SignedRules,
+    SignerRole, Statement, Withdraws,
 };
 
 use crate::centre::Centre;
 use crate::{DEGRADED, certificates, custodians, grow, outside, packs, renewals, reports};
+
+/// What is said of the fraction that is due.
+#[derive(clap::Args, Serialize, Deserialize)]
+pub struct Said {
+    /// Fraction Group Number that is due: needed only where the plan has several.
+    #[arg(long, value_name = "N")]
+    fraction_group: Option<u32>,
+    /// Which fraction the console is about to deliver, from 1.
+    #[arg(long, value_name = "N")]
+    fraction: Option<u32>,
+    /// Where it is about to be delivered: Treatment Machine Name (300A,00B2).
+    #[arg(long, value_name = "NAME")]
+    machine: Option<String>,
+}
+
+impl Said {
+    fn of(self, instruction: Option<Result<Instruction, PlanError>>) -> Asked {
+        let Self { fraction_group, fraction, machine } = self;
+        Asked { fraction_group, fraction, machine, instruction }
+    }
+}
 
 /// One command, as it crosses the control port.
 #[derive(Serialize, Deserialize)]
@@ -129,7 +151,7 @@ pub enum Act {
     GateOverrideStatement {
         patient: String,
         plan: String,
-        fraction_group: Option<u32>,
+        asked: Said,
         finding: String,
         reason: String,
         role: SignerRole,
@@ -141,7 +163,9 @@ pub enum Act {
     GateCheck {
         patient: String,
         plan: String,
-        fraction_group: Option<u32>,
+        asked: Said,
+        /// RT Beams Delivery Instruction, in base64.
+        instruction: Option<String>,
     },
     /// Downtime packs, now.
     PacksMake,
@@ -536,9 +560,10 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let text = format!("delivery {}\n  signed by {}; {state}", approved.digest, approved.signers.join(", "));
             Ok(Answer::done(text, to_json(&approved)))
         }
-        Act::GateOverrideStatement { patient: text, plan, fraction_group, finding, reason, role, signer } => {
+        Act::GateOverrideStatement { patient: text, plan, asked, finding, reason, role, signer } => {
             let (patient, plan) = (patient(&text)?, decode_file(&plan)?);
-            let asked = (fraction_group, finding.as_str(), reason.as_str());
+            let asked = asked.of(None);
+            let asked = (&asked, finding.as_str(), reason.as_str());
             let (context, who) = (context(Purpose::Treatment), (role, signer.as_str()));
             let statement = centre.treatment().override_statement(&context, patient, &plan, asked, who)?;
             let bytes = minicbor::to_vec(&statement).unwrap_or_default();
@@ -552,9 +577,11 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let state = if complete { "two people answer for it" } else { "a second person is missing" };
             Ok(Answer::done(format!("{of}: {state}"), json!({ "complete": complete })))
         }
-        Act::GateCheck { patient: text, plan, fraction_group } => {
+        Act::GateCheck { patient: text, plan, asked, instruction } => {
             let (context, plan) = (context(Purpose::Treatment), decode_file(&plan)?);
-            let verdict = centre.treatment().gate(&context, Some(&text), &plan, fraction_group)?;
+            let instruction = instruction.map(|file| decode_file(&file)).transpose()?;
+            let asked = asked.of(instruction.as_deref().map(Instruction::parse));
+            let verdict = centre.treatment().gate(&context, Some(&text), &plan, &asked)?;
             Ok(reports::verdict(&verdict))
         }
         Act::PatientErase { patient: text, confirm, dry_run } => {

@@ -17,7 +17,7 @@ use treatment::{
 use vault::Vkey;
 use zeroize::Zeroizing;
 
-use crate::acts::{Act, Answer, decode_file, encode_file};
+use crate::acts::{Act, Answer, Said, decode_file, encode_file};
 use crate::centre::{self, Centre, NewCentre};
 use crate::custodians::{self, Custodians};
 use crate::left::Left;
@@ -678,9 +678,11 @@ pub enum Gate {
         /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
-        /// Fraction Group Number that is due: needed only where the plan has several.
-        #[arg(long, value_name = "N")]
-        fraction_group: Option<u32>,
+        #[command(flatten)]
+        said: Said,
+        /// An RT Beams Delivery Instruction, as the treatment management system wrote it for this session.
+        #[arg(long, value_name = "FILE")]
+        instruction: Option<PathBuf>,
         file: PathBuf,
         #[command(flatten)]
         data: Data,
@@ -689,15 +691,14 @@ pub enum Gate {
     },
     /// Answer for one finding, for the fraction that is due and no other. An oncologist and a physicist have to.
     Override {
-        /// too-soon or out-of-tolerance.
+        /// too-soon, out-of-tolerance, another-fraction or another-machine.
         #[arg(long, value_name = "CODE")]
         finding: String,
         /// Why the fraction is to be given all the same: it stands in the verdict.
         #[arg(long)]
         reason: String,
-        /// Fraction Group Number that is due: needed only where the plan has several.
-        #[arg(long, value_name = "N")]
-        fraction_group: Option<u32>,
+        #[command(flatten)]
+        said: Said,
         #[command(flatten)]
         signing: Signing,
     },
@@ -706,18 +707,19 @@ pub enum Gate {
 impl Gate {
     pub fn run(self) -> Result<u8, Fault> {
         match self {
-            Self::Check { patient, fraction_group, file, data, output } => {
+            Self::Check { patient, said: asked, instruction, file, data, output } => {
                 let plan = encode_file(&read(&file)?);
-                act(&data, output, Act::GateCheck { patient, plan, fraction_group })
+                let instruction = instruction.map(|file| read(&file)).transpose()?.map(|bytes| encode_file(&bytes));
+                act(&data, output, Act::GateCheck { patient, plan, asked, instruction })
             }
-            Self::Override { finding, reason, fraction_group, signing } => {
+            Self::Override { finding, reason, said, signing } => {
                 let (patient, role, signer) = signing.who();
-                let (asked, why) = (finding.clone(), reason.clone());
+                let (about, why) = (finding.clone(), reason.clone());
                 let ask = |plan| Act::GateOverrideStatement {
                     patient,
                     plan,
-                    fraction_group,
-                    finding: asked,
+                    asked: said,
+                    finding: about,
                     reason: why,
                     role,
                     signer,

@@ -89,6 +89,12 @@ pub struct Peer {
     pub title: String,
     /// `127.0.0.1` or `10.1.2.0/24`.
     pub network: String,
+    /// The treatment machine that this AE is, as plans name it (300A,00B2): the gate holds a plan for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// Where it takes event reports of procedure steps (UPS Event): `10.1.2.3:104`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<SocketAddr>,
 }
 
 /// Health and metrics: their own listener, so that it can stand on another network.
@@ -186,7 +192,7 @@ impl Config {
                 // ANY-SCP is what dcmtk and pynetdicom call by default.
                 archive_titles: vec!["HOLDFAST".into(), "ANY-SCP".into()],
                 gate_title: "GATE".into(),
-                peers: vec![Peer { title: "*".into(), network: "127.0.0.0/8".into() }],
+                peers: vec![Peer { title: "*".into(), network: "127.0.0.0/8".into(), machine: None, events: None }],
             },
             operations: Operations { listen: local(8081) },
             keys: Keys { cache_seconds: 300 },
@@ -324,6 +330,22 @@ impl Config {
     /// Checked when it was loaded.
     pub fn utc_offset(&self) -> UtcOffset {
         self.pages.utc_offset.parse().unwrap_or_default()
+    }
+
+    /// What is known of callers by their AE titles. `*` is nobody in particular.
+    pub fn known_peers(&self) -> Result<BTreeMap<String, edge::steps::Known>, Fault> {
+        let mut known = BTreeMap::new();
+        for Peer { title, machine, events, .. } in &self.dimse.peers {
+            if machine.is_none() && events.is_none() {
+                continue;
+            }
+            let said = edge::steps::Known { machine: machine.clone(), events: *events };
+            if title == "*" || known.insert(title.clone(), said).is_some() {
+                let text = format!("dimse.peers: machine and events are of one AE title, said once: {title}");
+                return Err(Fault::new(Blame::Configuration, "config.peer", text));
+            }
+        }
+        Ok(known)
     }
 
     pub fn guard_peers(&self) -> Result<Vec<guard::Peer>, Fault> {

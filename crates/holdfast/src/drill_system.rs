@@ -17,7 +17,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use keys::{Holder, KeysError, LocalHolder, NoPlugins, TurnOrder};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
 use treatment::{
-    Ended, Enrolment, Outage, Outcome, PACKS_AT_ONCE, SignerRole, SigningKey, TreatmentList, TypedBeam, TypedFraction,
+    Asked, Ended, Enrolment, Outage, Outcome, PACKS_AT_ONCE, SignerRole, SigningKey, TreatmentList, TypedBeam,
+    TypedFraction,
 };
 use vault::location::{FolderLocation, Location, Marker};
 use vault::{Access, Mode, Opening, Scope, Vault, VaultError, VerifyReport};
@@ -340,7 +341,7 @@ impl System for Running {
     }
 
     fn gate(&self, number: &str, plan: &[u8]) -> Result<Verdict, Fault> {
-        let verdict = self.centre.treatment().gate(&self.context(), Some(number), plan, None)?;
+        let verdict = self.centre.treatment().gate(&self.context(), Some(number), plan, &Asked::default())?;
         Ok(Verdict {
             released: verdict.outcome == Outcome::Release,
             reasons: verdict.findings.iter().map(ToString::to_string).collect(),

@@ -118,7 +118,11 @@ impl Serve {
                 gate_title: config.dimse.gate_title.clone(),
                 ..edge::dimse::Settings::default()
             },
-            Arc::new(edge::archive::Archive::new(Arc::clone(centre.treatment()))),
+            Arc::new(edge::archive::Archive::new(
+                Arc::clone(centre.treatment()),
+                config.known_peers()?,
+                config.dimse.gate_title.clone(),
+            )),
         )?;
         let addresses = Addresses { dimse: dimse.address(), ..addresses };
         centre.set_pages_address(addresses.http);

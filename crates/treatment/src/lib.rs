@@ -18,7 +18,8 @@ pub use dicom::object::{Instance, Kind, ObjectError};
 pub use dicom::scan::{Attribute, ScanError};
 pub use error::PlanError;
 pub use gate::{
-    Expected, Finding, GateInput, Note, OVERRIDABLE, Outcome, Overridden, Signed, Verdict, Withdrawn, decide,
+    Asked, Expected, Finding, GateInput, Instruction, InstructionGap, Note, OVERRIDABLE, Outcome, Overridden, Signed,
+    Verdict, Withdrawn, decide,
 };
 pub use given::typed::{Ended, TypedBeam, TypedError, TypedFraction};
 pub use given::{Course, Given, Origin, PairState, TreatmentRecord};

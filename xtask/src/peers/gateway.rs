@@ -18,6 +18,9 @@ pub(crate) struct Gateway {
     process: Guarded,
     ready: Value,
     ready_file: PathBuf,
+    data: PathBuf,
+    /// Where a peer may listen for event reports.
+    events_port: u16,
 }
 
 /// The command line under test.
@@ -35,6 +38,15 @@ impl Gateway {
         }
         let mut command = holdfast();
         command.args(["serve", "--demo"]);
+        // Free now: whoever listens there later is a peer of ours.
+        let events_port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let known = |title: &str, more: &str| format!("{{ title = '{title}', network = '127.0.0.0/8', {more} }}");
+        let peers = [
+            known("REQUESTER", &format!("events = '127.0.0.1:{events_port}'")),
+            known("OTHERMACHINE", "machine = 'LINAC-99'"),
+            known("*", ""),
+        ];
+        command.env("HOLDFAST__DIMSE__PEERS", format!("[{}]", peers.join(", ")));
         for listener in ["--http", "--dimse", "--operations"] {
             command.args([listener, "127.0.0.1:0"]);
         }
@@ -45,7 +57,7 @@ impl Gateway {
         loop {
             let written = std::fs::read(&ready_file).ok();
             if let Some(ready) = written.and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-                return Ok(Self { process, ready, ready_file });
+                return Ok(Self { process, ready, ready_file, data: data.to_path_buf(), events_port });
             }
             let ended = process.0.try_wait()?;
             if ended.is_some() || Instant::now() > deadline {
@@ -58,6 +70,14 @@ impl Gateway {
 
     pub(crate) fn ready_file(&self) -> &Path {
         &self.ready_file
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    pub(crate) fn events_port(&self) -> u16 {
+        self.events_port
     }
 
     /// One of the texts of the ready file, by JSON pointer.

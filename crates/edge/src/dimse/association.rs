@@ -12,13 +12,13 @@ use std::time::Instant;
 use dicom_dictionary_std::uids;
 use dicom_ul::pdu::Pdu;
 
-use super::command::{self, C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ};
+use super::command::{self, C_CANCEL_RQ, C_ECHO_RQ, C_STORE_RQ, N_ACTION_RQ, N_CREATE_RQ, N_GET_RQ};
 use super::error::DimseError;
 use super::message::{Assembler, DataSet, Message, Refused};
 use super::negotiate::{Proposal, Unproposed, rejection};
 use super::server::{Shared, Slot};
 use super::wire::{Patience, Wire};
-use super::{Instance, Outcome, Peer, Reject, status};
+use super::{Act, Instance, Outcome, Peer, Reject, StepCall, is_of_steps, status};
 
 /// Serves one connection to its end.
 pub(super) fn serve(
@@ -124,8 +124,22 @@ fn answer(
     shared: &Shared,
 ) -> Result<bool, DimseError> {
     let Message { context, request, data_set } = message;
+    let mut answered = None;
     let outcome = match request.field {
         C_ECHO_RQ => Outcome::stored(),
+        N_CREATE_RQ | N_GET_RQ | N_ACTION_RQ => {
+            let DataSet { bytes, refused, held } = data_set;
+            let outcome = match step_call(proposal, context, &request, (&bytes, refused)) {
+                Ok(call) => {
+                    let (outcome, data_set) = shared.store.step(peer, call);
+                    answered = data_set;
+                    outcome
+                }
+                Err(refusal) => refusal,
+            };
+            drop(held);
+            outcome
+        }
         C_STORE_RQ => {
             let DataSet { bytes, refused, held } = data_set;
             let outcome = match checked(proposal, context, &request, refused) {
@@ -145,10 +159,46 @@ fn answer(
         }
         // Nothing here takes long enough to be cancelled, and a cancel has no answer (PS3.7 9.3.2.3).
         C_CANCEL_RQ => return Ok(false),
-        _ => Outcome::refused(status::UNRECOGNIZED_OPERATION, "only C-ECHO and C-STORE are served"),
+        _ => Outcome::refused(status::UNRECOGNIZED_OPERATION, "this service is not offered"),
     };
-    wire.write_command(context, &request.response(&outcome), proposal.fragment_bytes_max)?;
+    let response = request.response(&outcome, answered.is_some());
+    wire.write_message(context, &response, answered.as_deref(), proposal.fragment_bytes_max)?;
     Ok(request.field == C_STORE_RQ && outcome.status == status::SUCCESS)
+}
+
+/// What is asked of a procedure step, where the command is in order.
+fn step_call<'b>(
+    proposal: &Proposal,
+    context: u8,
+    request: &command::Request,
+    (data_set, refused): (&'b [u8], Option<Refused>),
+) -> Result<StepCall<'b>, Outcome> {
+    let context = proposal.contexts.get(&context).filter(|context| is_of_steps(&context.sop_class));
+    let Some(context) = context else {
+        return Err(Outcome::refused(status::UNRECOGNIZED_OPERATION, "not on this presentation context"));
+    };
+    // Whichever of the classes the context is of, a step is an instance of Push (PS3.4 CC.3.1).
+    if request.sop_class.as_deref() != Some(uids::UNIFIED_PROCEDURE_STEP_PUSH) {
+        let comment = "the SOP class of a procedure step is UPS Push";
+        return Err(Outcome::refused(status::SOP_CLASS_NOT_SUPPORTED, comment));
+    }
+    let creates = context.sop_class == uids::UNIFIED_PROCEDURE_STEP_PUSH;
+    let act = match (request.field, request.action) {
+        (N_CREATE_RQ, _) if creates => Act::Create,
+        (N_GET_RQ, _) => Act::Get(request.attributes.clone()),
+        (N_ACTION_RQ, Some(2)) => Act::Cancel,
+        (N_ACTION_RQ, Some(3)) if !creates => Act::Subscribe,
+        (N_ACTION_RQ, Some(4)) if !creates => Act::Unsubscribe,
+        (N_ACTION_RQ, _) => return Err(Outcome::refused(status::NO_SUCH_ACTION, "no such action in this class")),
+        _ => return Err(Outcome::refused(status::UNRECOGNIZED_OPERATION, "not in this class")),
+    };
+    let Some(step) = request.sop_instance.as_deref().and_then(command::uid) else {
+        return Err(Outcome::refused(status::INVALID_SOP_INSTANCE, "its SOP Instance UID is no UID, or missing"));
+    };
+    if refused.is_some() {
+        return Err(Outcome::refused(status::RESOURCE_LIMITATION, "the data set is too large, or there is no room"));
+    }
+    Ok(StepCall { act, step, data_set, transfer_syntax: context.transfer_syntax })
 }
 
 /// The instance without its bytes, where the command is in order.

@@ -2,6 +2,8 @@
 //!
 //! Read by hand: a command is a flat list of at most 4 KiB, and a general parser would follow a sequence hidden in it.
 
+use dicom_core::Tag;
+
 use super::Outcome;
 
 /// A C-STORE-RQ is under 300 bytes; retired elements make old peers' commands longer.
@@ -12,6 +14,7 @@ const COMMENT_CHARS_MAX: usize = 64;
 
 const GROUP_LENGTH: u16 = 0x0000;
 const AFFECTED_SOP_CLASS: u16 = 0x0002;
+const REQUESTED_SOP_CLASS: u16 = 0x0003;
 const COMMAND_FIELD: u16 = 0x0100;
 const MESSAGE_ID: u16 = 0x0110;
 const MESSAGE_ID_RESPONDED_TO: u16 = 0x0120;
@@ -19,13 +22,22 @@ const DATA_SET_TYPE: u16 = 0x0800;
 const STATUS: u16 = 0x0900;
 const ERROR_COMMENT: u16 = 0x0902;
 const AFFECTED_SOP_INSTANCE: u16 = 0x1000;
+const REQUESTED_SOP_INSTANCE: u16 = 0x1001;
+const EVENT_TYPE: u16 = 0x1002;
+const ATTRIBUTES: u16 = 0x1005;
+const ACTION_TYPE: u16 = 0x1008;
 
 /// Command Data Set Type: there is none.
 const NO_DATA_SET: u16 = 0x0101;
+const DATA_SET: u16 = 0x0001;
 
 pub(super) const C_STORE_RQ: u16 = 0x0001;
 pub(super) const C_ECHO_RQ: u16 = 0x0030;
 pub(super) const C_CANCEL_RQ: u16 = 0x0FFF;
+pub(super) const N_EVENT_REPORT_RQ: u16 = 0x0100;
+pub(super) const N_GET_RQ: u16 = 0x0110;
+pub(super) const N_ACTION_RQ: u16 = 0x0130;
+pub(super) const N_CREATE_RQ: u16 = 0x0140;
 pub(super) const RESPONSE: u16 = 0x8000;
 
 /// A command set that can't be acted on.
@@ -52,9 +64,14 @@ pub enum CommandError {
 pub(super) struct Request {
     pub(super) field: u16,
     pub(super) message_id: u16,
+    /// Affected or requested (N-GET, N-ACTION).
     pub(super) sop_class: Option<String>,
     /// As sent; whether it is a UID is asked where one is needed.
     pub(super) sop_instance: Option<Vec<u8>>,
+    /// Of an N-ACTION.
+    pub(super) action: Option<u16>,
+    /// Of an N-GET: those that are asked for; none says all.
+    pub(super) attributes: Vec<Tag>,
     pub(super) has_data_set: bool,
 }
 
@@ -65,6 +82,7 @@ impl Request {
         }
         let (mut field, mut message_id, mut data_set_type) = (None, None, None);
         let (mut sop_class, mut sop_instance) = (None, None);
+        let (mut action, mut attributes) = (None, Vec::new());
         let (mut rest, mut last) = (bytes, None);
         while !rest.is_empty() {
             let at = bytes.len() - rest.len();
@@ -83,10 +101,20 @@ impl Request {
                 COMMAND_FIELD => field = Some(short()?),
                 MESSAGE_ID => message_id = Some(short()?),
                 DATA_SET_TYPE => data_set_type = Some(short()?),
-                AFFECTED_SOP_CLASS => {
+                AFFECTED_SOP_CLASS | REQUESTED_SOP_CLASS => {
                     sop_class = Some(uid(value).ok_or(CommandError::Value { element, found: value.len() })?);
                 }
-                AFFECTED_SOP_INSTANCE => sop_instance = Some(value.to_vec()),
+                AFFECTED_SOP_INSTANCE | REQUESTED_SOP_INSTANCE => sop_instance = Some(value.to_vec()),
+                ACTION_TYPE => action = Some(short()?),
+                ATTRIBUTES => {
+                    let (tags, []) = value.as_chunks::<4>() else {
+                        return Err(CommandError::Value { element, found: value.len() });
+                    };
+                    let tag = |[g0, g1, e0, e1]: &[u8; 4]| {
+                        Tag(u16::from_le_bytes([*g0, *g1]), u16::from_le_bytes([*e0, *e1]))
+                    };
+                    attributes = tags.iter().map(tag).collect();
+                }
                 // Priority, originators, retired elements: nothing here depends on them.
                 _ => {}
             }
@@ -102,19 +130,22 @@ impl Request {
             message_id: message_id.or((field == C_CANCEL_RQ).then_some(0)).ok_or(missing(MESSAGE_ID))?,
             sop_class,
             sop_instance,
+            action,
+            attributes,
             has_data_set: data_set_type.ok_or(missing(DATA_SET_TYPE))? != NO_DATA_SET,
         })
     }
 
     /// The response to this request, whole: it fits into any peer's smallest PDU but for the fragmenting.
-    pub(super) fn response(&self, outcome: &Outcome) -> Vec<u8> {
+    pub(super) fn response(&self, outcome: &Outcome, has_data_set: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(320);
         if let Some(sop_class) = &self.sop_class {
             put(&mut out, AFFECTED_SOP_CLASS, sop_class.as_bytes(), 0);
         }
         put(&mut out, COMMAND_FIELD, &(self.field | RESPONSE).to_le_bytes(), 0);
         put(&mut out, MESSAGE_ID_RESPONDED_TO, &self.message_id.to_le_bytes(), 0);
-        put(&mut out, DATA_SET_TYPE, &NO_DATA_SET.to_le_bytes(), 0);
+        let data_set_type = if has_data_set { DATA_SET } else { NO_DATA_SET };
+        put(&mut out, DATA_SET_TYPE, &data_set_type.to_le_bytes(), 0);
         put(&mut out, STATUS, &outcome.status.to_le_bytes(), 0);
         if let Some(comment) = outcome.comment.as_deref().map(comment).filter(|c| !c.is_empty()) {
             put(&mut out, ERROR_COMMENT, comment.as_bytes(), b' ');
@@ -122,12 +153,46 @@ impl Request {
         if let Some(sop_instance) = self.sop_instance.as_deref().and_then(uid) {
             put(&mut out, AFFECTED_SOP_INSTANCE, sop_instance.as_bytes(), 0);
         }
-        let mut whole = Vec::with_capacity(out.len() + 12);
-        let length = u32::try_from(out.len()).unwrap_or(u32::MAX);
-        put(&mut whole, GROUP_LENGTH, &length.to_le_bytes(), 0);
-        whole.extend(out);
-        whole
+        if let Some(action) = self.action {
+            put(&mut out, ACTION_TYPE, &action.to_le_bytes(), 0);
+        }
+        with_length(&out)
     }
+}
+
+/// N-EVENT-REPORT-RQ (PS3.7 table 10.3-1), whose information follows.
+pub(super) fn event_report(message_id: u16, sop_class: &str, sop_instance: &str, event: u16) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    put(&mut out, AFFECTED_SOP_CLASS, sop_class.as_bytes(), 0);
+    put(&mut out, COMMAND_FIELD, &N_EVENT_REPORT_RQ.to_le_bytes(), 0);
+    put(&mut out, MESSAGE_ID, &message_id.to_le_bytes(), 0);
+    put(&mut out, DATA_SET_TYPE, &DATA_SET.to_le_bytes(), 0);
+    put(&mut out, AFFECTED_SOP_INSTANCE, sop_instance.as_bytes(), 0);
+    put(&mut out, EVENT_TYPE, &event.to_le_bytes(), 0);
+    with_length(&out)
+}
+
+/// The status of a response to a request of ours.
+pub(super) fn status_of(bytes: &[u8]) -> Result<u16, CommandError> {
+    let (mut rest, mut last, mut status) = (bytes, None, None);
+    while !rest.is_empty() {
+        let at = bytes.len() - rest.len();
+        let (element, value) = next(&mut rest, &mut last, at)?;
+        if element == STATUS {
+            let value = value.try_into().map_err(|_| CommandError::Value { element, found: value.len() })?;
+            status = Some(u16::from_le_bytes(value));
+        }
+    }
+    status.ok_or(CommandError::Missing { element: STATUS })
+}
+
+/// With the group's length before it.
+fn with_length(out: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(out.len() + 12);
+    let length = u32::try_from(out.len()).unwrap_or(u32::MAX);
+    put(&mut whole, GROUP_LENGTH, &length.to_le_bytes(), 0);
+    whole.extend(out);
+    whole
 }
 
 /// Takes one element off `rest`, which begins at byte `at` of the command.
@@ -206,7 +271,7 @@ mod tests {
         assert_eq!(request.sop_instance.as_deref().and_then(uid).as_deref(), Some("1.2.3"));
 
         let long = format!("no\\\n{}é{}", "x".repeat(60), "y".repeat(60));
-        let response = request.response(&Outcome::refused(0xA900, long));
+        let response = request.response(&Outcome::refused(0xA900, long), false);
         // Read as dicom-object reads it: an independent implementation of the same encoding.
         let syntax = dicom_transfer_syntax_registry::entries::IMPLICIT_VR_LITTLE_ENDIAN.erased();
         let read = dicom_object::InMemDicomObject::read_dataset_with_ts(&response[..], &syntax).unwrap();

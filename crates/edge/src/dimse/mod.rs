@@ -1,6 +1,7 @@
 //! DIMSE: the storage SCP that planning systems, scanners and linacs send to (PS3.7, PS3.8, edition 2024e).
 //!
-//! It takes C-ECHO and C-STORE, on one port under several called AE titles: the archive's, and the fraction gate's.
+//! It takes C-ECHO and C-STORE, on one port under several called AE titles: the archive's, and the fraction gate's; that one also
+//! takes Unified Procedure Steps (N-CREATE, N-GET, N-ACTION), and reports their events to who subscribed.
 //! What becomes of an object is for the [`Store`] to say; 0000H goes out only after it has.
 //!
 //! ```text
@@ -16,6 +17,7 @@ mod command;
 mod error;
 mod message;
 mod negotiate;
+pub(crate) mod notify;
 mod server;
 mod wire;
 
@@ -23,6 +25,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use dicom_core::Tag;
+use dicom_dictionary_std::uids;
 use guard::Caller;
 
 pub use error::DimseError;
@@ -69,17 +73,57 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// Statuses of a C-STORE-RSP (PS3.4 B.2.3, PS3.7 annex C).
+/// What may be asked of a procedure step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    Create,
+    /// These attributes; all, where none is named.
+    Get(Vec<Tag>),
+    /// Of its requester.
+    Cancel,
+    Subscribe,
+    Unsubscribe,
+}
+
+/// One call about a Unified Procedure Step (PS3.4 annex CC, edition 2024e).
+pub struct StepCall<'b> {
+    pub act: Act,
+    /// Its SOP Instance UID.
+    pub step: String,
+    /// As it came: no byte was looked at yet.
+    pub data_set: &'b [u8],
+    pub transfer_syntax: &'static str,
+}
+
+/// The classes whose messages are about procedure steps.
+fn is_of_steps(sop_class: &str) -> bool {
+    [uids::UNIFIED_PROCEDURE_STEP_PUSH, uids::UNIFIED_PROCEDURE_STEP_WATCH].contains(&sop_class)
+}
+
+/// Statuses (PS3.4 B.2.3 and CC.2, PS3.7 annex C).
 pub mod status {
     pub const SUCCESS: u16 = 0x0000;
     pub const PROCESSING_FAILURE: u16 = 0x0110;
     pub const INVALID_SOP_INSTANCE: u16 = 0x0117;
     pub const SOP_CLASS_NOT_SUPPORTED: u16 = 0x0122;
     pub const NOT_AUTHORIZED: u16 = 0x0124;
+    pub const INVALID_ATTRIBUTE_VALUE: u16 = 0x0106;
+    pub const DUPLICATE_SOP_INSTANCE: u16 = 0x0111;
+    pub const MISSING_ATTRIBUTE: u16 = 0x0120;
+    pub const MISSING_ATTRIBUTE_VALUE: u16 = 0x0121;
+    pub const NO_SUCH_ACTION: u16 = 0x0123;
     pub const UNRECOGNIZED_OPERATION: u16 = 0x0211;
+    pub const RESOURCE_LIMITATION: u16 = 0x0213;
     pub const OUT_OF_RESOURCES: u16 = 0xA700;
     pub const DATA_SET_DOES_NOT_MATCH: u16 = 0xA900;
     pub const CANNOT_UNDERSTAND: u16 = 0xC000;
+    // Of procedure steps (PS3.4 CC.2).
+    pub const DELETION_LOCK_NOT_GRANTED: u16 = 0xB301;
+    pub const STEP_CANCELED_ALREADY: u16 = 0xB304;
+    pub const NO_SUCH_STEP: u16 = 0xC307;
+    pub const RECEIVER_UNKNOWN: u16 = 0xC308;
+    pub const NOT_SCHEDULED: u16 = 0xC309;
+    pub const STEP_COMPLETED_ALREADY: u16 = 0xC311;
 }
 
 /// What became of an object.
@@ -118,6 +162,9 @@ pub trait Store: Send + Sync {
 
     /// Keeps one object, or answers for it. Success says that it is durable.
     fn store(&self, peer: &Peer, instance: Instance) -> Outcome;
+
+    /// Acts on a procedure step; gives what is to be said of it, where anything is: in the call's transfer syntax.
+    fn step(&self, peer: &Peer, call: StepCall<'_>) -> (Outcome, Option<Vec<u8>>);
 
     /// A data set that came whole, and whose command was wrong: it is refused, and what it says may matter all the same.
     fn refused(&self, peer: &Peer, service: Service, data_set: &[u8], transfer_syntax: &str);

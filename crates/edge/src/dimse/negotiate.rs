@@ -13,13 +13,13 @@ use treatment::Kind;
 
 use super::error::DimseError;
 use super::wire::PDU_BYTES_MAX;
-use super::{Reject, Service, Settings};
+use super::{Reject, Service, Settings, is_of_steps};
 
 /// DICOM's only application context (PS3.7 annex A).
-const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
+pub(super) const APPLICATION_CONTEXT: &str = "1.2.840.10008.3.1.1.1";
 /// Under 2.25, the root for UUIDs (PS3.5 section B.2).
-const IMPLEMENTATION_CLASS: &str = "2.25.98236713018412345178920471120936745201";
-const IMPLEMENTATION_VERSION: &str = concat!("HOLDFAST_", env!("CARGO_PKG_VERSION"));
+pub(super) const IMPLEMENTATION_CLASS: &str = "2.25.98236713018412345178920471120936745201";
+pub(super) const IMPLEMENTATION_VERSION: &str = concat!("HOLDFAST_", env!("CARGO_PKG_VERSION"));
 /// The smallest PDU that we send into: PS3.8 sets no floor, and a response is some 300 bytes.
 const PEER_PDU_BYTES_MIN: u32 = 128;
 
@@ -77,10 +77,13 @@ impl Service {
         }
     }
 
-    /// The gate takes plans and nothing else.
+    /// The gate takes plans, what is said of their delivery, and procedure steps.
     fn takes(self, sop_class: &str) -> bool {
+        let for_gate = |kind: Kind| kind.is_plan() || kind == Kind::RtBeamsDeliveryInstruction;
         let kind = Kind::of_sop_class(sop_class);
-        sop_class == uids::VERIFICATION || kind.is_some_and(|kind| self == Self::Archive || kind.is_plan())
+        sop_class == uids::VERIFICATION
+            || (self == Self::Gate && is_of_steps(sop_class))
+            || kind.is_some_and(|kind| self == Self::Archive || for_gate(kind))
     }
 }
 
@@ -154,7 +157,7 @@ fn choose(
 }
 
 /// The peer's limit on PDUs, less the header of the one value in ours. 0 and nothing mean no limit (PS3.8 D.1).
-fn fragment_bytes_max(variables: &[UserVariableItem]) -> Result<usize, DimseError> {
+pub(super) fn fragment_bytes_max(variables: &[UserVariableItem]) -> Result<usize, DimseError> {
     let said = variables.iter().find_map(|item| match item {
         UserVariableItem::MaxLength(length) => Some(*length),
         _ => None,

@@ -116,19 +116,28 @@ impl<'a> Wire<'a> {
         self.send(&bytes)
     }
 
-    /// A command set, in as many PDUs as the peer's limit asks for, in one write.
-    pub(super) fn write_command(&mut self, context: u8, command: &[u8], fragment: usize) -> Result<(), DimseError> {
+    /// A command set and its data set, if any, in as many PDUs as the peer's limit asks for, in one write.
+    pub(super) fn write_message(
+        &mut self,
+        context: u8,
+        command: &[u8],
+        data_set: Option<&[u8]>,
+        fragment: usize,
+    ) -> Result<(), DimseError> {
         let mut bytes = Vec::with_capacity(512);
-        let mut chunks = command.chunks(fragment.max(1)).peekable();
-        while let Some(chunk) = chunks.next() {
-            let value = PDataValue {
-                presentation_context_id: context,
-                value_type: PDataValueType::Command,
-                is_last: chunks.peek().is_none(),
-                data: chunk.to_vec(),
-            };
-            let pdu = Pdu::PData { data: vec![value] };
-            write_pdu(&mut bytes, &pdu).map_err(|e| DimseError::Encode(e.to_string()))?;
+        let parts = [(PDataValueType::Command, Some(command)), (PDataValueType::Data, data_set)];
+        for (value_type, part) in parts {
+            let mut chunks = part.unwrap_or_default().chunks(fragment.max(1)).peekable();
+            while let Some(chunk) = chunks.next() {
+                let value = PDataValue {
+                    presentation_context_id: context,
+                    value_type: value_type.clone(),
+                    is_last: chunks.peek().is_none(),
+                    data: chunk.to_vec(),
+                };
+                let pdu = Pdu::PData { data: vec![value] };
+                write_pdu(&mut bytes, &pdu).map_err(|e| DimseError::Encode(e.to_string()))?;
+            }
         }
         self.send(&bytes)
     }

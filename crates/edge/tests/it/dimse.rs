@@ -13,7 +13,7 @@ use dicom_ul::pdu::{
     AssociationRJ, AssociationRJServiceProviderPresentationReason as Presentation,
     AssociationRJServiceUserReason as User, AssociationRJSource, PDataValue, PDataValueType, Pdu,
 };
-use edge::dimse::{Instance, Outcome, Peer, Reject, Server, Service, Settings, Store, status};
+use edge::dimse::{Instance, Outcome, Peer, Reject, Server, Service, Settings, StepCall, Store, status};
 use guard::{Caller, Decision, DecisionLog, Event, EventLog, Guard};
 use kit::{Fault, OsEntropy, SystemClock};
 use proptest::prelude::*;
@@ -81,6 +81,10 @@ impl Store for Memory {
         };
         self.kept.lock().unwrap().push(instance);
         outcome
+    }
+
+    fn step(&self, _: &Peer, call: StepCall<'_>) -> (Outcome, Option<Vec<u8>>) {
+        (Outcome::stored(), Some(call.data_set.repeat(3)))
     }
 
     fn refused(&self, _: &Peer, _: Service, data_set: &[u8], _: &str) {
@@ -203,14 +207,14 @@ fn echoes_and_stores_every_class_under_every_title() {
     let classes: Vec<&str> = Kind::ALL.iter().map(|kind| kind.sop_class()).collect();
     for called in ["HOLDFAST", "ANY-SCP"] {
         let mut modality = associate(&server, called, &classes);
-        assert_eq!(modality.presentation_contexts().len(), 10, "all are accepted");
+        assert_eq!(modality.presentation_contexts().len(), Kind::ALL.len(), "all are accepted");
         for (n, class) in classes.iter().enumerate() {
             let context = u8::try_from(2 * n + 1).unwrap();
             assert_eq!(store(&mut modality, context, class, &format!("1.2.{n}"), b"data", 100), status::SUCCESS);
         }
         modality.release().unwrap();
     }
-    assert_eq!(memory.count(), 20);
+    assert_eq!(memory.count(), 2 * Kind::ALL.len());
     {
         let kept = memory.kept.lock().unwrap();
         let first = &kept[0];
@@ -222,12 +226,27 @@ fn echoes_and_stores_every_class_under_every_title() {
 }
 
 #[test]
-fn the_gate_takes_plans_only() {
+fn the_gate_takes_what_a_fraction_is_asked_with() {
     let (server, memory) = start(Settings::default());
-    let classes = [uids::CT_IMAGE_STORAGE, uids::RT_PLAN_STORAGE, uids::RT_ION_PLAN_STORAGE, uids::VERIFICATION];
+    let classes = [
+        uids::CT_IMAGE_STORAGE,
+        uids::RT_PLAN_STORAGE,
+        uids::RT_ION_PLAN_STORAGE,
+        uids::VERIFICATION,
+        uids::RT_BEAMS_DELIVERY_INSTRUCTION_STORAGE,
+        uids::UNIFIED_PROCEDURE_STEP_PUSH,
+        uids::UNIFIED_PROCEDURE_STEP_WATCH,
+        uids::UNIFIED_PROCEDURE_STEP_PULL,
+    ];
+    let accepted = |title: &str| -> Vec<u8> {
+        let modality = associate(&server, title, &classes);
+        let accepted = modality.presentation_contexts().iter().map(|c| c.id).collect();
+        modality.release().unwrap();
+        accepted
+    };
+    assert_eq!(accepted("GATE"), [3, 5, 7, 9, 11, 13]);
+    assert_eq!(accepted("HOLDFAST"), [1, 3, 5, 7, 9], "the archive knows no procedure steps");
     let mut modality = associate(&server, "GATE", &classes);
-    let accepted: Vec<u8> = modality.presentation_contexts().iter().map(|c| c.id).collect();
-    assert_eq!(accepted, [3, 5, 7]);
     assert_eq!(store(&mut modality, 3, uids::RT_PLAN_STORAGE, INSTANCE, b"plan", 100), status::SUCCESS);
     assert_eq!(memory.kept.lock().unwrap()[0].service, Service::Gate);
     modality.release().unwrap();

@@ -21,10 +21,11 @@ pub enum Kind {
     RtIonBeamsRecord,
     RtBrachyRecord,
     RtTreatmentSummary,
+    RtBeamsDeliveryInstruction,
 }
 
 impl Kind {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::CtImage,
         Self::RtImage,
         Self::RtDose,
@@ -35,6 +36,7 @@ impl Kind {
         Self::RtIonBeamsRecord,
         Self::RtBrachyRecord,
         Self::RtTreatmentSummary,
+        Self::RtBeamsDeliveryInstruction,
     ];
 
     /// Its storage SOP class.
@@ -50,6 +52,7 @@ impl Kind {
             Self::RtIonBeamsRecord => uids::RT_ION_BEAMS_TREATMENT_RECORD_STORAGE,
             Self::RtBrachyRecord => uids::RT_BRACHY_TREATMENT_RECORD_STORAGE,
             Self::RtTreatmentSummary => uids::RT_TREATMENT_SUMMARY_RECORD_STORAGE,
+            Self::RtBeamsDeliveryInstruction => uids::RT_BEAMS_DELIVERY_INSTRUCTION_STORAGE,
         }
     }
 
@@ -106,9 +109,9 @@ impl Explain for ObjectError {
             Self::Value { fault: ValueFault::Characters, .. } => {
                 Some("set Specific Character Set (0008,0005) to what the text is written in; UTF-8 is ISO_IR 192")
             }
-            Self::Class { .. } => {
-                Some("CT, RT Structure Set, Plan, Ion Plan, Dose, Image and treatment records are kept")
-            }
+            Self::Class { .. } => Some(
+                "CT, RT Structure Set, Plan, Ion Plan, Dose, Image, Beams Delivery Instruction and treatment records are kept",
+            ),
             Self::EmptyRecord { .. } => {
                 Some("send the session's whole record from where it was written; what was given must not go uncounted")
             }

@@ -1,6 +1,7 @@
 //! The fraction gate: the check before each fraction. It releases what it could establish and nothing else; what is
 //! unknown is a veto. It advises; it drives no beam.
 
+mod asked;
 pub(crate) mod context;
 pub(crate) mod facts;
 mod here;
@@ -9,15 +10,18 @@ mod places;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+pub use asked::{Asked, Instruction, InstructionGap};
 use kit::{Digest, Explain, PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::PlanError;
 use crate::given::{Given, Unknown};
+use crate::interruption::calendar::Day;
+use crate::interruption::rules::{Rules, Unavailable};
 use crate::plan::delivery::{Class, Delivery};
 use crate::plan::diff::{Difference, Field};
-use crate::plan::{ApprovalStatus, Plan};
+use crate::plan::{ApprovalStatus, Beam, Plan};
 use crate::signing::approval::{SignerRole, VerifiedApproval};
 use crate::signing::context::{ContextPart, PlanContext};
 
@@ -79,12 +83,15 @@ pub struct GateInput<'a> {
     pub approvals: &'a [VerifiedApproval],
     /// What was handed in with approvals, to say what differs.
     pub approved: &'a [Signed<'a>],
-    /// Needed only where the plan has several fraction groups.
-    pub fraction_group: Option<u32>,
+    /// Which fraction, as far as it is said; its group is needed only where the plan has several.
+    pub asked: &'a Asked,
     /// For that fraction group.
     pub given: &'a Given,
     /// When the last fraction was given, where the next one is too soon.
     pub too_soon: Option<&'a str>,
+    /// What the rules in force say of machines, and the day at the centre.
+    pub rules: &'a Rules,
+    pub today: Option<Day>,
     /// What two people answer for, for the fraction that is due.
     pub overridden: &'a [Overridden],
 }
@@ -100,8 +107,9 @@ pub struct Overridden {
     pub by: Vec<String>,
 }
 
-/// Findings that two people may answer for. That it is hers, that it was signed as it is, and how many were given, nobody can.
-pub const OVERRIDABLE: [&str; 2] = ["too-soon", "out-of-tolerance"];
+/// Findings that two people may answer for. That it is hers, that it was signed as it is, and how many were given, nobody can; that a
+/// machine counts on from another number, or stands in for the planned one, they may.
+pub const OVERRIDABLE: [&str; 4] = ["too-soon", "out-of-tolerance", "another-fraction", "another-machine"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -169,6 +177,26 @@ pub enum Finding {
     AllFractionsGiven {
         given: u32,
         planned: u32,
+    },
+    /// The console is about to deliver another one than is due.
+    AnotherFraction {
+        asked: Vec<u32>,
+        due: u32,
+    },
+    /// It is about to be delivered by a machine that isn't the plan's.
+    AnotherMachine {
+        asked: String,
+        planned: Vec<String>,
+        /// Whether the rules in force call it matched to each of these.
+        matched: bool,
+    },
+    MachineUnavailable {
+        machine: String,
+        why: Unavailable,
+    },
+    /// The delivery instruction isn't one fraction of this plan.
+    InstructionDiffers {
+        gaps: Vec<InstructionGap>,
     },
     /// The last one was begun and not finished: what is due is its rest, which this plan isn't.
     FractionUnfinished {
@@ -238,6 +266,10 @@ impl Finding {
             Self::OutOfTolerance { .. } => "out-of-tolerance",
             Self::FractionGroupUnclear => "fraction-group-unclear",
             Self::AllFractionsGiven { .. } => "all-fractions-given",
+            Self::AnotherFraction { .. } => "another-fraction",
+            Self::AnotherMachine { .. } => "another-machine",
+            Self::MachineUnavailable { .. } => "machine-unavailable",
+            Self::InstructionDiffers { .. } => "instruction-differs",
             Self::FractionUnfinished { .. } => "fraction-unfinished",
             Self::FractionsUnknown { .. } => "fractions-unknown",
             Self::TooSoon { .. } => "too-soon",
@@ -298,6 +330,20 @@ impl fmt::Display for Finding {
             }
             Self::AllFractionsGiven { given, planned } => {
                 write!(f, "all fractions have been given: {given} of {planned}")
+            }
+            Self::AnotherFraction { asked, due } => {
+                let asked = asked.iter().map(u32::to_string).collect::<Vec<_>>().join(" and ");
+                write!(f, "fraction {asked} is about to be delivered, and {due} is due")
+            }
+            Self::AnotherMachine { asked, planned, matched } => {
+                let matched = if *matched { "is called matched" } else { "is not called matched" };
+                let planned = planned.join(", ");
+                write!(f, "it is planned for {planned}, and about to be delivered by {asked}, which {matched} in the rules in force")
+            }
+            Self::MachineUnavailable { machine, why } => write!(f, "{machine} is not available: {why}"),
+            Self::InstructionDiffers { gaps } => {
+                f.write_str("the delivery instruction isn't one fraction of this plan")?;
+                gaps.iter().try_for_each(|gap| write!(f, "; {gap}"))
             }
             Self::FractionUnfinished { fraction, planned } => write!(
                 f,
@@ -371,6 +417,7 @@ pub fn decide(input: &GateInput<'_>) -> Verdict {
             check_patient(&input.expected, plan, &mut verdict);
             check_approvals(input, plan, &mut verdict);
             check_fractions(input, plan, &mut verdict);
+            check_machines(input, plan, &mut verdict);
             set_aside(input.overridden, &mut verdict);
         }
     }
@@ -556,7 +603,12 @@ fn note(verdict: &mut Verdict, note: Note) {
 }
 
 fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
-    let Some(group) = plan.group(input.fraction_group) else {
+    let group = plan.group(input.asked.due_group());
+    let gaps = input.asked.gaps(plan, group);
+    verdict
+        .findings
+        .extend(Some(gaps).filter(|gaps| !gaps.is_empty()).map(|gaps| Finding::InstructionDiffers { gaps }));
+    let Some(group) = group else {
         verdict.findings.push(Finding::FractionGroupUnclear);
         return;
     };
@@ -574,6 +626,11 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
                 Some(fraction) => verdict.notes.push(Note::FractionUnfinished { fraction }),
                 None => {}
             }
+            let due = given.saturating_add(1);
+            let asked: Vec<u32> = input.asked.fractions().into_iter().collect();
+            if given < planned && asked.iter().any(|asked| *asked != due) {
+                verdict.findings.push(Finding::AnotherFraction { asked, due });
+            }
             // One that was begun counts, too: its rest may be due at once, and the plan gives a whole one.
             if let Some(last) = input.too_soon {
                 verdict.findings.push(Finding::TooSoon { last: last.to_owned() });
@@ -583,4 +640,26 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
             }
         }
     }
+}
+
+fn check_machines(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
+    let group = plan.group(input.asked.due_group());
+    let is_due = |beam: &&Beam| beam.treats && group.is_none_or(|group| group.beams.contains(&beam.number));
+    let planned: BTreeSet<&str> = plan.beams.iter().filter(is_due).map(|beam| beam.machine.as_str()).collect();
+    let asked = input.asked.machine.as_deref();
+    if let Some(asked) = asked.filter(|asked| planned.iter().any(|planned| planned != asked)) {
+        let is_matched = |planned: &&str| {
+            let rule = input.rules.machine(planned);
+            *planned == asked || rule.is_some_and(|rule| rule.matched.iter().any(|one| one == asked))
+        };
+        let matched = planned.iter().all(is_matched);
+        let planned = planned.iter().map(|&planned| planned.to_owned()).collect();
+        verdict.findings.push(Finding::AnotherMachine { asked: asked.to_owned(), planned, matched });
+    }
+    // Where it is delivered, as far as that is said; else where it was planned.
+    let machines = asked.map_or(planned, |asked| BTreeSet::from([asked]));
+    verdict.findings.extend(machines.into_iter().filter_map(|machine| {
+        let why = input.rules.unavailable(machine, input.today)?;
+        Some(Finding::MachineUnavailable { machine: machine.to_owned(), why })
+    }));
 }

@@ -4,6 +4,7 @@
 //! reckoned by them says so.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use kit::{Blame, Explain};
 use serde::{Deserialize, Serialize};
@@ -120,6 +121,37 @@ pub struct MachineRule {
     /// Of one beam in one fraction.
     pub meterset_max: Option<f64>,
     pub dose_rate_max: Option<f64>,
+    /// When nobody is to be treated on it.
+    #[serde(default)]
+    pub out_of_service: Vec<Span>,
+}
+
+/// Days, the last one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Span {
+    pub from: Day,
+    pub to: Day,
+}
+
+/// Why nobody is to be treated on a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Unavailable {
+    /// The rules in force name machines, and not this one.
+    NotInRules,
+    OutOfService(Span),
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotInRules => f.write_str("the rules in force name the centre's machines, and not this one"),
+            Self::OutOfService(Span { from, to }) => {
+                write!(f, "out of service from {from} to {to}, by the rules in force")
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -179,10 +211,12 @@ impl Rules {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| RulesError::NoText)?;
         let file: File = toml::from_str(text).map_err(|e| RulesError::Toml(e.to_string().trim_end().to_owned()))?;
+        let spans = file.machine.iter().map(|machine| machine.out_of_service.len()).max().unwrap_or(0);
         for (what, found, max) in [
             ("tissues", file.tissue.len(), TISSUES_MAX),
             ("holidays", file.days.holidays.len(), HOLIDAYS_MAX),
             ("machines", file.machine.len(), MACHINES_MAX),
+            ("times out of service of a machine", spans, HOLIDAYS_MAX),
         ] {
             if found > max {
                 return Err(RulesError::TooMany { what, found, max });
@@ -215,6 +249,10 @@ impl Rules {
             let all = limits(machine).into_iter().flatten().chain(energies(machine));
             if let Some(wrong) = all.into_iter().find(|limit| !limit.is_finite() || *limit < 0.0) {
                 return Err(RulesError::Contradiction(format!("machine {:?} has a limit of {wrong}", machine.name)));
+            }
+            if let Some(Span { from, to }) = machine.out_of_service.iter().find(|span| span.from > span.to) {
+                let what = format!("machine {:?} is out of service from {from} to {to}, which is before", machine.name);
+                return Err(RulesError::Contradiction(what));
             }
         }
         let late = Tissue::new(file.late.alpha_beta_gy, 0.0, 0.0).map_err(RulesError::Late)?;
@@ -265,6 +303,16 @@ impl Rules {
     /// When the centre treats.
     pub fn calendar(&self) -> &Calendar {
         &self.calendar
+    }
+
+    /// Why nobody is to be treated on this machine today. A centre that names no machines says nothing of any.
+    pub fn unavailable(&self, name: &str, today: Option<Day>) -> Option<Unavailable> {
+        let Some(machine) = self.machine(name) else {
+            return (!self.machines.is_empty()).then_some(Unavailable::NotInRules);
+        };
+        // Where the day isn't known, it may be one of these.
+        let is_out = |span: &&Span| today.is_none_or(|today| (span.from..=span.to).contains(&today));
+        machine.out_of_service.iter().find(is_out).copied().map(Unavailable::OutOfService)
     }
 
     pub fn machine(&self, name: &str) -> Option<&MachineRule> {

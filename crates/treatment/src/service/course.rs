@@ -12,7 +12,7 @@ use super::list::{as_text, birth_date, display_name};
 use super::{Result, Treatment};
 use crate::checks::{self, Check, Checked};
 use crate::gate::facts::{self, Facts};
-use crate::gate::{Finding, Note, Outcome, approval_gap, context, context_gap};
+use crate::gate::{Asked, Finding, Note, Outcome, approval_gap, context, context_gap};
 use crate::given::dose::{self, ReferenceDose};
 use crate::given::{Given, Origin, Override, RecordedBeam, TreatmentRecord};
 use crate::interruption::calendar::Day;
@@ -301,7 +301,7 @@ fn course(
     (plan, group): (&Plan, &FractionGroup),
     (rules, today): (&Rules, Option<Day>),
 ) -> Result<CourseSoFar> {
-    let verdict = judge(chart, facts, Ok(plan), Some(group.number), None)?;
+    let verdict = judge(chart, facts, rules, Ok(plan), &Asked::group(Some(group.number)), None)?;
     let given = facts.given(chart, plan, Some(group.number)).map_err(|e| e.fault())?;
     let (course, before) = facts.course_since(chart, plan, group).map_err(|e| e.fault())?;
     let machines: BTreeSet<String> =

@@ -12,24 +12,31 @@ use crate::dicom::object::Instance;
 use crate::error::PlanError;
 use crate::gate::context;
 use crate::gate::facts::{self, Facts, KeptVerdict, VERDICTS};
-use crate::gate::{Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, decide};
+use crate::gate::{Asked, Expected, Finding, GateInput, Note, Outcome, Signed, Verdict, decide};
 use crate::given::Given;
+use crate::interruption::calendar::Day;
+use crate::interruption::rules::Rules;
 use crate::plan::Plan;
 
 impl Treatment {
     /// The check before a fraction. `patient` is what the caller knows her by (hospital number or FHIR id); without it,
     /// she is whom the plan's Patient ID names. The verdict is an entry before it is an answer.
     ///
-    /// `group` is the fraction group that is due: needed only where the plan has several.
-    pub fn gate(&self, context: &Context, patient: Option<&str>, file: &[u8], group: Option<u32>) -> Result<Verdict> {
-        self.gate_plan(context, patient, Plan::parse(file), group)
+    /// `asked` is what is said of the fraction that is due: its group is needed only where the plan has several.
+    pub fn gate(&self, context: &Context, patient: Option<&str>, file: &[u8], asked: &Asked) -> Result<Verdict> {
+        self.gate_plan(context, patient, Plan::parse(file), asked)
     }
 
-    /// The same of what came over an association: whom it names, and its only fraction group. What is no instance gets a verdict,
-    /// too.
-    pub fn gate_data_set(&self, context: &Context, data_set: &[u8], transfer_syntax: &str) -> Result<Verdict> {
+    /// The same of what came over an association: whom it names. What is no instance gets a verdict, too.
+    pub fn gate_data_set(
+        &self,
+        context: &Context,
+        data_set: &[u8],
+        transfer_syntax: &str,
+        asked: &Asked,
+    ) -> Result<Verdict> {
         let plan = Instance::parse_data_set(data_set, transfer_syntax).map_err(PlanError::Object);
-        self.gate_plan(context, None, plan.and_then(|instance| Plan::parse(&instance.part10(data_set))), None)
+        self.gate_plan(context, None, plan.and_then(|instance| Plan::parse(&instance.part10(data_set))), asked)
     }
 
     fn gate_plan(
@@ -37,7 +44,7 @@ impl Treatment {
         context: &Context,
         patient: Option<&str>,
         plan: std::result::Result<Plan, PlanError>,
-        group: Option<u32>,
+        asked: &Asked,
     ) -> Result<Verdict> {
         let by_number =
             || plan.as_ref().ok()?.instance.patient_id.as_deref().map(|id| self.chart.patient_by_number(id));
@@ -57,7 +64,8 @@ impl Treatment {
             Some(patient) => {
                 let people = self.people()?;
                 let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
-                let verdict = judge(&self.chart, &facts, plan.as_ref(), group, Some(&permit))?;
+                let (rules, _) = self.rules_by(&people)?;
+                let verdict = judge(&self.chart, &facts, &rules, plan.as_ref(), asked, Some(&permit))?;
                 // What isn't hers, or stands under another patient, was shown by mistake.
                 let others = [
                     Finding::PatientUnknown,
@@ -72,7 +80,7 @@ impl Treatment {
                 }
                 verdict
             }
-            None => nobody(plan.as_ref(), unknown),
+            None => nobody(&self.rules()?.0, plan.as_ref(), unknown),
         };
         // Whosever it is said to be, and however often it came before: rejected is rejected.
         if let Some(rejected) = plan.as_ref().ok().filter(|plan| facts::is_rejected(plan)) {
@@ -109,10 +117,12 @@ pub(super) fn is_shared(chart: &Chart, number: &str) -> std::result::Result<bool
 pub(super) fn judge(
     chart: &Chart,
     facts: &Facts,
+    rules: &Rules,
     plan: std::result::Result<&Plan, &PlanError>,
-    group: Option<u32>,
+    asked: &Asked,
     noted: Option<&Permit>,
 ) -> Result<Verdict> {
+    let group = asked.due_group();
     let approved: Vec<Signed<'_>> = facts.signed().collect();
     // A re-export has another UID; what was given of the same delivery counts all the same.
     let given = plan.ok().map(|plan| facts.given(chart, plan, group)).transpose().map_err(|e| e.fault())?;
@@ -147,8 +157,10 @@ pub(super) fn judge(
         context: context.as_ref(),
         approvals: &facts.approvals,
         approved: &approved,
-        fraction_group: group,
+        asked,
         given: &given,
+        rules,
+        today: Day::of_dicom(&facts.local(chart.now()).0),
         too_soon: too_soon.as_deref(),
         overridden: &overridden,
     });
@@ -164,7 +176,7 @@ pub(super) fn judge(
 }
 
 /// The verdict where nobody here, or more than one, is known by what the caller or the plan says.
-fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Verdict {
+fn nobody(rules: &Rules, plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Verdict {
     let mut verdict = decide(&GateInput {
         expected: Expected {
             patient: PatientId([0; 16]),
@@ -181,8 +193,10 @@ fn nobody(plan: std::result::Result<&Plan, &PlanError>, unknown: Finding) -> Ver
         context: None,
         approvals: &[],
         approved: &[],
-        fraction_group: None,
+        asked: &Asked::default(),
         given: &Given::NONE,
+        rules,
+        today: None,
         too_soon: None,
         overridden: &[],
     });

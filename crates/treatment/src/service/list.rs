@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::gate::{is_shared, judge};
 use super::{PLANNED, Result, Treatment};
 use crate::gate::facts::{self, Facts, KeptVerdict};
-use crate::gate::{Finding, Outcome, Verdict};
+use crate::gate::{Asked, Finding, Outcome, Verdict};
+use crate::interruption::rules::Rules;
 use crate::plan::Plan;
 
 /// The treatment list looks at whoever had a plan or a treatment record come in within so many days: a course takes up
@@ -105,6 +106,7 @@ impl Treatment {
     pub fn list(&self, context: &Context) -> Result<TreatmentList> {
         let (permit, as_of, living) = self.admit_to_list(context)?;
         let people = self.people()?;
+        let (rules, _) = self.rules_by(&people)?;
         let day = |at: Timestamp| self.utc_offset.local(at).civil_date();
         let today = |kept: &KeptVerdict| day(kept.at) == day(as_of);
         let mut rows = Vec::with_capacity(living.len());
@@ -112,7 +114,7 @@ impl Treatment {
             match facts {
                 Ok(mut facts) => {
                     let last = facts.last.take().filter(today).map(|kept| kept.verdict);
-                    rows.extend(rows_of(&self.chart, &facts, last.as_ref())?);
+                    rows.extend(rows_of(&self.chart, &facts, &rules, last.as_ref())?);
                 }
                 // One patient's records, damaged or too many, hide nobody else, and not her either.
                 Err(fault) if matches!(fault.blame, Blame::Integrity | Blame::Conflict) => {
@@ -215,7 +217,7 @@ impl Treatment {
 }
 
 /// A row for each fraction group of her signed plans that has fractions left; else for the newest plan.
-fn rows_of(chart: &Chart, facts: &Facts, last: Option<&Verdict>) -> Result<Vec<TreatmentRow>> {
+fn rows_of(chart: &Chart, facts: &Facts, rules: &Rules, last: Option<&Verdict>) -> Result<Vec<TreatmentRow>> {
     let is_approved = |plan: &&Plan| facts.approvals.iter().any(|a| a.statement().delivery == plan.digest());
     let (mut seen, mut uids) = (BTreeSet::new(), BTreeSet::new());
     // The files that people signed before others of the same delivery: their setup is what was signed. What stands under one SOP
@@ -230,14 +232,14 @@ fn rows_of(chart: &Chart, facts: &Facts, last: Option<&Verdict>) -> Result<Vec<T
         let of_it = last.filter(|verdict| verdict.digest == Some(plan.digest()) || !is_another(verdict));
         for group in &plan.groups {
             let of_group = |verdict: &&Verdict| verdict.fraction_group.is_none_or(|said| said == group.number);
-            rows.push(row(chart, facts, plan, Some(group.number), of_it.filter(of_group))?);
+            rows.push(row((chart, rules), facts, plan, Some(group.number), of_it.filter(of_group))?);
         }
     }
     if rows.len() > 1 {
         rows.retain(|row: &TreatmentRow| row.standing != Standing::Complete);
     }
     if let ([], Some(plan)) = (rows.as_slice(), plans.first().copied().or(facts.plans.last())) {
-        rows.push(row(chart, facts, plan, plan.groups.first().map(|group| group.number), last)?);
+        rows.push(row((chart, rules), facts, plan, plan.groups.first().map(|group| group.number), last)?);
     }
     if rows.is_empty() {
         rows.push(planless(facts));
@@ -265,8 +267,14 @@ fn planless(facts: &Facts) -> TreatmentRow {
     }
 }
 
-fn row(chart: &Chart, facts: &Facts, plan: &Plan, group: Option<u32>, last: Option<&Verdict>) -> Result<TreatmentRow> {
-    let verdict = judge(chart, facts, Ok(plan), group, None)?;
+fn row(
+    (chart, rules): (&Chart, &Rules),
+    facts: &Facts,
+    plan: &Plan,
+    group: Option<u32>,
+    last: Option<&Verdict>,
+) -> Result<TreatmentRow> {
+    let verdict = judge(chart, facts, rules, Ok(plan), &Asked::group(group), None)?;
     let is_complete = |f: &Finding| matches!(f, Finding::AllFractionsGiven { .. });
     let (standing, why) = match (&verdict.findings.as_slice(), last) {
         (findings, _) if findings.iter().any(is_complete) => (Standing::Complete, String::new()),

@@ -29,7 +29,7 @@ use serde::Serialize;
 
 use crate::gate::context;
 use crate::gate::facts::{self, APPROVALS, OVERRIDES, SETTLEMENTS, Signers, WITHDRAWALS, approvals_of_file};
-use crate::gate::{Finding, OVERRIDABLE, approval_gap, context_gap};
+use crate::gate::{Asked, Finding, OVERRIDABLE, approval_gap, context_gap};
 use crate::plan::Plan;
 use crate::signing::approval::{
     Approval, ApprovalError, Enrolment, Overrides, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
@@ -268,7 +268,7 @@ impl Treatment {
         context: &Context,
         patient: PatientId,
         plan: &[u8],
-        (group, finding, reason): (Option<u32>, &str, &str),
+        (asked, finding, reason): (&Asked, &str, &str),
         (role, signer): (SignerRole, &str),
     ) -> Result<Statement> {
         let plan = Plan::parse(plan)?;
@@ -278,7 +278,7 @@ impl Treatment {
                 format!("{finding} is nothing that anybody can answer for; what can be: {}", OVERRIDABLE.join(", "));
             return wrong("treatment.override.finding", text);
         }
-        let Some(found) = plan.group(group) else {
+        let Some(found) = plan.group(asked.due_group()) else {
             let text = "the plan has several fraction groups, or not the one that is named: say which";
             return wrong("treatment.override.group", text.to_owned());
         };
@@ -294,7 +294,7 @@ impl Treatment {
                 "how many fractions were given isn't known, so which one is due can't be said: settle that first";
             return wrong("treatment.override.unknown", text.to_owned());
         };
-        let verdict = gate::judge(&self.chart, &facts, Ok(&plan), Some(found.number), Some(&permit))?;
+        let verdict = gate::judge(&self.chart, &facts, &self.rules_by(&people)?.0, Ok(&plan), asked, Some(&permit))?;
         let Some(what) = verdict.findings.iter().find(|one| one.code() == finding).map(Finding::digest) else {
             let text = format!("the gate doesn't find {finding}: there is nothing to answer for");
             return wrong("treatment.override.absent", text);

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use dicom_dictionary_std::tags as t;
 use treatment::checks::{Checked, State, check};
 use treatment::given::dose::{beam_totals, so_far};
-use treatment::{Course, Day, Expected, GateInput, Plan, RULES_FORM, Rules, TreatmentRecord, VerifiedApproval, decide};
+use treatment::{
+    Asked, Course, Day, Expected, GateInput, Plan, RULES_FORM, Rules, TreatmentRecord, VerifiedApproval, decide,
+};
 
 use crate::build::{IMPLICIT, Item, file};
 use crate::dose::{PLAN, item, session};
@@ -46,7 +48,9 @@ fn states(
         context: Some(&crate::approval::CONTEXT),
         approvals,
         approved: &[],
-        fraction_group: None,
+        asked: &Asked::default(),
+        rules,
+        today: None,
         given: &given,
         too_soon: None,
         overridden: &[],

@@ -6,9 +6,9 @@ use dicom_dictionary_std::tags as t;
 use kit::{Digest, PatientId, SeededEntropy};
 use treatment::given::Unknown;
 use treatment::{
-    ContextPart, Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome, Overridden,
-    Plan, PlanContext, PlanError, Signed, SignerRole, SigningKey, Statement, TreatmentRecord, Verdict,
-    VerifiedApproval, decide,
+    Asked, ContextPart, Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome,
+    Overridden, Plan, PlanContext, PlanError, RULES_FORM, Rules, Signed, SignerRole, SigningKey, Statement,
+    TreatmentRecord, Verdict, VerifiedApproval, decide,
 };
 
 use crate::approval::{CONTEXT, enrolled, statement};
@@ -40,13 +40,14 @@ pub fn both(delivery: Digest) -> Vec<VerifiedApproval> {
     vec![approval("asha", SignerRole::Oncologist, 1, delivery), approval("babu", SignerRole::Physicist, 2, delivery)]
 }
 
-struct Case {
+pub struct Case {
     identifiers: Vec<String>,
     birth_date: Option<&'static str>,
     plan: Result<Plan, PlanError>,
     approvals: Vec<VerifiedApproval>,
     approved: Vec<Delivery>,
-    group: Option<u32>,
+    pub asked: Asked,
+    pub rules: Rules,
     number_is_shared: bool,
     uid_is_anothers: bool,
     has_ended: bool,
@@ -58,7 +59,7 @@ struct Case {
 }
 
 impl Case {
-    fn of(item: &Item) -> Self {
+    pub fn of(item: &Item) -> Self {
         let plan = Plan::parse(&file(item, IMPLICIT));
         let approved = Plan::parse(&file(&photons(), IMPLICIT)).unwrap();
         Self {
@@ -67,7 +68,8 @@ impl Case {
             plan,
             approvals: both(approved.digest()),
             approved: vec![approved.delivery],
-            group: None,
+            asked: Asked::default(),
+            rules: Rules::parse(RULES_FORM.as_bytes()).unwrap(),
             context: CONTEXT,
             too_soon: None,
             overridden: Vec::new(),
@@ -79,7 +81,7 @@ impl Case {
         }
     }
 
-    fn decide(&self) -> Verdict {
+    pub fn decide(&self) -> Verdict {
         // Each file was handed in by both.
         let approved: Vec<Signed<'_>> =
             self.approved.iter().map(|delivery| Signed { delivery, approvals: &self.approvals }).collect();
@@ -99,7 +101,9 @@ impl Case {
             context: Some(&self.context),
             approvals: &self.approvals,
             approved: &approved,
-            fraction_group: self.group,
+            asked: &self.asked,
+            rules: &self.rules,
+            today: "2026-11-30".parse().ok(),
             given: &self.given,
             too_soon: self.too_soon,
             overridden: &self.overridden,
@@ -115,7 +119,7 @@ impl Case {
         verdict
     }
 
-    fn codes(&self) -> Vec<&'static str> {
+    pub fn codes(&self) -> Vec<&'static str> {
         self.decide().findings.iter().map(Finding::code).collect()
     }
 }
@@ -157,7 +161,7 @@ fn each_reason_to_hold_has_its_finding() {
         ["all-fractions-given"]
     );
     assert_eq!(with(|c| c.given = Given::Unknown { why: vec![Unknown::NoFractionNumber] }), ["fractions-unknown"]);
-    assert_eq!(with(|c| c.group = Some(2)), ["fraction-group-unclear"]);
+    assert_eq!(with(|c| c.asked.fraction_group = Some(2)), ["fraction-group-unclear"]);
     assert_eq!(with(|c| c.plan = Err(PlanError::Brachytherapy)), ["not-a-plan"]);
     // One name with two keys, or one key under two names, is one person.
     let digest = Case::of(&photons()).approved[0].digest();

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub)] // the modules of one test binary see each other
 
 mod approval;
+mod asked;
 mod build;
 mod checks;
 mod document;

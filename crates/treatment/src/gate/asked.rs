@@ -1,0 +1,207 @@
+//! What is said beside the plan of the fraction to come: its fraction group and number, and, where a treatment management system
+//! writes one, its RT Beams Delivery Instruction (PS3.3 section C.8.8.29, edition 2024d).
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use dicom_dictionary_std::tags as t;
+use serde::{Deserialize, Serialize};
+
+use crate::dicom::object::{Instance, Kind, ObjectError};
+use crate::dicom::read::{integer, sequence};
+use crate::dicom::scan::{Attribute, Set, Tree};
+use crate::dicom::value::{code, uid};
+use crate::error::PlanError;
+use crate::plan::delivery::Place;
+use crate::plan::{FractionGroup, Plan};
+
+/// As far as it is said; what isn't is not held against anybody, but for the group of a plan that has several.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// Fraction Group Number.
+    pub fraction_group: Option<u32>,
+    /// Fraction Number, from 1.
+    pub fraction: Option<u32>,
+    /// Treatment Machine Name of where it is about to be delivered.
+    pub machine: Option<String>,
+    pub instruction: Option<Result<Instruction, PlanError>>,
+}
+
+/// What the machine is told to deliver in this session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instruction {
+    pub instance: Instance,
+    /// SOP Instance UID.
+    pub plan: String,
+    /// Of all of its beams: only one may be said.
+    pub fraction_group: Option<u32>,
+    /// What each beam that treats is a fraction of: numbers, from 1.
+    pub fractions: BTreeSet<u32>,
+    /// Beam numbers that treat.
+    pub beams: BTreeSet<u32>,
+    /// Of these, which go on where they were interrupted.
+    pub continued: BTreeSet<u32>,
+}
+
+/// Why an instruction isn't of this plan's fraction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "what")]
+pub enum InstructionGap {
+    Unreadable {
+        message: String,
+    },
+    AnotherPlan,
+    AnotherPatient,
+    /// Its group, and the one that was asked for beside it.
+    AnotherGroup,
+    SeveralFractions {
+        fractions: Vec<u32>,
+    },
+    /// Beams of the group that it leaves out.
+    BeamsMissing {
+        beams: Vec<u32>,
+    },
+    /// Beams that it treats with, and that don't treat in the group.
+    BeamsUnknown {
+        beams: Vec<u32>,
+    },
+    /// It gives the rest of beams; the plan gives a whole fraction.
+    Continuation {
+        beams: Vec<u32>,
+    },
+}
+
+impl Asked {
+    pub fn group(fraction_group: Option<u32>) -> Self {
+        Self { fraction_group, ..Self::default() }
+    }
+
+    fn readable(&self) -> Option<&Instruction> {
+        self.instruction.as_ref()?.as_ref().ok()
+    }
+
+    /// The instruction's word, where there is one.
+    pub fn due_group(&self) -> Option<u32> {
+        self.readable().and_then(|instruction| instruction.fraction_group).or(self.fraction_group)
+    }
+
+    /// Every number that is said: there should be one at most.
+    pub(crate) fn fractions(&self) -> BTreeSet<u32> {
+        let said = self.readable().map(|instruction| instruction.fractions.clone()).unwrap_or_default();
+        said.into_iter().chain(self.fraction).collect()
+    }
+
+    /// Everything in which the instruction isn't what this plan delivers in one fraction of the group.
+    pub(crate) fn gaps(&self, plan: &Plan, group: Option<&FractionGroup>) -> Vec<InstructionGap> {
+        let instruction = match &self.instruction {
+            None => return Vec::new(),
+            Some(Err(error)) => return vec![InstructionGap::Unreadable { message: error.to_string() }],
+            Some(Ok(instruction)) => instruction,
+        };
+        let Instruction { instance, plan: named, fraction_group, fractions, beams, continued } = instruction;
+        let listed =
+            |beams: BTreeSet<u32>| Some(beams.into_iter().collect::<Vec<_>>()).filter(|beams| !beams.is_empty());
+        let mut gaps = Vec::new();
+        gaps.extend((*named != plan.instance.sop_instance).then_some(InstructionGap::AnotherPlan));
+        gaps.extend((instance.patient_id != plan.instance.patient_id).then_some(InstructionGap::AnotherPatient));
+        let both = self.fraction_group.zip(*fraction_group);
+        gaps.extend(both.filter(|(asked, said)| asked != said).map(|_| InstructionGap::AnotherGroup));
+        if fractions.len() > 1 {
+            gaps.extend(listed(fractions.clone()).map(|fractions| InstructionGap::SeveralFractions { fractions }));
+        }
+        if let Some(group) = group {
+            let due: BTreeSet<u32> = group.metersets.keys().copied().collect();
+            gaps.extend(listed(&due - beams).map(|beams| InstructionGap::BeamsMissing { beams }));
+            gaps.extend(listed(beams - &due).map(|beams| InstructionGap::BeamsUnknown { beams }));
+        }
+        gaps.extend(listed(continued.clone()).map(|beams| InstructionGap::Continuation { beams }));
+        gaps
+    }
+}
+
+impl fmt::Display for InstructionGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Unreadable { message } => write!(f, "it can't be read: {message}"),
+            Self::AnotherPlan => f.write_str("it names another plan"),
+            Self::AnotherPatient => f.write_str("it is another patient's"),
+            Self::AnotherGroup => f.write_str("it names another fraction group"),
+            Self::SeveralFractions { fractions } => write!(f, "its beams are of fractions {}", list(fractions)),
+            Self::BeamsMissing { beams } => write!(f, "it leaves out beams {} of the fraction group", list(beams)),
+            Self::BeamsUnknown { beams } => write!(f, "beams {} don't treat in the fraction group", list(beams)),
+            Self::Continuation { beams } => {
+                write!(f, "it gives the rest of beams {}, and the plan gives a whole fraction", list(beams))
+            }
+        }
+    }
+}
+
+impl Instruction {
+    /// A file, with or without a Part 10 header.
+    pub fn parse(bytes: &[u8]) -> Result<Self, PlanError> {
+        Self::of_tree(&Tree::of_file(bytes)?)
+    }
+
+    fn of_tree(tree: &Tree<'_>) -> Result<Self, PlanError> {
+        let (instance, root, place) = (Instance::of_tree(tree)?, tree.root(), Place::default());
+        if instance.kind != Kind::RtBeamsDeliveryInstruction {
+            return Err(ObjectError::Class { uid: instance.kind.sop_class().to_owned() }.into());
+        }
+        let attribute = |tag| Attribute(tag);
+        let missing = |tag| PlanError::Missing { place: Place::default(), attribute: attribute(tag) };
+        let contradiction =
+            |tag, what| PlanError::Contradiction { place: Place::default(), attribute: attribute(tag), what };
+        let number = |task: Set<'_>, tag| -> Result<Option<u32>, PlanError> {
+            let Some(said) = integer(task, tag, &Place::default())? else { return Ok(None) };
+            let number = u32::try_from(said).ok().filter(|number| *number > 0);
+            number.map(Some).ok_or_else(|| contradiction(tag, "it is no number from 1 on"))
+        };
+        let text = |task: Set<'_>, tag| {
+            let said = task.get(tag).and_then(|element| code(element.bytes()).ok()).filter(|said| !said.is_empty());
+            said.ok_or_else(|| missing(tag))
+        };
+
+        let plans = sequence(root, t::REFERENCED_RT_PLAN_SEQUENCE, &place)?;
+        let [plan] = plans.as_slice() else { return Err(missing(t::REFERENCED_RT_PLAN_SEQUENCE)) };
+        let plan = plan.get(t::REFERENCED_SOP_INSTANCE_UID).ok_or_else(|| missing(t::REFERENCED_SOP_INSTANCE_UID))?;
+        let plan = uid(plan.bytes()).map_err(|fault| PlanError::Value {
+            place: Place::default(),
+            attribute: attribute(t::REFERENCED_SOP_INSTANCE_UID),
+            fault,
+        })?;
+        let (mut groups, mut fractions) = (BTreeSet::new(), BTreeSet::new());
+        let (mut beams, mut continued) = (BTreeSet::new(), BTreeSet::new());
+        for task in sequence(root, t::BEAM_TASK_SEQUENCE, &place)? {
+            let treats = match text(task, t::BEAM_TASK_TYPE)?.as_str() {
+                "TREAT" | "VERIFY_AND_TREAT" => true,
+                "VERIFY" => false,
+                _ => return Err(contradiction(t::BEAM_TASK_TYPE, "it is none of VERIFY, TREAT and VERIFY_AND_TREAT")),
+            };
+            groups.extend(number(task, t::REFERENCED_FRACTION_GROUP_NUMBER)?);
+            if !treats {
+                continue;
+            }
+            let fraction = number(task, t::CURRENT_FRACTION_NUMBER)?;
+            fractions.insert(fraction.ok_or_else(|| missing(t::CURRENT_FRACTION_NUMBER))?);
+            let beam = number(task, t::REFERENCED_BEAM_NUMBER)?.ok_or_else(|| missing(t::REFERENCED_BEAM_NUMBER))?;
+            if !beams.insert(beam) {
+                return Err(contradiction(t::REFERENCED_BEAM_NUMBER, "two tasks treat with the same beam"));
+            }
+            match text(task, t::TREATMENT_DELIVERY_TYPE)?.as_str() {
+                "TREATMENT" => {}
+                "CONTINUATION" => drop(continued.insert(beam)),
+                _ => {
+                    return Err(contradiction(t::TREATMENT_DELIVERY_TYPE, "it is neither TREATMENT nor CONTINUATION"));
+                }
+            }
+        }
+        if beams.is_empty() {
+            return Err(missing(t::BEAM_TASK_SEQUENCE));
+        }
+        if groups.len() > 1 {
+            return Err(contradiction(t::REFERENCED_FRACTION_GROUP_NUMBER, "its tasks name several"));
+        }
+        Ok(Self { instance, plan, fraction_group: groups.pop_first(), fractions, beams, continued })
+    }
+}

@@ -1,0 +1,171 @@
+//! What is said beside the plan: the fraction, the machine, and the delivery instruction of a session.
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags as t;
+use treatment::{Asked, Finding, Instruction, InstructionGap, Kind, Plan, PlanError, RULES_FORM, Rules};
+
+use crate::build::{IMPLICIT, Item, file, object, photons};
+use crate::gate::Case;
+
+/// For beams 1 and 2 of the plan of photons.
+fn told(plan: &Plan, fraction: &str) -> Item {
+    let task = |beam: &str| {
+        Item::new()
+            .with(t::BEAM_TASK_TYPE, "TREAT")
+            .with(t::TREATMENT_DELIVERY_TYPE, "TREATMENT")
+            .with(t::CURRENT_FRACTION_NUMBER, fraction)
+            .with(t::REFERENCED_BEAM_NUMBER, beam)
+    };
+    let beams: Vec<String> = plan.groups[0].metersets.keys().map(u32::to_string).collect();
+    object(Kind::RtBeamsDeliveryInstruction.sop_class(), "PLAN")
+        .with(t::SOP_INSTANCE_UID, "1.2.77")
+        .with(t::PATIENT_ID, plan.instance.patient_id.clone().unwrap_or_default())
+        .items(
+            t::REFERENCED_RT_PLAN_SEQUENCE,
+            [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, plan.instance.sop_instance.clone())],
+        )
+        .items(t::BEAM_TASK_SEQUENCE, beams.iter().map(|beam| task(beam)))
+}
+
+fn plan() -> Plan {
+    Plan::parse(&file(&photons(), IMPLICIT)).unwrap()
+}
+
+fn parse(item: &Item) -> Result<Instruction, PlanError> {
+    Instruction::parse(&file(item, IMPLICIT))
+}
+
+/// Codes of the gate's findings where this is said, after six fractions of 25.
+fn codes(asked: Asked) -> Vec<&'static str> {
+    let mut case = Case::of(&photons());
+    case.asked = asked;
+    case.codes()
+}
+
+fn gaps(item: &Item) -> Vec<InstructionGap> {
+    let mut case = Case::of(&photons());
+    case.asked.instruction = Some(parse(item));
+    let findings = case.decide().findings;
+    let found = findings.into_iter().find_map(|finding| match finding {
+        Finding::InstructionDiffers { gaps } => Some(gaps),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}
+
+#[test]
+fn the_fraction_that_is_due_and_no_other() {
+    let fraction = |number| Asked { fraction: Some(number), ..Asked::default() };
+    assert_eq!(codes(fraction(7)), [""; 0]);
+    for other in [1, 6, 8, 25, 26] {
+        assert_eq!(codes(fraction(other)), ["another-fraction"], "{other}");
+    }
+    let told = |number: &str| Asked { instruction: Some(parse(&told(&plan(), number))), ..Asked::default() };
+    assert_eq!(codes(told("7")), [""; 0]);
+    assert_eq!(codes(told("8")), ["another-fraction"]);
+    // Both say one, and not the same.
+    assert_eq!(codes(Asked { fraction: Some(8), ..told("7") }), ["another-fraction"]);
+}
+
+#[test]
+fn an_instruction_is_one_fraction_of_this_plan() {
+    let good = told(&plan(), "7");
+    assert_eq!(gaps(&good), []);
+    let first = |item: &mut Item, tag: Tag, value: &str| item.sequence(t::BEAM_TASK_SEQUENCE)[0].set(tag, value);
+    let with = |change: &dyn Fn(&mut Item)| {
+        let mut item = good.clone();
+        change(&mut item);
+        gaps(&item)
+    };
+    let beams: Vec<u32> = plan().groups[0].metersets.keys().copied().collect();
+    assert_eq!(
+        with(&|item| item.sequence(t::REFERENCED_RT_PLAN_SEQUENCE)[0].set(t::REFERENCED_SOP_INSTANCE_UID, "1.9")),
+        [InstructionGap::AnotherPlan]
+    );
+    assert_eq!(with(&|item| item.set(t::PATIENT_ID, "MRN-8")), [InstructionGap::AnotherPatient]);
+    assert_eq!(
+        with(&|item| drop(item.sequence(t::BEAM_TASK_SEQUENCE).remove(0))),
+        [InstructionGap::BeamsMissing { beams: vec![beams[0]] }]
+    );
+    // A beam that only takes an image isn't asked about.
+    assert_eq!(
+        with(&|item| first(item, t::BEAM_TASK_TYPE, "VERIFY")),
+        [InstructionGap::BeamsMissing { beams: vec![beams[0]] }]
+    );
+    assert_eq!(
+        with(&|item| first(item, t::REFERENCED_BEAM_NUMBER, "77")),
+        [InstructionGap::BeamsMissing { beams: vec![beams[0]] }, InstructionGap::BeamsUnknown { beams: vec![77] }]
+    );
+    assert_eq!(
+        with(&|item| first(item, t::TREATMENT_DELIVERY_TYPE, "CONTINUATION")),
+        [InstructionGap::Continuation { beams: vec![beams[0]] }]
+    );
+    assert_eq!(
+        with(&|item| first(item, t::CURRENT_FRACTION_NUMBER, "8")),
+        [InstructionGap::SeveralFractions { fractions: vec![7, 8] }]
+    );
+}
+
+#[test]
+fn what_cant_be_read_holds() {
+    let good = told(&plan(), "7");
+    let last = |item: &mut Item, tag: Tag, value: &str| {
+        let tasks = item.sequence(t::BEAM_TASK_SEQUENCE);
+        let at = tasks.len() - 1;
+        tasks[at].set(tag, value);
+    };
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut Item));
+    let changes: [Change<'_>; 8] = [
+        ("no task", &|item| item.sequence(t::BEAM_TASK_SEQUENCE).clear()),
+        ("no plan", &|item| item.sequence(t::REFERENCED_RT_PLAN_SEQUENCE).clear()),
+        ("a type of task that there isn't", &|item| last(item, t::BEAM_TASK_TYPE, "treat")),
+        ("no fraction", &|item| last(item, t::CURRENT_FRACTION_NUMBER, "")),
+        ("fraction 0", &|item| last(item, t::CURRENT_FRACTION_NUMBER, "0")),
+        ("no beam", &|item| last(item, t::REFERENCED_BEAM_NUMBER, "")),
+        ("a beam twice", &|item| {
+            let first = item.sequence(t::BEAM_TASK_SEQUENCE)[0].clone();
+            item.sequence(t::BEAM_TASK_SEQUENCE).push(first);
+        }),
+        ("no delivery type", &|item| last(item, t::TREATMENT_DELIVERY_TYPE, "")),
+    ];
+    for (what, change) in changes {
+        let mut item = good.clone();
+        change(&mut item);
+        assert!(parse(&item).is_err(), "{what}");
+        assert!(matches!(gaps(&item)[..], [InstructionGap::Unreadable { .. }]), "{what}");
+    }
+    assert!(parse(&photons()).is_err(), "a plan is no instruction");
+    let bytes = file(&good, IMPLICIT);
+    // Cut anywhere: an error, or what was said before.
+    (0..bytes.len()).for_each(|length| drop(Instruction::parse(&bytes[..length])));
+}
+
+#[test]
+fn the_machine_that_it_was_planned_for() {
+    let at = |name: &str| Asked { machine: Some(name.to_owned()), ..Asked::default() };
+    assert_eq!(codes(at("LINAC2")), [""; 0]);
+    assert_eq!(codes(at("LINAC3")), ["another-machine"]);
+    let case = |asked: Asked, rules: &str| {
+        let mut case = Case::of(&photons());
+        (case.asked, case.rules) = (asked, Rules::parse(format!("{RULES_FORM}\n{rules}").as_bytes()).unwrap());
+        case.decide().findings
+    };
+    let found =
+        case(at("LINAC3"), "[[machine]]\nname = \"LINAC2\"\nmatched = [\"LINAC3\"]\n[[machine]]\nname = \"LINAC3\"");
+    assert!(matches!(&found[..], [Finding::AnotherMachine { matched: true, .. }]), "{found:?}");
+    let codes = |found: Vec<Finding>| found.iter().map(Finding::code).collect::<Vec<_>>();
+    // The case's day is 2026-11-30.
+    let out = |from: &str, to: &str| {
+        let spans = format!("out_of_service = [{{ from = \"{from}\", to = \"{to}\" }}]");
+        codes(case(Asked::default(), &format!("[[machine]]\nname = \"LINAC2\"\n{spans}")))
+    };
+    assert_eq!(out("2026-11-28", "2026-11-30"), ["machine-unavailable"]);
+    assert_eq!(out("2026-11-30", "2026-12-02"), ["machine-unavailable"]);
+    assert_eq!(out("2026-12-01", "2026-12-02"), [""; 0]);
+    assert_eq!(out("2026-11-01", "2026-11-29"), [""; 0]);
+    assert_eq!(codes(case(Asked::default(), "[[machine]]\nname = \"LINAC9\"")), ["machine-unavailable"]);
+    let backwards = format!(
+        "{RULES_FORM}\n[[machine]]\nname = \"A\"\nout_of_service = [{{ from = \"2026-12-02\", to = \"2026-12-01\" }}]"
+    );
+    assert!(Rules::parse(backwards.as_bytes()).unwrap_err().to_string().contains("which is before"));
+}
