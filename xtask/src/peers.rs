@@ -33,6 +33,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("fhir_clients.py", "FHIR: fhirpy, fhirclient"),
     ("dimse_pynetdicom.py", "DIMSE: pynetdicom, pydicom"),
     ("quality_check.py", "QAPV: pynetdicom as requester"),
+    ("gate_doors.py", "DICOMweb: dicomweb-client; a watched folder"),
     ("hostile_http.py", "hostile HTTP and JSON"),
     ("hostile_dimse.py", "hostile PDUs and DICOM"),
 ];
@@ -173,6 +174,7 @@ fn python(script: &str, gateway: &Gateway, work: &Path) -> Result<Counted> {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("HOLDFAST_READY", gateway.ready_file())
         .env("HOLDFAST_EXAMPLE", gateway.data().join("example"))
+        .env("HOLDFAST_GATE_FOLDER", gateway.gate_folder())
         .env("HOLDFAST_EVENTS_PORT", gateway.events_port().to_string())
         .env("HOLDFAST_PEER_DATA", folder().join("data"));
     tap::judge(shell::bounded(&mut command, &work.join(script).with_extension("log"), SCRIPT_LIMIT)?)

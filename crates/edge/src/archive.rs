@@ -121,7 +121,7 @@ fn mislabelled(instance: &Instance) -> Option<Outcome> {
 
 /// The status that says whose fault it is; the code finds the documentation, and names no patient. What is wrong with the
 /// object itself is said too, as far as there is room: it names an attribute and quotes no value.
-fn refusal(fault: &Fault) -> Outcome {
+pub(crate) fn refusal(fault: &Fault) -> Outcome {
     let status = match fault.blame {
         Blame::Forbidden => status::NOT_AUTHORIZED,
         Blame::Peer if ["treatment.object.class", "treatment.object.empty-record"].contains(&&*fault.code) => {

@@ -11,6 +11,7 @@ pub mod http;
 mod intake;
 pub mod records;
 pub mod steps;
+pub mod stow;
 mod typed;
 
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub fn router_at(
     console::router(Arc::clone(treatment))
         .merge(posture.unwrap_or_default())
         .merge(gate::router(Arc::clone(treatment), places.clone()))
+        .merge(stow::router(Arc::clone(treatment), places.clone()))
         .merge(typed::router(Arc::clone(treatment), places.clone()))
         .merge(fhir::router_in(Arc::new(records), places))
         .fallback(console::absent)

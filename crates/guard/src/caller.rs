@@ -33,13 +33,16 @@ pub enum Via {
     /// An AE title and a network address that stand in the configuration.
     #[n(3)]
     AeTitle(#[n(0)] IpAddr),
+    /// A folder that the configuration names: whoever may write there.
+    #[n(4)]
+    Folder,
 }
 
 impl Via {
-    /// DICOM's AE titles are no secret and addresses can be forged on a flat network: where nothing better was
-    /// shown, say so.
+    /// DICOM's AE titles are no secret, addresses can be forged on a flat network, and a share is written by whoever reaches it:
+    /// where nothing better was shown, say so.
     pub fn is_weak(self) -> bool {
-        matches!(self, Self::AeTitle(_))
+        matches!(self, Self::AeTitle(_) | Self::Folder)
     }
 }
 

@@ -144,6 +144,14 @@ impl Guard {
         Ok(Caller { subject: format!("ae:{ae_title}"), role: Role::Device, via })
     }
 
+    /// What a console writes into a folder that the configuration names. Weak: whoever may write there is the console.
+    pub fn folder(&self, title: &str) -> std::result::Result<Caller, Unauthenticated> {
+        if !peer::is_ae_title(title) {
+            return Err(Unauthenticated::UnknownPeer);
+        }
+        Ok(Caller { subject: format!("folder:{title}"), role: Role::Device, via: Via::Folder })
+    }
+
     // ---- May they
 
     /// Decides, writes the decision down, and only then answers.
@@ -190,7 +198,7 @@ impl Guard {
     fn still_in(&self, caller: &Caller, now: Timestamp) -> bool {
         match caller.via {
             Via::Token(id) | Via::Session(id) => self.read().is_live(id, now),
-            Via::Terminal | Via::AeTitle(_) => true,
+            Via::Terminal | Via::AeTitle(_) | Via::Folder => true,
         }
     }
 

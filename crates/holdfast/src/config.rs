@@ -51,6 +51,9 @@ pub struct Config {
     pub buckets: Buckets,
     #[serde(default)]
     pub packs: Packs,
+    /// Folders into which consoles write the plan that they are about to use: the gate answers beside it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gate_folders: Vec<GateFolder>,
     /// Who administers each location, by its name (`server-01`, `bucket-13`): a person, a team, a company.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub administrators: BTreeMap<String, String>,
@@ -58,6 +61,18 @@ pub struct Config {
     /// counts; a start says where the two differ.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub holders: BTreeMap<String, SocketAddr>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateFolder {
+    /// Absolute.
+    pub folder: PathBuf,
+    /// Whose it is, as an AE title is written: in the ledger it stands as `folder:TITLE`.
+    pub title: String,
+    /// The treatment machine whose console it is, as plans name it (300A,00B2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -200,6 +215,7 @@ impl Config {
             pages: Pages::default(),
             buckets: Buckets::default(),
             packs: Packs::default(),
+            gate_folders: Vec::new(),
             administrators: BTreeMap::new(),
             holders: BTreeMap::new(),
         }

@@ -41,6 +41,7 @@ mod signers;
 mod site;
 mod staging;
 mod standing;
+mod watched;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

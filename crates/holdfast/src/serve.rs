@@ -19,7 +19,7 @@ use crate::acts::{self, Act, Answer};
 use crate::centre::Centre;
 use crate::config::Config;
 use crate::standing::Standing;
-use crate::{control, demo, gateways, packs, posture, settings};
+use crate::{control, demo, gateways, packs, posture, settings, watched};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
@@ -146,6 +146,7 @@ impl Serve {
             );
         }
         self.announce(&centre, &data, &addresses)?;
+        watched::start(&centre)?;
         tokio::spawn(make_packs(Arc::clone(&centre)));
         let serving = async {
             tokio::try_join!(edge::http::serve(http, pages, stop()), edge::http::serve(operations, health, stop()),)

@@ -47,6 +47,9 @@ impl Gateway {
             known("*", ""),
         ];
         command.env("HOLDFAST__DIMSE__PEERS", format!("[{}]", peers.join(", ")));
+        let folder = data.with_extension("console");
+        std::fs::create_dir_all(&folder)?;
+        command.env("HOLDFAST__GATE_FOLDERS", format!("[{{ folder = '{}', title = 'CONSOLE' }}]", folder.display()));
         for listener in ["--http", "--dimse", "--operations"] {
             command.args([listener, "127.0.0.1:0"]);
         }
@@ -74,6 +77,11 @@ impl Gateway {
 
     pub(crate) fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// Watched: what is written there, the gate answers.
+    pub(crate) fn gate_folder(&self) -> PathBuf {
+        self.data.with_extension("console")
     }
 
     pub(crate) fn events_port(&self) -> u16 {
