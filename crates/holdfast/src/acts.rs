@@ -282,7 +282,7 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().verify()?;
             let index_is_true = centre.index_was_sound() && chart.index_is_true().map_err(|e| e.fault())?;
-            Ok(reports::verify(&report, &centre.standing())
+            Ok(reports::verify(&report, &centre.standing(), centre.fleet().is_some())
                 .and_markers(&centre.damaged_markers())
                 .and_index(index_is_true))
         }

@@ -579,8 +579,11 @@ impl Centre {
 
     /// As [`Self::standing`], without looking at any disk: one may hang.
     pub fn standing_in_memory(&self) -> Standing {
-        Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.at_start(), None)
+        // Machines say how they are: a vault at rest comes upon none that is gone.
+        let seen = self.fleet().and_then(Fleet::seen);
+        Standing::of(self.chart().vault(), &|place| self.site.name(place), &self.at_start(), seen.as_ref())
             .beside(self.bucket_states(), Domains::default())
+            .hearing(&self.fleet().map(Fleet::statuses).unwrap_or_default())
     }
 
     /// Servers that are open, and whose marker on the disk can't be read any more.

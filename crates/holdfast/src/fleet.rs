@@ -23,8 +23,9 @@ use crate::domains::Domain;
 use crate::site::Servers;
 use crate::standing::Seen;
 
-/// How long the page that says how the servers are waits for one of them.
+/// How long the page that says how the servers are waits for one of them; and with connecting to it.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_WHOLE: Duration = Duration::from_millis(3_500);
 
 /// How long a server may take to take a list of members.
 const TELL_PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ struct Server {
     link: Arc<Link>,
     opened: Arc<AtomicU64>,
     /// What it said last, or why it said nothing.
-    last: Mutex<Result<Status, String>>,
+    last: Mutex<Option<Result<Status, String>>>,
     /// Of its objects: how many there were, and how many of them were rotten, when it answered last.
     objects: Mutex<(u64, u64)>,
 }
@@ -63,9 +64,9 @@ impl Server {
         let witness = member.witness.parse().map_err(|e: ledger::LedgerError| wrong(e.to_string()))?;
         let link = Link::new(address, identity, Some(member.pin), Arc::new(SystemClock));
         let link = Arc::new(link.map_err(|e| wrong(e.to_string()))?);
-        let last = Mutex::new(Err("not asked yet".to_owned()));
         let (key, witness) = (RwLock::new(key), RwLock::new(witness));
-        Ok(Self { number: member.number, key, witness, link, opened: Arc::default(), last, objects: Mutex::default() })
+        let (opened, last, objects) = (Arc::default(), Mutex::default(), Mutex::default());
+        Ok(Self { number: member.number, key, witness, link, opened, last, objects })
     }
 }
 
@@ -163,7 +164,9 @@ impl Fleet {
                 let (link, (give, answer)) = (Arc::clone(&server.link), tokio::sync::oneshot::channel());
                 let signed = signed.clone();
                 self.network.spawn(async move {
-                    let status = link.ask::<Status>(wire::STATUS, Vec::new(), LOOK_PATIENCE).await;
+                    let status = link.ask::<Status>(wire::STATUS, Vec::new(), LOOK_PATIENCE);
+                    let late = CallError::Late { address: link.address(), seconds: LOOK_WHOLE.as_secs() };
+                    let status = tokio::time::timeout(LOOK_WHOLE, status).await.unwrap_or(Err(late));
                     let is_behind = match &status {
                         Ok(status) => status.members < version,
                         // By its list this gateway isn't one yet.
@@ -196,13 +199,16 @@ impl Fleet {
                         lock(&self.doubtful).insert(server_name(server.number));
                     }
                 }
-                let shown = |bytes: &ByteVec| HolderPublicKey::from_bytes(bytes).map_err(|error| error.to_string());
-                let seen =
-                    answer.as_ref().map_err(Clone::clone).and_then(|status| status.keys.iter().map(shown).collect());
-                *lock(&server.last) = answer;
+                let seen = keys_of(&answer);
+                *lock(&server.last) = Some(answer);
                 seen
             })
             .collect()
+    }
+
+    /// What was seen when they were asked last; nothing where one of them never was.
+    pub fn seen(&self) -> Option<Seen> {
+        self.all().iter().map(|server| lock(&server.last).as_ref().map(keys_of)).collect()
     }
 
     /// Locations that have lost something since they were asked before.
@@ -219,9 +225,9 @@ impl Fleet {
         self.all().iter().map(server).chain(self.buckets.domains().iter().cloned()).collect()
     }
 
-    /// As they were when they were asked last.
+    /// As they were when they were asked last: those that were.
     pub fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
-        self.all().iter().map(|server| (server.number, lock(&server.last).clone())).collect()
+        self.all().iter().filter_map(|server| Some((server.number, lock(&server.last).clone()?))).collect()
     }
 
     /// The public keys that the holders are known to have.
@@ -320,6 +326,12 @@ impl Fleet {
         };
         told.into_iter().filter_map(untold).collect()
     }
+}
+
+/// The keys that a status shows.
+fn keys_of(status: &Result<Status, String>) -> Result<Vec<HolderPublicKey>, String> {
+    let shown = |bytes: &ByteVec| HolderPublicKey::from_bytes(bytes).map_err(|error| error.to_string());
+    status.as_ref().map_err(Clone::clone).and_then(|status| status.keys.iter().map(shown).collect())
 }
 
 fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -649,7 +649,8 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
             /var/lib/holdfast/plan --data /var/lib/holdfast/data`. All commands are run so, as holdfast: as root they are refused.\n\
          3. `cp PLAN/gateway/holdfast.service /etc/systemd/system/ && systemctl enable --now holdfast`\n\
          4. Let the first people and devices in, while the officer's key is here: `holdfast sign-in … --officer-key FILE`, \
-            `holdfast token new … --officer-key FILE`, each with `--data /var/lib/holdfast/data`. Then hand the custodians' sheets out \
+            `holdfast token new … --officer-key FILE`, each with `--data /var/lib/holdfast/data`; FILE is \
+            /var/lib/holdfast/plan/officer-MOVE-OFFLINE/officer.key, which the account holdfast can read. Then hand the custodians' sheets out \
             and delete them here, take the officer's key away, and delete every copy of the plan, here and where it was made: \
             `shred` its officer's key first.\n\
          5. Addresses, AE titles and peers stand in /var/lib/holdfast/data/gateway/holdfast.toml; `serve --config FILE` \
@@ -657,8 +658,8 @@ fn gateway_runbook(name: &str, addresses: &[SocketAddr]) -> String {
             on this machine speaks it (a Caddyfile: `records.hospital.example {{ reverse_proxy 127.0.0.1:8080 }}`), and its name is \
             `http.public_url`. DICOM from other machines: `dimse.listen` with this machine's address, and who may call in \
             `dimse.peers`. Open the firewall for both, and for nobody else.\n\
-         6. Downtime packs (`holdfast pack key`, `pack prepare`, [packs]): the service writes only where its unit lets it, so \
-            `systemctl edit holdfast` and `[Service]`, `ReadWritePaths=/mnt/ward-a`.\n\n\
+         6. Downtime packs (`holdfast pack key --data /var/lib/holdfast/data`, `pack prepare`, [packs]): the service writes only where its unit lets it, so \
+            `systemctl edit holdfast` and `[Service]`, `ReadWritePaths=-/mnt/ward-a` (with the dash: a stick that isn't there keeps nobody from starting).\n\n\
          **When it is lost, or stolen**: on a new machine, `holdfast gateway new --server ADDRESS --officer-key FILE --data \
          /var/lib/holdfast/data` (any \
          server below). The lost one is shut out by it.\n\n\

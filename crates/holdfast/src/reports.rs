@@ -54,9 +54,12 @@ fn holder_lines(standing: &Standing) -> String {
     text
 }
 
-/// Exit 4 on any damage, a holder's included.
-pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
+/// Exit 4 on any damage, a holder's included; 3 where machines (`are_machines`) are off, and all that could be read is good.
+pub fn verify(report: &VerifyReport, standing: &Standing, are_machines: bool) -> Answer {
     let clean = report.is_clean() && standing.unusable.is_empty();
+    let VerifyReport { damage, lost_segments, contradictions_total, missing, .. } = report;
+    let is_all_there = *lost_segments == 0 && *contradictions_total == 0 && missing.is_none();
+    let is_away = !clean && are_machines && is_all_there && damage.unreachable == damage.total;
     let mut text = format!(
         "{} of {} shards good; {} segments, {} entries, {} sealed payloads, {} signed checkpoints",
         report.shards_good,
@@ -68,6 +71,12 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
     );
     if report.is_clean() {
         text.insert_str(0, if clean { "whole: " } else { "DAMAGED or away: holders. Every shard is good: " });
+    } else if is_away {
+        let away: Vec<&str> = damage.by_location.keys().map(String::as_str).collect();
+        text.insert_str(
+            0,
+            &format!("AWAY: {}; what they keep was not looked at, and the rest is good: ", away.join(", ")),
+        );
     } else {
         text.insert_str(0, "DAMAGED: ");
         text.push_str(&damage_lines(&report.damage));
@@ -117,7 +126,12 @@ pub fn verify(report: &VerifyReport, standing: &Standing) -> Answer {
         "holders": standing.holders_json(),
         "damage": damage_json(&report.damage),
     });
-    Answer { exit: if clean { 0 } else { INTEGRITY }, text, json }
+    let exit = match (clean, is_away) {
+        (true, _) => 0,
+        (_, true) => DEGRADED,
+        _ => INTEGRITY,
+    };
+    Answer { exit, text, json }
 }
 
 impl Answer {

@@ -29,8 +29,8 @@ const DEFAULT_LOG: &str = "warn,holdfast=info,vault=info,edge=info,guard=info,ho
 const FIRST_SIGN_IN: &str = "first-sign-in";
 /// For what is still being worked on once nobody is connected any more.
 const STOP_MAX: Duration = Duration::from_secs(10);
-/// A probe waits no longer for the servers' disks; monitors give up after 5 to 10 seconds.
-const LOOK_TIME_MAX: Duration = Duration::from_secs(2);
+/// A probe waits no longer for the servers, which have three seconds each, all at once; monitors give up after 5 to 10 seconds.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(4);
 /// How often the servers are looked at where no monitor does.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -352,9 +352,13 @@ fn health(centre: Arc<Centre>, recorder: PrometheusHandle) -> Router {
 /// 200 while records can be written and opened, and in words how far it is from that.
 async fn ready(State(watch): State<Watch>) -> (StatusCode, String) {
     let standing = watch.standing().await;
-    // A holder whose disk is gone still opens keys from memory: that is a word, not a status.
-    let in_memory = watch.centre.standing_in_memory();
-    let is_ready = standing.health.writable && in_memory.holders_up() >= in_memory.holders_needed;
+    // A holder of this process whose disk is gone still opens keys from memory: that is a word, not a status. A machine that doesn't
+    // answer opens nothing.
+    let holders_up = match watch.centre.fleet() {
+        Some(_) => standing.holders_up(),
+        None => watch.centre.standing_in_memory().holders_up(),
+    };
+    let is_ready = standing.health.writable && holders_up >= standing.holders_needed;
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, standing.lines().join("\n") + "\n")
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use holder::server_name;
 use holder::wire::{Heard, Status};
 use keys::{HolderHealth, HolderPublicKey, LocalHolder};
 use serde_json::{Value, json};
@@ -77,8 +78,20 @@ impl Standing {
         Self { health, holders, holders_needed, unusable, witnesses: vault.witnesses(), buckets, domains, alarms }
     }
 
-    /// With what the holders say of each other.
+    /// With what the holders say of each other. Who doesn't answer keeps no shards and cosigns nothing, be it that nobody has needed
+    /// her yet.
     pub fn hearing(mut self, statuses: &[(u8, Result<Status, String>)]) -> Self {
+        for (number, why) in statuses.iter().filter_map(|(number, status)| Some((number, status.as_ref().err()?))) {
+            let name = server_name(*number);
+            for location in self.health.locations.iter_mut().filter(|location| location.id == name) {
+                (location.up, location.last_error) = (false, location.last_error.take().or_else(|| Some(why.clone())));
+            }
+            let its = |one: &&mut WitnessHealth| one.name.split('.').next() == Some(name.as_str());
+            for witness in self.witnesses.1.iter_mut().filter(its) {
+                witness.last_error.get_or_insert_with(|| why.clone());
+            }
+        }
+        self.count_up();
         let heard = statuses.iter().filter_map(|(_, status)| status.as_ref().ok()).flat_map(|status| &status.alarms);
         for one in heard {
             if !self.alarms.contains(one) {
@@ -96,13 +109,18 @@ impl Standing {
             let of_it = self.health.locations.iter_mut().filter(|location| location.id == bucket.id);
             of_it.for_each(|location| (location.up, location.last_error) = (false, Some(why.clone())));
         }
+        self.count_up();
+        Self { buckets, domains, ..self }
+    }
+
+    /// Where fewer are up than the vault has come upon.
+    fn count_up(&mut self) {
         let up = self.health.locations.iter().filter(|location| location.up).count();
         if up < self.health.up {
             let left = u8::try_from(up.saturating_sub(self.health.shape.k())).unwrap_or(u8::MAX);
             self.health.writable &= up >= self.health.shape.floor();
             (self.health.up, self.health.survives) = (up, self.health.survives.min(left));
         }
-        Self { buckets, domains, ..self }
     }
 
     pub fn holders_up(&self) -> u8 {

@@ -60,12 +60,15 @@ impl fmt::Display for Damage {
 pub struct DamageList {
     pub listed: Vec<Damage>,
     pub total: u64,
+    /// Of these, what nobody could look at.
+    pub unreachable: u64,
     pub by_location: BTreeMap<String, u64>,
 }
 
 impl DamageList {
     pub(crate) fn push(&mut self, location: &str, segment: Option<u64>, what: What) {
         self.total += 1;
+        self.unreachable += u64::from(what == What::Unreachable);
         *self.by_location.entry(location.to_owned()).or_default() += 1;
         if self.listed.len() < DAMAGE_LISTED_MAX {
             self.listed.push(Damage { location: location.to_owned(), segment, what });

@@ -277,7 +277,9 @@ impl Explain for VaultError {
                 "bring locations back, open for reading, or recover onto fresh locations with the custodians"
             }
             Self::UnknownLocation { .. } => "point the configuration at this vault's own locations",
-            Self::NotEmpty { .. } => "found or recover a vault on empty locations only",
+            Self::NotEmpty { .. } => {
+                "found or recover a vault on empty locations only; a centre that stands and has lost its gateway gets another one by `holdfast gateway new`"
+            }
             Self::NotesFull { .. } => "bring locations back: notes wait until the log can be written",
             Self::ManyCentres { .. } => {
                 "say which log key is yours (`--vkey`): init printed it, and it stands on the custodians' sheets"

@@ -1,6 +1,6 @@
 //! Verify and scrub: look at every shard of every location; change nothing, or heal what can be healed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -120,11 +120,14 @@ impl Vault {
         let segments = shelf.catalogue.segments();
         let mut report = VerifyReport { segments, missing: self.opened().missing(), ..VerifyReport::default() };
         report.abandoned_segments = abandoned(&survey, &shelf);
-        for slot in &shelf.slots {
+        // Who gave no answer once is asked no more: a machine that is off would cost a wait for each of its shards.
+        let mut silent = BTreeSet::new();
+        for (at, slot) in shelf.slots.iter().enumerate() {
             if slot.location.is_none() {
                 report.damage.push(&slot.id, None, What::Unreachable);
             } else if let Some(what) = judge_centre(slot, &core.centre()) {
                 report.damage.push(&slot.id, None, what);
+                silent.extend((what == What::Unreachable).then_some(at));
             }
         }
         let mut before: Option<(u64, Digest)> = None;
@@ -137,7 +140,11 @@ impl Vault {
             let (is_tail, mut lacks) = (segment >= settled && located.first >= signed, false);
             report.shards_expected += shelf.slots.len() as u64;
             for (at, slot) in shelf.slots.iter().enumerate().filter(|(_, slot)| slot.location.is_some()) {
-                match shelf.examine(at, segment, &located, &mut header, true) {
+                let found = match silent.contains(&at) {
+                    true => Found::Bad(What::Unreachable),
+                    false => shelf.examine(at, segment, &located, &mut header, true),
+                };
+                match found {
                     Found::Good { number, shard, what } => {
                         if shards.iter().all(|(have, _): &(usize, Bytes)| *have != number) {
                             shards.push((number, shard));
@@ -149,6 +156,7 @@ impl Vault {
                     }
                     Found::Bad(What::Missing | What::Truncated) if is_tail => lacks = true,
                     Found::Bad(what) => {
+                        silent.extend((what == What::Unreachable).then_some(at));
                         report.damage.push(&slot.id, Some(segment), newest.judge(at, segment, what));
                     }
                 }

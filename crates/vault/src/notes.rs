@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kit::{Digest, OperationId, PatientId, Timestamp};
 use minicbor::bytes::{ByteArray, ByteVec};
@@ -33,6 +33,8 @@ const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// How long a note waits for company before it goes into the ledger: within a second is the promise.
 const MOVE_EVERY: Duration = Duration::from_millis(250);
+/// How often it is said that notes wait.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Notes that go into the ledger as one group.
 const MOVED_ENTRIES_MAX: usize = 512;
@@ -391,6 +393,8 @@ impl Notes {
 
     /// Moves what waits, until it is closed.
     pub(crate) fn run(&self) {
+        // Said once, and then once in a while: below the floor it fails four times a second.
+        let mut said: Option<Instant> = None;
         loop {
             {
                 let state = lock(&self.state);
@@ -399,8 +403,13 @@ impl Notes {
                     return;
                 }
             }
-            if let Err(error) = self.flush() {
-                tracing::warn!(%error, waiting = self.waiting().0, "notes wait for the ledger");
+            match self.flush() {
+                Ok(()) => said = None,
+                Err(error) if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) => {
+                    tracing::warn!(%error, waiting = self.waiting().0, "notes wait for the ledger");
+                    said = Some(Instant::now());
+                }
+                Err(_) => {}
             }
         }
     }

@@ -129,6 +129,13 @@ impl Fleet {
         }
     }
 
+    /// It keeps its connections, and answers nothing: as a machine does that hangs, or was unplugged.
+    fn signal(&self, at: usize, signal: rustix::process::Signal) {
+        let id = self.processes.lock().unwrap()[at].as_ref().unwrap().id();
+        let id = rustix::process::Pid::from_raw(i32::try_from(id).unwrap()).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
+    }
+
     pub(crate) fn wait_for_all(&self) {
         self.wait_for(&(0..self.addresses.len()).collect::<Vec<_>>());
     }
@@ -406,6 +413,60 @@ fn two_servers_may_be_down_for_everything_and_five_for_writing() {
     }
     assert!(is_there(&server, &token, &first, 1) && is_there(&server, &token, &second, 2));
     drop(server);
+    assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
+}
+
+/// Nobody writes or reads, and machines fall silent: the probe says so all the same, and doesn't say the contrary now and then.
+#[test]
+fn a_gateway_at_rest_says_which_servers_are_silent() {
+    use rustix::process::Signal;
+
+    let fleet = Fleet::found();
+    let server = fleet.site.serve(&[]);
+    let token = fleet.token();
+    let known = keep(&server, &token, 1).unwrap();
+    let operations = server.ready["operations"].as_str().unwrap();
+    let probe = || {
+        let (status, _, said) = get(operations, "/readyz", "");
+        (status, said)
+    };
+    let until = |what: &str, status: u16| {
+        let begun = Instant::now();
+        loop {
+            let (found, said) = probe();
+            if found == status && said.contains(what) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(90), "{what}: {found} {said}");
+            thread::sleep(Duration::from_millis(200));
+        }
+    };
+    assert!(is_there(&server, &token, &known, 1));
+    until("14 of 14 locations up", 200);
+    (0..3).for_each(|at| fleet.signal(at, Signal::STOP));
+    until("11 of 14 locations up", 503);
+    for _ in 0..8 {
+        let (status, said) = probe();
+        let is_so = |line: &str| said.contains(line);
+        assert!(status == 503 && is_so("11 of 14 locations up") && is_so("ONLY 11 of 14 holders answer"), "{said}");
+        assert!(is_so("11 of 14 witnesses"), "{said}");
+        let metrics = get(operations, "/metrics", "").2;
+        assert!(
+            metrics.contains("holdfast_locations_up 11") && metrics.contains("holdfast_holders_up 11"),
+            "{metrics}"
+        );
+    }
+    // What was read before is read again, and verify says who is away, and that the rest is good.
+    assert!(is_there(&server, &token, &known, 1));
+    let said = fleet.site.run(&["verify"]);
+    assert_eq!(said.exit, 3, "{}", said.out);
+    assert!(said.out.starts_with("AWAY: server-01, server-02, server-03;"), "{}", said.out);
+    // Gone altogether: one that refuses connections.
+    fleet.kill(3);
+    until("10 of 14 locations up", 503);
+    (0..3).for_each(|at| fleet.signal(at, Signal::CONT));
+    fleet.start(3);
+    until("14 of 14 locations up; 11 more may be lost", 200);
     assert!(fleet.site.done(&["verify"]).out.starts_with("whole"));
 }
 
