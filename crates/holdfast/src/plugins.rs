@@ -40,7 +40,7 @@ pub struct Client {
 
 impl Plugins for Client {
     fn seal(&self, recipient: &str, plain: &[u8]) -> Result<Vec<u8>, Trouble> {
-        let (text, recipient) = (recipient.to_owned(), recipient.parse::<Recipient>().map_err(broken)?);
+        let (text, recipient) = ([recipient.to_owned()], recipient.parse::<Recipient>().map_err(broken)?);
         let (name, plain) = (recipient.plugin().to_owned(), Zeroizing::new(plain.to_vec()));
         self.run(&name.clone(), move |person| {
             let plugin = RecipientPluginV1::new(&name, &[recipient], &[], person).map_err(|e| sealing(e, &text))?;
@@ -94,20 +94,22 @@ impl Client {
             }
         };
         let each = recipients.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        let texts = recipients.to_vec();
         let begin = move |person: Option<Person>| {
             let mut all: Vec<Box<dyn age::Recipient + Send>> = Vec::new();
             for one in each {
                 match (one, &person) {
                     (Sealed::Plugin(one), Some(person)) => {
-                        let (name, text) = (one.plugin().to_owned(), one.to_string());
+                        let name = one.plugin().to_owned();
                         let plugin = RecipientPluginV1::new(&name, &[one], &[], person.clone());
-                        all.push(Box::new(plugin.map_err(|e| sealing(e, &text))?));
+                        all.push(Box::new(plugin.map_err(|e| sealing(e, &texts))?));
                     }
                     (Sealed::Native(one), _) => all.push(Box::new(one)),
                     (Sealed::Plugin(_), None) => return Err(Trouble::Forbidden),
                 }
             }
-            Encryptor::with_recipients(all.iter().map(|one| &**one as &dyn age::Recipient)).map_err(|e| sealing(e, ""))
+            Encryptor::with_recipients(all.iter().map(|one| &**one as &dyn age::Recipient))
+                .map_err(|e| sealing(e, &texts))
         };
         let plugin = recipients.iter().find_map(|text| Some(text.parse::<Recipient>().ok()?.plugin().to_owned()));
         let begun = match plugin {
@@ -295,11 +297,15 @@ fn ended(error: &io::Error) -> Trouble {
     }
 }
 
-fn sealing(error: EncryptError, recipient: &str) -> Trouble {
+fn sealing(error: EncryptError, recipients: &[String]) -> Trouble {
     match error {
         EncryptError::MissingPlugin { .. } => Trouble::Missing,
         // A post-quantum recipient fills a screen.
-        EncryptError::Plugin(errors) => refused(errors.iter().map(|error| error.to_string().replace(recipient, "…"))),
+        EncryptError::Plugin(errors) => refused(
+            errors
+                .iter()
+                .map(|error| recipients.iter().fold(error.to_string(), |text, recipient| text.replace(recipient, "…"))),
+        ),
         EncryptError::Io(error) => ended(&error),
         other => broken(other),
     }

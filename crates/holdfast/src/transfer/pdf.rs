@@ -20,6 +20,8 @@ const HEADING: f32 = 11.5;
 const SMALL: f32 = 7.5;
 /// Of a line, in its size.
 const LEADING: f32 = 1.3;
+/// A column is at most so much wider than what stands in it: the eye finds the way along a row.
+const STRETCH: f32 = 1.4;
 /// Between a table's columns.
 const GUTTER: f32 = 6.0;
 
@@ -64,20 +66,23 @@ fn is_printable(text: &str) -> bool {
 
 /// What can't be printed, said once for each run of it, with the blanks between.
 fn encoded(text: &str) -> Vec<u8> {
-    let (mut bytes, mut open): (Vec<u8>, bool) = (Vec::new(), false);
+    // `blank`: one that stands behind what can't be printed, and is written where the run ends.
+    let (mut bytes, mut open, mut blank): (Vec<u8>, bool, bool) = (Vec::new(), false, false);
     for c in text.chars() {
         match win_ansi(c) {
-            Some(b' ') if open => {}
+            Some(b' ') if open => blank = true,
             Some(byte) => {
-                if std::mem::take(&mut open) {
+                if std::mem::take(&mut blank) {
                     bytes.push(b' ');
                 }
+                open = false;
                 bytes.push(byte);
             }
-            None if open => {}
             None => {
-                open = true;
-                bytes.extend(format!("[see {PAGE}]").bytes());
+                if !std::mem::replace(&mut open, true) {
+                    bytes.extend(format!("[see {PAGE}]").bytes());
+                }
+                blank = false;
             }
         }
     }
@@ -209,7 +214,7 @@ impl<'a> Sheet<'a> {
                 cells.fold(width(&encoded(head), SIZE, true), f32::max).min(INNER / 2.0) + GUTTER
             })
             .collect();
-        let scale = INNER / natural.iter().sum::<f32>().max(1.0);
+        let scale = (INNER / natural.iter().sum::<f32>().max(1.0)).min(STRETCH);
         let wide = |at: usize| natural.get(at).copied().unwrap_or(0.0) * scale;
         let title: Vec<(&str, f32)> = head.iter().enumerate().map(|(at, text)| (*text, wide(at))).collect();
         self.need(3.0 * SIZE * LEADING);
@@ -309,8 +314,8 @@ mod tests {
     #[test]
     fn what_it_has_no_letters_for_is_said() {
         assert_eq!(encoded("A – Ü’s 70 Gy"), b"A \x96 \xdc\x92s 70 Gy");
-        assert_eq!(encoded("झूठै वौणो, SYN-7"), b"[see summary.html] , SYN-7");
-        assert_eq!(encoded("ഴൂ"), b"[see summary.html]");
+        assert_eq!(encoded("झूठै वौणो, SYN-7"), b"[see summary.html], SYN-7");
+        assert_eq!(encoded("ഴൂ ഞെ or Zhoo"), b"[see summary.html] or Zhoo");
     }
 
     #[test]

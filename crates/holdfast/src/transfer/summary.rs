@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use askama::Template;
 use kit::{Blame, Fault, Timestamp, UtcOffset};
-use treatment::{CourseSoFar, Day, DoseSeen, Given, Outcome, SessionSeen, TotalSeen, Transfer};
+use treatment::{CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, SessionSeen, TotalSeen, Transfer};
 
 use super::{DATA, Head, MISSING};
 
@@ -71,6 +71,11 @@ fn day(text: &str) -> String {
     Day::of_dicom(text).map_or_else(|| text.to_owned(), |day| day.to_string())
 }
 
+/// `10:56`.
+fn clock(time: &str) -> Option<String> {
+    Some(format!("{}:{}", time.get(..2)?, time.get(2..4)?))
+}
+
 fn gray(dose: f64) -> String {
     format!("{dose:.2} Gy")
 }
@@ -114,7 +119,7 @@ impl Summary {
         }
         sections.extend(totals(&seen.totals));
         sections.extend(other_plans(transfer));
-        sections.push(given_section(&seen.sessions, seen.unreadable_records));
+        sections.push(given_section(&seen.sessions, seen.unreadable_records, seen.utc_offset.local(seen.as_of)));
         sections.push(contents(transfer));
         Self {
             title: "Radiotherapy treatment summary, for transfer".to_owned(),
@@ -216,7 +221,7 @@ fn course_section(course: &CourseSoFar, offset: UtcOffset) -> Section {
     ]));
     let findings: Vec<String> = course.findings.iter().map(|finding| format!("Open: {finding}")).collect();
     let notes = course.notes.iter().map(ToString::to_string);
-    let lines: Vec<String> = findings.into_iter().filter(|_| !is_done).chain(notes).collect();
+    let lines: Vec<String> = findings.into_iter().chain(notes).collect();
     if !lines.is_empty() {
         blocks.push(Block::Lines(lines));
     }
@@ -295,7 +300,7 @@ fn other_plans(transfer: &Transfer) -> Option<Section> {
     (!blocks.is_empty()).then(|| Section::new("Plans not to be given", blocks))
 }
 
-fn given_section(sessions: &[SessionSeen], unreadable: usize) -> Section {
+fn given_section(sessions: &[SessionSeen], unreadable: usize, as_of: Timestamp) -> Section {
     let mut blocks = Vec::new();
     if unreadable > 0 {
         blocks.push(Block::Alarm(format!(
@@ -305,13 +310,22 @@ fn given_section(sessions: &[SessionSeen], unreadable: usize) -> Section {
     let treats = |session: &&SessionSeen| session.beams.iter().any(|beam| !beam.imaging);
     let days: BTreeSet<Day> =
         sessions.iter().filter(treats).filter_map(|session| Day::of_dicom(session.date.as_deref()?)).collect();
+    let today = Day::of_dicom(&as_of.to_string().chars().filter(char::is_ascii_digit).take(8).collect::<String>());
+    let last = days.last().map(|last| match today.map(|today| today.since(*last)) {
+        Some(days) if days >= 0 => format!("Last treated on {last}, {days} days before this summary"),
+        _ => format!("Last treated on {last}"),
+    });
     let gaps: Vec<String> = (days.iter().zip(days.iter().skip(1)))
         .map(|(before, after)| (before, after, after.since(*before)))
         .filter(|(.., days)| *days > GAP_DAYS)
         .map(|(before, after, days)| format!("Interruption: nothing between {before} and {after}, {days} days"))
         .collect();
-    let none = format!("No interruption: never more than {GAP_DAYS} days between two days of treatment");
-    blocks.push(Block::Lines(if gaps.is_empty() { vec![none] } else { gaps }));
+    let none = match days.len() {
+        0 => Some("No record says that anything was given".to_owned()),
+        _ if gaps.is_empty() => Some(format!("Never more than {GAP_DAYS} days between two days of treatment")),
+        _ => None,
+    };
+    blocks.push(Block::Lines(none.into_iter().chain(gaps).chain(last).collect()));
     let mut rows: Vec<Vec<String>> = Vec::new();
     for session in sessions {
         rows.extend(session.beams.iter().filter(|beam| !beam.imaging).map(|beam| {
@@ -319,13 +333,16 @@ fn given_section(sessions: &[SessionSeen], unreadable: usize) -> Section {
             let meterset = |value: Option<f64>| or_not_said(value.map(|value| format!("{value:.2}")));
             vec![
                 or_not_said(session.date.as_deref().map(day)),
-                session.time.as_deref().and_then(|time| time.get(..4)).unwrap_or_default().to_owned(),
+                session.time.as_deref().and_then(clock).unwrap_or_default(),
                 number(beam.fraction),
                 format!("{} {}", number(beam.number), beam.name.clone().unwrap_or_default()),
                 meterset(beam.specified),
                 meterset(beam.delivered),
                 or_not_said(beam.termination.clone()),
-                session.machine.clone().unwrap_or_default(),
+                match session.origin {
+                    Some(Origin::User) => format!("{} (typed in)", session.machine.clone().unwrap_or_default()),
+                    _ => session.machine.clone().unwrap_or_default(),
+                },
             ]
         }));
     }

@@ -166,8 +166,7 @@ impl Treatment {
         let (mut resources, mut kept) = (BTreeMap::new(), Vec::new());
         let kinds = fhir::resource_types().into_iter().filter(|kind| !FIRST.contains(kind));
         for kind in FIRST.into_iter().chain(kinds) {
-            renewed(&mut permit)?;
-            let count = self.hand_resources(&permit, (patient, kind), &mut kept, take)?;
+            let count = self.hand_resources((&mut permit, &renewed), (patient, kind), &mut kept, take)?;
             if count > 0 {
                 resources.insert(kind.to_owned(), count);
             }
@@ -236,7 +235,7 @@ impl Treatment {
     /// Her living resources of one kind, a line each; gives how many.
     fn hand_resources(
         &self,
-        permit: &Permit,
+        (permit, renewed): (&mut Permit, &dyn Fn(&mut Permit) -> Result<()>),
         (patient, kind): (PatientId, &str),
         kept: &mut Vec<Kept>,
         take: Take<'_>,
@@ -253,6 +252,7 @@ impl Treatment {
             take(&name, &std::mem::take(lines))
         };
         for some in entries.chunks(OPENED_MAX) {
+            renewed(permit)?;
             for Released { version, bytes, .. } in self.chart.release_resources(permit, some).map_err(|e| e.fault())? {
                 // Between tokens alone: inside a string JSON escapes it.
                 lines.extend(bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
@@ -335,6 +335,19 @@ impl Handed {
         }
         if signed.is_empty() {
             say("a plan that somebody has signed".to_owned(), Vec::new());
+        }
+        let records = facts.records().count();
+        if records > seen.sessions.len() {
+            say(format!("{records} treatment records are in it, the summary has {}", seen.sessions.len()), Vec::new());
+        }
+        if facts.record.get("link").and_then(Value::as_array).is_some_and(|links| !links.is_empty()) {
+            say("what stands in another chart that hers is linked with".to_owned(), Vec::new());
+        }
+        if facts.has_unreadable_plan {
+            say(
+                "what a plan says that can't be read here: its fractions and dose aren't in the summary".into(),
+                Vec::new(),
+            );
         }
         if self.unreadable > 0 {
             say(format!("{} objects are in it that can't be read here", self.unreadable), Vec::new());
