@@ -45,7 +45,7 @@ impl Move {
             assert_eq!(status, 201, "{body}");
         }
         let objects: Vec<Vec<u8>> =
-            [&[course.plan.clone()], course.others.as_slice(), course.records.as_slice()].concat();
+            [std::slice::from_ref(&course.plan), course.others.as_slice(), course.records.as_slice()].concat();
         objects.iter().for_each(|object| send(dimse, object));
         drop(server);
         for (name, role) in [("A. Oncologist", "oncologist"), ("B. Physicist", "physicist")] {

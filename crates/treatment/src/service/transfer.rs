@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chart::{ChartError, Context, Released, fhir};
+use chart::{Chart, ChartError, Context, Released, fhir};
 use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Blame, Fault, PatientId};
 use serde_json::Value;
@@ -27,7 +27,7 @@ const OBJECTS_MAX: usize = 50_000;
 /// What is opened at once, and the one that goes beyond.
 const OPENED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const OPENED_MAX: usize = 64;
-/// A permit with less time left than this is asked for anew.
+/// Of a permit's minute, for what is opened at once.
 const PERMIT_LEFT_MS: i64 = 30_000;
 /// Living resources of one kind.
 const RESOURCES_MAX: usize = 100_000;
@@ -117,6 +117,22 @@ struct Handed {
     doses_of: BTreeSet<String>,
 }
 
+/// A permit, asked for anew where it ends soon: what is opened may take longer than it lasts.
+struct Held<'a> {
+    permit: Permit,
+    admit: &'a dyn Fn() -> Result<Permit>,
+    chart: &'a Chart,
+}
+
+impl Held<'_> {
+    fn permit(&mut self) -> Result<&Permit> {
+        if self.permit.expires() < self.chart.now().plus_ms(PERMIT_LEFT_MS) {
+            self.permit = (self.admit)()?;
+        }
+        Ok(&self.permit)
+    }
+}
+
 impl Treatment {
     /// Hands one patient's files to `take`. `asked`: hospital number or FHIR id; `what`: for the record of the decision.
     pub fn transfer(&self, context: &Context, asked: &str, what: &str, take: Take<'_>) -> Result<Transfer> {
@@ -139,34 +155,28 @@ impl Treatment {
         let seen = self.courses_of(&facts, &rules)?;
         let (alerts, diagnoses) = (self.alerts(&permit, patient)?, self.diagnoses(&permit, patient)?);
 
-        let mut permit = permit;
-        let renewed = |permit: &mut Permit| -> Result<()> {
-            if permit.expires() < self.chart.now().plus_ms(PERMIT_LEFT_MS) {
-                *permit = admit()?;
-            }
-            Ok(())
-        };
+        let mut held = Held { permit, admit: &admit, chart: &self.chart };
         let mut handed = Handed::default();
         for list in [PLANS, RECORDS, "images"] {
             for some in self.stored(patient, list).map_err(|e| e.fault())? {
-                renewed(&mut permit)?;
+                let permit = held.permit()?;
                 let entries: Vec<u64> = some.iter().map(|one| one.entry).collect();
-                let released = self.chart.release(&permit, &entries).map_err(|e| e.fault())?;
+                let released = self.chart.release(permit, &entries).map_err(|e| e.fault())?;
                 for (stored, released) in some.iter().zip(released) {
                     take(&handed.name(stored, &released), &released.bytes)?;
                 }
             }
         }
-        renewed(&mut permit)?;
         let approvals = self.chart.listed(&self.chart.list_tag(APPROVALS, &patient.0), OBJECTS_MAX);
-        let approvals = self.chart.release(&permit, &approvals.map_err(|e| e.fault())?).map_err(|e| e.fault())?;
+        let approvals =
+            self.chart.release(held.permit()?, &approvals.map_err(|e| e.fault())?).map_err(|e| e.fault())?;
         for (number, approval) in (1..).zip(&approvals) {
             take(&format!("approvals/{number}.cbor"), &approval.bytes)?;
         }
         let (mut resources, mut kept) = (BTreeMap::new(), Vec::new());
         let kinds = fhir::resource_types().into_iter().filter(|kind| !FIRST.contains(kind));
         for kind in FIRST.into_iter().chain(kinds) {
-            let count = self.hand_resources((&mut permit, &renewed), (patient, kind), &mut kept, take)?;
+            let count = self.hand_resources(&mut held, (patient, kind), &mut kept, take)?;
             if count > 0 {
                 resources.insert(kind.to_owned(), count);
             }
@@ -235,7 +245,7 @@ impl Treatment {
     /// Her living resources of one kind, a line each; gives how many.
     fn hand_resources(
         &self,
-        (permit, renewed): (&mut Permit, &dyn Fn(&mut Permit) -> Result<()>),
+        held: &mut Held<'_>,
         (patient, kind): (PatientId, &str),
         kept: &mut Vec<Kept>,
         take: Take<'_>,
@@ -252,7 +262,7 @@ impl Treatment {
             take(&name, &std::mem::take(lines))
         };
         for some in entries.chunks(OPENED_MAX) {
-            renewed(permit)?;
+            let permit = held.permit()?;
             for Released { version, bytes, .. } in self.chart.release_resources(permit, some).map_err(|e| e.fault())? {
                 // Between tokens alone: inside a string JSON escapes it.
                 lines.extend(bytes.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
