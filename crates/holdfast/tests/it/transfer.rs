@@ -391,7 +391,9 @@ fn what_is_not_here_is_said() {
         "{}",
         said.out
     );
-    assert!(said.out.contains("NOT IN IT doses of 1 signed plans"), "{}", said.out);
+    for missing in ["doses of 1 signed plans", "every image of 1 series"] {
+        assert!(said.out.contains(&format!("NOT IN IT {missing}")), "{}", said.out);
+    }
     let files = unpacked(&fs::read(&out).unwrap());
     let missing = String::from_utf8(files["missing.txt"].clone()).unwrap();
     assert!(missing.contains(&course.plan_uid), "{missing}");

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::course::PatientCourses;
 use super::packs::{WithdrawnPlan, withdrawn};
 use super::{OBJECTS, Result, Treatment};
-use crate::dicom::content::{Needed, needs_of};
+use crate::dicom::content::{Needed, needs_of, series_of};
 use crate::dicom::object::{Instance, Kind};
 use crate::dicom::scan::Tree;
 use crate::gate::facts::{self, APPROVALS, Facts, PLANS, RECORDS, approvals_of_file};
@@ -95,7 +95,7 @@ impl std::fmt::Debug for Kept {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     pub what: String,
-    /// SOP Instance UIDs, the first thousand.
+    /// SOP Instance UIDs, or of series, the first thousand.
     pub uids: Vec<String>,
 }
 
@@ -115,6 +115,9 @@ struct Handed {
     /// By what is named: who names it.
     needs: BTreeMap<(Needed, String), &'static str>,
     doses_of: BTreeSet<String>,
+    /// Of images; and those that structure sets were drawn on, which needn't name each image.
+    series: BTreeSet<String>,
+    drawn_on: BTreeSet<String>,
 }
 
 /// A permit, asked for anew where it ends soon: what is opened may take longer than it lasts.
@@ -287,12 +290,17 @@ impl Handed {
     /// Looks into an object, and gives its name: `dicom/CT/UID.dcm`.
     fn name(&mut self, stored: &Stored, released: &Released) -> String {
         let uid = &released.version.id;
-        let kind = Instance::parse(&released.bytes).ok().map(|instance| instance.kind);
+        let instance = Instance::parse(&released.bytes).ok();
+        let kind = instance.as_ref().map(|instance| instance.kind);
+        self.series.extend(instance.filter(|one| one.kind == Kind::CtImage).map(|instance| instance.series));
         let modality = kind.map_or("OTHER", modality);
         *self.objects.entry(modality).or_default() += 1;
         self.instances.insert(uid.clone());
         match (kind, Tree::of_file(&released.bytes)) {
             (Some(kind), Ok(tree)) => {
+                if kind == Kind::RtStructureSet {
+                    self.drawn_on.extend(series_of(&tree));
+                }
                 for need in needs_of(&tree) {
                     if kind == Kind::RtDose && need.0 == Needed::Plan {
                         self.doses_of.insert(need.1.clone());
@@ -342,6 +350,10 @@ impl Handed {
             .collect();
         if !unplaced.is_empty() {
             say(format!("structure sets of {} signed plans, which name none", unplaced.len()), unplaced);
+        }
+        let absent: Vec<String> = self.drawn_on.difference(&self.series).cloned().collect();
+        if !absent.is_empty() {
+            say(format!("every image of {} series that structure sets were drawn on", absent.len()), absent);
         }
         if signed.is_empty() {
             say("a plan that somebody has signed".to_owned(), Vec::new());
