@@ -8,6 +8,7 @@ from pathlib import Path
 
 READY = json.loads(Path(os.environ["HOLDFAST_READY"]).read_text())
 DATA = Path(os.environ["HOLDFAST_PEER_DATA"])
+WORK = Path(os.environ["HOLDFAST_PEER_WORK"])
 HTTP = READY["http"].rstrip("/")
 FHIR = READY["fhir"].rstrip("/")
 TOKENS = READY["tokens"]

@@ -32,6 +32,12 @@ const TRANSPORT: &[&str] = &["axum", "tokio", "hyper", "dicom-ul", "reqwest"];
 const ROOMS: &[Room] = &[
     Room { name: "kit", may_use: These(&[]), why: "everyone stands on it, so it stands on nobody", never: TRANSPORT },
     Room {
+        name: "archive",
+        may_use: These(&["kit"]),
+        why: "it reads what strangers bring, and knows neither keys nor records",
+        never: &["hpke", "age", "zstd", "rusqlite", "dicom-*", "fhirkit", "axum"],
+    },
+    Room {
         name: "ledger",
         may_use: These(&["kit"]),
         why: "it sees no plaintext and holds no keys, so a leak of it tells nothing",

@@ -11,6 +11,7 @@ mod gateway;
 mod http;
 mod install;
 mod tap;
+mod transfer;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -140,6 +141,8 @@ pub(crate) fn talk(report: &mut Report, ready: Ready) {
     });
     if let Some(demo) = &demo {
         report.counted("command line", || commands::run(demo, &data, work));
+        report.counted("transfer: age, tar, sha256sum", || transfer::run(&data, work));
+        report.counted("transfer: pydicom, fhirclient, pdf", || python("transfer.py", demo, work));
         // First, while the list holds the demo's own patients only: the screenshot is for people.
         report.counted("console: headers and sign-in", || python("console_pages.py", demo, work));
         report.counted("browser: today's treatment list", || browser::run(demo, work));
@@ -176,7 +179,8 @@ fn python(script: &str, gateway: &Gateway, work: &Path) -> Result<Counted> {
         .env("HOLDFAST_EXAMPLE", gateway.data().join("example"))
         .env("HOLDFAST_GATE_FOLDER", gateway.gate_folder())
         .env("HOLDFAST_EVENTS_PORT", gateway.events_port().to_string())
-        .env("HOLDFAST_PEER_DATA", folder().join("data"));
+        .env("HOLDFAST_PEER_DATA", folder().join("data"))
+        .env("HOLDFAST_PEER_WORK", work);
     tap::judge(shell::bounded(&mut command, &work.join(script).with_extension("log"), SCRIPT_LIMIT)?)
 }
 

@@ -243,7 +243,7 @@ impl Chart {
     }
 
     /// Asks guard, and says what it is to be done to (`Type/id`, or a search without its values).
-    pub(crate) fn admit_to_do(
+    pub fn admit_to_do(
         &self,
         context: &Context,
         act: Act,

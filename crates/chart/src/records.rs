@@ -139,7 +139,7 @@ impl Chart {
     }
 
     /// Opens and notes resources, and sets in them the id, version and time of their entries.
-    fn release_resources(&self, permit: &Permit, entries: &[u64]) -> Result<Vec<Released>> {
+    pub fn release_resources(&self, permit: &Permit, entries: &[u64]) -> Result<Vec<Released>> {
         let mut opened = self.release(permit, entries)?;
         for released in &mut opened {
             let Version { id, version, deleted, .. } = &released.version;

@@ -104,6 +104,8 @@ vocabulary!(
     15 MakePacks "make-packs",
     /// Types in, from paper, what was given.
     16 EnterRecord "enter-record",
+    /// Opens one patient's whole chart and hands it to another centre.
+    17 ExportRecord "export-record",
 );
 
 vocabulary!(
@@ -152,6 +154,7 @@ impl Act {
             | Self::ReadTreatmentList
             | Self::MakePacks
             | Self::EnterRecord
+            | Self::ExportRecord
             | Self::ApprovePlan
             | Self::CheckGate => true,
             Self::RegisterPatient

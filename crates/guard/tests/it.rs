@@ -196,6 +196,9 @@ fn the_invariants_hold_over_the_whole_space() {
             let treats = matches!(role, Oncologist | Physicist | Role::Therapist);
             assert!(treats && clinical && target == HER, "who treats types in what was given: {question}");
         }
+        if act == Act::ExportRecord {
+            assert!(matches!(role, Oncologist | Physicist) && clinical, "who hands a chart on: {question}");
+        }
         if act == Act::MakePacks {
             assert!(role == Console && purpose == Treatment && clinical, "packs are sealed by the centre: {question}");
         }

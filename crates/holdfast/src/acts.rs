@@ -1,6 +1,8 @@
 //! What an operator can do to a centre, the same whether it is running or not. Each act is admitted by guard as the
 //! local console, and so stands in the ledger.
 
+use std::io::Write;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chart::{AccessAsked, Context};
@@ -15,7 +17,7 @@ use treatment::{
 };
 
 use crate::centre::Centre;
-use crate::{DEGRADED, certificates, custodians, grow, outside, packs, renewals, reports};
+use crate::{DEGRADED, certificates, custodians, grow, outside, packs, renewals, reports, transfer};
 
 /// What is said of the fraction that is due.
 #[derive(clap::Args, Serialize, Deserialize)]
@@ -167,6 +169,8 @@ pub enum Act {
         /// RT Beams Delivery Instruction, in base64.
         instruction: Option<String>,
     },
+    /// One patient's bundle for another centre: it is handed out before the answer.
+    TransferMake(transfer::Asked),
     /// Downtime packs, now.
     PacksMake,
     /// The package that counts, in base64.
@@ -262,7 +266,8 @@ pub fn nobody(_: Vec<CustodianPackage>) -> Result<Custody, Fault> {
     Err(Fault::new(Blame::Ours, "custodian.nobody", "no custodian was asked to come"))
 }
 
-pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault> {
+/// `out`: where goes what an act hands out beside its answer.
+pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> Result<Answer, Fault> {
     let chart = centre.chart();
     let guard = chart.guard();
     let context =
@@ -305,6 +310,7 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>) -> Result<Answer, Fault>
             let index_was_true = index_is_true && centre.index_was_sound();
             Ok(reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true))
         }
+        Act::TransferMake(asked) => transfer::make(centre, &asked, out),
         Act::PacksMake => Ok(packs::answer(&packs::make(centre)?)),
         Act::CustodianPackage => {
             let _permit = administrative(guard::Act::ManageAccess)?;

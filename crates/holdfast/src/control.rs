@@ -8,10 +8,12 @@
 //!  command ──► call ──► server ──► done
 //!                       server ──► shares: packages, a fresh recipient ──► command ──► sealed sheets ──► server ──► done
 //! ```
+//! What an act hands out beside its answer (a transfer) comes before it, a part after the other.
+//!
 //! No custodian's secret crosses: the command opens her share, and seals it to a key that the server made for this call.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +28,8 @@ use crate::centre::Centre;
 
 /// A plan in base64 and some JSON around it: RT Plans are under 20 MB.
 const FRAME_BYTES_MAX: u32 = 64 * 1024 * 1024;
+/// Of what is handed out, in one frame; and what goes beyond.
+const PART_BYTES: usize = 1024 * 1024;
 /// The longest act is `verify` over a whole vault.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// A request is sent whole at once.
@@ -61,7 +65,7 @@ fn failed(place: &str, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Configuration, "control.failed", format!("{place}: {why}"))
 }
 
-/// What the server says.
+/// What the server says, and before that parts of what it hands out.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Reply {
@@ -71,6 +75,8 @@ enum Reply {
         packages: Vec<String>,
         recipient: String,
     },
+    /// In base64.
+    Part(String),
 }
 
 /// The answer to [`Reply::Shares`]: age files in base64.
@@ -86,19 +92,24 @@ pub fn perform(data: &Path, act: Act) -> Result<Answer, Fault> {
 
 /// Does `act` on the centre in `data`. What `ask` opens, it opens in this process.
 pub fn perform_with(data: &Path, act: Act, ask: Ask<'_>) -> Result<Answer, Fault> {
+    perform_into(data, act, ask, &mut io::sink())
+}
+
+/// Does `act` on the centre in `data`; what it hands out goes to `out`.
+pub fn perform_into(data: &Path, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> Result<Answer, Fault> {
     let opened = match act {
         Act::Scrub => Centre::open_to_mend(data),
         Act::Verify => Centre::open_to_look(data),
         _ => Centre::open(data),
     };
     match opened {
-        Ok(centre) => acts::perform(&centre, act, ask),
-        Err(fault) if fault.code == crate::centre::BUSY => call(data, act, ask),
+        Ok(centre) => acts::perform(&centre, act, ask, out),
+        Err(fault) if fault.code == crate::centre::BUSY => call(data, act, ask, out),
         Err(fault) => Err(fault),
     }
 }
 
-fn call(data: &Path, act: Act, ask: Ask<'_>) -> Result<Answer, Fault> {
+fn call(data: &Path, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> Result<Answer, Fault> {
     let file = file_of(data);
     let text = fs::read_to_string(&file)
         .map_err(|e| failed("the centre is open in another process that answers no commands", e))?;
@@ -107,18 +118,47 @@ fn call(data: &Path, act: Act, ask: Ask<'_>) -> Result<Answer, Fault> {
     stream.set_nodelay(true).map_err(|e| failed("the running server", e))?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(|e| failed("the running server", e))?;
     write_frame(&mut stream, &Command { secret: address.secret, act })?;
-    let mut reply = read_frame(&mut stream)?;
-    if let Reply::Shares { packages, recipient } = reply {
-        let packages = packages.iter().map(|package| {
-            CustodianPackage::from_bytes(&decode_file(package)?).map_err(|e| failed("the custodians' package", e))
-        });
-        let sheets = ask(packages.collect::<Result<_, _>>()?)?.seal(&recipient)?;
-        write_frame(&mut stream, &Sealed { sheets: sheets.iter().map(|sheet| encode_file(sheet)).collect() })?;
-        reply = read_frame(&mut stream)?;
+    let mut ask = Some(ask);
+    loop {
+        match (read_frame(&mut stream)?, ask.take()) {
+            (Reply::Done(answer), _) => return answer.map_err(Wire::fault),
+            (Reply::Part(part), still) => {
+                out.write_all(&decode_file(&part)?).map_err(|e| failed("what was handed out", e))?;
+                ask = still;
+            }
+            (Reply::Shares { packages, recipient }, Some(ask)) => {
+                let packages = packages.iter().map(|package| {
+                    CustodianPackage::from_bytes(&decode_file(package)?)
+                        .map_err(|e| failed("the custodians' package", e))
+                });
+                let sheets = ask(packages.collect::<Result<_, _>>()?)?.seal(&recipient)?;
+                write_frame(&mut stream, &Sealed { sheets: sheets.iter().map(|sheet| encode_file(sheet)).collect() })?;
+            }
+            (Reply::Shares { .. }, None) => {
+                return Err(failed("the running server", "it asks for the custodians' shares a second time"));
+            }
+        }
     }
-    match reply {
-        Reply::Done(answer) => answer.map_err(Wire::fault),
-        Reply::Shares { .. } => Err(failed("the running server", "it asks for the custodians' shares a second time")),
+}
+
+/// Hands out what is written, in frames.
+struct Parts {
+    stream: TcpStream,
+    part: Vec<u8>,
+}
+
+impl Write for Parts {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.part.extend_from_slice(bytes);
+        if self.part.len() >= PART_BYTES { self.flush() } else { Ok(()) }.map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.part.is_empty() {
+            return Ok(());
+        }
+        let part = Reply::Part(encode_file(&std::mem::take(&mut self.part)));
+        write_frame(&mut self.stream, &part).map_err(|fault| io::Error::other(fault.message))
     }
 }
 
@@ -159,7 +199,11 @@ fn answer(centre: &Centre, stream: &mut TcpStream, secret: &str) -> Result<Answe
     if blake3::hash(command.secret.as_bytes()) != blake3::hash(secret.as_bytes()) {
         return Err(Fault::new(Blame::Forbidden, "control.secret", "the command does not know the server's secret"));
     }
-    acts::perform(centre, command.act, &mut |packages| ask(packages, stream))
+    let to = stream.try_clone().map_err(|e| failed("control port", e))?;
+    let mut parts = Parts { stream: to, part: Vec::new() };
+    let answer = acts::perform(centre, command.act, &mut |packages| ask(packages, stream), &mut parts)?;
+    parts.flush().map_err(|e| failed("control port", e))?;
+    Ok(answer)
 }
 
 /// Has the command open the custodians' shares.

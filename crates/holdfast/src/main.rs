@@ -32,6 +32,7 @@ mod packs;
 mod plan;
 mod plugins;
 mod posture;
+mod proven;
 mod renewals;
 mod reports;
 mod scripts;
@@ -41,6 +42,7 @@ mod signers;
 mod site;
 mod staging;
 mod standing;
+mod transfer;
 mod watched;
 
 use std::path::PathBuf;
@@ -138,6 +140,9 @@ enum Command {
     /// Downtime packs: what the wards go on with when nothing runs.
     #[command(subcommand)]
     Pack(packs::Command),
+    /// A bundle of one patient for another centre, that opens without Holdfast.
+    #[command(subcommand)]
+    Transfer(transfer::Command),
     /// Courses that were interrupted.
     #[command(subcommand)]
     Interruption(interruptions::Command),
@@ -219,6 +224,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Holder(holder) => holder.run(),
         Command::Keys(keys) => keys.run(),
         Command::Pack(pack) => pack.run(),
+        Command::Transfer(transfer) => transfer.run(),
         Command::Interruption(interruption) => interruption.run(),
         Command::Bucket(bucket) => {
             serve::logging();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::acts::{Act, Answer};
 use crate::commands::print;
+use crate::proven::Trusted;
 use crate::{Data, Output, control};
 
 #[derive(Subcommand)]
@@ -54,20 +55,20 @@ pub enum Command {
 pub struct Keys {
     /// What `ledger keys` printed, in a file.
     #[arg(long, value_name = "FILE", required_unless_present = "log", conflicts_with_all = ["log", "witness"])]
-    keys: Option<PathBuf>,
+    pub keys: Option<PathBuf>,
     /// The log's key.
     #[arg(long, value_name = "VKEY", allow_hyphen_values = true)]
-    log: Option<String>,
+    pub log: Option<String>,
     /// A witness's key; of each one.
     #[arg(long, value_name = "VKEY", allow_hyphen_values = true)]
-    witness: Vec<String>,
+    pub witness: Vec<String>,
 }
 
 /// A line for each of 32 servers.
 const KEYS_BYTES_MAX: u64 = 64 * 1024;
 
 impl Keys {
-    fn read(self) -> Result<(Vkey, Vec<WitnessVkey>), Fault> {
+    pub fn read(self) -> Result<Trusted, Fault> {
         let (mut logs, mut witnesses) = (Vec::from_iter(self.log), self.witness);
         if let Some(file) = &self.keys {
             let failed = |why: String| Fault::new(Blame::Peer, "ledger.keys", format!("{}: {why}", file.display()));
@@ -75,22 +76,35 @@ impl Keys {
             if length > KEYS_BYTES_MAX {
                 return Err(failed(format!("{length} bytes, the maximum is {KEYS_BYTES_MAX}")));
             }
-            for line in fs::read_to_string(file).map_err(|e| failed(e.to_string()))?.lines() {
-                match line.trim().split_once(' ').map(|(what, key)| (what, key.trim().to_owned())) {
-                    Some(("log", key)) => logs.push(key),
-                    Some(("witness", key)) => witnesses.push(key),
-                    _ if line.trim().is_empty() => {}
-                    _ => return Err(failed("a line is neither `log VKEY` nor `witness VKEY`".to_owned())),
-                }
-            }
-            if logs.len() != 1 {
-                return Err(failed(format!("{} lines `log VKEY`, one is needed", logs.len())));
-            }
+            (logs, witnesses) = lines(&fs::read_to_string(file).map_err(|e| failed(e.to_string()))?).map_err(failed)?;
         }
         let log = logs.first().map(|key| key.parse()).transpose()?;
         let log = log.ok_or_else(|| Fault::new(Blame::Peer, "usage.keys", "the log's key is needed"))?;
-        Ok((log, witnesses.iter().map(|key| key.parse()).collect::<Result<_, _>>()?))
+        Ok(Trusted { log, witnesses: witnesses.iter().map(|key| key.parse()).collect::<Result<_, _>>()? })
     }
+}
+
+/// What `ledger keys` prints: the log's key, the witnesses'.
+fn lines(text: &str) -> Result<(Vec<String>, Vec<String>), String> {
+    let (mut logs, mut witnesses) = (Vec::new(), Vec::new());
+    for line in text.lines() {
+        match line.trim().split_once(' ').map(|(what, key)| (what, key.trim().to_owned())) {
+            Some(("log", key)) => logs.push(key),
+            Some(("witness", key)) => witnesses.push(key),
+            _ if line.trim().is_empty() => {}
+            _ => return Err("a line is neither `log VKEY` nor `witness VKEY`".to_owned()),
+        }
+    }
+    if logs.len() != 1 {
+        return Err(format!("{} lines `log VKEY`, one is needed", logs.len()));
+    }
+    Ok((logs, witnesses))
+}
+
+/// The keys that stand in such a text.
+pub fn trusted(text: &str) -> Result<Trusted, Fault> {
+    let (logs, witnesses) = lines(text).map_err(|why| Fault::new(Blame::Peer, "ledger.keys", why))?;
+    Keys { keys: None, log: logs.into_iter().next(), witness: witnesses }.read()
 }
 
 impl Command {
@@ -103,7 +117,7 @@ impl Command {
             Self::Check { file, keys, output } => {
                 let failed = |why: String| Fault::new(Blame::Peer, "ledger.file", format!("{}: {why}", file.display()));
                 let bytes = fs::read(&file).map_err(|e| failed(e.to_string()))?;
-                let (log, witnesses) = keys.read()?;
+                let Trusted { log, witnesses } = keys.read()?;
                 Ok(print(output, &check(&bytes, &log, &witnesses)))
             }
         }

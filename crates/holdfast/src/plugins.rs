@@ -4,7 +4,7 @@
 //! count. Commands start plugins, and a server never: what it needs of custodians comes to it opened, or sealed.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead, BufReader, Read as _, Write as _};
 use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,9 +13,11 @@ use std::time::{Duration, Instant};
 
 use age::plugin::{Identity, IdentityPluginV1, Recipient, RecipientPluginV1};
 use age::secrecy::SecretString;
+use age::stream::StreamReader;
 use age::{DecryptError, Decryptor, EncryptError, Encryptor};
 use clap::Args;
 use keys::{Plugins, Trouble};
+use kit::{Blame, Fault};
 use rustix::process::{Pid, Signal, kill_process};
 use zeroize::Zeroizing;
 
@@ -38,7 +40,7 @@ pub struct Client {
 
 impl Plugins for Client {
     fn seal(&self, recipient: &str, plain: &[u8]) -> Result<Vec<u8>, Trouble> {
-        let (text, recipient) = (recipient.to_owned(), recipient.parse::<Recipient>().map_err(broken)?);
+        let (text, recipient) = ([recipient.to_owned()], recipient.parse::<Recipient>().map_err(broken)?);
         let (name, plain) = (recipient.plugin().to_owned(), Zeroizing::new(plain.to_vec()));
         self.run(&name.clone(), move |person| {
             let plugin = RecipientPluginV1::new(&name, &[recipient], &[], person).map_err(|e| sealing(e, &text))?;
@@ -74,7 +76,92 @@ impl Plugins for Client {
     }
 }
 
+/// One of those that a file is sealed to.
+enum Sealed {
+    Native(age::x25519::Recipient),
+    Plugin(Recipient),
+}
+
 impl Client {
+    /// Begins an age file to these recipients. Plugins wrap its key now; what is written then needs none.
+    pub fn encryptor(self, recipients: &[String]) -> Result<Encryptor, Fault> {
+        let of = |text: &String| match (text.parse(), text.parse::<Recipient>()) {
+            (Ok(native), _) => Ok(Sealed::Native(native)),
+            (_, Ok(plugin)) => Ok(Sealed::Plugin(plugin)),
+            _ => {
+                let text = format!("{}: no age recipient (age1…, or age1NAME1…)", one_line(text));
+                Err(Fault::new(Blame::Peer, "usage.recipient", text))
+            }
+        };
+        let each = recipients.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        let texts = recipients.to_vec();
+        let begin = move |person: Option<Person>| {
+            let mut all: Vec<Box<dyn age::Recipient + Send>> = Vec::new();
+            for one in each {
+                match (one, &person) {
+                    (Sealed::Plugin(one), Some(person)) => {
+                        let name = one.plugin().to_owned();
+                        let plugin = RecipientPluginV1::new(&name, &[one], &[], person.clone());
+                        all.push(Box::new(plugin.map_err(|e| sealing(e, &texts))?));
+                    }
+                    (Sealed::Native(one), _) => all.push(Box::new(one)),
+                    (Sealed::Plugin(_), None) => return Err(Trouble::Forbidden),
+                }
+            }
+            Encryptor::with_recipients(all.iter().map(|one| &**one as &dyn age::Recipient))
+                .map_err(|e| sealing(e, &texts))
+        };
+        let plugin = recipients.iter().find_map(|text| Some(text.parse::<Recipient>().ok()?.plugin().to_owned()));
+        let begun = match plugin {
+            Some(name) => self.run(&name, move |person| begin(Some(person))),
+            None => begin(None),
+        };
+        begun.map_err(|why| Fault::new(Blame::Peer, "age.recipient", format!("an age recipient: {why}")))
+    }
+
+    /// What an age file holds, as it is read. `text`: identities, a line each, and comments.
+    pub fn opened<R: BufRead + Send + 'static>(self, text: &str, file: R) -> Result<StreamReader<R>, Fault> {
+        let (mut native, mut plugins): (Vec<age::x25519::Identity>, Vec<Identity>) = (Vec::new(), Vec::new());
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match (line.parse(), line.parse()) {
+                (Ok(one), _) => native.push(one),
+                (_, Ok(one)) => plugins.push(one),
+                // Whatever stands there may be a secret.
+                _ => {
+                    let text = "the key's file has a line that is no age identity";
+                    return Err(Fault::new(Blame::Peer, "age.identity", text));
+                }
+            }
+        }
+        let name = plugins.first().map(|one| one.plugin().to_owned());
+        let open = move |person: Option<Person>| {
+            let mut all: Vec<Box<dyn age::Identity>> = Vec::new();
+            all.extend(native.into_iter().map(|one| Box::new(one) as Box<dyn age::Identity>));
+            for one in plugins {
+                let Some(person) = person.clone() else { return Err(Trouble::Forbidden) };
+                let name = one.plugin().to_owned();
+                all.push(Box::new(IdentityPluginV1::new(&name, &[one], person).map_err(opening)?));
+            }
+            let decryptor = Decryptor::new_buffered(file).map_err(opening)?;
+            match decryptor.decrypt(all.iter().map(|one| &**one as &dyn age::Identity)) {
+                Err(DecryptError::NoMatchingKeys) => Ok(None),
+                opened => opened.map(Some).map_err(opening),
+            }
+        };
+        let opened = match name {
+            Some(name) => self.run(&name, move |person| open(Some(person))),
+            None => open(None),
+        };
+        match opened {
+            Ok(Some(opened)) => Ok(opened),
+            Ok(None) => Err(Fault::new(Blame::Peer, "age.identity", "the file isn't sealed to this key")),
+            Err(Trouble::Altered) => {
+                Err(Fault::new(Blame::Integrity, "age.altered", "the age file's header is altered, or cut short"))
+            }
+            Err(why) => Err(Fault::new(Blame::Peer, "age.identity", format!("an age identity: {why}"))),
+        }
+    }
+
     /// What `work` makes of a plugin, or that it took too long.
     fn run<T: Send + 'static>(
         self,
@@ -210,11 +297,15 @@ fn ended(error: &io::Error) -> Trouble {
     }
 }
 
-fn sealing(error: EncryptError, recipient: &str) -> Trouble {
+fn sealing(error: EncryptError, recipients: &[String]) -> Trouble {
     match error {
         EncryptError::MissingPlugin { .. } => Trouble::Missing,
         // A post-quantum recipient fills a screen.
-        EncryptError::Plugin(errors) => refused(errors.iter().map(|error| error.to_string().replace(recipient, "…"))),
+        EncryptError::Plugin(errors) => refused(
+            errors
+                .iter()
+                .map(|error| recipients.iter().fold(error.to_string(), |text, recipient| text.replace(recipient, "…"))),
+        ),
         EncryptError::Io(error) => ended(&error),
         other => broken(other),
     }

@@ -215,7 +215,7 @@ impl Serve {
             // Serving doesn't depend on it: a link is an entry, and a centre below its floor takes none.
             let sign_in =
                 Act::SignIn { role: "therapist".to_owned(), subject: FIRST_SIGN_IN.to_owned(), certified: false };
-            match acts::perform(centre, sign_in, &mut acts::nobody) {
+            match acts::perform(centre, sign_in, &mut acts::nobody, &mut std::io::sink()) {
                 Ok(Answer { json, .. }) => {
                     let link = json.get("sign_in").cloned().unwrap_or_default();
                     say!("  sign in     {}", link.as_str().unwrap_or_default());

@@ -39,6 +39,8 @@ mod regating;
 mod renewing;
 #[path = "it/replay.rs"]
 mod replay;
+#[path = "it/transfer.rs"]
+mod transfer;
 #[path = "it/triage.rs"]
 mod triage;
 #[path = "it/under_fire.rs"]

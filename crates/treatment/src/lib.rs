@@ -38,6 +38,7 @@ pub use service::{
 };
 pub use service::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, UnfinishedSeen, WithdrawnPlan};
 pub use service::{Entered, PairSeen, PatientPairs, Reconciliation};
+pub use service::{Missing, Transfer, TransferKept};
 pub use service::{RulesInForce, Triage, TriageRow};
 pub use signing::approval::{
     Approval, ApprovalError, Chooses, Enrolment, Overrides, PublicKey, Settles, SignerRole, SigningKey, Statement,

@@ -15,6 +15,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("chromedriver", "chromium-driver"),
     ("npm", "npm"),
     ("fc-list", "fontconfig"),
+    ("age", "age"),
+    ("pdftotext", "poppler-utils"),
     ("python3", "python3"),
 ];
 

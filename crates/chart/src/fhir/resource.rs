@@ -20,6 +20,11 @@ pub fn resource_type(name: &str) -> Option<&'static str> {
     table().resource_type(name)
 }
 
+/// The names of all of them.
+pub fn resource_types() -> Vec<&'static str> {
+    table().resource_types()
+}
+
 pub(crate) fn is_resource_type(name: &str) -> bool {
     resource_type(name).is_some()
 }

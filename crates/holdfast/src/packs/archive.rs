@@ -2,18 +2,17 @@
 //! `docs/formats/pack.md` has the bytes.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 
 use age::x25519::{Identity, Recipient};
+use archive::{ArchiveError, Bounds, Contents, Writer};
 use kit::{Digest, Explain};
-use sha2::{Digest as _, Sha256};
-use vault::Vkey;
 use zeroize::Zeroizing;
 
-use ledger::{TlogProof, WitnessVkey, witness_quorum};
+use crate::proven::{self, ProvenError};
+pub use crate::proven::{Round, Trusted};
 
-/// Of every other file but the two below: SHA-256 and name, as `sha256sum` writes and checks it.
-pub const MANIFEST: &str = "MANIFEST.sha256";
+pub use archive::{MANIFEST, sha256};
+
 /// The entry of the log that names this manifest: the leaf's bytes.
 pub const ENTRY: &str = "entry.cbor";
 /// That the entry is in the log (C2SP tlog-proof).
@@ -29,8 +28,9 @@ pub const KIND: &str = "treatment.packs";
 
 /// Plans of some megabytes, a photograph, the sheet.
 pub const PACK_BYTES_MAX: usize = 64 * 1024 * 1024;
-const FILES_MAX: usize = 64;
-const NAME_BYTES_MAX: usize = 64;
+const BOUNDS: Bounds = Bounds { bytes: PACK_BYTES_MAX as u64, files: 64, name_bytes: 64, folders: false };
+/// What speaks of the manifest.
+pub const BESIDE: [&str; 2] = [ENTRY, RECEIPT];
 
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
@@ -42,14 +42,12 @@ pub enum PackError {
     TooLarge { found: u64 },
     #[error("what is in it is no pack: {0}")]
     NoPack(String),
+    #[error("what is in it is no pack: {0}")]
+    Archive(#[from] ArchiveError),
     #[error("{name} is not what the manifest says")]
     Altered { name: String },
-    #[error("its entry in the log names other packs than this one")]
-    NotNamed,
-    #[error("its receipt: {0}")]
-    Receipt(#[from] ledger::LedgerError),
-    #[error("{by} of {of} witnesses have cosigned it, {quorum} are needed")]
-    TooFewWitnesses { by: usize, of: usize, quorum: usize },
+    #[error(transparent)]
+    Proven(#[from] ProvenError),
     #[error("it can't be sealed: {0}")]
     Seal(String),
 }
@@ -68,7 +66,7 @@ impl Explain for PackError {
             Self::NotForThisKey => "pack.key",
             Self::TooLarge { .. } => "pack.too-large",
             Self::Seal(_) => "pack.seal",
-            Self::Receipt(_) | Self::TooFewWitnesses { .. } | Self::NotNamed => "pack.receipt",
+            Self::Proven(error) => error.code(),
             _ => "pack.damaged",
         }
     }
@@ -76,15 +74,6 @@ impl Explain for PackError {
 
 /// Names and contents.
 pub type Files = BTreeMap<String, Zeroizing<Vec<u8>>>;
-
-/// The note of one entry of the log: the manifests' digests.
-#[derive(minicbor::Encode, minicbor::Decode)]
-pub struct Round {
-    #[n(0)]
-    pub version: u8,
-    #[n(1)]
-    pub manifests: Vec<Digest>,
-}
 
 /// What was brought to the folders in one go.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -103,28 +92,10 @@ pub struct Listed {
     pub manifest: Digest,
 }
 
-/// By which keys a pack is checked: kept beside the ward's key, apart from the packs.
-pub struct Trusted {
-    pub log: Vkey,
-    pub witnesses: Vec<WitnessVkey>,
-}
-
-pub fn sha256(bytes: &[u8]) -> Digest {
-    Digest(Sha256::digest(bytes).into())
-}
-
-/// What the manifest speaks of: all but itself and what speaks of it.
-fn covered(files: &Files) -> impl Iterator<Item = (&String, &Zeroizing<Vec<u8>>)> {
-    files.iter().filter(|(name, _)| ![MANIFEST, ENTRY, RECEIPT].contains(&name.as_str()))
-}
-
-fn manifest_of(files: &Files) -> String {
-    covered(files).map(|(name, bytes)| format!("{}  {name}\n", sha256(bytes))).collect()
-}
-
 /// Adds the manifest; gives its digest.
 pub fn close(files: &mut Files) -> Digest {
-    let manifest = manifest_of(files).into_bytes();
+    let covered = files.iter().filter(|(name, _)| *name != MANIFEST && !BESIDE.contains(&name.as_str()));
+    let manifest = archive::manifest(covered.map(|(name, bytes)| (name.as_str(), sha256(bytes)))).into_bytes();
     let digest = sha256(&manifest);
     files.insert(MANIFEST.to_owned(), Zeroizing::new(manifest));
     digest
@@ -139,16 +110,11 @@ pub fn seal(files: &Files, recipients: &[Recipient]) -> Result<Vec<u8>, PackErro
         return Err(PackError::TooLarge { found: room as u64 });
     }
     let mut plain = Zeroizing::new(Vec::with_capacity(room));
-    let mut archive = tar::Builder::new(&mut *plain);
+    let mut archive = Writer::new(&mut *plain, BOUNDS);
     for (name, bytes) in files {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o600);
-        header.set_mtime(0);
-        archive.append_data(&mut header, name, bytes.as_slice()).map_err(|e| failed(&e))?;
+        archive.add(name, bytes).map_err(|e| failed(&e))?;
     }
     archive.finish().map_err(|e| failed(&e))?;
-    drop(archive);
     let each = recipients.iter().map(|one| one as &dyn age::Recipient);
     let encryptor = age::Encryptor::with_recipients(each).map_err(|e| failed(&e))?;
     let mut sealed = Vec::with_capacity(plain.len() + 4_096);
@@ -168,75 +134,24 @@ pub fn open(sealed: &[u8], identity: &Identity) -> Result<Files, PackError> {
         age::DecryptError::NoMatchingKeys => PackError::NotForThisKey,
         _ => PackError::NoAge,
     })?;
-    let mut plain = Zeroizing::new(Vec::with_capacity(sealed.len()));
-    let most = PACK_BYTES_MAX as u64;
-    reader.take(most + 1).read_to_end(&mut plain).map_err(|_| PackError::NoAge)?;
-    if plain.len() as u64 > most {
-        return Err(PackError::TooLarge { found: plain.len() as u64 });
+    let mut contents = Contents::default();
+    match archive::read(reader, BOUNDS, |_| Some(PACK_BYTES_MAX as u64), &mut contents) {
+        Err(ArchiveError::CutShort { .. } | ArchiveError::Broken { .. }) => return Err(PackError::NoAge),
+        other => other?,
     }
-    let files = unpack(&plain)?;
+    let Contents { files: digests, kept: files } = contents;
     let manifest = files.get(MANIFEST).ok_or_else(|| PackError::NoPack(format!("there is no {MANIFEST}")))?;
-    if manifest_of(&files).as_bytes() != manifest.as_slice() {
-        let said = String::from_utf8_lossy(manifest).into_owned();
-        let is_said = |name: &str, bytes: &[u8]| said.lines().any(|line| line == format!("{}  {name}", sha256(bytes)));
-        let altered = covered(&files).find(|(name, bytes)| !is_said(name, bytes));
-        let name = altered.map_or(MANIFEST, |(name, _)| name);
-        return Err(PackError::Altered { name: name.to_owned() });
+    match archive::compare(manifest, &digests, &BESIDE).first() {
+        Some(wrong) => Err(PackError::Altered { name: wrong.name().to_owned() }),
+        None => Ok(files),
     }
-    Ok(files)
 }
 
-/// Nothing is written anywhere: a name is a name, and no path.
-fn unpack(plain: &[u8]) -> Result<Files, PackError> {
-    let bad = |why: String| PackError::NoPack(why);
-    let mut files = Files::new();
-    let mut archive = tar::Archive::new(plain);
-    for entry in archive.entries().map_err(|e| bad(e.to_string()))? {
-        let mut entry = entry.map_err(|e| bad(e.to_string()))?;
-        let name = entry.path_bytes().into_owned();
-        let name = String::from_utf8(name).map_err(|_| bad("a name that is no text".to_owned()))?;
-        let is_name = !name.is_empty()
-            && name.len() <= NAME_BYTES_MAX
-            && !name.starts_with('.')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte));
-        if !is_name || !entry.header().entry_type().is_file() {
-            return Err(bad("something in it is no file with a plain name".to_owned()));
-        }
-        // As much as there is: what the header says is not believed.
-        let mut bytes = Zeroizing::new(Vec::new());
-        entry.read_to_end(&mut bytes).map_err(|e| bad(e.to_string()))?;
-        if files.insert(name.clone(), bytes).is_some() {
-            return Err(bad(format!("{name} stands in it twice")));
-        }
-        if files.len() > FILES_MAX {
-            return Err(bad(format!("more than {FILES_MAX} files")));
-        }
-    }
-    Ok(files)
-}
-
-/// That the centre made it: its manifest is named by an entry of the log, whose head enough witnesses have cosigned. Gives how many.
+/// That the centre made it. Gives how many witnesses have cosigned that.
 pub fn check(files: &Files, trusted: &Trusted) -> Result<usize, PackError> {
     let file = |name: &str| files.get(name).ok_or_else(|| PackError::NoPack(format!("there is no {name}")));
-    let (manifest, entry, receipt) = (sha256(file(MANIFEST)?), file(ENTRY)?, file(RECEIPT)?);
-    let proof = TlogProof::from_bytes(receipt)?;
-    let (_, cosigned) = proof.check(&trusted.log, &trusted.witnesses)?;
-    let no_entry = |why: String| PackError::NoPack(format!("{ENTRY}: {why}"));
-    let named = vault::entry_of_leaf(proof.index, entry).map_err(|e| no_entry(e.to_string()))?;
-    if named.leaf != Digest::from(proof.leaf) || named.kind != KIND {
-        return Err(PackError::NotNamed);
-    }
-    let meta = chart::Meta::from_bytes(proof.index, &named.meta).map_err(|e| no_entry(e.to_string()))?;
-    let round: Round = minicbor::decode(&meta.note).map_err(|e| no_entry(e.to_string()))?;
-    if round.version != 1 || !round.manifests.contains(&manifest) {
-        return Err(PackError::NotNamed);
-    }
-    let (by, of) = (cosigned.len(), trusted.witnesses.len());
-    let quorum = witness_quorum(of);
-    if of > 0 && by < quorum {
-        return Err(PackError::TooFewWitnesses { by, of, quorum });
-    }
-    Ok(by)
+    let (manifest, proof) = (sha256(file(MANIFEST)?), (file(ENTRY)?.as_slice(), file(RECEIPT)?.as_slice()));
+    Ok(proven::check(KIND, manifest, proof, trusted)?.cosigned)
 }
 
 #[cfg(test)]
@@ -303,34 +218,9 @@ mod tests {
             archive.append(&header, &[][..]).unwrap();
             let plain = archive.into_inner().unwrap();
             let sealed = age::encrypt(&mine.to_public(), &plain).unwrap();
-            assert!(matches!(open(&sealed, &mine), Err(PackError::NoPack(_))), "{name}");
+            assert!(matches!(open(&sealed, &mine), Err(PackError::Archive(_))), "{name}");
         }
         let sealed = age::encrypt(&mine.to_public(), b"no archive").unwrap();
         assert!(open(&sealed, &mine).is_err());
-    }
-
-    #[test]
-    fn whatever_the_archive_says_it_is_read_within_its_bounds() {
-        let mut archive = tar::Builder::new(Vec::new());
-        for (name, bytes) in files() {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(bytes.len() as u64);
-            archive.append_data(&mut header, name, bytes.as_slice()).unwrap();
-        }
-        let plain = archive.into_inner().unwrap();
-        assert_eq!(unpack(&plain).unwrap(), files());
-        // Every byte of every header, the types of links, sparse and long names among what comes of it, with its sum made right.
-        for header in (0..plain.len()).step_by(512).filter(|at| plain[at + 257..].starts_with(b"ustar")) {
-            for (at, bit) in (0..512).flat_map(|at| (0..8).map(move |bit| (at, bit))) {
-                let mut altered = plain.clone();
-                altered[header + at] ^= 1 << bit;
-                let mut fixed = tar::Header::from_byte_slice(&altered[header..header + 512]).clone();
-                fixed.set_cksum();
-                altered[header..header + 512].copy_from_slice(fixed.as_bytes());
-                if let Ok(found) = unpack(&altered) {
-                    assert!(found.values().map(|bytes| bytes.len()).sum::<usize>() <= plain.len());
-                }
-            }
-        }
     }
 }

@@ -294,6 +294,36 @@ fn a_pin_is_typed_at_a_terminal_or_not_at_all() {
     assert!(STANDARD_NO_PAD.encode("123456") == "MTIzNDU2", "what the plugin takes for the PIN");
 }
 
+/// Another centre whose key is in a token: a bundle is sealed by its plugin, once, however long it is; and opened by it.
+#[test]
+fn a_bundle_is_sealed_to_a_token() {
+    let site = Site::with_plugin();
+    let (_, _, number) = super::signed(&site);
+    let made = site.done(&["token", "new", "--role", "physicist", "--subject", "p", "--json"]).json();
+    let secret = site.file("physicist.token", made["token"].as_str().unwrap().as_bytes());
+    let ((recipient, identity), (_, other)) = (token(&site, 4), token(&site, 5));
+    let native = age::x25519::Identity::generate();
+    let (out, native) = (site.path("bundle.age"), native.to_public().to_string());
+    let make =
+        ["transfer", "make", "--patient", &number, "--to", "B", "--reason", "r", "--token", &secret, "--out", &out];
+    let make = [&make[..], &["--recipient", &recipient, "--recipient", &native]].concat();
+    let refused = site.in_mood("refuse", &make).err;
+    assert!(refused.contains("the token is locked"), "{refused}");
+    assert!(!Path::new(&out).exists(), "nothing is left of it");
+    let said = site.in_mood("", &make);
+    assert_eq!(said.exit, 3, "no structures, images or dose are here: {} {}", said.out, said.err);
+    let verify = |mood: &str, key: &str| site.in_mood(mood, &["transfer", "verify", &out, "--key", key, "--json"]);
+    let said = verify("", &identity);
+    assert!(
+        said.exit == 3 && said.json()["whole"] == true && said.json()["proven"] == true,
+        "{} {}",
+        said.out,
+        said.err
+    );
+    assert!(verify("", &other).err.contains("isn't sealed to this key"));
+    assert!(verify("strict", &other).err.contains("that is not mine"));
+}
+
 /// Somebody else's plugin, with real cryptography: `cargo xtask peers test` builds age-plugin-xwing and names it here. Its
 /// recipients are post-quantum and long, and it refuses what is another's.
 #[test]

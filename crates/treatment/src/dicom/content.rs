@@ -38,6 +38,9 @@ const SAYS_NOTHING: [Tag; 9] = [
 /// Series that a structure set was drawn on; one of a breathing patient has ten or so.
 const SERIES_MAX: usize = 1_000;
 
+/// Objects that one names: a structure set names each image that it was drawn on.
+const NEEDED_MAX: usize = 20_000;
+
 /// Over everything in the object that isn't somebody's name for it.
 pub(crate) fn digest(tree: &Tree<'_>) -> Digest {
     let mut hasher = Sha256::new();
@@ -194,6 +197,34 @@ pub(crate) fn plan_of(dose: &Tree<'_>) -> Option<String> {
 pub(crate) fn structure_sets_of(plan: Set<'_>) -> BTreeSet<String> {
     let all = items(plan, t::REFERENCED_STRUCTURE_SET_SEQUENCE);
     all.filter_map(|one| named(one, t::REFERENCED_SOP_INSTANCE_UID)).take(SERIES_MAX).collect()
+}
+
+/// What an object names that whoever goes by it needs beside it: what it is, and its SOP Instance UID.
+pub(crate) fn needs_of(tree: &Tree<'_>) -> BTreeSet<(Needed, String)> {
+    let root = tree.root();
+    let of = |set: Set<'_>, tag, what: Needed| -> Vec<(Needed, String)> {
+        items(set, tag).filter_map(|one| Some((what, named(one, t::REFERENCED_SOP_INSTANCE_UID)?))).collect()
+    };
+    let frames = items(root, t::REFERENCED_FRAME_OF_REFERENCE_SEQUENCE);
+    let studies = frames.flat_map(|frame| items(frame, t::RT_REFERENCED_STUDY_SEQUENCE));
+    let series = studies.flat_map(|study| items(study, t::RT_REFERENCED_SERIES_SEQUENCE));
+    let images = series.flat_map(|series| of(series, t::CONTOUR_IMAGE_SEQUENCE, Needed::Image));
+    let beside = [
+        (t::REFERENCED_RT_PLAN_SEQUENCE, Needed::Plan),
+        (t::REFERENCED_STRUCTURE_SET_SEQUENCE, Needed::StructureSet),
+        (t::REFERENCED_DOSE_SEQUENCE, Needed::Dose),
+    ];
+    let beside = beside.into_iter().flat_map(|(tag, what)| of(root, tag, what));
+    images.chain(beside).take(NEEDED_MAX).collect()
+}
+
+/// What is named by another object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Needed {
+    Plan,
+    StructureSet,
+    Dose,
+    Image,
 }
 
 fn named(set: Set<'_>, tag: Tag) -> Option<String> {

@@ -8,6 +8,7 @@ mod gate;
 pub(crate) mod intake;
 mod list;
 mod packs;
+mod transfer;
 mod triage;
 
 pub use course::{
@@ -17,6 +18,7 @@ pub use course::{
 pub use entering::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use list::{Standing, TreatmentList, TreatmentRow};
 pub use packs::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, WithdrawnPlan};
+pub use transfer::{Kept as TransferKept, Missing, Transfer};
 pub use triage::{RulesInForce, Triage, TriageRow};
 
 use std::collections::BTreeSet;

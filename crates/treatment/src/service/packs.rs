@@ -216,7 +216,7 @@ impl Treatment {
     }
 
     /// What whoever stands beside her must know: FHIR Flags that are active, and allergies that nobody has refuted.
-    fn alerts(&self, permit: &Permit, patient: PatientId) -> Result<Vec<String>> {
+    pub(super) fn alerts(&self, permit: &Permit, patient: PatientId) -> Result<Vec<String>> {
         let mut alerts = Vec::new();
         for (kind, status) in [("Flag", "/status"), ("AllergyIntolerance", "/clinicalStatus/coding/0/code")] {
             let entries = self.chart.current_of(patient, kind, ALERTS_MAX).map_err(|e| e.fault())?;
@@ -235,7 +235,7 @@ impl Treatment {
         Ok(alerts)
     }
 
-    fn diagnoses(&self, permit: &Permit, patient: PatientId) -> Result<Vec<String>> {
+    pub(super) fn diagnoses(&self, permit: &Permit, patient: PatientId) -> Result<Vec<String>> {
         let conditions = self.diagnoses_of(permit, patient).map_err(|e| e.fault())?;
         Ok(conditions.iter().filter_map(concept).collect())
     }
@@ -263,7 +263,7 @@ impl Treatment {
 }
 
 /// Deliveries whose approval somebody has taken back.
-fn withdrawn(facts: &Facts) -> Vec<WithdrawnPlan> {
+pub(super) fn withdrawn(facts: &Facts) -> Vec<WithdrawnPlan> {
     let mut all: Vec<WithdrawnPlan> = Vec::new();
     for plan in facts.ever_signed_files() {
         let Some(withdrawn) = facts.withdrawn(plan.digest()) else { continue };
