@@ -187,7 +187,7 @@ impl<'a> Scene<'a> {
         victims: BTreeMap<usize, Blow>,
     ) -> Result<Self, Fault> {
         let Options { seed, today, patients, on_treatment, .. } = *options;
-        let centre = synthetic::Centre { seed, today, patients, on_treatment };
+        let centre = synthetic::Centre { seed, today, patients, on_treatment, images: synthetic::Images::Slice };
         let site = root.path().join("centre");
         let Founded { system, servers, gateway, custodians, custodians_needed } =
             builder.found(&site, options.servers)?;

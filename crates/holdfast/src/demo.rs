@@ -125,8 +125,13 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
         keys.push((name, role, key));
     }
 
-    let source =
-        synthetic::Centre { seed: SEED, today: SystemClock.now(), patients: PATIENTS, on_treatment: ON_TREATMENT };
+    let source = synthetic::Centre {
+        seed: SEED,
+        today: SystemClock.now(),
+        patients: PATIENTS,
+        on_treatment: ON_TREATMENT,
+        images: synthetic::Images::Series,
+    };
     let mut example = None;
     for (index, patient) in source.generate().enumerate() {
         let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();
