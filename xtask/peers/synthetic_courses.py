@@ -205,7 +205,7 @@ def metersets(record):
 
 
 def delivered_as_planned(course):
-    """in every fraction each beam delivers the plan's meterset, in one session or two"""
+    """every fraction is given, and in each every beam delivers the plan's meterset, in one session or two"""
     [group] = course.plan.FractionGroupSequence
     planned = {beam.ReferencedBeamNumber: float(beam.BeamMeterset) for beam in group.ReferencedBeamSequence}
     ensure(set(planned) == {beam.BeamNumber for beam in course.beams()}, "beams that the group doesn't have")
@@ -216,7 +216,7 @@ def delivered_as_planned(course):
             given = fractions.setdefault(int(beam.CurrentFractionNumber), dict.fromkeys(planned, 0.0))
             given[number] += float(beam.DeliveredPrimaryMeterset)
     ensure(sorted(fractions) == list(range(1, len(fractions) + 1)), f"fractions {sorted(fractions)}")
-    ensure(len(fractions) <= group.NumberOfFractionsPlanned, "more fractions than planned")
+    ensure(len(fractions) == group.NumberOfFractionsPlanned, f"{len(fractions)} fractions of a whole course")
     for number, given in fractions.items():
         for beam, meterset in given.items():
             ensure(abs(meterset - planned[beam]) < MU, f"fraction {number}, beam {beam}: {meterset} of {planned[beam]}")
