@@ -32,7 +32,7 @@ pub struct Options {
     /// The day that the synthetic centre stands on.
     pub today: Timestamp,
     pub patients: usize,
-    /// At least one of each technique where there are four patients.
+    /// At least one of each technique where there are five patients.
     pub on_treatment: usize,
     pub servers: usize,
     /// Eleven of fourteen is the promise; twelve is the twin that must fail.
