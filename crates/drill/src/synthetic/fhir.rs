@@ -56,8 +56,8 @@ pub(super) fn resources(rng: &Rng, who: &Subject<'_>, today: Timestamp) -> Vec<V
         "code": diagnosis(who.diagnosis), "subject": patient,
         "encounter": refer("Encounter", &encounter_id), "recordedDate": date(7)
     });
-    if let Some(site) = who.diagnosis.body_site() {
-        condition["bodySite"] = json!([{ "text": site }]);
+    if let Some((site, condition)) = who.diagnosis.body_site().zip(condition.as_object_mut()) {
+        condition.insert("bodySite".to_owned(), json!([{ "text": site }]));
     }
 
     let mut out = vec![

@@ -185,10 +185,10 @@ fn linked(patient: &SyntheticPatient) -> [f64; 2] {
         assert_eq!(text(one, tags::FRAME_OF_REFERENCE_UID), text(&plan, tags::FRAME_OF_REFERENCE_UID));
         assert_eq!(text(one, tags::STUDY_INSTANCE_UID), text(&plan, tags::STUDY_INSTANCE_UID));
     }
-    assert_eq!(referenced(&dose, tags::REFERENCED_RT_PLAN_SEQUENCE), [course.plan_uid.clone()]);
+    assert_eq!(referenced(&dose, tags::REFERENCED_RT_PLAN_SEQUENCE), [course.plan_uid.as_str()]);
     let structures_uid = text(&structures, tags::SOP_INSTANCE_UID);
     for one in [&plan, &dose] {
-        assert_eq!(referenced(one, tags::REFERENCED_STRUCTURE_SET_SEQUENCE), [structures_uid.clone()]);
+        assert_eq!(referenced(one, tags::REFERENCED_STRUCTURE_SET_SEQUENCE), [structures_uid.as_str()]);
     }
 
     // Each contour on the slice that it names.

@@ -27,8 +27,11 @@ fn energy_mev(range_mm: f64) -> f64 {
     ((range_mm / 10.0 / 0.002_2).powf(1.0 / 1.77) * 10.0).round() / 10.0
 }
 
+/// Where it is, and its weight.
+type Spot = ([f32; 2], f32);
+
 /// Energies from the far side of the target to the near one, with spots over its outline; the first layer gives most.
-fn layers(rng: &Rng, study: &Study, gantry: f64) -> Vec<(f64, Vec<([f32; 2], f32)>)> {
+fn layers(rng: &Rng, study: &Study, gantry: f64) -> Vec<(f64, Vec<Spot>)> {
     let target = &study.phantom.planning;
     let (middle_mm, half_mm) = (study.phantom.isocentre_depth_mm(gantry), target.depth_half_mm(gantry));
     let reach_mm = half_mm + PROTON_MARGIN_MM;
