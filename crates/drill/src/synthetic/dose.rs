@@ -177,7 +177,8 @@ impl Grid {
                     let Some(depth_mm) = study.phantom.depth_mm([*x, *y], ray.to_source) else { break };
                     let here = ray.dose_gy * ray.depth_dose(depth_mm, beyond_mm) * magnification.powi(2);
                     let along = (magnification / ray.along_mm).powi(2);
-                    for (point, square) in line.iter_mut().zip(&squares) {
+                    let reach = (ray.edge.end() - across) / along;
+                    for (point, square) in line.iter_mut().zip(&squares).filter(|(_, square)| **square < reach) {
                         *point += here * ray.edge.at(across + square * along);
                     }
                 }
