@@ -4,7 +4,8 @@ import re
 
 import requests
 
-from peer import HTTP, READY, TOKENS, check, main, same
+from peer import HTTP, READY, TOKENS
+from tap import check, main, same
 
 
 def get(path="/", **more):

@@ -21,7 +21,8 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from peer import DATA, DIMSE_HOST, DIMSE_PORT, check, main, only_asks, same
+from peer import DATA, DIMSE_HOST, DIMSE_PORT, only_asks
+from tap import check, main, same
 
 RUN = uuid.uuid4().hex[:8]
 STORED = [CTImageStorage, RTStructureSetStorage, RTPlanStorage, RTIonPlanStorage, RTDoseStorage, RTImageStorage,

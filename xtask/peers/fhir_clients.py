@@ -9,7 +9,8 @@ from fhirclient.server import FHIRServer
 from fhirpy import SyncFHIRClient
 from fhirpy.base.exceptions import OperationOutcome, ResourceNotFound
 
-from peer import FHIR, TOKENS, check, main, same
+from peer import FHIR, TOKENS
+from tap import check, main, same
 
 RUN = uuid.uuid4().hex[:8]
 NAMES = {"Malayalam": "ലക്ഷ്മി മാതൃക", "Hindi": "लक्ष्मी नमूना", "Tamil": "லட்சுமி மாதிரி"}

@@ -8,7 +8,8 @@ import uuid
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import CTImageStorage, RTPlanStorage, Verification
 
-from peer import DATA, DIMSE_HOST, DIMSE_PORT, check, main, only_asks, same
+from peer import DATA, DIMSE_HOST, DIMSE_PORT, only_asks
+from tap import check, main, same
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 

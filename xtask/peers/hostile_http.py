@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from peer import FHIR, HTTP, TOKENS, check, main, same
+from peer import FHIR, HTTP, TOKENS
+from tap import check, main, same
 
 HOST, PORT = urlsplit(HTTP).hostname, urlsplit(HTTP).port
 BASE = urlsplit(FHIR).path

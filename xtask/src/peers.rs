@@ -10,6 +10,7 @@ mod dcmtk;
 mod gateway;
 mod http;
 mod install;
+mod synthetic;
 mod tap;
 mod transfer;
 
@@ -132,6 +133,8 @@ pub(crate) fn talk(report: &mut Report, ready: Ready) {
         let arguments = ["test", "--workspace", "--quiet", "--test", "it", "by_a_real_plugin"];
         shell::run(shell::cargo().args(arguments).env("HOLDFAST_AGE_PLUGIN", plugin))
     });
+
+    report.counted("synthetic courses: dciodvfy, pydicom", || synthetic::run(work));
 
     let data = work.join("demo");
     let mut demo = None;

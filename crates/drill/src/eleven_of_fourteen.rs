@@ -32,7 +32,7 @@ pub struct Options {
     /// The day that the synthetic centre stands on.
     pub today: Timestamp,
     pub patients: usize,
-    /// At least one of each technique where there are four patients.
+    /// At least one of each technique where there are five patients.
     pub on_treatment: usize,
     pub servers: usize,
     /// Eleven of fourteen is the promise; twelve is the twin that must fail.
@@ -187,7 +187,7 @@ impl<'a> Scene<'a> {
         victims: BTreeMap<usize, Blow>,
     ) -> Result<Self, Fault> {
         let Options { seed, today, patients, on_treatment, .. } = *options;
-        let centre = synthetic::Centre { seed, today, patients, on_treatment };
+        let centre = synthetic::Centre { seed, today, patients, on_treatment, images: synthetic::Images::Slice };
         let site = root.path().join("centre");
         let Founded { system, servers, gateway, custodians, custodians_needed } =
             builder.found(&site, options.servers)?;

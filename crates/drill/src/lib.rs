@@ -16,4 +16,4 @@ pub mod synthetic;
 pub mod system;
 pub mod tamper;
 pub mod under_fire;
-mod work;
+pub mod work;

@@ -154,7 +154,7 @@ impl<'a> Scene<'a> {
         let begun = Instant::now();
         let Options { seed, today, patients, servers, .. } = *options;
         let on_treatment = patients.min((patients / 20).clamp(4, 100));
-        let centre = synthetic::Centre { seed, today, patients, on_treatment };
+        let centre = synthetic::Centre { seed, today, patients, on_treatment, images: synthetic::Images::Slice };
         let budget = (scenario == Scenario::StolenGateway).then(|| budget_of(patients, options.twin));
         let (Founded { system, servers: folders, gateway, custodians, custodians_needed }, machines) =
             builder.found_machines(&root.path().join("centre"), servers, budget)?;

@@ -38,7 +38,7 @@ fn robbed(root: &DrillRoot, options: &Options, builder: &dyn StoreBuilder, watch
     let begun = Instant::now();
     let Options { seed, today, patients, servers, .. } = *options;
     let on_treatment = patients.min((patients / 20).clamp(4, 100));
-    let centre = synthetic::Centre { seed, today, patients, on_treatment };
+    let centre = synthetic::Centre { seed, today, patients, on_treatment, images: synthetic::Images::Slice };
     let FoundWithStore { founded, machines, store } =
         builder.found_with_store(&root.path().join("centre"), servers, BUCKETS)?;
     let system: &dyn System = &*founded.system;

@@ -143,7 +143,8 @@ fn week(root: &DrillRoot, options: &Options, builder: &dyn Builder, watch: Watch
     let (Some(first), Some(last)) = (days.first().copied(), days.last().copied()) else {
         return Err(Fault::new(Blame::Ours, "drill.days", "no day"));
     };
-    let centre = synthetic::Centre { seed, today: first, patients, on_treatment: patients };
+    let centre =
+        synthetic::Centre { seed, today: first, patients, on_treatment: patients, images: synthetic::Images::Slice };
     let stage = |stage, done, total| watch(Progress { stage, done, total });
     let mut cases: Vec<Case> = (0..patients).map(|index| case(options, centre, &days, index)).collect();
     if options.twin {

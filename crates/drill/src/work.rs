@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Does `piece(0)`, … `piece(count - 1)` on `threads` threads; the results stand in that order.
-pub(crate) fn spread<T: Send>(threads: usize, count: usize, piece: impl Fn(usize) -> T + Sync) -> Vec<T> {
+pub fn spread<T: Send>(threads: usize, count: usize, piece: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(count));
     std::thread::scope(|scope| {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use age::x25519::Identity;
 use chart::Context;
-use drill::synthetic;
+use drill::{synthetic, work::spread};
 use guard::{Purpose, Role, Sensitivity, Target};
 use keys::NoPlugins;
 use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock, write_private};
@@ -24,6 +24,8 @@ const NAME: &str = "Demo cancer centre";
 const PATIENTS: usize = 60;
 const ON_TREATMENT: usize = 24;
 const SEED: u64 = 14;
+/// Patients that are loaded at the same time: what waits together is committed together.
+const WRITERS: usize = 8;
 /// Two people who may sign in the demo. Their keys lie in the demo's folder: never do so in a centre.
 const ONCOLOGIST: &str = "Demo Oncologist";
 const PHYSICIST: &str = "Demo Physicist";
@@ -125,13 +127,18 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
         keys.push((name, role, key));
     }
 
-    let source =
-        synthetic::Centre { seed: SEED, today: SystemClock.now(), patients: PATIENTS, on_treatment: ON_TREATMENT };
-    let mut example = None;
-    for (index, patient) in source.generate().enumerate() {
+    let source = synthetic::Centre {
+        seed: SEED,
+        today: SystemClock.now(),
+        patients: PATIENTS,
+        on_treatment: ON_TREATMENT,
+        images: synthetic::Images::Series,
+    };
+    let load = |index: usize| {
+        let patient = source.patient(index);
         let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();
         chart.import(&context(), &resources).map_err(|e| e.fault())?;
-        let Some(course) = patient.course else { continue };
+        let Some(course) = patient.course else { return Ok(None) };
         for file in course.others.into_iter().chain([course.plan.clone()]).chain(course.records) {
             treatment.store(&context(), file)?;
         }
@@ -148,11 +155,12 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
                 treatment.statement(&console(Purpose::Treatment), id, &course.plan, (*role, name))?.sign(key)?;
             treatment.approve(&console(Purpose::Treatment), id, course.plan.clone(), &approval)?;
         }
-        if example.is_none() && signatures == 2 && course.fractions_given < course.fractions_planned {
-            example = Some((patient.number, course.plan));
-        }
-    }
-    if let Some((number, plan)) = example {
+        let is_example = signatures == 2 && course.fractions_given < course.fractions_planned;
+        Ok(is_example.then_some((patient.number, course.plan)))
+    };
+    let loaded: Vec<Result<_, Fault>> = spread(WRITERS, PATIENTS, load);
+    let examples = loaded.into_iter().collect::<Result<Vec<_>, Fault>>()?;
+    if let Some((number, plan)) = examples.into_iter().flatten().next() {
         write_example(folder, &number, &plan)?;
     }
     let permit = chart

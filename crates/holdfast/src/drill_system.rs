@@ -677,7 +677,13 @@ mod tests {
     fn every_secret_of_a_centre_is_searched_for() {
         let dir = tempfile::tempdir().unwrap();
         let Founded { system, custodians, .. } = Real.found(&dir.path().join("centre"), 5).unwrap();
-        let centre = synthetic::Centre { seed: 1, today: Timestamp(1_795_392_000_000), patients: 3, on_treatment: 0 };
+        let centre = synthetic::Centre {
+            seed: 1,
+            today: Timestamp(1_795_392_000_000),
+            patients: 3,
+            on_treatment: 0,
+            images: synthetic::Images::Slice,
+        };
         for patient in centre.generate() {
             system.keep_fhir(&patient.fhir.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
         }
@@ -697,7 +703,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let site = dir.path().join("centre");
         let Founded { system, servers, gateway, .. } = Real.found(&site, 14).unwrap();
-        let patient = synthetic::Centre { seed: 1, today: Timestamp(1_795_392_000_000), patients: 1, on_treatment: 0 };
+        let patient = synthetic::Centre {
+            seed: 1,
+            today: Timestamp(1_795_392_000_000),
+            patients: 1,
+            on_treatment: 0,
+            images: synthetic::Images::Slice,
+        };
         let handle = system.keep_fhir(&[&patient.patient(0).fhir[0]]).unwrap().remove(0);
         system.settle().unwrap();
         drop(system);

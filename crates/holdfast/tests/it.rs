@@ -112,7 +112,7 @@ impl Site {
 fn courses(count: usize) -> Vec<synthetic::SyntheticPatient> {
     // 2026-11-23, a Monday.
     let today = Timestamp(1_795_392_000_000);
-    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40 };
+    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40, images: synthetic::Images::Slice };
     let unfinished = |p: &synthetic::SyntheticPatient| p.course.as_ref().is_some_and(|c| c.fraction_next().is_some());
     centre.generate().filter(unfinished).take(count).collect()
 }

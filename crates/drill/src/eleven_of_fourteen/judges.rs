@@ -14,7 +14,7 @@ use crate::check::list::{self, TrueRow};
 use crate::check::plaintext::{Needles, Planted, Searched};
 use crate::check::{Findings, damage};
 use crate::report::{Check, Seconds, counted, size};
-use crate::synthetic::{self, FOUR_TECHNIQUES};
+use crate::synthetic::{self, TECHNIQUES};
 use crate::system::{Blamed, ListRow, Locked, Loot, System};
 use crate::tamper;
 use crate::work::spread;
@@ -207,7 +207,7 @@ pub(crate) fn tampered_plans(
         let patient = centre.patient(index);
         let Some(course) = patient.course else { continue };
         let plan = course.plan_label.clone();
-        if index < FOUR_TECHNIQUES {
+        if index < TECHNIQUES {
             for edit in tamper::catalogue() {
                 let what = edit.what.to_owned();
                 match edit.apply(&course.plan, centre.seed) {

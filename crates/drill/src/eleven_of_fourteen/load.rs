@@ -14,7 +14,7 @@ use crate::check::gate::{Tally, Trial};
 use crate::check::list::TrueRow;
 use crate::input::{self, Own};
 use crate::report::Refused;
-use crate::synthetic::{self, FOUR_TECHNIQUES, SyntheticPatient};
+use crate::synthetic::{self, SyntheticPatient, TECHNIQUES};
 use crate::system::{Deed, Reader, Receipt, Signer, System};
 use crate::work::spread;
 
@@ -103,7 +103,7 @@ impl<'a> Load<'a> {
             for file in &course.others {
                 files.push((self.system.store_dicom(file)?, file));
             }
-            if index < FOUR_TECHNIQUES {
+            if index < TECHNIQUES {
                 self.kept().unsigned.insert(index, plan.clone());
             } else {
                 signed.push(self.system.approve(&plan, Signer::Oncologist)?);

@@ -48,6 +48,17 @@ pub(super) fn resources(rng: &Rng, who: &Subject<'_>, today: Timestamp) -> Vec<V
         who.diagnosis.text
     );
     let hour = 9 + rng.below(8);
+    let mut condition = json!({
+        "resourceType": "Condition", "id": condition_id,
+        "clinicalStatus": status("condition-clinical", "active"),
+        "verificationStatus": status("condition-ver-status", "confirmed"),
+        "category": [status("condition-category", "encounter-diagnosis")],
+        "code": diagnosis(who.diagnosis), "subject": patient,
+        "encounter": refer("Encounter", &encounter_id), "recordedDate": date(7)
+    });
+    if let Some((site, condition)) = who.diagnosis.body_site().zip(condition.as_object_mut()) {
+        condition.insert("bodySite".to_owned(), json!([{ "text": site }]));
+    }
 
     let mut out = vec![
         patient_resource(who),
@@ -56,14 +67,7 @@ pub(super) fn resources(rng: &Rng, who: &Subject<'_>, today: Timestamp) -> Vec<V
             "class": { "system": format!("{TERMINOLOGY}/v3-ActCode"), "code": "AMB", "display": "ambulatory" },
             "subject": patient, "period": { "start": instant(0, hour), "end": instant(0, hour + 1) }
         }),
-        json!({
-            "resourceType": "Condition", "id": condition_id,
-            "clinicalStatus": status("condition-clinical", "active"),
-            "verificationStatus": status("condition-ver-status", "confirmed"),
-            "category": [status("condition-category", "encounter-diagnosis")],
-            "code": diagnosis(who.diagnosis), "subject": patient,
-            "encounter": refer("Encounter", &encounter_id), "recordedDate": date(7)
-        }),
+        condition,
         json!({
             "resourceType": "Procedure", "id": rng.id(), "status": "completed",
             "code": { "coding": [{ "system": SNOMED, "code": "86273004", "display": "Biopsy" }], "text": "Biopsy" },

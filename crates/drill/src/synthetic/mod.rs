@@ -3,24 +3,33 @@
 //! Streams: a patient is made when she is asked for, and patient *i* doesn't need the ones before her, so that
 //! ten thousand of them never sit in memory together.
 
+mod dose;
 mod fhir;
 mod image;
 mod item;
 mod person;
+mod phantom;
 mod plan;
 mod record;
 mod rng;
+mod structures;
 
 use kit::Timestamp;
 
 pub use fhir::NUMBER_SYSTEM;
-pub use person::{Diagnosis, Name, Script, Technique};
+pub use person::{Diagnosis, Name, Script, Side, Technique};
 pub(crate) use rng::Rng;
 
 use person::{DAY_MS, iso_date, working_days_before};
 
 /// The first patients on treatment are one of each technique, none of them at the end of the course; the next one is.
-pub const FOUR_TECHNIQUES: usize = 4;
+pub const TECHNIQUES: usize = 5;
+
+/// What the others are treated with.
+const ANY: [Technique; 6] = {
+    use Technique::{Arc, Conformal, Electron, Imrt, Ion};
+    [Conformal, Arc, Arc, Electron, Ion, Imrt]
+};
 
 /// A centre of so many patients, so many of them on treatment (the first ones), as it stood on a day.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +39,16 @@ pub struct Centre {
     pub today: Timestamp,
     pub patients: usize,
     pub on_treatment: usize,
+    pub images: Images,
+}
+
+/// How much of a course's images there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Images {
+    /// The slice through the isocentre; structures and dose on it alone. For drills of many patients.
+    Slice,
+    /// All that a planner would have.
+    Series,
 }
 
 /// One patient with everything the centre has about her, and the truth that a checker compares with.
@@ -79,7 +98,7 @@ pub struct Course {
     pub fractions_planned: u32,
     /// Completely delivered so far.
     pub fractions_given: u32,
-    /// CT slice, RT Structure Set, RT Dose.
+    /// CT slices from the feet to the head, RT Structure Set, RT Dose.
     pub others: Vec<Vec<u8>>,
     /// RT (Ion) Beams Treatment Records. A fraction that was interrupted and resumed the same day has two.
     pub records: Vec<Vec<u8>>,
@@ -114,7 +133,8 @@ impl Centre {
             1 => Technique::Arc,
             2 => Technique::Electron,
             3 => Technique::Ion,
-            _ => rng.pick(&[Technique::Conformal, Technique::Arc, Technique::Arc, Technique::Electron, Technique::Ion]),
+            4 => Technique::Imrt,
+            _ => rng.pick(&ANY),
         };
         let diagnosis = if treated { Diagnosis::draw_for(&rng, technique) } else { Diagnosis::draw(&rng) };
         let name = Name::draw(&rng);
@@ -165,17 +185,18 @@ impl Centre {
     ) -> (Option<Course>, Vec<Further>) {
         let planned = who.diagnosis.fractions;
         let complete = match index {
-            0..FOUR_TECHNIQUES => false,
-            FOUR_TECHNIQUES => true,
+            0..TECHNIQUES => false,
+            TECHNIQUES => true,
             _ => rng.chance(8),
         };
         // Some have not begun.
         let on_the_way = u32::try_from(rng.below(u64::from(planned))).unwrap_or(0);
         let given = if complete { planned } else { on_the_way };
         let days = working_days_before(self.today, given);
-        let study = plan::Study::draw(rng, who, days.first().copied().unwrap_or(self.today));
+        let study = plan::Study::draw(rng, who, days.first().copied().unwrap_or(self.today), self.images);
         let plan = plan::Plan::draw(rng, &study, who.diagnosis);
-        let others = vec![image::ct_slice(&study), image::structure_set(&study), image::dose(&study, &plan)];
+        let mut others = image::series(&study);
+        others.extend([structures::structure_set(&study, &plan), dose::dose(&study, &plan)]);
         let mut records = Vec::new();
         for (fraction, day) in (1..).zip(&days) {
             let interrupted = rng.chance(4);

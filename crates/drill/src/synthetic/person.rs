@@ -7,6 +7,7 @@
 
 use kit::Timestamp;
 
+use super::phantom::Site;
 use super::rng::Rng;
 
 /// The script a name is written in; FHIR's language tag goes with it.
@@ -139,6 +140,16 @@ pub enum Technique {
     Electron,
     /// Protons, scanned spots.
     Ion,
+    /// Photons from standing gantries, several segments each (step and shoot).
+    Imrt,
+}
+
+/// Of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Side {
+    #[default]
+    Left,
+    Right,
 }
 
 /// ICD-10 (WHO, 2019) with its wording; SNOMED CT where the code is certain.
@@ -150,30 +161,47 @@ pub struct Diagnosis {
     pub(crate) technique: Technique,
     pub(crate) fractions: u32,
     pub(crate) dose_gy: f64,
+    pub(crate) site: Site,
+    /// What there are two of.
+    pub(crate) paired: Option<&'static str>,
+    /// Of those two.
+    pub side: Option<Side>,
 }
 
 #[rustfmt::skip]
 const DIAGNOSES: &[Diagnosis] = &[
-    Diagnosis { icd10: "C50.4", text: "Malignant neoplasm: Upper-outer quadrant of breast", snomed: Some(("254837009", "Malignant neoplasm of breast")), technique: Technique::Conformal, fractions: 25, dose_gy: 50.0 },
-    Diagnosis { icd10: "C61", text: "Malignant neoplasm of prostate", snomed: Some(("399068003", "Malignant tumor of prostate")), technique: Technique::Arc, fractions: 20, dose_gy: 60.0 },
-    Diagnosis { icd10: "C34.1", text: "Malignant neoplasm: Upper lobe, bronchus or lung", snomed: Some(("363358000", "Malignant tumor of lung")), technique: Technique::Arc, fractions: 30, dose_gy: 60.0 },
-    Diagnosis { icd10: "C53.9", text: "Malignant neoplasm: Cervix uteri, unspecified", snomed: Some(("363354003", "Malignant tumor of cervix")), technique: Technique::Conformal, fractions: 25, dose_gy: 45.0 },
-    Diagnosis { icd10: "C15.4", text: "Malignant neoplasm: Middle third of oesophagus", snomed: Some(("363402007", "Malignant tumor of esophagus")), technique: Technique::Arc, fractions: 28, dose_gy: 50.4 },
-    Diagnosis { icd10: "C02.1", text: "Malignant neoplasm: Border of tongue", snomed: None, technique: Technique::Arc, fractions: 33, dose_gy: 66.0 },
-    Diagnosis { icd10: "C44.3", text: "Malignant neoplasm: Skin of other and unspecified parts of face", snomed: None, technique: Technique::Electron, fractions: 15, dose_gy: 45.0 },
-    Diagnosis { icd10: "C71.1", text: "Malignant neoplasm: Frontal lobe", snomed: None, technique: Technique::Ion, fractions: 30, dose_gy: 54.0 },
-    Diagnosis { icd10: "C20", text: "Malignant neoplasm of rectum", snomed: Some(("363351006", "Malignant tumor of rectum")), technique: Technique::Conformal, fractions: 25, dose_gy: 45.0 },
+    Diagnosis { icd10: "C50.4", text: "Malignant neoplasm: Upper-outer quadrant of breast", snomed: Some(("254837009", "Malignant neoplasm of breast")), technique: Technique::Conformal, fractions: 25, dose_gy: 50.0, site: Site::Breast, paired: Some("breast"), side: None },
+    Diagnosis { icd10: "C61", text: "Malignant neoplasm of prostate", snomed: Some(("399068003", "Malignant tumor of prostate")), technique: Technique::Arc, fractions: 20, dose_gy: 60.0, site: Site::Prostate, paired: None, side: None },
+    Diagnosis { icd10: "C34.1", text: "Malignant neoplasm: Upper lobe, bronchus or lung", snomed: Some(("363358000", "Malignant tumor of lung")), technique: Technique::Arc, fractions: 30, dose_gy: 60.0, site: Site::Lung, paired: Some("lung"), side: None },
+    Diagnosis { icd10: "C53.9", text: "Malignant neoplasm: Cervix uteri, unspecified", snomed: Some(("363354003", "Malignant tumor of cervix")), technique: Technique::Conformal, fractions: 25, dose_gy: 45.0, site: Site::Cervix, paired: None, side: None },
+    Diagnosis { icd10: "C15.4", text: "Malignant neoplasm: Middle third of oesophagus", snomed: Some(("363402007", "Malignant tumor of esophagus")), technique: Technique::Arc, fractions: 28, dose_gy: 50.4, site: Site::Oesophagus, paired: None, side: None },
+    Diagnosis { icd10: "C02.1", text: "Malignant neoplasm: Border of tongue", snomed: None, technique: Technique::Arc, fractions: 33, dose_gy: 66.0, site: Site::Tongue, paired: Some("border of tongue"), side: None },
+    Diagnosis { icd10: "C44.3", text: "Malignant neoplasm: Skin of other and unspecified parts of face", snomed: None, technique: Technique::Electron, fractions: 15, dose_gy: 45.0, site: Site::Face, paired: Some("cheek"), side: None },
+    Diagnosis { icd10: "C71.1", text: "Malignant neoplasm: Frontal lobe", snomed: None, technique: Technique::Ion, fractions: 30, dose_gy: 54.0, site: Site::FrontalLobe, paired: Some("frontal lobe"), side: None },
+    Diagnosis { icd10: "C20", text: "Malignant neoplasm of rectum", snomed: Some(("363351006", "Malignant tumor of rectum")), technique: Technique::Conformal, fractions: 25, dose_gy: 45.0, site: Site::Rectum, paired: None, side: None },
+    Diagnosis { icd10: "C11.9", text: "Malignant neoplasm: Nasopharynx, unspecified", snomed: None, technique: Technique::Imrt, fractions: 33, dose_gy: 69.96, site: Site::Nasopharynx, paired: None, side: None },
+    Diagnosis { icd10: "C21.0", text: "Malignant neoplasm: Anus, unspecified", snomed: None, technique: Technique::Imrt, fractions: 28, dose_gy: 50.4, site: Site::Anus, paired: None, side: None },
 ];
 
 impl Diagnosis {
     pub(crate) fn draw(rng: &Rng) -> Self {
-        rng.pick(DIAGNOSES)
+        rng.pick(DIAGNOSES).on_a_side(rng)
     }
 
     /// One that is treated with `technique`.
     pub(crate) fn draw_for(rng: &Rng, technique: Technique) -> Self {
         let fitting: Vec<Diagnosis> = DIAGNOSES.iter().filter(|d| d.technique == technique).copied().collect();
-        rng.pick(&fitting)
+        rng.pick(&fitting).on_a_side(rng)
+    }
+
+    fn on_a_side(self, rng: &Rng) -> Self {
+        Self { side: self.paired.map(|_| rng.pick(&[Side::Left, Side::Right])), ..self }
+    }
+
+    /// What of two is treated: `left breast`.
+    pub fn body_site(&self) -> Option<String> {
+        let side = if self.side? == Side::Left { "left" } else { "right" };
+        Some(format!("{side} {}", self.paired?))
     }
 }
 

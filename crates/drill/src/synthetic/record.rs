@@ -6,7 +6,7 @@ use kit::Timestamp;
 use super::Technique;
 use super::item::Item;
 use super::person::da;
-use super::plan::{Beam, Plan, Study, reference};
+use super::plan::{Beam, Plan, Radiation, Study, reference};
 use super::rng::Rng;
 
 /// The records of one complete fraction on `day`: one, or two where the last beam stopped and was resumed. Of the two,
@@ -79,10 +79,10 @@ impl Part<'_> {
                             .fl(tags::SCAN_SPOT_METERSETS_DELIVERED, &delivered)
                             .int(tags::NUMBER_OF_PAINTINGS, 1)
                     }
-                    None => item
-                        .ds(tags::DOSE_RATE_SET, &[600.0])
-                        .ds(tags::DOSE_RATE_DELIVERED, &[600.0])
-                        .text(tags::NOMINAL_BEAM_ENERGY_UNIT, if beam.radiation == "PHOTON" { "MV" } else { "MEV" }),
+                    None => item.ds(tags::DOSE_RATE_SET, &[600.0]).ds(tags::DOSE_RATE_DELIVERED, &[600.0]).text(
+                        tags::NOMINAL_BEAM_ENERGY_UNIT,
+                        if beam.radiation == Radiation::Photon { "MV" } else { "MEV" },
+                    ),
                 });
             if index > 0 {
                 return item;
@@ -110,7 +110,7 @@ impl Part<'_> {
             .int(tags::REFERENCED_BEAM_NUMBER, beam.number)
             .text(tags::BEAM_NAME, &beam.name)
             .text(tags::BEAM_TYPE, beam.kind)
-            .text(tags::RADIATION_TYPE, beam.radiation)
+            .text(tags::RADIATION_TYPE, beam.radiation.term())
             .text(tags::TREATMENT_DELIVERY_TYPE, "TREATMENT")
             .int(tags::CURRENT_FRACTION_NUMBER, fraction)
             .text(tags::TREATMENT_TERMINATION_STATUS, if complete { "NORMAL" } else { "MACHINE" })
@@ -119,7 +119,7 @@ impl Part<'_> {
             .ds(tags::DELIVERED_PRIMARY_METERSET, &[thousandth(end - start)])
             .int(tags::NUMBER_OF_WEDGES, beam.wedges)
             .int(tags::NUMBER_OF_COMPENSATORS, 0)
-            .int(tags::NUMBER_OF_BOLI, beam.boli)
+            .int(tags::NUMBER_OF_BOLI, u32::from(beam.bolus_mm.is_some()))
             .int(tags::NUMBER_OF_BLOCKS, beam.blocks)
             .int(tags::NUMBER_OF_CONTROL_POINTS, beam.weights.len())
             .with(|item| {

@@ -8,12 +8,12 @@ mod small;
 mod synthetic;
 mod tamper;
 
-use drill::synthetic::Centre;
+use drill::synthetic::{Centre, Images};
 use kit::Timestamp;
 
 /// A Monday.
 const TODAY: Timestamp = Timestamp(1_769_990_400_000);
 
 fn centre(patients: usize, on_treatment: usize) -> Centre {
-    Centre { seed: 7, today: TODAY, patients, on_treatment }
+    Centre { seed: 7, today: TODAY, patients, on_treatment, images: Images::Slice }
 }

@@ -346,7 +346,13 @@ impl Builder for SmallBuilder {
         match self.0 {
             Flaw::KeyOnDisk => folders.iter().for_each(|f| fs::write(f.join("backup.txt"), hex(&key)).unwrap()),
             Flaw::IndexInTheClear => {
-                let name = drill::synthetic::Centre { seed: 5, today: TODAY, patients: 8, on_treatment: 6 };
+                let name = drill::synthetic::Centre {
+                    seed: 5,
+                    today: TODAY,
+                    patients: 8,
+                    on_treatment: 6,
+                    images: drill::synthetic::Images::Slice,
+                };
                 fs::write(gateway.join("index.db"), name.patient(2).name.text()).unwrap();
             }
             Flaw::OpensAlone => fs::write(gateway.join("cache"), key.map(|byte| byte ^ 0x55)).unwrap(),

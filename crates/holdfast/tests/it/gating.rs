@@ -102,7 +102,7 @@ fn a_table_top_that_stands_elsewhere_is_held_though_its_plan_is_stored() {
 #[test]
 fn fractions_are_counted_by_delivery_not_by_uid() {
     let today = Timestamp(1_795_392_000_000); // 2026-11-23
-    let centre = synthetic::Centre { seed: 5, today, patients: 60, on_treatment: 60 };
+    let centre = synthetic::Centre { seed: 5, today, patients: 60, on_treatment: 60, images: synthetic::Images::Slice };
     let treated = |complete: bool| {
         let fits = |p: &synthetic::SyntheticPatient| {
             p.course.as_ref().is_some_and(|c| c.fractions_given > 1 && c.fraction_next().is_none() == complete)

@@ -4,11 +4,15 @@ use dicom_dictionary_std::tags;
 
 use super::super::item::Item;
 use super::super::rng::Rng;
-use super::{Beam, Study, meterset};
+use super::{Beam, PROTON_MARGIN_MM, Radiation, Study, meterset};
 
-/// Energy layers of one proton beam, and spots of one layer.
+/// Energy layers of one proton beam, and from one spot to the next.
 const LAYERS: u32 = 6;
-const SPOTS: u16 = 24;
+const SPOT_MM: f64 = 8.0;
+/// To the side of the target's outline.
+const MARGIN_MM: f64 = 8.0;
+/// What the range shifter takes away, as so much water.
+const SHIFTER_MM: f32 = 41.2;
 
 /// Two scanned beams; each layer is a pair of control points, the second one carries no meterset (PS3.3 C.8.8.25).
 pub(super) fn beams(rng: &Rng, study: &Study, machine: &str) -> Vec<Beam> {
@@ -18,19 +22,47 @@ pub(super) fn beams(rng: &Rng, study: &Study, machine: &str) -> Vec<Beam> {
         .collect()
 }
 
+/// The energy that goes so far in water: R = 0.0022 E^1.77 in cm and MeV (Bortfeld 1997).
+fn energy_mev(range_mm: f64) -> f64 {
+    ((range_mm / 10.0 / 0.002_2).powf(1.0 / 1.77) * 10.0).round() / 10.0
+}
+
+/// Where it is, and its weight.
+type Spot = ([f32; 2], f32);
+
+/// Energies from the far side of the target to the near one, with spots over its outline; the first layer gives most.
+fn layers(rng: &Rng, study: &Study, gantry: f64) -> Vec<(f64, Vec<Spot>)> {
+    let target = &study.phantom.planning;
+    let (middle_mm, half_mm) = (study.phantom.isocentre_depth_mm(gantry), target.depth_half_mm(gantry));
+    let reach_mm = half_mm + PROTON_MARGIN_MM;
+    let outline = target.outline(gantry, MARGIN_MM);
+    #[allow(clippy::cast_possible_truncation)] // a few spots to each side
+    let beside = |half: f64| (half / SPOT_MM) as i16;
+    let (columns, rows) = (beside(outline.across_mm), beside(outline.along_mm));
+    let places = (-rows..=rows).flat_map(|row| (-columns..=columns).map(move |column| (column, row)));
+    let at = |k: i16| f64::from(k) * SPOT_MM;
+    let inside = |(column, row): &(i16, i16)| {
+        (at(*column) / outline.across_mm).powi(2) + (at(*row) / outline.along_mm).powi(2) < 1.0
+    };
+    let places: Vec<(i16, i16)> = places.filter(inside).collect();
+    let layer = |layer: u32| {
+        let nearer_mm = 2.0 * reach_mm * f64::from(layer) / f64::from(LAYERS - 1);
+        let range_mm = (middle_mm + reach_mm - nearer_mm).max(1.0) + f64::from(SHIFTER_MM);
+        let spots = places.iter().map(|(column, row)| {
+            let weight = f32::from(u16::try_from(rng.below(400)).unwrap_or(0) + 800) / 1_000.0;
+            #[allow(clippy::cast_possible_truncation)] // FL is what the standard gives it
+            let place = [at(*column) as f32, at(*row) as f32];
+            (place, if layer == 0 { weight } else { weight / 4.0 })
+        });
+        (energy_mev(range_mm), spots.collect())
+    };
+    (0..LAYERS).map(layer).collect()
+}
+
 fn beam(rng: &Rng, study: &Study, machine: &str, number: u32, name: &str, gantry: f64) -> Beam {
     let meterset = meterset(rng, 90.0, 200.0);
-    let top_energy = rng.on_grid(140.0, 180.0, 0.5);
-    let mut layers = Vec::new();
-    for layer in 0..LAYERS {
-        let spots = (0..SPOTS).map(|k| {
-            let (column, row) = (f32::from(k % 6), f32::from(k / 6));
-            let weight = f32::from(u16::try_from(rng.below(900)).unwrap_or(0) + 100) / 1_000.0;
-            ([column * 5.0 - 12.5, row * 5.0 - 7.5], weight)
-        });
-        let spots: Vec<([f32; 2], f32)> = spots.collect();
-        layers.push((top_energy - 4.0 * f64::from(layer), spots));
-    }
+    let layers = layers(rng, study, gantry);
+    let top_energy = layers.first().map_or(0.0, |(energy, _)| *energy);
     let mut weights = Vec::new();
     let mut points = Vec::new();
     let mut all_spots = Vec::new();
@@ -97,13 +129,15 @@ fn beam(rng: &Rng, study: &Study, machine: &str, number: u32, name: &str, gantry
         number,
         name: name.to_owned(),
         kind: "STATIC",
-        radiation: "PROTON",
+        radiation: Radiation::Proton,
         energy: top_energy,
         meterset,
         blocks: 0,
         wedges: 0,
-        boli: 0,
+        bolus_mm: None,
         gantry_degrees: gantry,
+        rays: vec![(gantry, 1.0)],
+        margin_mm: MARGIN_MM,
         weights,
         spots: all_spots,
         devices: &[],
@@ -116,7 +150,7 @@ fn first_point(point: Item, study: &Study, gantry: f64) -> Item {
     let setting = Item::new()
         .text(tags::RANGE_SHIFTER_SETTING, "IN")
         .fl(tags::ISOCENTER_TO_RANGE_SHIFTER_DISTANCE, &[310.0])
-        .fl(tags::RANGE_SHIFTER_WATER_EQUIVALENT_THICKNESS, &[41.2])
+        .fl(tags::RANGE_SHIFTER_WATER_EQUIVALENT_THICKNESS, &[SHIFTER_MM])
         .int(tags::REFERENCED_RANGE_SHIFTER_NUMBER, 1);
     point
         .ds(tags::GANTRY_ANGLE, &[gantry])
@@ -128,7 +162,7 @@ fn first_point(point: Item, study: &Study, gantry: f64) -> Item {
         .ds(tags::TABLE_TOP_VERTICAL_POSITION, &[-120.0])
         .ds(tags::TABLE_TOP_LONGITUDINAL_POSITION, &[900.0])
         .ds(tags::TABLE_TOP_LATERAL_POSITION, &[0.0])
-        .ds(tags::ISOCENTER_POSITION, &study.isocentre_mm)
+        .ds(tags::ISOCENTER_POSITION, &study.isocentre_mm())
         .fl(tags::TABLE_TOP_PITCH_ANGLE, &[0.0])
         .text(tags::TABLE_TOP_PITCH_ROTATION_DIRECTION, "NONE")
         .fl(tags::TABLE_TOP_ROLL_ANGLE, &[0.0])
