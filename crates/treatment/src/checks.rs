@@ -9,6 +9,7 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
 use serde::Serialize;
 
+use crate::beside::{Beside, Order, Side};
 use crate::gate::{Note, Verdict};
 use crate::given::dose::{BeamTotal, ReferenceDose};
 use crate::given::{Given, TreatmentRecord};
@@ -71,6 +72,8 @@ pub struct Checked<'a> {
     pub records: &'a [&'a TreatmentRecord],
     /// Of each fraction, in order.
     pub days: &'a [Day],
+    /// What the rest of her record says.
+    pub beside: &'a Beside,
     pub today: Day,
 }
 
@@ -89,6 +92,9 @@ pub fn check(course: &Checked<'_>) -> Vec<Check> {
         ),
         of(Stage::Approval, "planning-status", "the planning system has approved it", course.planning_status()),
         of(Stage::Approval, "prescription", "its fractions make the prescribed dose", course.prescription()),
+        of(Stage::Approval, "order", "it is what was ordered", course.order()),
+        of(Stage::Approval, "side", "its side is the diagnosis's", course.side()),
+        of(Stage::Approval, "site", "it treats where the diagnosis is", course.site()),
         of(
             Stage::Approval,
             "organ-limits",
@@ -111,6 +117,7 @@ pub fn check(course: &Checked<'_>) -> Vec<Check> {
         of(Stage::Approval, "tolerance-table", "each beam has a tolerance table", course.tolerance_table()),
         of(Stage::Approval, "machine-limits", "each beam is within its machine's limits", course.machine_limits()),
         of(Stage::Approval, "prior-dose", "she was treated by no other plan", course.prior_dose()),
+        of(Stage::Approval, "schedule", "a day is booked for each fraction that is left", course.schedule()),
     ];
     if *course.given != Given::NONE {
         checks.extend([
@@ -206,6 +213,98 @@ impl Checked<'_> {
             said.push(format!("{planned} × {each} = {}, prescribed {prescribed}", each.times(planned)));
         }
         judged(passes, said.join("; "))
+    }
+
+    /// One of the orders, fractions and doses.
+    fn order(&self) -> Answer {
+        let planned = self.group.fractions_planned;
+        let targets: Vec<(Option<Dose>, Option<Dose>)> = (self.dose.iter().filter(|dose| dose.reference.is_target))
+            .map(|dose| (dose.per_fraction.map(|each| each.times(planned)), dose.per_fraction))
+            .collect();
+        let in_words = |order: &Order| {
+            let fractions = order.fractions.map_or_else(|| "?".to_owned(), |fractions| fractions.to_string());
+            let doses = order.doses.iter().filter_map(|(total, _)| total.map(|total| total.to_string()));
+            format!("{fractions} fractions, {}", doses.collect::<Vec<_>>().join(" and "))
+        };
+        let ordered: Vec<String> = self.beside.orders.iter().map(in_words).collect();
+        if ordered.is_empty() {
+            return unknown("no order for radiotherapy (ServiceRequest) is in her record");
+        }
+        // Of what both say, nothing differs; what isn't said on both sides isn't known.
+        let fits = |order: &Order| -> Option<bool> {
+            let one = |said: &(Option<Dose>, Option<Dose>)| {
+                let same = |target: &(Option<Dose>, Option<Dose>)| {
+                    let both = [said.0.zip(target.0), said.1.zip(target.1)];
+                    both.iter().flatten().all(|(ordered, planned)| agree(*planned, *ordered))
+                        && both.iter().any(Option::is_some)
+                };
+                targets.iter().any(same)
+            };
+            if order.fractions.is_some_and(|fractions| fractions != planned) {
+                return Some(false);
+            }
+            (order.fractions.is_some() && !order.doses.is_empty() && targets.iter().any(|target| target.0.is_some()))
+                .then(|| order.doses.iter().all(one))
+        };
+        let planned = targets.iter().filter_map(|(total, _)| total.map(|total| total.to_string()));
+        let planned =
+            format!("{} fractions, {}", self.group.fractions_planned, planned.collect::<Vec<_>>().join(" and "));
+        let evidence = format!("ordered: {}; planned: {planned}", ordered.join(" | "));
+        let judged: Vec<Option<bool>> = self.beside.orders.iter().map(fits).collect();
+        match judged.contains(&Some(true)) {
+            true => (State::Pass, evidence),
+            false if judged.contains(&None) => unknown(evidence),
+            false => (State::Fail, evidence),
+        }
+    }
+
+    fn side(&self) -> Answer {
+        let planned: BTreeSet<Side> = self.plan.sites.iter().flat_map(|words| Side::of_words(words)).collect();
+        let diagnosed = &self.beside.sides;
+        let words =
+            |sides: &BTreeSet<Side>| match sides.iter().map(|side| side.word()).collect::<Vec<_>>().join(" and ") {
+                none if none.is_empty() => "no side".to_owned(),
+                sides => sides,
+            };
+        let evidence = format!("the diagnosis says {}, the plan {}", words(diagnosed), words(&planned));
+        match (planned.is_empty(), diagnosed.is_empty()) {
+            (true, true) => (State::Pass, evidence),
+            (false, false) => judged(planned.is_subset(diagnosed), evidence),
+            _ => unknown(evidence),
+        }
+    }
+
+    /// Words that are the same pass; that others mean another place, a person says.
+    fn site(&self) -> Answer {
+        let plain = |words: &String| words.trim().to_lowercase();
+        let (planned, diagnosed): (Vec<String>, Vec<String>) =
+            (self.plan.sites.iter().map(plain).collect(), self.beside.sites.iter().map(plain).collect());
+        let evidence = format!("plan: {}; diagnosis: {}", self.plan.sites.join(", "), self.beside.sites.join(", "));
+        let is_one = |words: &String| {
+            words.len() > 2
+                && diagnosed.iter().any(|other| other.contains(words.as_str()) || words.contains(other.as_str()))
+        };
+        if planned.iter().any(is_one) { (State::Pass, evidence) } else { unknown(evidence) }
+    }
+
+    fn schedule(&self) -> Answer {
+        let Some(given) = self.given.fractions() else { return unknown("how many were given isn't known") };
+        let left = usize::try_from(self.group.fractions_planned.saturating_sub(given)).unwrap_or(usize::MAX);
+        if left == 0 {
+            return (State::Pass, "none is left".to_owned());
+        }
+        let booked: Vec<Day> = self.beside.booked.iter().copied().filter(|day| *day >= self.today).collect();
+        let Some(last) = booked.last() else {
+            return unknown(format!(
+                "{left} are left, and no appointment from today on says that it is for radiotherapy"
+            ));
+        };
+        let closed = booked.iter().filter(|day| !self.rules.calendar().treats(**day)).map(Day::to_string);
+        let closed: Vec<String> = closed.collect();
+        if !closed.is_empty() {
+            return (State::Fail, format!("booked on days on which nobody is treated: {}", closed.join(", ")));
+        }
+        judged(booked.len() >= left, format!("{left} are left, {} booked, the last one on {last}", booked.len()))
     }
 
     /// `of`: what counts for an organ.

@@ -3,6 +3,7 @@
 //! Everything but [`service`] is pure: bytes and values in, values out. The service brings the facts from the chart and
 //! leaves the verdict in the ledger. Nothing here drives a beam.
 
+pub mod beside;
 pub mod checks;
 pub mod dicom;
 pub mod error;

@@ -143,6 +143,49 @@ pub(super) fn resources(rng: &Rng, who: &Subject<'_>, today: Timestamp) -> Vec<V
     out.iter().map(|resource| resource.to_string().into_bytes()).collect()
 }
 
+/// What an oncologist has ordered, as HL7's CodeX Radiation Therapy guide writes a phase prescription.
+pub(super) fn order(rng: &Rng, who: &Subject<'_>) -> Vec<u8> {
+    const CODEX: &str = "http://hl7.org/fhir/us/codex-radiation-therapy/StructureDefinition/codexrt-radiotherapy-";
+    let Diagnosis { dose_gy, fractions, .. } = who.diagnosis;
+    let centigray = |gy: f64| json!({ "value": (gy * 100.0).round(), "unit": "cGy", "system": UCUM, "code": "cGy" });
+    json!({
+        "resourceType": "ServiceRequest", "id": rng.id(),
+        "extension": [
+            { "url": format!("{CODEX}fractions-prescribed"), "valuePositiveInt": fractions },
+            { "url": format!("{CODEX}dose-prescribed-to-volume"), "extension": [
+                { "url": "fractionDose", "valueQuantity": centigray(dose_gy / f64::from(*fractions)) },
+                { "url": "totalDose", "valueQuantity": centigray(*dose_gy) }
+            ] }
+        ],
+        "status": "active", "intent": "original-order",
+        "code": coded(SNOMED, "108290001", "Radiation oncology AND/OR radiotherapy"),
+        "subject": { "reference": format!("Patient/{}", who.id) }
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// An appointment for each fraction that is left, on working days from today on.
+pub(super) fn bookings(rng: &Rng, who: &Subject<'_>, today: Timestamp, left: u32) -> Vec<Vec<u8>> {
+    let hour = 8 + rng.below(9);
+    // 1970-01-01 was a Thursday: Saturday and Sunday are days 2 and 3 from there.
+    let is_working = |day: &Timestamp| !matches!(day.0.div_euclid(super::DAY_MS).rem_euclid(7), 2 | 3);
+    let days = (0..).map(|later| day(today, later)).filter(is_working).take(usize::try_from(left).unwrap_or(0));
+    let booking = |day: Timestamp| {
+        json!({
+            "resourceType": "Appointment", "id": rng.id(), "status": "booked", "description": "Radiotherapy",
+            "start": format!("{}T{hour:02}:00:00+05:30", iso_date(day)),
+            "end": format!("{}T{hour:02}:15:00+05:30", iso_date(day)),
+            "participant": [{
+                "actor": { "reference": format!("Patient/{}", who.id) }, "required": "required", "status": "accepted"
+            }]
+        })
+        .to_string()
+        .into_bytes()
+    };
+    days.map(booking).collect()
+}
+
 fn patient_resource(who: &Subject<'_>) -> Value {
     let mut names = vec![json!({
         "use": "official", "text": who.name.text(), "family": who.name.family, "given": [who.name.given]

@@ -157,11 +157,20 @@ impl Centre {
             phone: &phone,
             diagnosis: &diagnosis,
         };
-        let fhir = fhir::resources(&rng, &subject, self.today);
+        let mut fhir = fhir::resources(&rng, &subject, self.today);
         let (course, further) = match treated {
             true => self.course(&rng, &subject, index, days),
             false => (None, Vec::new()),
         };
+        if let Some(course) = &course {
+            // By numbers of their own: what stands above is the same without them.
+            let rng = Rng::new(self.seed, "order", number);
+            fhir.push(fhir::order(&rng, &subject));
+            if self.images == Images::Series {
+                let left = course.fractions_planned - course.fractions_given;
+                fhir.extend(fhir::bookings(&rng, &subject, self.today, left));
+            }
+        }
         let patient = SyntheticPatient {
             number_in_centre: index,
             number: hospital_number,

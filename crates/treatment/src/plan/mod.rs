@@ -39,11 +39,16 @@ const TOLERANCE: &str = "tolerance";
 /// arcs make 8,000, ten scanned fields of 400 layers 200,000.
 const ROWS_MAX: usize = 300_000;
 
+/// Treatment Sites (300A,000B): retired, and still written.
+const TREATMENT_SITES: Tag = Tag(0x300A, 0x000B);
+
 /// A plan that was read without a doubt, and what it would deliver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub instance: Instance,
     pub label: Option<String>,
+    /// Where it treats, in the planner's words: label, name, Treatment Sites (300A,000B), Treatment Site (3010,0077).
+    pub sites: Vec<String>,
     /// The planning system's own word. Nobody's signature.
     pub approval_status: Option<ApprovalStatus>,
     /// Plan Intent (300A,000A).
@@ -264,6 +269,10 @@ impl Plan {
         let prescription = Prescription::read(root, &characters, &sets, lists.points);
         Ok(Self {
             label: text(root, t::RT_PLAN_LABEL),
+            sites: [t::RT_PLAN_LABEL, t::RT_PLAN_NAME, TREATMENT_SITES, t::TREATMENT_SITE]
+                .into_iter()
+                .filter_map(|tag| text(root, tag))
+                .collect(),
             approval_status: root.get(t::APPROVAL_STATUS).and_then(|element| ApprovalStatus::of(element.bytes())),
             intent: text(root, t::PLAN_INTENT),
             prescribed: content::prescription(root, prescription.points()),

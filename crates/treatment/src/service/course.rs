@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chart::{Chart, Context};
-use guard::{Act, Sensitivity, Target};
-use kit::{Blame, Digest, Fault, Timestamp, UtcOffset};
+use chart::{Chart, ChartError, Context};
+use guard::{Act, Permit, Sensitivity, Target};
+use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
+use serde_json::Value;
 
 use super::gate::judge;
 use super::list::{as_text, birth_date, display_name};
 use super::{Result, Treatment};
+use crate::beside::Beside;
 use crate::checks::{self, Check, Checked};
 use crate::gate::facts::{self, Facts};
 use crate::gate::{Asked, Finding, Note, Outcome, approval_gap, context, context_gap};
@@ -24,6 +26,8 @@ use crate::signing::context::ContextPart;
 
 /// Sessions that are shown; a course of forty fractions of twenty beams, a record each, has 800.
 const SESSIONS_MAX: usize = 2_000;
+/// Orders, diagnoses and appointments of one patient, of each kind, that are looked at.
+const BESIDE_MAX: usize = 5_000;
 
 /// Everything that a physicist looks at before she says that a course can go on.
 #[derive(Clone, Debug, Serialize)]
@@ -264,17 +268,29 @@ impl Treatment {
         let people = self.people()?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         let (rules, _) = self.rules_by(&people)?;
-        self.courses_of(&facts, &rules)
+        let beside = self.beside(&permit, patient).map_err(|e| e.fault())?;
+        self.courses_of(&facts, &rules, &beside)
     }
 
-    pub(super) fn courses_of(&self, facts: &Facts, rules: &Rules) -> Result<PatientCourses> {
+    /// What her record says beside her plans.
+    pub(super) fn beside(&self, permit: &Permit, patient: PatientId) -> std::result::Result<Beside, ChartError> {
+        let of = |kind: &str| -> std::result::Result<Vec<Value>, ChartError> {
+            let entries = self.chart.current_of(patient, kind, BESIDE_MAX)?;
+            let all = self.chart.release(permit, &entries)?;
+            Ok(all.iter().filter_map(|released| serde_json::from_slice(&released.bytes).ok()).collect())
+        };
+        Ok(Beside::of(&of("ServiceRequest")?, &of("Condition")?, &of("Appointment")?))
+    }
+
+    /// `beside`: as far as it was looked at.
+    pub(super) fn courses_of(&self, facts: &Facts, rules: &Rules, beside: &Beside) -> Result<PatientCourses> {
         let today = Day::of_dicom(&facts.local(self.chart.now()).0);
         let mut seen = BTreeSet::new();
         let signed = facts.signed_files().rev().filter(|plan| seen.insert(plan.digest()));
         let (mut courses, mut doses) = (Vec::new(), Vec::new());
         for plan in signed {
             for group in &plan.groups {
-                let course = course(&self.chart, facts, (plan, group), (rules, today))?;
+                let course = course(&self.chart, facts, (plan, group), (rules, today, beside))?;
                 doses.push(((plan.fraction(), group.number), course.dose.clone()));
                 courses.push(course);
             }
@@ -299,7 +315,7 @@ fn course(
     chart: &Chart,
     facts: &Facts,
     (plan, group): (&Plan, &FractionGroup),
-    (rules, today): (&Rules, Option<Day>),
+    (rules, today, beside): (&Rules, Option<Day>, &Beside),
 ) -> Result<CourseSoFar> {
     let verdict = judge(chart, facts, rules, Ok(plan), &Asked::group(Some(group.number)), None)?;
     let given = facts.given(chart, plan, Some(group.number)).map_err(|e| e.fault())?;
@@ -321,6 +337,7 @@ fn course(
             beams: &totals,
             records: &records,
             days: &days,
+            beside,
             today,
         })
     });

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::course::PatientCourses;
 use super::triage::phones;
 use super::{Result, Treatment};
+use crate::beside::Beside;
 use crate::gate::facts::{self, Facts};
 use crate::interruption::calendar::Day;
 use crate::interruption::rules::Rules;
@@ -143,7 +144,8 @@ impl Treatment {
     }
 
     fn pack(&self, permit: &Permit, facts: &Facts, rules: &Rules) -> Result<Option<Pack>> {
-        let seen = self.courses_of(facts, rules)?;
+        // A pack shows no chart checks.
+        let seen = self.courses_of(facts, rules, &Beside::default())?;
         let is_over = |course: &super::course::CourseSoFar| {
             course.given.fractions().is_some_and(|given| given >= course.fractions_planned)
         };

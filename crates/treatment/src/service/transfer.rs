@@ -155,7 +155,8 @@ impl Treatment {
         let people = self.people()?;
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         let (rules, _) = self.rules_by(&people)?;
-        let seen = self.courses_of(&facts, &rules)?;
+        let beside = self.beside(&permit, patient).map_err(|e| e.fault())?;
+        let seen = self.courses_of(&facts, &rules, &beside)?;
         let (alerts, diagnoses) = (self.alerts(&permit, patient)?, self.diagnoses(&permit, patient)?);
 
         let mut held = Held { permit, admit: &admit, chart: &self.chart };

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dicom_dictionary_std::tags as t;
+use treatment::beside::{Beside, Order, Side};
 use treatment::checks::{Checked, State, check};
 use treatment::given::dose::{beam_totals, so_far};
+use treatment::plan::prescription::Dose;
 use treatment::{
     Asked, Course, Day, Expected, GateInput, Plan, RULES_FORM, Rules, TreatmentRecord, VerifiedApproval, decide,
 };
@@ -24,6 +26,17 @@ fn states(
     records: &[Item],
     (rules, today): (&Rules, &str),
     approvals: &[VerifiedApproval],
+) -> BTreeMap<String, (State, String)> {
+    states_beside(plan, records, (rules, today), approvals, &Beside::default())
+}
+
+/// The same, with what the rest of her record says.
+fn states_beside(
+    plan: &Item,
+    records: &[Item],
+    (rules, today): (&Rules, &str),
+    approvals: &[VerifiedApproval],
+    beside: &Beside,
 ) -> BTreeMap<String, (State, String)> {
     let plan = Plan::parse(&file(plan, IMPLICIT)).unwrap();
     let group = &plan.groups[0];
@@ -67,6 +80,7 @@ fn states(
         beams: &beam_totals(group, &course),
         records: &records.iter().collect::<Vec<_>>(),
         days: &days,
+        beside,
         today: today.parse().unwrap(),
     });
     checks.into_iter().map(|check| (check.code.to_owned(), (check.state, check.evidence))).collect()
@@ -111,6 +125,72 @@ fn a_sound_course_passes_what_can_be_told() {
     let ended = states(&plan, &all, (&form, "2024-05-20"), &both(digest));
     assert_eq!((ended["total-dose"].0, ended["sessions"].0), (State::Pass, State::Pass), "{ended:?}");
     assert_eq!(ended["total-dose"].1, "50.00 Gy, prescribed 50.00 Gy");
+}
+
+#[test]
+fn the_plan_beside_the_rest_of_her_record() {
+    let form = rules("");
+    let of = |plan: &Item, records: &[Item], beside: &Beside| {
+        let digest = Plan::parse(&file(plan, IMPLICIT)).unwrap().digest();
+        states_beside(plan, records, (&form, "2024-04-08"), &both(digest), beside)
+    };
+    let plan = |site: &str| item(false).with(t::RT_PLAN_LABEL, "PHASE 1").with(t::TREATMENT_SITE, site);
+    let nothing = of(&plan("Pelvis"), &[], &Beside::default());
+    assert_eq!(nothing["side"], (State::Pass, "the diagnosis says no side, the plan no side".to_owned()));
+    for code in ["order", "site", "schedule"] {
+        assert_eq!(nothing[code].0, State::Unknown, "{code}: {:?}", nothing[code]);
+    }
+
+    let side = |site: &str, sides: &[Side]| {
+        let beside = Beside { sides: sides.iter().copied().collect(), ..Beside::default() };
+        of(&plan(site), &[], &beside)["side"].0
+    };
+    assert_eq!(side("Breast, left", &[Side::Left]), State::Pass);
+    assert_eq!(side("Breast, left", &[Side::Right]), State::Fail);
+    assert_eq!(side("Breast, left", &[Side::Left, Side::Right]), State::Pass);
+    assert_eq!(side("Breasts, left and right", &[Side::Left]), State::Fail);
+    assert_eq!(side("Breast", &[Side::Left]), State::Unknown);
+    assert_eq!(side("Breast_R", &[]), State::Unknown);
+
+    let site = |words: &str| {
+        let beside = Beside { sites: vec![words.to_owned()], ..Beside::default() };
+        of(&plan("Breast"), &[], &beside)["site"].0
+    };
+    assert_eq!((site("Malignant neoplasm of breast"), site("Glottis")), (State::Pass, State::Unknown));
+
+    // 25 fractions of 2 Gy.
+    let gy = |gy: i64| Some(Dose(gy * 10_000));
+    let order = |fractions, doses: Vec<(Option<Dose>, Option<Dose>)>| Order { fractions, doses };
+    let ordered =
+        |orders: Vec<Order>| of(&plan("Breast"), &[], &Beside { orders, ..Beside::default() })["order"].clone();
+    assert_eq!(ordered(vec![order(Some(25), vec![(gy(50), gy(2))])]).0, State::Pass);
+    assert_eq!(ordered(vec![order(Some(25), vec![(gy(50), None)])]).0, State::Pass);
+    let fail = ordered(vec![order(Some(25), vec![(gy(60), None)])]);
+    assert_eq!(fail.0, State::Fail);
+    assert_eq!(fail.1, "ordered: 25 fractions, 60.00 Gy; planned: 25 fractions, 50.00 Gy");
+    assert_eq!(ordered(vec![order(Some(30), vec![(gy(50), None)])]).0, State::Fail);
+    assert_eq!(ordered(vec![order(Some(25), vec![])]).0, State::Unknown, "a dose isn't said");
+    assert_eq!(ordered(vec![order(None, vec![(gy(50), None)])]).0, State::Unknown, "fractions aren't");
+    // Of two phases, one is this plan's.
+    let boost = order(Some(5), vec![(gy(10), gy(2))]);
+    assert_eq!(ordered(vec![boost.clone(), order(Some(25), vec![(gy(50), gy(2))])]).0, State::Pass);
+    assert_eq!(ordered(vec![boost]).0, State::Fail);
+
+    // From 2024-04-08, a Monday; two of 25 were given.
+    let given = [verified(2, 1), verified(3, 2)];
+    let schedule =
+        |days: Vec<Day>| of(&plan("Breast"), &given, &Beside { booked: days, ..Beside::default() })["schedule"].clone();
+    let from: Day = "2024-04-08".parse().unwrap();
+    let working: Vec<Day> = form.calendar().from(from).take(23).collect();
+    assert_eq!(
+        schedule(working.clone()),
+        (State::Pass, "23 are left, 23 booked, the last one on 2024-05-08".to_owned())
+    );
+    assert_eq!(schedule(working[..22].to_vec()).0, State::Fail);
+    let mut sunday = working.clone();
+    sunday.insert(5, "2024-04-14".parse().unwrap());
+    assert_eq!(schedule(sunday), (State::Fail, "booked on days on which nobody is treated: 2024-04-14".to_owned()));
+    assert_eq!(schedule(vec!["2024-04-05".parse().unwrap()]).0, State::Unknown, "what is over is none");
 }
 
 #[test]
