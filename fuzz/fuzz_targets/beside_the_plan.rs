@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(edge::stow::boundary(text).is_none_or(|boundary| (1..=70).contains(&boundary.len())));
     }
     for syntax in ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"] {
-        if let Ok((order, _)) = edge::steps::read(data, syntax) {
+        if let Ok(order) = edge::steps::read(data, syntax) {
             assert!(!order.plan.is_empty());
         }
     }

@@ -13,7 +13,8 @@ from dicomweb_client.api import DICOMwebClient
 from dicomweb_client.session_utils import create_session
 from pydicom.uid import generate_uid
 
-from peer import DATA, HTTP, TOKENS, check, main, same
+from peer import DATA, HTTP, TOKENS
+from tap import check, main, same
 
 EXAMPLE = Path(os.environ["HOLDFAST_EXAMPLE"])
 FOLDER = Path(os.environ["HOLDFAST_GATE_FOLDER"])
@@ -96,11 +97,72 @@ def the_gate_by_dicomweb():
     status, answer = raw("/dicom-web/gate/studies", [TAMPERED.read_bytes()])
     same((status, failures(answer)[0][0]), (409, 0xC001), "tampered")
     assert "delivery-differs" in failures(answer)[0][1], answer
-    same(raw("/dicom-web/gate/studies", [SIGNED.read_bytes(), TAMPERED.read_bytes()])[0], 202, "both")
+    other, file = pydicom.dcmread(TAMPERED), BytesIO()
+    other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    other.save_as(file)
+    status, answer = raw("/dicom-web/gate/studies", [SIGNED.read_bytes(), file.getvalue()])
+    same((status, len(answer["00081199"]["Value"]), len(failures(answer))), (202, 1, 1), "both")
     answer = client("/dicom-web/gate").store_instances([pydicom.dcmread(SIGNED)])
     same(len(answer.ReferencedSOPSequence), 1, "by dicomweb-client")
     status, answer = raw("/dicom-web/gate/studies", [b"no plan"])
     same((status, failures(answer)[0][0]), (409, 0xC001), "no plan")
+    status, answer = raw("/dicom-web/gate/studies", [(DATA / "pydicom/CT_small.dcm").read_bytes()])
+    same((status, failures(answer)[0][0]), (409, 0xC001), "an image")
+
+
+def told(fraction, plan, **changed):
+    """An RT Beams Delivery Instruction of one fraction."""
+    of, dataset = pydicom.dcmread(plan), pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.34.7"
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.Modality = of.StudyInstanceUID, generate_uid(), "PLAN"
+    dataset.PatientID = of.PatientID
+    one = pydicom.Dataset()
+    one.ReferencedSOPClassUID, one.ReferencedSOPInstanceUID = of.SOPClassUID, of.SOPInstanceUID
+    dataset.ReferencedRTPlanSequence = pydicom.Sequence([one])
+    tasks = []
+    for beam in of.FractionGroupSequence[0].ReferencedBeamSequence:
+        if beam.get("BeamMeterset"):
+            task = pydicom.Dataset()
+            task.BeamTaskType, task.TreatmentDeliveryType = "TREAT", "TREATMENT"
+            task.CurrentFractionNumber, task.ReferencedBeamNumber = fraction, beam.ReferencedBeamNumber
+            tasks.append(task)
+    dataset.BeamTaskSequence = pydicom.Sequence(tasks)
+    for keyword, value in changed.items():
+        setattr(dataset, keyword, value)
+    file = BytesIO()
+    pydicom.dcmwrite(file, dataset, enforce_file_format=True)
+    return file.getvalue()
+
+
+@check
+def what_belongs_to_what():
+    """a plan goes with its delivery instruction; where that isn't clear, nothing of the request is released"""
+    plan, number = SIGNED.read_bytes(), due()
+    ask = lambda *files: raw("/dicom-web/gate/studies", list(files))
+    same(ask(plan, told(number, SIGNED))[0], 200, "the fraction that is due")
+    status, answer = ask(told(number + 1, SIGNED), plan)
+    same((status, len(failures(answer))), (409, 2), "another fraction")
+    swapped = pydicom.dcmread(TAMPERED)
+    swapped.SOPInstanceUID = swapped.file_meta.MediaStorageSOPInstanceUID = pydicom.dcmread(SIGNED).SOPInstanceUID
+    file = BytesIO()
+    swapped.save_as(file)
+    other = pydicom.Dataset()
+    other.ReferencedSOPClassUID, other.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.5", generate_uid()
+    for what, files in {
+        "the plan twice": (plan, plan, told(number + 1, SIGNED)),
+        "two instructions": (plan, told(number, SIGNED), told(number + 1, SIGNED)),
+        "two plans under one UID": (plan, file.getvalue()),
+        "an instruction that can't be read": (plan, told(number, SIGNED, BeamTaskSequence=pydicom.Sequence([]))),
+        "an instruction of another plan": (plan, told(number, SIGNED, ReferencedRTPlanSequence=pydicom.Sequence([other]))),
+        "a part that is nothing": (plan, b"nothing"),
+        "an instruction alone": (told(number, SIGNED),),
+    }.items():
+        status, answer = ask(*files)
+        same((status, "00081199" in answer), (409, False), what)
+        assert all("request-unclear" in words for _, words in failures(answer)), (what, answer)
 
 
 @check
@@ -123,9 +185,11 @@ def what_is_asked_beside():
 def answered(name, seconds=30):
     """The verdict on a file of the watched folder: its word, and its text."""
     for _ in range(seconds * 10):
-        found = [path for path in (FOLDER / "verdicts").glob(f"{name}.*.txt")]
+        found = [path for path in (FOLDER / "verdicts").glob(f"{name}.*.txt") if path.is_file()]
         if found:
-            return found[0].name.removesuffix(".txt").rsplit(".", 1)[1], found[0].read_text()
+            assert len(found) == 1, found
+            digest, word = found[0].name.removeprefix(name + ".").removesuffix(".txt").split(".")
+            return word, found[0].read_text(), digest
         time.sleep(0.1)
     raise AssertionError(f"no verdict on {name}")
 
@@ -135,9 +199,10 @@ def the_gate_by_folder():
     """a plan that is written into the folder gets its verdict beside it, once, and is taken away"""
     for source, word in ((SIGNED, "RELEASE"), (TAMPERED, "VETO")):
         shutil.copy(source, FOLDER / "plan.dcm")
-        said, text = answered("plan.dcm")
+        said, text, digest = answered("plan.dcm")
         same(said, word, source.name)
-        assert text.startswith(word) and hashlib.sha256(source.read_bytes()).hexdigest() in text, text
+        whole = hashlib.sha256(source.read_bytes()).hexdigest()
+        assert text.startswith(word) and whole in text and whole.startswith(digest), text
         assert word == "RELEASE" or "delivery-differs" in text, text
         same((FOLDER / "plan.dcm").exists(), False, "the file is still there")
         same((FOLDER / "asked" / "plan.dcm").read_bytes(), source.read_bytes(), "what was asked about")
@@ -145,11 +210,11 @@ def the_gate_by_folder():
         if word == "RELEASE":
             shutil.copy(TAMPERED, FOLDER / "plan.dcm")
             deadline = time.monotonic() + 20
-            while (FOLDER / "verdicts" / "plan.dcm.RELEASE.txt").exists():
+            while list((FOLDER / "verdicts").glob("plan.dcm.*.RELEASE.txt")):
                 assert time.monotonic() < deadline, "an old release stands beside a new plan"
                 time.sleep(0.05)
             same(answered("plan.dcm")[0], "VETO", "the next one")
-            (FOLDER / "verdicts" / "plan.dcm.VETO.txt").unlink()
+            next((FOLDER / "verdicts").glob("plan.dcm.*")).unlink()
 
 
 @check
@@ -159,14 +224,21 @@ def what_the_folder_leaves():
         shutil.copy(SIGNED, FOLDER / name)
     (FOLDER / "link.dcm").symlink_to(SIGNED)
     (FOLDER / "deeper").mkdir()
+    # What stands in the way of verdicts keeps none up.
+    (FOLDER / "verdicts" / "deeper").mkdir()
+    (FOLDER / "verdicts" / "nothing.dcm.VETO.txt").mkdir()
     (FOLDER / "nothing.dcm").write_bytes(b"no DICOM")
-    said, text = answered("nothing.dcm")
+    said, text, _ = answered("nothing.dcm")
     assert said == "VETO" and "not-a-plan" in text, text
     time.sleep(2.5)
     same(sorted(path.name for path in FOLDER.iterdir()),
          [".hidden.dcm", "asked", "deeper", "link.dcm", "verdicts", "writing.dcm.part"], "what is left")
     for path in (FOLDER / "writing.dcm.part", FOLDER / ".hidden.dcm", FOLDER / "link.dcm"):
         path.unlink()
+    # A file that stands in two places is judged once.
+    os.link(FOLDER / "asked" / "nothing.dcm", FOLDER / "again.dcm")
+    same(answered("again.dcm")[0], "VETO", "a hard link")
+    same((FOLDER / "again.dcm").exists(), False, "it is asked about again and again")
 
 
 main()

@@ -3,6 +3,7 @@
 import os
 import queue
 import time
+from copy import deepcopy
 from pathlib import Path
 
 import pydicom
@@ -20,7 +21,8 @@ from pynetdicom.sop_class import (
     UnifiedProcedureStepWatch,
 )
 
-from peer import DIMSE_HOST, DIMSE_PORT, check, main, only_asks, same
+from peer import DIMSE_HOST, DIMSE_PORT, only_asks
+from tap import check, main, same
 
 EXAMPLE = Path(os.environ["HOLDFAST_EXAMPLE"])
 EVENTS_PORT = int(os.environ["HOLDFAST_EVENTS_PORT"])
@@ -344,6 +346,93 @@ def what_is_no_order():
             same(create(peer, step)[1], status, f"case {number}")
         uid, _ = create(peer, order(SIGNED))
         same(create(peer, order(SIGNED), uid)[1], "0111", "the same UID again")
+
+
+@check
+def input_that_cant_be_read():
+    """a reference that can't be read, of another class of instruction, or a Patient ID in no characters is refused"""
+    trial = "1.2.840.10008.5.1.4.34.1"
+    for number, (sop_class, instance) in enumerate([
+        (RTBeamsDeliveryInstructionStorage, ""), (RTBeamsDeliveryInstructionStorage, "1.2.abc"), ("", generate_uid()),
+        (trial, generate_uid()), (SIGNED.SOPClassUID, "1.2.abc"),
+    ]):
+        item = Dataset()
+        one = Dataset()
+        one.add_new(0x00081150, "UI", sop_class)
+        one.add_new(0x00081155, "UI", instance)
+        item.ReferencedSOPSequence = Sequence([one])
+        with Requester() as peer:
+            show(peer, SIGNED)
+            same(create(peer, order(SIGNED, item))[1], "0106", f"reference {number}")
+    unread = order(SIGNED)
+    unread.PatientID = b"M\xdcLLER"
+    with Requester() as peer:
+        same(create(peer, unread)[1], "0106", "Patient ID")
+    # What only accompanies it is no plan: images, structures, the same plan once more.
+    with Requester() as peer:
+        show(peer, SIGNED)
+        more = [reference("1.2.840.10008.5.1.4.1.1.2", generate_uid()), reference(SIGNED.SOPClassUID, SIGNED.SOPInstanceUID)]
+        uid, status = create(peer, order(SIGNED, *more))
+        same((status, get(peer, uid)[1].ProcedureStepState), ("0000", "COMPLETED"), "what accompanies it")
+
+
+@check
+def who_she_is():
+    """a step whose date of birth or sex is another than the plan's is CANCELED"""
+    for keyword, value in (("PatientBirthDate", "19010101"), ("PatientSex", "O")):
+        step = order(SIGNED)
+        setattr(step, keyword, value)
+        found = checked([SIGNED], step)
+        same((found.ProcedureStepState, reasons(found)), ("CANCELED", ["step-differs"]), keyword)
+
+
+@check
+def what_was_shown_last():
+    """a step is of the file that was shown when it was created: another one under its UID since cancels, and so does one that is refused"""
+    swapped = deepcopy(TAMPERED)
+    swapped.SOPInstanceUID = swapped.file_meta.MediaStorageSOPInstanceUID = SIGNED.SOPInstanceUID
+    broken = deepcopy(SIGNED)
+    del broken.SeriesInstanceUID
+    for first, then in ((swapped, SIGNED), (SIGNED, swapped), (SIGNED, broken)):
+        with Requester() as peer:
+            show(peer, first)
+            uid, _ = create(peer, order(SIGNED))
+            show(peer, then)
+            found = get(peer, uid)[1]
+        same((found.ProcedureStepState, reasons(found)), ("CANCELED", ["plan-not-shown"]), "another file since")
+
+
+@check
+def who_asks_and_subscribes_at_once():
+    """who asks while the check is made, and subscribes twice, hears how it ended all the same"""
+    heard = queue.Queue()
+
+    def take(event):
+        heard.put((str(event.request.AffectedSOPInstanceUID), event.event_information.ProcedureStepState))
+        return 0x0000, None
+
+    entity = AE(ae_title=REQUESTER)
+    entity.add_supported_context(UnifiedProcedureStepEvent, scu_role=False, scp_role=True)
+    server = entity.start_server(("127.0.0.1", EVENTS_PORT), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, take)])
+    try:
+        with Requester() as peer:
+            show(peer, SIGNED)
+            steps = {create(peer, order(SIGNED))[0] for _ in range(6)}
+            for uid in steps:
+                for _ in range(2):
+                    same(action(peer, uid, 3, ReceivingAE=REQUESTER, DeletionLock="FALSE"), "0000", "subscribe")
+                get(peer, uid)
+        ended, deadline = [], time.monotonic() + 60
+        while len(ended) < 2 * len(steps):
+            uid, state = heard.get(timeout=max(0.1, deadline - time.monotonic()))
+            ended += [uid] if state == "COMPLETED" else []
+        same(set(ended), steps, "steps that were heard to end")
+        # Nobody is told what somebody else subscribed her to.
+        with Requester("ANOTHER") as peer:
+            uid, _ = create(peer, order(SIGNED))
+            same(action(peer, uid, 3, ReceivingAE=REQUESTER, DeletionLock="FALSE"), "C308", "another's title")
+    finally:
+        server.shutdown()
 
 
 @check

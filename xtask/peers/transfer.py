@@ -9,7 +9,8 @@ from pathlib import Path
 import pydicom
 from fhirclient.models.bundle import Bundle
 
-from peer import WORK, check, main, same
+from peer import WORK
+from tap import check, main, same
 
 OPENED = WORK / "transfer"
 DATA = json.loads((OPENED / "transfer.json").read_text())

@@ -44,6 +44,8 @@ impl Archive {
     }
 
     fn gate(&self, peer: &Peer, context: &Context, instance: &Instance) -> Outcome {
+        // Whatever comes of it: what was shown under this UID before isn't what was sent last.
+        self.1.shown.forget(peer, &instance.sop_instance);
         if let Some(refused) = mislabelled(instance) {
             self.0.note_refusal(context, Act::CheckGate, &instance.data_set, instance.transfer_syntax);
             return refused;

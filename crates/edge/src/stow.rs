@@ -3,6 +3,7 @@
 //!
 //! To the gate, as over DIMSE, stored means released and nothing else does: 200 only where every plan is.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Router;
@@ -169,27 +170,48 @@ fn kept(treatment: &Treatment, context: &Context, parts: &[&[u8]], study: Option
     parts.iter().map(keep).collect()
 }
 
-/// Every plan is judged with the instruction that came with it and names it; an instruction alone is of no plan.
+/// Every plan is judged with the instruction that names it. Where it isn't clear what belongs to what, nothing of the request is released.
 fn asked(treatment: &Treatment, context: &Context, parts: &[&[u8]], said: &Said) -> Vec<Stored> {
     let instances: Vec<Result<Instance, ObjectError>> = parts.iter().map(|part| Instance::parse(part)).collect();
-    let is_told = |instance: &Result<Instance, ObjectError>| {
-        instance.as_ref().is_ok_and(|instance| instance.kind == Kind::RtBeamsDeliveryInstruction)
-    };
-    let mut told: Vec<_> = parts.iter().zip(&instances).filter(|(_, instance)| is_told(instance)).collect();
-    let mut judged = Vec::with_capacity(parts.len());
-    for (part, instance) in parts.iter().zip(&instances).filter(|(_, instance)| !is_told(instance)) {
-        let uid = instance.as_ref().ok().map(|instance| instance.sop_instance.clone());
-        // One that can't be read is of the only plan, if of any: it holds.
-        let names_it = |part: &[u8]| match Instruction::parse(part) {
-            Ok(told) => Some(told.plan) == uid,
-            Err(_) => true,
+    let mut told: BTreeMap<String, Instruction> = BTreeMap::new();
+    let (mut plans, mut uids, mut unclear) = (Vec::new(), BTreeSet::new(), None);
+    for (part, instance) in parts.iter().zip(&instances) {
+        let Ok(instance) = instance else {
+            unclear = Some("a part can't be read as a DICOM object");
+            continue;
         };
-        let mine = told.iter().position(|(part, _)| names_it(part)).map(|at| told.remove(at));
+        if !uids.insert(instance.sop_instance.clone()) {
+            unclear = Some("two parts have one SOP Instance UID");
+        }
+        match Instruction::parse(part) {
+            Ok(instruction) => {
+                if told.insert(instruction.plan.clone(), instruction).is_some() {
+                    unclear = Some("two delivery instructions name one plan");
+                }
+            }
+            Err(_) if instance.kind == Kind::RtBeamsDeliveryInstruction => {
+                unclear = Some("a delivery instruction can't be read");
+            }
+            Err(_) => plans.push((part, instance)),
+        }
+    }
+    let is_there = |uid: &String| plans.iter().any(|(_, plan)| plan.sop_instance == *uid);
+    if !told.keys().all(is_there) {
+        unclear = Some("a delivery instruction names a plan that isn't in the request");
+    }
+    if let Some(why) = unclear {
+        let why = format!("request-unclear: {why}; nothing of it is released");
+        return instances.iter().map(|one| Stored::of(one.as_ref().ok(), Some((VETO, why.clone())))).collect();
+    }
+    let mut judged = Vec::with_capacity(parts.len());
+    for (part, plan) in plans {
+        let mine = told.remove(&plan.sop_instance);
+        let its = mine.as_ref().map(|told| told.instance.clone());
         let asked = Asked {
             fraction_group: said.fraction_group,
             fraction: said.fraction,
             machine: said.machine.clone(),
-            instruction: mine.map(|(part, _)| Instruction::parse(part)),
+            instruction: mine.map(Ok),
         };
         let failed = match treatment.gate(context, said.patient.as_deref(), part, &asked) {
             Ok(verdict) if verdict.outcome == Outcome::Release => None,
@@ -200,12 +222,8 @@ fn asked(treatment: &Treatment, context: &Context, parts: &[&[u8]], said: &Said)
             }
             Err(fault) => Some(failed(&fault)),
         };
-        judged.push(Stored::of(instance.as_ref().ok(), failed.clone()));
-        judged.extend(mine.map(|(_, told)| Stored::of(told.as_ref().ok(), failed)));
-    }
-    for (_, instance) in told {
-        let why = "plan-not-shown: send the plan and its instruction in one request".to_owned();
-        judged.push(Stored::of(instance.as_ref().ok(), Some((VETO, why))));
+        judged.push(Stored::of(Some(plan), failed.clone()));
+        judged.extend(its.map(|told| Stored::of(Some(&told), failed)));
     }
     judged
 }
@@ -248,7 +266,7 @@ fn response(stored: &[Stored]) -> Response {
 
 /// The boundary of `multipart/related; type="application/dicom"; boundary=…` (RFC 2387).
 pub fn boundary(content_type: &str) -> Option<String> {
-    let mut parts = content_type.split(';').map(str::trim);
+    let mut parts = content_type.split(';').map(str::trim).filter(|part| !part.is_empty());
     if !parts.next()?.eq_ignore_ascii_case("multipart/related") {
         return None;
     }
@@ -317,7 +335,7 @@ mod tests {
         let good = [
             "multipart/related; type=\"application/dicom\"; boundary=abc",
             "Multipart/Related;boundary=\"abc\";TYPE=application/dicom",
-            "multipart/related; boundary=abc; start=\"<1>\"",
+            "multipart/related; boundary=abc; start=\"<1>\";",
         ];
         good.iter().for_each(|said| assert_eq!(boundary(said).as_deref(), Some("abc"), "{said}"));
         for bad in [

@@ -23,8 +23,9 @@ use crate::{control, demo, gateways, packs, posture, settings, watched};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
-/// `edge` and `guard` write the lines that an operation id finds. No line of theirs names a patient.
-const DEFAULT_LOG: &str = "warn,holdfast=info,vault=info,edge=info,guard=info,holder=info";
+/// `edge` and `guard` write the lines that an operation id finds. No line of theirs names a patient; what a DICOM library says may quote
+/// its peer.
+const DEFAULT_LOG: &str = "warn,dicom_parser=off,dicom_object=off,dicom_encoding=off,dicom_ul=off,holdfast=info,vault=info,edge=info,guard=info,holder=info";
 /// Who signs in by the link that each start prints.
 const FIRST_SIGN_IN: &str = "first-sign-in";
 /// For what is still being worked on once nobody is connected any more.

@@ -1,16 +1,16 @@
 //! Watched folders: a console that can do nothing but write files asks the fraction gate by writing the plan that it is about to use.
 //!
 //! ```text
-//! FOLDER/plan.dcm ──► asked ──► FOLDER/verdicts/plan.dcm.RELEASE.txt, or .VETO.txt with the findings, or .ERROR.txt
-//!        └──► FOLDER/asked/plan.dcm
+//! FOLDER/plan.dcm ──► asked/.judged ──► FOLDER/verdicts/plan.dcm.SHA.RELEASE.txt, or .VETO.txt with the findings
+//!                                └────► FOLDER/asked/plan.dcm
 //! ```
-//! A verdict is of these bytes (their SHA-256 stands in it) and of now: it is taken away after half an hour, and before the same name
-//! is asked about again. No verdict is no release.
+//! A verdict has the beginning of the file's SHA-256 in its name, so that it is of no other file; and it is of now: it is taken away after
+//! half an hour, at a start, and before the same name is asked about again. No verdict is no release.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -32,7 +32,10 @@ const VERDICT_LIFE: Duration = Duration::from_secs(30 * 60);
 const ASKED_LIFE: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// As of a plan over HTTP.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
-const FILES_MAX: usize = 256;
+/// Of any kind, in one folder.
+const ENTRIES_MAX: usize = 1_024;
+/// Of the SHA-256, in a verdict's name.
+const DIGITS: usize = 16;
 const NAME_BYTES_MAX: usize = 128;
 const VERDICTS: &str = "verdicts";
 const ASKED: &str = "asked";
@@ -50,6 +53,7 @@ struct Watch {
     /// By name: as it looked, and when it may be asked about.
     looks: HashMap<String, (Look, Instant)>,
     is_gone: bool,
+    has_begun: bool,
 }
 
 /// Watches all folders that the configuration names, each on a thread of its own: a share that hangs holds no other up. Ends with the
@@ -64,7 +68,8 @@ pub fn start(centre: &Arc<Centre>) -> Result<(), Fault> {
         centre.chart().guard().folder(&folder.title).map_err(|_| {
             wrong(format!("gate_folders: the title of {place} is no AE title: 1 to 16 letters, digits, _ and -"))
         })?;
-        let watch = Watch { centre: Arc::clone(centre), folder, looks: HashMap::new(), is_gone: false };
+        let watch =
+            Watch { centre: Arc::clone(centre), folder, looks: HashMap::new(), is_gone: false, has_begun: false };
         let spawned = thread::Builder::new().name("gate-folder".into()).spawn(move || watch.forever());
         spawned.map_err(|error| Fault::new(Blame::Ours, "gate-folder.thread", error.to_string()))?;
     }
@@ -95,23 +100,37 @@ impl Watch {
                 _ => {}
             }
         }
-        clear(&root.join(VERDICTS), VERDICT_LIFE)?;
+        // What was said before this process began is of no use.
+        let life = if self.has_begun { VERDICT_LIFE } else { Duration::ZERO };
+        clear(&root.join(VERDICTS), life)?;
         clear(&root.join(ASKED), ASKED_LIFE)?;
-        let (now, mut seen) = (Instant::now(), HashMap::new());
-        for entry in fs::read_dir(&root)?.take(FILES_MAX) {
-            let entry = entry?;
+        self.has_begun = true;
+        let (now, mut files) = (Instant::now(), Vec::new());
+        for (count, entry) in fs::read_dir(&root)?.enumerate() {
+            if count >= ENTRIES_MAX {
+                // Nobody knows what stands behind them: nothing that was said is to be believed.
+                clear(&root.join(VERDICTS), Duration::ZERO)?;
+                return Err(io::Error::other(format!("more than {ENTRIES_MAX} entries: nothing is asked about")));
+            }
+            let Ok(entry) = entry else { continue };
             let Some(name) = entry.file_name().to_str().map(str::to_owned).filter(|name| is_plan_name(name)) else {
                 continue;
             };
             // Of a link, itself: it is no file.
-            let Ok(data) = entry.metadata() else { continue };
-            if !data.is_file() {
-                continue;
+            if let Some(data) = entry.metadata().ok().filter(fs::Metadata::is_file) {
+                files.push((name, Look { len: data.len(), modified: data.modified().ok() }));
             }
-            let look = Look { len: data.len(), modified: data.modified().ok() };
+        }
+        let is_known = |name: &str, look: &Look| self.looks.get(name).is_some_and(|(before, _)| before == look);
+        // First of all what was said of others under the names of new ones.
+        for (name, _) in files.iter().filter(|(name, look)| !is_known(name, look)) {
+            forget(&root, name)?;
+        }
+        let mut seen = HashMap::new();
+        for (name, look) in files {
             let known = self.looks.get(&name).copied().filter(|(before, _)| *before == look);
             let due = match known {
-                Some((_, due)) if due <= now => match self.ask(&root, &name, data.len()) {
+                Some((_, due)) if due <= now => match self.ask(&root, &name) {
                     Ok(()) => continue,
                     Err(fault) => {
                         tracing::warn!(code = fault.code, "a watched folder's plan could not be asked about");
@@ -124,11 +143,7 @@ impl Watch {
                     }
                 },
                 Some((_, due)) => due,
-                None => {
-                    // A new one: what was said of another one under this name is of no use any more.
-                    forget(&root, &name)?;
-                    now
-                }
+                None => now,
             };
             seen.insert(name, (look, due));
         }
@@ -136,47 +151,75 @@ impl Watch {
         Ok(())
     }
 
-    fn ask(&self, root: &Path, name: &str, len: u64) -> Result<(), Fault> {
+    /// Takes the file away, judges what was taken, and says so.
+    fn ask(&self, root: &Path, name: &str) -> Result<(), Fault> {
         let failed = |error: io::Error| Fault::new(Blame::Configuration, "gate-folder.file", error.to_string());
-        let path = root.join(name);
-        let (mut bytes, mut said) = (Vec::new(), String::new());
-        let is_too_long = len > PLAN_BYTES_MAX;
-        if !is_too_long {
-            File::open(&path).and_then(|file| file.take(PLAN_BYTES_MAX).read_to_end(&mut bytes)).map_err(failed)?;
+        let (path, taken) = (root.join(name), root.join(ASKED).join(".judged"));
+        fs::rename(&path, &taken).map_err(failed)?;
+        // A hard link that stands in both places is no file that was taken.
+        if path.exists() {
+            fs::remove_file(&taken).map_err(failed)?;
         }
-        let outcome = if is_too_long {
-            said.push_str("not-a-plan: it is larger than 40 MiB\r\n");
-            Outcome::Veto
-        } else {
-            let chart = self.centre.chart();
-            let caller = chart.guard().folder(&self.folder.title).map_err(Fault::from)?;
-            let operation = OperationId::random(chart.entropy());
-            let context = Context { caller, purpose: Purpose::Treatment, operation };
-            let asked = Asked { machine: self.folder.machine.clone(), ..Asked::default() };
-            let verdict = self.centre.treatment().gate(&context, None, &bytes, &asked)?;
-            let number = |n: Option<u32>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
-            if verdict.outcome == Outcome::Release {
-                let due = number(verdict.fractions_given.map(|given| given.saturating_add(1)));
-                said.push_str(&format!("fraction {due} of {}\r\n", number(verdict.fractions_planned)));
+        let judged = self.judge(&taken);
+        let back = |fault: Fault| {
+            // It is asked about again, unless another one has come under its name.
+            if !path.exists() {
+                let _ = fs::rename(&taken, &path);
             }
-            for finding in &verdict.findings {
-                said.push_str(&format!("{}: {finding}\r\n", finding.code()).replace("\n  ", "\r\n  "));
-            }
-            verdict.notes.iter().for_each(|note| said.push_str(&format!("note: {note}\r\n")));
-            if let Some(digest) = verdict.digest {
-                said.push_str(&format!("delivery {digest}\r\n"));
-            }
-            verdict.outcome
+            fault
         };
-        let word = if outcome == Outcome::Release { "RELEASE" } else { "VETO" };
-        let file: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let (word, file, said) = judged.map_err(back)?;
+        fs::rename(&taken, root.join(ASKED).join(name)).map_err(failed)?;
+        // Another one under its name is asked about next: nothing stands beside it meanwhile.
+        if path.exists() {
+            return Ok(());
+        }
         let now = self.centre.chart().now();
-        // First the file goes: were it to stay, it would be asked about again and again.
-        fs::rename(&path, root.join(ASKED).join(name)).map_err(failed)?;
-        let text = format!(
-            "{word}\r\n\r\n{said}\r\nfile {name}, SHA-256 {file}\r\nasked {now}; taken away after 30 minutes\r\n"
-        );
-        say(root, name, word, &text).map_err(failed)
+        let file = file.map_or_else(String::new, |file| format!("SHA-256 {file}\r\n"));
+        let text = format!("{word}\r\n\r\n{said}\r\nfile {name}\r\n{file}asked {now}; taken away after 30 minutes\r\n");
+        let digest = file.get(8..8 + DIGITS).unwrap_or("too-large");
+        say(root, name, &format!("{digest}.{word}"), &text).map_err(failed)?;
+        if path.exists() {
+            forget(root, name).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The verdict's word, the file's SHA-256 where it was read, and the reasons.
+    fn judge(&self, taken: &Path) -> Result<(&'static str, Option<String>, String), Fault> {
+        let failed = |error: io::Error| Fault::new(Blame::Configuration, "gate-folder.file", error.to_string());
+        let is_plain = fs::symlink_metadata(taken).map_err(failed)?.is_file();
+        if !is_plain {
+            return Ok(("VETO", None, "not-a-plan: it is no file\r\n".to_owned()));
+        }
+        let mut bytes = Vec::new();
+        let file = File::open(taken).map_err(failed)?;
+        file.take(PLAN_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > PLAN_BYTES_MAX {
+            return Ok(("VETO", None, "not-a-plan: it is larger than 40 MiB\r\n".to_owned()));
+        }
+        let chart = self.centre.chart();
+        let caller = chart.guard().folder(&self.folder.title).map_err(Fault::from)?;
+        let operation = OperationId::random(chart.entropy());
+        let context = Context { caller, purpose: Purpose::Treatment, operation };
+        let asked = Asked { machine: self.folder.machine.clone(), ..Asked::default() };
+        let verdict = self.centre.treatment().gate(&context, None, &bytes, &asked)?;
+        let number = |n: Option<u32>| n.map_or_else(|| "?".to_owned(), |n| n.to_string());
+        let mut said = String::new();
+        if verdict.outcome == Outcome::Release {
+            let due = number(verdict.fractions_given.map(|given| given.saturating_add(1)));
+            said.push_str(&format!("fraction {due} of {}\r\n", number(verdict.fractions_planned)));
+        }
+        for finding in &verdict.findings {
+            said.push_str(&format!("{}: {finding}\r\n", finding.code()).replace("\n  ", "\r\n  "));
+        }
+        verdict.notes.iter().for_each(|note| said.push_str(&format!("note: {note}\r\n")));
+        if let Some(digest) = verdict.digest {
+            said.push_str(&format!("delivery {digest}\r\n"));
+        }
+        let word = if verdict.outcome == Outcome::Release { "RELEASE" } else { "VETO" };
+        let file = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok((word, Some(file), said))
     }
 }
 
@@ -187,15 +230,16 @@ fn is_plan_name(name: &str) -> bool {
     !name.starts_with('.') && !is_unfinished && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
 }
 
-fn verdict_of(root: &Path, name: &str, word: &str) -> PathBuf {
-    root.join(VERDICTS).join(format!("{name}.{word}.txt"))
-}
-
+/// Takes away whatever was said of this name; on shares that don't tell capitals apart, of any of its spellings.
 fn forget(root: &Path, name: &str) -> io::Result<()> {
-    for word in ["RELEASE", "VETO", "ERROR"] {
-        match fs::remove_file(verdict_of(root, name, word)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    let begins = format!("{}.", name.to_lowercase());
+    for entry in fs::read_dir(root.join(VERDICTS))?.flatten() {
+        if entry.file_name().to_string_lossy().to_lowercase().starts_with(&begins) {
+            match fs::remove_file(entry.path()) {
+                // A folder says nothing.
+                Err(error) if error.kind() != io::ErrorKind::NotFound && entry.path().is_file() => return Err(error),
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -204,21 +248,20 @@ fn forget(root: &Path, name: &str) -> io::Result<()> {
 /// Whole or not at all, and in the place of whatever was said before.
 fn say(root: &Path, name: &str, word: &str, text: &str) -> io::Result<()> {
     forget(root, name)?;
-    let whole = verdict_of(root, name, word);
-    let begun = root.join(VERDICTS).join(format!(".{name}.tmp"));
+    let begun = root.join(VERDICTS).join(".begun.tmp");
     let mut file = File::create(&begun)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    fs::rename(begun, whole)
+    fs::rename(begun, root.join(VERDICTS).join(format!("{name}.{word}.txt")))
 }
 
-/// Takes files away that are older than this.
+/// Takes files away that are older than this, or of a time to come. What isn't a file stays.
 fn clear(folder: &Path, life: Duration) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let age = entry.metadata().and_then(|data| data.modified()).ok().and_then(|at| at.elapsed().ok());
-        if age.is_some_and(|age| age > life) {
-            fs::remove_file(entry.path())?;
+    for entry in fs::read_dir(folder)?.flatten() {
+        let Some(data) = entry.metadata().ok().filter(fs::Metadata::is_file) else { continue };
+        let is_fresh = data.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age < life);
+        if !is_fresh && let Err(error) = fs::remove_file(entry.path()) {
+            tracing::warn!(folder = %folder.display(), %error, "an old file stays");
         }
     }
     Ok(())
@@ -239,14 +282,25 @@ mod tests {
     #[test]
     fn one_verdict_at_a_time() {
         let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join(VERDICTS)).unwrap();
-        say(dir.path(), "a", "RELEASE", "x").unwrap();
-        say(dir.path(), "a", "VETO", "y").unwrap();
-        let names: Vec<_> = fs::read_dir(dir.path().join(VERDICTS)).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(names, ["a.VETO.txt"]);
-        clear(&dir.path().join(VERDICTS), Duration::from_secs(60)).unwrap();
-        assert!(verdict_of(dir.path(), "a", "VETO").exists());
-        clear(&dir.path().join(VERDICTS), Duration::ZERO).unwrap();
-        assert!(!verdict_of(dir.path(), "a", "VETO").exists());
+        let verdicts = dir.path().join(VERDICTS);
+        fs::create_dir_all(verdicts.join("a.VETO.txt")).unwrap();
+        let names = || -> Vec<_> {
+            let all = fs::read_dir(&verdicts).unwrap().map(|entry| entry.unwrap());
+            let files = all.filter(|entry| entry.metadata().unwrap().is_file());
+            files.map(|entry| entry.file_name().into_string().unwrap()).collect()
+        };
+        say(dir.path(), "a", "0123.RELEASE", "x").unwrap();
+        say(dir.path(), "A", "4567.VETO", "y").unwrap();
+        assert_eq!(names(), ["A.4567.VETO.txt"], "whatever its capitals, and a folder in the way");
+        say(dir.path(), "a.b", "89.RELEASE", "z").unwrap();
+        forget(dir.path(), "a.b").unwrap();
+        assert_eq!(names(), ["A.4567.VETO.txt"]);
+        clear(&verdicts, Duration::from_secs(60)).unwrap();
+        assert_eq!(names().len(), 1);
+        let file = File::options().write(true).open(verdicts.join("A.4567.VETO.txt")).unwrap();
+        let modified = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(modified + Duration::from_secs(3_600)).unwrap();
+        clear(&verdicts, Duration::from_secs(60)).unwrap();
+        assert!(names().is_empty(), "of a time to come");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dicom_dictionary_std::uids;
 use dicom_ul::pdu::{
@@ -17,6 +17,8 @@ use super::wire::{PDU_BYTES_MAX, Patience, Wire};
 
 /// The peer's machine is in the same house.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For all of it.
+const WHOLE: Duration = Duration::from_secs(30);
 const CONTEXT: u8 = 1;
 
 /// Where reports go, and as whom.
@@ -49,7 +51,11 @@ pub(crate) fn send(to: &Receiver<'_>, reports: &[Report]) -> Result<(), DimseErr
 }
 
 fn talk(wire: &mut Wire<'_>, to: &Receiver<'_>, reports: &[Report]) -> Result<(), DimseError> {
-    let patience = |place| Patience { idle: PATIENCE, whole: PATIENCE, may_stop: false, place };
+    let until = Instant::now() + WHOLE;
+    let patience = |place| {
+        let left = until.saturating_duration_since(Instant::now()).min(PATIENCE);
+        Patience { idle: left, whole: left, may_stop: false, place }
+    };
     wire.write(&Pdu::AssociationRQ(request(to)))?;
     let fragment = match wire.read(patience("before it took an association"))? {
         Pdu::AssociationAC(accepted) => {

@@ -17,9 +17,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use dicom_object::InMemDicomObject;
-use kit::{Explain, Timestamp};
+use kit::{Digest, Explain, Timestamp};
+use sha2::{Digest as _, Sha256};
 use treatment::{Asked, Instruction, Outcome as Decision, Treatment};
 
 use crate::archive::context_of;
@@ -36,8 +37,11 @@ const OF_ONE_MAX: usize = 256;
 const LIFE_MS: i64 = 12 * 3_600_000;
 /// Who may subscribe to one step.
 const SUBSCRIBERS_MAX: usize = 8;
-/// Subscribers that are being told at one time; who is left out can still ask.
+/// Subscribers that are being told at one time; who comes then is refused, and can ask.
 const TELLING_MAX: usize = 32;
+/// For a check that somebody else has begun.
+const CHECK_PATIENCE: Duration = Duration::from_secs(30);
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// A machine or system that is known by its AE title.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,13 +80,16 @@ impl State {
     }
 }
 
+/// Title and address of a caller, and the UID that it gave: nobody else hears of its step.
+type Key = (String, String, String);
+
 struct Step {
-    /// Title and address: nobody else hears of it.
-    of: (String, String),
     made: Timestamp,
     order: Order,
-    /// As it was created.
-    data: InMemDicomObject,
+    /// What its caller had shown of the plan and the instruction when it was created.
+    shown: [Option<Digest>; 2],
+    /// As it was created, and in which transfer syntax.
+    data: (Vec<u8>, &'static str),
     state: State,
     begun: Option<Timestamp>,
     ended: Option<Timestamp>,
@@ -95,12 +102,17 @@ pub(crate) struct Steps {
     /// Our own AE title.
     title: String,
     pub(crate) shown: Shown,
-    steps: Mutex<BTreeMap<String, Step>>,
+    steps: Mutex<BTreeMap<Key, Step>>,
     telling: Arc<AtomicUsize>,
 }
 
 fn whose(peer: &Peer) -> (String, String) {
     (peer.calling_ae_title.clone(), peer.address.to_string())
+}
+
+fn key(peer: &Peer, step: &str) -> Key {
+    let (title, address) = whose(peer);
+    (title, address, step.to_owned())
 }
 
 impl Steps {
@@ -114,7 +126,7 @@ impl Steps {
         self.known.get(&peer.calling_ae_title)?.machine.clone()
     }
 
-    fn steps(&self) -> MutexGuard<'_, BTreeMap<String, Step>> {
+    fn steps(&self) -> MutexGuard<'_, BTreeMap<Key, Step>> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -137,17 +149,20 @@ impl Steps {
     }
 
     fn create(&self, peer: &Peer, call: &StepCall<'_>) -> Result<(), Outcome> {
-        let (order, data) = workitem::read(call.data_set, call.transfer_syntax)?;
-        let (now, of) = (self.now(), whose(peer));
+        let order = workitem::read(call.data_set, call.transfer_syntax)?;
+        let (now, key) = (self.now(), key(peer, &call.step));
+        let digest = |uid: &str| self.shown.of(peer, uid, now).map(|file| digest(&file));
+        let shown = [digest(&order.plan), order.instruction.as_deref().and_then(digest)];
+        let data = (call.data_set.to_vec(), call.transfer_syntax);
+        let is_mine = |other: &Key| (&other.0, &other.1) == (&key.0, &key.1);
         let mut steps = self.steps();
         steps.retain(|_, step| step.made.plus_ms(LIFE_MS) > now);
-        if steps.contains_key(&call.step) {
+        if steps.contains_key(&key) {
             return Err(Outcome::refused(status::DUPLICATE_SOP_INSTANCE, "there is a step with this UID"));
         }
-        if steps.len() >= STEPS_MAX || steps.values().filter(|step| step.of == of).count() >= OF_ONE_MAX {
+        if steps.len() >= STEPS_MAX || steps.keys().filter(|other| is_mine(other)).count() >= OF_ONE_MAX {
             // What has ended may go, the oldest first; what is still to be checked stays.
-            let mine = |step: &Step| steps.len() >= STEPS_MAX || step.of == of;
-            let ended = steps.iter().filter(|(_, step)| step.state.is_final() && mine(step));
+            let ended = steps.iter().filter(|(other, step)| step.state.is_final() && is_mine(other));
             let Some(oldest) = ended.min_by_key(|(_, step)| step.made).map(|(uid, _)| uid.clone()) else {
                 return Err(Outcome::refused(status::RESOURCE_LIMITATION, "too many steps wait to be checked"));
             };
@@ -155,7 +170,7 @@ impl Steps {
         }
         let subscribers = BTreeSet::new();
         let (made, state) = (now, State::Scheduled);
-        steps.insert(call.step.clone(), Step { of, made, order, data, state, begun: None, ended: None, subscribers });
+        steps.insert(key, Step { made, order, shown, data, state, begun: None, ended: None, subscribers });
         Ok(())
     }
 
@@ -167,7 +182,7 @@ impl Steps {
         work: impl FnOnce(&mut Step) -> Result<T, Outcome>,
     ) -> Result<T, Outcome> {
         let mut steps = self.steps();
-        let step = steps.get_mut(step).filter(|step| step.of == whose(peer));
+        let step = steps.get_mut(&key(peer, step));
         work(step.ok_or_else(|| Outcome::refused(status::NO_SUCH_STEP, "no such step of yours"))?)
     }
 
@@ -191,7 +206,8 @@ impl Steps {
             }
         })?;
         for subscriber in subscribers {
-            self.tell(peer, &call.step, subscriber, &[]);
+            // Who can't be told can ask.
+            let _ = self.tell(peer, &call.step, subscriber, &[]);
         }
         Ok(())
     }
@@ -199,8 +215,9 @@ impl Steps {
     fn subscribe(self: &Arc<Self>, peer: &Peer, call: &StepCall<'_>) -> Result<Outcome, Outcome> {
         let subscription = workitem::subscription(call.data_set, call.transfer_syntax)?;
         let receiver = subscription.receiver;
-        if self.known.get(&receiver).is_none_or(|known| known.events.is_none()) {
-            let why = "the Receiving AE has no events address in [dimse] peers";
+        // Nobody subscribes others to what they didn't ask.
+        if receiver != peer.calling_ae_title || self.known.get(&receiver).is_none_or(|known| known.events.is_none()) {
+            let why = "the Receiving AE isn't the caller, or has no events address";
             return Err(Outcome::refused(status::RECEIVER_UNKNOWN, why));
         }
         let before = self.with(peer, &call.step, |step| {
@@ -212,7 +229,7 @@ impl Steps {
         })?;
         // Who subscribes hears where it stands, and then how it goes on (PS3.4 CC.2.3.3).
         let known: &[State] = if before == State::Scheduled { &[State::Scheduled, State::InProgress] } else { &[] };
-        self.tell(peer, &call.step, receiver, known);
+        self.tell(peer, &call.step, receiver, known)?;
         Ok(match subscription.wants_lock {
             true => Outcome::refused(status::DELETION_LOCK_NOT_GRANTED, "a step is kept for twelve hours"),
             false => Outcome::stored(),
@@ -235,10 +252,10 @@ impl Steps {
             if is_first {
                 (step.state, step.begun) = (State::InProgress, Some(now));
             }
-            Ok(is_first.then(|| step.order.clone()))
+            Ok(is_first.then(|| (step.order.clone(), step.shown)))
         })?;
-        let Some(order) = order else { return Ok(()) };
-        let state = self.judge(peer, &order).map_or_else(State::Canceled, State::Completed);
+        let Some((order, bound)) = order else { return Ok(()) };
+        let state = self.judge(peer, &order, bound).map_or_else(State::Canceled, State::Completed);
         tracing::info!(state = state.word(), "a procedure step was checked");
         let now = self.now();
         self.with(peer, step, |step| {
@@ -248,19 +265,25 @@ impl Steps {
     }
 
     /// What the gate says of the fraction; else why it is not to be given.
-    fn judge(&self, peer: &Peer, order: &Order) -> Result<String, Reasons> {
+    fn judge(&self, peer: &Peer, order: &Order, [plan, told]: [Option<Digest>; 2]) -> Result<String, Reasons> {
+        const NOT_SHOWN: &str = "it was not sent here (C-STORE) by this AE before the step, within half an hour; or another file was since, \
+                                 under the same UID";
         let one = |code: &str, why: &str| vec![(code.to_owned(), why.to_owned())];
-        let shown = |uid: &str| self.shown.of(peer, uid, self.now());
-        let plan = shown(&order.plan).ok_or_else(|| {
-            one("plan-not-shown", "the plan was not sent here (C-STORE) by this AE within the last half hour")
-        })?;
+        // What was there when the step was created, and no other file under the same UID.
+        let shown = |uid: &str, bound: Option<Digest>| {
+            self.shown.of(peer, uid, self.now()).filter(|file| bound == Some(digest(file)))
+        };
+        let plan = shown(&order.plan, plan).ok_or_else(|| one("plan-not-shown", NOT_SHOWN))?;
+        if let Ok(hers) = treatment::Instance::parse(&plan) {
+            let differs = |said: &Option<String>, plans: &Option<String>| {
+                said.as_ref().zip(plans.as_ref()).is_some_and(|(said, plans)| said != plans)
+            };
+            if differs(&order.birth_date, &hers.birth_date) || differs(&order.sex, &hers.sex) {
+                return Err(one("step-differs", "the step has another date of birth or sex than the plan"));
+            }
+        }
         let instruction = order.instruction.as_deref().map(|uid| -> Result<_, Reasons> {
-            let file = shown(uid).ok_or_else(|| {
-                one(
-                    "instruction-not-shown",
-                    "the delivery instruction was not sent here by this AE within the last half hour",
-                )
-            })?;
+            let file = shown(uid, told).ok_or_else(|| one("instruction-not-shown", NOT_SHOWN))?;
             Ok(Instruction::parse(&file))
         });
         let asked = Asked { machine: self.machine(peer), instruction: instruction.transpose()?, ..Asked::default() };
@@ -279,18 +302,19 @@ impl Steps {
     }
 
     /// Tells one subscriber, on a thread of its own: these states, and where it stands once it is checked.
-    fn tell(self: &Arc<Self>, peer: &Peer, step: &str, receiver: String, before: &[State]) {
-        let Some(address) = self.known.get(&receiver).and_then(|known| known.events) else { return };
+    fn tell(self: &Arc<Self>, peer: &Peer, step: &str, receiver: String, before: &[State]) -> Result<(), Outcome> {
+        let Some(address) = self.known.get(&receiver).and_then(|known| known.events) else { return Ok(()) };
+        let busy = || Outcome::refused(status::RESOURCE_LIMITATION, "too many subscribers are being told: ask (N-GET)");
         if self.telling.fetch_add(1, Ordering::AcqRel) >= TELLING_MAX {
             self.telling.fetch_sub(1, Ordering::AcqRel);
             tracing::warn!("too many subscribers are being told; one isn't, and has to ask");
-            return;
+            return Err(busy());
         }
         let (steps, peer, step) = (Arc::clone(self), peer.clone(), step.to_owned());
         let before = before.to_vec();
         let work = move || {
             let told = steps.check(&peer, &step).and_then(|()| {
-                let last = steps.with(&peer, &step, |step| Ok(step.state.clone()))?;
+                let last = steps.ended(&peer, &step)?;
                 Ok(before.iter().chain([&last]).map(|state| report(&step, state)).collect::<Vec<_>>())
             });
             if let Ok(reports) = told {
@@ -304,8 +328,26 @@ impl Steps {
         if std::thread::Builder::new().name("ups-event".into()).spawn(work).is_err() {
             self.telling.fetch_sub(1, Ordering::AcqRel);
             tracing::error!("no thread to tell a subscriber");
+            return Err(busy());
+        }
+        Ok(())
+    }
+
+    /// Its state, once the check that somebody has begun is done.
+    fn ended(&self, peer: &Peer, step: &str) -> Result<State, Outcome> {
+        let begun = Instant::now();
+        loop {
+            let state = self.with(peer, step, |step| Ok(step.state.clone()))?;
+            if state.is_final() || begun.elapsed() >= CHECK_PATIENCE {
+                return Ok(state);
+            }
+            std::thread::sleep(GLANCE);
         }
     }
+}
+
+fn digest(file: &[u8]) -> Digest {
+    Digest(Sha256::digest(file).into())
 }
 
 /// UPS State Report (PS3.4 table CC.2.4-1).

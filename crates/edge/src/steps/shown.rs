@@ -10,9 +10,12 @@ use crate::dimse::Peer;
 
 /// From showing it to the check: a patient is set up in between.
 const LIFE_MS: i64 = 30 * 60_000;
-/// Of all callers together: plans are under 20 MB, most of them under 1.
-const BYTES_MAX: usize = 256 * 1024 * 1024;
-const FILES_MAX: usize = 256;
+/// Of one caller: plans are under 20 MB, most of them under 1. Its own oldest go.
+const BYTES_OF_ONE_MAX: usize = 64 * 1024 * 1024;
+const FILES_OF_ONE_MAX: usize = 32;
+/// Of all callers together; past it nothing more is kept, and nobody's is put out.
+const BYTES_MAX: usize = 512 * 1024 * 1024;
+const FILES_MAX: usize = 512;
 
 struct One {
     of: (String, String),
@@ -31,13 +34,33 @@ impl Shown {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of = whose(peer);
         shown.retain(|one| one.at.plus_ms(LIFE_MS) > now && !(one.of == of && one.uid == uid));
-        let mut held: usize = shown.iter().map(|one| one.file.len()).sum();
-        while held + file.len() > BYTES_MAX || shown.len() >= FILES_MAX {
-            // More than fits: the oldest go, and whoever needs them shows them again.
-            let Some(oldest) = shown.pop_front() else { return };
-            held -= oldest.file.len();
+        let held = |shown: &VecDeque<One>, mine: bool| {
+            let of_whom = shown.iter().filter(|one| !mine || one.of == of);
+            of_whom.fold((0, 0), |(files, bytes), one| (files + 1, bytes + one.file.len()))
+        };
+        if file.len() > BYTES_OF_ONE_MAX {
+            return;
+        }
+        loop {
+            let (files, bytes) = held(&shown, true);
+            if files < FILES_OF_ONE_MAX && bytes + file.len() <= BYTES_OF_ONE_MAX {
+                break;
+            }
+            let Some(oldest) = shown.iter().position(|one| one.of == of) else { break };
+            shown.remove(oldest);
+        }
+        let (files, bytes) = held(&shown, false);
+        if files >= FILES_MAX || bytes + file.len() > BYTES_MAX {
+            tracing::warn!(files, "too much is shown to the gate at one time: a plan isn't kept for its step");
+            return;
         }
         shown.push_back(One { of, uid: uid.to_owned(), at: now, file: Arc::new(file) });
+    }
+
+    /// What was sent under this UID can't be taken for it any more.
+    pub(crate) fn forget(&self, peer: &Peer, uid: &str) {
+        let (mut shown, of) = (self.0.lock().unwrap_or_else(PoisonError::into_inner), whose(peer));
+        shown.retain(|one| !(one.of == of && one.uid == uid));
     }
 
     pub(crate) fn of(&self, peer: &Peer, uid: &str, now: Timestamp) -> Option<Arc<Vec<u8>>> {

@@ -1,5 +1,7 @@
 //! Data sets of procedure steps: what a requester says (PS3.4 table CC.2.5-3), and what is said to it.
 
+use std::collections::BTreeSet;
+
 use dicom_core::value::{DataSetSequence, PrimitiveValue};
 use dicom_core::{DataElement, Tag, VR};
 use dicom_dictionary_std::{tags as t, uids};
@@ -10,13 +12,13 @@ use dicom_transfer_syntax_registry::entries::IMPLICIT_VR_LITTLE_ENDIAN;
 use dicom_transfer_syntax_registry::{TransferSyntaxIndex as _, TransferSyntaxRegistry};
 use kit::Timestamp;
 use treatment::dicom::scan::{Set, Tree};
-use treatment::dicom::value::{code, trimmed, uid};
+use treatment::dicom::value::{Characters, code, trimmed, uid};
 
 use super::{Reasons, State, Step};
 use crate::dimse::{Outcome, status};
 
 /// A step that names a plan is some kilobytes.
-const BYTES_MAX: usize = 256 * 1024;
+const BYTES_MAX: usize = 64 * 1024;
 /// Long Text is 10,240 characters, Short Text 1,024 (PS3.5 table 6.2-1).
 const REASON_CHARS_MAX: usize = 10_240;
 const PROGRESS_CHARS_MAX: usize = 1_024;
@@ -24,6 +26,9 @@ const PROGRESS_CHARS_MAX: usize = 1_024;
 const MEANING_CHARS_MAX: usize = 64;
 /// Of the reasons for a cancellation.
 const REASONS_MAX: usize = 32;
+
+/// Where DICOM's instructions and procedure steps have their classes.
+const RT_INSTRUCTIONS: &str = "1.2.840.10008.5.1.4.34.";
 
 /// The checks that are made here (PS3.16 CID 9241): is it what was signed? That a dose is right, nobody here calculates.
 const CHECKS: [(&str, &str); 2] = [("121732", uids::RT_PLAN_STORAGE), ("121734", uids::RT_ION_PLAN_STORAGE)];
@@ -33,6 +38,9 @@ const CHECKS: [(&str, &str); 2] = [("121732", uids::RT_PLAN_STORAGE), ("121734",
 pub struct Order {
     /// As the requester knows her.
     pub patient: Option<String>,
+    /// As the step has them.
+    pub birth_date: Option<String>,
+    pub sex: Option<String>,
     /// SOP Instance UIDs.
     pub plan: String,
     pub instruction: Option<String>,
@@ -55,13 +63,13 @@ fn words(set: Set<'_>, tag: Tag) -> Option<String> {
 
 fn tree<'b>(bytes: &'b [u8], transfer_syntax: &str) -> Result<Tree<'b>, Outcome> {
     if bytes.len() > BYTES_MAX {
-        return Err(refused(status::RESOURCE_LIMITATION, "a procedure step of more than 256 KiB"));
+        return Err(refused(status::RESOURCE_LIMITATION, "a procedure step of more than 64 KiB"));
     }
     Tree::of_data_set(bytes, transfer_syntax).map_err(|_| refused(status::CANNOT_UNDERSTAND, "no data set"))
 }
 
-/// Reads what is to be created: the order, and the whole of it.
-pub fn read(bytes: &[u8], transfer_syntax: &str) -> Result<(Order, InMemDicomObject), Outcome> {
+/// Reads what is to be created.
+pub fn read(bytes: &[u8], transfer_syntax: &str) -> Result<Order, Outcome> {
     // First of all how deep it is: the parser that follows recurses.
     let tree = tree(bytes, transfer_syntax)?;
     let root = tree.root();
@@ -93,14 +101,6 @@ pub fn read(bytes: &[u8], transfer_syntax: &str) -> Result<(Order, InMemDicomObj
     if words(root, t::INPUT_READINESS_STATE).as_deref() != Some("READY") {
         return Err(wrong("Input Readiness State (0040,4041) is not READY"));
     }
-    let items = |set: Set<'_>, tag| -> Vec<(String, String)> {
-        let items = set.get(tag).into_iter().flat_map(|sequence| sequence.items());
-        let reference = |item: Set<'_>| {
-            let part = |tag| uid(item.get(tag)?.bytes()).ok();
-            Some((part(t::REFERENCED_SOP_CLASS_UID)?, part(t::REFERENCED_SOP_INSTANCE_UID)?))
-        };
-        items.filter_map(reference).collect()
-    };
     let coded = root.get(t::SCHEDULED_WORKITEM_CODE_SEQUENCE).into_iter().flat_map(|sequence| sequence.items());
     let coded: Vec<_> =
         coded.map(|item| (words(item, t::CODING_SCHEME_DESIGNATOR), words(item, t::CODE_VALUE))).collect();
@@ -111,8 +111,20 @@ pub fn read(bytes: &[u8], transfer_syntax: &str) -> Result<(Order, InMemDicomObj
     let Some((_, class)) = check else {
         return Err(wrong("the workitem is not 121732 or 121734, DCM: plan difference check"));
     };
-    let inputs = root.get(t::INPUT_INFORMATION_SEQUENCE).into_iter().flat_map(|sequence| sequence.items());
-    let inputs: Vec<_> = inputs.flat_map(|item| items(item, t::REFERENCED_SOP_SEQUENCE)).collect();
+    // What can't be read of the input may be what matters.
+    let mut inputs = BTreeSet::new();
+    for item in root.get(t::INPUT_INFORMATION_SEQUENCE).into_iter().flat_map(|sequence| sequence.items()) {
+        for reference in item.get(t::REFERENCED_SOP_SEQUENCE).into_iter().flat_map(|sequence| sequence.items()) {
+            let part =
+                |tag| reference.get(tag).and_then(|element| uid(element.bytes()).ok()).filter(|uid| !uid.is_empty());
+            let both = part(t::REFERENCED_SOP_CLASS_UID).zip(part(t::REFERENCED_SOP_INSTANCE_UID));
+            let (class, instance) = both.ok_or_else(|| wrong("a reference of the input can't be read"))?;
+            if class.starts_with(RT_INSTRUCTIONS) && class != uids::RT_BEAMS_DELIVERY_INSTRUCTION_STORAGE {
+                return Err(wrong("the input has an instruction of another class"));
+            }
+            inputs.insert((class, instance));
+        }
+    }
     let of = |wanted: &[&str]| -> Vec<String> {
         let wanted = inputs.iter().filter(|(class, _)| wanted.contains(&class.as_str()));
         wanted.map(|(_, instance)| instance.clone()).collect()
@@ -125,17 +137,18 @@ pub fn read(bytes: &[u8], transfer_syntax: &str) -> Result<(Order, InMemDicomObj
     if instructions.len() > 1 {
         return Err(wrong("the input has several delivery instructions"));
     }
-    let order = Order { patient: words_of_patient(root), plan: plan.clone(), instruction: instructions.pop() };
-    let syntax = TransferSyntaxRegistry.get(transfer_syntax);
-    let syntax = syntax.ok_or_else(|| refused(status::CANNOT_UNDERSTAND, "no transfer syntax"))?;
-    let data = InMemDicomObject::read_dataset_with_ts(bytes, syntax);
-    Ok((order, data.map_err(|_| refused(status::CANNOT_UNDERSTAND, "no data set"))?))
-}
-
-/// Patient ID is a Long String: it may hold what no code does.
-fn words_of_patient(root: Set<'_>) -> Option<String> {
-    let bytes = trimmed(root.get(t::PATIENT_ID)?.bytes());
-    std::str::from_utf8(bytes).ok().map(|said| said.trim().to_owned()).filter(|said| !said.is_empty())
+    let characters = Characters::of(root).map_err(|_| wrong("Specific Character Set (0008,0005)"))?;
+    let patient = match root.get(t::PATIENT_ID) {
+        Some(element) => characters.text(element.bytes()).map_err(|_| wrong("Patient ID (0010,0020) can't be read"))?,
+        None => String::new(),
+    };
+    Ok(Order {
+        patient: Some(patient.trim().to_owned()).filter(|said| !said.is_empty()),
+        birth_date: words(root, t::PATIENT_BIRTH_DATE),
+        sex: words(root, t::PATIENT_SEX),
+        plan: plan.clone(),
+        instruction: instructions.pop(),
+    })
 }
 
 /// Reads who wants to be told, or no more.
@@ -201,7 +214,12 @@ fn date_time(at: Timestamp) -> String {
 
 /// Where a step stands, as its requester created it and as it went on: these attributes, or all. Never the Transaction UID.
 pub(super) fn write(step: &Step, attributes: &[Tag], transfer_syntax: &str) -> Result<Vec<u8>, Outcome> {
-    let mut data = step.data.clone();
+    let syntax = |uid: &str| {
+        TransferSyntaxRegistry.get(uid).ok_or_else(|| refused(status::CANNOT_UNDERSTAND, "no transfer syntax"))
+    };
+    // How deep it is was looked at when it came.
+    let data = InMemDicomObject::read_dataset_with_ts(step.data.0.as_slice(), syntax(step.data.1)?);
+    let mut data = data.map_err(|_| refused(status::CANNOT_UNDERSTAND, "no data set"))?;
     let state = &step.state;
     data.put(text(t::SOP_CLASS_UID, VR::UI, uids::UNIFIED_PROCEDURE_STEP_PUSH));
     data.put(text(t::PROCEDURE_STEP_STATE, VR::CS, state.word()));
@@ -247,9 +265,7 @@ pub(super) fn write(step: &Step, attributes: &[Tag], transfer_syntax: &str) -> R
         let wanted = data.into_iter().filter(|element| attributes.contains(&element.header().tag));
         data = InMemDicomObject::from_element_iter(wanted.collect::<Vec<_>>());
     }
-    let syntax = TransferSyntaxRegistry.get(transfer_syntax);
-    let syntax = syntax.ok_or_else(|| refused(status::CANNOT_UNDERSTAND, "no transfer syntax"))?;
-    in_utf8(data, syntax)
+    in_utf8(data, syntax(transfer_syntax)?)
         .ok_or_else(|| refused(status::PROCESSING_FAILURE, "it can't be written in this transfer syntax"))
 }
 

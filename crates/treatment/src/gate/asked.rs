@@ -31,7 +31,8 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instruction {
     pub instance: Instance,
-    /// SOP Instance UID.
+    /// SOP class and instance UID.
+    pub plan_class: String,
     pub plan: String,
     /// Of all of its beams: only one may be said.
     pub fraction_group: Option<u32>,
@@ -39,8 +40,10 @@ pub struct Instruction {
     pub fractions: BTreeSet<u32>,
     /// Beam numbers that treat.
     pub beams: BTreeSet<u32>,
-    /// Of these, which go on where they were interrupted.
+    /// Of these, which go on where they were interrupted, or begin or end elsewhere than the plan does.
     pub continued: BTreeSet<u32>,
+    /// It leaves tasks out, or says that it does.
+    pub omits: bool,
 }
 
 /// Why an instruction isn't of this plan's fraction.
@@ -69,6 +72,7 @@ pub enum InstructionGap {
     Continuation {
         beams: Vec<u32>,
     },
+    Omits,
 }
 
 impl Asked {
@@ -98,12 +102,19 @@ impl Asked {
             Some(Err(error)) => return vec![InstructionGap::Unreadable { message: error.to_string() }],
             Some(Ok(instruction)) => instruction,
         };
-        let Instruction { instance, plan: named, fraction_group, fractions, beams, continued } = instruction;
+        let Instruction { instance, plan_class, plan: named, fraction_group, fractions, beams, continued, omits } =
+            instruction;
         let listed =
             |beams: BTreeSet<u32>| Some(beams.into_iter().collect::<Vec<_>>()).filter(|beams| !beams.is_empty());
         let mut gaps = Vec::new();
-        gaps.extend((*named != plan.instance.sop_instance).then_some(InstructionGap::AnotherPlan));
-        gaps.extend((instance.patient_id != plan.instance.patient_id).then_some(InstructionGap::AnotherPatient));
+        let hers = &plan.instance;
+        let is_it = *named == hers.sop_instance && plan_class == hers.kind.sop_class();
+        gaps.extend((!is_it).then_some(InstructionGap::AnotherPlan));
+        let differs = |one: &Option<String>, other: &Option<String>| one.is_some() && other.is_some() && one != other;
+        let is_anothers = instance.patient_id != hers.patient_id
+            || differs(&instance.birth_date, &hers.birth_date)
+            || differs(&instance.sex, &hers.sex);
+        gaps.extend(is_anothers.then_some(InstructionGap::AnotherPatient));
         let both = self.fraction_group.zip(*fraction_group);
         gaps.extend(both.filter(|(asked, said)| asked != said).map(|_| InstructionGap::AnotherGroup));
         if fractions.len() > 1 {
@@ -115,6 +126,7 @@ impl Asked {
             gaps.extend(listed(beams - &due).map(|beams| InstructionGap::BeamsUnknown { beams }));
         }
         gaps.extend(listed(continued.clone()).map(|beams| InstructionGap::Continuation { beams }));
+        gaps.extend(omits.then_some(InstructionGap::Omits));
         gaps
     }
 }
@@ -130,6 +142,7 @@ impl fmt::Display for InstructionGap {
             Self::SeveralFractions { fractions } => write!(f, "its beams are of fractions {}", list(fractions)),
             Self::BeamsMissing { beams } => write!(f, "it leaves out beams {} of the fraction group", list(beams)),
             Self::BeamsUnknown { beams } => write!(f, "beams {} don't treat in the fraction group", list(beams)),
+            Self::Omits => f.write_str("it leaves beam tasks out"),
             Self::Continuation { beams } => {
                 write!(f, "it gives the rest of beams {}, and the plan gives a whole fraction", list(beams))
             }
@@ -164,12 +177,12 @@ impl Instruction {
 
         let plans = sequence(root, t::REFERENCED_RT_PLAN_SEQUENCE, &place)?;
         let [plan] = plans.as_slice() else { return Err(missing(t::REFERENCED_RT_PLAN_SEQUENCE)) };
-        let plan = plan.get(t::REFERENCED_SOP_INSTANCE_UID).ok_or_else(|| missing(t::REFERENCED_SOP_INSTANCE_UID))?;
-        let plan = uid(plan.bytes()).map_err(|fault| PlanError::Value {
-            place: Place::default(),
-            attribute: attribute(t::REFERENCED_SOP_INSTANCE_UID),
-            fault,
-        })?;
+        let of_plan = |tag| {
+            let element = plan.get(tag).ok_or_else(|| missing(tag))?;
+            let said = uid(element.bytes());
+            said.map_err(|fault| PlanError::Value { place: Place::default(), attribute: attribute(tag), fault })
+        };
+        let (plan_class, plan) = (of_plan(t::REFERENCED_SOP_CLASS_UID)?, of_plan(t::REFERENCED_SOP_INSTANCE_UID)?);
         let (mut groups, mut fractions) = (BTreeSet::new(), BTreeSet::new());
         let (mut beams, mut continued) = (BTreeSet::new(), BTreeSet::new());
         for task in sequence(root, t::BEAM_TASK_SEQUENCE, &place)? {
@@ -189,7 +202,13 @@ impl Instruction {
                 return Err(contradiction(t::REFERENCED_BEAM_NUMBER, "two tasks treat with the same beam"));
             }
             match text(task, t::TREATMENT_DELIVERY_TYPE)?.as_str() {
-                "TREATMENT" => {}
+                // A whole beam has no place to begin or to end at.
+                "TREATMENT" => {
+                    let goes_on = [t::CONTINUATION_START_METERSET, t::CONTINUATION_END_METERSET];
+                    if goes_on.into_iter().any(|tag| task.get(tag).is_some()) {
+                        continued.insert(beam);
+                    }
+                }
                 "CONTINUATION" => drop(continued.insert(beam)),
                 _ => {
                     return Err(contradiction(t::TREATMENT_DELIVERY_TYPE, "it is neither TREATMENT nor CONTINUATION"));
@@ -202,6 +221,8 @@ impl Instruction {
         if groups.len() > 1 {
             return Err(contradiction(t::REFERENCED_FRACTION_GROUP_NUMBER, "its tasks name several"));
         }
-        Ok(Self { instance, plan, fraction_group: groups.pop_first(), fractions, beams, continued })
+        let omits = root.get(t::OMITTED_BEAM_TASK_SEQUENCE).is_some_and(|sequence| sequence.items().next().is_some());
+        let fraction_group = groups.pop_first();
+        Ok(Self { instance, plan_class, plan, fraction_group, fractions, beams, continued, omits })
     }
 }

@@ -1,6 +1,6 @@
 //! What the plans that are here say of a record that names them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kit::Digest;
 
@@ -17,21 +17,26 @@ pub(super) struct Here<'a> {
 
 impl<'a> Here<'a> {
     pub(super) fn of(plans: &'a [Plan], known: &'a BTreeMap<String, Vec<Came>>) -> Self {
-        let fractions = |uid: &str| -> BTreeSet<Digest> {
-            known.get(uid).into_iter().flatten().filter_map(|came| came.fraction).collect()
-        };
+        let fractions = |uid: &str| known.get(uid).into_iter().flatten().filter_map(|came| came.fraction);
+        let mut with: BTreeMap<Digest, Vec<&str>> = BTreeMap::new();
+        for uid in known.keys() {
+            fractions(uid).for_each(|fraction| with.entry(fraction).or_default().push(uid));
+        }
         let mut courses: BTreeMap<&str, &str> = BTreeMap::new();
         for first in known.keys() {
             if courses.contains_key(first.as_str()) {
                 continue;
             }
-            let (mut open, mut seen) = (vec![first.as_str()], fractions(first));
+            courses.insert(first, first);
+            let mut open = vec![first.as_str()];
             while let Some(uid) = open.pop() {
-                courses.insert(uid, first);
-                seen.extend(fractions(uid));
-                let kin = known.keys().filter(|other| !fractions(other).is_disjoint(&seen));
-                open.extend(kin.map(String::as_str).filter(|other| !courses.contains_key(other)));
-                open.dedup();
+                // Each fraction leads to its kin once: whoever shows a thousand files holds no gate up.
+                for kin in fractions(uid).filter_map(|fraction| with.remove(&fraction)).flatten() {
+                    if !courses.contains_key(kin) {
+                        courses.insert(kin, first);
+                        open.push(kin);
+                    }
+                }
             }
         }
         Self { plans, courses }

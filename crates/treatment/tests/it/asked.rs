@@ -22,7 +22,9 @@ fn told(plan: &Plan, fraction: &str) -> Item {
         .with(t::PATIENT_ID, plan.instance.patient_id.clone().unwrap_or_default())
         .items(
             t::REFERENCED_RT_PLAN_SEQUENCE,
-            [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, plan.instance.sop_instance.clone())],
+            [Item::new()
+                .with(t::REFERENCED_SOP_CLASS_UID, plan.instance.kind.sop_class())
+                .with(t::REFERENCED_SOP_INSTANCE_UID, plan.instance.sop_instance.clone())],
         )
         .items(t::BEAM_TASK_SEQUENCE, beams.iter().map(|beam| task(beam)))
 }
@@ -86,6 +88,26 @@ fn an_instruction_is_one_fraction_of_this_plan() {
     assert_eq!(
         with(&|item| drop(item.sequence(t::BEAM_TASK_SEQUENCE).remove(0))),
         [InstructionGap::BeamsMissing { beams: vec![beams[0]] }]
+    );
+    assert_eq!(
+        with(&|item| {
+            let ion = Kind::RtIonPlan.sop_class();
+            item.sequence(t::REFERENCED_RT_PLAN_SEQUENCE)[0].set(t::REFERENCED_SOP_CLASS_UID, ion);
+        }),
+        [InstructionGap::AnotherPlan]
+    );
+    assert_eq!(with(&|item| item.set(t::PATIENT_SEX, "M")), [InstructionGap::AnotherPatient]);
+    assert_eq!(with(&|item| item.set(t::PATIENT_BIRTH_DATE, "19010101")), [InstructionGap::AnotherPatient]);
+    assert_eq!(
+        with(&|item| first(item, t::CONTINUATION_END_METERSET, "10")),
+        [InstructionGap::Continuation { beams: vec![beams[0]] }]
+    );
+    assert_eq!(
+        with(&|item| {
+            *item =
+                item.clone().items(t::OMITTED_BEAM_TASK_SEQUENCE, [Item::new().with(t::REFERENCED_BEAM_NUMBER, "1")]);
+        }),
+        [InstructionGap::Omits]
     );
     // A beam that only takes an image isn't asked about.
     assert_eq!(
