@@ -2,6 +2,8 @@
 //!
 //! RCR BFCO(19)1, 4th edition 2019. It reckons and sorts; a physicist checks, and a physician chooses and signs.
 
+use std::collections::BTreeSet;
+
 use kit::Timestamp;
 use serde::Serialize;
 
@@ -55,6 +57,8 @@ pub struct Case<'a> {
     pub is_withdrawn: bool,
     /// The plan's fraction pattern has several a day.
     pub several_a_day: bool,
+    /// Treatment Machine Names of its beams.
+    pub machines: BTreeSet<&'a str>,
     /// When fractions were given, in order; why that isn't known.
     pub given: Result<Vec<Day>, String>,
 }
@@ -119,7 +123,11 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
         return Some(weighing);
     }
     let usual = rules.calendar();
-    let now = Calendar { outages: vec![(outage.first, outage.last)], ..usual.clone() };
+    // Her machine's own days out of service, too: those that the rules name.
+    let rules_of = || case.machines.iter().filter_map(|name| rules.machine(name));
+    let still = rules_of().flat_map(|machine| &machine.out_of_service).map(|span| (span.from, span.to));
+    let outages: Vec<(Day, Day)> = std::iter::once((outage.first, outage.last)).chain(still).collect();
+    let now = Calendar { outages, ..usual.clone() };
     // What was given since it ended stands where it does; what is left goes on behind it.
     let resumes = given.last().map_or(outage.resumes(), |last| last.plus(1).max(outage.resumes()));
     weighing.days_lost = days_lost(given, case.planned, usual, &now, resumes);
@@ -132,6 +140,7 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
         weighing.assessment = course.assess(&rules.tissues(tumour), usual, &now, resumes);
     }
     weighing.warnings = warnings(&weighing, rules);
+    weighing.warnings.extend(elsewhere(&case.machines, rules, resumes));
     let within: Vec<String> = given.iter().filter(|day| outage.has(**day)).map(Day::to_string).collect();
     if !within.is_empty() {
         let days = within.join(", ");
@@ -141,6 +150,21 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
         weighing.warnings.insert(0, "its approval was taken back: it goes on by another plan".to_owned());
     }
     Some(weighing)
+}
+
+/// Machines on which the plan can be given as it is, by the rules: those that are matched to all of its own, and treat on that day.
+fn elsewhere(machines: &BTreeSet<&str>, rules: &Rules, day: Day) -> Option<String> {
+    let mut own = machines.iter().map(|name| rules.machine(name));
+    let first: BTreeSet<&String> = own.next()??.matched.iter().collect();
+    let all = own.try_fold(first, |all, machine| {
+        let theirs: BTreeSet<&String> = machine?.matched.iter().collect();
+        Some(&all & &theirs)
+    })?;
+    let free: Vec<&str> = (all.into_iter().map(String::as_str))
+        .filter(|name| !machines.contains(name) && rules.unavailable(name, Some(day)).is_none())
+        .collect();
+    (!free.is_empty())
+        .then(|| format!("on {day} it can be given as it is on {}: matched by the rules", free.join(", ")))
 }
 
 /// By how much the end is later than planned, whatever it is worth.
@@ -216,6 +240,7 @@ mod tests {
             last_treated: None,
             is_withdrawn: false,
             several_a_day: false,
+            machines: BTreeSet::from(["LINAC-1"]),
             given,
         };
         let found = weigh(&case(&["C10.9"], Ok(given.clone())), &rules, outage).unwrap();
@@ -276,6 +301,19 @@ mod tests {
         assert_eq!(weigh(&boost("2026-02-02"), &rules, outage), None, "that was another course");
         let withdrawn = Case { is_withdrawn: true, ..case(&["C10.9"], Ok(given.clone())) };
         assert!(weigh(&withdrawn, &rules, outage).unwrap().warnings[0].contains("taken back"));
+
+        // Her machine stands still for two days more; another one is matched to it, and a third one, which is out of service.
+        let machines = "[[machine]]\nname = \"LINAC-1\"\nmatched = [\"LINAC-2\", \"LINAC-3\"]\n\
+                        out_of_service = [{ from = \"2026-03-30\", to = \"2026-03-31\" }]\n\
+                        [[machine]]\nname = \"LINAC-2\"\n[[machine]]\nname = \"LINAC-3\"\n\
+                        out_of_service = [{ from = \"2026-03-30\", to = \"2026-03-30\" }]\n";
+        let named = Rules::parse(format!("{FORM}\n{machines}").as_bytes()).unwrap();
+        let longer = weigh(&case(&["C10.9"], Ok(given.clone())), &named, outage).unwrap();
+        assert_eq!(longer.days_lost, Some(11), "two days of treatment, and a weekend");
+        let last = longer.warnings.last().unwrap();
+        assert_eq!(last, "on 2026-03-30 it can be given as it is on LINAC-2: matched by the rules");
+        let of_two = Case { machines: BTreeSet::from(["LINAC-1", "LINAC-2"]), ..case(&["C10.9"], Ok(given.clone())) };
+        assert!(weigh(&of_two, &named, outage).unwrap().warnings.iter().all(|warning| !warning.contains("matched")));
 
         let mut all = [palliative, undated, unknown, found];
         all.sort_by_key(urgency);

@@ -105,6 +105,10 @@ impl Treatment {
                     last_treated: facts.last_treated().and_then(Day::of_dicom),
                     is_withdrawn: facts.withdrawn(plan.digest()).is_some(),
                     several_a_day: plan.several_a_day(group),
+                    machines: (plan.beams.iter())
+                        .filter(|beam| beam.treats && group.beams.contains(&beam.number))
+                        .map(|beam| beam.machine.as_str())
+                        .collect(),
                     given: self.days_given(facts, plan, group)?,
                 };
                 let Some(weighing) = weigh(&case, rules, outage) else { continue };
