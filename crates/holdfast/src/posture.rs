@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use edge::console::posture::{BucketRow, Control, Grade, Posture, ServerRow, Standing as Stands};
+use edge::console::posture::{BucketRow, Control, Grade, PackRow, Posture, ServerRow, Standing as Stands};
 use holder::wire::Status;
 use kit::{Fault, Timestamp, UtcOffset};
 use vault::{LocationHealth, Vault};
@@ -10,7 +10,7 @@ use vault::{LocationHealth, Vault};
 use crate::buckets::BucketState;
 use crate::centre::Centre;
 use crate::custodians::{self, Custodian};
-use crate::packs::{self, Brought};
+use crate::packs::{self, Brought, FolderState};
 use crate::say::plural;
 use crate::site::location_id;
 use crate::standing::Standing;
@@ -38,6 +38,7 @@ impl Stands for Shown {
             controls,
             servers: servers(&standing, &centre.statuses()),
             buckets: standing.buckets.iter().map(|one| bucket(&standing, one, offset)).collect(),
+            packs: packs::look(centre).iter().map(|one| pack_row(centre, one, now)).collect(),
         })
     }
 }
@@ -202,6 +203,35 @@ fn downtime_packs(centre: &Centre, now: Timestamp) -> Control {
             let covered = format!("{} of {} patients", newest.packs, newest.of);
             control(grade, format!("{covered}, in {} of {}", fresh, plural(states.len(), "folder")), evidence)
         }
+    }
+}
+
+/// One folder of them.
+fn pack_row(centre: &Centre, state: &FolderState, now: Timestamp) -> PackRow {
+    let folder = state.folder.display().to_string();
+    let none = String::new;
+    let brought = match &state.brought {
+        Ok(brought) => brought,
+        Err(why) => {
+            let why = why.clone();
+            return PackRow { folder, grade: Grade::Bad, made: none(), covered: none(), complete: none(), why };
+        }
+    };
+    let is_stale = now.0 - brought.as_of.0 > i64::from(centre.config().packs.stale_hours) * 3_600_000;
+    let lacking = brought.of.saturating_sub(brought.packs);
+    let (grade, why) = match (is_stale, lacking) {
+        (true, _) => (Grade::Bad, format!("STALE: older than {} h", centre.config().packs.stale_hours)),
+        (false, 0) if brought.of == 0 => (Grade::Worn, "nobody is on treatment".to_owned()),
+        (false, 0) => (Grade::Good, none()),
+        (false, lacking) => (Grade::Worn, format!("{} without a pack", plural(lacking, "patient"))),
+    };
+    PackRow {
+        folder,
+        grade,
+        made: format!("{}, {}", clock(brought.as_of, centre.config().utc_offset()), age(now.0 - brought.as_of.0)),
+        covered: format!("{} of {}", brought.packs, brought.of),
+        complete: brought.complete.to_string(),
+        why,
     }
 }
 

@@ -61,6 +61,21 @@ pub struct BucketRow {
     pub tampered: String,
 }
 
+/// One folder of downtime packs: a ward PC's share, a stick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackRow {
+    pub folder: String,
+    pub grade: Grade,
+    /// When they were made, and how long ago.
+    pub made: String,
+    /// Packs, of patients on treatment.
+    pub covered: String,
+    /// Courses that are complete, of which none is made.
+    pub complete: String,
+    /// What is wrong, where anything is.
+    pub why: String,
+}
+
 /// All of it, as of now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Posture {
@@ -68,6 +83,7 @@ pub struct Posture {
     pub controls: Vec<Control>,
     pub servers: Vec<ServerRow>,
     pub buckets: Vec<BucketRow>,
+    pub packs: Vec<PackRow>,
 }
 
 /// Who knows how the centre stands.

@@ -109,6 +109,12 @@ fn posture(server: &Server, session: &str) -> String {
     page[from..].split("</tr>").next().unwrap().to_owned()
 }
 
+/// The table of folders.
+fn folders(server: &Server, session: &str) -> String {
+    let (_, _, page) = get(server.ready["http"].as_str().unwrap(), "/posture", session);
+    page.split("<h2 id=\"packs\">").nth(1).unwrap_or_default().to_owned()
+}
+
 fn file(folder: &Path, name: &str) -> Vec<u8> {
     fs::read(folder.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
@@ -121,6 +127,7 @@ fn a_ward_goes_on_with_a_stick_and_a_key() {
     let session = site.session(&server, "therapist");
     let shown = posture(&server, &session);
     assert!(shown.contains("none are made") && shown.contains("veto"), "{shown}");
+    assert!(folders(&server, &session).is_empty());
     assert_eq!(site.run(&["pack", "make"]).exit, 1, "nobody has said for whom, and where");
     drop(server);
 
@@ -140,6 +147,8 @@ fn a_ward_goes_on_with_a_stick_and_a_key() {
     }
     let shown = posture(&server, &session);
     assert!(shown.contains("1 of 1 patients, in 1 of 1 folder") && shown.contains("good"), "{shown}");
+    let table = folders(&server, &session);
+    assert!(table.contains(&ward.packs()) && table.contains("1 of 1") && table.contains("good"), "{table}");
     assert!(site.done(&["pack", "make"]).out.starts_with("1 of 1 packs, in 1 folder"));
     drop(server);
     let sealed = fs::read(ward.the_pack()).unwrap();
