@@ -51,14 +51,15 @@ impl Archive {
             return refused;
         }
         let (now, machine) = (self.0.chart().now(), self.1.machine(peer));
-        let parsed = Dicom::parse_data_set(&instance.data_set, instance.transfer_syntax);
-        if let Ok(parsed) = &parsed {
-            self.1.shown.keep(peer, &parsed.sop_instance, parsed.part10(&instance.data_set), now);
+        let mut told = None;
+        if let Ok(parsed) = Dicom::parse_data_set(&instance.data_set, instance.transfer_syntax) {
+            let file = parsed.part10(&instance.data_set);
+            told = (parsed.kind == Kind::RtBeamsDeliveryInstruction).then(|| Instruction::parse(&file));
+            self.1.shown.keep(peer, &parsed.sop_instance, file, now);
         }
-        let verdict = match parsed.map(|parsed| (parsed.kind, parsed.part10(&instance.data_set))) {
-            Ok((Kind::RtBeamsDeliveryInstruction, file)) => {
-                // It says which fraction of a plan that was shown before.
-                let instruction = Instruction::parse(&file);
+        let verdict = match told {
+            // It says which fraction of a plan that was shown before.
+            Some(instruction) => {
                 let named = instruction.as_ref().ok().map(|instruction| instruction.plan.as_str());
                 let Some(plan) = named.and_then(|uid| self.1.shown.of(peer, uid, now)) else {
                     return Outcome::refused(VETO, "VETO: plan-not-shown: send the plan first, then its instruction");
@@ -66,7 +67,7 @@ impl Archive {
                 let asked = Asked { machine, instruction: Some(instruction), ..Asked::default() };
                 self.0.gate(context, None, &plan, &asked)
             }
-            _ => {
+            None => {
                 let asked = Asked { machine, ..Asked::default() };
                 self.0.gate_data_set(context, &instance.data_set, instance.transfer_syntax, &asked)
             }
