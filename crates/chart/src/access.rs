@@ -6,7 +6,7 @@ use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use vault::{Group, Parcel, Scope};
 
-use crate::journal::{access_list, centre_access_list};
+use crate::journal::{OPENED, access_list, centre_access_list, is_decision};
 use crate::meta::{Meta, Version};
 use crate::{Chart, Context, Draft, Released, Result, scope_of};
 
@@ -102,12 +102,7 @@ impl Chart {
                     None => centre_access_list(&self.tagger),
                 });
                 meta.note = minicbor::to_vec(&line).unwrap_or_default().into();
-                Parcel {
-                    scope: scope_of(released.patient),
-                    kind: "chart.access".into(),
-                    meta: meta.to_bytes(),
-                    payload: None,
-                }
+                Parcel { scope: scope_of(released.patient), kind: OPENED.into(), meta: meta.to_bytes(), payload: None }
             })
             .collect();
         for chunk in parcels.chunks(NOTED_AT_ONCE) {
@@ -149,7 +144,7 @@ impl Chart {
             Fault::new(Blame::Integrity, "chart.access-line", format!("entry {index}: no access line: {e}"))
         };
         let operation = entry.operation.to_string();
-        let row = if entry.kind == "guard.decision" {
+        let row = if is_decision(&entry.kind) {
             let decision = Decision::from_bytes(&meta.note).map_err(Fault::from)?;
             AccessRow {
                 entry: index,

@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use sha2::{Digest as _, Sha256};
 
 use crate::meta::{Meta, Tag};
+use crate::trace;
 
 /// Raised when the tables change; another version is thrown away and rebuilt.
 const SCHEMA: i64 = 2;
@@ -254,7 +255,8 @@ impl Index {
         let connection = self.lock();
         let mut statement = connection
             .prepare_cached("SELECT row, entry, version, deleted, patient, updated FROM record WHERE key = ?1")?;
-        Ok(statement.query_row([key.as_bytes()], located).optional()?)
+        let found = statement.query_row([key.as_bytes()], located).optional()?;
+        Ok(found.inspect(Located::traced))
     }
 
     /// The entry that holds `version` of a record.
@@ -262,10 +264,8 @@ impl Index {
         let connection = self.lock();
         let mut statement =
             connection.prepare_cached("SELECT entry FROM version WHERE record = ?1 AND version = ?2")?;
-        Ok(statement
-            .query_row(params![record, version], |row| row.get::<_, i64>(0))
-            .optional()?
-            .map(i64::cast_unsigned))
+        let found = statement.query_row(params![record, version], |row| row.get::<_, i64>(0)).optional()?;
+        Ok(found.map(i64::cast_unsigned).inspect(|entry| trace::saw_entries(&[*entry])))
     }
 
     /// Entries of the versions of a record that are older than `before`, newest first.
@@ -274,8 +274,7 @@ impl Index {
         let mut statement = connection.prepare_cached(
             "SELECT entry FROM version WHERE record = ?1 AND version < ?2 ORDER BY version DESC LIMIT ?3",
         )?;
-        let rows = statement.query_map(params![record, before, limit.cast_signed()], |row| row.get::<_, i64>(0))?;
-        Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
+        entries(statement.query_map(params![record, before, limit.cast_signed()], |row| row.get::<_, i64>(0))?)
     }
 
     /// Keys of a patient's living records, so many at most.
@@ -294,9 +293,8 @@ impl Index {
             "SELECT record.entry FROM record JOIN posting ON posting.record = record.row
              WHERE record.patient = ?1 AND record.deleted = 0 AND posting.tag = ?2 ORDER BY record.row LIMIT ?3",
         )?;
-        let rows =
-            statement.query_map(params![patient.0, tag.as_bytes(), limit.cast_signed()], |row| row.get::<_, i64>(0))?;
-        Ok(rows.map(|entry| Ok(entry?.cast_unsigned())).collect::<rusqlite::Result<_>>()?)
+        let values = params![patient.0, tag.as_bytes(), limit.cast_signed()];
+        entries(statement.query_map(values, |row| row.get::<_, i64>(0))?)
     }
 
     /// Living records that stand under at least one tag of every group, after row `after`, oldest first.
@@ -348,6 +346,7 @@ impl Index {
         found.dedup_by_key(|record| record.row);
         // Beyond the shortest walk, something of its tag may be missing.
         found.retain(|record| reached.is_none_or(|reached| record.row <= reached));
+        found.iter().for_each(Located::traced);
         let full = found.len() >= limit;
         found.truncate(limit);
         let next = if full { found.last().map(|last| last.row) } else { reached };
@@ -360,9 +359,8 @@ impl Index {
         let mut statement = connection
             .prepare_cached("SELECT entry FROM listed WHERE tag = ?1 AND entry < ?2 ORDER BY entry DESC LIMIT ?3")?;
         let before = i64::try_from(before).unwrap_or(i64::MAX);
-        let rows =
-            statement.query_map(params![list.as_bytes(), before, limit.cast_signed()], |row| row.get::<_, i64>(0))?;
-        Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
+        let values = params![list.as_bytes(), before, limit.cast_signed()];
+        entries(statement.query_map(values, |row| row.get::<_, i64>(0))?)
     }
 
     /// Entries on a list from entry `from` on, oldest first.
@@ -370,10 +368,22 @@ impl Index {
         let connection = self.lock();
         let mut statement = connection
             .prepare_cached("SELECT entry FROM listed WHERE tag = ?1 AND entry >= ?2 ORDER BY entry LIMIT ?3")?;
-        let rows = statement
-            .query_map(params![list.as_bytes(), from.cast_signed(), limit.cast_signed()], |row| row.get::<_, i64>(0))?;
-        Ok(rows.collect::<std::result::Result<Vec<_>, _>>()?.into_iter().map(i64::cast_unsigned).collect())
+        let values = params![list.as_bytes(), from.cast_signed(), limit.cast_signed()];
+        entries(statement.query_map(values, |row| row.get::<_, i64>(0))?)
     }
+}
+
+impl Located {
+    fn traced(&self) {
+        trace::saw(self.entry, self.patient);
+    }
+}
+
+/// What a query has found, traced.
+fn entries(rows: impl Iterator<Item = rusqlite::Result<i64>>) -> Result<Vec<u64>> {
+    let found: Vec<u64> = rows.map(|entry| Ok(entry?.cast_unsigned())).collect::<rusqlite::Result<_>>()?;
+    trace::saw_entries(&found);
+    Ok(found)
 }
 
 /// The group that the fewest records stand under, as far as they are counted.

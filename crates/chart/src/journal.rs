@@ -15,6 +15,19 @@ pub struct Journal {
     entropy: Arc<dyn Entropy>,
 }
 
+/// Entries that say who saw what, and who was allowed or refused what.
+pub(crate) const OPENED: &str = "chart.access";
+const DECISION: &str = "guard.decision";
+
+/// Neither changes what is known of a patient.
+pub(crate) fn is_of_access(kind: &str) -> bool {
+    matches!(kind, OPENED | DECISION)
+}
+
+pub(crate) fn is_decision(kind: &str) -> bool {
+    kind == DECISION
+}
+
 /// Entries of guard's events.
 pub(crate) fn event_list(tagger: &Tagger) -> Tag {
     tagger.full(&[b"list", b"guard-events"])
@@ -54,7 +67,7 @@ impl DecisionLog for Journal {
             }
             Target::Centre => (Scope::Centre, centre_access_list(&self.tagger)),
         };
-        let group = Self::group(decision.operation, scope, "guard.decision", list, decision.to_bytes());
+        let group = Self::group(decision.operation, scope, DECISION, list, decision.to_bytes());
         Ok(self.vault.note(group)?)
     }
 }

@@ -13,15 +13,17 @@ mod meta;
 mod objects;
 mod records;
 mod sensitivity;
+mod trace;
 mod transact;
 mod what;
 mod writes;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use guard::{Act, Ask, Caller, Guard, Permit, Purpose, Sensitivity, Target};
-use kit::{Clock, Entropy, OperationId, PatientId, Timestamp};
+use kit::{Clock, Entropy, Fault, OperationId, PatientId, Timestamp};
 use vault::{Entry, Group, Parcel, Receipt, Scope, Vault};
 use zeroize::Zeroizing;
 
@@ -313,6 +315,7 @@ impl Chart {
 
     fn open_entry(&self, permit: &Permit, index: u64) -> Result<Released> {
         let head = self.vault.entry(index)?;
+        trace::saw(index, patient_of(&head));
         let (entry, bytes) = if head.payload_len.is_some() {
             self.vault.fetch(index, permit.subject(), permit.purpose().as_str())?
         } else {
@@ -359,8 +362,55 @@ impl Chart {
     /// The note that an entry carries in its meta (never a payload).
     pub fn note_of(&self, entry: u64) -> Result<(Entry, Meta)> {
         let entry = self.vault.entry(entry)?;
+        trace::saw(entry.index, patient_of(&entry));
         let meta = Meta::from_bytes(entry.index, &entry.meta)?;
         Ok((entry, meta))
+    }
+
+    /// Does `work`, and keeps what it looks up in this thread as what a recovery opens first ([`vault::first_look`]): over that
+    /// alone, the same work finds the same.
+    pub fn keep_roster<T>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, Fault>,
+    ) -> std::result::Result<T, Fault> {
+        let since = self.catch_up().map_err(|e| e.fault())?;
+        let (done, looked) = trace::looking(work);
+        let done = done?;
+        let entries = self.with_newest(looked.entries).map_err(|e| e.fault())?;
+        self.vault.keep_roster(since, &entries, &looked.patients)?;
+        Ok(done)
+    }
+
+    /// With the newest version of each record that one of them is a version of: an old one by itself would be taken for it.
+    fn with_newest(&self, entries: BTreeSet<u64>) -> Result<BTreeSet<u64>> {
+        let mut all = entries.clone();
+        for index in entries {
+            let entry = self.vault.entry(index)?;
+            if entry.kind.starts_with("vault.") {
+                continue;
+            }
+            let version = Meta::from_bytes(index, &entry.meta)?.version;
+            let newest = version.map(|version| self.index.locate(&version.key)).transpose()?.flatten();
+            all.extend(newest.map(|newest| newest.entry));
+        }
+        Ok(all)
+    }
+
+    /// Whether she has a key: where not all of the log was opened, not everybody has.
+    pub fn is_registered(&self, patient: PatientId) -> bool {
+        self.vault.is_registered(patient)
+    }
+
+    /// Of whom something was written from this entry on, other than who saw it.
+    pub fn changed_since(&self, entry: u64) -> Result<BTreeSet<PatientId>> {
+        let mut changed = BTreeSet::new();
+        self.vault.scan(entry, &mut |entry| {
+            if !journal::is_of_access(&entry.kind) {
+                changed.extend(patient_of(&entry));
+            }
+            Ok(())
+        })?;
+        Ok(changed)
     }
 
     /// Puts writers of the same things one after the other. Whoever holds some must take no more.

@@ -230,7 +230,9 @@ impl Chart {
     /// When an entry was made, and the patient that it is about.
     pub fn time_and_patient_of(&self, entry: u64) -> Result<(Timestamp, Option<PatientId>)> {
         let entry = self.vault.entry(entry)?;
-        Ok((entry.time, crate::patient_of(&entry)))
+        let patient = crate::patient_of(&entry);
+        crate::trace::saw(entry.index, patient);
+        Ok((entry.time, patient))
     }
 
     /// The entry of her newest Patient resource.

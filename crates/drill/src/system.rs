@@ -30,6 +30,29 @@ pub trait Builder: Sync {
     fn examine(&self, remains: &Remains<'_>) -> Result<Vec<Blamed>, Fault>;
 }
 
+/// Looks at what is left before anything of it is brought back.
+pub trait FirstLooks: Builder {
+    /// The list, of which `listed` hears, and then everybody's sheets in the folder `sheets`. Writes nothing but these and the empty
+    /// folder `gateway`.
+    fn first_sight(
+        &self,
+        remains: &Remains<'_>,
+        gateway: &Path,
+        sheets: &Path,
+        listed: &mut dyn FnMut(),
+    ) -> Result<FirstSeen, Fault>;
+}
+
+/// What came first.
+#[derive(Clone, Debug)]
+pub struct FirstSeen {
+    pub rows: Vec<ListRow>,
+    pub sheets: usize,
+    /// How many entries were opened for it, of how many; none where all of the log was read.
+    pub entries: usize,
+    pub log: usize,
+}
+
 /// What there is to recover from.
 pub struct Remains<'a> {
     /// Servers' folders in any order: the survivors alone, or damaged ones among them.

@@ -15,11 +15,10 @@ use std::time::{Duration, Instant};
 use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
-use keys::RecoveryKey;
 use kit::limits::SERVERS_MAX;
 use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
-use treatment::{Treatment, TreatmentList};
-use vault::location::{Location, Marker};
+use treatment::Treatment;
+use vault::location::Marker;
 use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VerifyReport, Vkey};
 use zeroize::Zeroizing;
 
@@ -27,6 +26,7 @@ use crate::buckets::BucketState;
 use crate::config::Config;
 use crate::custodians::Custodians;
 use crate::domains::Domains;
+use crate::first::FirstSight;
 use crate::fleet::Fleet;
 use crate::left::{Gathered, Left, Witnessed};
 use crate::plan::Machines;
@@ -35,7 +35,7 @@ use crate::signers::Signers;
 use crate::site::{Servers, Site, Task, fresh_servers, location_id, open_servers, shards};
 use crate::staging::{Begun, require_finished};
 use crate::standing::{Seen, Standing};
-use crate::{adopt, bucket_files, left, settings};
+use crate::{adopt, bucket_files, first, left, settings};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -51,7 +51,7 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(2);
 
 const LOCK: &str = "gateway/lock";
 /// In the gateway's folder.
-const INDEX: &str = "index.sqlite";
+pub const INDEX: &str = "index.sqlite";
 
 const CUSTODIANS_FOLDER: &str = "custodians-MOVE-OFFLINE";
 /// Where the centre's name is noted.
@@ -381,20 +381,20 @@ impl Centre {
     }
 
     /// Rebuilds a centre in an empty folder: new servers, new holders, new keys for every living patient's key. Patients
-    /// don't wait for all of that: `listed` gets the treatment list as soon as the survivors can be read, or why there is none.
+    /// don't wait for all of that: `seen` gets what comes first as soon as the survivors can be read, or why there is none.
     pub fn recover(
         left: Left<'_>,
         into: &Path,
-        listed: &mut dyn FnMut(Result<TreatmentList, Fault>),
+        seen: &mut dyn FnMut(Result<FirstSight, Fault>),
     ) -> Result<(Self, RecoveryReport, Witnessed), Fault> {
         let begun = Begun::begin(into, "recover")?;
         let Gathered { survivors, plate, key } = left.gather()?;
         let Left { from, vkey, plan, restore_from, leave_sealed, .. } = left;
         let lock = lock(into)?;
-        match preview(&survivors, Arc::clone(&key), vkey, restore_from, into) {
+        match first::see(&survivors, &key, vkey, restore_from, &into.join("gateway")) {
             // Not later, when all of it was read.
             Err(fault) if fault.code == NOTHING_TO_TAKE_BACK => return Err(fault),
-            list => listed(list),
+            sight => seen(sight),
         }
         let machines = plan.map(|plan| Machines::of(plan, into)).transpose()?;
         if let Some(other) = machines.as_ref().map(|machines| machines.vault).filter(|vault| *vault != plate.vault) {
@@ -621,41 +621,8 @@ impl Centre {
     }
 }
 
-/// The treatment list, read from the survivors by the custodians' key. What is noted of it, and the index that it took, are
-/// the new gateway's: the one goes into its ledger, the other is gone on from.
-fn preview(
-    survivors: &[Arc<dyn Location>],
-    key: Arc<RecoveryKey>,
-    vkey: Option<&Vkey>,
-    restore_from: Option<u64>,
-    into: &Path,
-) -> Result<TreatmentList, Fault> {
-    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(OsEntropy));
-    let gateway = into.join("gateway");
-    let (survivors, at) = (survivors.to_vec(), gateway.clone());
-    let (vault, restored) =
-        vault::preview(survivors, key, vkey, restore_from, at, Arc::clone(&clock) as _, entropy.clone())?;
-    let missing = vault.opened().missing();
-    let vault = Arc::new(vault);
-    let chart = match missing {
-        // What is passed over is not gone on from.
-        Some(_) => Chart::open_what_is_left(vault, clock, entropy),
-        None => Chart::open(vault, Some(&gateway.join(INDEX)), Vec::new(), clock, entropy),
-    };
-    let chart = chart.map_err(|e| e.fault())?;
-    let config = settings::restored(&chart, &Config::new(1))?;
-    let chart = chart.with_number_system(config.patients.number_system.clone());
-    let (context, name) = (emergency(&chart), name_of(&chart)?);
-    let list = Treatment::new(Arc::new(chart), name).with_utc_offset(config.utc_offset()).list(&context)?;
-    let list = list.taken_back(&restored.into_iter().map(|(patient, _)| patient).collect());
-    Ok(match missing {
-        Some(why) => list.incomplete(why),
-        None => list,
-    })
-}
-
 /// For what a recovery does before anybody can sign in.
-fn emergency(chart: &Chart) -> Context {
+pub fn emergency(chart: &Chart) -> Context {
     Context {
         caller: chart.guard().console(),
         purpose: Purpose::Emergency,
@@ -678,7 +645,7 @@ pub fn note(chart: &Chart, kind: &str, list: &str, bytes: &[u8]) -> Result<(), F
 }
 
 /// The name that was noted last.
-fn name_of(chart: &Chart) -> Result<String, Fault> {
+pub fn name_of(chart: &Chart) -> Result<String, Fault> {
     let newest = chart.newest(&chart.list_tag(NAME_LIST, &[])).map_err(|e| e.fault())?;
     let Some(newest) = newest else { return Ok("a centre without a name".to_owned()) };
     let (_, meta) = chart.note_of(newest).map_err(|e| e.fault())?;

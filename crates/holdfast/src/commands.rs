@@ -11,17 +11,18 @@ use drill::machines::Scenario;
 use kit::{Blame, Clock as _, Fault, OsEntropy, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use treatment::{
-    Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, SigningKey, Statement, TreatmentList,
-};
+use treatment::{Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, SigningKey, Statement};
 use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, Said, decode_file, encode_file};
-use crate::centre::{self, Centre, NewCentre};
+use crate::centre::{self, Centre, NewCentre, emergency};
 use crate::custodians::{self, Custodians};
+use crate::first::FirstSight;
 use crate::left::Left;
+use crate::packs::sheets;
 use crate::plugins::Client;
+use crate::say::plural;
 use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, plan, reports};
 
 /// Plans larger than this are none.
@@ -172,6 +173,10 @@ pub struct Recover {
     /// An empty or absent folder for the recovered centre; empty disks may be mounted at its servers/server-01 …
     #[arg(long, value_name = "DIR", required_unless_present = "list_erased")]
     into: Option<PathBuf>,
+    /// As soon as the survivors can be read: everybody's sheet to print, and the plans' files for the consoles, IN CLEAR, into this
+    /// empty or absent folder (a stick that stays in the department, or a RAM disk).
+    #[arg(long, value_name = "DIR", conflicts_with = "list_erased")]
+    sheets: Option<PathBuf>,
     /// Only list the erasures that the log holds: whoever had the gateway may have had patients erased. Changes nothing.
     #[arg(long, conflicts_with_all = ["into", "plan", "restore_erased_from"])]
     list_erased: bool,
@@ -202,26 +207,31 @@ impl Recover {
         let Some(into) = self.into.as_deref().filter(|_| !self.list_erased) else {
             return Ok(print(self.output, &reports::erasures(&left.erasures()?)));
         };
+        self.sheets.as_deref().map_or(Ok(()), sheets::require_empty)?;
         let begun = Instant::now();
-        let mut first = serde_json::Value::Null;
-        let mut listed = |list: Result<TreatmentList, Fault>| {
+        let (mut first, mut list) = (serde_json::Value::Null, None);
+        let mut seen = |sight: Result<FirstSight, Fault>| {
             let seconds = begun.elapsed().as_secs_f64();
-            match list {
-                Ok(list) if self.output.json => {
-                    first = json!({
-                        "seconds": seconds,
-                        "as_of": list.as_of.to_string(),
-                        "incomplete": list.incomplete,
-                        "rows": list.rows,
-                    });
-                }
+            match sight {
                 // At once: somebody waits for it, and the rest may take long.
-                Ok(list) => say!("{}\n", reports::treatment_list(&list, seconds)),
+                Ok(sight) => {
+                    first = self.tell_first(&sight, seconds, begun);
+                    list = Some(sight.list);
+                }
                 Err(fault) => complain!("holdfast: no treatment list yet: {} [{}]", fault.message, fault.code),
             }
         };
-        let (centre, report, witnessed) = Centre::recover(left, into, &mut listed)?;
+        let (centre, report, witnessed) = Centre::recover(left, into, &mut seen)?;
         let mut answer = reports::recovery(&report, &witnessed);
+        if let Some(list) = list.filter(|list| list.roster.is_some()) {
+            // What is said of them now was compared with the whole log.
+            let now = centre.treatment().list(&emergency(centre.chart()))?;
+            let others = reports::otherwise(&list, &now);
+            others.iter().for_each(|line| answer.text.push_str(&format!("\n  NOT AS LISTED AT FIRST: {line}")));
+            if let Some(first) = first.as_object_mut() {
+                first.insert("not_as_listed".to_owned(), others.into());
+            }
+        }
         if let Some(fields) = answer.json.as_object_mut() {
             fields.insert("treatment_list".to_owned(), first);
         }
@@ -233,6 +243,39 @@ impl Recover {
             into.join(crate::config::FILE_NAME).display()
         ));
         Ok(print(self.output, &answer))
+    }
+
+    /// The list, at once, and the sheets; gives what is said of it as JSON.
+    fn tell_first(&self, sight: &FirstSight, seconds: f64, begun: Instant) -> serde_json::Value {
+        let list = &sight.list;
+        if !self.output.json {
+            say!("{}\n", reports::treatment_list(list, seconds));
+        }
+        let mut told = json!({
+            "seconds": seconds,
+            "as_of": list.as_of.to_string(),
+            "roster": list.roster.map(|at| at.to_string()),
+            "incomplete": list.incomplete,
+            "rows": list.rows,
+        });
+        let Some(out) = &self.sheets else { return told };
+        match sheets::write(sight, out) {
+            Ok(sheets::Written { sheets, missing }) => {
+                let seconds = begun.elapsed().as_secs_f64();
+                if !self.output.json {
+                    let without = if missing > 0 { format!("; {missing} could not be made") } else { String::new() };
+                    say!(
+                        "Sheets of {} in {}, {seconds:.1} seconds after the recovery began{without}. They are readable by \
+                         whoever has them.\n",
+                        plural(sheets, "patient"),
+                        out.join("index.html").display()
+                    );
+                }
+                told["sheets"] = json!({ "seconds": seconds, "written": sheets, "missing": missing });
+            }
+            Err(fault) => complain!("holdfast: no sheets: {} [{}]", fault.message, fault.code),
+        }
+        told
     }
 }
 
@@ -778,6 +821,14 @@ pub enum Drill {
     /// Five days without servers, treatment by downtime packs and paper; recovered from three of 14, the paper is typed in and the
     /// machines' records come late: every fraction counts once. The twin loses one patient's paper.
     OutageWeek(drill_system::OnMachines),
+    /// Of a large archive and of one of 200 times fewer patients, with as many on treatment: a recovery shows them and writes their sheets
+    /// first, and opens no more of the large one for it. Of the twin's one patient the roster knows nothing.
+    TreatmentsFirst {
+        #[arg(long, default_value_t = 10)]
+        on_treatment: usize,
+        #[command(flatten)]
+        on: drill_system::OnMachines,
+    },
     /// 14 running servers and the gateway are killed, paused and cut off at random while people work: nothing is lost.
     HoldersUnderFire(drill_fire::UnderFire),
 }
@@ -793,6 +844,7 @@ impl Drill {
             Self::ForkedLog(options) => options.run(Scenario::ForkedLog),
             Self::OpenFiler(options) => options.run(),
             Self::OutageWeek(options) => options.outage_week(),
+            Self::TreatmentsFirst { on_treatment, on } => on.treatments_first(on_treatment),
             Self::HoldersUnderFire(options) => options.run(),
         }
     }

@@ -1,6 +1,7 @@
 //! The real centre behind the drill's seam, and the drill's command.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use chart::{AccessAsked, AccessRow, ChartError, Context};
 use drill::eleven_of_fourteen::{Options, Progress, run};
 use drill::machines::{self, Scenario};
 use drill::system::{
-    AccountLine, Blamed, Builder, Deed, ForgedHead, Founded, InterruptedRow, ListRow, Locked, Loot, PackRow, Paper,
-    Reader, Receipt, Remains, Secret, Signer, System, Thief, Verdict,
+    AccountLine, Blamed, Builder, Deed, FirstLooks, FirstSeen, ForgedHead, Founded, InterruptedRow, ListRow, Locked,
+    Loot, PackRow, Paper, Reader, Receipt, Remains, Secret, Signer, System, Thief, Verdict,
 };
 use guard::{Act, Caller, Purpose, Role, Sensitivity, Target};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -28,13 +29,15 @@ use crate::acts::Answer;
 use crate::centre::{Centre, NewCentre, Shape};
 use crate::custodians::Custodians;
 use crate::drill_store::WithStore;
-use crate::left::Left;
+use crate::first::{self, FirstSight};
+use crate::left::{Gathered, Left};
+use crate::packs::sheets;
 use crate::{Output, commands, renewals};
 
 pub const CUSTODIANS: usize = 3;
 pub const CUSTODIANS_NEEDED: u8 = 2;
 /// Patients in one drill; at some 100 KB each on 14 servers, a million fill a large disk.
-const PATIENTS_MAX: usize = 1_000_000;
+const PATIENTS_MAX: usize = 5_000_000;
 /// Patients whose data keys are searched for on the stolen disks.
 const PATIENT_KEYS: usize = 25;
 /// Approvals or verdicts of one patient; the drill makes fewer than ten.
@@ -210,26 +213,50 @@ impl Builder for Real {
         site: &Path,
         listed: &mut dyn FnMut(Result<Vec<ListRow>, Fault>),
     ) -> Result<Box<dyn System>, Fault> {
-        let mut rows = |list: Result<TreatmentList, Fault>| listed(list.map(list_rows));
-        let (from, secrets) = (remains.servers, remains.custodians);
-        let restore_from = remains.restore_from;
-        let left = Left {
-            from,
-            beside: Vec::new(),
-            secrets,
-            plugins: &NoPlugins,
-            vkey: None,
-            plan: None,
-            restore_from,
-            leave_sealed: false,
-        };
-        let (centre, ..) = Centre::recover(left, site, &mut rows)?;
+        let mut rows = |sight: Result<FirstSight, Fault>| listed(sight.map(|sight| list_rows(sight.list)));
+        let (centre, ..) = Centre::recover(left_of(remains), site, &mut rows)?;
         Ok(Box::new(Running::start(centre, Vec::new())?))
     }
 
     fn examine(&self, remains: &Remains<'_>) -> Result<Vec<Blamed>, Fault> {
         let report = Centre::examine(remains.servers, &texts(remains.custodians))?;
         blamed(&report)
+    }
+}
+
+impl FirstLooks for Real {
+    fn first_sight(
+        &self,
+        remains: &Remains<'_>,
+        gateway: &Path,
+        sheets: &Path,
+        listed: &mut dyn FnMut(),
+    ) -> Result<FirstSeen, Fault> {
+        let Gathered { survivors, key, .. } = left_of(remains).gather()?;
+        fs::create_dir_all(gateway).map_err(|e| Fault::new(Blame::Configuration, "drill.folder", e.to_string()))?;
+        let sight = first::see(&survivors, &key, None, None, gateway)?;
+        listed();
+        let written = sheets::write(&sight, sheets)?;
+        let (entries, log) =
+            sight.chart().vault().first_look().map_or((0, 0), |look| (counted(look.entries), counted(look.log)));
+        Ok(FirstSeen { rows: list_rows(sight.list), sheets: written.sheets, entries, log })
+    }
+}
+
+fn counted(entries: u64) -> usize {
+    usize::try_from(entries).unwrap_or(usize::MAX)
+}
+
+fn left_of<'a>(remains: &'a Remains<'a>) -> Left<'a> {
+    Left {
+        from: remains.servers,
+        beside: Vec::new(),
+        secrets: remains.custodians,
+        plugins: &NoPlugins,
+        vkey: None,
+        plan: None,
+        restore_from: remains.restore_from,
+        leave_sealed: false,
     }
 }
 
@@ -513,6 +540,8 @@ impl System for Running {
     }
 
     fn settle(&self) -> Result<(), Fault> {
+        // As a gateway does every so often.
+        first::keep(&self.centre)?;
         self.centre.settle()
     }
 }
@@ -600,6 +629,11 @@ impl OnMachines {
     pub fn outage_week(self) -> Result<u8, Fault> {
         let (output, options) = self.options()?;
         told(output, |watch| drill::outage_week::run(&options, &Real, watch))
+    }
+
+    pub fn treatments_first(self, on_treatment: usize) -> Result<u8, Fault> {
+        let (output, options) = self.options()?;
+        told(output, |watch| drill::treatments_first::run(&options, on_treatment, &Real, watch))
     }
 
     pub fn run(self, scenario: Scenario) -> Result<u8, Fault> {

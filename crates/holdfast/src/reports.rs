@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 use treatment::{
-    Assessment, Outcome, RulesInForce, Standing as Stands, TreatmentList, Triage, TriageRow, Verdict, Worth,
+    Assessment, Outcome, RulesInForce, Standing as Stands, TreatmentList, TreatmentRow, Triage, TriageRow, Verdict,
+    Worth,
 };
 use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport, Weighed};
 
@@ -219,6 +220,12 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
         list.rows.len(),
         list.as_of
     );
+    if let Some(at) = list.roster {
+        text.push_str(&format!(
+            "\n  As the lost gateway had put it together at {at}, with all that was written since; the gate answers when the whole log \
+             was compared."
+        ));
+    }
     if let Some(why) = &list.incomplete {
         text.push_str(&format!(
             "\n  INCOMPLETE: {why}. Patients, fractions and erasures may be missing from this list: nobody on it is ready."
@@ -244,6 +251,32 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
         ));
     }
     text
+}
+
+/// Who stands otherwise, now that the whole log was read, than a list by the roster said; whoever wrote that could leave something out.
+pub fn otherwise(first: &TreatmentList, now: &TreatmentList) -> Vec<String> {
+    type Key<'a> = (Option<kit::PatientId>, &'a str);
+    fn key(row: &TreatmentRow) -> Key<'_> {
+        (row.patient, &row.plan)
+    }
+    let was: std::collections::BTreeMap<Key<'_>, &TreatmentRow> =
+        first.rows.iter().map(|row| (key(row), row)).collect();
+    let said = |row: &TreatmentRow| format!("{:?}: {}", row.standing, row.why);
+    let mut lines = Vec::new();
+    for row in &now.rows {
+        let line = match was.get(&key(row)) {
+            None => format!("{} {} was not listed, is {}", row.number, row.plan, said(row)),
+            Some(was) if (was.standing, was.fraction_next) == (row.standing, row.fraction_next) => continue,
+            // Held until the whole log was there: that is what was said of it.
+            Some(was) if was.standing == Stands::Hold => continue,
+            Some(was) => format!("{} {} was {}, is {}", row.number, row.plan, said(was), said(row)),
+        };
+        lines.push(line);
+    }
+    let is_now: std::collections::BTreeSet<Key<'_>> = now.rows.iter().map(key).collect();
+    let gone = first.rows.iter().filter(|row| row.patient.is_some() && !is_now.contains(&key(row)));
+    lines.extend(gone.map(|row| format!("{} {} was {}, is not on the list", row.number, row.plan, said(row))));
+    lines
 }
 
 /// In the log's order; of whom is nobody's business who doesn't open the log.
@@ -483,4 +516,59 @@ fn interrupted(row: &TriageRow) -> String {
         text.push_str(&format!("\n    chosen: {}, by {} at {}", chosen.option, chosen.signer, chosen.at));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use kit::{PatientId, Timestamp, UtcOffset};
+
+    use super::*;
+
+    fn row(patient: u8, standing: Stands, next: Option<u32>) -> TreatmentRow {
+        let text = |what: &str| format!("{what} {patient}");
+        TreatmentRow {
+            patient: Some(PatientId([patient; 16])),
+            name: text("name"),
+            number: text("number"),
+            birth_date: String::new(),
+            plan: "breast".to_owned(),
+            machine: String::new(),
+            fraction_next: next,
+            fractions_planned: Some(20),
+            standing,
+            why: text("why"),
+        }
+    }
+
+    #[test]
+    fn what_the_whole_log_says_otherwise_is_told_and_what_was_held_is_not() {
+        let list = |rows| TreatmentList {
+            as_of: Timestamp(0),
+            utc_offset: UtcOffset::default(),
+            incomplete: None,
+            roster: Some(Timestamp(0)),
+            rows,
+        };
+        let first = list(vec![
+            row(1, Stands::Ready, Some(4)),
+            row(2, Stands::Ready, Some(5)),
+            row(3, Stands::Hold, None),
+            row(5, Stands::Ready, Some(1)),
+        ]);
+        let now = list(vec![
+            row(1, Stands::Ready, Some(4)),
+            row(2, Stands::Ready, Some(6)),
+            row(3, Stands::Ready, Some(9)),
+            row(4, Stands::Hold, Some(1)),
+        ]);
+        assert_eq!(
+            otherwise(&first, &now),
+            [
+                "number 2 breast was Ready: why 2, is Ready: why 2",
+                "number 4 breast was not listed, is Hold: why 4",
+                "number 5 breast was Ready: why 5, is not on the list",
+            ]
+        );
+        assert!(otherwise(&now, &now).is_empty());
+    }
 }

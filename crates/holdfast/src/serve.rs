@@ -19,7 +19,7 @@ use crate::acts::{self, Act, Answer};
 use crate::centre::Centre;
 use crate::config::Config;
 use crate::standing::Standing;
-use crate::{control, demo, gateways, packs, posture, settings, watched};
+use crate::{control, demo, first, gateways, packs, posture, settings, watched};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
@@ -267,19 +267,18 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Fault> {
     listener.local_addr().map_err(|e| Fault::new(Blame::Configuration, "serve.address", e.to_string()))
 }
 
-/// Downtime packs, at the start and again and again. What fails is said here and on the posture page, and tried again.
+/// Downtime packs, and what a recovery opens first, at the start and again and again. What fails is said here and on the posture
+/// page, and tried again.
 async fn make_packs(centre: Arc<Centre>) {
-    if !packs::are_wanted(&centre) {
-        return;
-    }
     let every = Duration::from_secs(u64::from(centre.config().packs.every_minutes) * 60);
     loop {
         let making = Arc::clone(&centre);
-        match blocking(move || packs::make(&making)).await {
-            Ok(made) if made.missing.is_empty() && made.failed.is_empty() => {
+        match blocking(move || first::keep(&making)).await {
+            Ok(None) => {}
+            Ok(Some(made)) if made.missing.is_empty() && made.failed.is_empty() => {
                 tracing::info!(packs = made.packs, "downtime packs");
             }
-            Ok(made) => {
+            Ok(Some(made)) => {
                 let packs::Made { packs, of, missing, failed, .. } = made;
                 tracing::warn!(packs, of, ?missing, ?failed, "downtime packs are incomplete");
             }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::hash::{Pending, hash};
 use crate::header::{self, Header};
 use crate::keymap::{Effect, KEY, KEY_BATCH, Keymap, key_record};
 use crate::parcel::{Entry, Parcel, Scope};
+use crate::roster::{FirstLook, Heads};
 use crate::seal;
 use crate::secrets::{Opener, Secrets};
 use crate::shelf::{Located, Shelf};
@@ -157,6 +158,8 @@ pub(crate) struct Core {
     written: Mutex<Recent<u64, Written>>,
     key_records: Mutex<Recent<PatientId, Arc<KeyRecord>>>,
     batches: Mutex<Recent<Id16, Arc<Batch>>>,
+    /// Where no more of the log was opened than what comes first: nothing else is here.
+    first: OnceLock<(FirstLook, Heads)>,
 }
 
 /// What a core is made of, before it has read its keymap.
@@ -196,6 +199,7 @@ impl Core {
             written: Mutex::new(Recent::new(WRITTEN_BYTES_MAX)),
             key_records: Mutex::new(Recent::new(KEY_RECORDS_MAX)),
             batches: Mutex::new(Recent::new(BATCHES_MAX)),
+            first: OnceLock::new(),
         }
     }
 
@@ -242,6 +246,16 @@ impl Core {
     pub(crate) fn adopt(&self, centre: Centre, opener: Opener) {
         self.centre.set(centre);
         self.opener.set(opener);
+    }
+
+    /// Nothing else is opened from now on.
+    pub(crate) fn look_first(&self, look: (FirstLook, Heads)) {
+        // There is one look, at the start.
+        let _ = self.first.set(look);
+    }
+
+    pub(crate) fn first_look(&self) -> Option<FirstLook> {
+        self.first.get().map(|(look, _)| *look)
     }
 
     pub(crate) fn size(&self) -> u64 {
@@ -308,6 +322,10 @@ impl Core {
         take: impl FnOnce(&[u8], u64) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
         let absent = VaultError::NoSuchEntry { index, size: self.size() };
+        if let Some((_, heads)) = self.first.get() {
+            let (bytes, segment) = heads.get(index).ok_or(absent)?;
+            return take(bytes, segment);
+        }
         let Some((segment, located)) = self.shelf().catalogue.segment_of(index) else { return Err(absent) };
         let opened = self.segment(segment)?;
         let ordinal = index.checked_sub(located.first).and_then(|at| usize::try_from(at).ok());
@@ -329,6 +347,10 @@ impl Core {
     ) -> Result<u64, E> {
         let shelf = self.shelf();
         let (mut next, end) = (from, shelf.catalogue.entries());
+        if let Some((_, heads)) = self.first.get() {
+            heads.from(from).try_for_each(|(index, segment, head)| each(index, segment, head))?;
+            return Ok(end.max(from));
+        }
         while next < end {
             let broken = || VaultError::NoSuchEntry { index: next, size: end };
             let (segment, located) = shelf.catalogue.segment_of(next).ok_or_else(broken)?;

@@ -29,6 +29,8 @@ pub enum VaultError {
     GroupSize { found: usize, max: usize },
     #[error("a group whose entries take {found} bytes without payloads; one segment holds {max}")]
     GroupHeads { found: usize, max: usize },
+    #[error("a roster of {found} entries; it takes at most {max}")]
+    RosterTooLong { found: usize, max: usize },
     #[error("a note registers no patients, and takes at most {max} bytes; here are {found}")]
     Note { found: usize, max: usize },
     #[error("the patient is not registered")]
@@ -163,6 +165,7 @@ impl Explain for VaultError {
             | Self::PayloadTooLarge { .. }
             | Self::GroupSize { .. }
             | Self::GroupHeads { .. }
+            | Self::RosterTooLong { .. }
             | Self::Note { .. }
             | Self::NothingToTakeBack { .. }
             | Self::UnknownPatient => Blame::Peer,
@@ -216,6 +219,7 @@ impl Explain for VaultError {
             Self::Kind { .. } => "vault.kind",
             Self::MetaTooLarge { .. } | Self::PayloadTooLarge { .. } => "vault.too-large",
             Self::GroupSize { .. } | Self::GroupHeads { .. } => "vault.group",
+            Self::RosterTooLong { .. } => "vault.roster",
             Self::Note { .. } => "vault.note",
             Self::UnknownPatient => "vault.unknown-patient",
             Self::PatientExists => "vault.patient-exists",

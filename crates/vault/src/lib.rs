@@ -38,6 +38,7 @@ mod parcel;
 mod plate;
 mod recover;
 mod renew;
+mod roster;
 mod seal;
 mod secrets;
 mod shape;
@@ -68,6 +69,7 @@ pub use recover::{
     packages, preview, recover,
 };
 pub use renew::{Adoption, Progress};
+pub use roster::{FirstLook, first_look};
 pub use secrets::Access;
 pub use shape::{SHARD_BYTES_MAX, Shape};
 pub use vault::{Erased, Health, LocationHealth, Vault, Weighed, entry_of_leaf};

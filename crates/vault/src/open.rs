@@ -305,19 +305,7 @@ impl Chain {
     }
 
     pub(crate) fn find_on(shelf: &Shelf, survey: &Survey, locations: usize) -> Result<Self, VaultError> {
-        let on = |mask: &u64| mask.count_ones() as usize;
-        let mut candidates: Vec<(u64, u64, u64)> = survey
-            .segments
-            .iter()
-            .filter(|(_, mask)| on(mask) >= locations)
-            .map(|((number, term), mask)| (*number, *term, *mask))
-            .collect();
-        candidates.sort_by_key(|&(number, term, _)| (term >> 32, number, term));
-        // A name alone proves nothing: the tip is the newest whose signed header k locations show. An attacker who
-        // makes up names or truncates his own objects only drops out.
-        let tip = candidates.iter().rev().find_map(|&(number, term, mask)| {
-            signed_tip(shelf, number, term, mask, locations).map(|(header, hash)| (number, header, hash))
-        });
+        let tip = tip(shelf, survey, locations);
         let mut chain = Self { segments: Vec::new(), abandoned: 0, promises: HashMap::new(), gap: None };
         if let Some((number, header, hash)) = tip {
             chain.walk(shelf, survey, number, header, hash)?;
@@ -385,6 +373,22 @@ impl Chain {
     }
 }
 
+/// The newest segment whose signed header so many locations show. A name alone proves nothing: an attacker who makes up names or
+/// truncates his own objects only drops out.
+pub(crate) fn tip(shelf: &Shelf, survey: &Survey, locations: usize) -> Option<(u64, Header, kit::Digest)> {
+    let on = |mask: &u64| mask.count_ones() as usize;
+    let mut candidates: Vec<(u64, u64, u64)> = survey
+        .segments
+        .iter()
+        .filter(|(_, mask)| on(mask) >= locations)
+        .map(|((number, term), mask)| (*number, *term, *mask))
+        .collect();
+    candidates.sort_by_key(|&(number, term, _)| (term >> 32, number, term));
+    candidates.iter().rev().find_map(|&(number, term, mask)| {
+        signed_tip(shelf, number, term, mask, locations).map(|(header, hash)| (number, header, hash))
+    })
+}
+
 /// The last signed header below a gap: of the highest number, and of several with it the one of the highest generation,
 /// since a tail that was abandoned is of an earlier writer than what took its place.
 fn below_gap(shelf: &Shelf, survey: &Survey, gap: u64, term: u64, first: u64) -> Option<(u64, Header, kit::Digest)> {
@@ -399,7 +403,13 @@ fn below_gap(shelf: &Shelf, survey: &Survey, gap: u64, term: u64, first: u64) ->
 }
 
 /// The header of a candidate for the tip, where enough locations show it, signed.
-fn signed_tip(shelf: &Shelf, number: u64, term: u64, mask: u64, locations: usize) -> Option<(Header, kit::Digest)> {
+pub(crate) fn signed_tip(
+    shelf: &Shelf,
+    number: u64,
+    term: u64,
+    mask: u64,
+    locations: usize,
+) -> Option<(Header, kit::Digest)> {
     let mut found: Option<(Header, kit::Digest)> = None;
     let mut shown = 0;
     for at in (0..shelf.slots.len()).filter(|at| mask & (1 << at) != 0) {

@@ -204,6 +204,22 @@ impl Catalogue {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// These, in place of what it had.
+    pub(crate) fn set(&self, segments: Vec<Located>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = segments;
+    }
+
+    /// From which segment on they have which term.
+    pub(crate) fn terms(&self) -> Vec<(u64, u64)> {
+        let mut terms: Vec<(u64, u64)> = Vec::new();
+        for (number, located) in (0..).zip(&*self.read()) {
+            if terms.last().is_none_or(|(_, term)| *term != located.term) {
+                terms.push((number, located.term));
+            }
+        }
+        terms
+    }
+
     pub(crate) fn push(&self, located: Located) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).push(located);
     }

@@ -279,13 +279,24 @@ pub struct Opened {
 #[template(path = "sheets.html")]
 struct Sheets<'a> {
     opened: &'a str,
-    checked: bool,
+    trust: Trust,
     rows: &'a [Opened],
     bad: &'a [String],
 }
 
+/// By what the sheets of a list are to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Each is in the centre's log.
+    Checked,
+    /// No keys were given to check it by.
+    Unchecked,
+    /// They are of a recovery that had only begun.
+    Recovery,
+}
+
 /// The list of the packs that were opened, and why others were not.
-pub fn list(opened: &str, checked: bool, rows: &[Opened], bad: &[String]) -> Result<String, Fault> {
-    let page = Sheets { opened, checked, rows, bad };
+pub fn list(opened: &str, trust: Trust, rows: &[Opened], bad: &[String]) -> Result<String, Fault> {
+    let page = Sheets { opened, trust, rows, bad };
     page.render().map(plain).map_err(|e| Fault::new(Blame::Ours, "pack.list", e.to_string()))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use age::x25519::Identity;
 use clap::{Args, Subcommand};
-use edge::console::paper::{self, Opened};
+use edge::console::paper::{self, Opened, Trust};
 use kit::{Blame, Clock as _, Digest, Fault, SystemClock, Timestamp, UtcOffset, write_private};
 use serde_json::{Value, json};
 
@@ -261,12 +261,13 @@ impl Packs {
             for (name, bytes) in &found.files {
                 write_private(&folder.join(name), bytes).map_err(|e| failed(&folder.join(name), &e))?;
             }
-            rows.push(self.row(one, found));
+            rows.push(line_of(&one.id, &found.data, found.as_of, self.doubt(found)));
         }
         rows.sort_by(|a, b| (&a.machines, &a.name, &a.number).cmp(&(&b.machines, &b.name, &b.number)));
         let opened = SystemClock.now().to_string();
         let opened = format!("{} UTC", opened.get(..16).unwrap_or_default().replace('T', " "));
-        let list = paper::list(&opened, sight.is_checked, &rows, &bad)?;
+        let trust = if sight.is_checked { Trust::Checked } else { Trust::Unchecked };
+        let list = paper::list(&opened, trust, &rows, &bad)?;
         fs::create_dir_all(out).map_err(|e| failed(out, &e))?;
         let index = out.join("index.html");
         write_private(&index, list.as_bytes()).map_err(|e| failed(&index, &e))?;
@@ -283,52 +284,53 @@ impl Packs {
         }
         Ok(print(output, &answer))
     }
+}
 
-    fn row(&self, one: &Looked, found: &Found) -> Opened {
-        let text = |field: &str| found.data.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let courses = || found.data.get("courses").and_then(Value::as_array).into_iter().flatten();
-        let each = |of: &dyn Fn(&Value) -> String| courses().map(of).collect::<Vec<_>>().join(", ");
-        let given = |course: &Value| {
-            let number = |path: &str| course.pointer(path).and_then(Value::as_u64);
-            let of = number("/fractions_planned").unwrap_or(0);
-            match (number("/given/distinct"), number("/given/highest")) {
-                (Some(distinct), Some(highest)) if distinct < highest => format!("{distinct} to {highest} of {of}"),
-                (Some(distinct), _) => format!("{distinct} of {of}"),
-                _ => format!("? of {of}"),
-            }
-        };
-        let codes = |course: &Value| -> Vec<String> {
-            let findings = course.get("findings").and_then(Value::as_array).into_iter().flatten();
-            findings.filter_map(|finding| finding.get("code")?.as_str().map(str::to_owned)).collect()
-        };
-        let is_held = |course: &Value| codes(course).iter().any(|code| code != "too-soon");
-        let is_late = |course: &Value| !codes(course).is_empty();
-        let is_begun = |course: &Value| course.get("unfinished").is_some_and(|unfinished| !unfinished.is_null());
-        let state = match () {
-            () if courses().next().is_none() => "no signed plan",
-            () if courses().any(is_held) => "HELD",
-            () if courses().any(is_begun) => "a fraction is unfinished",
-            () if courses().any(is_late) => "one was given lately",
-            () => "ready",
-        };
-        // By the centre's clocks, as on the sheet.
-        let offset: UtcOffset = text("utc_offset").parse().unwrap_or_default();
-        let at = offset.local(found.as_of).to_string();
-        Opened {
-            folder: one.id.clone(),
-            name: text("name"),
-            number: text("number"),
-            birth_date: text("birth_date"),
-            machines: each(&|course| {
-                let all = course.get("machines").and_then(Value::as_array).into_iter().flatten();
-                all.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-            }),
-            plans: each(&|course| course.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned()),
-            given: each(&given),
-            state: state.to_owned(),
-            as_of: format!("{} UTC{offset}", at.get(..16).unwrap_or_default().replace('T', " ")),
-            doubt: self.doubt(found).map(str::to_owned),
+/// A pack's line in the list of those that were opened.
+pub(super) fn line_of(id: &str, data: &Value, as_of: Timestamp, doubt: Option<&str>) -> Opened {
+    let text = |field: &str| data.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let courses = || data.get("courses").and_then(Value::as_array).into_iter().flatten();
+    let each = |of: &dyn Fn(&Value) -> String| courses().map(of).collect::<Vec<_>>().join(", ");
+    let given = |course: &Value| {
+        let number = |path: &str| course.pointer(path).and_then(Value::as_u64);
+        let of = number("/fractions_planned").unwrap_or(0);
+        match (number("/given/distinct"), number("/given/highest")) {
+            (Some(distinct), Some(highest)) if distinct < highest => format!("{distinct} to {highest} of {of}"),
+            (Some(distinct), _) => format!("{distinct} of {of}"),
+            _ => format!("? of {of}"),
         }
+    };
+    let codes = |course: &Value| -> Vec<String> {
+        let findings = course.get("findings").and_then(Value::as_array).into_iter().flatten();
+        findings.filter_map(|finding| finding.get("code")?.as_str().map(str::to_owned)).collect()
+    };
+    let is_held = |course: &Value| codes(course).iter().any(|code| code != "too-soon");
+    let is_late = |course: &Value| !codes(course).is_empty();
+    let is_begun = |course: &Value| course.get("unfinished").is_some_and(|unfinished| !unfinished.is_null());
+    let state = match () {
+        () if courses().next().is_none() => "no signed plan",
+        () if courses().any(is_held) => "HELD",
+        () if courses().any(is_begun) => "a fraction is unfinished",
+        () if courses().any(is_late) => "one was given lately",
+        () => "ready",
+    };
+    // By the centre's clocks, as on the sheet.
+    let offset: UtcOffset = text("utc_offset").parse().unwrap_or_default();
+    let at = offset.local(as_of).to_string();
+    Opened {
+        folder: id.to_owned(),
+        name: text("name"),
+        number: text("number"),
+        birth_date: text("birth_date"),
+        machines: each(&|course| {
+            let all = course.get("machines").and_then(Value::as_array).into_iter().flatten();
+            all.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+        }),
+        plans: each(&|course| course.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned()),
+        given: each(&given),
+        state: state.to_owned(),
+        as_of: format!("{} UTC{offset}", at.get(..16).unwrap_or_default().replace('T', " ")),
+        doubt: doubt.map(str::to_owned),
     }
 }
 

@@ -9,6 +9,7 @@
 
 pub mod archive;
 mod commands;
+pub mod sheets;
 pub mod ward;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use age::x25519::Recipient;
-use chart::Context;
+use chart::{Chart, Context};
 use guard::{Purpose, Sensitivity, Target};
 use kit::{Blame, Entropy as _, Fault, Id16, OperationId, OsEntropy, PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -207,8 +208,8 @@ fn write_whole(file: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// A name that tells nobody whose it is, and is the same each time: a new pack takes the old one's place.
-fn id_of(centre: &Centre, patient: PatientId) -> String {
-    let tag = centre.chart().list_tag(ROUNDS, &patient.0);
+fn id_of(chart: &Chart, patient: PatientId) -> String {
+    let tag = chart.list_tag(ROUNDS, &patient.0);
     tag.as_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -231,15 +232,15 @@ pub fn make(centre: &Centre) -> Result<Made, Fault> {
             "packs need at least one recipient (holdfast pack key makes one) and one folder: [packs] in holdfast.toml";
         return Err(Fault::new(Blame::Configuration, "packs.unconfigured", text));
     }
-    let Packed { patients, erased } = centre.treatment().packed_patients(&context(centre))?;
-    let erased: BTreeSet<String> = erased.into_iter().map(|patient| id_of(centre, patient)).collect();
+    let Packed { patients, erased } = centre.treatment().packed_patients(&context(chart))?;
+    let erased: BTreeSet<String> = erased.into_iter().map(|patient| id_of(chart, patient)).collect();
     let (mut expected, mut listed, mut complete) = (BTreeSet::new(), Vec::new(), 0);
     let mut missing: BTreeMap<String, usize> = BTreeMap::new();
     for some in patients.chunks(PACKS_AT_ONCE) {
-        let each = centre.treatment().packs(&context(centre), some)?;
+        let each = centre.treatment().packs(&context(chart), some)?;
         let mut round = Vec::new();
         for (patient, pack) in some.iter().zip(each) {
-            let id = id_of(centre, *patient);
+            let id = id_of(chart, *patient);
             match pack.and_then(|pack| pack.map(|pack| files_of(&pack, &id)).transpose()) {
                 Ok(None) => {
                     complete += 1;
@@ -295,8 +296,7 @@ pub fn answer(made: &Made) -> Answer {
     Answer { exit, text, json: serde_json::to_value(made).unwrap_or_default() }
 }
 
-fn context(centre: &Centre) -> Context {
-    let chart = centre.chart();
+pub fn context(chart: &Chart) -> Context {
     let operation = OperationId::random(chart.entropy());
     Context { caller: chart.guard().console(), purpose: Purpose::Treatment, operation }
 }
@@ -343,7 +343,7 @@ fn bring(
     let note = Round { version: 1, manifests: made.iter().map(|one| one.manifest).collect() };
     let note = minicbor::to_vec(&note).map_err(|e| Fault::new(Blame::Ours, "packs.note", e.to_string()))?;
     let permit = chart
-        .admit(&context(centre), guard::Act::MakePacks, Target::Centre, Sensitivity::Clinical)
+        .admit(&context(chart), guard::Act::MakePacks, Target::Centre, Sensitivity::Clinical)
         .map_err(|e| e.fault())?;
     let lists = vec![chart.list_tag(ROUNDS, &[])];
     let entry = chart.append_note(&permit, KIND, lists, note).map_err(|e| e.fault())?.index;

@@ -65,19 +65,35 @@ pub struct TreatmentList {
     /// Why somebody, or something of somebody, may be missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incomplete: Option<String>,
+    /// Where a recovery has opened no more than what comes first: when the lost gateway had put that together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roster: Option<Timestamp>,
     pub rows: Vec<TreatmentRow>,
 }
 
 impl TreatmentList {
+    /// What can be said where only what comes first was opened, as it was put together then, and what came since. Whose records
+    /// changed since may have to do with something that isn't open.
+    pub fn by_roster(mut self, at: Timestamp, changed: &BTreeSet<PatientId>) -> Self {
+        self.hold("something came in after the list was put together", |patient| changed.contains(&patient));
+        self.roster = Some(at);
+        self
+    }
+
+    /// Nobody of these is ready.
+    fn hold(&mut self, why: &str, of: impl Fn(PatientId) -> bool) {
+        for row in self.rows.iter_mut().filter(|row| row.patient.is_some_and(&of)) {
+            row.fraction_next = None;
+            if matches!(row.standing, Standing::Ready | Standing::Released) {
+                (row.standing, row.why) = (Standing::Hold, why.to_owned());
+            }
+        }
+    }
+
     /// What can be said where a part of the log can't be read: nobody is ready, for a fraction that was given, a veto or an
     /// erasure may stand in what is missing.
     pub fn incomplete(mut self, why: String) -> Self {
-        for row in &mut self.rows {
-            row.fraction_next = None;
-            if matches!(row.standing, Standing::Ready | Standing::Released) {
-                (row.standing, row.why) = (Standing::Hold, "her newest records may be missing".to_owned());
-            }
-        }
+        self.hold("her newest records may be missing", |_| true);
         self.incomplete = Some(why);
         self
     }
@@ -85,13 +101,7 @@ impl TreatmentList {
     /// What can be said of those whose erasures are being taken back: somebody else may have had a number of theirs meanwhile,
     /// and what was given then may stand there.
     pub fn taken_back(mut self, restored: &BTreeSet<PatientId>) -> Self {
-        for row in self.rows.iter_mut().filter(|row| row.patient.is_some_and(|patient| restored.contains(&patient))) {
-            row.fraction_next = None;
-            if matches!(row.standing, Standing::Ready | Standing::Released) {
-                (row.standing, row.why) =
-                    (Standing::Hold, "her erasure was taken back: the gate says how she stands".to_owned());
-            }
-        }
+        self.hold("her erasure was taken back: the gate says how she stands", |patient| restored.contains(&patient));
         self
     }
 }
@@ -104,12 +114,24 @@ impl Treatment {
     /// Who is on treatment, and how each stands: everybody of whom a plan or a treatment record came in lately, those whose
     /// course is complete among them.
     pub fn list(&self, context: &Context) -> Result<TreatmentList> {
-        let (permit, as_of, living) = self.admit_to_list(context)?;
+        self.list_as(context, Act::ReadTreatmentList)
+    }
+
+    /// The same, by the right to make packs of them: for a gateway that looks up what a recovery will ask first.
+    pub fn list_for_packs(&self, context: &Context) -> Result<TreatmentList> {
+        self.list_as(context, Act::MakePacks)
+    }
+
+    fn list_as(&self, context: &Context, act: Act) -> Result<TreatmentList> {
+        let (permit, as_of, living) = self.admit_to_all(context, act)?;
         let people = self.people()?;
         let (rules, _) = self.rules_by(&people)?;
         let day = |at: Timestamp| self.utc_offset.local(at).civil_date();
         let today = |kept: &KeptVerdict| day(kept.at) == day(as_of);
         let mut rows = Vec::with_capacity(living.len());
+        let (living, later): (Vec<PatientId>, Vec<PatientId>) =
+            living.into_iter().partition(|patient| self.chart.is_registered(*patient));
+        rows.extend(later.iter().map(|_| not_open_yet()));
         for facts in facts::read(&self.chart, &permit, &living, self.signers(&people)) {
             match facts {
                 Ok(mut facts) => {
@@ -124,7 +146,7 @@ impl Treatment {
             }
         }
         rows.sort_by(|a, b| (&a.machine, &a.name, &a.number).cmp(&(&b.machine, &b.name, &b.number)));
-        Ok(TreatmentList { as_of, utc_offset: self.utc_offset, incomplete: None, rows })
+        Ok(TreatmentList { as_of, utc_offset: self.utc_offset, incomplete: None, roster: None, rows })
     }
 
     /// The right to look at everybody on treatment, as of when, and who that is.
@@ -313,9 +335,18 @@ fn row(
 
 /// Somebody is on treatment, and nobody can read who.
 fn unreadable(fault: &Fault) -> TreatmentRow {
+    nameless("(records that can't be read)", format!("`holdfast verify` names what is damaged [{}]", fault.code))
+}
+
+/// Somebody came on treatment after what comes first was put together: her key isn't among it.
+fn not_open_yet() -> TreatmentRow {
+    nameless("(came on treatment since)", "the recovery has not come to her records yet".to_owned())
+}
+
+fn nameless(name: &str, why: String) -> TreatmentRow {
     TreatmentRow {
         patient: None,
-        name: "(records that can't be read)".to_owned(),
+        name: name.to_owned(),
         number: String::new(),
         birth_date: String::new(),
         plan: String::new(),
@@ -323,7 +354,7 @@ fn unreadable(fault: &Fault) -> TreatmentRow {
         fraction_next: None,
         fractions_planned: None,
         standing: Standing::Hold,
-        why: format!("`holdfast verify` names what is damaged [{}]", fault.code),
+        why,
     }
 }
 

@@ -13,5 +13,6 @@ mod moving;
 mod notes;
 mod recover;
 mod renew;
+mod roster;
 mod tails;
 mod witnesses;
