@@ -289,18 +289,23 @@ impl<'a> Scene<'a> {
         let site = self.place("recovered");
         watch(Progress { stage: "recovering", done: 0, total: 1 });
         let recovering = Instant::now();
-        let mut early: Result<Vec<ListRow>, String> = Err("the recovery gave none".to_owned());
+        let mut lists: Vec<Result<Vec<ListRow>, String>> = Vec::new();
         let system = builder.recover(&remains, &site, &mut |list| {
-            seconds.to_treatment_list = list.is_ok().then(|| recovering.elapsed().as_secs_f64());
-            early = list.map_err(said);
+            let now = list.is_ok().then(|| recovering.elapsed().as_secs_f64());
+            seconds.to_treatment_list = seconds.to_treatment_list.or(now);
+            lists.push(list.map_err(said));
         });
         let system = system.map_err(said);
-        // Once more when everything stands: both are judged.
+        if lists.is_empty() {
+            lists.push(Err("the recovery gave none".to_owned()));
+        }
+        // Once more when everything stands: all are judged.
         let late = system.as_ref().map_err(|_| "the centre could not be recovered".to_owned()).and_then(|system| {
             let rows = system.treatment_list().map_err(said)?;
             seconds.recovering = recovering.elapsed().as_secs_f64();
             Ok(rows)
         });
+        lists.push(late);
         watch(Progress { stage: "recovering", done: 1, total: 1 });
         let recovered: Recovered<'_> = system.as_deref();
 
@@ -310,7 +315,7 @@ impl<'a> Scene<'a> {
         let account = judges::accounted_for(&self.kept, recovered);
         let mut tally = std::mem::take(&mut self.tally);
         judges::tampered_plans(&self.centre, recovered, readers, watch, &mut tally);
-        let list = judges::treatment_goes_on(&self.kept.truth, [early, late], &self.own.strangers, seconds);
+        let list = judges::treatment_goes_on(&self.kept.truth, &lists, &self.own.strangers, seconds);
         drop(system);
         self.forget(&site)?;
         Ok(vec![lost, judges::no_wrong_dose(tally), list, account])

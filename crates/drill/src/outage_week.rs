@@ -180,7 +180,7 @@ fn week(root: &DrillRoot, options: &Options, builder: &dyn Builder, watch: Watch
     let back = Instant::now();
     let mut to_list = None;
     let system = builder.recover(&remains, &root.path().join("again"), &mut |list| {
-        to_list = list.ok().map(|_| back.elapsed().as_secs_f64());
+        to_list = to_list.or_else(|| list.ok().map(|_| back.elapsed().as_secs_f64()));
     })?;
     let recovering = back.elapsed().as_secs_f64();
 

@@ -17,8 +17,8 @@ pub trait Builder: Sync {
     /// reading: no record is written.
     fn break_in(&self, stolen: &[PathBuf], gateway: &Path) -> Result<Box<dyn Loot>, Locked>;
 
-    /// Rebuilds the centre in the empty folder `site`. `listed` gets the treatment list as soon as there is one; the rest
-    /// follows.
+    /// Rebuilds the centre in the empty folder `site`. `listed` gets the treatment list as soon as there is one, and once more by all
+    /// of the log; the rest follows.
     fn recover(
         &self,
         remains: &Remains<'_>,

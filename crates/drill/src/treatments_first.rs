@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use kit::{Blame, Fault};
@@ -23,6 +24,7 @@ use crate::work::spread;
 
 const SERVERS: usize = 14;
 const LEFT: usize = 3;
+const LOADED_AT_ONCE: usize = 100;
 /// The smaller archive has one of so many patients.
 const SMALLER: usize = 200;
 /// What is opened may differ by so much in a hundred: who is on treatment differs, too.
@@ -155,15 +157,17 @@ fn sight(
         builder.found(&place.join("centre"), SERVERS)?;
     // The twin: of one of them no plan was there when the gateway put together what comes first.
     let late = options.twin.then(|| (0..patients).find(|at| is_on_the_way(&centre.patient(*at)))).flatten();
-    let loaded = std::sync::atomic::AtomicUsize::new(0);
-    let truth = spread(writers, patients, |at| {
-        let patient = centre.patient(at);
-        load(&*system, &patient, late != Some(at))?;
-        let done = loaded.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+    let loaded = AtomicUsize::new(0);
+    let truth = spread(writers, patients.div_ceil(LOADED_AT_ONCE), |batch| {
+        let first = batch * LOADED_AT_ONCE;
+        let some: Vec<(usize, SyntheticPatient)> =
+            (first..patients.min(first + LOADED_AT_ONCE)).map(|at| (at, centre.patient(at))).collect();
+        load(&*system, &some, late)?;
+        let done = loaded.fetch_add(some.len(), Ordering::Relaxed) + some.len();
         watch(Progress { stage: "loading patients", done, total: patients });
-        Ok(TrueRow::of(&patient))
+        Ok(some.iter().filter_map(|(_, patient)| TrueRow::of(patient)).collect::<Vec<_>>())
     });
-    let truth: Vec<Option<TrueRow>> = truth.into_iter().collect::<Result<_, Fault>>()?;
+    let truth: Vec<Vec<TrueRow>> = truth.into_iter().collect::<Result<_, Fault>>()?;
     system.settle()?;
     if let Some(at) = late {
         treat(&*system, &centre.patient(at))?;
@@ -188,12 +192,22 @@ fn is_on_the_way(patient: &SyntheticPatient) -> bool {
     patient.course.as_ref().is_some_and(|course| course.fraction_next().is_some())
 }
 
-/// An archive's patient is her record; one on treatment has all that belongs to it.
-fn load(system: &dyn System, patient: &SyntheticPatient, is_treated: bool) -> Result<(), Fault> {
-    let most = if patient.course.is_some() { patient.fhir.len() } else { 1 };
-    let resources: Vec<&[u8]> = patient.fhir.iter().take(most).map(Vec::as_slice).collect();
-    system.keep_fhir(&resources)?;
-    if is_treated { treat(system, patient) } else { Ok(()) }
+/// An archive's patient is her record; one on treatment has all that belongs to it, but for the one whose plan comes late.
+fn load(system: &dyn System, some: &[(usize, SyntheticPatient)], late: Option<usize>) -> Result<(), Fault> {
+    let (treated, archived): (Vec<_>, Vec<_>) = some.iter().partition(|(_, patient)| patient.course.is_some());
+    let records: Vec<&[u8]> =
+        archived.iter().filter_map(|(_, patient)| patient.fhir.first()).map(Vec::as_slice).collect();
+    if !records.is_empty() {
+        system.keep_fhir(&records)?;
+    }
+    for (at, patient) in treated {
+        let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();
+        system.keep_fhir(&resources)?;
+        if late != Some(*at) {
+            treat(system, patient)?;
+        }
+    }
+    Ok(())
 }
 
 fn treat(system: &dyn System, patient: &SyntheticPatient) -> Result<(), Fault> {

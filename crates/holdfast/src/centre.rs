@@ -26,7 +26,7 @@ use crate::buckets::BucketState;
 use crate::config::Config;
 use crate::custodians::Custodians;
 use crate::domains::Domains;
-use crate::first::FirstSight;
+use crate::first::{FirstSight, Looker};
 use crate::fleet::Fleet;
 use crate::left::{Gathered, Left, Witnessed};
 use crate::plan::Machines;
@@ -35,7 +35,7 @@ use crate::signers::Signers;
 use crate::site::{Servers, Site, Task, fresh_servers, location_id, open_servers, shards};
 use crate::staging::{Begun, require_finished};
 use crate::standing::{Seen, Standing};
-use crate::{adopt, bucket_files, first, left, settings};
+use crate::{adopt, bucket_files, left, settings};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -381,7 +381,8 @@ impl Centre {
     }
 
     /// Rebuilds a centre in an empty folder: new servers, new holders, new keys for every living patient's key. Patients
-    /// don't wait for all of that: `seen` gets what comes first as soon as the survivors can be read, or why there is none.
+    /// don't wait for all of that: `seen` gets what comes first by the newest roster, where there is one, and
+    /// then by all of the log, or why there is nothing.
     pub fn recover(
         left: Left<'_>,
         into: &Path,
@@ -391,7 +392,18 @@ impl Centre {
         let Gathered { survivors, plate, key } = left.gather()?;
         let Left { from, vkey, plan, restore_from, leave_sealed, .. } = left;
         let lock = lock(into)?;
-        match first::see(&survivors, &key, vkey, restore_from, &into.join("gateway")) {
+        let looker = Looker {
+            survivors: survivors.clone(),
+            key: Arc::clone(&key),
+            vkey: vkey.cloned(),
+            gateway: into.join("gateway"),
+        };
+        // Whose erasures are taken back, all of the log tells.
+        match restore_from.map_or_else(|| looker.by_roster(), |_| Ok(None)) {
+            Ok(sight) => sight.into_iter().for_each(|sight| seen(Ok(sight))),
+            Err(fault) => tracing::warn!(code = fault.code, "nothing by the roster: {}", fault.message),
+        }
+        match looker.by_all(restore_from) {
             // Not later, when all of it was read.
             Err(fault) if fault.code == NOTHING_TO_TAKE_BACK => return Err(fault),
             sight => seen(sight),

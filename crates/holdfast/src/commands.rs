@@ -11,12 +11,14 @@ use drill::machines::Scenario;
 use kit::{Blame, Clock as _, Fault, OsEntropy, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use treatment::{Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, SigningKey, Statement};
+use treatment::{
+    Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, SigningKey, Statement, TreatmentList,
+};
 use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, Said, decode_file, encode_file};
-use crate::centre::{self, Centre, NewCentre, emergency};
+use crate::centre::{self, Centre, NewCentre};
 use crate::custodians::{self, Custodians};
 use crate::first::FirstSight;
 use crate::left::Left;
@@ -209,31 +211,26 @@ impl Recover {
         };
         self.sheets.as_deref().map_or(Ok(()), sheets::require_empty)?;
         let begun = Instant::now();
-        let (mut first, mut list) = (serde_json::Value::Null, None);
+        let (mut told, mut first) = (Vec::new(), None);
         let mut seen = |sight: Result<FirstSight, Fault>| {
             let seconds = begun.elapsed().as_secs_f64();
             match sight {
                 // At once: somebody waits for it, and the rest may take long.
                 Ok(sight) => {
-                    first = self.tell_first(&sight, seconds, begun);
-                    list = Some(sight.list);
+                    told.push(self.tell(&sight, first.as_ref(), seconds, begun));
+                    first.get_or_insert(sight.list);
+                }
+                Err(fault) if first.is_some() => {
+                    complain!("holdfast: not compared with the whole log: {} [{}]", fault.message, fault.code);
                 }
                 Err(fault) => complain!("holdfast: no treatment list yet: {} [{}]", fault.message, fault.code),
             }
         };
         let (centre, report, witnessed) = Centre::recover(left, into, &mut seen)?;
         let mut answer = reports::recovery(&report, &witnessed);
-        if let Some(list) = list.filter(|list| list.roster.is_some()) {
-            // What is said of them now was compared with the whole log.
-            let now = centre.treatment().list(&emergency(centre.chart()))?;
-            let others = reports::otherwise(&list, &now);
-            others.iter().for_each(|line| answer.text.push_str(&format!("\n  NOT AS LISTED AT FIRST: {line}")));
-            if let Some(first) = first.as_object_mut() {
-                first.insert("not_as_listed".to_owned(), others.into());
-            }
-        }
         if let Some(fields) = answer.json.as_object_mut() {
-            fields.insert("treatment_list".to_owned(), first);
+            fields.insert("treatment_list".to_owned(), told.pop().unwrap_or_default());
+            fields.insert("treatment_list_by_roster".to_owned(), told.pop().unwrap_or_default());
         }
         answer.text.push_str(&format!(
             "\n  {} stands in {}; `holdfast serve` runs it\n  settings are those of the lost gateway, but for the addresses \
@@ -245,20 +242,30 @@ impl Recover {
         Ok(print(self.output, &answer))
     }
 
-    /// The list, at once, and the sheets; gives what is said of it as JSON.
-    fn tell_first(&self, sight: &FirstSight, seconds: f64, begun: Instant) -> serde_json::Value {
+    /// The list, at once, and the sheets, or what all of the log says otherwise than they; gives what is said as JSON.
+    fn tell(
+        &self,
+        sight: &FirstSight,
+        first: Option<&TreatmentList>,
+        seconds: f64,
+        begun: Instant,
+    ) -> serde_json::Value {
         let list = &sight.list;
-        if !self.output.json {
-            say!("{}\n", reports::treatment_list(list, seconds));
+        let otherwise = first.map(|first| reports::otherwise(first, list));
+        match &otherwise {
+            _ if self.output.json => {}
+            Some(others) if list.incomplete.is_none() => say!("{}\n", reports::compared(list, others, seconds)),
+            _ => say!("{}\n", reports::treatment_list(list, seconds)),
         }
         let mut told = json!({
             "seconds": seconds,
             "as_of": list.as_of.to_string(),
             "roster": list.roster.map(|at| at.to_string()),
             "incomplete": list.incomplete,
+            "not_as_listed": otherwise,
             "rows": list.rows,
         });
-        let Some(out) = &self.sheets else { return told };
+        let Some(out) = self.sheets.as_ref().filter(|_| first.is_none()) else { return told };
         match sheets::write(sight, out) {
             Ok(sheets::Written { sheets, missing }) => {
                 let seconds = begun.elapsed().as_secs_f64();

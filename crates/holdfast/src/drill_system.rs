@@ -29,7 +29,7 @@ use crate::acts::Answer;
 use crate::centre::{Centre, NewCentre, Shape};
 use crate::custodians::Custodians;
 use crate::drill_store::WithStore;
-use crate::first::{self, FirstSight};
+use crate::first::{self, FirstSight, Looker};
 use crate::left::{Gathered, Left};
 use crate::packs::sheets;
 use crate::{Output, commands, renewals};
@@ -234,7 +234,8 @@ impl FirstLooks for Real {
     ) -> Result<FirstSeen, Fault> {
         let Gathered { survivors, key, .. } = left_of(remains).gather()?;
         fs::create_dir_all(gateway).map_err(|e| Fault::new(Blame::Configuration, "drill.folder", e.to_string()))?;
-        let sight = first::see(&survivors, &key, None, None, gateway)?;
+        let looker = Looker { survivors, key, vkey: None, gateway: gateway.to_owned() };
+        let sight = looker.by_roster()?.map_or_else(|| looker.by_all(None), Ok)?;
         listed();
         let written = sheets::write(&sight, sheets)?;
         let (entries, log) =

@@ -5,17 +5,18 @@
 //!
 //! ```text
 //! serve    sight, traced ──► roster, an entry of the log
-//! recover  survivors ──► the newest roster, what it names, what was written since ──► sight: list, sheets ──► all the rest
+//! recover  survivors ──► the newest roster, what it names, what was written since ──► sight: list, sheets
+//!              └───────► all of it ──► sight, compared with the first ──► new servers
 //! ```
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chart::{Chart, Context};
 use kit::{Clock, Entropy, Fault, OsEntropy, PatientId, SystemClock};
 use treatment::{PACKS_AT_ONCE, Pack, Packed, Treatment, TreatmentList};
 use vault::location::Location;
-use vault::{RecoveryKey, Vault, Vkey};
+use vault::{RecoveryKey, Vkey};
 
 use crate::centre::{Centre, INDEX, emergency, name_of};
 use crate::config::Config;
@@ -78,54 +79,69 @@ pub fn keep(centre: &Centre) -> Result<Option<Made>, Fault> {
     })
 }
 
-/// From the survivors: by the newest roster, or where there is none by all that can be read. What is noted of it, and the index that
-/// it took, are the new gateway's: the one goes into its ledger, the other is gone on from.
-pub fn see(
-    survivors: &[Arc<dyn Location>],
-    key: &Arc<RecoveryKey>,
-    vkey: Option<&Vkey>,
-    restore_from: Option<u64>,
-    gateway: &Path,
-) -> Result<FirstSight, Fault> {
-    let (clock, entropy): (Arc<dyn Clock>, Arc<dyn Entropy>) = (Arc::new(SystemClock), Arc::new(OsEntropy));
-    // Whose erasures are taken back, all of the log tells.
-    if restore_from.is_none() {
-        let at = gateway.to_owned();
-        let looked = vault::first_look(survivors, Arc::clone(key), vkey, at, Arc::clone(&clock), Arc::clone(&entropy));
-        let seen = looked.map_err(Fault::from).and_then(|vault| vault.map(by_roster).transpose());
-        match seen {
-            Ok(Some(sight)) => return Ok(sight),
-            Ok(None) => tracing::info!("no roster near the log's end: all of it is read"),
-            Err(fault) => tracing::warn!(code = fault.code, "no list by the roster, all is read: {}", fault.message),
-        }
-    }
-    let (survivors, at) = (survivors.to_vec(), gateway.to_owned());
-    let (vault, restored) =
-        vault::preview(survivors, Arc::clone(key), vkey, restore_from, at, Arc::clone(&clock), Arc::clone(&entropy))?;
-    let missing = vault.opened().missing();
-    let vault = Arc::new(vault);
-    let chart = match missing {
-        // What is passed over is not gone on from.
-        Some(_) => Chart::open_what_is_left(vault, clock, entropy),
-        None => Chart::open(vault, Some(&gateway.join(INDEX)), Vec::new(), clock, entropy),
-    };
-    let mut sight = FirstSight::of(chart.map_err(|e| e.fault())?)?;
-    let restored = restored.into_iter().map(|(patient, _)| patient).collect();
-    sight.list = sight.list.taken_back(&restored);
-    if let Some(why) = missing {
-        sight.list = sight.list.incomplete(why);
-    }
-    Ok(sight)
+/// What there is to look at: survivors, the custodians' key, and the folder of the gateway to be. What is noted of a look goes into
+/// its ledger.
+#[derive(Clone)]
+pub struct Looker {
+    pub survivors: Vec<Arc<dyn Location>>,
+    pub key: Arc<RecoveryKey>,
+    pub vkey: Option<Vkey>,
+    pub gateway: PathBuf,
 }
 
-fn by_roster(vault: Vault) -> Result<FirstSight, Fault> {
-    let look = vault.first_look();
-    let chart = Chart::open(Arc::new(vault), None, Vec::new(), Arc::new(SystemClock), Arc::new(OsEntropy));
-    let mut sight = FirstSight::of(chart.map_err(|e| e.fault())?)?;
-    if let Some(look) = look {
-        tracing::info!(entries = look.entries, of = look.log, "opened first");
-        let changed = sight.chart().changed_since(look.since).map_err(|e| e.fault())?;
-        sight.list = sight.list.by_roster(look.at, &changed);
+impl Looker {
+    /// By the newest roster; none where there is none near the log's end, or where something behind that can't be read.
+    pub fn by_roster(&self) -> Result<Option<FirstSight>, Fault> {
+        let (clock, entropy) = outside();
+        let vault = vault::first_look(
+            &self.survivors,
+            Arc::clone(&self.key),
+            self.vkey.as_ref(),
+            self.gateway.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        )?;
+        let Some(vault) = vault else { return Ok(None) };
+        let look = vault.first_look();
+        let chart = Chart::open(Arc::new(vault), None, Vec::new(), clock, entropy).map_err(|e| e.fault())?;
+        let mut sight = FirstSight::of(chart)?;
+        if let Some(look) = look {
+            tracing::info!(entries = look.entries, of = look.log, "opened first");
+            let changed = sight.chart().changed_since(look.since).map_err(|e| e.fault())?;
+            sight.list = sight.list.by_roster(look.at, &changed);
+        }
+        Ok(Some(sight))
     }
-    Ok(sight)
+
+    /// By all that can be read. The index that it takes is the new gateway's.
+    pub fn by_all(&self, restore_from: Option<u64>) -> Result<FirstSight, Fault> {
+        let (clock, entropy) = outside();
+        let (vault, restored) = vault::preview(
+            self.survivors.clone(),
+            Arc::clone(&self.key),
+            self.vkey.as_ref(),
+            restore_from,
+            self.gateway.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&entropy),
+        )?;
+        let missing = vault.opened().missing();
+        let vault = Arc::new(vault);
+        let chart = match missing {
+            // What is passed over is not gone on from.
+            Some(_) => Chart::open_what_is_left(vault, clock, entropy),
+            None => Chart::open(vault, Some(&self.gateway.join(INDEX)), Vec::new(), clock, entropy),
+        };
+        let mut sight = FirstSight::of(chart.map_err(|e| e.fault())?)?;
+        let restored = restored.into_iter().map(|(patient, _)| patient).collect();
+        sight.list = sight.list.taken_back(&restored);
+        if let Some(why) = missing {
+            sight.list = sight.list.incomplete(why);
+        }
+        Ok(sight)
+    }
+}
+
+fn outside() -> (Arc<dyn Clock>, Arc<dyn Entropy>) {
+    (Arc::new(SystemClock), Arc::new(OsEntropy))
 }

@@ -10,6 +10,7 @@ use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport, Weighed};
 
 use crate::acts::Answer;
 use crate::left::Witnessed;
+use crate::say::plural;
 use crate::standing::Standing;
 use crate::{DEGRADED, INTEGRITY};
 
@@ -222,8 +223,7 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
     );
     if let Some(at) = list.roster {
         text.push_str(&format!(
-            "\n  As the lost gateway had put it together at {at}, with all that was written since; the gate answers when the whole log \
-             was compared."
+            "\n  By the roster that the lost gateway made at {at}, and all that was written since. The whole log is read next, and compared."
         ));
     }
     if let Some(why) = &list.incomplete {
@@ -253,6 +253,18 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
     text
 }
 
+/// What all of the log says of a list by the roster.
+pub fn compared(list: &TreatmentList, others: &[String], seconds: f64) -> String {
+    let as_it_is = match others.len() {
+        0 => "as listed".to_owned(),
+        count => format!("as listed, but for {}", plural(count, "plan")),
+    };
+    let mut text =
+        format!("By the whole log, after {seconds:.1} seconds: {} on treatment, {as_it_is}.", list.rows.len());
+    others.iter().for_each(|line| text.push_str(&format!("\n  {line}")));
+    text
+}
+
 /// Who stands otherwise, now that the whole log was read, than a list by the roster said; whoever wrote that could leave something out.
 pub fn otherwise(first: &TreatmentList, now: &TreatmentList) -> Vec<String> {
     type Key<'a> = (Option<kit::PatientId>, &'a str);
@@ -267,8 +279,6 @@ pub fn otherwise(first: &TreatmentList, now: &TreatmentList) -> Vec<String> {
         let line = match was.get(&key(row)) {
             None => format!("{} {} was not listed, is {}", row.number, row.plan, said(row)),
             Some(was) if (was.standing, was.fraction_next) == (row.standing, row.fraction_next) => continue,
-            // Held until the whole log was there: that is what was said of it.
-            Some(was) if was.standing == Stands::Hold => continue,
             Some(was) => format!("{} {} was {}, is {}", row.number, row.plan, said(was), said(row)),
         };
         lines.push(line);
@@ -541,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_whole_log_says_otherwise_is_told_and_what_was_held_is_not() {
+    fn what_the_whole_log_says_otherwise_is_told() {
         let list = |rows| TreatmentList {
             as_of: Timestamp(0),
             utc_offset: UtcOffset::default(),
@@ -565,6 +575,7 @@ mod tests {
             otherwise(&first, &now),
             [
                 "number 2 breast was Ready: why 2, is Ready: why 2",
+                "number 3 breast was Hold: why 3, is Ready: why 3",
                 "number 4 breast was not listed, is Hold: why 4",
                 "number 5 breast was Ready: why 5, is not on the list",
             ]

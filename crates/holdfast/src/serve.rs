@@ -1,6 +1,7 @@
 //! `holdfast serve`: the gateway. Pages, FHIR and the gate on one listener, health and metrics on another, DIMSE on a
 //! third.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use kit::{Blame, Fault, OsEntropy};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 use crate::acts::{self, Act, Answer};
 use crate::centre::Centre;
@@ -146,11 +149,15 @@ impl Serve {
                 addresses.http
             );
         }
+        let end = hear_the_end()?;
         self.announce(&centre, &data, &addresses)?;
         watched::start(&centre)?;
         tokio::spawn(make_packs(Arc::clone(&centre)));
         let serving = async {
-            tokio::try_join!(edge::http::serve(http, pages, stop()), edge::http::serve(operations, health, stop()),)
+            tokio::try_join!(
+                edge::http::serve(http, pages, stop(end.clone())),
+                edge::http::serve(operations, health, stop(end)),
+            )
         };
         serving.await.map_err(|e| Fault::new(Blame::Configuration, "serve.listener", e.to_string()))?;
         tracing::info!("stopping: associations end, notes go into the ledger");
@@ -288,20 +295,26 @@ async fn make_packs(centre: Arc<Centre>) {
     }
 }
 
-/// Until the process is asked to end.
-async fn stop() {
-    let terminate = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
+/// Hears when the process is asked to end, from the call on: whoever is told that it serves may ask at once.
+fn hear_the_end() -> Result<watch::Receiver<()>, Fault> {
+    let failed = |e: io::Error| Fault::new(Blame::Configuration, "serve.signals", e.to_string());
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (tell, told) = watch::channel(());
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
         }
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminate => {}
-    }
+        drop(tell);
+    });
+    Ok(told)
+}
+
+/// Until then.
+async fn stop(mut told: watch::Receiver<()>) {
+    // Nothing is ever sent: that nobody can send any more is the message.
+    while told.changed().await.is_ok() {}
 }
 
 /// What the operations listener knows.

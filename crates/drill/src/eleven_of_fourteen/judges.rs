@@ -250,12 +250,12 @@ pub(crate) fn no_wrong_dose(tally: Tally) -> Check {
 
 pub(crate) fn treatment_goes_on(
     truth: &[TrueRow],
-    lists: [Result<Vec<ListRow>, String>; 2],
+    lists: &[Result<Vec<ListRow>, String>],
     strangers: &BTreeSet<String>,
     seconds: &Seconds,
 ) -> Check {
     let mut findings = Findings::default();
-    for listed in &lists {
+    for listed in lists {
         findings.extend(match listed {
             Ok(rows) => list::judge(truth, rows, strangers),
             Err(why) => finding(format!("there is no treatment list: {why}")),
