@@ -19,8 +19,8 @@ pub use dicom::object::{Instance, Kind, ObjectError};
 pub use dicom::scan::{Attribute, ScanError};
 pub use error::PlanError;
 pub use gate::{
-    Asked, Expected, Finding, GateInput, Instruction, InstructionGap, Note, OVERRIDABLE, Outcome, Overridden, Signed,
-    Verdict, Withdrawn, decide,
+    Asked, Begun, Expected, Finding, GateInput, Instruction, InstructionGap, Note, OVERRIDABLE, Outcome, Overridden,
+    Signed, Verdict, Withdrawn, decide,
 };
 pub use given::typed::{Ended, TypedBeam, TypedError, TypedFraction};
 pub use given::{Course, Given, Origin, PairState, TreatmentRecord};

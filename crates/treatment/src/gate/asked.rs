@@ -1,17 +1,19 @@
 //! What is said beside the plan of the fraction to come: its fraction group and number, and, where a treatment management system
 //! writes one, its RT Beams Delivery Instruction (PS3.3 section C.8.8.29, edition 2024d).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use dicom_dictionary_std::tags as t;
 use serde::{Deserialize, Serialize};
 
+use super::begun::{Begun, Stretch};
 use crate::dicom::object::{Instance, Kind, ObjectError};
-use crate::dicom::read::{integer, sequence};
+use crate::dicom::read::{self, integer, sequence};
 use crate::dicom::scan::{Attribute, Set, Tree};
 use crate::dicom::value::{code, uid};
 use crate::error::PlanError;
+use crate::interruption::calendar::Day;
 use crate::plan::delivery::Place;
 use crate::plan::{FractionGroup, Plan};
 
@@ -41,7 +43,7 @@ pub struct Instruction {
     /// Beam numbers that treat.
     pub beams: BTreeSet<u32>,
     /// Of these, which go on where they were interrupted, or begin or end elsewhere than the plan does.
-    pub continued: BTreeSet<u32>,
+    pub continued: BTreeMap<u32, Stretch>,
     /// It leaves tasks out, or says that it does.
     pub omits: bool,
 }
@@ -68,9 +70,26 @@ pub enum InstructionGap {
     BeamsUnknown {
         beams: Vec<u32>,
     },
-    /// It gives the rest of beams; the plan gives a whole fraction.
+    /// It gives the rest of beams, and a whole fraction is due.
     Continuation {
         beams: Vec<u32>,
+    },
+    /// Beams of a begun fraction that it treats with, and that have delivered all of theirs.
+    BeamsWhole {
+        beams: Vec<u32>,
+    },
+    /// A beam of a begun fraction goes on elsewhere than it stopped, or ends elsewhere than it should; thousandths of the plan's
+    /// dosimeter unit. Nothing where the instruction gives all of it, or doesn't say.
+    AnotherStretch {
+        beam: u32,
+        from: i64,
+        to: i64,
+        start: Option<i64>,
+        end: Option<i64>,
+    },
+    /// The rest is due on the day on which it was begun; on another one it's a physicist's question.
+    BegunOnAnotherDay {
+        day: Option<String>,
     },
     Omits,
 }
@@ -95,8 +114,19 @@ impl Asked {
         said.into_iter().chain(self.fraction).collect()
     }
 
-    /// Everything in which the instruction isn't what this plan delivers in one fraction of the group.
-    pub(crate) fn gaps(&self, plan: &Plan, group: Option<&FractionGroup>) -> Vec<InstructionGap> {
+    /// The fraction that was begun, where the instruction is of that one.
+    pub(crate) fn goes_on<'b>(&self, begun: Option<&'b Begun>) -> Option<&'b Begun> {
+        begun.filter(|begun| self.readable().is_some_and(|said| said.fractions == BTreeSet::from([begun.fraction])))
+    }
+
+    /// Everything in which the instruction isn't what this plan delivers in one fraction of the group, or of one that was begun its
+    /// rest.
+    pub(crate) fn gaps(
+        &self,
+        plan: &Plan,
+        group: Option<&FractionGroup>,
+        (begun, today): (Option<&Begun>, Option<Day>),
+    ) -> Vec<InstructionGap> {
         let instruction = match &self.instruction {
             None => return Vec::new(),
             Some(Err(error)) => return vec![InstructionGap::Unreadable { message: error.to_string() }],
@@ -120,12 +150,17 @@ impl Asked {
         if fractions.len() > 1 {
             gaps.extend(listed(fractions.clone()).map(|fractions| InstructionGap::SeveralFractions { fractions }));
         }
+        if let Some((group, begun)) = group.zip(self.goes_on(begun)) {
+            gaps.extend(begun.gaps(instruction, group, today));
+            gaps.extend(omits.then_some(InstructionGap::Omits));
+            return gaps;
+        }
         if let Some(group) = group {
             let due: BTreeSet<u32> = group.metersets.keys().copied().collect();
             gaps.extend(listed(&due - beams).map(|beams| InstructionGap::BeamsMissing { beams }));
             gaps.extend(listed(beams - &due).map(|beams| InstructionGap::BeamsUnknown { beams }));
         }
-        gaps.extend(listed(continued.clone()).map(|beams| InstructionGap::Continuation { beams }));
+        gaps.extend(listed(continued.keys().copied().collect()).map(|beams| InstructionGap::Continuation { beams }));
         gaps.extend(omits.then_some(InstructionGap::Omits));
         gaps
     }
@@ -144,8 +179,24 @@ impl fmt::Display for InstructionGap {
             Self::BeamsUnknown { beams } => write!(f, "beams {} don't treat in the fraction group", list(beams)),
             Self::Omits => f.write_str("it leaves beam tasks out"),
             Self::Continuation { beams } => {
-                write!(f, "it gives the rest of beams {}, and the plan gives a whole fraction", list(beams))
+                write!(f, "it gives the rest of beams {}, and a whole fraction is due", list(beams))
             }
+            Self::BeamsWhole { beams } => {
+                write!(f, "beams {} have delivered all of theirs in the begun fraction", list(beams))
+            }
+            Self::AnotherStretch { beam, from, to, start, end } => {
+                let plain = |thousandths: &i64| format!("{:.2}", *thousandths as f64 / 1e3);
+                write!(f, "beam {beam} is due from {} to {}, and is given ", plain(from), plain(to))?;
+                match (start, end) {
+                    (None, None) if *from > 0 => f.write_str("as a whole"),
+                    (start, end) => {
+                        let said = |of: &Option<i64>| of.as_ref().map_or_else(|| "?".to_owned(), plain);
+                        write!(f, "from {} to {}", said(start), said(end))
+                    }
+                }
+            }
+            Self::BegunOnAnotherDay { day: Some(day) } => write!(f, "the fraction was begun on {day}"),
+            Self::BegunOnAnotherDay { day: None } => f.write_str("no record says on which day the fraction was begun"),
         }
     }
 }
@@ -170,6 +221,11 @@ impl Instruction {
             let number = u32::try_from(said).ok().filter(|number| *number > 0);
             number.map(Some).ok_or_else(|| contradiction(tag, "it is no number from 1 on"))
         };
+        let meterset = |task: Set<'_>, tag| -> Result<Option<i64>, PlanError> {
+            let Some(said) = read::number(task, tag, &Place::default())? else { return Ok(None) };
+            let fixed = said.fixed(3).filter(|fixed| *fixed >= 0);
+            fixed.map(Some).ok_or_else(|| contradiction(tag, "it is no meterset"))
+        };
         let text = |task: Set<'_>, tag| {
             let said = task.get(tag).and_then(|element| code(element.bytes()).ok()).filter(|said| !said.is_empty());
             said.ok_or_else(|| missing(tag))
@@ -184,7 +240,7 @@ impl Instruction {
         };
         let (plan_class, plan) = (of_plan(t::REFERENCED_SOP_CLASS_UID)?, of_plan(t::REFERENCED_SOP_INSTANCE_UID)?);
         let (mut groups, mut fractions) = (BTreeSet::new(), BTreeSet::new());
-        let (mut beams, mut continued) = (BTreeSet::new(), BTreeSet::new());
+        let (mut beams, mut continued) = (BTreeSet::new(), BTreeMap::new());
         for task in sequence(root, t::BEAM_TASK_SEQUENCE, &place)? {
             let treats = match text(task, t::BEAM_TASK_TYPE)?.as_str() {
                 "TREAT" | "VERIFY_AND_TREAT" => true,
@@ -201,15 +257,14 @@ impl Instruction {
             if !beams.insert(beam) {
                 return Err(contradiction(t::REFERENCED_BEAM_NUMBER, "two tasks treat with the same beam"));
             }
+            let stretch = Stretch {
+                start: meterset(task, t::CONTINUATION_START_METERSET)?,
+                end: meterset(task, t::CONTINUATION_END_METERSET)?,
+            };
             match text(task, t::TREATMENT_DELIVERY_TYPE)?.as_str() {
                 // A whole beam has no place to begin or to end at.
-                "TREATMENT" => {
-                    let goes_on = [t::CONTINUATION_START_METERSET, t::CONTINUATION_END_METERSET];
-                    if goes_on.into_iter().any(|tag| task.get(tag).is_some()) {
-                        continued.insert(beam);
-                    }
-                }
-                "CONTINUATION" => drop(continued.insert(beam)),
+                "TREATMENT" if stretch.start.or(stretch.end).is_none() => {}
+                "TREATMENT" | "CONTINUATION" => drop(continued.insert(beam, stretch)),
                 _ => {
                     return Err(contradiction(t::TREATMENT_DELIVERY_TYPE, "it is neither TREATMENT nor CONTINUATION"));
                 }

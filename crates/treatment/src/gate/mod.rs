@@ -2,6 +2,7 @@
 //! unknown is a veto. It advises; it drives no beam.
 
 mod asked;
+mod begun;
 pub(crate) mod context;
 pub(crate) mod facts;
 mod here;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 pub use asked::{Asked, Instruction, InstructionGap};
+pub use begun::{Begun, Stretch};
 use kit::{Digest, Explain, PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -87,6 +89,8 @@ pub struct GateInput<'a> {
     pub asked: &'a Asked,
     /// For that fraction group.
     pub given: &'a Given,
+    /// The fraction that was begun, where one is unfinished.
+    pub begun: Option<&'a Begun>,
     /// When the last fraction was given, where the next one is too soon.
     pub too_soon: Option<&'a str>,
     /// What the rules in force say of machines, and the day at the centre.
@@ -223,6 +227,8 @@ pub enum Note {
     RecordsMissing { distinct: u32, highest: u32 },
     /// A beam of the newest fraction on record has not delivered all that it should.
     FractionUnfinished { fraction: u32 },
+    /// The instruction gives the rest of a begun fraction, and nothing else: that is what this verdict is of.
+    Continues { fraction: u32 },
     /// Signed, but the signed plan is not at hand, so table-top positions and skin distances were not compared.
     TolerancesNotCompared,
     /// A table-top position or a distance to the skin of the signed plan isn't in this one.
@@ -375,6 +381,9 @@ impl fmt::Display for Note {
                     f,
                     "fraction {fraction} was begun and not finished: ask whether its rest is due before a whole one"
                 )
+            }
+            Self::Continues { fraction } => {
+                write!(f, "this is of the rest of fraction {fraction}, as the instruction gives it; never of the whole plan")
             }
             Self::SetupNotSaid => f.write_str(
                 "the plan doesn't say a table-top position or a distance to the skin that the approved one says",
@@ -604,7 +613,10 @@ fn note(verdict: &mut Verdict, note: Note) {
 
 fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
     let group = plan.group(input.asked.due_group());
-    let gaps = input.asked.gaps(plan, group);
+    let gaps = input.asked.gaps(plan, group, (input.begun, input.today));
+    // Of a begun fraction the rest is asked for. What isn't its rest stands among the gaps.
+    let continued = input.asked.goes_on(input.begun).map(|begun| begun.fraction);
+    let continues = continued.filter(|_| gaps.is_empty()).map(|fraction| Note::Continues { fraction });
     verdict
         .findings
         .extend(Some(gaps).filter(|gaps| !gaps.is_empty()).map(|gaps| Finding::InstructionDiffers { gaps }));
@@ -619,6 +631,7 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
         Given::Known { distinct, highest, unfinished } => {
             let (given, planned) = (*distinct.max(highest), group.fractions_planned);
             match *unfinished {
+                _ if continued.is_some() => verdict.notes.extend(continues),
                 Some(fraction) if given == planned && fraction == planned => {
                     verdict.findings.push(Finding::FractionUnfinished { fraction, planned });
                 }
@@ -626,13 +639,13 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
                 Some(fraction) => verdict.notes.push(Note::FractionUnfinished { fraction }),
                 None => {}
             }
-            let due = given.saturating_add(1);
+            let due = continued.unwrap_or(given.saturating_add(1));
             let asked: Vec<u32> = input.asked.fractions().into_iter().collect();
-            if given < planned && asked.iter().any(|asked| *asked != due) {
+            if (given < planned || continued.is_some()) && asked.iter().any(|asked| *asked != due) {
                 verdict.findings.push(Finding::AnotherFraction { asked, due });
             }
-            // One that was begun counts, too: its rest may be due at once, and the plan gives a whole one.
-            if let Some(last) = input.too_soon {
+            // One that was begun counts, too: its rest may be due at once, and the plan by itself gives a whole one.
+            if let Some(last) = input.too_soon.filter(|_| continued.is_none()) {
                 verdict.findings.push(Finding::TooSoon { last: last.to_owned() });
             }
             if highest > distinct {

@@ -402,6 +402,13 @@ impl<'a> Course<'a> {
         by_then.filter_map(|(session, _)| session.when.as_deref()).max()
     }
 
+    /// The last day on which a fraction was treated: `YYYYMMDD`.
+    pub(crate) fn last_day_of(&self, fraction: u32) -> Option<String> {
+        let of_it =
+            self.sessions.iter().filter(|(session, exposures)| session.fraction == fraction && treats(exposures));
+        of_it.filter_map(|(session, _)| session.date()).max().map(str::to_owned)
+    }
+
     /// The day of each fraction, in order: of a begun one, when it was begun. What has no day is left out.
     pub(crate) fn fraction_days(&self) -> Vec<String> {
         let (mut all, mut days, mut before) = (Run::new(), Vec::new(), 0);

@@ -347,19 +347,17 @@ fn course(
         meterset: unit(total.meterset),
         delivered: unit(total.delivered),
     });
-    let unfinished = match &given {
-        Given::Known { unfinished: Some(fraction), .. } => {
-            let of = course.delivered(None).remove(fraction).unwrap_or_default();
-            let beams = group.metersets.iter().filter(|(_, meterset)| **meterset > 0).map(|(number, meterset)| {
-                let share = of.get(&Some(*number)).copied().unwrap_or(0);
-                let delivered = i128::from(share) * i128::from(*meterset) / 1_000_000;
-                let delivered = unit(i64::try_from(delivered).unwrap_or(i64::MAX));
-                BeamSeen { number: *number, name: name_of(*number), meterset: unit(*meterset), delivered }
-            });
-            Some(UnfinishedSeen { fraction: *fraction, beams: beams.collect() })
-        }
-        _ => None,
-    };
+    let begun = facts.begun(chart, plan, group, &given).map_err(|e| e.fault())?;
+    let unfinished = begun.map(|begun| {
+        let treats = group.metersets.iter().filter(|(_, meterset)| **meterset > 0);
+        let beams = treats.map(|(number, meterset)| BeamSeen {
+            number: *number,
+            name: name_of(*number),
+            meterset: unit(*meterset),
+            delivered: unit(begun.delivered.get(number).copied().unwrap_or(0)),
+        });
+        UnfinishedSeen { fraction: begun.fraction, beams: beams.collect() }
+    });
     let with = context::of_plan(chart, facts, plan, None).map_err(|e| e.fault())?;
     let of = (facts.patient, plan.digest());
     let is_signed = approval_gap(&facts.approvals, of.0, of.1).is_none();

@@ -135,6 +135,8 @@ pub(super) fn judge(
     let context = plan.ok().map(|plan| context::of_plan(chart, facts, plan, noted)).transpose();
     let context = context.map_err(|e| e.fault())?;
     let due = plan.ok().and_then(|plan| Some((plan, plan.group(group)?)));
+    let begun = due.map(|(plan, group)| facts.begun(chart, plan, group, &given)).transpose();
+    let begun = begun.map_err(|e| e.fault())?.flatten();
     let too_soon = due.and_then(|(plan, group)| facts.too_soon(plan, group, chart.now()));
     let overridden = due.zip(given.fractions()).map_or_else(Vec::new, |((plan, group), given)| {
         facts.overridden(plan.digest(), group.number, given.saturating_add(1))
@@ -159,6 +161,7 @@ pub(super) fn judge(
         approved: &approved,
         asked,
         given: &given,
+        begun: begun.as_ref(),
         rules,
         today: Day::of_dicom(&facts.local(chart.now()).0),
         too_soon: too_soon.as_deref(),
@@ -195,6 +198,7 @@ fn nobody(rules: &Rules, plan: std::result::Result<&Plan, &PlanError>, unknown: 
         approved: &[],
         asked: &Asked::default(),
         given: &Given::NONE,
+        begun: None,
         rules,
         today: None,
         too_soon: None,

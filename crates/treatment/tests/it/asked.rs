@@ -1,8 +1,12 @@
 //! What is said beside the plan: the fraction, the machine, and the delivery instruction of a session.
 
+use std::collections::BTreeMap;
+
 use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
-use treatment::{Asked, Finding, Instruction, InstructionGap, Kind, Plan, PlanError, RULES_FORM, Rules};
+use treatment::{
+    Asked, Begun, Finding, Given, Instruction, InstructionGap, Kind, Note, Plan, PlanError, RULES_FORM, Rules,
+};
 
 use crate::build::{IMPLICIT, Item, file, object, photons};
 use crate::gate::Case;
@@ -99,7 +103,7 @@ fn an_instruction_is_one_fraction_of_this_plan() {
     assert_eq!(with(&|item| item.set(t::PATIENT_SEX, "M")), [InstructionGap::AnotherPatient]);
     assert_eq!(with(&|item| item.set(t::PATIENT_BIRTH_DATE, "19010101")), [InstructionGap::AnotherPatient]);
     assert_eq!(
-        with(&|item| first(item, t::CONTINUATION_END_METERSET, "10")),
+        with(&|item| item.sequence(t::BEAM_TASK_SEQUENCE)[0].double(t::CONTINUATION_END_METERSET, 10.0)),
         [InstructionGap::Continuation { beams: vec![beams[0]] }]
     );
     assert_eq!(
@@ -128,6 +132,105 @@ fn an_instruction_is_one_fraction_of_this_plan() {
     );
 }
 
+/// Fraction 7 of 25 was begun today: the first beam stopped, of the second nothing was given.
+#[test]
+fn of_a_begun_fraction_the_rest_and_nothing_else() {
+    let plan = plan();
+    let metersets = &plan.groups[0].metersets;
+    let beams: Vec<u32> = metersets.keys().copied().collect();
+    let [one, other] = beams[..] else { panic!("two beams treat") };
+    let (whole, at) = (metersets[&one], metersets[&one] / 1_000 * 360);
+    let mu = |thousandths: i64| thousandths as f64 / 1e3;
+    let with = |change: &dyn Fn(&mut Case, &mut Item)| {
+        let mut case = Case::of(&photons());
+        case.given = Given::Known { distinct: 7, highest: 7, unfinished: Some(7) };
+        let delivered = BTreeMap::from([(one, at), (other, 0)]);
+        case.begun = Some(Begun { fraction: 7, day: "2026-11-30".parse().ok(), delivered });
+        // It was given a minute ago: that is what is gone on with.
+        case.too_soon = Some("20261130 100000");
+        let mut item = told(&plan, "7");
+        let first = &mut item.sequence(t::BEAM_TASK_SEQUENCE)[0];
+        first.set(t::TREATMENT_DELIVERY_TYPE, "CONTINUATION");
+        first.double(t::CONTINUATION_START_METERSET, mu(at));
+        first.double(t::CONTINUATION_END_METERSET, mu(whole));
+        change(&mut case, &mut item);
+        case.asked.instruction = Some(parse(&item));
+        let verdict = case.decide();
+        let codes: Vec<&str> = verdict.findings.iter().map(Finding::code).collect();
+        let gaps = verdict.findings.iter().find_map(|finding| match finding {
+            Finding::InstructionDiffers { gaps } => Some(gaps.clone()),
+            _ => None,
+        });
+        let gaps = gaps.unwrap_or_default();
+        let continues = verdict.notes.contains(&Note::Continues { fraction: 7 });
+        assert_eq!(continues, gaps.is_empty(), "{codes:?} {gaps:?}");
+        (codes, gaps)
+    };
+    fn task(item: &mut Item, at: usize) -> &mut Item {
+        &mut item.sequence(t::BEAM_TASK_SEQUENCE)[at]
+    }
+    assert_eq!(with(&|_, _| {}), (vec![], vec![]));
+    // The last one of the course, too.
+    let last = |case: &mut Case, item: &mut Item| {
+        case.given = Given::Known { distinct: 25, highest: 25, unfinished: Some(25) };
+        case.begun.as_mut().unwrap().fraction = 25;
+        (0..2).for_each(|at| task(item, at).set(t::CURRENT_FRACTION_NUMBER, "25"));
+    };
+    let mut case = Case::of(&photons());
+    let mut item = told(&plan, "7");
+    case.begun = Some(Begun {
+        fraction: 7,
+        day: "2026-11-30".parse().ok(),
+        delivered: BTreeMap::from([(one, 0), (other, metersets[&other])]),
+    });
+    last(&mut case, &mut item);
+    // The second beam is whole: it is left out.
+    item.sequence(t::BEAM_TASK_SEQUENCE).pop();
+    case.asked.instruction = Some(parse(&item));
+    assert!(case.codes().is_empty(), "{:?}", case.codes());
+
+    let stretch = |start: Option<i64>, end: Option<i64>| {
+        let differs = InstructionGap::AnotherStretch { beam: one, from: at, to: whole, start, end };
+        (vec!["instruction-differs"], vec![differs])
+    };
+    let quantum = whole / 1_000 * 2;
+    // A tenth of 50 MU is what two roundings make of it, and more is another dose.
+    for (moved, is_so) in [(quantum, true), (-quantum, true), (quantum + 1, false), (-quantum - 1, false)] {
+        let found = with(&|_, item| task(item, 0).double(t::CONTINUATION_START_METERSET, mu(at + moved)));
+        let expected = if is_so { (vec![], vec![]) } else { stretch(Some(at + moved), Some(whole)) };
+        assert_eq!(found, expected, "{moved}");
+    }
+    let end = with(&|_, item| task(item, 0).double(t::CONTINUATION_END_METERSET, mu(at)));
+    assert_eq!(end, stretch(Some(at), Some(at)));
+    let all_of_it = with(&|_, item| *item = told(&plan, "7"));
+    assert_eq!(all_of_it, stretch(None, None));
+    // Of the other one nothing was given: it doesn't go on.
+    let (codes, gaps) = with(&|_, item| {
+        task(item, 1).set(t::TREATMENT_DELIVERY_TYPE, "CONTINUATION");
+        task(item, 1).double(t::CONTINUATION_START_METERSET, 0.0);
+        task(item, 1).double(t::CONTINUATION_END_METERSET, mu(metersets[&other]));
+    });
+    assert!(matches!(gaps[..], [InstructionGap::AnotherStretch { beam, .. }] if beam == other), "{codes:?} {gaps:?}");
+    assert_eq!(
+        with(&|case, _| drop(case.begun.as_mut().unwrap().delivered.insert(other, metersets[&other]))).1,
+        [InstructionGap::BeamsWhole { beams: vec![other] }]
+    );
+    assert_eq!(
+        with(&|_, item| drop(item.sequence(t::BEAM_TASK_SEQUENCE).pop())).1,
+        [InstructionGap::BeamsMissing { beams: vec![other] }]
+    );
+    for day in [None, "2026-11-29".parse().ok()] {
+        let (_, gaps) = with(&|case, _| case.begun.as_mut().unwrap().day = day);
+        assert!(matches!(gaps[..], [InstructionGap::BegunOnAnotherDay { .. }]), "{gaps:?}");
+    }
+    // Of another fraction there is nothing to go on with.
+    let (codes, gaps) = with(&|_, item| (0..2).for_each(|at| task(item, at).set(t::CURRENT_FRACTION_NUMBER, "8")));
+    assert_eq!(gaps, [InstructionGap::Continuation { beams: vec![one] }], "{codes:?}");
+    // Beside the instruction another number is said.
+    let (codes, _) = with(&|case, _| case.asked.fraction = Some(8));
+    assert_eq!(codes, ["another-fraction"]);
+}
+
 #[test]
 fn what_cant_be_read_holds() {
     let good = told(&plan(), "7");
@@ -137,7 +240,7 @@ fn what_cant_be_read_holds() {
         tasks[at].set(tag, value);
     };
     type Change<'a> = (&'a str, &'a dyn Fn(&mut Item));
-    let changes: [Change<'_>; 8] = [
+    let changes: [Change<'_>; 9] = [
         ("no task", &|item| item.sequence(t::BEAM_TASK_SEQUENCE).clear()),
         ("no plan", &|item| item.sequence(t::REFERENCED_RT_PLAN_SEQUENCE).clear()),
         ("a type of task that there isn't", &|item| last(item, t::BEAM_TASK_TYPE, "treat")),
@@ -147,6 +250,9 @@ fn what_cant_be_read_holds() {
         ("a beam twice", &|item| {
             let first = item.sequence(t::BEAM_TASK_SEQUENCE)[0].clone();
             item.sequence(t::BEAM_TASK_SEQUENCE).push(first);
+        }),
+        ("a meterset below nothing", &|item| {
+            item.sequence(t::BEAM_TASK_SEQUENCE)[0].double(t::CONTINUATION_START_METERSET, -1.0);
         }),
         ("no delivery type", &|item| last(item, t::TREATMENT_DELIVERY_TYPE, "")),
     ];

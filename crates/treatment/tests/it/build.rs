@@ -10,6 +10,7 @@ use dicom_dictionary_std::{StandardDataDictionary, tags as t, uids};
 pub enum V {
     Text(VR, String),
     Floats(Vec<f32>),
+    Double(f64),
     Short(i16),
     Unsigned(u16),
     Sequence(Vec<Item>),
@@ -34,6 +35,10 @@ impl Item {
 
     pub fn set(&mut self, tag: Tag, text: impl Into<String>) {
         self.0.insert(tag, V::Text(vr_of(tag), text.into()));
+    }
+
+    pub fn double(&mut self, tag: Tag, value: f64) {
+        self.0.insert(tag, V::Double(value));
     }
 
     pub fn floats(mut self, tag: Tag, values: &[f32]) -> Self {
@@ -120,6 +125,7 @@ fn element(tag: Tag, value: &V, layout: Layout, out: &mut Vec<u8>) {
             (*vr, bytes)
         }
         V::Floats(values) => (VR::FL, values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        V::Double(value) => (VR::FD, value.to_le_bytes().to_vec()),
         V::Short(value) => (VR::SS, value.to_le_bytes().to_vec()),
         V::Unsigned(value) => (VR::US, value.to_le_bytes().to_vec()),
         V::Sequence(items) => (VR::SQ, sequence(items, layout)),

@@ -65,6 +65,7 @@ fn states_beside(
         rules,
         today: None,
         given: &given,
+        begun: None,
         too_soon: None,
         overridden: &[],
     });

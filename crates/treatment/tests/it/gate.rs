@@ -6,7 +6,7 @@ use dicom_dictionary_std::tags as t;
 use kit::{Digest, PatientId, SeededEntropy};
 use treatment::given::Unknown;
 use treatment::{
-    Asked, ContextPart, Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome,
+    Asked, Begun, ContextPart, Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome,
     Overridden, Plan, PlanContext, PlanError, RULES_FORM, Rules, Signed, SignerRole, SigningKey, Statement,
     TreatmentRecord, Verdict, VerifiedApproval, decide,
 };
@@ -52,9 +52,10 @@ pub struct Case {
     uid_is_anothers: bool,
     has_ended: bool,
     is_rejected: bool,
-    given: Given,
+    pub given: Given,
+    pub begun: Option<Begun>,
     context: PlanContext,
-    too_soon: Option<&'static str>,
+    pub too_soon: Option<&'static str>,
     overridden: Vec<Overridden>,
 }
 
@@ -78,6 +79,7 @@ impl Case {
             number_is_shared: false,
             is_rejected: false,
             given: Given::Known { distinct: 6, highest: 6, unfinished: None },
+            begun: None,
         }
     }
 
@@ -105,6 +107,7 @@ impl Case {
             rules: &self.rules,
             today: "2026-11-30".parse().ok(),
             given: &self.given,
+            begun: self.begun.as_ref(),
             too_soon: self.too_soon,
             overridden: &self.overridden,
         });

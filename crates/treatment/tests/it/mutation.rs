@@ -106,6 +106,7 @@ fn mutants(plan: &Item) -> Vec<Mutant> {
                 *values.last_mut().unwrap() += 0.015_625;
                 V::Floats(values)
             }
+            V::Double(n) => V::Double(n + 0.015_625),
             V::Short(n) => V::Short(n + 1),
             V::Unsigned(n) => V::Unsigned(n + 7),
             V::Sequence(_) => return,
