@@ -5,6 +5,8 @@
 mod buckets;
 #[path = "it/context.rs"]
 mod context;
+#[path = "it/continuing.rs"]
+mod continuing;
 #[path = "it/course.rs"]
 mod course;
 #[path = "it/custodians.rs"]
