@@ -278,7 +278,10 @@ impl Recover {
                         out.join("index.html").display()
                     );
                 }
-                told["sheets"] = json!({ "seconds": seconds, "written": sheets, "missing": missing });
+                let written = json!({ "seconds": seconds, "written": sheets, "missing": missing });
+                told.as_object_mut()
+                    .into_iter()
+                    .for_each(|told| drop(told.insert("sheets".to_owned(), written.clone())));
             }
             Err(fault) => complain!("holdfast: no sheets: {} [{}]", fault.message, fault.code),
         }
