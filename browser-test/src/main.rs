@@ -78,7 +78,7 @@ async fn start(setting: &Setting) -> Result<WebDriver> {
 }
 
 async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
-    println!("1..14");
+    println!("1..15");
     let tools = ChromeDevTools::new(browser.handle.clone());
     let screen = json!({ "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false });
     tools.execute_cdp_with_params("Emulation.setDeviceMetricsOverride", screen).await?;
@@ -92,6 +92,7 @@ async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
     tap.check("1366 × 768 without scrolling sideways", fits(browser, &setting.artifacts, "treatment-list.png").await);
     tap.check("on paper: no buttons, no colour needed", print(browser, &tools, &setting.artifacts).await);
     tap.check("a name on the list leads to the course, with its drawing and checks", course(browser, setting).await);
+    tap.check("what was signed stands beside what is here, with drawings", approval(browser, setting).await);
     tap.check("an outage is weighed, those first who can wait least", triage(browser, setting).await);
     tap.check("paper is typed in: a slip is named and nothing is lost", enter(browser, setting).await);
     tap.check("paper stands beside what machines say", reconciliation(browser, setting).await);
@@ -175,6 +176,49 @@ async fn course(browser: &WebDriver, setting: &Setting) -> Result<()> {
     ensure!(states.len() > 10 && states.contains(&"Pass"), "the checks say {states:?}");
     no_script(browser).await?;
     fits(browser, &setting.artifacts, "course.png").await
+}
+
+/// By the link on a course of somebody whose plan waits for a signature, and of somebody whose plan doesn't.
+async fn approval(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    browser.goto(text(setting, "http")?).await?;
+    browser.find(By::Css("td.why a[href^='/approval']")).await?.click().await?;
+    led_to(browser, "/approval").await?;
+    lines_are_told(browser, &["As signed", "To be signed", "Not here"]).await?;
+    browser.goto(text(setting, "http")?).await?;
+    let ready = "return document.querySelector('td.release').closest('tr').querySelector('th a').getAttribute('href')";
+    let course = ask(browser, ready).await?;
+    browser.goto(format!("{}{}", text(setting, "http")?, course.as_str().context("nobody is ready")?)).await?;
+    browser.find(By::Css("a[href^='/approval']")).await?.click().await?;
+    led_to(browser, "/approval").await?;
+    lines_are_told(browser, &["As signed", "Counts"]).await?;
+    let drawn = "return [...document.querySelectorAll('figure svg')].map(one => [one.getAttribute('aria-label'), \
+                 one.getBoundingClientRect().width, one.querySelectorAll('path').length])";
+    let drawn = ask(browser, drawn).await?;
+    let drawings = drawn.as_array().context("no drawings")?;
+    let is_drawn = |one: &Value| {
+        let number = |at: usize| one.get(at).and_then(Value::as_f64).unwrap_or_default();
+        one.get(0).and_then(Value::as_str).is_some_and(|label| !label.is_empty())
+            && number(1) > 150.0
+            && number(2) > 1.0
+    };
+    ensure!(drawings.len() >= 2 && drawings.iter().all(is_drawn), "{drawn}");
+    no_script(browser).await?;
+    fits(browser, &setting.artifacts, "approval.png").await
+}
+
+/// Each line by one of these words, with an icon.
+async fn lines_are_told(browser: &WebDriver, words: &[&str]) -> Result<()> {
+    let cells = "return [...document.querySelectorAll('td.status')].map(cell => [cell.innerText.trim(), \
+                 cell.querySelectorAll('svg').length])";
+    let cells = ask(browser, cells).await?;
+    let cells = cells.as_array().context("no lines")?;
+    ensure!(cells.len() > 20, "{} lines", cells.len());
+    for cell in cells {
+        let word = cell.get(0).and_then(Value::as_str).unwrap_or_default();
+        ensure!(words.contains(&word) || word == "Counts", "a line says {cell}");
+        ensure!(cell.get(1) == Some(&json!(1)), "without icon: {cell}");
+    }
+    Ok(())
 }
 
 async fn triage(browser: &WebDriver, setting: &Setting) -> Result<()> {

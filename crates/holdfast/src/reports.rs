@@ -547,6 +547,7 @@ mod tests {
             fractions_planned: Some(20),
             standing,
             why: text("why"),
+            awaits_approval: None,
         }
     }
 

@@ -18,6 +18,7 @@ pub use checks::{Check, Stage, State};
 pub use dicom::object::{Instance, Kind, ObjectError};
 pub use dicom::scan::{Attribute, ScanError};
 pub use error::PlanError;
+pub use gate::signings::Void;
 pub use gate::{
     Asked, Begun, Expected, Finding, GateInput, Instruction, InstructionGap, Note, OVERRIDABLE, Outcome, Overridden,
     Signed, Verdict, Withdrawn, decide,
@@ -29,11 +30,17 @@ pub use interruption::calendar::{Calendar, Day};
 pub use interruption::compensation::{Assessment, Choice, Course as Interrupted, Tissues, Worth};
 pub use interruption::rules::{Category, FORM as RULES_FORM, Rules, RulesError};
 pub use interruption::triage::{Chosen, Outage, Weighing};
+pub use plan::columns::{Columns, Line, LineState, Section};
 pub use plan::delivery::{Class, Delivery, Place, Row};
-pub use plan::diff::{Difference, Field};
+pub use plan::diff::{Difference, Field, More};
+pub use plan::shapes::{ApplicatorOpening, ApplicatorShape, BeamShape, BlockShape, Dot, Opening, Piece, Spots, Turn};
 pub use plan::sheet::{BeamSheet, Setting};
 pub use plan::{ApprovalStatus, Beam, FractionGroup, Plan};
 pub use service::{Approved, Settled, Standing, Treatment, TreatmentList, TreatmentRow};
+pub use service::{
+    AskedApproval, ContextLine, ContextSigned, DifferenceSeen, PlanApproval, PlanNamed, PlanSide, Relation,
+    SignatureSeen,
+};
 pub use service::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
 };

@@ -18,6 +18,8 @@ use treatment::{
     Stage, State as CheckState, TotalSeen, Treatment,
 };
 
+use super::approval::Drawing;
+use super::beams;
 use super::draw::{self, DoseCurve};
 use super::{blocking, failed, message, moment, page, signed_in};
 
@@ -26,6 +28,9 @@ use super::{blocking, failed, message, moment, page, signed_in};
 struct Asked {
     patient: String,
 }
+
+/// As much of a digest as two people compare by eye.
+pub(super) const DIGITS: usize = 16;
 
 #[derive(Template)]
 #[template(path = "course.html")]
@@ -56,6 +61,8 @@ pub(super) struct CourseShown {
     pub(super) signed: Vec<String>,
     context: Vec<ContextRow>,
     pub(super) delivery: String,
+    plan_uid: String,
+    drawings: Vec<Drawing>,
     pub(super) doses: Vec<DoseRow>,
     curve: Option<String>,
     beams: Vec<BeamRow>,
@@ -102,13 +109,13 @@ impl ContextRow {
             (true, false, Some(_)) => ("release", "As it was signed"),
             (false, false, Some(_)) => ("hold", "To be signed"),
         };
-        // As much as two people compare by eye.
-        let content = seen.content.map_or_else(String::new, |content| content.to_string().chars().take(16).collect());
+        let content =
+            seen.content.map_or_else(String::new, |content| content.to_string().chars().take(DIGITS).collect());
         Self { what: capitalised(&seen.part.to_string()), class, word, content }
     }
 }
 
-fn capitalised(text: &str) -> String {
+pub(super) fn capitalised(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
@@ -250,6 +257,10 @@ impl CourseShown {
                 .collect(),
             context: course.context.iter().map(|seen| ContextRow::of(seen, is_signed)).collect(),
             delivery: course.delivery.to_string(),
+            plan_uid: course.plan_uid,
+            drawings: (Drawing::gantry(&course.shapes, "").into_iter())
+                .chain(course.shapes.iter().map(|shape| Drawing::of(shape, beams::half_field_cm(shape), "")))
+                .collect(),
             checks: course.checks.into_iter().map(CheckRow::of).collect(),
         }
     }
@@ -266,7 +277,7 @@ fn curve_of(dose: &DoseSeen) -> Option<String> {
     })
 }
 
-fn named(number: u32, name: Option<&str>) -> String {
+pub(super) fn named(number: u32, name: Option<&str>) -> String {
     match name {
         Some(name) => format!("{number} {name}"),
         None => number.to_string(),

@@ -12,8 +12,8 @@ const RIGHT: f64 = 96.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 26.0;
 
-const INK: &str = "#16212b";
-const QUIET: &str = "#51606d";
+pub(super) const INK: &str = "#16212b";
+pub(super) const QUIET: &str = "#51606d";
 
 /// Dose against time, in Gy.
 pub(super) struct DoseCurve<'a> {

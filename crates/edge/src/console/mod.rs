@@ -1,5 +1,7 @@
 //! The pages: server-rendered, no script, strict content security policy.
 
+mod approval;
+mod beams;
 mod course;
 mod draw;
 mod entering;
@@ -55,6 +57,8 @@ struct Row {
     class: &'static str,
     word: &'static str,
     why: String,
+    /// Of the plan that is held for its approval.
+    awaits_approval: Option<String>,
 }
 
 #[derive(Template)]
@@ -77,6 +81,7 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .route("/sign-out", post(sign_out))
         .route("/style.css", get(style))
         .with_state(Arc::clone(&treatment))
+        .merge(approval::router(Arc::clone(&treatment)))
         .merge(course::router(Arc::clone(&treatment)))
         .merge(entering::router(Arc::clone(&treatment)))
         .merge(triage::router(treatment))
@@ -242,6 +247,7 @@ fn row(row: TreatmentRow) -> Row {
         class,
         word,
         why: row.why,
+        awaits_approval: row.awaits_approval,
     }
 }
 

@@ -11,7 +11,7 @@ use kit::Digest;
 use sha2::{Digest as _, Sha256};
 
 use crate::dicom::scan::{Element, Set, Tree};
-use crate::dicom::value::{numbers, trimmed, uid};
+use crate::dicom::value::{code, numbers, trimmed, uid};
 
 /// The first line of what is hashed.
 const VERSION: &[u8] = b"holdfast content v1\n";
@@ -196,6 +196,15 @@ pub(crate) fn plan_of(dose: &Tree<'_>) -> Option<String> {
 /// The structure sets that a plan was made on: one, by the standard.
 pub(crate) fn structure_sets_of(plan: Set<'_>) -> BTreeSet<String> {
     let all = items(plan, t::REFERENCED_STRUCTURE_SET_SEQUENCE);
+    all.filter_map(|one| named(one, t::REFERENCED_SOP_INSTANCE_UID)).take(SERIES_MAX).collect()
+}
+
+/// The plans that a plan says it was made from: RT Plan Relationship (300A,0055) PREDECESSOR.
+pub(crate) fn predecessors_of(plan: Set<'_>) -> BTreeSet<String> {
+    let is_predecessor = |one: &Set<'_>| {
+        one.get(t::RT_PLAN_RELATIONSHIP).is_some_and(|is| code(is.bytes()).as_deref() == Ok("PREDECESSOR"))
+    };
+    let all = items(plan, t::REFERENCED_RT_PLAN_SEQUENCE).filter(is_predecessor);
     all.filter_map(|one| named(one, t::REFERENCED_SOP_INSTANCE_UID)).take(SERIES_MAX).collect()
 }
 

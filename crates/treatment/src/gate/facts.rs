@@ -59,7 +59,7 @@ pub(crate) struct Facts {
     /// All that there ever were: what was given under them was signed.
     ever_signed: Vec<VerifiedApproval>,
     /// The newest of each delivery.
-    withdrawn: BTreeMap<Digest, (u64, Withdrawn)>,
+    pub(super) withdrawn: BTreeMap<Digest, (u64, Withdrawn)>,
     settlements: Vec<VerifiedApproval>,
     choices: Vec<VerifiedApproval>,
     overrides: Vec<VerifiedApproval>,
@@ -70,7 +70,7 @@ pub(crate) struct Facts {
     /// By their entries.
     records: BTreeMap<u64, Result<TreatmentRecord, PlanError>>,
     /// What came under an SOP Instance UID, stored or to the gate only.
-    known: BTreeMap<String, Vec<Came>>,
+    pub(super) known: BTreeMap<String, Vec<Came>>,
     /// Up to these entries her count is known by a settlement alone.
     opaque: Vec<(u64, Unknown)>,
     utc_offset: UtcOffset,
@@ -83,14 +83,14 @@ pub(crate) struct Facts {
 
 /// Something under a plan's SOP Instance UID.
 pub(super) struct Came {
-    entry: u64,
+    pub(super) entry: u64,
     /// None where nobody can read what it delivers.
-    digest: Option<Digest>,
+    pub(super) digest: Option<Digest>,
     /// What one fraction of it is; none where that isn't known.
     pub(super) fraction: Option<Digest>,
-    is_stored: bool,
+    pub(super) is_stored: bool,
     /// It says that it is for a phantom.
-    is_for_qa: bool,
+    pub(super) is_for_qa: bool,
 }
 
 /// A plan's own fractions, under whatever they came.
@@ -725,6 +725,15 @@ impl Facts {
     /// The planning system has marked the delivery, or whatever stands under the plan's SOP Instance UID, as rejected, and no two
     /// people have signed the delivery since.
     pub(crate) fn is_rejected(&self, chart: &Chart, plan: &Plan) -> Result<bool, ChartError> {
+        Ok(self.rejected_in(chart, plan)?.is_some_and(|rejected| {
+            let since = self.approved_in.iter().zip(&self.approvals).filter(|(entry, _)| **entry > rejected);
+            let since: Vec<VerifiedApproval> = since.map(|(_, approval)| approval.clone()).collect();
+            approval_gap(&since, self.patient, plan.digest()).is_some()
+        }))
+    }
+
+    /// The newest entry by which it is rejected.
+    pub(super) fn rejected_in(&self, chart: &Chart, plan: &Plan) -> Result<Option<u64>, ChartError> {
         let delivery = plan.digest();
         let is_it = |(_, one, uid): &&(u64, Option<Digest>, String)| {
             *one == Some(delivery) || *uid == plan.instance.sop_instance
@@ -734,11 +743,7 @@ impl Facts {
         for list in rejected_as(chart, self.patient, plan) {
             rejected = rejected.max(chart.newest(&list)?);
         }
-        Ok(rejected.is_some_and(|rejected| {
-            let since = self.approved_in.iter().zip(&self.approvals).filter(|(entry, _)| **entry > rejected);
-            let since: Vec<VerifiedApproval> = since.map(|(_, approval)| approval.clone()).collect();
-            approval_gap(&since, self.patient, delivery).is_some()
-        }))
+        Ok(rejected)
     }
 
     /// That somebody has taken this delivery's approval back, and two people haven't signed it since.

@@ -7,6 +7,7 @@ pub(crate) mod context;
 pub(crate) mod facts;
 mod here;
 mod places;
+pub(crate) mod signings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -21,7 +21,7 @@ use crate::plan::delivery::{Class, Delivery, Place, Row, Value};
 pub const FIELDS_MAX: usize = 10_000;
 
 /// Numbers that are spelled out of a value whose shape differs; its length is given with them.
-const NUMBERS_SHOWN_MAX: usize = 16;
+pub(super) const NUMBERS_SHOWN_MAX: usize = 16;
 
 /// Two deliveries compared. Every differing field is counted; of each rank the first are spelled out, what moves dose
 /// before what is out of tolerance, and that before the rest.
@@ -119,19 +119,29 @@ impl fmt::Display for More {
     }
 }
 
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Field {
+    /// `beam 2 point 4 device MLCX (to point 9)`.
+    pub fn place(&self) -> String {
         let place = Place {
             group: self.fraction_group,
             beam: self.beam,
             point: self.control_point,
             part: self.part.as_deref().map(Into::into),
         };
-        write!(f, "{place}")?;
-        if let Some(through) = self.through_control_point {
-            write!(f, " (to point {through})")?;
+        match self.through_control_point {
+            Some(through) => format!("{place} (to point {through})"),
+            None => place.to_string(),
         }
-        write!(f, ": {}", self.attribute)?;
+    }
+
+    pub fn moves_dose(&self) -> bool {
+        self.class == Class::Delivery
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place(), self.attribute)?;
         if let Some(index) = self.index {
             write!(f, " [{index}]")?;
         }

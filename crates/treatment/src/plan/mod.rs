@@ -1,10 +1,12 @@
 //! An RT Plan or RT Ion Plan, read strictly. What can be read in two ways is an error, never a guess.
 
+pub mod columns;
 pub mod delivery;
 pub mod diff;
 pub mod digest;
 mod points;
 pub mod prescription;
+pub mod shapes;
 pub mod sheet;
 
 use std::collections::btree_map::Entry;
@@ -63,6 +65,8 @@ pub struct Plan {
     pub prescribed: Digest,
     /// SOP Instance UIDs of what it was made on.
     pub structure_sets: BTreeSet<String>,
+    /// SOP Instance UIDs of the plans that it says it was made from.
+    pub predecessors: BTreeSet<String>,
 }
 
 /// Approval Status (300E,0002), DICOM PS3.3 C.8.8.16: one of three defined terms.
@@ -278,6 +282,7 @@ impl Plan {
             prescribed: content::prescription(root, prescription.points()),
             prescription,
             structure_sets: content::structure_sets_of(root),
+            predecessors: content::predecessors_of(root),
             groups,
             beams,
             delivery: Delivery::of_rows(rows),

@@ -42,7 +42,7 @@ pub struct Setting {
 
 /// What is set on the machine first, by the word that is spoken, with what says which way it turns. Everything else follows by the
 /// standard's name.
-const SPOKEN: &[(&str, Tag, Option<Tag>)] = &[
+pub(super) const SPOKEN: &[(&str, Tag, Option<Tag>)] = &[
     ("Radiation", t::RADIATION_TYPE, None),
     ("Delivery", t::BEAM_TYPE, None),
     ("Energy", t::NOMINAL_BEAM_ENERGY, None),
@@ -87,9 +87,9 @@ const SAID: &[Tag] = &[
 ];
 
 /// A jaw has two ends; a collimator of leaves has more, and they stand in the file.
-const JAW_ENDS: usize = 2;
+pub(super) const JAW_ENDS: usize = 2;
 /// Values of one setting that are spelled out while the beam is on.
-const STEPS_SHOWN: usize = 6;
+pub(super) const STEPS_SHOWN: usize = 6;
 
 impl Plan {
     /// The beams of one fraction, in the order of the plan.
@@ -126,17 +126,19 @@ impl Plan {
 }
 
 /// One thing of a beam, from control point to control point; one that stands outside of them has one value.
-type Track<'a> = Vec<&'a Row>;
+pub(super) type Track<'a> = Vec<&'a Row>;
 
 /// By part and attribute, in the order of the rows.
-struct Tracks<'a> {
-    all: Vec<((Option<&'a str>, Tag), Track<'a>)>,
+pub(super) struct Tracks<'a> {
+    pub(super) all: Vec<((Option<&'a str>, Tag), Track<'a>)>,
+    /// Where in `all`.
+    place: BTreeMap<(Option<&'a str>, Tag), usize>,
     points: usize,
 }
 
 impl<'a> Tracks<'a> {
-    fn of(rows: &[&'a Row]) -> Self {
-        let mut place: BTreeMap<(Option<&str>, Tag), usize> = BTreeMap::new();
+    pub(super) fn of(rows: &[&'a Row]) -> Self {
+        let mut place: BTreeMap<(Option<&'a str>, Tag), usize> = BTreeMap::new();
         let mut all: Vec<((Option<&'a str>, Tag), Track<'a>)> = Vec::new();
         for row in rows {
             let key = (row.place.part.as_deref(), row.tag);
@@ -147,11 +149,15 @@ impl<'a> Tracks<'a> {
             all.get_mut(at).into_iter().for_each(|(_, track)| track.push(row));
         }
         let points = rows.iter().filter_map(|row| row.place.point).max().map_or(0, |last| last as usize + 1);
-        Self { all, points }
+        Self { all, place, points }
     }
 
     fn get(&self, tag: Tag) -> Option<&Track<'a>> {
-        self.all.iter().find(|((part, of), _)| part.is_none() && *of == tag).map(|(_, track)| track)
+        self.of_part(None, tag)
+    }
+
+    pub(super) fn of_part(&self, part: Option<&str>, tag: Tag) -> Option<&Track<'a>> {
+        self.place.get(&(part, tag)).and_then(|at| self.all.get(*at)).map(|(_, track)| track)
     }
 
     /// Leaves, spots, or anything that changes while the beam is on.
@@ -213,7 +219,7 @@ impl<'a> Tracks<'a> {
 }
 
 /// `wedge 1`, Wedge Number 1.
-fn is_key(part: &Option<&str>, track: &Track<'_>) -> bool {
+pub(super) fn is_key(part: &Option<&str>, track: &Track<'_>) -> bool {
     let number = part.and_then(|part| part.rsplit(' ').next());
     let is_number = |row: &&Row| number.is_some_and(|number| shown(&row.value, row.kind) == number);
     let is_named = |row: &&Row| {
@@ -223,12 +229,12 @@ fn is_key(part: &Option<&str>, track: &Track<'_>) -> bool {
     part.is_some() && track.iter().all(|row| is_number(row) && is_named(row))
 }
 
-fn is_nought(row: &Row) -> bool {
+pub(super) fn is_nought(row: &Row) -> bool {
     matches!(&row.value, Value::Numbers(numbers) if numbers.iter().all(|number| *number == 0))
 }
 
 /// What it is one after the other, each once.
-fn steps<'a>(track: &Track<'a>) -> Vec<&'a Row> {
+pub(super) fn steps<'a>(track: &Track<'a>) -> Vec<&'a Row> {
     let mut steps: Vec<&Row> = Vec::new();
     for row in track {
         if steps.last().is_none_or(|last| last.value != row.value) {
@@ -239,7 +245,7 @@ fn steps<'a>(track: &Track<'a>) -> Vec<&'a Row> {
 }
 
 /// A value; where it changes, from where to where, and which way it turns.
-fn path(track: &Track<'_>, turns: Option<&Track<'_>>, dosimeter: Option<&str>) -> String {
+pub(super) fn path(track: &Track<'_>, turns: Option<&Track<'_>>, dosimeter: Option<&str>) -> String {
     let Some(first) = track.first() else { return String::new() };
     let steps = match turns {
         Some(turns) => corners(track, turns),
@@ -301,7 +307,7 @@ fn with_unit(value: &Value, kind: Kind, dosimeter: Option<&str>) -> String {
 }
 
 /// `FixationDeviceLabel`, for people.
-fn words(keyword: &str) -> String {
+pub(super) fn words(keyword: &str) -> String {
     let mut words = String::new();
     for letter in keyword.chars() {
         if letter.is_uppercase() && words.chars().next_back().is_some_and(char::is_lowercase) {

@@ -20,6 +20,7 @@ use crate::given::{Given, Origin, Override, RecordedBeam, TreatmentRecord};
 use crate::interruption::calendar::Day;
 use crate::interruption::rules::Rules;
 use crate::plan::prescription::Dose;
+use crate::plan::shapes::BeamShape;
 use crate::plan::{FractionGroup, Plan};
 use crate::signing::approval::SignerRole;
 use crate::signing::context::ContextPart;
@@ -70,6 +71,9 @@ pub struct CourseSoFar {
     pub dose: Vec<DoseSeen>,
     pub beams: Vec<BeamSeen>,
     pub checks: Vec<Check>,
+    /// For the page's drawings alone: packs and transfers carry the plan itself.
+    #[serde(skip)]
+    pub shapes: Vec<BeamShape>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -269,7 +273,13 @@ impl Treatment {
         let facts = facts::read_one(&self.chart, &permit, patient, self.signers(&people))?;
         let (rules, _) = self.rules_by(&people)?;
         let beside = self.beside(&permit, patient).map_err(|e| e.fault())?;
-        self.courses_of(&facts, &rules, &beside)
+        let mut seen = self.courses_of(&facts, &rules, &beside)?;
+        for course in &mut seen.courses {
+            let plan = facts.signed_files().rev().find(|plan| plan.digest() == course.delivery);
+            let group = plan.and_then(|plan| Some((plan, plan.group(Some(course.fraction_group))?)));
+            course.shapes = group.map(|(plan, group)| plan.shapes(group)).unwrap_or_default();
+        }
+        Ok(seen)
     }
 
     /// What her record says beside her plans.
@@ -380,6 +390,7 @@ fn course(
         checks: checks.unwrap_or_default(),
         dose: doses.into_iter().map(DoseSeen::of).collect(),
         beams: beams.collect(),
+        shapes: Vec::new(),
         given,
         unfinished,
         outcome: verdict.outcome,

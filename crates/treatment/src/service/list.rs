@@ -8,6 +8,7 @@ use kit::{Blame, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::approving::is_of_approval;
 use super::gate::{is_shared, judge};
 use super::{PLANNED, Result, Treatment};
 use crate::gate::facts::{self, Facts, KeptVerdict};
@@ -53,6 +54,9 @@ pub struct TreatmentRow {
     pub fractions_planned: Option<u32>,
     pub standing: Standing,
     pub why: String,
+    /// SOP Instance UID of the plan, where it is held for its approval.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub awaits_approval: Option<String>,
 }
 
 /// Today's list.
@@ -286,6 +290,7 @@ fn planless(facts: &Facts) -> TreatmentRow {
         fractions_planned: None,
         standing: Standing::Hold,
         why: why.to_owned(),
+        awaits_approval: None,
     }
 }
 
@@ -328,6 +333,8 @@ fn row(
             .map(|given| given.saturating_add(1))
             .filter(|next| verdict.fractions_planned.is_none_or(|planned| *next <= planned)),
         fractions_planned: verdict.fractions_planned,
+        awaits_approval: (standing != Standing::Complete && verdict.findings.iter().any(is_of_approval))
+            .then(|| plan.instance.sop_instance.clone()),
         standing,
         why,
     })
@@ -355,11 +362,12 @@ fn nameless(name: &str, why: String) -> TreatmentRow {
         fractions_planned: None,
         standing: Standing::Hold,
         why,
+        awaits_approval: None,
     }
 }
 
 /// The first line of a finding: a row has no room for a list of fields.
-fn headline(finding: &Finding) -> String {
+pub(super) fn headline(finding: &Finding) -> String {
     let text = finding.to_string();
     let line = text.lines().next().unwrap_or_default();
     line.split(" (approved →").next().unwrap_or(line).to_owned()

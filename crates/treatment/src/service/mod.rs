@@ -2,6 +2,7 @@
 //! decisions themselves are pure ([`crate::gate`]); here they get their facts from the chart and leave their verdict
 //! in the ledger.
 
+mod approving;
 mod course;
 mod entering;
 mod gate;
@@ -11,6 +12,10 @@ mod packs;
 mod transfer;
 mod triage;
 
+pub use approving::{
+    AskedApproval, ContextLine, ContextSigned, DifferenceSeen, PlanApproval, PlanNamed, PlanSide, Relation,
+    SignatureSeen,
+};
 pub use course::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
     UnfinishedSeen,

@@ -432,6 +432,11 @@ impl VerifiedApproval {
         &self.statement
     }
 
+    /// The key that it was signed by.
+    pub fn key(&self) -> PublicKey {
+        self.key
+    }
+
     /// Whether the two were signed by two people: neither one name with two keys nor one key under two names.
     pub fn by_another_person_than(&self, other: &Self) -> bool {
         self.statement.signer != other.statement.signer && self.key != other.key

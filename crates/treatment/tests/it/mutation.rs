@@ -92,9 +92,9 @@ fn nudge(tag: Tag, text: &str, vr: VR) -> String {
     }
 }
 
-type Mutant = (Path, Tag, V);
+pub type Mutant = (Path, Tag, V);
 
-fn mutants(plan: &Item) -> Vec<Mutant> {
+pub fn mutants(plan: &Item) -> Vec<Mutant> {
     let mut all = Vec::new();
     plan.walk(&mut Vec::new(), &mut |path, tag, value| {
         let changed = match value {

@@ -1,0 +1,103 @@
+//! What was signed of a plan, beside what is here now: for two people who are about to sign, and for whoever asks what has changed.
+
+use dicom_core::{DataElement, Tag, VR, value::PrimitiveValue};
+
+use super::gating::{SIGNERS, approve, edited, uid};
+use super::{Site, get, send, signed};
+
+/// How many lines of a page end in these words.
+fn count(page: &str, words: &str) -> usize {
+    page.matches(&format!("</svg>\n {words}</td>")).count()
+}
+
+#[test]
+fn what_was_signed_stands_beside_what_is_here_now() {
+    let site = Site::new();
+    let (plan, tampered, number) = signed(&site);
+    let server = site.serve(&[]);
+    let (http, dimse) = (server.ready["http"].as_str().unwrap(), server.ready["dimse"].as_str().unwrap());
+    let therapist = site.session(&server, "therapist");
+    let asked = format!("/approval?patient={number}");
+    let page_of = |more: &str| {
+        let (status, _, page) = get(http, &format!("{asked}{more}"), &therapist);
+        assert_eq!(status, 200, "{page}");
+        page
+    };
+    let says = |page: &str, all: &[&str]| all.iter().for_each(|one| assert!(page.contains(one), "{one}: {page}"));
+    let signed_uid = uid(&plan);
+
+    // Nobody has signed: what two people are about to sign.
+    let page = page_of("");
+    says(&page, &["To be signed by two people", "Nobody has signed it", "Fraction group 1", "300A,011E"]);
+    assert!(count(&page, "To be signed") > 30 && count(&page, "As signed") == 0, "{page}");
+    assert!(page.contains("Beam’s-eye view of beam 1") && page.contains("Gantry angles of"), "{page}");
+
+    // One of them has.
+    approve(&site, &number, &plan, &SIGNERS[..1]);
+    let page = page_of("");
+    says(&page, &["only one person has approved it: the physicist is missing", "A. Oncologist", "Counts"]);
+    assert!(count(&page, "As signed") > 30 && count(&page, "Another one") == 0, "{page}");
+    let (_, _, list) = get(http, "/", &therapist);
+    assert!(list.contains(&format!("/approval?patient={number}&amp;plan={signed_uid}")), "{list}");
+
+    // Both have: nothing holds it, and the list leads nowhere.
+    approve(&site, &number, &plan, &SIGNERS[1..]);
+    let page = page_of("");
+    says(&page, &["Two people have signed what is here", "Nothing that moves dose, and nothing of the setup"]);
+    assert_eq!(count(&page, "Void"), 0);
+    assert!(!get(http, "/", &therapist).2.contains("/approval?"));
+    let (_, _, course) = get(http, &format!("/course?patient={number}"), &therapist);
+    says(&course, &["Beam’s-eye view of beam 1", "Gantry angles of", &format!("&amp;plan={signed_uid}\"")]);
+
+    // A revision under a name of its own, with the label of the one that was signed.
+    let turned = edited(&plan, Some("2.25.7001"), |plan| {
+        let tag = Tag(0x300A, 0x0122);
+        let found = plan.update_value(Tag(0x300A, 0x00B0), |beams| {
+            let beam = &mut beams.items_mut().unwrap()[0];
+            beam.update_value(Tag(0x300A, 0x0111), |points| {
+                drop(points.items_mut().unwrap()[0].put(DataElement::new(tag, VR::DS, PrimitiveValue::from("91.25"))));
+            });
+        });
+        assert!(found, "no beams");
+    });
+    send(dimse, &turned);
+    let page = page_of("");
+    says(
+        &page,
+        &[
+            "A newer plan with the same RT Plan Label",
+            "(300A,0122) PatientSupportAngle",
+            "91.25 °",
+            "the plan that is here now delivers something else",
+            "Not approved as it is here",
+            ", as signed",
+            ", here now",
+        ],
+    );
+    assert!(count(&page, "Another one") >= 2 && count(&page, "Moves dose") >= 1, "{page}");
+    // Each of both by itself, and beside each other when asked for.
+    assert_eq!(page_of("&plan=2.25.7001").matches("A newer plan with the same RT Plan Label").count(), 1);
+    says(&page_of(&format!("&plan={signed_uid}&with={signed_uid}")), &["Two people have signed what is here"]);
+    says(&page_of(&format!("&plan={signed_uid}&with=2.25.7001")), &["The plan that was chosen", "91.25 °"]);
+
+    // Under the very name of the one that was signed.
+    send(dimse, &std::fs::read(&tampered).unwrap());
+    let page = page_of("");
+    says(&page, &["A newer file under the same SOP Instance UID", "BeamMeterset", "Void"]);
+    assert_eq!(count(&page, "Counts"), 0, "{page}");
+
+    // The physicist takes her word back: it counts for nothing, whatever is here.
+    let key = site.path("physicist.pem");
+    let who = ["--name", SIGNERS[1].0, "--role", SIGNERS[1].1, "--key", &key, "--reason", "replaced"];
+    site.done(&[&["plan", "withdraw", "--patient", &number], &who[..], &[&plan]].concat());
+    says(&page_of(""), &["the physicist took the plan’s approval back: replaced"]);
+
+    // Whoever may not open a chart sees none, and what isn't here is said.
+    assert_eq!(get(http, &asked, &site.session(&server, "registrar")).0, 403);
+    assert_eq!(get(http, &asked, "").0, 401);
+    assert_eq!(get(http, "/approval?patient=nobody", &therapist).0, 404);
+    assert_eq!(get(http, &format!("{asked}&plan=1.2.3"), &therapist).0, 404);
+    assert_eq!(get(http, &format!("{asked}&with=1.2.3"), &therapist).0, 404);
+    assert_eq!(get(http, "/approval", &therapist).0, 400);
+    server.stop();
+}
