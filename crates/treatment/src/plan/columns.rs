@@ -13,7 +13,7 @@ use super::prescription::DoseReference;
 use super::sheet::{JAW_ENDS, SPOKEN, STEPS_SHOWN, Track, Tracks, is_key, is_nought, path, steps, words};
 use super::{Plan, digest};
 use crate::dicom::scan::Attribute;
-use crate::plan::delivery::{Class, Row, Value};
+use crate::plan::delivery::{Class, Row, Units, Value};
 
 /// Lines of one comparison; a plan of twenty beams has some 600.
 const LINES_MAX: usize = 1_500;
@@ -89,7 +89,7 @@ struct Side<'a> {
     plan: &'a Plan,
     /// By fraction group and beam.
     rows: BTreeMap<(Option<u32>, Option<u32>), Vec<&'a Row>>,
-    dosimeters: BTreeMap<u32, &'a str>,
+    units: BTreeMap<u32, Units<'a>>,
 }
 
 impl<'a> Side<'a> {
@@ -98,13 +98,13 @@ impl<'a> Side<'a> {
         for row in plan.delivery.rows() {
             rows.entry((row.place.group, row.place.beam)).or_default().push(row);
         }
-        Self { plan, rows, dosimeters: plan.delivery.dosimeters() }
+        Self { plan, rows, units: plan.delivery.units() }
     }
 
-    /// What a place says, and what its meterset is counted in.
-    fn tracks(&self, place: (Option<u32>, Option<u32>)) -> (Tracks<'a>, Option<&'a str>) {
+    /// What a place says, and what its values are counted in.
+    fn tracks(&self, place: (Option<u32>, Option<u32>)) -> (Tracks<'a>, Units<'a>) {
         let rows = self.rows.get(&place).map_or(&[][..], Vec::as_slice);
-        (Tracks::of(rows), place.1.and_then(|beam| self.dosimeters.get(&beam)).copied())
+        (Tracks::of(rows), place.1.and_then(|beam| self.units.get(&beam)).copied().unwrap_or_default())
     }
 
     fn name(&self, beam: u32) -> Option<String> {
@@ -164,8 +164,8 @@ impl Columns {
 
 /// The lines of one place, those that are set on a machine first.
 fn lines(
-    signed: Option<(Tracks<'_>, Option<&str>)>,
-    (now, unit_now): (Tracks<'_>, Option<&str>),
+    signed: Option<(Tracks<'_>, Units<'_>)>,
+    (now, units_now): (Tracks<'_>, Units<'_>),
     prefix: &str,
 ) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -210,8 +210,10 @@ fn lines(
         lines.push(Line {
             what: part.map_or_else(|| format!("{prefix}{name}"), |part| format!("{prefix}{part}: {name}")),
             attribute: Attribute(tag),
-            signed: then.map(|track| value(&track, then_turns.as_ref(), signed.as_ref().and_then(|(_, unit)| *unit))),
-            now: here.map(|track| value(&track, here_turns.as_ref(), unit_now)),
+            signed: then.map(|track| {
+                value(&track, then_turns.as_ref(), signed.as_ref().map(|(_, units)| *units).unwrap_or_default())
+            }),
+            now: here.map(|track| value(&track, here_turns.as_ref(), units_now)),
             state,
         });
     }
@@ -250,7 +252,7 @@ fn of_rows(then: &Row, here: &Row) -> LineState {
 }
 
 /// In words. Of what is too long for that, so much of a digest that two people can tell by eye whether it is the same.
-fn value(track: &Track<'_>, turns: Option<&Track<'_>>, dosimeter: Option<&str>) -> String {
+fn value(track: &Track<'_>, turns: Option<&Track<'_>>, units: Units<'_>) -> String {
     let numbers: usize = track.iter().map(|row| row.len()).sum();
     let longest = track.iter().map(|row| row.len()).max().unwrap_or(0);
     let is_of_points = track.first().is_some_and(|row| row.place.point.is_some());
@@ -267,7 +269,7 @@ fn value(track: &Track<'_>, turns: Option<&Track<'_>>, dosimeter: Option<&str>) 
             false => format!("{numbers} numbers in {points} control points · {}", content()),
         };
     }
-    let said = path(track, turns, dosimeter);
+    let said = path(track, turns, units);
     match longest > NUMBERS_SHOWN_MAX || (turns.is_none() && steps > STEPS_SHOWN) {
         true => format!("{said} · {}", content()),
         false => said,

@@ -140,6 +140,15 @@ const COURSE: [Tag; 8] = [
     tags::DOSE_RATE_SET,
 ];
 
+/// What a beam's values are counted in, where that differs from beam to beam.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Units<'a> {
+    /// Primary Dosimeter Unit (300A,00B3).
+    pub(crate) dosimeter: Option<&'a str>,
+    /// Whose nominal energy is the voltage that made them: MV, as of an X-ray tube, and not MeV.
+    pub(crate) is_of_photons: bool,
+}
+
 impl Delivery {
     pub(crate) fn of_rows(mut rows: Vec<Row>) -> Self {
         rows.sort_by(Row::key_order);
@@ -163,14 +172,23 @@ impl Delivery {
         digest::of(self.rows.iter().filter(is_of_it))
     }
 
-    /// Primary Dosimeter Unit (300A,00B3) of each beam.
+    /// Primary Dosimeter Unit (300A,00B3) of each beam that has one.
     pub(crate) fn dosimeters(&self) -> BTreeMap<u32, &str> {
-        let rows = self.rows.iter().filter(|row| row.tag == tags::PRIMARY_DOSIMETER_UNIT && row.place.part.is_none());
-        let each = rows.filter_map(|row| match &row.value {
-            Value::Text(unit) => Some((row.place.beam?, &**unit)),
-            Value::Numbers(_) => None,
-        });
-        each.collect()
+        self.units().into_iter().filter_map(|(beam, units)| Some((beam, units.dosimeter?))).collect()
+    }
+
+    /// In what each beam's values are counted.
+    pub(crate) fn units(&self) -> BTreeMap<u32, Units<'_>> {
+        let mut all: BTreeMap<u32, Units<'_>> = BTreeMap::new();
+        for row in self.rows.iter().filter(|row| row.place.part.is_none()) {
+            let (Some(beam), Value::Text(said)) = (row.place.beam, &row.value) else { continue };
+            match row.tag {
+                tags::PRIMARY_DOSIMETER_UNIT => all.entry(beam).or_default().dosimeter = Some(said),
+                tags::RADIATION_TYPE => all.entry(beam).or_default().is_of_photons = &**said == "PHOTON",
+                _ => {}
+            }
+        }
+        all
     }
 
     /// The text that the digest is taken over: `sha256sum` of it prints the digest.

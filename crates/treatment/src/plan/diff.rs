@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dicom::scan::Attribute;
 use crate::dicom::schema::Kind;
-use crate::plan::delivery::{Class, Delivery, Place, Row, Value};
+use crate::plan::delivery::{Class, Delivery, Place, Row, Units, Value};
 
 /// Fields that a difference spells out, of each rank. A plan whose every leaf moved has millions; nobody reads them,
 /// and the gate must answer.
@@ -89,8 +89,8 @@ impl Difference {
 
     /// As `of`, with at most so many fields of each rank spelled out.
     pub fn spelling_out(a: &Delivery, b: &Delivery, fields_max: usize) -> Self {
-        let dosimeters = [a, b].map(Delivery::dosimeters);
-        let mut comparison = Comparison { fields_max, dosimeters, ..Comparison::default() };
+        let units = [a, b].map(Delivery::units);
+        let mut comparison = Comparison { fields_max, units, ..Comparison::default() };
         for (a, b) in pairs(a.rows(), b.rows()) {
             comparison.rows(a, b);
         }
@@ -159,8 +159,9 @@ impl fmt::Display for Field {
 }
 
 /// The unit of a value; of a meterset and its rate as the beam's dosimeter has it, and none where it says nothing.
-pub(super) fn unit(kind: Kind, dosimeter: Option<&str>) -> Cow<'static, str> {
-    match (kind, dosimeter) {
+pub(super) fn unit(kind: Kind, units: Units<'_>) -> Cow<'static, str> {
+    match (kind, units.dosimeter) {
+        (Kind::Energy, _) if units.is_of_photons => "MV".into(),
         (Kind::Meterset, Some("MINUTE")) => "min".into(),
         (Kind::Meterset, dosimeter) => dosimeter.unwrap_or_default().to_owned().into(),
         // A cobalt unit's dose rate has no unit in the plan.
@@ -219,7 +220,7 @@ impl Run<'_> {
 struct Comparison<'r> {
     fields_max: usize,
     /// On either side: what each beam's meterset is counted in.
-    dosimeters: [BTreeMap<u32, &'r str>; 2],
+    units: [BTreeMap<u32, Units<'r>>; 2],
     kept: [Vec<Field>; RANKS],
     counted: [usize; RANKS],
     more: BTreeMap<(Option<u32>, Option<u32>, Tag), usize>,
@@ -296,9 +297,9 @@ impl<'r> Comparison<'r> {
         }
         let (mut a, mut b) = pair.shown(index, row.kind);
         let [unit, unit_b] = self
-            .dosimeters
+            .units
             .each_ref()
-            .map(|all| unit(row.kind, row.place.beam.and_then(|beam| all.get(&beam)).copied()));
+            .map(|all| unit(row.kind, row.place.beam.and_then(|beam| all.get(&beam)).copied().unwrap_or_default()));
         // Two units: each value takes its own.
         let one_unit = unit == unit_b || a.is_none() || b.is_none();
         if !one_unit {

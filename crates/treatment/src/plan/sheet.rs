@@ -14,7 +14,7 @@ use super::{FractionGroup, Plan, TOLERANCE};
 use crate::dicom::scan::{Attribute, Set, Tree};
 use crate::dicom::schema::Kind;
 use crate::dicom::value::Characters;
-use crate::plan::delivery::{Row, Value};
+use crate::plan::delivery::{Row, Units, Value};
 
 /// A beam of one fraction.
 #[derive(Clone, Debug, Serialize)]
@@ -94,7 +94,7 @@ pub(super) const STEPS_SHOWN: usize = 6;
 impl Plan {
     /// The beams of one fraction, in the order of the plan.
     pub fn sheet(&self, group: &FractionGroup) -> Vec<BeamSheet> {
-        let dosimeters = self.delivery.dosimeters();
+        let all_units = self.delivery.units();
         let mut rows: BTreeMap<u32, Vec<&Row>> = BTreeMap::new();
         for row in self.delivery.rows() {
             if let Some(beam) = row.place.beam.filter(|beam| group.beams.contains(beam)) {
@@ -104,18 +104,19 @@ impl Plan {
         let beams = self.beams.iter().filter(|beam| group.beams.contains(&beam.number));
         beams
             .map(|beam| {
-                let dosimeter = dosimeters.get(&beam.number).copied();
+                let units = all_units.get(&beam.number).copied().unwrap_or_default();
                 let rows = rows.get(&beam.number).map_or(&[][..], Vec::as_slice);
                 let tracks = Tracks::of(rows);
-                let (tolerances, settings) = tracks.settings(dosimeter);
+                let (tolerances, settings) = tracks.settings(units);
                 BeamSheet {
                     number: beam.number,
                     name: beam.name.clone(),
                     machine: beam.machine.clone(),
                     treats: beam.treats,
-                    meterset: group.metersets.get(&beam.number).map(|thousandths| {
-                        with_unit(&Value::Numbers([*thousandths].into()), Kind::Meterset, dosimeter)
-                    }),
+                    meterset: group
+                        .metersets
+                        .get(&beam.number)
+                        .map(|thousandths| with_unit(&Value::Numbers([*thousandths].into()), Kind::Meterset, units)),
                     not_by_hand: tracks.not_by_hand(),
                     settings,
                     tolerances,
@@ -180,7 +181,7 @@ impl<'a> Tracks<'a> {
     }
 
     /// Tolerances, and all the rest.
-    fn settings(&self, dosimeter: Option<&str>) -> (Vec<Setting>, Vec<Setting>) {
+    fn settings(&self, units: Units<'_>) -> (Vec<Setting>, Vec<Setting>) {
         let (mut tolerances, mut settings) = (Vec::new(), Vec::new());
         let mut said: Vec<Tag> = SAID.to_vec();
         for (what, tag, direction) in SPOKEN {
@@ -192,7 +193,7 @@ impl<'a> Tracks<'a> {
             if is_usual && track.iter().all(|row| is_nought(row)) {
                 continue;
             }
-            settings.push(Setting { what: (*what).to_owned(), value: path(track, turns, dosimeter) });
+            settings.push(Setting { what: (*what).to_owned(), value: path(track, turns, units) });
         }
         for ((part, tag), track) in &self.all {
             // Leaves and spots: `not_by_hand` says that they stand in the file.
@@ -208,7 +209,7 @@ impl<'a> Tracks<'a> {
             }
             let name = words(keyword);
             let what = part.map_or(name.clone(), |part| format!("{part}: {name}"));
-            let setting = Setting { what, value: path(track, None, dosimeter) };
+            let setting = Setting { what, value: path(track, None, units) };
             match part.is_some_and(|part| part.starts_with(TOLERANCE)) {
                 true => tolerances.push(setting),
                 false => settings.push(setting),
@@ -245,14 +246,14 @@ pub(super) fn steps<'a>(track: &Track<'a>) -> Vec<&'a Row> {
 }
 
 /// A value; where it changes, from where to where, and which way it turns.
-pub(super) fn path(track: &Track<'_>, turns: Option<&Track<'_>>, dosimeter: Option<&str>) -> String {
+pub(super) fn path(track: &Track<'_>, turns: Option<&Track<'_>>, units: Units<'_>) -> String {
     let Some(first) = track.first() else { return String::new() };
     let steps = match turns {
         Some(turns) => corners(track, turns),
         None => steps(track).into_iter().map(|row| (row, None)).collect(),
     };
     if steps.len() == 1 {
-        return with_unit(&first.value, first.kind, dosimeter);
+        return with_unit(&first.value, first.kind, units);
     }
     let text = |(row, way): &(&Row, Option<&str>)| {
         let value = shown(&row.value, row.kind);
@@ -266,7 +267,7 @@ pub(super) fn path(track: &Track<'_>, turns: Option<&Track<'_>>, dosimeter: Opti
         all.push(format!("… ({left} more) …"));
         all.push(last);
     }
-    format!("{} {}", all.join(" to "), unit(first.kind, dosimeter)).trim_end().to_owned()
+    format!("{} {}", all.join(" to "), unit(first.kind, units)).trim_end().to_owned()
 }
 
 /// Where something that turns begins, turns the other way, and ends; what stands still is where it begins alone.
@@ -298,8 +299,8 @@ fn corners<'a>(track: &Track<'a>, turns: &Track<'a>) -> Vec<(&'a Row, Option<&'s
     }
 }
 
-fn with_unit(value: &Value, kind: Kind, dosimeter: Option<&str>) -> String {
-    let unit = unit(kind, dosimeter);
+fn with_unit(value: &Value, kind: Kind, units: Units<'_>) -> String {
+    let unit = unit(kind, units);
     let shown = shown(value, kind);
     // Two decimals of a meterset, as it is spoken of; a third where it has one.
     let shown = if kind == Kind::Meterset { shown.strip_suffix('0').unwrap_or(&shown) } else { &shown };
