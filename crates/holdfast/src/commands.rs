@@ -22,7 +22,9 @@ use crate::centre::{self, Centre, NewCentre};
 use crate::custodians::{self, Custodians};
 use crate::left::Left;
 use crate::plugins::Client;
-use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, plan, reports};
+use crate::{
+    Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, drill_wrong_dose, plan, reports,
+};
 
 /// Plans larger than this are none.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
@@ -778,6 +780,9 @@ pub enum Drill {
     /// Five days without servers, treatment by downtime packs and paper; recovered from three of 14, the paper is typed in and the
     /// machines' records come late: every fraction counts once. The twin loses one patient's paper.
     OutageWeek(drill_system::OnMachines),
+    /// Courses with stops, duplicates, late, missing and contradicting records: the dose is always within what is said. Plans with every
+    /// attribute that moves dose changed by the least that counts: all vetoed, by name; exported again: all released.
+    WrongDose(drill_wrong_dose::WrongDose),
     /// 14 running servers and the gateway are killed, paused and cut off at random while people work: nothing is lost.
     HoldersUnderFire(drill_fire::UnderFire),
 }
@@ -793,6 +798,7 @@ impl Drill {
             Self::ForkedLog(options) => options.run(Scenario::ForkedLog),
             Self::OpenFiler(options) => options.run(),
             Self::OutageWeek(options) => options.outage_week(),
+            Self::WrongDose(options) => options.run(),
             Self::HoldersUnderFire(options) => options.run(),
         }
     }
