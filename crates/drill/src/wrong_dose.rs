@@ -429,7 +429,9 @@ fn part10(bytes: Vec<u8>) -> Vec<u8> {
     let is_explicit = bytes.get(4..6).is_some_and(|vr| vr.iter().all(u8::is_ascii_uppercase));
     let syntax: &[u8] = if is_explicit { b"1.2.840.10008.1.2.1\0" } else { b"1.2.840.10008.1.2\0" };
     let length = u8::try_from(syntax.len()).unwrap_or(0);
-    [&[0; 128][..], b"DICM\x02\x00\x10\x00UI", &[length, 0], syntax, &bytes].concat()
+    // The group's length, and the only element of it.
+    let group = [b"\x02\x00\x00\x00UL\x04\x00", &u32::from(length + 8).to_le_bytes()[..]].concat();
+    [&[0; 128][..], b"DICM", &group, b"\x02\x00\x10\x00UI", &[length, 0], syntax, &bytes].concat()
 }
 
 fn run_in(
