@@ -23,6 +23,7 @@ use crate::input;
 use crate::report::{self, Check, Refused, Report, Seconds, counted, grouped};
 use crate::synthetic::{self, Rng, TECHNIQUES};
 use crate::system::{Builder, Signer, SoFar, System, Verdict};
+use crate::tamper::walk::File;
 use crate::tamper::{self, WalkError};
 use crate::work::spread;
 use attributes::Module;
@@ -429,9 +430,13 @@ fn part10(bytes: Vec<u8>) -> Vec<u8> {
     let is_explicit = bytes.get(4..6).is_some_and(|vr| vr.iter().all(u8::is_ascii_uppercase));
     let syntax: &[u8] = if is_explicit { b"1.2.840.10008.1.2.1\0" } else { b"1.2.840.10008.1.2\0" };
     let length = u8::try_from(syntax.len()).unwrap_or(0);
-    // The group's length, and the only element of it.
-    let group = [b"\x02\x00\x00\x00UL\x04\x00", &u32::from(length + 8).to_le_bytes()[..]].concat();
-    [&[0; 128][..], b"DICM", &group, b"\x02\x00\x10\x00UI", &[length, 0], syntax, &bytes].concat()
+    let file = [&[0; 128][..], b"DICM\x02\x00\x10\x00UI", &[length, 0], syntax, &bytes].concat();
+    // What can't be walked stays as it is: that is said where it is changed.
+    let Ok(mut file) = File::read(&file) else { return bytes };
+    for (media, own) in [(0x0002_0002, 0x0008_0016), (0x0002_0003, 0x0008_0018)] {
+        file.meta.set_text(media, *b"UI", &file.data.text(own).unwrap_or_default());
+    }
+    file.write()
 }
 
 fn run_in(
