@@ -157,14 +157,22 @@ pub(crate) fn talk(report: &mut Report, ready: Ready) {
     }
     drop(demo);
     report.counted("kill -9 in the middle of a load", || crash::run(work));
-    report.step("drill: eleven of fourteen, real files", || drill(work));
+    report.step("drill: eleven of fourteen, real files", || {
+        drill(work, &["eleven-of-fourteen", "--seed", "14", "--patients", "40"], "")
+    });
+    report.step("drill: no wrong dose, real plans", || {
+        for package in ["pydicom", "pymedphys"] {
+            drill(work, &["wrong-dose", "--seed", "14", "--courses", "200", "--stored", "0"], package)?;
+        }
+        Ok(())
+    });
 }
 
-/// The drill on real files: thousands that its authors never saw, broken ones among them.
-fn drill(work: &Path) -> Result<()> {
+/// A drill on real files: thousands that its authors never saw, broken ones among them.
+fn drill(work: &Path, words: &[&str], package: &str) -> Result<()> {
     let mut command = gateway::holdfast();
-    command.args(["drill", "eleven-of-fourteen", "--seed", "14", "--patients", "40", "--input"]);
-    command.arg(folder().join("data"));
+    command.arg("drill").args(words).arg("--input");
+    command.arg(folder().join("data").join(package));
     let ended = shell::bounded(&mut command, &work.join("drill.log"), DRILL_LIMIT)?;
     println!("{}", ended.output);
     ensure!(ended.code == Some(0), "exit code {:?}", ended.code);

@@ -1,8 +1,8 @@
 //! Attacks run end to end, with independent checkers.
 //!
 //! `synthetic` makes a centre that never was, `tamper` edits plans, `attack` destroys servers, `check` judges, `report`
-//! tells; `eleven_of_fourteen`, `machines`, `open_filer`, `outage_week`, `treatments_first` and `under_fire` put them together over the
-//! seam in `system`, behind which the real centre stands.
+//! tells; `eleven_of_fourteen`, `machines`, `open_filer`, `outage_week`, `treatments_first`, `under_fire` and `wrong_dose` put them
+//! together over the seam in `system`, behind which the real centre stands.
 
 pub mod attack;
 pub mod check;
@@ -18,3 +18,4 @@ pub mod tamper;
 pub mod treatments_first;
 pub mod under_fire;
 pub mod work;
+pub mod wrong_dose;

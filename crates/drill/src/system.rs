@@ -1,7 +1,7 @@
 //! What the drill needs of a centre, and no more. The binary implements it over the real rooms; the drill itself names
 //! none of them, so that no judge can lean on what it judges.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -184,6 +184,11 @@ pub trait System: Send + Sync {
         Err(Fault::new(kit::Blame::Ours, "drill.settle", "this system settles nothing"))
     }
 
+    /// How much of her signed plan was given, by fraction group, at its first dose reference.
+    fn doses(&self, _number: &str) -> Result<BTreeMap<u32, SoFar>, Fault> {
+        Err(Fault::new(kit::Blame::Ours, "drill.doses", "this system reckons no dose"))
+    }
+
     /// Whom an outage of these days (`YYYY-MM-DD`) hits.
     fn interrupted(&self, _first: &str, _last: &str) -> Result<Vec<InterruptedRow>, Fault> {
         Err(Fault::new(kit::Blame::Ours, "drill.triage", "this system weighs nothing"))
@@ -286,6 +291,18 @@ pub struct InterruptedRow {
     pub number: String,
     pub fractions_given: Option<u32>,
     pub days_lost: Option<i32>,
+}
+
+/// What was given of one fraction group, as the centre says it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoFar {
+    pub at_least_gy: Option<f64>,
+    /// None where nobody can say.
+    pub at_most_gy: Option<f64>,
+    /// That must be taken as given.
+    pub fractions: Option<u32>,
+    /// Why they aren't known.
+    pub why: Vec<String>,
 }
 
 /// A key, and what it is called in the report.

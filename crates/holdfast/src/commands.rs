@@ -25,7 +25,9 @@ use crate::left::Left;
 use crate::packs::sheets;
 use crate::plugins::Client;
 use crate::say::plural;
-use crate::{Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, plan, reports};
+use crate::{
+    Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, drill_wrong_dose, plan, reports,
+};
 
 /// Plans larger than this are none.
 const PLAN_BYTES_MAX: u64 = 40 * 1024 * 1024;
@@ -839,6 +841,9 @@ pub enum Drill {
         #[command(flatten)]
         on: drill_system::OnMachines,
     },
+    /// Courses with stops, duplicates, late, missing and contradicting records: the dose is always within what is said. Plans with every
+    /// attribute that moves dose changed by the least that counts: all vetoed, by name; exported again: all released.
+    WrongDose(drill_wrong_dose::WrongDose),
     /// 14 running servers and the gateway are killed, paused and cut off at random while people work: nothing is lost.
     HoldersUnderFire(drill_fire::UnderFire),
 }
@@ -855,6 +860,7 @@ impl Drill {
             Self::OpenFiler(options) => options.run(),
             Self::OutageWeek(options) => options.outage_week(),
             Self::TreatmentsFirst { on_treatment, on } => on.treatments_first(on_treatment),
+            Self::WrongDose(options) => options.run(),
             Self::HoldersUnderFire(options) => options.run(),
         }
     }

@@ -1,6 +1,6 @@
 //! The real centre behind the drill's seam, and the drill's command.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use drill::eleven_of_fourteen::{Options, Progress, run};
 use drill::machines::{self, Scenario};
 use drill::system::{
     AccountLine, Blamed, Builder, Deed, FirstLooks, FirstSeen, ForgedHead, Founded, InterruptedRow, ListRow, Locked,
-    Loot, PackRow, Paper, Reader, Receipt, Remains, Secret, Signer, System, Thief, Verdict,
+    Loot, PackRow, Paper, Reader, Receipt, Remains, Secret, Signer, SoFar, System, Thief, Verdict,
 };
 use guard::{Act, Caller, Purpose, Role, Sensitivity, Target};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -29,6 +29,7 @@ use crate::acts::Answer;
 use crate::centre::{Centre, NewCentre, Shape};
 use crate::custodians::Custodians;
 use crate::drill_store::WithStore;
+use crate::drill_wrong_dose::so_far;
 use crate::first::{self, FirstSight, Looker};
 use crate::left::{Gathered, Left};
 use crate::packs::sheets;
@@ -519,6 +520,16 @@ impl System for Running {
             treatment.settle(&self.context(), &said)?;
         }
         Ok(())
+    }
+
+    fn doses(&self, number: &str) -> Result<BTreeMap<u32, SoFar>, Fault> {
+        let found = self.centre.treatment().courses(&self.context(), number)?;
+        let of = |course: treatment::CourseSoFar| {
+            let dose = course.dose.first();
+            let [least, most] = [dose.and_then(|dose| dose.at_least_gy), dose.and_then(|dose| dose.at_most_gy)];
+            (course.fraction_group, so_far(&course.given, least, most))
+        };
+        Ok(found.courses.into_iter().map(of).collect())
     }
 
     fn interrupted(&self, first: &str, last: &str) -> Result<Vec<InterruptedRow>, Fault> {

@@ -22,6 +22,7 @@ mod drill_fire;
 mod drill_machines;
 mod drill_store;
 mod drill_system;
+mod drill_wrong_dose;
 mod first;
 mod fleet;
 mod gateways;

@@ -56,6 +56,10 @@ pub struct Check {
     pub what: &'static str,
     pub state: State,
     pub evidence: String,
+    /// The day of the newest signature or treatment record that it rests on. None where it rests on the plan, and on her record as it
+    /// is now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence_from: Option<Day>,
 }
 
 /// One course, with all that is known of it.
@@ -72,6 +76,8 @@ pub struct Checked<'a> {
     pub records: &'a [&'a TreatmentRecord],
     /// Of each fraction, in order.
     pub days: &'a [Day],
+    /// When it was signed last.
+    pub signed: Option<Day>,
     /// What the rest of her record says.
     pub beside: &'a Beside,
     pub today: Day,
@@ -81,7 +87,16 @@ type Answer = (State, String);
 
 /// All checks that have their time, in their order.
 pub fn check(course: &Checked<'_>) -> Vec<Check> {
-    let of = |stage, code, what, (state, evidence): Answer| Check { stage, code, what, state, evidence };
+    let recorded =
+        course.records.iter().filter_map(|record| record.treated_on.as_deref().and_then(Day::of_dicom)).max();
+    let of = |stage, code, what, (state, evidence): Answer| {
+        let evidence_from = match (stage, code) {
+            (Stage::Weekly | Stage::End, _) => recorded,
+            (Stage::Approval, "signatures") => course.signed,
+            (Stage::Approval, _) => None,
+        };
+        Check { stage, code, what, state, evidence, evidence_from }
+    };
     let mut checks = vec![
         of(Stage::Approval, "identity", "the plan is hers", course.identity()),
         of(

@@ -14,7 +14,7 @@ pub enum PlanError {
     Object(#[from] ObjectError),
     #[error("this is no treatment plan but {kind:?}")]
     NotAPlan { kind: Kind },
-    #[error("brachytherapy is not supported: hold")]
+    #[error("brachytherapy (Number of Brachy Application Setups (300A,00A0), or its sequences) is not supported: hold")]
     Brachytherapy,
     #[error("{place}: {what} is not supported: hold")]
     Unsupported { place: Place, what: &'static str },
@@ -34,7 +34,7 @@ pub enum PlanError {
     Duplicate { place: Place, attribute: Attribute },
     #[error("{place}: {attribute} refers to what isn't in the plan")]
     Dangling { place: Place, attribute: Attribute },
-    #[error("{place}: no fraction group refers to this beam")]
+    #[error("{place}: no fraction group refers to this beam by Referenced Beam Number (300C,0006)")]
     Unreferenced { place: Place },
     #[error("{place}: {attribute}: {what}")]
     Contradiction { place: Place, attribute: Attribute, what: &'static str },

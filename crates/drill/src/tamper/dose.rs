@@ -33,7 +33,7 @@ pub(super) const EDITS: &[Edit] = &[
     edit("leaf-1-mm", "one leaf stands 1 mm further out, at one control point", leaf),
     edit("jaw-5-mm", "one jaw stands 5 mm further out", jaw),
     edit("leaf-boundary-1-mm", "one leaf is 1 mm wider", leaf_boundary),
-    edit("dose-rate", "another dose rate", |p, _| first_point_number(p, tag::DOSE_RATE_SET, |r| r / 2.0)),
+    edit("dose-rate", "another dose rate", |p, _| first_point_number(p, tag::DOSE_RATE_SET, |r| if r > 0.0 { r / 2.0 } else { 300.0 })),
     edit("weights", "the dose is distributed otherwise along the beam", weights),
     edit("weights-cut-short", "the beam ends at half its final weight", weights_cut_short),
     edit("control-point-removed", "one control point inside a beam is left out", control_point_removed),

@@ -383,7 +383,7 @@ impl Dataset {
 }
 
 /// Nine decimals at most, no needless zeros.
-pub(super) fn decimal(number: f64) -> String {
+pub(crate) fn decimal(number: f64) -> String {
     let text = format!("{number:.9}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     text.get(..text.len().min(16)).unwrap_or_default().to_owned()

@@ -90,7 +90,8 @@ impl CheckRow {
             Stage::Weekly => "weekly",
             Stage::End => "at the end",
         };
-        Self { stage, what: check.what, class, word, evidence: check.evidence }
+        let from = check.evidence_from.map(|day| format!(" (as of {day})")).unwrap_or_default();
+        Self { stage, what: check.what, class, word, evidence: check.evidence + &from }
     }
 }
 

@@ -82,6 +82,7 @@ pub enum Unknown {
     SiblingSettled,
     PhantomOrPatient,
     TypedDiffers,
+    FractionDiffers,
 }
 
 impl fmt::Display for Unknown {
@@ -172,6 +173,10 @@ impl fmt::Display for Unknown {
                 "what was typed in from paper and what a machine has recorded don't agree, or something was typed in twice: a physicist \
                  looks (the page Paper and machines), and two people settle what she was given"
             }
+            Self::FractionDiffers => {
+                "treatment records of one time say of one beam that it was of different fractions: a physicist looks, and two people \
+                 settle what she was given"
+            }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"
             }
@@ -180,7 +185,7 @@ impl fmt::Display for Unknown {
 }
 
 /// Of a beam's meterset, in millionths.
-type Share = u64;
+pub(super) type Share = u64;
 const WHOLE: Share = 1_000_000;
 /// What a fraction may be over or under and still be one.
 const SLACK: Share = WHOLE / 20;
@@ -191,6 +196,9 @@ const SESSION_MAX: Share = WHOLE + SLACK;
 
 /// A beam, and whether it is said to have taken an image.
 type Exposure = (Option<u32>, bool);
+
+/// By fraction number and beam, in millionths of the beam's meterset.
+pub(crate) type Delivered = BTreeMap<u32, BTreeMap<Option<u32>, Share>>;
 
 /// One treatment, the earliest first: its day, and its time where that is known; else, what tells it from others is its record's
 /// SOP Instance UID. Of one day or time, the lower fraction number first.
@@ -242,6 +250,10 @@ pub struct Course<'a> {
     /// Of the plan's beams.
     units: BTreeMap<u32, Unit>,
     sessions: BTreeMap<Session, BTreeMap<Exposure, Share>>,
+    /// The least that any record says of a session, where they contradict each other; `sessions` has the most.
+    least: BTreeMap<(Session, Exposure), Share>,
+    /// Those that say that they are the rest of what was begun.
+    rests: BTreeSet<Session>,
     /// Each with its plan's SOP Instance UID, and the day up to which it counts.
     summaries: BTreeSet<(String, Option<String>, u32)>,
     /// The plans' SOP Instance UIDs that `sessions` name.
@@ -253,9 +265,9 @@ pub struct Course<'a> {
 
 impl<'a> Course<'a> {
     pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
-        let (sessions, summaries, recorded, ended, unknown) = Default::default();
+        let (sessions, least, rests, summaries, recorded, ended, unknown) = Default::default();
         let units = plan.delivery.dosimeters().into_iter().map(|(beam, unit)| (beam, Unit::of(unit))).collect();
-        Self { plans, plan, group, units, sessions, summaries, recorded, ended, unknown }
+        Self { plans, plan, group, units, sessions, least, rests, summaries, recorded, ended, unknown }
     }
 
     /// The count isn't known, for a reason that the records alone don't show.
@@ -331,17 +343,53 @@ impl<'a> Course<'a> {
                 }
             }
         }
+        let rests: BTreeSet<u32> =
+            record.beams.iter().filter(|beam| beam.resumed).filter_map(|beam| beam.fraction).collect();
         let when = record.treated_at.as_ref().or(record.treated_on.as_ref());
         let record = record.treated_at.is_none().then(|| record.instance.sop_instance.clone());
+        let session = |fraction| Session { when: when.cloned(), fraction, record: record.clone() };
+        for (fraction, exposure) in self.of_other_fractions(&session(0), &shares) {
+            self.doubt(Unknown::FractionDiffers);
+            // Of none of them it is sure.
+            self.least.insert((session(fraction), exposure), 0);
+        }
         for ((fraction, exposure), share) in shares {
             if share > SESSION_MAX {
                 self.doubt(Unknown::Implausible);
             }
-            let session = Session { when: when.cloned(), fraction, record: record.clone() };
-            let exposures = self.sessions.entry(session).or_default();
-            let known = exposures.entry(exposure).or_default();
-            *known = share.max(*known);
+            let session = session(fraction);
+            if rests.contains(&fraction) {
+                self.rests.insert(session.clone());
+            }
+            let known = self.sessions.entry(session.clone()).or_default().entry(exposure).or_insert(share);
+            if *known != share {
+                let least = self.least.entry((session, exposure)).or_insert(*known);
+                *least = share.min(*least);
+                *known = share.max(*known);
+            }
         }
+    }
+
+    /// Fractions of which records of one time say that one beam treated in them, where they differ: no beam treats twice at once. One
+    /// record may tell of several.
+    fn of_other_fractions(
+        &self,
+        session: &Session,
+        shares: &BTreeMap<(u32, Exposure), Share>,
+    ) -> BTreeSet<(u32, Exposure)> {
+        let of_time = Session { fraction: 0, ..session.clone() }..=Session { fraction: u32::MAX, ..session.clone() };
+        let of_time = self.sessions.range(of_time).filter(|(one, _)| one.record.is_none() && one.when.is_some());
+        let known: BTreeSet<(u32, Exposure)> =
+            of_time.flat_map(|(one, exposures)| exposures.keys().map(|exposure| (one.fraction, *exposure))).collect();
+        let said: BTreeSet<(u32, Exposure)> = shares.keys().copied().collect();
+        let of = |all: &BTreeSet<(u32, Exposure)>, exposure: Exposure| -> BTreeSet<u32> {
+            all.iter().filter(|(_, one)| *one == exposure).map(|(fraction, _)| *fraction).collect()
+        };
+        let differs = |exposure| {
+            let (known, said) = (of(&known, exposure), of(&said, exposure));
+            !known.is_empty() && !said.is_empty() && known != said
+        };
+        known.union(&said).filter(|(_, exposure)| differs(*exposure)).copied().collect()
     }
 
     /// Whether a record is of our fraction group.
@@ -425,12 +473,39 @@ impl<'a> Course<'a> {
         days
     }
 
-    /// What was delivered under each fraction number, by beam, up to a day, whatever the order: none where a record doesn't say
-    /// by which.
-    pub(crate) fn delivered(&self, until: Option<&str>) -> BTreeMap<u32, BTreeMap<Option<u32>, u64>> {
+    /// What may have been delivered under each fraction number, by beam, up to a day, whatever the order: none where a record doesn't
+    /// say by which.
+    pub(crate) fn delivered(&self, until: Option<&str>) -> Delivered {
+        self.by_beam(until, |_, _, most| most)
+    }
+
+    /// The same, as far as it is sure: where records of one session contradict each other, the least; and of those of a day without a
+    /// time, which may be one record that came again, the most of one.
+    pub(crate) fn surely(&self, until: Option<&str>) -> Delivered {
+        let mut untimed: BTreeMap<(Option<&str>, u32, Exposure), (Share, &Session)> = BTreeMap::new();
+        for (session, exposures) in self.sessions.iter().filter(|(session, _)| session.record.is_some()) {
+            for (exposure, share) in exposures {
+                let most = untimed.entry((session.date(), session.fraction, *exposure)).or_insert((*share, session));
+                *most = (*most).max((*share, session));
+            }
+        }
+        self.by_beam(until, |session, exposure, most| {
+            let of_day = untimed.get(&(session.date(), session.fraction, exposure));
+            if session.record.is_some() && of_day.is_none_or(|(_, said)| *said != session) {
+                return 0;
+            }
+            self.least.get(&(session.clone(), exposure)).copied().unwrap_or(most)
+        })
+    }
+
+    fn by_beam(&self, until: Option<&str>, share: impl Fn(&Session, Exposure, Share) -> Share) -> Delivered {
         let mut all = Run::new();
-        let by_then = self.sessions.iter().filter(|(session, _)| until.is_none_or(|day| session.date() <= Some(day)));
-        by_then.for_each(|(session, exposures)| enter(&mut all, session, exposures));
+        for (session, exposures) in &self.sessions {
+            if until.is_none_or(|day| session.date() <= Some(day)) {
+                let said = exposures.iter().map(|(exposure, most)| (*exposure, share(session, *exposure, *most)));
+                enter(&mut all, session, &said.filter(|(_, share)| *share > 0).collect());
+            }
+        }
         let by_beam = |exposures: &Exposures| {
             let mut beams: BTreeMap<Option<u32>, Share> = BTreeMap::new();
             for exposure in exposures {
@@ -522,20 +597,26 @@ impl<'a> Course<'a> {
             let last = runs.last().map_or(0, highest);
             if treats(exposures) && session.fraction < last {
                 let before = runs.last().and_then(|run| run.get(&session.fraction));
+                let is_rest_of = |before: &Exposures| {
+                    let sum = |exposure| before.get(exposure).map_or(0, sum);
+                    exposures.iter().all(|(exposure, share)| sum(exposure) + share <= WHOLE + SLACK)
+                };
                 let goes_on = before.is_some_and(|before| {
                     let sum = |exposure| before.get(exposure).map_or(0, sum);
-                    let is_rest = exposures.iter().all(|(exposure, share)| sum(exposure) + share <= WHOLE + SLACK);
                     let begun = before.values().flat_map(BTreeMap::keys).filter_map(Session::date).max();
                     // A beam that wasn't begun, behind later days' fractions, may as well be of one whose other records are lost.
                     let later = runs.last().into_iter().flat_map(|run| run.range(session.fraction + 1..));
                     let mut later = later.flat_map(|(_, exposures)| exposures.values().flat_map(BTreeMap::keys));
                     let were_begun = exposures.keys().all(|exposure| sum(exposure) > 0);
                     let is_behind = later.any(|one| one.date() > begun && one.date() < session.date());
-                    most(before) > 0 && is_rest && (were_begun || !is_behind)
+                    most(before) > 0 && is_rest_of(before) && (were_begun || !is_behind)
                 });
+                // What isn't whole may be the rest of the first one, whose other records are lost.
+                let begins_again =
+                    before.is_some_and(|before| !is_rest_of(before)) || self.is_whole(session, exposures);
                 match (goes_on, session.fraction) {
                     (true, _) => {}
-                    (false, 1) => runs.push(Run::new()),
+                    (false, 1) if begins_again => runs.push(Run::new()),
                     (false, _) => return Err(Unknown::NumbersFall),
                 }
             }
@@ -546,6 +627,14 @@ impl<'a> Course<'a> {
             runs.first_mut().into_iter().for_each(|run| enter(run, session, exposures));
         }
         Ok(runs)
+    }
+
+    /// Each beam of the group delivered its meterset in one session, from the beginning.
+    fn is_whole(&self, session: &Session, exposures: &BTreeMap<Exposure, Share>) -> bool {
+        let of = |beam: u32| {
+            [false, true].iter().filter_map(|imaging| exposures.get(&(Some(beam), *imaging))).sum::<Share>()
+        };
+        !self.rests.contains(session) && self.group.metersets.keys().all(|beam| of(*beam) >= WHOLE - SLACK)
     }
 
     /// Fractions by the summaries: each one's, and what was treated after the day up to which it counts. They count whole courses,
@@ -645,9 +734,12 @@ fn most(exposures: &Exposures) -> Share {
 
 /// Whole fractions that the metersets make, and the begun ones.
 fn distinct(run: &Run) -> u32 {
-    let treated = run.values().map(most).filter(|most| *most > 0);
-    let whole = treated.map(|most| most.saturating_sub(SLACK).div_ceil(WHOLE).max(1));
-    whole.map(|whole| u32::try_from(whole).unwrap_or(u32::MAX)).fold(0, u32::saturating_add)
+    run.values().map(most).filter(|most| *most > 0).map(fractions_of).fold(0, u32::saturating_add)
+}
+
+/// Fractions that so much of one beam makes under one number, the begun one among them.
+pub(super) fn fractions_of(share: Share) -> u32 {
+    u32::try_from(share.saturating_sub(SLACK).div_ceil(WHOLE).max(1)).unwrap_or(u32::MAX)
 }
 
 /// One session's exposures are no images alone.

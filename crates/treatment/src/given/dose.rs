@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::count::{Delivered, Share, fractions_of};
 use super::{Course, Given};
 use crate::plan::prescription::{Dose, DoseReference, WHOLE};
 use crate::plan::{FractionGroup, Plan};
@@ -24,9 +25,6 @@ pub struct ReferenceDose {
 /// Days that are drawn, the newest; a course has forty, and each is summed by itself.
 const DAYS_MAX: usize = 200;
 
-/// By fraction number and beam, in millionths of the beam's meterset.
-type Delivered = BTreeMap<u32, BTreeMap<Option<u32>, u64>>;
-
 /// What one beam has delivered, beside what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BeamTotal {
@@ -45,7 +43,7 @@ pub fn so_far(
     given: &Given,
     before: u32,
 ) -> Vec<ReferenceDose> {
-    let all = course.delivered(None);
+    let (surely, at_most) = (course.surely(None), at_most(group, course.delivered(None)));
     let of = |reference: &DoseReference| {
         let of_beam = |beam: u32, share| plan.prescription.dose(group.number, beam, reference, share);
         let per_fraction: Option<Dose> = group.metersets.keys().map(|beam| of_beam(*beam, WHOLE)).sum();
@@ -60,26 +58,41 @@ pub fn so_far(
                 .sum();
             Some(sum?.plus(per_fraction?.times(before)))
         };
-        let at_least = sum(&all);
+        let at_least = sum(&surely);
         let at_most = match given {
             Given::Unknown { .. } => None,
-            Given::Known { distinct, highest, .. } => at_least.zip(per_fraction).map(|(least, each)| {
-                // Of what was begun, the rest may have been given as well, and its record lost.
-                least.plus(each.times(highest.saturating_sub(*distinct))).max(each.times(*highest))
-            }),
+            Given::Known { distinct, highest, .. } => sum(&at_most)
+                .zip(per_fraction)
+                .map(|(most, each)| most.plus(each.times(highest.saturating_sub(*distinct))).max(each.times(*highest))),
         };
         let days: Vec<&str> = course.days().into_iter().rev().take(DAYS_MAX).collect();
         let by_day = days.into_iter().rev();
-        let by_day = by_day.filter_map(|day| Some((day.to_owned(), sum(&course.delivered(Some(day)))?)));
+        let by_day = by_day.filter_map(|day| Some((day.to_owned(), sum(&course.surely(Some(day)))?)));
         ReferenceDose { reference: reference.clone(), per_fraction, at_least, at_most, by_day: by_day.collect() }
     };
     plan.prescription.references.iter().map(of).collect()
 }
 
+/// Of what was begun, the rest may have been given as well, and its record lost: each beam of a fraction was delivered whole, or more.
+fn at_most(group: &FractionGroup, delivered: Delivered) -> Delivered {
+    let whole = |(number, mut beams): (u32, BTreeMap<Option<u32>, Share>)| {
+        let most = beams.values().copied().max().unwrap_or(0);
+        if most > 0 {
+            let all = Share::from(fractions_of(most)) * WHOLE.unsigned_abs();
+            for beam in group.metersets.keys() {
+                let share = beams.entry(Some(*beam)).or_default();
+                *share = all.max(*share);
+            }
+        }
+        (number, beams)
+    };
+    delivered.into_iter().map(whole).collect()
+}
+
 /// By number, those of the group.
 pub fn beam_totals(group: &FractionGroup, course: &Course<'_>) -> Vec<BeamTotal> {
     let mut totals: BTreeMap<u32, u64> = group.metersets.keys().map(|beam| (*beam, 0)).collect();
-    for (beam, share) in course.delivered(None).values().flatten() {
+    for (beam, share) in course.surely(None).values().flatten() {
         if let Some(total) = beam.and_then(|beam| totals.get_mut(&beam)) {
             *total = total.saturating_add(*share);
         }

@@ -360,6 +360,7 @@ mod tests {
             termination: None,
             verification: None,
             overrides: Vec::new(),
+            resumed: false,
         };
         let on = format!("202612{day:02}");
         TreatmentRecord {

@@ -72,6 +72,8 @@ pub struct RecordedBeam {
     /// Treatment Verification Status (3008,002C): VERIFIED, VERIFIED_OVR, NOT_VERIFIED.
     pub verification: Option<String>,
     pub overrides: Vec<Override>,
+    /// Its first control point on record had delivered something already: what it says is a rest.
+    pub resumed: bool,
 }
 
 /// One item of Override Sequence (3008,0060): what somebody let pass, and why.
@@ -363,6 +365,7 @@ fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Re
         delivered: said.map(|said| said.max(moved.unwrap_or(0))).or(moved.filter(|_| imaging)),
         unit: text(t::PRIMARY_DOSIMETER_UNIT).map(|unit| Unit::of(&unit)).or(unit),
         contradicts_nothing: ended_well || was_seen,
+        resumed: reached.first().is_some_and(|first| *first > 0),
     })
 }
 

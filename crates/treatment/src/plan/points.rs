@@ -255,7 +255,7 @@ impl Points<'_> {
             Some(Value::Text(mode)) if matches!(&**mode, "NONE" | "UNIFORM") => return Ok(()),
             // Line scanning, for one, keeps its lines in private attributes.
             Some(_) => {
-                let what = "a scan mode that the standard doesn't define";
+                let what = "a Scan Mode (300A,0308) that the standard doesn't define";
                 return Err(PlanError::Unsupported { place: self.beam.clone(), what });
             }
         }

@@ -336,6 +336,8 @@ fn course(
     let (totals, doses) = (dose::beam_totals(group, &course), dose::so_far(plan, group, &course, &given, before));
     let records = facts.records_of(plan);
     let days: Vec<Day> = facts.fraction_days(plan, group).iter().filter_map(|day| Day::of_dicom(day)).collect();
+    let signed = facts.approvals.iter().map(|approval| approval.statement()).filter(|s| s.delivery == plan.digest());
+    let signed = signed.map(|statement| statement.at).max().and_then(|at| Day::of_dicom(&facts.local(at).0));
     let checks = today.map(|today| {
         checks::check(&Checked {
             plan,
@@ -347,6 +349,7 @@ fn course(
             beams: &totals,
             records: &records,
             days: &days,
+            signed,
             beside,
             today,
         })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dicom_dictionary_std::tags as t;
 use treatment::beside::{Beside, Order, Side};
-use treatment::checks::{Checked, State, check};
+use treatment::checks::{Checked, Stage, State, check};
 use treatment::given::dose::{beam_totals, so_far};
 use treatment::plan::prescription::Dose;
 use treatment::{
@@ -81,9 +81,19 @@ fn states_beside(
         beams: &beam_totals(group, &course),
         records: &records.iter().collect::<Vec<_>>(),
         days: &days,
+        signed: "2024-03-29".parse().ok(),
         beside,
         today: today.parse().unwrap(),
     });
+    // Each says of when its evidence is.
+    for check in &checks {
+        let from = match (check.stage, check.code) {
+            (Stage::Approval, "signatures") => "2024-03-29".parse().ok(),
+            (Stage::Approval, _) => None,
+            (Stage::Weekly | Stage::End, _) => days.last().copied(),
+        };
+        assert_eq!(check.evidence_from, from, "{}", check.code);
+    }
     checks.into_iter().map(|check| (check.code.to_owned(), (check.state, check.evidence))).collect()
 }
 

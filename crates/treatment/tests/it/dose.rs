@@ -149,6 +149,56 @@ fn a_missing_record_is_a_range_and_a_wrong_meterset_is_nobodys_guess() {
     assert_eq!(more(t::SPECIFIED_PRIMARY_METERSET, "32").1.fractions(), Some(1), "a resumed beam's may be its rest");
 }
 
+/// A little more was delivered on one day; of another only the beginning is on record. All of it may have been given.
+#[test]
+fn a_begun_fraction_may_be_whole_beside_a_day_of_more() {
+    let (dose, _) = of(&plan(false), &[session(2, 10, 1, (0, 52)), session(3, 10, 2, (0, 18))]);
+    assert_eq!((gray(dose.at_least), gray(dose.at_most)), (2.8, 4.08));
+}
+
+/// Two records of one session say different metersets: one of them is right.
+#[test]
+fn what_records_contradict_is_a_range() {
+    let (said, other) = (session(2, 10, 1, (0, 50)), session(2, 10, 1, (0, 20)).with(t::SOP_INSTANCE_UID, "1.9.9"));
+    for records in [[&said, &other, &said], [&other, &said, &other]] {
+        let (dose, given) = of(&plan(false), &records.map(Item::clone));
+        assert_eq!((gray(dose.at_least), gray(dose.at_most)), (0.8, 2.0));
+        assert_eq!(given, Given::Known { distinct: 1, highest: 1, unfinished: None });
+    }
+}
+
+/// The rest of the first fraction, behind the second one, and no record of its beginning: whether numbers begin again can't be told.
+#[test]
+fn a_rest_without_its_beginning_begins_nothing_again() {
+    let rest = [session(3, 10, 2, (0, 50)), session(3, 17, 1, (18, 50)), session(4, 10, 3, (0, 50))];
+    assert_eq!(of(&plan(false), &rest).1, Given::Unknown { why: vec![Unknown::NumbersFall] });
+    let again = [session(3, 10, 2, (0, 50)), session(4, 10, 1, (0, 50))];
+    assert_eq!(of(&plan(false), &again).1.fractions(), Some(3));
+}
+
+/// No beam treats in two fractions at one time: which of them it was, and so what is missing, two people say.
+#[test]
+fn one_time_is_of_one_fraction() {
+    let first = session(2, 10, 1, (0, 50));
+    let [second, third] = [(2, "1.9.8"), (3, "1.9.9")]
+        .map(|(number, uid)| session(3, 10, number, (0, 50)).with(t::SOP_INSTANCE_UID, uid));
+    for records in [[&first, &second, &third], [&third, &first, &second]] {
+        let (dose, given) = of(&plan(false), &records.map(Item::clone));
+        assert_eq!(given, Given::Unknown { why: vec![Unknown::FractionDiffers] });
+        assert_eq!((gray(dose.at_least), dose.at_most), (2.0, None));
+    }
+    // The same one again is no other.
+    assert_eq!(of(&plan(false), &[first, second.clone(), second]).1.fractions(), Some(2));
+}
+
+/// Without a time of day, a record that came again under another name is told from a second one by nothing.
+#[test]
+fn what_has_no_time_is_sure_once() {
+    let untimed = |uid: &str, part| session(2, 10, 1, part).with(t::SOP_INSTANCE_UID, uid).with(t::TREATMENT_TIME, "");
+    let (dose, _) = of(&plan(false), &[untimed("1.9.8", (0, 18)), untimed("1.9.9", (0, 18))]);
+    assert_eq!((gray(dose.at_least), gray(dose.at_most)), (0.72, 2.0));
+}
+
 #[test]
 fn what_a_record_says_of_a_session_is_kept() {
     let mut item = session(2, 10, 1, (0, 18));

@@ -688,7 +688,7 @@ fn spots_must_add_up() {
         "shifter 1"
     );
     let line = |beam: &mut Item| beam.set(t::SCAN_MODE, "LINE");
-    refused!(ions(2, 4), [(t::ION_BEAM_SEQUENCE, 0)], line, PlanError::Unsupported { .. }, "scan mode");
+    refused!(ions(2, 4), [(t::ION_BEAM_SEQUENCE, 0)], line, PlanError::Unsupported { .. }, "Scan Mode");
     // Where dose goes within a layer is delivery, though the layer's sum is the same.
     let before = parse(&plan).unwrap().digest();
     plan.at(&point(0)).0.insert(t::SCAN_SPOT_METERSET_WEIGHTS, V::Floats(vec![1.5, 0.5, 1.0, 1.0]));
