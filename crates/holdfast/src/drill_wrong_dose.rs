@@ -121,6 +121,7 @@ impl Gate for RealGate {
             rules: &self.rules,
             today: None,
             given: &Given::NONE,
+            begun: None,
             too_soon: None,
             overridden: &[],
         });
