@@ -212,7 +212,7 @@ fn of_a_begun_fraction_the_rest_and_nothing_else() {
     });
     assert!(matches!(gaps[..], [InstructionGap::AnotherStretch { beam, .. }] if beam == other), "{codes:?} {gaps:?}");
     assert_eq!(
-        with(&|case, _| drop(case.begun.as_mut().unwrap().delivered.insert(other, metersets[&other]))).1,
+        with(&|case, _| case.begun.as_mut().unwrap().delivered.extend([(other, metersets[&other])])).1,
         [InstructionGap::BeamsWhole { beams: vec![other] }]
     );
     assert_eq!(
