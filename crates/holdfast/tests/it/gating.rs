@@ -218,6 +218,9 @@ pub(super) fn record(of: &str, patient: Option<&str>, instance: &str, (fraction,
     });
     object.put(DataElement::new(Tag(0x0008, 0x0018), VR::UI, PrimitiveValue::from(instance)));
     object.put(DataElement::new(Tag(0x3008, 0x0250), VR::DA, PrimitiveValue::from(day)));
+    // No machine treats in two fractions at once.
+    let time = format!("{:02}3000", 8 + fraction.parse::<u32>().unwrap_or(0) % 12);
+    object.put(DataElement::new(Tag(0x3008, 0x0251), VR::TM, PrimitiveValue::from(time)));
     if let Some(patient) = patient {
         object.put(DataElement::new(Tag(0x0010, 0x0020), VR::LO, PrimitiveValue::from(patient)));
     }

@@ -378,7 +378,10 @@ impl<'a> Course<'a> {
         shares: &BTreeMap<(u32, Exposure), Share>,
     ) -> BTreeSet<(u32, Exposure)> {
         let of_time = Session { fraction: 0, ..session.clone() }..=Session { fraction: u32::MAX, ..session.clone() };
-        let of_time = self.sessions.range(of_time).filter(|(one, _)| one.record.is_none() && one.when.is_some());
+        // A machine that writes nought for every time of day says none.
+        let is_a_time = |when: &str| !when.ends_with(" 000000");
+        let is_of_one = |one: &Session| one.record.is_none() && one.when.as_deref().is_some_and(is_a_time);
+        let of_time = self.sessions.range(of_time).filter(|(one, _)| is_of_one(one));
         let known: BTreeSet<(u32, Exposure)> =
             of_time.flat_map(|(one, exposures)| exposures.keys().map(|exposure| (one.fraction, *exposure))).collect();
         let said: BTreeSet<(u32, Exposure)> = shares.keys().copied().collect();

@@ -187,6 +187,10 @@ fn one_time_is_of_one_fraction() {
         assert_eq!(given, Given::Unknown { why: vec![Unknown::FractionDiffers] });
         assert_eq!((gray(dose.at_least), dose.at_most), (2.0, None));
     }
+    // Nought is no time of day: two fractions on one day.
+    let nought = [&second, &third].map(|record| record.clone().with(t::TREATMENT_TIME, "000000"));
+    let [second_at_nought, third_at_nought] = nought;
+    assert_eq!(of(&plan(false), &[first.clone(), second_at_nought, third_at_nought]).1.fractions(), Some(3));
     // The same one again is no other.
     assert_eq!(of(&plan(false), &[first, second.clone(), second]).1.fractions(), Some(2));
 }
