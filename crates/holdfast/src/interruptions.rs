@@ -70,6 +70,9 @@ pub enum Command {
 pub struct Weigh {
     #[arg(long)]
     planned: u32,
+    /// Fractions of one day, six hours apart.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=3))]
+    per_day: u32,
     #[arg(long, value_name = "GY")]
     dose_per_fraction_gy: f64,
     /// The first fraction's day.
@@ -125,8 +128,11 @@ impl Weigh {
         }
         let usual = Calendar { holidays: self.holidays.into_iter().collect(), ..Calendar::default() };
         let now = Calendar { outages: vec![self.outage], ..usual.clone() };
-        let given: Vec<Day> = now.from(self.first).take(usize::try_from(self.given).unwrap_or(usize::MAX)).collect();
-        let course = Interrupted { dose_gy: self.dose_per_fraction_gy, planned: self.planned, given };
+        let per_day = usize::try_from(self.per_day).unwrap_or(1);
+        let each = now.from(self.first).flat_map(|day| std::iter::repeat_n(day, per_day));
+        let given: Vec<Day> = each.take(usize::try_from(self.given).unwrap_or(usize::MAX)).collect();
+        let course =
+            Interrupted { dose_gy: self.dose_per_fraction_gy, planned: self.planned, per_day: self.per_day, given };
         let resumes = self.outage.1.plus(1);
         let nothing = || {
             let text = "nothing was given yet, or nothing is left, or what was given comes after the outage";

@@ -96,10 +96,12 @@ impl Tissue {
         (bed_gy >= 0.0 && fractions > 0).then(|| self.alpha_beta_gy / 2.0 * ((1.0 + share).sqrt() - 1.0))
     }
 
-    /// Of two fractions on one day, `hours` apart, where half of the damage is repaired in `half_time_hours`.
-    pub fn of_pair(&self, dose_gy: f64, hours: f64, half_time_hours: f64) -> f64 {
-        let unrepaired = (-std::f64::consts::LN_2 * hours / half_time_hours).exp();
-        2.0 * dose_gy * (1.0 + (1.0 + unrepaired) * dose_gy / self.alpha_beta_gy)
+    /// Of fractions on one day, `hours` apart, where half of the damage is repaired in `half_time_hours` and all of it overnight: each one
+    /// meets what is left of every one before it (Thames, 1985; the guidance's section on two a day).
+    pub fn of_one_day(&self, fractions: u32, dose_gy: f64, hours: f64, half_time_hours: f64) -> f64 {
+        let left = (-std::f64::consts::LN_2 * hours / half_time_hours).exp();
+        let met: f64 = (1..fractions).map(|apart| f64::from(fractions - apart) * left.powf(apart.into())).sum();
+        self.of_dose(fractions, dose_gy) + 2.0 * met * dose_gy * dose_gy / self.alpha_beta_gy
     }
 }
 
@@ -153,10 +155,13 @@ mod tests {
 
     #[test]
     fn two_a_day_are_worth_more_the_closer_they_are() {
-        is(LATE.of_pair(2.0, 6.0, 4.0), 7.609, 1e-3);
-        is(LATE.of_pair(2.0, 8.0, 4.0), 7.333, 1e-3);
+        is(LATE.of_one_day(2, 2.0, 6.0, 4.0), 7.609, 1e-3);
+        is(LATE.of_one_day(2, 2.0, 8.0, 4.0), 7.333, 1e-3);
         // A day apart, all is repaired.
-        is(LATE.of_pair(2.0, 1e6, 4.0), LATE.of_dose(2, 2.0), 1e-9);
+        is(LATE.of_one_day(2, 2.0, 1e6, 4.0), LATE.of_dose(2, 2.0), 1e-9);
+        // Three a day, by the sum over their pairs: 2·(2θ + θ²)/3 of 4.5 Gy more, θ = 2^(-6/4).
+        is(LATE.of_one_day(3, 1.5, 6.0, 4.0), 4.5 * (1.0 + (1.0 + 0.554_74) * 0.5), 1e-4);
+        is(LATE.of_one_day(1, 2.0, 6.0, 4.0), LATE.of_dose(1, 2.0), 1e-12);
     }
 
     #[test]

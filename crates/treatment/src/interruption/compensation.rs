@@ -32,6 +32,8 @@ pub struct Tissues {
 pub struct Course {
     pub dose_gy: f64,
     pub planned: u32,
+    /// Fractions of one day, [`PAIR_HOURS`] apart: 1 as a rule.
+    pub per_day: u32,
     /// When fractions were given, in order; several may stand on one day.
     pub given: Vec<Day>,
 }
@@ -132,10 +134,12 @@ impl Course {
         let first = *self.given.first()?;
         let done = u32::try_from(self.given.len()).ok()?;
         let left = self.planned.checked_sub(done).filter(|left| *left > 0)?;
-        let plan = usual.course(first).nth(usize::try_from(self.planned).ok()? - 1)?;
+        let plan = usual.course(first).nth(usize::try_from(self.days_for(self.planned)).ok()?.checked_sub(1)?)?;
         let as_planned = self.dealt(tissues, self.planned, first, plan).worth(tissues);
-        let days =
-            |calendar: &Calendar, count: u32| calendar.from(resumes).nth(usize::try_from(count).ok()?.checked_sub(1)?);
+        // The last of the days that so many fractions take.
+        let days = |calendar: &Calendar, fractions: u32| {
+            calendar.from(resumes).nth(usize::try_from(self.days_for(fractions)).ok()?.checked_sub(1)?)
+        };
         let stands = self.dealt(tissues, self.planned, first, days(now, left)?).worth(tissues);
 
         let every_day = Calendar { every_day: true, ..now.clone() };
@@ -144,7 +148,8 @@ impl Course {
             worth: self.dealt(tissues, self.planned, first, last).worth(tissues),
         });
         let room = now.from(resumes).take_while(|day| *day <= plan).count();
-        let room = u32::try_from(room).unwrap_or(u32::MAX);
+        // Fractions that the days up to the planned one have room for.
+        let room = u32::try_from(room).unwrap_or(u32::MAX).saturating_mul(self.per_day);
         let options = [
             on_all,
             self.twice_a_day(tissues, first, (left, room), &|count| days(now, count)),
@@ -161,8 +166,20 @@ impl Course {
     }
 
     fn dealt(&self, tissues: &Tissues, fractions: u32, first: Day, last: Day) -> Dealt {
-        let of = |tissue: &Tissue| tissue.of_dose(fractions, self.dose_gy);
-        Dealt { tumour: of(&tissues.tumour), late: of(&tissues.late), fractions, first, last }
+        let tumour = tissues.tumour.of_dose(fractions, self.dose_gy);
+        Dealt { tumour, late: self.late(tissues, fractions, self.dose_gy), fractions, first, last }
+    }
+
+    /// To the late tissue: between two fractions of a day it isn't repaired.
+    fn late(&self, tissues: &Tissues, fractions: u32, dose_gy: f64) -> f64 {
+        let of_day =
+            |fractions| tissues.late.of_one_day(fractions, dose_gy, PAIR_HOURS, tissues.repair_half_time_hours);
+        let per_day = self.per_day.max(1);
+        f64::from(fractions / per_day) * of_day(per_day) + of_day(fractions % per_day)
+    }
+
+    fn days_for(&self, fractions: u32) -> u32 {
+        fractions.div_ceil(self.per_day.max(1))
     }
 
     /// As few days with two fractions as bring the end to the planned day, or as near as one pair a day can.
@@ -173,7 +190,8 @@ impl Course {
         (left, room): (u32, u32),
         days: &dyn Fn(u32) -> Option<Day>,
     ) -> Option<Weighed> {
-        if self.dose_gy > PAIR_DOSE_MAX_GY || left < 2 {
+        // Who has several a day gets no more on any.
+        if self.dose_gy > PAIR_DOSE_MAX_GY || left < 2 || self.per_day > 1 {
             return None;
         }
         // With p pairs the fractions that are left take left - p days.
@@ -185,7 +203,7 @@ impl Course {
         let mut dealt = self.dealt(tissues, self.planned, first, last);
         let half = tissues.repair_half_time_hours;
         dealt.late += f64::from(pairs)
-            * (tissues.late.of_pair(self.dose_gy, PAIR_HOURS, half) - tissues.late.of_dose(2, self.dose_gy));
+            * (tissues.late.of_one_day(2, self.dose_gy, PAIR_HOURS, half) - tissues.late.of_dose(2, self.dose_gy));
         Some(Weighed { choice: Choice::TwiceADay { days: pairs }, worth: dealt.worth(tissues) })
     }
 
@@ -209,8 +227,8 @@ impl Course {
         if dose_gy <= self.dose_gy || dose_gy > LARGER_MAX * self.dose_gy {
             return None;
         }
-        let of = |tissue: &Tissue| tissue.of_dose(done, self.dose_gy) + tissue.of_dose(fractions, dose_gy);
-        let (tumour, late) = (of(&tissues.tumour), of(&tissues.late));
+        let tumour = before + tissues.tumour.of_dose(fractions, dose_gy);
+        let late = self.late(tissues, done, self.dose_gy) + self.late(tissues, fractions, dose_gy);
         let dealt = Dealt { tumour, late, fractions: done + fractions, first, last };
         Some(Weighed { choice: Choice::LargerFractions { fractions, dose_gy }, worth: dealt.worth(tissues) })
     }
@@ -249,7 +267,7 @@ mod tests {
         let given: Vec<Day> = usual.from(first).take(15).collect();
         let stopped = given.last().unwrap().plus(3);
         let now = Calendar { outages: vec![(stopped, stopped.plus(4))], ..Calendar::default() };
-        let course = Course { dose_gy: 2.0, planned: 35, given };
+        let course = Course { dose_gy: 2.0, planned: 35, per_day: 1, given };
         course.assess(&TISSUES, &usual, &now, stopped.plus(7)).unwrap()
     }
 
@@ -280,6 +298,44 @@ mod tests {
         is(extra.worth.tumour_bed, 68.4, 1e-9);
     }
 
+    /// 60 Gy in 50 fractions of 1.2 Gy, two a day, 20 of them given, then a week of nothing. By hand: 30 days of treatment are 25, from a
+    /// Monday to the Friday of the fifth week (32 days), a week later 39.
+    #[test]
+    fn two_a_day_are_weighed_as_two_a_day() {
+        let first: Day = "2026-03-02".parse().unwrap();
+        let usual = Calendar::default();
+        let given: Vec<Day> = usual.from(first).take(10).flat_map(|day| [day; 2]).collect();
+        let stopped = first.plus(14);
+        let now = Calendar { outages: vec![(stopped, stopped.plus(4))], ..Calendar::default() };
+        let course = Course { dose_gy: 1.2, planned: 50, per_day: 2, given };
+        let found = course.assess(&TISSUES, &usual, &now, stopped.plus(7)).unwrap();
+        assert_eq!((found.as_planned.days, found.as_it_stands.days, found.days_lost), (32, 39, 7));
+        // 50 × 1.2 × (1 + 0.12) less 0.9 a day beyond the 28th; 25 pairs, each 2.4 × (1 + 1.35355 × 0.4).
+        is(found.as_planned.tumour_bed, 67.2 - 0.9 * 4.0, 1e-9);
+        is(found.as_it_stands.tumour_bed, 67.2 - 0.9 * 11.0, 1e-9);
+        is(found.as_planned.late_bed, 25.0 * 3.699_41, 1e-3);
+        is(found.as_it_stands.late_bed, found.as_planned.late_bed, 1e-9);
+        let [every, larger, extra] = found.options.as_slice() else { panic!("{found:?}") };
+        // Fifteen days without a rest.
+        assert_eq!((every.choice, every.worth.days), (Choice::EveryDay, 35));
+        // Ten days have room for twenty of the thirty that are left: 63.6 + 3.6 - 26.88 by twenty are worth 2.016 each.
+        let Choice::LargerFractions { fractions: 20, dose_gy } = larger.choice else { panic!("{larger:?}") };
+        is(dose_gy, 1.720_1, 1e-3);
+        is(larger.worth.tumour_bed, found.as_planned.tumour_bed, 1e-9);
+        // Eight are worth 62.652 after 45 days, nine 63.096 and ten 64.44 after 46.
+        assert_eq!(extra.choice, Choice::ExtraFractions { extra: 10 });
+        is(extra.worth.tumour_bed, 64.44, 1e-9);
+
+        // CHART: 54 Gy in 36 of 1.5 Gy, three a day, on twelve days without a rest.
+        let usual = Calendar { every_day: true, ..Calendar::default() };
+        let given: Vec<Day> = usual.from(first).take(6).flat_map(|day| [day; 3]).collect();
+        let chart = Course { dose_gy: 1.5, planned: 36, per_day: 3, given };
+        let found = chart.assess(&TISSUES, &usual, &usual, first.plus(6)).unwrap();
+        assert_eq!((found.as_planned.days, found.days_lost), (11, 0));
+        is(found.as_planned.tumour_bed, 62.1, 1e-9);
+        is(found.as_planned.late_bed, 12.0 * 4.5 * (1.0 + (1.0 + 0.554_74) * 0.5), 1e-2);
+    }
+
     #[test]
     fn what_cant_be_done_is_no_option() {
         let first: Day = "2026-03-02".parse().unwrap();
@@ -287,6 +343,7 @@ mod tests {
         let course = |dose_gy, planned, given: usize| Course {
             dose_gy,
             planned,
+            per_day: 1,
             given: calendar.from(first).take(given).collect(),
         };
         let resumes = first.plus(28);
@@ -303,7 +360,8 @@ mod tests {
             found.options.iter().find(|one| matches!(one.choice, Choice::LargerFractions { fractions: 5, .. }));
         is(larger.unwrap().worth.tumour_bed, found.as_planned.tumour_bed, 1e-9);
         // Days ahead of the plan: nothing is to be made good, and no size is larger.
-        let ahead = Course { dose_gy: 2.0, planned: 15, given: (0..10).map(|day| first.plus(day)).collect() };
+        let ahead =
+            Course { dose_gy: 2.0, planned: 15, per_day: 1, given: (0..10).map(|day| first.plus(day)).collect() };
         let found = ahead.assess(&TISSUES, &calendar, &calendar, first.plus(10)).unwrap();
         assert!(found.options.iter().all(|one| !matches!(one.choice, Choice::LargerFractions { .. })), "{found:?}");
     }

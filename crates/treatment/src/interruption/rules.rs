@@ -87,6 +87,9 @@ impl TryFrom<u8> for Category {
     }
 }
 
+/// A fraction takes some ten minutes: in a day of a machine there are 144.
+const WEEKEND_PATIENTS_MAX: u32 = 144;
+
 /// A tumour, as the centre weighs it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TumourRule {
@@ -121,6 +124,8 @@ pub struct MachineRule {
     /// Of one beam in one fraction.
     pub meterset_max: Option<f64>,
     pub dose_rate_max: Option<f64>,
+    /// How many patients it can take on a Saturday, Sunday or holiday on which it doesn't treat otherwise; none where nobody has said.
+    pub weekend_patients: Option<u32>,
     /// When nobody is to be treated on it.
     #[serde(default)]
     pub out_of_service: Vec<Span>,
@@ -249,6 +254,13 @@ impl Rules {
             let all = limits(machine).into_iter().flatten().chain(energies(machine));
             if let Some(wrong) = all.into_iter().find(|limit| !limit.is_finite() || *limit < 0.0) {
                 return Err(RulesError::Contradiction(format!("machine {:?} has a limit of {wrong}", machine.name)));
+            }
+            if let Some(found) = machine.weekend_patients.filter(|found| *found > WEEKEND_PATIENTS_MAX) {
+                let name = &machine.name;
+                let what = format!(
+                    "machine {name:?} takes {found} patients on a weekend's day, at most {WEEKEND_PATIENTS_MAX} are possible"
+                );
+                return Err(RulesError::Contradiction(what));
             }
             if let Some(Span { from, to }) = machine.out_of_service.iter().find(|span| span.from > span.to) {
                 let what = format!("machine {:?} is out of service from {from} to {to}, which is before", machine.name);

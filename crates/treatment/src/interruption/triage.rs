@@ -2,13 +2,13 @@
 //!
 //! RCR BFCO(19)1, 4th edition 2019. It reckons and sorts; a physicist checks, and a physician chooses and signs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kit::Timestamp;
 use serde::Serialize;
 
 use super::calendar::{Calendar, Day};
-use super::compensation::{Assessment, Course, Worth};
+use super::compensation::{Assessment, Choice, Course, Worth};
 use super::rules::{Category, Rules, TumourRule};
 
 /// Between the last fraction of one phase and the first of the next.
@@ -55,8 +55,8 @@ pub struct Case<'a> {
     pub last_treated: Option<Day>,
     /// Somebody has taken the plan's approval back.
     pub is_withdrawn: bool,
-    /// The plan's fraction pattern has several a day.
-    pub several_a_day: bool,
+    /// As many as the plan's fraction pattern has on its fullest day.
+    pub per_day: u32,
     /// Treatment Machine Names of its beams.
     pub machines: BTreeSet<&'a str>,
     /// When fractions were given, in order; why that isn't known.
@@ -75,6 +75,9 @@ pub struct Weighing {
     /// Days by which it is longer than planned, where nothing is done about it.
     pub days_lost: Option<i32>,
     pub assessment: Option<Assessment>,
+    /// Days of treatment on weekends and holidays, where that is an option.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub weekend_days: Vec<Day>,
     /// Why there is no assessment.
     pub unknown: Vec<String>,
     pub warnings: Vec<String>,
@@ -91,6 +94,7 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
         last_given: None,
         days_lost: None,
         assessment: None,
+        weekend_days: Vec::new(),
         unknown: Vec::new(),
         warnings: Vec::new(),
     };
@@ -118,11 +122,17 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
     }
     // Two a day that make up for lost days are the fewer.
     let on_one_day = given.windows(2).filter(|pair| pair.first() == pair.last()).count();
-    if case.several_a_day || 3 * on_one_day > given.len() {
-        weighing.unknown.push("she is treated more than once a day: what is reckoned here is one a day".to_owned());
+    if case.per_day <= 1 && 3 * on_one_day > given.len() {
+        weighing.unknown.push("she is treated more than once a day, and the plan doesn't say so".to_owned());
         return Some(weighing);
     }
     let usual = rules.calendar();
+    if case.per_day > 1 && !given.iter().all(|day| usual.treats(*day)) {
+        weighing.unknown.push(
+            "she is treated several times a day, and on days that are none of the centre's: when it was to end isn't known".to_owned(),
+        );
+        return Some(weighing);
+    }
     // Her machine's own days out of service, too: those that the rules name.
     let rules_of = || case.machines.iter().filter_map(|name| rules.machine(name));
     let still = rules_of().flat_map(|machine| &machine.out_of_service).map(|span| (span.from, span.to));
@@ -130,14 +140,21 @@ pub fn weigh(case: &Case<'_>, rules: &Rules, outage: Outage) -> Option<Weighing>
     let now = Calendar { outages, ..usual.clone() };
     // What was given since it ended stands where it does; what is left goes on behind it.
     let resumes = given.last().map_or(outage.resumes(), |last| last.plus(1).max(outage.resumes()));
-    weighing.days_lost = days_lost(given, case.planned, usual, &now, resumes);
+    weighing.days_lost = days_lost(given, (case.planned, case.per_day), usual, &now, resumes);
     let Some(dose_gy) = case.dose_gy else {
         weighing.unknown.push("the plan doesn't say what a fraction gives to its target".to_owned());
         return Some(weighing);
     };
     if let Some(tumour) = case.tumour {
-        let course = Course { dose_gy, planned: case.planned, given: given.clone() };
+        let course = Course { dose_gy, planned: case.planned, per_day: case.per_day.max(1), given: given.clone() };
         weighing.assessment = course.assess(&rules.tissues(tumour), usual, &now, resumes);
+        let on_all = weighing.assessment.iter().flat_map(|found| &found.options);
+        let last = on_all.filter(|one| one.choice == Choice::EveryDay).map(|one| one.worth.last).next();
+        let every_day = Calendar { every_day: true, ..now };
+        weighing.weekend_days = last.map_or_else(Vec::new, |last| {
+            let until = every_day.from(resumes).take_while(|day| *day <= last);
+            until.filter(|day| !usual.treats(*day)).collect()
+        });
     }
     weighing.warnings = warnings(&weighing, rules);
     weighing.warnings.extend(elsewhere(&case.machines, rules, resumes));
@@ -167,11 +184,58 @@ fn elsewhere(machines: &BTreeSet<&str>, rules: &Rules, day: Day) -> Option<Strin
         .then(|| format!("on {day} it can be given as it is on {}: matched by the rules", free.join(", ")))
 }
 
+/// The places that machines have on weekends and holidays, given out one course after the other.
+pub struct Places<'r> {
+    rules: &'r Rules,
+    taken: BTreeMap<(String, Day), u32>,
+}
+
+impl<'r> Places<'r> {
+    pub fn new(rules: &'r Rules) -> Self {
+        Self { rules, taken: BTreeMap::new() }
+    }
+
+    /// Who comes earlier is the more urgent. What needs no making up for takes none, nor does a course for which something else was
+    /// chosen; where a machine has none left on one of the days, that is said.
+    pub fn give(&mut self, weighing: &mut Weighing, machines: &BTreeSet<String>, chosen: Option<&Chosen>) {
+        let needs_it = weighing.category.zip(weighing.days_lost);
+        let needs_it = needs_it.is_some_and(|(category, lost)| lost > self.rules.days_allowed(category));
+        let is_another = |chosen: &Chosen| chosen.option != Choice::EveryDay.to_string();
+        if !needs_it || chosen.is_some_and(is_another) {
+            return;
+        }
+        let limited: Vec<(&String, u32)> =
+            (machines.iter()).filter_map(|name| Some((name, self.rules.machine(name)?.weekend_patients?))).collect();
+        let places = || limited.iter().flat_map(|limited| weighing.weekend_days.iter().map(move |day| (limited, *day)));
+        let full = places()
+            .find(|((name, places), day)| self.taken.get(&((*name).clone(), *day)).copied().unwrap_or(0) >= *places);
+        match full {
+            Some(((name, places), day)) => {
+                let said = format!(
+                    "on weekends and holidays: {name} has no place left on {day}; it takes {places}, and they are more urgent"
+                );
+                weighing.warnings.push(said);
+            }
+            None => {
+                for ((name, _), day) in places() {
+                    *self.taken.entry(((*name).clone(), day)).or_default() += 1;
+                }
+            }
+        }
+    }
+}
+
 /// By how much the end is later than planned, whatever it is worth.
-fn days_lost(given: &[Day], planned: u32, usual: &Calendar, now: &Calendar, resumes: Day) -> Option<i32> {
-    let planned = usize::try_from(planned).ok()?;
-    let was_to_end = usual.course(*given.first()?).nth(planned.checked_sub(1)?)?;
-    let left = planned.checked_sub(given.len())?;
+fn days_lost(
+    given: &[Day],
+    (planned, per_day): (u32, u32),
+    usual: &Calendar,
+    now: &Calendar,
+    resumes: Day,
+) -> Option<i32> {
+    let (planned, per_day) = (usize::try_from(planned).ok()?, usize::try_from(per_day.max(1)).ok()?);
+    let was_to_end = usual.course(*given.first()?).nth(planned.div_ceil(per_day).checked_sub(1)?)?;
+    let left = planned.checked_sub(given.len())?.div_ceil(per_day);
     Some(now.from(resumes).nth(left.checked_sub(1)?)?.since(was_to_end))
 }
 
@@ -239,7 +303,7 @@ mod tests {
             planned: 35,
             last_treated: None,
             is_withdrawn: false,
-            several_a_day: false,
+            per_day: 1,
             machines: BTreeSet::from(["LINAC-1"]),
             given,
         };
@@ -274,13 +338,18 @@ mod tests {
         assert!(unknown.assessment.is_none() && unknown.unknown[0].contains("diagnosis"));
         let undated = weigh(&case(&["C61"], Err("why".to_owned())), &rules, outage).unwrap();
         assert_eq!((undated.days_lost, undated.unknown.as_slice()), (None, ["why".to_owned()].as_slice()));
-        // Who is treated twice a day is said so, and not reckoned as if it were once.
+        // Who is treated twice a day by her plan is weighed so; where only the records show it, that is said.
         let twice: Vec<Day> = given.iter().flat_map(|day| [*day; 2]).take(20).collect();
-        for case in [case(&["C10.9"], Ok(twice)), Case { several_a_day: true, ..case(&["C10.9"], Ok(given.clone())) }] {
-            let found = weigh(&case, &rules, outage).unwrap();
-            assert_eq!((found.days_lost, found.assessment.is_none()), (None, true));
-            assert!(found.unknown[0].contains("more than once a day"), "{:?}", found.unknown);
-        }
+        let found = weigh(&case(&["C10.9"], Ok(twice.clone())), &rules, outage).unwrap();
+        assert_eq!((found.days_lost, found.assessment.is_none()), (None, true));
+        assert!(found.unknown[0].contains("the plan doesn't say so"), "{:?}", found.unknown);
+        let paired = Case { per_day: 2, dose_gy: Some(1.2), planned: 50, ..case(&["C10.9"], Ok(twice)) };
+        let found = weigh(&paired, &rules, Outage { first: day("2026-03-16"), last: day("2026-03-22") }).unwrap();
+        assert_eq!((found.days_lost, found.fractions_given), (Some(7), Some(20)));
+        assert!((found.assessment.unwrap().as_it_stands.tumour_bed - 57.3).abs() < 1e-9);
+        let on_sundays = Ok(vec![day("2026-03-14"), day("2026-03-15")]);
+        let found = weigh(&Case { per_day: 2, given: on_sundays, ..paired }, &rules, outage).unwrap();
+        assert!(found.unknown[0].contains("none of the centre's"), "{:?}", found.unknown);
         // Begun on a Saturday, it goes on on Monday: the Saturday was its first day.
         let saturday: Vec<Day> = rules.calendar().course(day("2026-02-28")).take(16).collect();
         let begun_so = weigh(&case(&["C10.9"], Ok(saturday)), &rules, outage).unwrap();
@@ -314,6 +383,41 @@ mod tests {
         assert_eq!(last, "on 2026-03-30 it can be given as it is on LINAC-2: matched by the rules");
         let of_two = Case { machines: BTreeSet::from(["LINAC-1", "LINAC-2"]), ..case(&["C10.9"], Ok(given.clone())) };
         assert!(weigh(&of_two, &named, outage).unwrap().warnings.iter().all(|warning| !warning.contains("matched")));
+
+        // One place on a weekend's day: the first of two takes it, and one who needs none doesn't.
+        let one = "[[machine]]\nname = \"LINAC-1\"\nweekend_patients = 1\n";
+        let one = Rules::parse(format!("{FORM}\n{one}").as_bytes()).unwrap();
+        let first = weigh(&case(&["C10.9"], Ok(given.clone())), &one, outage).unwrap();
+        let days: Vec<String> = first.weekend_days.iter().map(Day::to_string).collect();
+        assert_eq!(days, ["2026-04-04", "2026-04-05", "2026-04-11", "2026-04-12", "2026-04-18"]);
+        let machines = BTreeSet::from(["LINAC-1".to_owned()]);
+        let told = |weighing: &Weighing| weighing.warnings.iter().filter(|said| said.contains("no place left")).count();
+        let given_out = |chosen: &[Option<&str>]| {
+            let mut places = Places::new(&one);
+            let each = chosen.iter().map(|chosen| {
+                let chosen =
+                    chosen.map(|option| Chosen { option: option.to_owned(), signer: "A".to_owned(), at: Timestamp(0) });
+                let mut weighing = first.clone();
+                places.give(&mut weighing, &machines, chosen.as_ref());
+                told(&weighing)
+            });
+            each.collect::<Vec<_>>()
+        };
+        assert_eq!(given_out(&[None, None]), [0, 1]);
+        assert_eq!(given_out(&[Some("5 more"), None, Some("on weekends and holidays, too")]), [0, 0, 1]);
+        let mut slower = Weighing { days_lost: Some(2), ..first.clone() };
+        let mut places = Places::new(&one);
+        places.give(&mut slower, &machines, None);
+        let mut next = first.clone();
+        places.give(&mut next, &machines, None);
+        assert_eq!((told(&slower), told(&next)), (0, 0));
+        // Nobody has said how many it takes.
+        let mut places = Places::new(&rules);
+        for _ in 0..3 {
+            let mut weighing = first.clone();
+            places.give(&mut weighing, &machines, None);
+            assert_eq!(told(&weighing), 0);
+        }
 
         let mut all = [palliative, undated, unknown, found];
         all.sort_by_key(urgency);

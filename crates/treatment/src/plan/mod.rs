@@ -153,11 +153,6 @@ impl Plan {
         matches!(self.intent.as_deref(), Some("VERIFICATION" | "MACHINE_QA"))
     }
 
-    /// A fraction pattern with several fractions a day.
-    pub fn several_a_day(&self, group: &FractionGroup) -> bool {
-        self.most_a_day(group) > 1
-    }
-
     /// As many fractions as the pattern has on its fullest day; one, where there is no pattern.
     pub fn most_a_day(&self, group: &FractionGroup) -> usize {
         let place = Place::group(group.number);

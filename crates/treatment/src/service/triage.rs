@@ -15,7 +15,7 @@ use crate::gate::facts::{self, CHOICES, Facts};
 use crate::given::Given;
 use crate::interruption::calendar::Day;
 use crate::interruption::rules::{FORM, Rules};
-use crate::interruption::triage::{Case, Chosen, Outage, Weighing, urgency, weigh};
+use crate::interruption::triage::{Case, Chosen, Outage, Places, Weighing, urgency, weigh};
 use crate::plan::{FractionGroup, Plan};
 use crate::signing::approval::{Approval, SignerRole, Statement};
 use crate::signing::people::People;
@@ -64,6 +64,9 @@ pub struct TriageRow {
     pub delivery: Digest,
     pub fraction_group: u32,
     pub machine: String,
+    /// Treatment Machine Names of all its beams that treat.
+    #[serde(skip)]
+    machines: BTreeSet<String>,
     pub icd10: Vec<String>,
     #[serde(flatten)]
     pub weighing: Weighing,
@@ -86,6 +89,13 @@ impl Treatment {
             }
         }
         rows.sort_by_cached_key(|row| (urgency(&row.weighing), row.number.clone()));
+        let mut places = Places::new(&rules);
+        // What somebody has signed goes first.
+        for is_chosen in [true, false] {
+            for row in rows.iter_mut().filter(|row| row.chosen.is_some() == is_chosen) {
+                places.give(&mut row.weighing, &row.machines, row.chosen.as_ref());
+            }
+        }
         Ok(Triage { as_of, utc_offset: self.utc_offset, outage, rules: in_force, rows, unread })
     }
 
@@ -104,7 +114,7 @@ impl Treatment {
                     planned: group.fractions_planned,
                     last_treated: facts.last_treated().and_then(Day::of_dicom),
                     is_withdrawn: facts.withdrawn(plan.digest()).is_some(),
-                    several_a_day: plan.several_a_day(group),
+                    per_day: u32::try_from(plan.most_a_day(group)).unwrap_or(u32::MAX),
                     machines: (plan.beams.iter())
                         .filter(|beam| beam.treats && group.beams.contains(&beam.number))
                         .map(|beam| beam.machine.as_str())
@@ -112,6 +122,7 @@ impl Treatment {
                     given: self.days_given(facts, plan, group)?,
                 };
                 let Some(weighing) = weigh(&case, rules, outage) else { continue };
+                let machines = case.machines.iter().map(|&name| name.to_owned()).collect();
                 rows.push(TriageRow {
                     name: display_name(&facts.record),
                     number: facts.identifiers.first().cloned().unwrap_or_default(),
@@ -121,6 +132,7 @@ impl Treatment {
                     delivery: plan.digest(),
                     fraction_group: group.number,
                     machine: plan.beams.first().map(|beam| beam.machine.clone()).unwrap_or_default(),
+                    machines,
                     icd10: codes.clone(),
                     chosen: facts.chosen(plan.digest(), outage),
                     weighing,
