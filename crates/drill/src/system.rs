@@ -109,6 +109,11 @@ pub trait System: Send + Sync {
     /// Stores a DICOM file as C-STORE would.
     fn store_dicom(&self, file: &[u8]) -> Result<String, Fault>;
 
+    /// Charts of people who were treated long ago, a resource each, as an import lays down many: sealed and kept as all others are.
+    fn archive(&self, charts: &[&[u8]]) -> Result<(), Fault> {
+        self.keep_fhir(charts).map(drop)
+    }
+
     fn read_back(&self, handle: &str) -> Result<Vec<u8>, Fault>;
 
     /// One person's signature under the delivery of a stored plan; each signer is a person of her own.

@@ -24,7 +24,7 @@ use crate::work::spread;
 
 const SERVERS: usize = 14;
 const LEFT: usize = 3;
-const LOADED_AT_ONCE: usize = 100;
+const LOADED_AT_ONCE: usize = 500;
 /// The smaller archive has one of so many patients.
 const SMALLER: usize = 200;
 /// What is opened may differ by so much in a hundred: who is on treatment differs, too.
@@ -198,7 +198,7 @@ fn load(system: &dyn System, some: &[(usize, SyntheticPatient)], late: Option<us
     let records: Vec<&[u8]> =
         archived.iter().filter_map(|(_, patient)| patient.fhir.first()).map(Vec::as_slice).collect();
     if !records.is_empty() {
-        system.keep_fhir(&records)?;
+        system.archive(&records)?;
     }
     for (at, patient) in treated {
         let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();

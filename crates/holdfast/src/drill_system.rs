@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chart::fhir::Code;
-use chart::{AccessAsked, AccessRow, ChartError, Context};
+use chart::{AccessAsked, AccessRow, ChartError, Context, Meta};
 use drill::eleven_of_fourteen::{Options, Progress, run};
 use drill::machines::{self, Scenario};
 use drill::system::{
@@ -22,7 +22,7 @@ use treatment::{
     TypedFraction,
 };
 use vault::location::{FolderLocation, Location, Marker};
-use vault::{Access, Mode, Opening, Scope, Vault, VaultError, VerifyReport};
+use vault::{Access, Group, Mode, Opening, Parcel, Scope, Vault, VaultError, VerifyReport};
 use zeroize::Zeroizing;
 
 use crate::acts::Answer;
@@ -342,6 +342,21 @@ impl System for Running {
     fn keep_fhir(&self, resources: &[&[u8]]) -> Result<Vec<String>, Fault> {
         let kept = self.centre.chart().import(&self.context(), resources).map_err(|e| refused_resource(&e))?;
         Ok(kept.iter().map(|kept| kept.entry.to_string()).collect())
+    }
+
+    /// By the vault's own door, so that two million are minutes: found by no search, as heavy as a chart, and sealed like one.
+    fn archive(&self, charts: &[&[u8]]) -> Result<(), Fault> {
+        let entropy = self.centre.chart().entropy();
+        let new_patients: Vec<PatientId> = charts.iter().map(|_| PatientId::random(entropy)).collect();
+        let parcel = |(patient, chart): (&PatientId, &&[u8])| Parcel {
+            scope: Scope::Patient(*patient),
+            kind: "drill.archived".to_owned(),
+            meta: Meta::new(None).to_bytes(),
+            payload: Some(chart.to_vec()),
+        };
+        let parcels = new_patients.iter().zip(charts).map(parcel).collect();
+        self.vault().keep(Group { operation: OperationId::random(entropy), permit: None, new_patients, parcels })?;
+        Ok(())
     }
 
     fn store_dicom(&self, file: &[u8]) -> Result<String, Fault> {

@@ -611,13 +611,13 @@ fn treatments_first_and_its_twin() {
     let site = Site::new();
     let drill = |more: &[&str]| {
         let root = site.path(&format!("drill-{}", more.len()));
-        let words = ["drill", "treatments-first", "--patients", "300", "--on-treatment", "6", "--seed", "3"];
+        let words = ["drill", "treatments-first", "--patients", "200", "--on-treatment", "4", "--seed", "3"];
         site.run(&[&words[..], &["--root", &root, "--json"], more].concat())
     };
     let said = drill(&[]);
     assert_eq!(said.exit, 0, "{} {}", said.out, said.err);
     let figures = said.json()["figures"].clone();
-    assert_eq!((&figures["small_archive_patients"], &figures["large_archive_patients"]), (&json!(6), &json!(300)));
+    assert_eq!((&figures["small_archive_patients"], &figures["large_archive_patients"]), (&json!(4), &json!(200)));
     assert!(figures["large_archive_entries_opened"].as_u64().unwrap() > 100, "{figures}");
     let twin = drill(&["--must-fail"]);
     assert_eq!(twin.exit, 4);
