@@ -158,16 +158,32 @@ fn sight(
     // The twin: of one of them no plan was there when the gateway put together what comes first.
     let late = options.twin.then(|| (0..patients).find(|at| is_on_the_way(&centre.patient(*at)))).flatten();
     let loaded = AtomicUsize::new(0);
-    let truth = spread(writers, patients.div_ceil(LOADED_AT_ONCE), |batch| {
-        let first = batch * LOADED_AT_ONCE;
-        let some: Vec<(usize, SyntheticPatient)> =
-            (first..patients.min(first + LOADED_AT_ONCE)).map(|at| (at, centre.patient(at))).collect();
-        load(&*system, &some, late)?;
-        let done = loaded.fetch_add(some.len(), Ordering::Relaxed) + some.len();
+    let done = |some: usize| {
+        let done = loaded.fetch_add(some, Ordering::Relaxed) + some;
         watch(Progress { stage: "loading patients", done, total: patients });
-        Ok(some.iter().filter_map(|(_, patient)| TrueRow::of(patient)).collect::<Vec<_>>())
+    };
+    // The archive was there before those who are on treatment now: they are the first ones by number.
+    let archived = patients - on_treatment;
+    let imported = spread(writers, archived.div_ceil(LOADED_AT_ONCE), |batch| {
+        let first = on_treatment + batch * LOADED_AT_ONCE;
+        let some = first..patients.min(first + LOADED_AT_ONCE);
+        let charts: Vec<Vec<u8>> = some.clone().filter_map(|at| centre.patient(at).fhir.into_iter().next()).collect();
+        system.archive(&charts.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        done(some.len());
+        Ok(())
     });
-    let truth: Vec<Vec<TrueRow>> = truth.into_iter().collect::<Result<_, Fault>>()?;
+    imported.into_iter().collect::<Result<(), Fault>>()?;
+    let truth = spread(writers, on_treatment, |at| {
+        let patient = centre.patient(at);
+        let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();
+        system.keep_fhir(&resources)?;
+        if late != Some(at) {
+            treat(&*system, &patient)?;
+        }
+        done(1);
+        Ok(TrueRow::of(&patient))
+    });
+    let truth: Vec<Option<TrueRow>> = truth.into_iter().collect::<Result<_, Fault>>()?;
     system.settle()?;
     if let Some(at) = late {
         treat(&*system, &centre.patient(at))?;
@@ -190,24 +206,6 @@ fn sight(
 
 fn is_on_the_way(patient: &SyntheticPatient) -> bool {
     patient.course.as_ref().is_some_and(|course| course.fraction_next().is_some())
-}
-
-/// An archive's patient is her record; one on treatment has all that belongs to it, but for the one whose plan comes late.
-fn load(system: &dyn System, some: &[(usize, SyntheticPatient)], late: Option<usize>) -> Result<(), Fault> {
-    let (treated, archived): (Vec<_>, Vec<_>) = some.iter().partition(|(_, patient)| patient.course.is_some());
-    let records: Vec<&[u8]> =
-        archived.iter().filter_map(|(_, patient)| patient.fhir.first()).map(Vec::as_slice).collect();
-    if !records.is_empty() {
-        system.archive(&records)?;
-    }
-    for (at, patient) in treated {
-        let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();
-        system.keep_fhir(&resources)?;
-        if late != Some(*at) {
-            treat(system, patient)?;
-        }
-    }
-    Ok(())
 }
 
 fn treat(system: &dyn System, patient: &SyntheticPatient) -> Result<(), Fault> {
