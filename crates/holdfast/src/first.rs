@@ -68,20 +68,20 @@ fn every_pack(treatment: &Treatment, context: &Context, each: Each<'_>) -> Resul
 pub fn keep(centre: &Centre) -> Result<Option<Made>, Fault> {
     let (chart, treatment) = (centre.chart(), centre.treatment());
     chart.keep_roster(|| {
+        // The packs first: nothing else that fails keeps them from being made.
+        let made = match packs::are_wanted(centre) {
+            true => Some(packs::make(centre)?),
+            false => every_pack(treatment, &packs::context(chart), &mut |_, _| Ok(())).map(|()| None)?,
+        };
         settings::restored(chart, &Config::new(1))?;
         name_of(chart)?;
         treatment.list_for_packs(&packs::context(chart))?;
-        if packs::are_wanted(centre) {
-            return packs::make(centre).map(Some);
-        }
-        every_pack(treatment, &packs::context(chart), &mut |_, _| Ok(()))?;
-        Ok(None)
+        Ok(made)
     })
 }
 
 /// What there is to look at: survivors, the custodians' key, and the folder of the gateway to be. What is noted of a look goes into
 /// its ledger.
-#[derive(Clone)]
 pub struct Looker {
     pub survivors: Vec<Arc<dyn Location>>,
     pub key: Arc<RecoveryKey>,

@@ -289,7 +289,11 @@ async fn make_packs(centre: Arc<Centre>) {
                 let packs::Made { packs, of, missing, failed, .. } = made;
                 tracing::warn!(packs, of, ?missing, ?failed, "downtime packs are incomplete");
             }
-            Err(fault) => tracing::error!(code = fault.code, "downtime packs were not made: {}", fault.message),
+            Err(fault) => tracing::error!(
+                code = fault.code,
+                "downtime packs, or what a recovery opens first, were not made: {}",
+                fault.message
+            ),
         }
         tokio::time::sleep(every).await;
     }
