@@ -5,6 +5,7 @@
 //! and doses to volumes.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use serde_json::Value;
 
@@ -52,6 +53,24 @@ pub struct Order {
     pub fractions: Option<u32>,
     /// To each volume: in all, and in one fraction.
     pub doses: Vec<(Option<Dose>, Option<Dose>)>,
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.fractions {
+            Some(fractions) => write!(f, "{fractions} fractions")?,
+            None => f.write_str("fractions not said")?,
+        }
+        for (total, each) in &self.doses {
+            match (total, each) {
+                (Some(total), Some(each)) => write!(f, ", {total} by {each} each")?,
+                (Some(total), None) => write!(f, ", {total}")?,
+                (None, Some(each)) => write!(f, ", {each} each")?,
+                (None, None) => {}
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -230,6 +249,7 @@ mod tests {
         let beside = Beside::of(&[order, revoked, other, json!({}), json!([])], &conditions, &appointments);
         let doses = vec![(Some(Dose(500_000)), Some(Dose(20_000)))];
         assert_eq!(beside.orders, [Order { fractions: Some(25), doses }]);
+        assert_eq!(beside.orders[0].to_string(), "25 fractions, 50.00 Gy by 2.00 Gy each");
         assert_eq!(beside.sides, BTreeSet::from([Side::Left]));
         assert_eq!(beside.sites, ["Carcinoma of breast"]);
         let days: Vec<String> = beside.booked.iter().map(Day::to_string).collect();

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::beside::{Beside, Order, Side};
 use crate::gate::{Note, Verdict};
 use crate::given::dose::{BeamTotal, ReferenceDose};
+use crate::given::doses;
 use crate::given::{Given, TreatmentRecord};
 use crate::interruption::calendar::Day;
 use crate::interruption::rules::Rules;
@@ -25,6 +26,8 @@ const DOSE_SLACK: i64 = 100;
 const DOSE_SHARE: i64 = 100;
 /// What a beam may have delivered over or under, of what it should have.
 const METERSET_SHARE: i64 = 20;
+/// Doses that differ, of which a line tells.
+const WRONG_SHOWN: usize = 5;
 /// A weekly check looks back so far.
 const WEEK_DAYS: i32 = 7;
 
@@ -140,6 +143,7 @@ pub fn check(course: &Checked<'_>) -> Vec<Check> {
             of(Stage::Weekly, "sessions", "a week's sessions were verified and ended by themselves", course.sessions()),
             of(Stage::Weekly, "metersets", "each beam has delivered its metersets", course.metersets()),
             of(Stage::Weekly, "intervals", "one fraction a day", course.intervals()),
+            of(Stage::Weekly, "recorded-doses", "doses that the machines say are the plan's", course.recorded_doses()),
             of(
                 Stage::Weekly,
                 "organ-doses",
@@ -236,12 +240,7 @@ impl Checked<'_> {
         let targets: Vec<(Option<Dose>, Option<Dose>)> = (self.dose.iter().filter(|dose| dose.reference.is_target))
             .map(|dose| (dose.per_fraction.map(|each| each.times(planned)), dose.per_fraction))
             .collect();
-        let in_words = |order: &Order| {
-            let fractions = order.fractions.map_or_else(|| "?".to_owned(), |fractions| fractions.to_string());
-            let doses = order.doses.iter().filter_map(|(total, _)| total.map(|total| total.to_string()));
-            format!("{fractions} fractions, {}", doses.collect::<Vec<_>>().join(" and "))
-        };
-        let ordered: Vec<String> = self.beside.orders.iter().map(in_words).collect();
+        let ordered: Vec<String> = self.beside.orders.iter().map(Order::to_string).collect();
         if ordered.is_empty() {
             return unknown("no order for radiotherapy (ServiceRequest) is in her record");
         }
@@ -332,8 +331,7 @@ impl Checked<'_> {
         }
         let (mut passes, mut said) = (true, Vec::new());
         for (organ, limit) in limited {
-            let name =
-                organ.reference.description.clone().unwrap_or_else(|| format!("reference {}", organ.reference.number));
+            let name = organ.reference.named();
             let Some(dose) = of(organ, self.group.fractions_planned) else {
                 return unknown(format!("{name}: the dose isn't known"));
             };
@@ -484,6 +482,66 @@ impl Checked<'_> {
             (State::Pass, format!("{} beams", self.beams.len()))
         } else {
             (State::Fail, wrong.join("; "))
+        }
+    }
+
+    /// What the records say of dose themselves, beside the plan's: of each session, and of what a summary sums up.
+    fn recorded_doses(&self) -> Answer {
+        let of_all = self.records.iter().flat_map(|record| {
+            doses::beside(self.plan, record).into_iter().map(|dose| (record.treated_on.as_deref(), dose))
+        });
+        let (mut compared, mut unsaid, mut wrong) = (0_u32, 0_u32, Vec::new());
+        for (day, dose) in of_all {
+            match dose.agrees() {
+                Some(true) => compared += 1,
+                None => unsaid += 1,
+                Some(false) => {
+                    let day = day.and_then(Day::of_dicom).map_or("a day unknown".to_owned(), |day| day.to_string());
+                    let planned = dose.planned.unwrap_or_default();
+                    wrong.push(format!("{day}: {} at {}, by the plan {planned}", dose.said, dose.reference.named()));
+                }
+            }
+        }
+        let newest = self.records.iter().filter_map(|record| record.treated_on.as_deref()).max();
+        for record in self.records {
+            for said in &record.summed_doses {
+                let Some(known) = self.dose.iter().find(|dose| dose.reference.number == said.reference) else {
+                    continue;
+                };
+                let Some(at_least) = known.at_least else {
+                    unsaid += 1;
+                    continue;
+                };
+                // What was given since isn't in it.
+                let is_up_to_now = record.summed_to.as_deref() >= newest;
+                let at_least = if is_up_to_now { at_least } else { Dose::default() };
+                if said.how.agrees_within(said.dose, at_least, known.at_most) {
+                    compared += 1;
+                } else {
+                    wrong.push(format!(
+                        "a summary: {} at {}, by the records {}",
+                        said.dose,
+                        known.reference.named(),
+                        known.in_words()
+                    ));
+                }
+            }
+        }
+        match (wrong.as_slice(), compared, unsaid) {
+            ([], 0, 0) => unknown("no record says a dose"),
+            ([], _, 0) => (State::Pass, format!("{compared} doses, calculated or measured")),
+            ([], _, unsaid) => unknown(format!(
+                "{unsaid} of {} doses can't be compared: the plan doesn't say its own",
+                compared + unsaid
+            )),
+            (wrong, ..) => {
+                let more = wrong.len().saturating_sub(WRONG_SHOWN);
+                let mut said = wrong.get(..WRONG_SHOWN.min(wrong.len())).unwrap_or_default().join("; ");
+                if more > 0 {
+                    said.push_str(&format!("; and {more} more"));
+                }
+                (State::Fail, said)
+            }
         }
     }
 

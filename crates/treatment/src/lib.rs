@@ -23,6 +23,7 @@ pub use gate::{
     Asked, Begun, Expected, Finding, GateInput, Instruction, InstructionGap, Note, OVERRIDABLE, Outcome, Overridden,
     Signed, Verdict, Withdrawn, decide,
 };
+pub use given::doses::How;
 pub use given::typed::{Ended, TypedBeam, TypedError, TypedFraction};
 pub use given::{Course, Given, Origin, PairState, TreatmentRecord};
 pub use interruption::bed::{BedError, Schedule, Tissue};
@@ -42,7 +43,8 @@ pub use service::{
     SignatureSeen,
 };
 pub use service::{
-    BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
+    BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSaid, DoseSeen, PatientCourses, SessionSeen, SignedBy,
+    TotalSeen,
 };
 pub use service::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, UnfinishedSeen, WithdrawnPlan};
 pub use service::{Entered, PairSeen, PatientPairs, Reconciliation};

@@ -126,6 +126,9 @@ impl Study {
     }
 }
 
+/// The plan's one dose reference, by its number.
+pub(super) const TARGET_REFERENCE: u32 = 1;
+
 /// A plan, and what its treatment records must say.
 pub(super) struct Plan {
     pub(super) technique: Technique,
@@ -164,6 +167,12 @@ pub(super) struct Beam {
 }
 
 impl Plan {
+    /// What a beam gives to the target in one fraction, in Gy.
+    pub(super) fn dose_of(&self, beam: &Beam) -> f64 {
+        let all: f64 = self.beams.iter().map(|beam| beam.meterset).sum();
+        self.dose_gy / f64::from(self.fractions) * beam.meterset / all.max(1.0)
+    }
+
     pub(super) fn draw(rng: &Rng, study: &Study, diagnosis: &Diagnosis) -> Self {
         let technique = diagnosis.technique;
         let machine = if technique == Technique::Ion { PROTON_MACHINE } else { rng.pick(MACHINES) }.to_owned();
@@ -193,7 +202,7 @@ impl Plan {
             .int(tags::NUMBER_OF_BRACHY_APPLICATION_SETUPS, 0)
             .items(tags::REFERENCED_BEAM_SEQUENCE, referenced.collect());
         let dose_reference = Item::new()
-            .int(tags::DOSE_REFERENCE_NUMBER, 1)
+            .int(tags::DOSE_REFERENCE_NUMBER, TARGET_REFERENCE)
             .text(tags::DOSE_REFERENCE_UID, &target)
             .int(tags::REFERENCED_ROI_NUMBER, PTV_ROI)
             .text(tags::DOSE_REFERENCE_STRUCTURE_TYPE, "VOLUME")

@@ -6,7 +6,7 @@ use kit::Timestamp;
 use super::Technique;
 use super::item::Item;
 use super::person::da;
-use super::plan::{Beam, Plan, Radiation, Study, reference};
+use super::plan::{Beam, Plan, Radiation, Study, TARGET_REFERENCE, reference};
 use super::rng::Rng;
 
 /// The records of one complete fraction on `day`: one, or two where the last beam stopped and was resumed. Of the two,
@@ -37,6 +37,10 @@ struct Part<'a> {
     beam: &'a Beam,
     from: f64,
     to: f64,
+}
+
+fn hundredth(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
 }
 
 fn thousandth(value: f64) -> f64 {
@@ -136,6 +140,16 @@ impl Part<'_> {
                         .items(tags::CONTROL_POINT_DELIVERY_SEQUENCE, deliveries)
                 }
             })
+            .items(
+                tags::REFERENCED_CALCULATED_DOSE_REFERENCE_SEQUENCE,
+                vec![
+                    // To the centigray, as consoles write it; the dose of a beam grows with its meterset.
+                    Item::new().int(tags::REFERENCED_DOSE_REFERENCE_NUMBER, TARGET_REFERENCE).ds(
+                        tags::CALCULATED_DOSE_REFERENCE_DOSE_VALUE,
+                        &[hundredth(plan.dose_of(beam) * (self.to - self.from))],
+                    ),
+                ],
+            )
             .with(|item| match beam.wedges {
                 0 => item,
                 _ => item.items(tags::RECORDED_WEDGE_SEQUENCE, vec![wedge]),

@@ -14,8 +14,8 @@ use guard::Purpose;
 use kit::{Blame, OperationId, UtcOffset};
 use serde::Deserialize;
 use treatment::{
-    BeamSession, Check, ContextSeen, CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, PatientCourses, SignerRole,
-    Stage, State as CheckState, TotalSeen, Treatment,
+    BeamSession, Check, ContextSeen, CourseSoFar, Day, DoseSaid, DoseSeen, Given, How, Origin, Outcome, PatientCourses,
+    SessionSeen, SignerRole, Stage, State as CheckState, TotalSeen, Treatment,
 };
 
 use super::approval::Drawing;
@@ -149,6 +149,28 @@ pub(super) struct SessionRow {
     pub(super) overrides: String,
     pub(super) machine: String,
     pub(super) origin: &'static str,
+    /// Doses that the record says itself, beside the plan's.
+    doses: Vec<SaidRow>,
+}
+
+struct SaidRow {
+    text: String,
+    differs: bool,
+}
+
+impl SaidRow {
+    fn of(dose: &DoseSaid) -> Self {
+        let DoseSaid { reference, how, said_gy, planned_gy, agrees } = dose;
+        let how = match how {
+            How::Calculated => "calculated",
+            How::Measured => "measured",
+        };
+        let planned = planned_gy.map_or_else(|| "doesn’t say".to_owned(), gray);
+        Self {
+            text: format!("{reference}: {} {how}, the plan {planned}", gray(*said_gy)),
+            differs: *agrees == Some(false),
+        }
+    }
 }
 
 pub(super) fn router(treatment: Arc<Treatment>) -> Router {
@@ -196,7 +218,10 @@ impl CoursePage {
             sessions: courses
                 .sessions
                 .iter()
-                .flat_map(|session| session.beams.iter().map(move |beam| SessionRow::of(session, beam)))
+                .flat_map(|session| {
+                    let of_beams = session.beams.iter().map(move |beam| SessionRow::of(session, beam));
+                    of_beams.chain(SessionRow::of_session(session))
+                })
                 .collect(),
             unreadable_records: courses.unreadable_records,
         }
@@ -330,7 +355,7 @@ impl DoseRow {
 }
 
 impl SessionRow {
-    pub(super) fn of(session: &treatment::SessionSeen, beam: &BeamSession) -> Self {
+    pub(super) fn of(session: &SessionSeen, beam: &BeamSession) -> Self {
         let meterset = |said: Option<f64>| said.map_or_else(|| "not said".to_owned(), |said| format!("{said:.2}"));
         let part = |text: &str, range| text.get(range).map(str::to_owned);
         let ended = match (beam.termination.as_deref(), beam.verification.as_deref()) {
@@ -366,6 +391,14 @@ impl SessionRow {
                 Some(Origin::Simulation) => "simulation",
                 None => "not said",
             },
+            doses: beam.doses.iter().map(SaidRow::of).collect(),
         }
+    }
+
+    /// What the record says of the session as a whole, where it says any dose.
+    fn of_session(session: &SessionSeen) -> Option<Self> {
+        let all = BeamSession { doses: session.doses.clone(), ..BeamSession::default() };
+        let row = Self { beam: "all of them".to_owned(), ..Self::of(session, &all) };
+        (!session.doses.is_empty()).then_some(row)
     }
 }

@@ -344,7 +344,7 @@ impl<'a> Course<'a> {
             }
         }
         let rests: BTreeSet<u32> =
-            record.beams.iter().filter(|beam| beam.resumed).filter_map(|beam| beam.fraction).collect();
+            record.beams.iter().filter(|beam| beam.began > 0).filter_map(|beam| beam.fraction).collect();
         let when = record.treated_at.as_ref().or(record.treated_on.as_ref());
         let record = record.treated_at.is_none().then(|| record.instance.sop_instance.clone());
         let session = |fraction| Session { when: when.cloned(), fraction, record: record.clone() };

@@ -22,6 +22,18 @@ pub struct ReferenceDose {
     pub by_day: Vec<(String, Dose)>,
 }
 
+impl ReferenceDose {
+    /// From what it was at least to what it may be.
+    pub fn in_words(&self) -> String {
+        match (self.at_least, self.at_most) {
+            (None, _) => "not known".to_owned(),
+            (Some(least), None) => format!("{least} at least"),
+            (Some(least), Some(most)) if most > least => format!("{least} to {most}"),
+            (Some(least), Some(_)) => least.to_string(),
+        }
+    }
+}
+
 /// Days that are drawn, the newest; a course has forty, and each is summed by itself.
 const DAYS_MAX: usize = 200;
 

@@ -2,6 +2,7 @@
 
 mod count;
 pub mod dose;
+pub mod doses;
 mod reconcile;
 mod record;
 pub mod typed;

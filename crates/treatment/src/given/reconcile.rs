@@ -360,7 +360,8 @@ mod tests {
             termination: None,
             verification: None,
             overrides: Vec::new(),
-            resumed: false,
+            began: 0,
+            doses: Vec::new(),
         };
         let on = format!("202612{day:02}");
         TreatmentRecord {
@@ -388,6 +389,8 @@ mod tests {
             summed_to: None,
             machine: None,
             origin: Some(origin),
+            doses: Vec::new(),
+            summed_doses: Vec::new(),
         }
     }
 

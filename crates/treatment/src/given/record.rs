@@ -8,6 +8,7 @@ use kit::Digest;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use super::doses::{self, SaidDose};
 use crate::dicom::object::{Instance, Kind, ObjectError};
 use crate::dicom::read::{integer, number, sequence};
 use crate::dicom::scan::{Attribute, Set, Tree};
@@ -39,6 +40,10 @@ pub struct TreatmentRecord {
     pub machine: Option<String>,
     /// Treatment Record Content Origin (300A,0709).
     pub origin: Option<Origin>,
+    /// Doses of the session as a whole that it says itself.
+    pub doses: Vec<SaidDose>,
+    /// And of all that a summary sums up.
+    pub summed_doses: Vec<SaidDose>,
 }
 
 /// Where a record's content comes from: PS3.3 section C.8.8.17, edition 2024d.
@@ -72,8 +77,10 @@ pub struct RecordedBeam {
     /// Treatment Verification Status (3008,002C): VERIFIED, VERIFIED_OVR, NOT_VERIFIED.
     pub verification: Option<String>,
     pub overrides: Vec<Override>,
-    /// Its first control point on record had delivered something already: what it says is a rest.
-    pub resumed: bool,
+    /// What its first control point on record had delivered already, in thousandths: where it is more than nothing, the beam is a rest.
+    pub began: i64,
+    /// Doses that it says itself.
+    pub doses: Vec<SaidDose>,
 }
 
 /// One item of Override Sequence (3008,0060): what somebody let pass, and why.
@@ -308,6 +315,8 @@ impl TreatmentRecord {
             summaries,
             ended,
             instance,
+            doses: doses::of_session(root),
+            summed_doses: doses::summed(root),
         })
     }
 }
@@ -365,7 +374,8 @@ fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Re
         delivered: said.map(|said| said.max(moved.unwrap_or(0))).or(moved.filter(|_| imaging)),
         unit: text(t::PRIMARY_DOSIMETER_UNIT).map(|unit| Unit::of(&unit)).or(unit),
         contradicts_nothing: ended_well || was_seen,
-        resumed: reached.first().is_some_and(|first| *first > 0),
+        began: reached.first().copied().unwrap_or(0).max(0),
+        doses: doses::of_beam(beam),
     })
 }
 

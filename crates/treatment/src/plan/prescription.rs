@@ -71,6 +71,13 @@ pub struct DoseReference {
     pub maximum: Option<Dose>,
 }
 
+impl DoseReference {
+    /// Its description, or its number.
+    pub fn named(&self) -> String {
+        self.description.clone().unwrap_or_else(|| format!("reference {}", self.number))
+    }
+}
+
 /// What one beam gives in one fraction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct BeamDose {
@@ -195,11 +202,11 @@ fn items(set: Set<'_>, tag: Tag) -> Vec<Set<'_>> {
     sequence(set, tag, &Place::default()).unwrap_or_default()
 }
 
-fn natural(set: Set<'_>, tag: Tag) -> Option<u32> {
+pub(crate) fn natural(set: Set<'_>, tag: Tag) -> Option<u32> {
     integer(set, tag, &Place::default()).ok()?.and_then(|number| u32::try_from(number).ok())
 }
 
-fn dose(set: Set<'_>, tag: Tag) -> Option<Dose> {
+pub(crate) fn dose(set: Set<'_>, tag: Tag) -> Option<Dose> {
     let dose = number(set, tag, &Place::default()).ok()??;
     (!dose.is_negative()).then_some(dose.fixed(DOSE_PLACES).map(Dose)).flatten()
 }

@@ -16,6 +16,7 @@ use crate::checks::{self, Check, Checked};
 use crate::gate::facts::{self, Facts};
 use crate::gate::{Asked, Finding, Note, Outcome, approval_gap, context, context_gap};
 use crate::given::dose::{self, ReferenceDose};
+use crate::given::doses::{self, DoseBeside, How};
 use crate::given::{Given, Origin, Override, RecordedBeam, TreatmentRecord};
 use crate::interruption::calendar::Day;
 use crate::interruption::rules::Rules;
@@ -208,9 +209,34 @@ pub struct SessionSeen {
     pub machine: Option<String>,
     pub origin: Option<Origin>,
     pub beams: Vec<BeamSession>,
+    /// Doses of the session as a whole that the record says itself.
+    pub doses: Vec<DoseSaid>,
 }
 
+/// A dose that a record says itself, in Gy.
 #[derive(Clone, Debug, Serialize)]
+pub struct DoseSaid {
+    pub reference: String,
+    pub how: How,
+    pub said_gy: f64,
+    /// What the plan gives there by what was delivered: none where it doesn't say.
+    pub planned_gy: Option<f64>,
+    pub agrees: Option<bool>,
+}
+
+impl DoseSaid {
+    fn of(dose: &DoseBeside) -> Self {
+        Self {
+            reference: dose.reference.named(),
+            how: dose.how,
+            said_gy: dose.said.gy(),
+            planned_gy: dose.planned.map(Dose::gy),
+            agrees: dose.agrees(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct BeamSession {
     pub fraction: Option<u32>,
     pub number: Option<u32>,
@@ -221,6 +247,8 @@ pub struct BeamSession {
     pub termination: Option<String>,
     pub verification: Option<String>,
     pub overrides: Vec<Override>,
+    /// Doses that it says itself.
+    pub doses: Vec<DoseSaid>,
 }
 
 #[allow(clippy::cast_precision_loss)] // metersets are far below 2^52 thousandths
@@ -229,7 +257,7 @@ fn unit(thousandths: i64) -> f64 {
 }
 
 impl BeamSession {
-    fn of(beam: &RecordedBeam) -> Self {
+    fn of(beam: &RecordedBeam, doses: Vec<DoseSaid>) -> Self {
         Self {
             fraction: beam.fraction,
             number: beam.number,
@@ -240,12 +268,18 @@ impl BeamSession {
             termination: beam.termination.clone(),
             verification: beam.verification.clone(),
             overrides: beam.overrides.clone(),
+            doses,
         }
     }
 }
 
 impl SessionSeen {
-    fn of(record: &TreatmentRecord) -> Self {
+    /// `plan`: what it was given by, where that is here.
+    fn of(record: &TreatmentRecord, plan: Option<&Plan>) -> Self {
+        let doses = plan.map(|plan| doses::beside(plan, record)).unwrap_or_default();
+        let of_beam = |index: Option<usize>| -> Vec<DoseSaid> {
+            doses.iter().filter(|dose| dose.beam == index).map(DoseSaid::of).collect()
+        };
         Self {
             record_uid: record.instance.sop_instance.clone(),
             plan_uid: record.plans.first().cloned(),
@@ -253,7 +287,10 @@ impl SessionSeen {
             time: record.treated_at.as_deref().and_then(|at| at.get(9..)).map(str::to_owned),
             machine: record.machine.clone(),
             origin: record.origin,
-            beams: record.beams.iter().map(BeamSession::of).collect(),
+            beams: (record.beams.iter().enumerate())
+                .map(|(index, beam)| BeamSession::of(beam, of_beam(Some(index))))
+                .collect(),
+            doses: of_beam(None),
         }
     }
 }
@@ -305,7 +342,11 @@ impl Treatment {
                 courses.push(course);
             }
         }
-        let mut sessions: Vec<SessionSeen> = facts.records().map(SessionSeen::of).take(SESSIONS_MAX).collect();
+        let of_record = |record: &TreatmentRecord| {
+            let plan = facts.signed_files().rev().find(|plan| record.plans.contains(&plan.instance.sop_instance));
+            SessionSeen::of(record, plan)
+        };
+        let mut sessions: Vec<SessionSeen> = facts.records().take(SESSIONS_MAX).map(of_record).collect();
         sessions.sort_by(|a, b| (&a.date, &a.time).cmp(&(&b.date, &b.time)));
         Ok(PatientCourses {
             as_of: self.chart.now(),

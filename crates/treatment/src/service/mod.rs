@@ -17,8 +17,8 @@ pub use approving::{
     SignatureSeen,
 };
 pub use course::{
-    BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSeen, PatientCourses, SessionSeen, SignedBy, TotalSeen,
-    UnfinishedSeen,
+    BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSaid, DoseSeen, PatientCourses, SessionSeen, SignedBy,
+    TotalSeen, UnfinishedSeen,
 };
 pub use entering::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use list::{Standing, TreatmentList, TreatmentRow};

@@ -13,7 +13,6 @@ use serde_json::Value;
 use super::course::PatientCourses;
 use super::triage::phones;
 use super::{Result, Treatment};
-use crate::beside::Beside;
 use crate::gate::facts::{self, Facts};
 use crate::interruption::calendar::Day;
 use crate::interruption::rules::Rules;
@@ -48,6 +47,8 @@ pub struct Pack {
     /// Active Flags and allergies.
     pub alerts: Vec<String>,
     pub diagnoses: Vec<String>,
+    /// What was ordered for her, beside what her plans prescribe: orders for radiotherapy that stand.
+    pub orders: Vec<String>,
     /// Booked from today on.
     pub appointments: Vec<Booked>,
     /// The next days on which machines treat.
@@ -144,8 +145,8 @@ impl Treatment {
     }
 
     fn pack(&self, permit: &Permit, facts: &Facts, rules: &Rules) -> Result<Option<Pack>> {
-        // A pack shows no chart checks.
-        let seen = self.courses_of(facts, rules, &Beside::default())?;
+        let beside = self.beside(permit, facts.patient).map_err(|e| e.fault())?;
+        let seen = self.courses_of(facts, rules, &beside)?;
         let is_over = |course: &super::course::CourseSoFar| {
             course.given.fractions().is_some_and(|given| given >= course.fractions_planned)
         };
@@ -170,6 +171,7 @@ impl Treatment {
             photo: photo(&facts.record),
             alerts: self.alerts(permit, facts.patient)?,
             diagnoses: self.diagnoses(permit, facts.patient)?,
+            orders: beside.orders.iter().map(ToString::to_string).collect(),
             appointments: self.appointments(permit, facts, now)?,
             treatment_days: ahead.take(DAYS_AHEAD).collect(),
             seen,

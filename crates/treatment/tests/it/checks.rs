@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dicom_core::Tag;
 use dicom_dictionary_std::tags as t;
 use treatment::beside::{Beside, Order, Side};
 use treatment::checks::{Checked, Stage, State, check};
@@ -202,6 +203,79 @@ fn the_plan_beside_the_rest_of_her_record() {
     sunday.insert(5, "2024-04-14".parse().unwrap());
     assert_eq!(schedule(sunday), (State::Fail, "booked on days on which nobody is treated: 2024-04-14".to_owned()));
     assert_eq!(schedule(vec!["2024-04-05".parse().unwrap()]).0, State::Unknown, "what is over is none");
+}
+
+/// A session that says itself what its beam gave to the target.
+fn reckoned(session: Item, sequence: Tag, value: Tag, gray: &str) -> Item {
+    let mut item = session;
+    let dose = Item::new().with(t::REFERENCED_DOSE_REFERENCE_NUMBER, "1").with(value, gray);
+    let beam = &mut item.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0];
+    *beam = beam.clone().items(sequence, [dose]);
+    item
+}
+
+#[test]
+fn doses_that_records_say_themselves_are_compared() {
+    let form = rules("");
+    let of = |by_points: bool, records: &[Item]| {
+        let plan = item(by_points);
+        let digest = Plan::parse(&file(&plan, IMPLICIT)).unwrap().digest();
+        states(&plan, records, (&form, "2024-04-04"), &both(digest))["recorded-doses"].clone()
+    };
+    let calculated = |session: Item, gray: &str| {
+        let sequence = t::REFERENCED_CALCULATED_DOSE_REFERENCE_SEQUENCE;
+        reckoned(session, sequence, t::CALCULATED_DOSE_REFERENCE_DOSE_VALUE, gray)
+    };
+    let measured = |session: Item, gray: &str| {
+        reckoned(session, t::REFERENCED_MEASURED_DOSE_REFERENCE_SEQUENCE, t::MEASURED_DOSE_VALUE, gray)
+    };
+    assert_eq!(of(false, &[verified(2, 1)]), (State::Unknown, "no record says a dose".to_owned()));
+    let two = [calculated(verified(2, 1), "2.00"), calculated(verified(3, 2), "2.01")];
+    assert_eq!(of(false, &two), (State::Pass, "2 doses, calculated or measured".to_owned()));
+    let fail = of(false, &[calculated(verified(2, 1), "2.03")]);
+    assert_eq!(fail, (State::Fail, "2024-04-02: 2.03 Gy at PTV, by the plan 2.00 Gy".to_owned()));
+    // A detector on the skin is looser, and no tighter than it can be.
+    assert_eq!(of(false, &[measured(verified(2, 1), "1.92")]).0, State::Pass);
+    assert_eq!(of(false, &[measured(verified(2, 1), "1.88")]).0, State::Fail);
+    // Begun and finished, where the first fifth of the meterset gives half of the dose.
+    let parts = |first: &str, rest: &str| {
+        [calculated(session(2, 10, 1, (0, 10)), first), calculated(session(2, 11, 1, (10, 50)), rest)]
+    };
+    assert_eq!(of(true, &parts("1.0", "1.0")).0, State::Pass);
+    assert_eq!(of(true, &parts("0.4", "1.6")).0, State::Fail, "dose doesn't grow as the meterset does");
+    // Of a point that the plan says nothing of, nothing can be compared; of one that isn't the plan's, nothing is said.
+    let cord = |number: &str| {
+        let mut item = calculated(verified(2, 1), "0.3");
+        let beam = &mut item.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0];
+        let doses = beam.sequence(t::REFERENCED_CALCULATED_DOSE_REFERENCE_SEQUENCE);
+        doses[0].set(t::REFERENCED_DOSE_REFERENCE_NUMBER, number);
+        item
+    };
+    assert_eq!(of(false, &[cord("2")]).0, State::Unknown);
+    assert_eq!(of(false, &[cord("9")]).1, "no record says a dose");
+    // Of the session as a whole, relative or in gray.
+    let whole = |units: &str| {
+        let dose = Item::new()
+            .with(t::REFERENCED_DOSE_REFERENCE_NUMBER, "1")
+            .with(t::DOSE_UNITS, units)
+            .with(t::MEASURED_DOSE_VALUE, "0.97");
+        verified(2, 1).items(t::MEASURED_DOSE_REFERENCE_SEQUENCE, [dose])
+    };
+    assert_eq!(of(false, &[whole("GY")]).0, State::Fail);
+    assert_eq!(of(false, &[whole("RELATIVE")]).1, "no record says a dose");
+    // What a summary sums up, up to its day.
+    let summary = |until: &str, gray: &str| {
+        let dose =
+            Item::new().with(t::REFERENCED_DOSE_REFERENCE_NUMBER, "1").with(t::CUMULATIVE_DOSE_TO_DOSE_REFERENCE, gray);
+        let item = verified(3, 2).items(t::TREATMENT_SUMMARY_CALCULATED_DOSE_REFERENCE_SEQUENCE, [dose]);
+        item.with(t::MOST_RECENT_TREATMENT_DATE, until)
+    };
+    let with = |until: &str, gray: &str| of(false, &[verified(2, 1), summary(until, gray)]);
+    assert_eq!(with("20240403", "4.00").0, State::Pass);
+    let fail = with("20240403", "2.00");
+    assert_eq!(fail, (State::Fail, "a summary: 2.00 Gy at PTV, by the records 4.00 Gy".to_owned()));
+    assert_eq!(with("20240402", "2.00").0, State::Pass, "one was given since");
+    assert_eq!(with("20240402", "6.00").0, State::Fail);
 }
 
 #[test]
