@@ -3,6 +3,7 @@
 //! Knows neither vault nor keys nor ledger: everything goes through chart and treatment, and so through guard.
 
 pub mod archive;
+mod asking;
 pub mod console;
 pub mod dimse;
 pub mod fhir;
@@ -38,11 +39,12 @@ pub fn router_at(
     let over_tls = public_url.is_some_and(|url| url.starts_with("https://"));
     let cookies = move |response| std::future::ready(if over_tls { secure_cookies(response) } else { response });
     let posture = standing.map(|standing| console::posture::router(Arc::clone(treatment), standing));
+    let door = asking::Door { treatment: Arc::clone(treatment), places: places.clone() };
     console::router(Arc::clone(treatment))
         .merge(posture.unwrap_or_default())
-        .merge(gate::router(Arc::clone(treatment), places.clone()))
-        .merge(stow::router(Arc::clone(treatment), places.clone()))
-        .merge(typed::router(Arc::clone(treatment), places.clone()))
+        .merge(gate::router(door.clone()))
+        .merge(stow::router(door.clone()))
+        .merge(typed::router(door))
         .merge(fhir::router_in(Arc::new(records), places))
         .fallback(console::absent)
         .layer(middleware::map_response(console::secure))

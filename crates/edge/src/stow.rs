@@ -4,7 +4,6 @@
 //! To the gate, as over DIMSE, stored means released and nothing else does: 200 only where every plan is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,16 +13,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use chart::Context;
-use guard::Purpose;
-use kit::{Blame, Fault, OperationId};
+use kit::Fault;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use treatment::{Asked, Instance, Instruction, Kind, ObjectError, Outcome, Treatment};
 
 use crate::archive::{VETO, refusal};
+use crate::asking::{Asking, Door, Refused};
 use crate::dimse::status;
-use crate::gate::answer;
-use crate::intake::{self, BODY_TIME_MAX, Places, Unread, bearer};
 
 /// Of one request: a CT series of some hundred slices comes in several.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -33,11 +30,8 @@ const PART_HEAD_BYTES_MAX: usize = 4 * 1024;
 /// RFC 2046 section 5.1.1.
 const BOUNDARY_CHARS_MAX: usize = 70;
 
-#[derive(Clone)]
-struct Stow {
-    treatment: Arc<Treatment>,
-    places: Places,
-}
+/// What the codes of its refusals begin with.
+const ROOM: &str = "stow";
 
 /// What is said of the fraction that is due, for all plans of the request.
 #[derive(Clone, Deserialize)]
@@ -50,90 +44,70 @@ struct Said {
     machine: Option<String>,
 }
 
-pub(crate) fn router(treatment: Arc<Treatment>, places: Places) -> Router {
+pub(crate) fn router(door: Door) -> Router {
     Router::new()
         .route("/dicom-web/studies", post(keep))
         .route("/dicom-web/studies/{study}", post(keep_in))
         .route("/dicom-web/gate/studies", post(gate))
-        .with_state(Stow { treatment, places })
+        .with_state(door)
 }
 
-async fn keep(State(stow): State<Stow>, headers: HeaderMap, body: Body) -> Response {
-    stow.answer(headers, body, move |treatment, context, parts| kept(treatment, context, parts, None)).await
+async fn keep(State(door): State<Door>, headers: HeaderMap, body: Body) -> Result<Response, Refused> {
+    let work = |treatment: &Treatment, context: &Context, parts: &[&[u8]]| kept(treatment, context, parts, None);
+    instances(Asking::new(door, ROOM), headers, body, work).await
 }
 
-async fn keep_in(State(stow): State<Stow>, Path(study): Path<String>, headers: HeaderMap, body: Body) -> Response {
-    stow.answer(headers, body, move |treatment, context, parts| kept(treatment, context, parts, Some(&study))).await
+async fn keep_in(
+    State(door): State<Door>,
+    Path(study): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refused> {
+    let work =
+        move |treatment: &Treatment, context: &Context, parts: &[&[u8]]| kept(treatment, context, parts, Some(&study));
+    instances(Asking::new(door, ROOM), headers, body, work).await
 }
 
 async fn gate(
-    State(stow): State<Stow>,
+    State(door): State<Door>,
     said: Result<Query<Said>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Response {
+) -> Result<Response, Refused> {
+    let asking = Asking::new(door, ROOM);
     let Ok(Query(said)) = said else {
         let why = "the parameters are patient=ID, fraction-group=N, fraction=N and machine=NAME, each at most once";
-        return stow.refuse(StatusCode::BAD_REQUEST, Blame::Peer, "stow.parameter", why);
+        return Ok(asking.refuse(StatusCode::BAD_REQUEST, "parameter", why));
     };
-    stow.answer(headers, body, move |treatment, context, parts| asked(treatment, context, parts, &said)).await
+    let work = move |treatment: &Treatment, context: &Context, parts: &[&[u8]]| asked(treatment, context, parts, &said);
+    instances(asking, headers, body, work).await
 }
 
-impl Stow {
-    fn refuse(&self, status: StatusCode, blame: Blame, code: &'static str, why: &str) -> Response {
-        let operation = OperationId::random(self.treatment.chart().entropy());
-        answer(status, Fault::new(blame, code, why).during(operation))
-    }
-
-    /// Reads the instances of a request, and answers for each what `work` says of it.
-    async fn answer(
-        self,
-        headers: HeaderMap,
-        body: Body,
-        work: impl FnOnce(&Treatment, &Context, &[&[u8]]) -> Vec<Stored> + Send + 'static,
-    ) -> Response {
-        let token = bearer(&headers).unwrap_or_default();
-        let Ok(caller) = self.treatment.chart().guard().authenticate_bearer(token) else {
-            let why = "a bearer token of this centre is needed";
-            let refusal = self.refuse(StatusCode::UNAUTHORIZED, Blame::Forbidden, "stow.unauthenticated", why);
-            return ([(header::WWW_AUTHENTICATE, "Bearer")], refusal).into_response();
-        };
-        let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let Some(boundary) = said.and_then(boundary) else {
-            let why = "the content type is multipart/related; type=\"application/dicom\"; boundary=…";
-            return self.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Blame::Peer, "stow.media-type", why);
-        };
-        let Some(_place) = self.places.take(token).await else {
-            let why = "too many requests are on their way, by this token or in all; ask again in a moment";
-            return self.refuse(StatusCode::TOO_MANY_REQUESTS, Blame::Peer, "stow.busy", why);
-        };
-        let body = match intake::read(body, BODY_BYTES_MAX).await {
-            Ok(body) => body,
-            Err(Unread::TooLong) => {
-                let why = format!("more than {BODY_BYTES_MAX} bytes in one request: send the instances in several");
-                return self.refuse(StatusCode::PAYLOAD_TOO_LARGE, Blame::Peer, "stow.too-long", &why);
-            }
-            Err(Unread::BrokeOff) => {
-                return self.refuse(StatusCode::BAD_REQUEST, Blame::Peer, "stow.broke-off", "it broke off");
-            }
-            Err(Unread::TooSlow) => {
-                let why = format!("the body took longer than {} seconds", BODY_TIME_MAX.as_secs());
-                return self.refuse(StatusCode::REQUEST_TIMEOUT, Blame::Peer, "stow.too-slow", &why);
-            }
-        };
-        let treatment = Arc::clone(&self.treatment);
-        let done = tokio::task::spawn_blocking(move || {
-            let parts = parts(&body, &boundary)?;
-            let operation = OperationId::random(treatment.chart().entropy());
-            let context = Context { caller, purpose: Purpose::Treatment, operation };
-            Ok(work(&treatment, &context, &parts))
-        });
-        match done.await {
-            Ok(Ok(stored)) => response(&stored),
-            Ok(Err(why)) => self.refuse(StatusCode::BAD_REQUEST, Blame::Peer, "stow.multipart", why),
-            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        }
-    }
+/// Reads the instances of a request, and answers for each what `work` says of it.
+async fn instances(
+    asking: Asking,
+    headers: HeaderMap,
+    body: Body,
+    work: impl FnOnce(&Treatment, &Context, &[&[u8]]) -> Vec<Stored> + Send + 'static,
+) -> Result<Response, Refused> {
+    let caller = asking.caller(&headers)?;
+    let said = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let Some(boundary) = said.and_then(boundary) else {
+        let why = "the content type is multipart/related; type=\"application/dicom\"; boundary=…";
+        return Ok(asking.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", why));
+    };
+    let admitted = asking.admit(&headers, caller).await?;
+    let body = asking.body(body, BODY_BYTES_MAX, "the request", ": send the instances in several").await?;
+    let treatment = asking.treatment();
+    let done = tokio::task::spawn_blocking(move || {
+        let parts = parts(&body, &boundary)?;
+        Ok::<_, &str>(work(&treatment, &admitted.context, &parts))
+    });
+    Ok(match done.await {
+        Ok(Ok(stored)) => response(&stored),
+        Ok(Err(why)) => asking.refuse(StatusCode::BAD_REQUEST, "multipart", why),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    })
 }
 
 /// What became of one instance.

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use chart::Context;
-use guard::Purpose;
-use kit::{Blame, Digest, OperationId, UtcOffset};
+use kit::{Blame, Digest, UtcOffset};
 use serde::Deserialize;
 use treatment::{
     AskedApproval, BeamShape, ContextLine, DifferenceSeen, Field, Line, LineState, PlanApproval, PlanNamed, PlanSide,
@@ -20,7 +18,8 @@ use treatment::{
 
 use super::beams;
 use super::course::{DIGITS, capitalised, named};
-use super::{blocking, failed, message, moment, page, signed_in};
+use super::reader::Reader;
+use super::{failed, message, moment, page};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,27 +137,14 @@ pub(super) fn router(treatment: Arc<Treatment>) -> Router {
     Router::new().route("/approval", get(approval)).with_state(treatment)
 }
 
-async fn approval(
-    State(treatment): State<Arc<Treatment>>,
-    asked: Result<Query<Asked>, QueryRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match signed_in(&treatment, &headers) {
-        Ok(caller) => caller,
-        Err(closed) => return *closed,
-    };
+async fn approval(reader: Reader, asked: Result<Query<Asked>, QueryRejection>) -> Response {
     let Ok(Query(Asked { patient, plan, with })) = asked else {
         let text = "Whose plan? The address is /approval?patient=NUMBER, or with &plan=UID and &with=UID behind it.";
         return message(StatusCode::BAD_REQUEST, text);
     };
-    let shown = caller.clone();
-    let read = move || {
-        let operation = OperationId::random(treatment.chart().entropy());
-        let context = Context { caller, purpose: Purpose::Treatment, operation };
-        treatment.approval(&context, &patient, &AskedApproval { plan, with })
-    };
-    match blocking(read).await {
-        Ok(approval) => page(StatusCode::OK, &ApprovalPage::of(approval, shown.subject(), shown.role().as_str())),
+    let asked = AskedApproval { plan, with };
+    match reader.read(move |treatment, context| treatment.approval(context, &patient, &asked)).await {
+        Ok(approval) => page(StatusCode::OK, &ApprovalPage::of(approval, &reader)),
         Err(fault) if fault.code == "plan.unknown" => {
             message(StatusCode::NOT_FOUND, "She has no plan, or none with this UID.")
         }
@@ -191,7 +177,7 @@ fn or_absent(said: Option<String>) -> String {
 }
 
 impl ApprovalPage {
-    fn of(approval: PlanApproval, who: &str, role: &str) -> Self {
+    fn of(approval: PlanApproval, reader: &Reader) -> Self {
         let offset = approval.utc_offset;
         let at = offset.local(approval.as_of).to_string();
         let drawings = Drawings::of(approval.signed.as_ref(), &approval.now);
@@ -201,8 +187,8 @@ impl ApprovalPage {
         Self {
             as_of: at.get(11..16).unwrap_or_default().to_owned(),
             date: format!("{} UTC{offset}", at.get(..10).unwrap_or_default()),
-            who: who.to_owned(),
-            role: role.to_owned(),
+            who: reader.who(),
+            role: reader.role(),
             name: approval.name,
             number: approval.number,
             birth_date: approval.birth_date,

@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use chart::Context;
-use guard::Purpose;
-use kit::{Blame, OperationId, UtcOffset};
+use kit::{Blame, UtcOffset};
 use serde::Deserialize;
 use treatment::{
     BeamSession, Check, ContextSeen, CourseSoFar, Day, DoseSaid, DoseSeen, Given, How, Origin, Outcome, PatientCourses,
@@ -21,7 +19,8 @@ use treatment::{
 use super::approval::Drawing;
 use super::beams;
 use super::draw::{self, DoseCurve};
-use super::{blocking, failed, message, moment, page, signed_in};
+use super::reader::Reader;
+use super::{failed, message, moment, page};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,39 +176,26 @@ pub(super) fn router(treatment: Arc<Treatment>) -> Router {
     Router::new().route("/course", get(course)).with_state(treatment)
 }
 
-async fn course(
-    State(treatment): State<Arc<Treatment>>,
-    asked: Result<Query<Asked>, QueryRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match signed_in(&treatment, &headers) {
-        Ok(caller) => caller,
-        Err(closed) => return *closed,
-    };
+async fn course(reader: Reader, asked: Result<Query<Asked>, QueryRejection>) -> Response {
     let Ok(Query(Asked { patient })) = asked else {
         return message(StatusCode::BAD_REQUEST, "Whose course? The address is /course?patient=NUMBER.");
     };
-    let shown = caller.clone();
-    let read = move || {
-        let operation = OperationId::random(treatment.chart().entropy());
-        treatment.courses(&Context { caller, purpose: Purpose::Treatment, operation }, &patient)
-    };
-    match blocking(read).await {
-        Ok(courses) => page(StatusCode::OK, &CoursePage::of(courses, shown.subject(), shown.role().as_str())),
+    match reader.read(move |treatment, context| treatment.courses(context, &patient)).await {
+        Ok(courses) => page(StatusCode::OK, &CoursePage::of(courses, &reader)),
         Err(fault) if fault.blame == Blame::Absent => message(StatusCode::NOT_FOUND, "No patient has this number."),
         Err(fault) => failed("This course", &fault),
     }
 }
 
 impl CoursePage {
-    fn of(courses: PatientCourses, who: &str, role: &str) -> Self {
+    fn of(courses: PatientCourses, reader: &Reader) -> Self {
         let offset = courses.utc_offset;
         let at = offset.local(courses.as_of).to_string();
         Self {
             as_of: at.get(11..16).unwrap_or_default().to_owned(),
             date: format!("{} UTC{offset}", at.get(..10).unwrap_or_default()),
-            who: who.to_owned(),
-            role: role.to_owned(),
+            who: reader.who(),
+            role: reader.role(),
             name: courses.name,
             number: courses.number,
             birth_date: courses.birth_date,

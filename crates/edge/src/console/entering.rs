@@ -6,13 +6,12 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Router;
 use axum::extract::rejection::{FormRejection, QueryRejection};
-use axum::extract::{Form, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Form, Query};
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use chart::Context;
-use guard::{Caller, Purpose};
-use kit::{Blame, Fault, OperationId};
+use kit::{Blame, Fault};
 use serde::Deserialize;
 use treatment::{
     CourseSoFar, Day, Ended, Entered, Given, PairSeen, PairState, PatientCourses, Reconciliation, Treatment, TypedBeam,
@@ -20,7 +19,8 @@ use treatment::{
 };
 
 use super::course::CourseShown;
-use super::{Total, blocking, failed, message, moment, page, signed_in};
+use super::reader::Reader;
+use super::{Total, failed, message, moment, page};
 
 /// Fields of a form: a dozen, and two for each of some twenty beams.
 const FIELDS_MAX: usize = 128;
@@ -118,41 +118,18 @@ pub(super) fn router(treatment: Arc<Treatment>) -> Router {
         .with_state(treatment)
 }
 
-fn context(treatment: &Treatment, caller: Caller) -> Context {
-    let operation = OperationId::random(treatment.chart().entropy());
-    Context { caller, purpose: Purpose::Treatment, operation }
-}
-
-async fn form(
-    State(treatment): State<Arc<Treatment>>,
-    asked: Result<Query<Whose>, QueryRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match signed_in(&treatment, &headers) {
-        Ok(caller) => caller,
-        Err(closed) => return *closed,
-    };
+async fn form(reader: Reader, asked: Result<Query<Whose>, QueryRejection>) -> Response {
     let Ok(Query(Whose { patient })) = asked else {
         return message(StatusCode::BAD_REQUEST, "Whose paper? The address is /enter?patient=NUMBER.");
     };
-    let shown = caller.clone();
-    let read = move || treatment.courses(&context(&treatment, caller), &patient);
-    match blocking(read).await {
-        Ok(courses) => page(StatusCode::OK, &EnterPage::of(&courses, &shown, None, None)),
+    match reader.read(move |treatment, context| treatment.courses(context, &patient)).await {
+        Ok(courses) => page(StatusCode::OK, &EnterPage::of(&courses, &reader, None, None)),
         Err(fault) if fault.blame == Blame::Absent => message(StatusCode::NOT_FOUND, "No patient has this number."),
         Err(fault) => failed("This form", &fault),
     }
 }
 
-async fn enter(
-    State(treatment): State<Arc<Treatment>>,
-    headers: HeaderMap,
-    posted: Result<Form<Vec<(String, String)>>, FormRejection>,
-) -> Response {
-    let caller = match signed_in(&treatment, &headers) {
-        Ok(caller) => caller,
-        Err(closed) => return *closed,
-    };
+async fn enter(reader: Reader, posted: Result<Form<Vec<(String, String)>>, FormRejection>) -> Response {
     let Some(fields) = posted.ok().and_then(|Form(pairs)| fields_of(pairs)) else {
         return message(
             StatusCode::BAD_REQUEST,
@@ -162,17 +139,16 @@ async fn enter(
     let Some(patient) = fields.get("patient").cloned() else {
         return message(StatusCode::BAD_REQUEST, "The form doesn’t say whose it is. Nothing was kept.");
     };
-    let (shown, asked) = (caller.clone(), fields.clone());
-    let work = move || {
-        let kept =
-            typed_of(&asked).and_then(|typed| treatment.enter(&context(&treatment, caller.clone()), &patient, &typed));
+    let (again, asked) = (reader.context(), fields.clone());
+    let work = move |treatment: &Treatment, context: &Context| {
+        let kept = typed_of(&asked).and_then(|typed| treatment.enter(context, &patient, &typed));
         // The form again: empty for the next one, or as it was typed.
-        Ok((kept, treatment.courses(&context(&treatment, caller), &patient)?))
+        Ok((kept, treatment.courses(&again, &patient)?))
     };
-    match blocking(work).await {
+    match reader.read(work).await {
         Ok((Ok(kept), courses)) => {
             let said = said_of(&kept, &fields);
-            page(StatusCode::OK, &EnterPage::of(&courses, &shown, Some(said), None))
+            page(StatusCode::OK, &EnterPage::of(&courses, &reader, Some(said), None))
         }
         Ok((Err(fault), courses)) => {
             let status = match fault.blame {
@@ -181,7 +157,7 @@ async fn enter(
                 _ => StatusCode::INTERNAL_SERVER_ERROR,
             };
             let said = Said { class: "veto", text: format!("Nothing was kept: {}", fault.message) };
-            page(status, &EnterPage::of(&courses, &shown, Some(said), Some(&fields)))
+            page(status, &EnterPage::of(&courses, &reader, Some(said), Some(&fields)))
         }
         Err(fault) if fault.blame == Blame::Absent => message(StatusCode::NOT_FOUND, "No patient has this number."),
         Err(fault) => failed("This form", &fault),
@@ -247,7 +223,7 @@ fn said_of(kept: &Entered, fields: &Fields) -> Said {
 }
 
 impl EnterPage {
-    fn of(courses: &PatientCourses, who: &Caller, said: Option<Said>, typed: Option<&Fields>) -> Self {
+    fn of(courses: &PatientCourses, reader: &Reader, said: Option<Said>, typed: Option<&Fields>) -> Self {
         let forms = courses.courses.iter().map(|course| {
             let is_it = |fields: &&Fields| {
                 fields.get("plan") == Some(&course.plan_uid)
@@ -256,8 +232,8 @@ impl EnterPage {
             CourseForm::of(course, courses, typed.filter(is_it))
         });
         Self {
-            who: who.subject().to_owned(),
-            role: who.role().to_string(),
+            who: reader.who(),
+            role: reader.role(),
             name: courses.name.clone(),
             number: courses.number.clone(),
             birth_date: courses.birth_date.clone(),
@@ -305,20 +281,15 @@ impl CourseForm {
     }
 }
 
-async fn reconciliation(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Response {
-    let caller = match signed_in(&treatment, &headers) {
-        Ok(caller) => caller,
-        Err(closed) => return *closed,
-    };
-    let (shown, centre) = (caller.clone(), treatment.centre().to_owned());
-    match blocking(move || treatment.reconciliation(&context(&treatment, caller))).await {
-        Ok(found) => page(StatusCode::OK, &ReconciliationPage::of(found, centre, &shown)),
+async fn reconciliation(reader: Reader) -> Response {
+    match reader.read(Treatment::reconciliation).await {
+        Ok(found) => page(StatusCode::OK, &ReconciliationPage::of(found, &reader)),
         Err(fault) => failed("This page", &fault),
     }
 }
 
 impl ReconciliationPage {
-    fn of(found: Reconciliation, centre: String, who: &Caller) -> Self {
+    fn of(found: Reconciliation, reader: &Reader) -> Self {
         let rows: Vec<PairRow> = (found.patients.iter())
             .flat_map(|patient| patient.pairs.iter().map(move |pair| PairRow::of(&patient.name, &patient.number, pair)))
             .collect();
@@ -326,10 +297,10 @@ impl ReconciliationPage {
         let totals =
             [("veto", "don’t agree"), ("hold", "wait for the machine"), ("release", "agree"), ("done", "settled")];
         Self {
-            centre,
+            centre: reader.treatment.centre().to_owned(),
             as_of: moment(found.as_of, found.utc_offset),
-            who: who.subject().to_owned(),
-            role: who.role().to_string(),
+            who: reader.who(),
+            role: reader.role(),
             totals: totals.map(total).into(),
             unread: found.unread.len(),
             rows,

@@ -7,6 +7,7 @@ mod draw;
 mod entering;
 pub mod paper;
 pub mod posture;
+mod reader;
 mod triage;
 
 use std::sync::Arc;
@@ -18,11 +19,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use chart::Context;
-use guard::{Caller, Purpose};
-use kit::{Blame, Fault, OperationId, Timestamp, UtcOffset};
+use kit::{Blame, Fault, Timestamp, UtcOffset};
 use serde::Deserialize;
 use treatment::{Standing, Treatment, TreatmentRow};
+
+use self::reader::Reader;
 
 const COOKIE: &str = "holdfast_session";
 /// Nothing but our own style sheet; no script, no frame, no other origin.
@@ -141,13 +142,6 @@ fn session(headers: &HeaderMap) -> Option<&str> {
         .find_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// Who asks for a page; else the answer to whoever isn't signed in.
-fn signed_in(treatment: &Treatment, headers: &HeaderMap) -> Result<Caller, Box<Response>> {
-    let caller = session(headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
-    let text = "Please open a sign-in link: holdfast sign-in makes one.";
-    caller.ok_or_else(|| Box::new(message(StatusCode::UNAUTHORIZED, text)))
-}
-
 /// `YYYY-MM-DD HH:MM UTC+HH:MM`, where the centre's clocks are.
 fn moment(at: Timestamp, offset: UtcOffset) -> String {
     let at = offset.local(at).to_string();
@@ -186,20 +180,9 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Fault> + S
         .unwrap_or_else(|_| Err(Fault::new(Blame::Ours, "console.panicked", "the request was given up")))
 }
 
-async fn list(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Response {
-    let caller = match signed_in(&treatment, &headers) {
-        Ok(caller) => caller,
-        Err(closed) => return *closed,
-    };
-    let shown = caller.clone();
-    match blocking(move || {
-        let operation = OperationId::random(treatment.chart().entropy());
-        let context = Context { caller, purpose: Purpose::Treatment, operation };
-        Ok((treatment.centre().to_owned(), treatment.list(&context)?))
-    })
-    .await
-    {
-        Ok((centre, list)) => {
+async fn list(reader: Reader) -> Response {
+    match reader.read(Treatment::list).await {
+        Ok(list) => {
             let at = list.utc_offset.local(list.as_of).to_string();
             let rows: Vec<Row> = list.rows.into_iter().map(row).collect();
             let totals = [("release", "ready"), ("hold", "on hold"), ("veto", "vetoed"), ("done", "complete")]
@@ -209,11 +192,11 @@ async fn list(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Re
             page(
                 StatusCode::OK,
                 &ListPage {
-                    centre,
+                    centre: reader.treatment.centre().to_owned(),
                     as_of: at.get(11..16).unwrap_or_default().to_owned(),
                     date: format!("{} UTC{}", at.get(..10).unwrap_or_default(), list.utc_offset),
-                    who: shown.subject().to_owned(),
-                    role: shown.role().to_string(),
+                    who: reader.who(),
+                    role: reader.role(),
                     totals,
                     rows,
                 },

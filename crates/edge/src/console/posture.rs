@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRef, State};
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use kit::Fault;
 use treatment::Treatment;
 
-use super::{blocking, failed, page, signed_in};
+use super::reader::Reader;
+use super::{blocking, failed, page};
 
 /// How one thing stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,21 +125,20 @@ struct Shown {
     standing: Arc<dyn Standing>,
 }
 
+impl FromRef<Shown> for Arc<Treatment> {
+    fn from_ref(shown: &Shown) -> Self {
+        Self::clone(&shown.treatment)
+    }
+}
+
 pub fn router(treatment: Arc<Treatment>, standing: Arc<dyn Standing>) -> Router {
     Router::new().route("/posture", get(posture)).with_state(Shown { treatment, standing })
 }
 
-async fn posture(State(Shown { treatment, standing }): State<Shown>, headers: HeaderMap) -> Response {
-    let caller = match signed_in(&treatment, &headers) {
-        Ok(caller) => caller,
-        Err(closed) => return *closed,
-    };
-    let centre = treatment.centre().to_owned();
+async fn posture(State(Shown { standing, .. }): State<Shown>, reader: Reader) -> Response {
+    let centre = reader.treatment.centre().to_owned();
     match blocking(move || standing.posture()).await {
-        Ok(posture) => page(
-            StatusCode::OK,
-            &PosturePage { centre, who: caller.subject().to_owned(), role: caller.role().to_string(), posture },
-        ),
+        Ok(posture) => page(StatusCode::OK, &PosturePage { centre, who: reader.who(), role: reader.role(), posture }),
         Err(fault) => failed("How the centre stands", &fault),
     }
 }

@@ -4,18 +4,16 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::Router;
+use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use chart::Context;
-use guard::Purpose;
-use kit::OperationId;
 use serde::Deserialize;
 use treatment::{Category, Day, Outage, Treatment, Triage, TriageRow, Worth};
 
-use super::{blocking, failed, message, moment, page, signed_in};
+use super::reader::Reader;
+use super::{failed, message, moment, page};
 
 /// Days that one outage may last: a longer one is a slip of the pen.
 const OUTAGE_DAYS_MAX: i32 = 366;
@@ -83,22 +81,14 @@ pub(super) fn router(treatment: Arc<Treatment>) -> Router {
     Router::new().route("/triage", get(triage)).with_state(treatment)
 }
 
-async fn triage(
-    State(treatment): State<Arc<Treatment>>,
-    asked: Result<Query<Asked>, QueryRejection>,
-    headers: HeaderMap,
-) -> Response {
-    let caller = match signed_in(&treatment, &headers) {
-        Ok(caller) => caller,
-        Err(closed) => return *closed,
-    };
+async fn triage(reader: Reader, asked: Result<Query<Asked>, QueryRejection>) -> Response {
     let Ok(Query(Asked { from, to })) = asked else {
         return message(StatusCode::BAD_REQUEST, "The address is /triage?from=YYYY-MM-DD&to=YYYY-MM-DD.");
     };
     let mut shown = TriagePage {
-        centre: treatment.centre().to_owned(),
-        who: caller.subject().to_owned(),
-        role: caller.role().to_string(),
+        centre: reader.treatment.centre().to_owned(),
+        who: reader.who(),
+        role: reader.role(),
         from: from.clone().unwrap_or_default(),
         to: to.clone().unwrap_or_default(),
         wrong: None,
@@ -115,11 +105,7 @@ async fn triage(
             return page(StatusCode::BAD_REQUEST, &shown);
         }
     };
-    let read = move || {
-        let operation = OperationId::random(treatment.chart().entropy());
-        treatment.triage(&Context { caller, purpose: Purpose::Treatment, operation }, outage)
-    };
-    match blocking(read).await {
+    match reader.read(move |treatment, context| treatment.triage(context, outage)).await {
         Ok(triage) => {
             shown.found = Some(Found::of(triage));
             page(StatusCode::OK, &shown)

@@ -85,6 +85,9 @@ fn what_was_signed_stands_beside_what_is_here_now() {
     let page = page_of("");
     says(&page, &["A newer file under the same SOP Instance UID", "BeamMeterset", "Void"]);
     assert_eq!(count(&page, "Counts"), 0, "{page}");
+    // What was signed may still be given, and the list says that another file bears its name.
+    let (_, _, list) = get(http, "/", &therapist);
+    says(&list, &["Ready", "signed by two people; another file under its SOP Instance UID has come since"]);
 
     // The physicist takes her word back: it counts for nothing, whatever is here.
     let key = site.path("physicist.pem");
@@ -99,5 +102,42 @@ fn what_was_signed_stands_beside_what_is_here_now() {
     assert_eq!(get(http, &format!("{asked}&plan=1.2.3"), &therapist).0, 404);
     assert_eq!(get(http, &format!("{asked}&with=1.2.3"), &therapist).0, 404);
     assert_eq!(get(http, "/approval", &therapist).0, 400);
+    server.stop();
+}
+
+/// Each thing that takes a signature its force is said by its name.
+#[test]
+fn what_took_a_signature_its_force_is_named() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let server = site.serve(&[]);
+    let (http, dimse) = (server.ready["http"].as_str().unwrap(), server.ready["dimse"].as_str().unwrap());
+    let therapist = site.session(&server, "therapist");
+    let page_of = || get(http, &format!("/approval?patient={number}&plan={}", uid(&plan)), &therapist).2;
+
+    // The physicist signs once more: her first signature says nothing that the second one doesn't.
+    approve(&site, &number, &plan, &SIGNERS[1..]);
+    let page = page_of();
+    assert!(page.contains("the same person has signed again since"), "{page}");
+    assert_eq!((count(&page, "Counts"), count(&page, "Void")), (2, 1), "{page}");
+
+    // Her key is ended: what it made before counts; then it turns out that somebody else had it.
+    let people = site.done(&["person", "list", "--json"]).json();
+    let her = people.as_array().unwrap().iter().find(|person| person["name"] == SIGNERS[1].0).unwrap().clone();
+    let key = her["key"].as_str().unwrap();
+    site.done(&["person", "end", "--key", key]);
+    assert_eq!(count(&page_of(), "Counts"), 2);
+    site.done(&["person", "end", "--key", key, "--compromised"]);
+    let page = page_of();
+    assert_eq!(page.matches("all signatures of this key were ended").count(), 2, "{page}");
+    assert_eq!(count(&page, "Counts"), 1, "{page}");
+
+    // The planning system rejects what both have signed.
+    let reject = DataElement::new(Tag(0x300E, 0x0002), VR::CS, PrimitiveValue::from("REJECTED"));
+    send(dimse, &edited(&plan, Some("2.25.7002"), |plan| drop(plan.put(reject))));
+    let page = page_of();
+    assert!(page.contains("the planning system has marked the plan as rejected since"), "{page}");
+    assert_eq!(count(&page, "Counts"), 0, "{page}");
     server.stop();
 }

@@ -312,7 +312,7 @@ fn row(
         ([], Some(last)) if last.digest == Some(plan.digest()) && last.fractions_given == verdict.fractions_given => {
             (Standing::Released, "released by the gate today".to_owned())
         }
-        ([], _) => (Standing::Ready, "signed by two people".to_owned()),
+        ([], _) => (Standing::Ready, signed(facts, plan)),
         ([first, ..], _) => (Standing::Hold, headline(first)),
     };
     let machines: BTreeSet<&str> = plan.beams.iter().filter(|b| b.treats).map(|b| b.machine.as_str()).collect();
@@ -338,6 +338,15 @@ fn row(
         standing,
         why,
     })
+}
+
+/// What was signed may be given, whatever has come under its name since: the gate looks at the very file that a console shows.
+fn signed(facts: &Facts, plan: &Plan) -> String {
+    let of_its_name = facts.plans.iter().rev().find(|one| one.instance.sop_instance == plan.instance.sop_instance);
+    match of_its_name.is_some_and(|newest| newest.digest() != plan.digest()) {
+        true => "signed by two people; another file under its SOP Instance UID has come since".to_owned(),
+        false => "signed by two people".to_owned(),
+    }
 }
 
 /// Somebody is on treatment, and nobody can read who.
