@@ -223,7 +223,9 @@ impl CourseShown {
     pub(super) fn of(course: CourseSoFar, offset: UtcOffset) -> Self {
         let planned = course.fractions_planned;
         let (class, word) = match (course.outcome, &course.given) {
-            (_, given) if given.fractions().is_some_and(|given| given >= planned) => ("done", "Complete"),
+            (_, given) if course.unfinished.is_none() && given.fractions().is_some_and(|given| given >= planned) => {
+                ("done", "Complete")
+            }
             (Outcome::Release, _) => ("release", "Ready"),
             (Outcome::Veto, _) => ("hold", "Hold"),
         };

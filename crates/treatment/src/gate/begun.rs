@@ -13,8 +13,10 @@ use crate::plan::{FractionGroup, Plan};
 /// Where a beam goes on may differ from where it stopped by so many thousandths of its meterset: machines say both with one decimal, or
 /// with two.
 const SLACK: i64 = 2;
+/// At least half a hundredth: a small beam is written with no more decimals than a large one.
+const SLACK_LEAST: i64 = 5;
 /// A beam that lacks less than a twentieth counts as whole, as everywhere here.
-const WHOLE: i64 = 950;
+const WHOLE: i128 = 950;
 
 /// Metersets in thousandths of the plan's dosimeter unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,13 +46,13 @@ impl Facts {
     ) -> Result<Option<Begun>, ChartError> {
         let Given::Known { unfinished: Some(fraction), .. } = *given else { return Ok(None) };
         let (course, _) = self.course_since(chart, plan, group)?;
-        let shares = course.delivered(None).remove(&fraction).unwrap_or_default();
+        let Some(newest) = course.newest().filter(|newest| newest.fraction == fraction) else { return Ok(None) };
         let delivered = |(number, meterset): (&u32, &i64)| {
-            let share = shares.get(&Some(*number)).copied().unwrap_or(0);
+            let share = newest.delivered.get(&Some(*number)).copied().unwrap_or(0);
             let delivered = i128::from(share) * i128::from(*meterset) / 1_000_000;
             (*number, i64::try_from(delivered).unwrap_or(i64::MAX))
         };
-        let day = course.last_day_of(fraction).and_then(|day| Day::of_dicom(&day));
+        let day = newest.day.as_deref().and_then(Day::of_dicom);
         Ok(Some(Begun { fraction, day, delivered: group.metersets.iter().map(delivered).collect() }))
     }
 }
@@ -70,7 +72,8 @@ impl Begun {
         }
         let of = |number: &u32| self.delivered.get(number).copied().unwrap_or(0);
         let treats = || group.metersets.iter().filter(|(_, meterset)| **meterset > 0);
-        let is_whole = |(number, meterset): &(&u32, &i64)| of(number) >= *meterset / 1_000 * WHOLE;
+        let is_whole =
+            |(number, meterset): &(&u32, &i64)| i128::from(of(number)) * 1_000 >= i128::from(**meterset) * WHOLE;
         let due: BTreeSet<u32> = treats().filter(|beam| !is_whole(beam)).map(|(number, _)| *number).collect();
         let done: BTreeSet<u32> = treats().filter(is_whole).map(|(number, _)| *number).collect();
         let listed = |beams: BTreeSet<u32>| Some(beams.into_iter().collect::<Vec<_>>()).filter(|some| !some.is_empty());
@@ -81,7 +84,8 @@ impl Begun {
         for (number, meterset) in treats().filter(|(number, _)| due.contains(number)) {
             let (from, said) = (of(number), instruction.continued.get(number));
             let within = |said: Option<i64>, should: i64| {
-                said.is_some_and(|said| said.abs_diff(should) <= (meterset / 1_000 * SLACK).unsigned_abs())
+                let slack = SLACK_LEAST.max(meterset / 1_000 * SLACK);
+                said.is_some_and(|said| said.abs_diff(should) <= slack.unsigned_abs())
             };
             let is_so = match said {
                 Some(stretch) => from > 0 && within(stretch.start, from) && within(stretch.end, *meterset),

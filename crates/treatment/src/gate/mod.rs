@@ -632,8 +632,9 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
         Given::Known { distinct, highest, unfinished } => {
             let (given, planned) = (*distinct.max(highest), group.fractions_planned);
             match *unfinished {
-                _ if continued.is_some() => verdict.notes.extend(continues),
-                Some(fraction) if given == planned && fraction == planned => {
+                _ if continued.is_some() && given <= planned => verdict.notes.extend(continues),
+                // The last one, whatever its number is where numbers began again.
+                Some(fraction) if given == planned => {
                     verdict.findings.push(Finding::FractionUnfinished { fraction, planned });
                 }
                 _ if given >= planned => verdict.findings.push(Finding::AllFractionsGiven { given, planned }),
@@ -642,7 +643,8 @@ fn check_fractions(input: &GateInput<'_>, plan: &Plan, verdict: &mut Verdict) {
             }
             let due = continued.unwrap_or(given.saturating_add(1));
             let asked: Vec<u32> = input.asked.fractions().into_iter().collect();
-            if (given < planned || continued.is_some()) && asked.iter().any(|asked| *asked != due) {
+            if (given < planned || (continued.is_some() && given <= planned)) && asked.iter().any(|asked| *asked != due)
+            {
                 verdict.findings.push(Finding::AnotherFraction { asked, due });
             }
             // One that was begun counts, too: its rest may be due at once, and the plan by itself gives a whole one.

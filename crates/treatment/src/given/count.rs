@@ -1,11 +1,13 @@
 //! How many fractions the records make.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{RecordedBeam, TreatmentRecord, Unit};
+use super::record::{Origin, RecordedBeam, TreatmentRecord, Unit};
+use super::twice::{self, Stretch};
 use crate::error::PlanError;
 use crate::plan::{FractionGroup, Plan};
 
@@ -83,6 +85,9 @@ pub enum Unknown {
     PhantomOrPatient,
     TypedDiffers,
     FractionDiffers,
+    PartsDiffer,
+    ToldTwice,
+    Simulated,
 }
 
 impl fmt::Display for Unknown {
@@ -177,6 +182,17 @@ impl fmt::Display for Unknown {
                 "treatment records of one time say of one beam that it was of different fractions: a physicist looks, and two people \
                  settle what she was given"
             }
+            Self::PartsDiffer => {
+                "treatment records of one time say of one beam of a fraction that it delivered more, and less: a physicist looks, and two \
+                 people settle what she was given"
+            }
+            Self::ToldTwice => {
+                "of one fraction number the same part of a beam is on record twice, at two times or without one: either one record came by \
+                 another clock, or it was given twice: a physicist looks, and two people settle what she was given"
+            }
+            Self::Simulated => {
+                "a treatment record of this plan says that it is a simulation: whether she was treated, two people say"
+            }
             Self::SummaryUndated => {
                 "a treatment summary counts more than the other records, and doesn't say up to which day"
             }
@@ -186,16 +202,20 @@ impl fmt::Display for Unknown {
 
 /// Of a beam's meterset, in millionths.
 pub(super) type Share = u64;
-const WHOLE: Share = 1_000_000;
+pub(super) const WHOLE: Share = 1_000_000;
 /// What a fraction may be over or under and still be one.
-const SLACK: Share = WHOLE / 20;
+pub(super) const SLACK: Share = WHOLE / 20;
 /// A beam that is said to have taken images has treated where they add up to that much.
-const NO_IMAGE: Share = WHOLE / 2;
+pub(super) const NO_IMAGE: Share = WHOLE / 2;
+/// More than that of a beam is as good as this much: the number is wrong, whatever it is.
+const SHARE_MAX: Share = 10 * WHOLE;
+/// Fractions of one day that are told apart: no pattern has as many.
+const OF_A_DAY_MAX: u32 = 32;
 /// More in one session is a wrong number, or a wrong dose: a physicist looks.
 const SESSION_MAX: Share = WHOLE + SLACK;
 
 /// A beam, and whether it is said to have taken an image.
-type Exposure = (Option<u32>, bool);
+pub(super) type Exposure = (Option<u32>, bool);
 
 /// By fraction number and beam, in millionths of the beam's meterset.
 pub(crate) type Delivered = BTreeMap<u32, BTreeMap<Option<u32>, Share>>;
@@ -203,15 +223,15 @@ pub(crate) type Delivered = BTreeMap<u32, BTreeMap<Option<u32>, Share>>;
 /// One treatment, the earliest first: its day, and its time where that is known; else, what tells it from others is its record's
 /// SOP Instance UID. Of one day or time, the lower fraction number first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Session {
+pub(super) struct Session {
     /// `YYYYMMDD HHMMSS`, `YYYYMMDD`, or not known.
-    when: Option<String>,
-    fraction: u32,
+    pub(super) when: Option<String>,
+    pub(super) fraction: u32,
     record: Option<String>,
 }
 
 impl Session {
-    fn date(&self) -> Option<&str> {
+    pub(super) fn date(&self) -> Option<&str> {
         self.when.as_deref()?.get(..8)
     }
 }
@@ -224,6 +244,15 @@ type Exposures = BTreeMap<Exposure, Sessions>;
 
 /// What was treated while fraction numbers went up.
 type Run = BTreeMap<u32, Exposures>;
+
+/// The newest fraction.
+pub(crate) struct Newest {
+    pub(crate) fraction: u32,
+    /// On which it was last treated: `YYYYMMDD`.
+    pub(crate) day: Option<String>,
+    /// By beam, in millionths of its meterset.
+    pub(crate) delivered: BTreeMap<Option<u32>, Share>,
+}
 
 /// What two people have said was given, and what the records said that had come by then.
 pub(crate) struct Settled {
@@ -252,6 +281,10 @@ pub struct Course<'a> {
     sessions: BTreeMap<Session, BTreeMap<Exposure, Share>>,
     /// The least that any record says of a session, where they contradict each other; `sessions` has the most.
     least: BTreeMap<(Session, Exposure), Share>,
+    /// Where on the beam each record says that it was.
+    stretches: BTreeMap<(Session, Exposure), BTreeSet<Stretch>>,
+    /// Those that may have been told of before, once somebody asks.
+    again: OnceCell<BTreeSet<(Session, Exposure)>>,
     /// Those that say that they are the rest of what was begun.
     rests: BTreeSet<Session>,
     /// Each with its plan's SOP Instance UID, and the day up to which it counts.
@@ -265,9 +298,23 @@ pub struct Course<'a> {
 
 impl<'a> Course<'a> {
     pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
-        let (sessions, least, rests, summaries, recorded, ended, unknown) = Default::default();
+        let (sessions, least, stretches, again, rests, summaries, recorded, ended, unknown) = Default::default();
         let units = plan.delivery.dosimeters().into_iter().map(|(beam, unit)| (beam, Unit::of(unit))).collect();
-        Self { plans, plan, group, units, sessions, least, rests, summaries, recorded, ended, unknown }
+        Self {
+            plans,
+            plan,
+            group,
+            units,
+            sessions,
+            least,
+            stretches,
+            again,
+            rests,
+            summaries,
+            recorded,
+            ended,
+            unknown,
+        }
     }
 
     /// The count isn't known, for a reason that the records alone don't show.
@@ -294,6 +341,12 @@ impl<'a> Course<'a> {
             return;
         }
         let Some(plan) = record.plans.iter().find(|plan| self.plans.contains(*plan)) else { return };
+        if record.origin == Some(Origin::Simulation) {
+            if record.gave_dose() && self.concerns(record.fraction_group) != Ok(false) {
+                self.doubt(Unknown::Simulated);
+            }
+            return;
+        }
         // The newest word.
         self.ended = record.ended.unwrap_or(self.ended);
         for summary in &record.summaries {
@@ -317,14 +370,16 @@ impl<'a> Course<'a> {
     }
 
     fn add_beams(&mut self, record: &TreatmentRecord, aside: &BTreeSet<usize>) {
+        self.again.take();
         let mut shares: BTreeMap<(u32, Exposure), Share> = BTreeMap::new();
+        let mut places: BTreeMap<(u32, Exposure), (Share, bool)> = BTreeMap::new();
         for (_, beam) in record.beams.iter().enumerate().filter(|(at, _)| !aside.contains(at)) {
             let share = self.share(beam);
             if share == 0 {
                 continue;
             }
             let was_to = beam.specified.and_then(|meterset| self.of_planned(beam, meterset));
-            if was_to > Some(SESSION_MAX) && self.concerns(record.fraction_group) != Ok(false) {
+            if (was_to > Some(SESSION_MAX) || beam.is_absurd) && self.concerns(record.fraction_group) != Ok(false) {
                 self.doubt(Unknown::Implausible);
             }
             if self.is_elsewhere(record.fraction_group, beam) {
@@ -340,6 +395,10 @@ impl<'a> Course<'a> {
                 (Ok(true), Some(fraction)) => {
                     let known = shares.entry((fraction, (beam.number, beam.imaging))).or_default();
                     *known = known.saturating_add(share);
+                    let began =
+                        self.of_planned(beam, beam.began).filter(|_| beam.is_placed && beam.began > 0).unwrap_or(0);
+                    let place = places.entry((fraction, (beam.number, beam.imaging))).or_insert((began, true));
+                    *place = (began.min(place.0), beam.is_placed && place.1);
                 }
             }
         }
@@ -361,12 +420,17 @@ impl<'a> Course<'a> {
             if rests.contains(&fraction) {
                 self.rests.insert(session.clone());
             }
-            let known = self.sessions.entry(session.clone()).or_default().entry(exposure).or_insert(share);
-            if *known != share {
-                let least = self.least.entry((session, exposure)).or_insert(*known);
-                *least = share.min(*least);
-                *known = share.max(*known);
+            let (from, is_told) = places.get(&(fraction, exposure)).copied().unwrap_or_default();
+            let stretches = self.stretches.entry((session.clone(), exposure)).or_default();
+            stretches.insert(Stretch { from, to: from.saturating_add(share), is_told });
+            let (least, most) = twice::said(stretches);
+            // Of more than the beam has, no more than that is sure.
+            let least = least.min(SESSION_MAX);
+            if least < most {
+                let known = self.least.entry((session.clone(), exposure)).or_insert(least);
+                *known = least.min(*known);
             }
+            self.sessions.entry(session).or_default().insert(exposure, most);
         }
     }
 
@@ -420,7 +484,7 @@ impl<'a> Course<'a> {
         let planned = self.group.metersets.get(&number).filter(|planned| **planned > 0)?;
         let is_comparable = self.units.get(&number).zip(beam.unit).is_none_or(|(planned, said)| *planned == said);
         let millionths = i128::from(meterset) * i128::from(WHOLE) / i128::from(*planned);
-        is_comparable.then(|| Share::try_from(millionths.max(1)).unwrap_or(Share::MAX / 1_000))
+        is_comparable.then(|| Share::try_from(millionths.max(1)).unwrap_or(SHARE_MAX).min(SHARE_MAX))
     }
 
     /// What it delivered of what its beam should: all of it, where either isn't said, or is said in another unit.
@@ -453,16 +517,17 @@ impl<'a> Course<'a> {
         by_then.filter_map(|(session, _)| session.when.as_deref()).max()
     }
 
-    /// The last day on which a fraction was treated: `YYYYMMDD`.
-    pub(crate) fn last_day_of(&self, fraction: u32) -> Option<String> {
-        let of_it =
-            self.sessions.iter().filter(|(session, exposures)| session.fraction == fraction && treats(exposures));
-        of_it.filter_map(|(session, _)| session.date()).max().map(str::to_owned)
+    /// The newest fraction, of the last numbers where they began again.
+    pub(crate) fn newest(&self) -> Option<Newest> {
+        let run = self.runs().ok()?.pop()?;
+        let (fraction, exposures) = run.into_iter().rfind(|(_, exposures)| most(exposures) > 0)?;
+        let days = exposures.values().flat_map(BTreeMap::keys).filter_map(Session::date);
+        Some(Newest { fraction, day: days.max().map(str::to_owned), delivered: beams_of(&exposures) })
     }
 
     /// The day of each fraction, in order: of a begun one, when it was begun. What has no day is left out.
     pub(crate) fn fraction_days(&self) -> Vec<String> {
-        let (mut all, mut days, mut before) = (Run::new(), Vec::new(), 0);
+        let (mut all, mut days, mut before) = (Run::new(), Vec::new(), 0_u32);
         let dated = self.sessions.iter().filter_map(|(session, exposures)| Some((session.date()?, session, exposures)));
         let mut dated: Vec<_> = dated.collect();
         dated.sort_by_key(|(day, ..)| *day);
@@ -470,7 +535,7 @@ impl<'a> Course<'a> {
             of_day.iter().for_each(|(_, session, exposures)| enter(&mut all, session, exposures));
             let count = distinct(&all);
             let day = of_day.first().map(|(day, ..)| *day).unwrap_or_default();
-            days.extend((before..count).map(|_| day.to_owned()));
+            days.extend((before..count.min(before.saturating_add(OF_A_DAY_MAX))).map(|_| day.to_owned()));
             before = count.max(before);
         }
         days
@@ -485,14 +550,18 @@ impl<'a> Course<'a> {
     /// The same, as far as it is sure: where records of one session contradict each other, the least; and of those of a day without a
     /// time, which may be one record that came again, the most of one.
     pub(crate) fn surely(&self, until: Option<&str>) -> Delivered {
+        let again = self.again();
         let mut untimed: BTreeMap<(Option<&str>, u32, Exposure), (Share, &Session)> = BTreeMap::new();
         for (session, exposures) in self.sessions.iter().filter(|(session, _)| session.record.is_some()) {
-            for (exposure, share) in exposures {
+            for (exposure, share) in exposures.iter().filter(|of| !again.contains(&(session.clone(), *of.0))) {
                 let most = untimed.entry((session.date(), session.fraction, *exposure)).or_insert((*share, session));
                 *most = (*most).max((*share, session));
             }
         }
         self.by_beam(until, |session, exposure, most| {
+            if again.contains(&(session.clone(), exposure)) {
+                return 0;
+            }
             let of_day = untimed.get(&(session.date(), session.fraction, exposure));
             if session.record.is_some() && of_day.is_none_or(|(_, said)| *said != session) {
                 return 0;
@@ -509,14 +578,29 @@ impl<'a> Course<'a> {
                 enter(&mut all, session, &said.filter(|(_, share)| *share > 0).collect());
             }
         }
-        let by_beam = |exposures: &Exposures| {
-            let mut beams: BTreeMap<Option<u32>, Share> = BTreeMap::new();
-            for exposure in exposures {
-                *beams.entry(exposure.0.0).or_default() += exactly(exposure);
-            }
-            beams
+        all.iter().map(|(number, exposures)| (*number, beams_of(exposures))).collect()
+    }
+
+    fn again(&self) -> &BTreeSet<(Session, Exposure)> {
+        self.again.get_or_init(|| twice::again(&self.sessions, &self.stretches, self.plan.most_a_day(self.group)))
+    }
+
+    /// Records of one session contradict each other by more than a fraction may be over or under; of the newest one, which may have to
+    /// be finished, by anything.
+    fn contradicts_itself(&self, newest: Option<&Exposures>) -> bool {
+        let is_of_newest = |session: &Session, exposure: &Exposure| {
+            newest.and_then(|newest| newest.get(exposure)).is_some_and(|sessions| sessions.contains_key(session))
         };
-        all.iter().map(|(number, exposures)| (*number, by_beam(exposures))).collect()
+        self.stretches.iter().any(|((session, exposure), stretches)| {
+            let (least, most) = twice::said(stretches);
+            // More than the beam has is implausible, and said as that.
+            most <= SESSION_MAX && (most - least > SLACK || (most > least && is_of_newest(session, exposure)))
+        })
+    }
+
+    /// Nothing but its own records tells what was given, and no number is missing between them.
+    pub(super) fn is_complete(&self) -> bool {
+        self.summaries.is_empty() && self.runs().is_ok_and(|runs| runs.iter().all(|run| missing(run, 0) == 0))
     }
 
     pub fn given(&self) -> Given {
@@ -565,6 +649,14 @@ impl<'a> Course<'a> {
         if runs.iter().flat_map(BTreeMap::values).any(|exposures| self.is_torn(exposures)) {
             unknown.insert(Unknown::BeamsDiffer);
         }
+        let newest = runs.last().and_then(|run| run.iter().rfind(|(_, exposures)| most(exposures) > 0));
+        let unfinished = newest.filter(|(_, exposures)| self.is_unfinished(exposures));
+        if self.contradicts_itself(unfinished.map(|(_, exposures)| exposures)) {
+            unknown.insert(Unknown::PartsDiffer);
+        }
+        if !self.again().is_empty() {
+            unknown.insert(Unknown::ToldTwice);
+        }
         // Numbers that begin again begin at 1; what is missing of each stretch is missing for good.
         let counted: Vec<(u32, u32)> = (runs.iter().enumerate())
             .map(|(at, run)| (distinct(run), missing(run, if at == 0 { from } else { 0 })))
@@ -583,11 +675,10 @@ impl<'a> Course<'a> {
         if !unknown.is_empty() {
             return Given::Unknown { why: unknown.into_iter().collect() };
         }
-        let newest = runs.last().and_then(|run| run.iter().rfind(|(_, exposures)| most(exposures) > 0));
         Given::Known {
             distinct: before.saturating_add(distinct),
             highest,
-            unfinished: newest.filter(|(_, exposures)| self.is_unfinished(exposures)).map(|(number, _)| *number),
+            unfinished: unfinished.map(|(number, _)| *number),
         }
     }
 
@@ -728,6 +819,15 @@ fn delivered((exposure, sessions): (&Exposure, &Sessions)) -> Share {
 fn exactly((exposure, sessions): (&Exposure, &Sessions)) -> Share {
     let sum = sessions.values().fold(0, |sum: Share, share| sum.saturating_add(*share));
     if exposure.1 && sum < NO_IMAGE { 0 } else { sum }
+}
+
+/// Of each beam, as it is written.
+fn beams_of(exposures: &Exposures) -> BTreeMap<Option<u32>, Share> {
+    let mut beams: BTreeMap<Option<u32>, Share> = BTreeMap::new();
+    for exposure in exposures {
+        *beams.entry(exposure.0.0).or_default() += exactly(exposure);
+    }
+    beams
 }
 
 /// By the beam that delivered most.

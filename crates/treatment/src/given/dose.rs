@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::count::{Delivered, Share, fractions_of};
-use super::{Course, Given};
+use super::{Course, Given, Unknown};
 use crate::plan::prescription::{Dose, DoseReference, WHOLE};
 use crate::plan::{FractionGroup, Plan};
 
@@ -72,7 +72,11 @@ pub fn so_far(
         };
         let at_least = sum(&surely);
         let at_most = match given {
-            Given::Unknown { .. } => None,
+            // What was told twice was given once or twice, and no more.
+            Given::Unknown { why } => {
+                let is_bounded = why.iter().all(|why| matches!(why, Unknown::PartsDiffer | Unknown::ToldTwice));
+                sum(&at_most).filter(|_| is_bounded && before == 0 && course.is_complete())
+            }
             Given::Known { distinct, highest, .. } => sum(&at_most)
                 .zip(per_fraction)
                 .map(|(most, each)| most.plus(each.times(highest.saturating_sub(*distinct))).max(each.times(*highest))),

@@ -5,6 +5,7 @@ pub mod dose;
 pub mod doses;
 mod reconcile;
 mod record;
+mod twice;
 pub mod typed;
 
 pub use count::{Course, Given, Unknown};

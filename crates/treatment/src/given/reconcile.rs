@@ -361,6 +361,8 @@ mod tests {
             verification: None,
             overrides: Vec::new(),
             began: 0,
+            is_placed: false,
+            is_absurd: false,
             doses: Vec::new(),
         };
         let on = format!("202612{day:02}");

@@ -79,6 +79,10 @@ pub struct RecordedBeam {
     pub overrides: Vec<Override>,
     /// What its first control point on record had delivered already, in thousandths: where it is more than nothing, the beam is a rest.
     pub began: i64,
+    /// Its control points go through as much as it says that it delivered: where it began and ended is said.
+    pub is_placed: bool,
+    /// It says a meterset that no machine delivers: less than nothing, or more than can be written down.
+    pub is_absurd: bool,
     /// Doses that it says itself.
     pub doses: Vec<SaidDose>,
 }
@@ -121,6 +125,9 @@ pub struct GroupSummary {
     pub is_unclear: bool,
 }
 
+/// What control points go through is what was delivered, to the hundredth, as both are written, or to this share.
+const PLACED: i64 = 10;
+const PLACED_SHARE: i64 = 200;
 /// 20 MU: a portal image takes some.
 const IMAGE_MAX: i64 = 20_000;
 
@@ -161,8 +168,12 @@ impl TreatmentRecord {
             said.push_str("typed in\n");
         }
         // What is read of a beam may become more: what is said here stays, or a record that came again would be another one.
-        for RecordedBeam { number, fraction, imaging, delivered, .. } in beams {
+        for RecordedBeam { number, fraction, imaging, delivered, began, .. } in beams {
             said.push_str(&format!("beam {number:?} {fraction:?} {imaging} {delivered:?}\n"));
+            // Two parts of one beam may be of the same size, and say the session's time both.
+            if *began > 0 {
+                said.push_str(&format!("from {began}\n"));
+            }
         }
         for GroupSummary { group, fractions_delivered, .. } in summaries {
             said.push_str(&format!("summary {group:?} {fractions_delivered:?}\n"));
@@ -342,7 +353,9 @@ pub(crate) fn plans_named(root: Set<'_>) -> BTreeSet<String> {
 
 fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Result<RecordedBeam, PlanError> {
     let kind = beam.get(t::TREATMENT_DELIVERY_TYPE).and_then(|e| code(e.bytes()).ok()).unwrap_or_default();
-    let said = thousandths(number(beam, t::DELIVERED_PRIMARY_METERSET, place)?);
+    let number_said = number(beam, t::DELIVERED_PRIMARY_METERSET, place)?;
+    let said = thousandths(number_said);
+    let is_absurd = number_said.is_some() && said.is_none_or(|said| said < 0);
     // From the meterset where it began (a resumed beam's isn't zero) to the one where it ended.
     let mut reached = BTreeSet::new();
     for point in sequence(beam, points, place)? {
@@ -375,6 +388,10 @@ fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Re
         unit: text(t::PRIMARY_DOSIMETER_UNIT).map(|unit| Unit::of(&unit)).or(unit),
         contradicts_nothing: ended_well || was_seen,
         began: reached.first().copied().unwrap_or(0).max(0),
+        is_placed: moved
+            .zip(said)
+            .is_some_and(|(moved, said)| said > 0 && (said - moved).abs() <= PLACED.max(said / PLACED_SHARE)),
+        is_absurd,
         doses: doses::of_beam(beam),
     })
 }

@@ -148,7 +148,8 @@ impl Treatment {
         let beside = self.beside(permit, facts.patient).map_err(|e| e.fault())?;
         let seen = self.courses_of(facts, rules, &beside)?;
         let is_over = |course: &super::course::CourseSoFar| {
-            course.given.fractions().is_some_and(|given| given >= course.fractions_planned)
+            course.unfinished.is_none()
+                && course.given.fractions().is_some_and(|given| given >= course.fractions_planned)
         };
         let is_signed = |plan: &&Plan| seen.courses.iter().any(|course| course.delivery == plan.digest());
         let unsigned: Vec<String> = (facts.plans.iter().filter(|plan| !is_signed(plan) && !plan.is_for_qa()))

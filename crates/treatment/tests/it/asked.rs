@@ -8,7 +8,7 @@ use treatment::{
     Asked, Begun, Finding, Given, Instruction, InstructionGap, Kind, Note, Plan, PlanError, RULES_FORM, Rules,
 };
 
-use crate::build::{IMPLICIT, Item, file, object, photons};
+use crate::build::{IMPLICIT, Item, file, group, object, photons};
 use crate::gate::Case;
 
 /// For beams 1 and 2 of the plan of photons.
@@ -229,6 +229,52 @@ fn of_a_begun_fraction_the_rest_and_nothing_else() {
     // Beside the instruction another number is said.
     let (codes, _) = with(&|case, _| case.asked.fraction = Some(8));
     assert_eq!(codes, ["another-fraction"]);
+}
+
+/// One more than the plan has was begun: nobody finishes it.
+#[test]
+fn of_a_fraction_beyond_the_plan_there_is_no_rest() {
+    let plan = plan();
+    let mut case = Case::of(&photons());
+    case.given = Given::Known { distinct: 26, highest: 26, unfinished: Some(26) };
+    let delivered = plan.groups[0].metersets.keys().map(|beam| (*beam, 0)).collect();
+    case.begun = Some(Begun { fraction: 26, day: "2026-11-30".parse().ok(), delivered });
+    case.asked.instruction = Some(parse(&told(&plan, "26")));
+    assert_eq!(case.codes(), ["all-fractions-given"]);
+}
+
+/// Of metersets about one (minutes of cobalt, a small field) four fifths are no whole beam.
+#[test]
+fn a_small_beam_is_whole_at_the_same_share() {
+    let mut item = photons();
+    *item.sequence(t::FRACTION_GROUP_SEQUENCE) = vec![group(&[(1, "1.92"), (2, "0.95")])];
+    let plan = Plan::parse(&file(&item, IMPLICIT)).unwrap();
+    let after = |delivered: [i64; 2], beams: &[(usize, Option<f64>)]| {
+        let mut case = Case::of(&item);
+        case.given = Given::Known { distinct: 7, highest: 7, unfinished: Some(7) };
+        let delivered = BTreeMap::from([(1, delivered[0]), (2, delivered[1])]);
+        case.begun = Some(Begun { fraction: 7, day: "2026-11-30".parse().ok(), delivered });
+        let mut instruction = told(&plan, "7");
+        let tasks = instruction.sequence(t::BEAM_TASK_SEQUENCE);
+        *tasks = beams.iter().map(|(at, _)| tasks[*at].clone()).collect();
+        for (task, (at, start)) in tasks.iter_mut().zip(beams) {
+            let Some(start) = start else { continue };
+            task.set(t::TREATMENT_DELIVERY_TYPE, "CONTINUATION");
+            task.double(t::CONTINUATION_START_METERSET, *start);
+            task.double(t::CONTINUATION_END_METERSET, [1.92, 0.95][*at]);
+        }
+        case.asked.instruction = Some(parse(&instruction));
+        let mut codes = case.codes();
+        codes.retain(|code| *code == "instruction-differs");
+        codes
+    };
+    let four_fifths = [1_536, 0];
+    assert_eq!(after(four_fifths, &[(1, None)]), ["instruction-differs"], "the first one's rest is left out");
+    assert!(after(four_fifths, &[(0, Some(1.536)), (1, None)]).is_empty());
+    assert!(after(four_fifths, &[(0, Some(1.54)), (1, None)]).is_empty(), "to the hundredth");
+    assert_eq!(after(four_fifths, &[(0, Some(1.55)), (1, None)]), ["instruction-differs"]);
+    assert!(after([1_824, 0], &[(1, None)]).is_empty(), "19 of 20 are whole");
+    assert!(after([1_920, 0], &[(1, None)]).is_empty(), "of the second one nothing was given");
 }
 
 #[test]

@@ -163,8 +163,78 @@ fn what_records_contradict_is_a_range() {
     for records in [[&said, &other, &said], [&other, &said, &other]] {
         let (dose, given) = of(&plan(false), &records.map(Item::clone));
         assert_eq!((gray(dose.at_least), gray(dose.at_most)), (0.8, 2.0));
-        assert_eq!(given, Given::Known { distinct: 1, highest: 1, unfinished: None });
+        assert_eq!(given, Given::Unknown { why: vec![Unknown::PartsDiffer] });
     }
+    // As it is written in another system, to fewer decimals.
+    let about = session(2, 10, 1, (0, 49)).with(t::SOP_INSTANCE_UID, "1.9.9");
+    let (dose, given) = of(&plan(false), &[said, about]);
+    assert_eq!((gray(dose.at_least), given.fractions()), (1.96, Some(1)));
+}
+
+/// Some machines write the session's time into each of its parts: their control points tell them apart.
+#[test]
+fn parts_of_one_time_follow_each_other() {
+    let part = |uid: &str, part| session(2, 10, 1, part).with(t::SOP_INSTANCE_UID, uid);
+    let (dose, given) = of(&plan(false), &[part("1.9.8", (0, 15)), part("1.9.9", (15, 30))]);
+    assert_eq!((gray(dose.at_least), gray(dose.at_most)), (1.2, 2.0));
+    assert_eq!(given, Given::Known { distinct: 1, highest: 1, unfinished: Some(1) });
+    let (dose, given) = of(&plan(false), &[part("1.9.9", (18, 50)), part("1.9.8", (0, 18))]);
+    assert_eq!((gray(dose.at_least), given), (2.0, Given::Known { distinct: 1, highest: 1, unfinished: None }));
+    // They overlap: one of them is wrong.
+    let (dose, given) = of(&plan(false), &[part("1.9.8", (0, 18)), part("1.9.9", (10, 50))]);
+    assert_eq!((gray(dose.at_least), gray(dose.at_most)), (0.72, 2.0));
+    assert_eq!(given, Given::Unknown { why: vec![Unknown::PartsDiffer] });
+}
+
+/// The same session by another clock, without its seconds, or without a time: one fraction, or two, two people say.
+#[test]
+fn a_session_that_is_told_twice_is_sure_once() {
+    let told = Given::Unknown { why: vec![Unknown::ToldTwice] };
+    let at = |time: &str, part| {
+        session(2, 10, 1, part).with(t::SOP_INSTANCE_UID, format!("1.9.1{time}")).with(t::TREATMENT_TIME, time)
+    };
+    let both = |one: Item, other: Item| {
+        let (dose, given) = of(&plan(false), &[one, other]);
+        (given, gray(dose.at_least), dose.at_most.map(|dose| dose.gy()))
+    };
+    assert_eq!(both(at("090012", (0, 50)), at("0900", (0, 50))), (told.clone(), 2.0, Some(4.0)));
+    assert_eq!(both(at("090012", (0, 50)), at("143012", (0, 50))), (told.clone(), 2.0, Some(4.0)));
+    assert_eq!(both(at("090012", (0, 20)), at("193012", (0, 20))), (told.clone(), 0.8, Some(2.0)));
+    assert_eq!(both(at("090012", (0, 50)), at("", (0, 50))), (told.clone(), 2.0, Some(4.0)));
+    // Over midnight, by the other zone's date.
+    let late = session(1, 20, 1, (0, 50)).with(t::TREATMENT_TIME, "201507");
+    assert_eq!(both(late, at("014507", (0, 50))), (told.clone(), 2.0, Some(4.0)));
+    // An image with as much as a fraction, while the fraction was given.
+    let mut image = at("090012", (0, 50)).with(t::SOP_INSTANCE_UID, "1.9.7");
+    image.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0].set(t::TREATMENT_DELIVERY_TYPE, "TRMT_PORTFILM");
+    assert_eq!(both(at("090012", (0, 50)), image).1, 2.0);
+    // Parts are parts, and days are days.
+    assert_eq!(both(at("090012", (0, 20)), at("0930", (20, 50))).0.fractions(), Some(1));
+    let daily = [session(2, 9, 1, (0, 50)), session(3, 9, 1, (0, 50)), session(4, 9, 1, (0, 50))];
+    assert_eq!(of(&plan(false), &daily).1.fractions(), Some(3), "a machine that writes one number");
+    let again = [session(2, 9, 1, (0, 50)), session(3, 9, 2, (0, 50)), session(4, 9, 2, (0, 50))];
+    assert_eq!(of(&plan(false), &again).1.fractions(), Some(3), "a day lies between them");
+}
+
+/// A number that no machine delivers tells nothing, and costs nothing.
+#[test]
+fn a_meterset_beyond_all_bounds_is_implausible() {
+    for meterset in ["300", "1e9", "1e12", "1e30", "-5"] {
+        let mut item = session(2, 10, 1, (0, 50));
+        item.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0].set(t::DELIVERED_PRIMARY_METERSET, meterset);
+        let (dose, given) = of(&plan(false), &[item]);
+        assert_eq!(given, Given::Unknown { why: vec![Unknown::Implausible] }, "{meterset}");
+        assert!((2.0..=2.1).contains(&gray(dose.at_least)), "{meterset}: {:?}", dose.at_least);
+        assert!(dose.at_most.is_none());
+    }
+}
+
+/// What says of itself that it is a simulation is no fraction, and no word that none was given.
+#[test]
+fn a_simulation_is_nobodys_fraction() {
+    let simulated = session(3, 10, 2, (0, 50)).with(t::TREATMENT_RECORD_CONTENT_ORIGIN, "SIMULATION");
+    let (dose, given) = of(&plan(false), &[session(2, 10, 1, (0, 50)), simulated]);
+    assert_eq!((gray(dose.at_least), given), (2.0, Given::Unknown { why: vec![Unknown::Simulated] }));
 }
 
 /// The rest of the first fraction, behind the second one, and no record of its beginning: whether numbers begin again can't be told.
@@ -199,8 +269,12 @@ fn one_time_is_of_one_fraction() {
 #[test]
 fn what_has_no_time_is_sure_once() {
     let untimed = |uid: &str, part| session(2, 10, 1, part).with(t::SOP_INSTANCE_UID, uid).with(t::TREATMENT_TIME, "");
-    let (dose, _) = of(&plan(false), &[untimed("1.9.8", (0, 18)), untimed("1.9.9", (0, 18))]);
+    let (dose, given) = of(&plan(false), &[untimed("1.9.8", (0, 18)), untimed("1.9.9", (0, 18))]);
     assert_eq!((gray(dose.at_least), gray(dose.at_most)), (0.72, 2.0));
+    assert_eq!(given, Given::Unknown { why: vec![Unknown::ToldTwice] });
+    let (dose, given) = of(&plan(false), &[untimed("1.9.8", (0, 50)), untimed("1.9.9", (0, 50))]);
+    assert_eq!((gray(dose.at_least), gray(dose.at_most)), (2.0, 4.0));
+    assert_eq!(given, Given::Unknown { why: vec![Unknown::ToldTwice] });
 }
 
 #[test]

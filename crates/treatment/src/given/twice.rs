@@ -1,0 +1,146 @@
+//! Sessions that may be told of twice: the same one by two clocks, under two UIDs, or by two people.
+//!
+//! A record that comes again says the same time, and counts once. Where an archive drops seconds, an export says another zone's time, or
+//! no time at all, it looks like another session of the same fraction. Nobody delivers the same part of a beam twice in one
+//! fraction: what looks so is told of twice, or a wrong dose, and a physicist looks.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::count::{Exposure, NO_IMAGE, SLACK, Session, Share, WHOLE};
+use crate::interruption::calendar::Day;
+
+/// Where a beam went on may differ from where it stopped by so much: machines say both with one decimal, or two.
+const JOINT: Share = WHOLE / 200;
+/// Nobody is treated twice within so many seconds.
+const APART: i64 = 6 * 3_600;
+/// The furthest clocks of two zones, and the steps in which they differ.
+const ZONES: i64 = 14 * 3_600;
+const ZONE_STEP: i64 = 15 * 60;
+
+/// Part of a beam, from one share of its meterset to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Stretch {
+    pub(super) from: Share,
+    pub(super) to: Share,
+    /// Its control points say where it lies; else it is taken to lie at the beginning.
+    pub(super) is_told: bool,
+}
+
+impl Stretch {
+    fn length(self) -> Share {
+        self.to.saturating_sub(self.from)
+    }
+
+    /// Whether both can't be parts of one fraction. Of what doesn't say where it lies, only the very same may be the same again.
+    fn overlaps(self, other: Self) -> bool {
+        match self.is_told && other.is_told {
+            true => self.from.max(other.from) + JOINT < self.to.min(other.to),
+            false => self.length().abs_diff(other.length()) <= JOINT,
+        }
+    }
+}
+
+/// What records of one session say of one beam: the least, and the most. Parts that follow each other add up, though the machine writes the
+/// session's time into each.
+pub(super) fn said(stretches: &BTreeSet<Stretch>) -> (Share, Share) {
+    let told = stretches.iter().all(|one| one.is_told);
+    let pairs = stretches.iter().zip(stretches.iter().skip(1));
+    // In their order, so that neighbours tell.
+    let follow = told && pairs.clone().all(|(one, next)| next.from + JOINT >= one.to);
+    let sum = stretches.iter().fold(0, |sum: Share, one| sum.saturating_add(one.length()));
+    if follow {
+        return (sum, sum);
+    }
+    let least = stretches.iter().map(|one| one.length()).min().unwrap_or(0);
+    let (mut most, mut end) = (0, 0);
+    for one in stretches {
+        most += one.to.saturating_sub(one.from.max(end));
+        end = end.max(one.to);
+    }
+    (least, most.max(least))
+}
+
+/// One session's part of one beam.
+struct Piece<'a> {
+    session: &'a Session,
+    exposure: Exposure,
+    share: Share,
+    stretches: &'a BTreeSet<Stretch>,
+    /// Seconds, on the machine's clock; none where no time is said.
+    at: Option<i64>,
+}
+
+impl Piece<'_> {
+    fn overlaps(&self, other: &Self) -> bool {
+        self.stretches.iter().any(|one| other.stretches.iter().any(|two| one.overlaps(*two)))
+    }
+
+    /// Whether it may be the other one, told of again.
+    fn is_again(&self, other: &Self, most_a_day: usize) -> bool {
+        let is_too_much = self.share.saturating_add(other.share) > WHOLE + SLACK;
+        let (Some(at), Some(before)) = (self.at, other.at) else {
+            // One without a time is of the whole day; what a day has room for, the sum over it tells.
+            return self.session.date() == other.session.date() && !is_too_much && self.overlaps(other);
+        };
+        let apart = (at - before).abs();
+        let is_other_zone = apart <= ZONES && apart % ZONE_STEP == 0 && most_a_day == 1;
+        (apart < APART && (is_too_much || self.overlaps(other))) || (is_other_zone && self.overlaps(other))
+    }
+}
+
+/// `YYYYMMDD HHMMSS` in seconds.
+fn seconds(when: &str) -> Option<i64> {
+    let day = Day::of_dicom(when.get(..8)?)?;
+    // A machine that writes nought for every time of day says none.
+    let time = when.get(9..15).filter(|time| *time != "000000")?;
+    let part = |range: std::ops::Range<usize>| time.get(range)?.parse::<i64>().ok();
+    let days = i64::from(day.since(Day::of_dicom("20000101")?));
+    Some(days * 86_400 + part(0..2)? * 3_600 + part(2..4)? * 60 + part(4..6)?)
+}
+
+/// Sessions of which the same fraction number has been told before; only the first of each is sure. `most_a_day`: fractions.
+pub(super) fn again(
+    sessions: &BTreeMap<Session, BTreeMap<Exposure, Share>>,
+    stretches: &BTreeMap<(Session, Exposure), BTreeSet<Stretch>>,
+    most_a_day: usize,
+) -> BTreeSet<(Session, Exposure)> {
+    let mut by_beam: BTreeMap<(u32, Option<u32>), Vec<Piece<'_>>> = BTreeMap::new();
+    for (session, exposures) in sessions {
+        for (exposure, share) in exposures.iter().filter(|((_, imaging), share)| !imaging || **share >= NO_IMAGE) {
+            let Some(stretches) = stretches.get(&(session.clone(), *exposure)) else { continue };
+            let at = session.when.as_deref().and_then(seconds);
+            let piece = Piece { session, exposure: *exposure, share: *share, stretches, at };
+            by_beam.entry((session.fraction, exposure.0)).or_default().push(piece);
+        }
+    }
+    let mut all = BTreeSet::new();
+    for mut pieces in by_beam.into_values() {
+        // What has a time first: what has none is compared with it.
+        pieces.sort_by_key(|piece| (piece.at.is_none(), piece.at));
+        let mut sure: Vec<&Piece<'_>> = Vec::new();
+        let mut of_day: BTreeMap<Option<&str>, Share> = BTreeMap::new();
+        for piece in &pieces {
+            let near = sure
+                .iter()
+                .rev()
+                .take_while(|one| one.at.zip(piece.at).is_none_or(|(before, at)| at - before <= ZONES));
+            if has_no_room(piece, &of_day, most_a_day) || near.into_iter().any(|one| piece.is_again(one, most_a_day)) {
+                all.insert((piece.session.clone(), piece.exposure));
+            } else {
+                let sum = of_day.entry(piece.session.date()).or_default();
+                *sum = sum.saturating_add(piece.share);
+                sure.push(piece);
+            }
+        }
+    }
+    all
+}
+
+/// What has no time is one more than its day has room for; what has no day, than a fraction has.
+fn has_no_room(piece: &Piece<'_>, of_day: &BTreeMap<Option<&str>, Share>, most_a_day: usize) -> bool {
+    let (sum, fractions) = match piece.session.date() {
+        Some(day) => (of_day.get(&Some(day)).copied().unwrap_or(0), u64::try_from(most_a_day).unwrap_or(1)),
+        None => (of_day.values().fold(0, |sum: Share, share| sum.saturating_add(*share)), 1),
+    };
+    piece.at.is_none() && sum > 0 && sum.saturating_add(piece.share) > fractions.saturating_mul(WHOLE) + SLACK
+}
