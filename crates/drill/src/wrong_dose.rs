@@ -106,6 +106,8 @@ struct Counts {
     under_new_uids: u64,
     lost: u64,
     contradicting: u64,
+    by_another_clock: u64,
+    begun_again: u64,
     out_of_order: u64,
     exact: u64,
     ranges: u64,
@@ -122,11 +124,14 @@ impl Counts {
         self.resumed += resumed;
         self.resumed_later += resumed_later;
         self.abandoned += abandoned;
-        let Self { duplicates, under_new_uids, lost, contradicting, out_of_order, exact, ranges, held, .. } = other;
+        let Self { duplicates, under_new_uids, lost, contradicting, by_another_clock, begun_again, .. } = other;
         self.duplicates += duplicates;
         self.under_new_uids += under_new_uids;
         self.lost += lost;
         self.contradicting += contradicting;
+        self.by_another_clock += by_another_clock;
+        self.begun_again += begun_again;
+        let Self { out_of_order, exact, ranges, held, .. } = other;
         self.out_of_order += out_of_order;
         self.exact += exact;
         self.ranges += ranges;
@@ -491,8 +496,9 @@ fn told(
     let story = format!(
         "{} were simulated ({} of fractions, {} fractions), by plans of five techniques: {} records were made of them. {} stops, {} of \
          which were resumed in the same session and {} on a later day, {} never; {} records came twice as they were, {} again under a \
-         new SOP Instance UID, {} never, {} were contradicted by another one; of {} the records came in any order. The dose so far was \
-         exact {} times, a range {} times, and {} times two people have to say what was given.",
+         new SOP Instance UID, {} by another clock or without its time, {} never, {} were contradicted by another one; of {} the records \
+         came in any order, and in {} the numbers began again. The dose so far was exact {} times, a range {} times, and {} times two \
+         people have to say what was given.",
         counted(options.courses, "course", "courses"),
         counted(size(counts.groups), "group", "groups"),
         grouped(size(counts.fractions)),
@@ -503,9 +509,11 @@ fn told(
         grouped(size(counts.abandoned)),
         grouped(size(counts.duplicates)),
         grouped(size(counts.under_new_uids)),
+        grouped(size(counts.by_another_clock)),
         grouped(size(counts.lost)),
         grouped(size(counts.contradicting)),
         counted(size(counts.out_of_order), "group", "groups"),
+        grouped(size(counts.begun_again)),
         grouped(size(counts.exact)),
         grouped(size(counts.ranges)),
         grouped(size(counts.held)),
@@ -532,6 +540,8 @@ fn told(
         ("duplicates_under_new_uids", counts.under_new_uids),
         ("records_missing", counts.lost),
         ("records_contradicting", counts.contradicting),
+        ("records_by_another_clock", counts.by_another_clock),
+        ("numbers_begun_again", counts.begun_again),
         ("groups_out_of_order", counts.out_of_order),
         ("dose_exact", counts.exact),
         ("dose_a_range", counts.ranges),
@@ -573,7 +583,7 @@ fn told(
             "Is a fraction ever counted twice, or not at all?",
             of_courses,
             judged.counted,
-            "numbers that begin again; a record without a time of day that comes again under a new SOP Instance UID.",
+            "numbers that begin again where records are missing; a record that is wrong, and alone.",
         ),
         Check::new(
             "P4",

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::{Said, Template};
+use super::record::{Clock, Said, Template};
 use super::{Counts, PLANNED_MAX};
 use crate::synthetic::Rng;
 use crate::tamper::WalkError;
@@ -22,6 +22,11 @@ const LOST: u64 = 8;
 const TWICE: u64 = 7;
 const AGAIN: u64 = 7;
 const CONTRADICTED: u64 = 4;
+/// And those whose record comes again by another clock, without its seconds, or without a time.
+const OTHER_CLOCK: u64 = 3;
+const ZONES: [i64; 5] = [-480, -60, 60, 330, 540];
+/// Of a hundred courses of which all evidence comes, those whose machine numbers its fractions from 1 again on the way.
+const BEGUN_AGAIN: u64 = 25;
 /// Of a hundred courses, those of which all evidence comes as it should, whole.
 const WHOLE: u64 = 15;
 /// Of a hundred beams, those whose machine stops up to a hundredth early or late each day.
@@ -268,6 +273,13 @@ impl Course {
         let mut highest = 0;
         // Its clock is kept, or it writes a day and no time.
         let timed = is_whole || !rng.chance(5);
+        let fractions = all.iter().map(|session| session.fraction).max().unwrap_or(0);
+        let begins_again = (is_whole && fractions > 1 && rng.chance(BEGUN_AGAIN))
+            .then(|| 1 + u32::try_from(rng.below(u64::from(fractions - 1))).unwrap_or(0));
+        if let Some(before) = begins_again {
+            counts.begun_again += 1;
+            all.iter_mut().filter(|one| one.fraction > before).for_each(|one| one.fraction -= before);
+        }
         for session in &mut all {
             if !is_whole && rng.chance(LOST) {
                 counts.lost += 1;
@@ -277,7 +289,8 @@ impl Course {
             if !is_whole {
                 drift(rng, group, session);
             }
-            let mut told = Said { session: session.clone(), uid: rng.uid(), timed };
+            let clock = if timed { Clock::Whole } else { Clock::Day };
+            let mut told = Said { session: session.clone(), uid: rng.uid(), clock };
             if timed && !is_whole && rng.chance(CONTRADICTED) {
                 counts.contradicting += 1;
                 let other = contradiction(rng, group, session, &mut told);
@@ -287,9 +300,18 @@ impl Course {
                 counts.duplicates += 1;
                 said.push(told.clone());
             }
-            if timed && rng.chance(AGAIN) {
+            if (timed || rng.chance(50)) && rng.chance(AGAIN) {
                 counts.under_new_uids += 1;
                 said.push(Said { uid: rng.uid(), ..told.clone() });
+            }
+            if timed && !is_whole && rng.chance(OTHER_CLOCK) {
+                counts.by_another_clock += 1;
+                let clock = match rng.below(3) {
+                    0 => Clock::Minutes,
+                    1 => Clock::Day,
+                    _ => Clock::Zone(rng.pick(&ZONES)),
+                };
+                said.push(Said { uid: rng.uid(), clock, ..told.clone() });
             }
             said.push(told);
         }
@@ -301,21 +323,22 @@ impl Course {
         let records = said.iter().map(|one| planned.template.record(group, one)).collect();
         Ok(Self {
             truth_gy: truth(group, &all, highest),
-            fractions: highest,
+            fractions: if begins_again.is_some() { fractions } else { highest },
             records,
             is_whole,
             rounding_gy: all.iter().flat_map(|session| &session.parts).fold(1e-4, |sum, _| sum + 1e-4),
         })
     }
 
-    /// The twin: nothing is missing, and one record comes again under a new SOP Instance UID, with another time of day.
+    /// The twin: nothing is missing, and the last record comes again as that of another fraction, on the next day.
     pub(super) fn twin(rng: &Rng, planned: &Planned, group: &Group) -> Self {
         let all = sessions(rng, group, &mut Counts::default(), true);
         let mut said: Vec<Said> =
-            all.iter().map(|session| Said { session: session.clone(), uid: rng.uid(), timed: true }).collect();
-        if let Some(again) = said.first().cloned() {
-            let minute = again.session.minute + 7;
-            said.push(Said { uid: rng.uid(), session: Session { minute, ..again.session }, ..again });
+            all.iter().map(|session| Said { session: session.clone(), uid: rng.uid(), clock: Clock::Whole }).collect();
+        if let Some(again) = said.last().cloned() {
+            let Session { day, fraction, .. } = again.session;
+            let session = Session { day: day + 1, fraction: fraction + 1, ..again.session };
+            said.push(Said { uid: rng.uid(), session, ..again });
         }
         let highest = all.iter().map(|session| session.fraction).max().unwrap_or(0);
         Self {

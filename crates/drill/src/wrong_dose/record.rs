@@ -28,9 +28,24 @@ pub(super) struct Template(File);
 pub(super) struct Said {
     pub(super) session: Session,
     pub(super) uid: String,
-    /// With a time of day.
-    pub(super) timed: bool,
+    pub(super) clock: Clock,
 }
+
+/// What a record says of the time of day.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Clock {
+    Whole,
+    /// An archive has dropped the seconds.
+    Minutes,
+    /// It has said it by another zone, so many minutes ahead.
+    Zone(i64),
+    /// A day and no time.
+    Day,
+}
+
+/// Past the minute: every session's.
+const SECONDS: u32 = 12;
+const DAY_MINUTES: i64 = 24 * 60;
 
 /// Thousandths as a decimal string.
 fn decimal(thousandths: i64) -> String {
@@ -49,16 +64,24 @@ impl Template {
     }
 
     pub(super) fn record(&self, group: &Group, said: &Said) -> Vec<u8> {
-        let Said { session, uid, timed } = said;
+        let Said { session, uid, clock } = said;
         let mut file = self.0.clone();
         file.meta.set_text(MEDIA_UID, *b"UI", uid);
         let root = &mut file.data;
         root.set_text(UID, *b"UI", uid);
         root.set_text(GROUP, *b"IS", &group.number.to_string());
         root.set_text(PLANNED, *b"IS", &group.planned.to_string());
-        root.set_text(DATE, *b"DA", &date(session.day));
-        let time = format!("{:02}{:02}00", session.minute / 60, session.minute % 60);
-        root.set_text(TIME, *b"TM", if *timed { &time } else { "" });
+        let ahead = if let Clock::Zone(minutes) = clock { *minutes } else { 0 };
+        let minutes = session.day * DAY_MINUTES + i64::from(session.minute) + ahead;
+        let (day, minute) = (minutes.div_euclid(DAY_MINUTES), minutes.rem_euclid(DAY_MINUTES));
+        root.set_text(DATE, *b"DA", &date(day));
+        let time = format!("{:02}{:02}{SECONDS:02}", minute / 60, minute % 60);
+        let time = match clock {
+            Clock::Whole | Clock::Zone(_) => &time,
+            Clock::Minutes => time.get(..4).unwrap_or_default(),
+            Clock::Day => "",
+        };
+        root.set_text(TIME, *b"TM", time);
         for sequence in BEAMS {
             let Some(beams) = root.items_mut(sequence) else { continue };
             let of = |part: &super::course::Part| {

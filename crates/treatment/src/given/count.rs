@@ -284,7 +284,7 @@ pub struct Course<'a> {
     /// Where on the beam each record says that it was.
     stretches: BTreeMap<(Session, Exposure), BTreeSet<Stretch>>,
     /// Those that may have been told of before, once somebody asks.
-    again: OnceCell<BTreeSet<(Session, Exposure)>>,
+    again: OnceCell<BTreeMap<(Session, Exposure), Share>>,
     /// Those that say that they are the rest of what was begun.
     rests: BTreeSet<Session>,
     /// Each with its plan's SOP Instance UID, and the day up to which it counts.
@@ -553,20 +553,19 @@ impl<'a> Course<'a> {
         let again = self.again();
         let mut untimed: BTreeMap<(Option<&str>, u32, Exposure), (Share, &Session)> = BTreeMap::new();
         for (session, exposures) in self.sessions.iter().filter(|(session, _)| session.record.is_some()) {
-            for (exposure, share) in exposures.iter().filter(|of| !again.contains(&(session.clone(), *of.0))) {
+            let is_sure = |exposure| again.get(&(session.clone(), exposure)) != Some(&0);
+            for (exposure, share) in exposures.iter().filter(|of| is_sure(*of.0)) {
                 let most = untimed.entry((session.date(), session.fraction, *exposure)).or_insert((*share, session));
                 *most = (*most).max((*share, session));
             }
         }
         self.by_beam(until, |session, exposure, most| {
-            if again.contains(&(session.clone(), exposure)) {
-                return 0;
-            }
             let of_day = untimed.get(&(session.date(), session.fraction, exposure));
             if session.record.is_some() && of_day.is_none_or(|(_, said)| *said != session) {
                 return 0;
             }
-            self.least.get(&(session.clone(), exposure)).copied().unwrap_or(most)
+            let of = (session.clone(), exposure);
+            [self.least.get(&of), again.get(&of)].into_iter().flatten().fold(most, |least, one| least.min(*one))
         })
     }
 
@@ -581,7 +580,7 @@ impl<'a> Course<'a> {
         all.iter().map(|(number, exposures)| (*number, beams_of(exposures))).collect()
     }
 
-    fn again(&self) -> &BTreeSet<(Session, Exposure)> {
+    fn again(&self) -> &BTreeMap<(Session, Exposure), Share> {
         self.again.get_or_init(|| twice::again(&self.sessions, &self.stretches, self.plan.most_a_day(self.group)))
     }
 

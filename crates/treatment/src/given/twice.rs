@@ -31,10 +31,15 @@ impl Stretch {
         self.to.saturating_sub(self.from)
     }
 
+    /// As much as they may overlap and still follow each other: no half of either.
+    fn joint(self, other: Self) -> Share {
+        JOINT.min(self.length() / 2).min(other.length() / 2)
+    }
+
     /// Whether both can't be parts of one fraction. Of what doesn't say where it lies, only the very same may be the same again.
     fn overlaps(self, other: Self) -> bool {
         match self.is_told && other.is_told {
-            true => self.from.max(other.from) + JOINT < self.to.min(other.to),
+            true => self.from.max(other.from) + self.joint(other) < self.to.min(other.to),
             false => self.length().abs_diff(other.length()) <= JOINT,
         }
     }
@@ -46,7 +51,7 @@ pub(super) fn said(stretches: &BTreeSet<Stretch>) -> (Share, Share) {
     let told = stretches.iter().all(|one| one.is_told);
     let pairs = stretches.iter().zip(stretches.iter().skip(1));
     // In their order, so that neighbours tell.
-    let follow = told && pairs.clone().all(|(one, next)| next.from + JOINT >= one.to);
+    let follow = told && pairs.clone().all(|(one, next)| next.from + one.joint(*next) >= one.to);
     let sum = stretches.iter().fold(0, |sum: Share, one| sum.saturating_add(one.length()));
     if follow {
         return (sum, sum);
@@ -71,6 +76,10 @@ struct Piece<'a> {
 }
 
 impl Piece<'_> {
+    fn key(&self) -> (Session, Exposure) {
+        (self.session.clone(), self.exposure)
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
         self.stretches.iter().any(|one| other.stretches.iter().any(|two| one.overlaps(*two)))
     }
@@ -98,12 +107,13 @@ fn seconds(when: &str) -> Option<i64> {
     Some(days * 86_400 + part(0..2)? * 3_600 + part(2..4)? * 60 + part(4..6)?)
 }
 
-/// Sessions of which the same fraction number has been told before; only the first of each is sure. `most_a_day`: fractions.
+/// Of sessions that may be one, told of twice: as much of each as is sure. Of all but the first nothing, and of that the least that one of
+/// them says. `most_a_day`: fractions.
 pub(super) fn again(
     sessions: &BTreeMap<Session, BTreeMap<Exposure, Share>>,
     stretches: &BTreeMap<(Session, Exposure), BTreeSet<Stretch>>,
     most_a_day: usize,
-) -> BTreeSet<(Session, Exposure)> {
+) -> BTreeMap<(Session, Exposure), Share> {
     let mut by_beam: BTreeMap<(u32, Option<u32>), Vec<Piece<'_>>> = BTreeMap::new();
     for (session, exposures) in sessions {
         for (exposure, share) in exposures.iter().filter(|((_, imaging), share)| !imaging || **share >= NO_IMAGE) {
@@ -113,23 +123,26 @@ pub(super) fn again(
             by_beam.entry((session.fraction, exposure.0)).or_default().push(piece);
         }
     }
-    let mut all = BTreeSet::new();
+    let mut all = BTreeMap::new();
     for mut pieces in by_beam.into_values() {
         // What has a time first: what has none is compared with it.
         pieces.sort_by_key(|piece| (piece.at.is_none(), piece.at));
-        let mut sure: Vec<&Piece<'_>> = Vec::new();
+        let mut first: Vec<&Piece<'_>> = Vec::new();
         let mut of_day: BTreeMap<Option<&str>, Share> = BTreeMap::new();
         for piece in &pieces {
-            let near = sure
-                .iter()
-                .rev()
-                .take_while(|one| one.at.zip(piece.at).is_none_or(|(before, at)| at - before <= ZONES));
-            if has_no_room(piece, &of_day, most_a_day) || near.into_iter().any(|one| piece.is_again(one, most_a_day)) {
-                all.insert((piece.session.clone(), piece.exposure));
-            } else {
+            let is_near = |one: &&&Piece<'_>| one.at.zip(piece.at).is_none_or(|(before, at)| at - before <= ZONES);
+            let near = first.iter().rev().take_while(is_near);
+            let same: Vec<&Piece<'_>> = near.copied().filter(|one| piece.is_again(one, most_a_day)).collect();
+            if same.is_empty() && !has_no_room(piece, &of_day, most_a_day) {
                 let sum = of_day.entry(piece.session.date()).or_default();
                 *sum = sum.saturating_add(piece.share);
-                sure.push(piece);
+                first.push(piece);
+                continue;
+            }
+            all.insert(piece.key(), 0);
+            for one in same {
+                let sure = all.entry(one.key()).or_insert(said(one.stretches).0);
+                *sure = said(piece.stretches).0.min(*sure);
             }
         }
     }
