@@ -249,7 +249,7 @@ impl CourseShown {
                     let whole = beam.meterset * f64::from(planned);
                     BeamRow {
                         name: named(beam.number, beam.name.as_deref()),
-                        per_fraction: format!("{:.2}", beam.meterset),
+                        per_fraction: format!("{:.2} {}", beam.meterset, beam.unit),
                         delivered: format!("{:.2}", beam.delivered),
                         planned: format!("{whole:.2}"),
                         bar: draw::bar(if whole > 0.0 { beam.delivered / whole } else { 0.0 }),

@@ -148,9 +148,16 @@ fn moment(at: Timestamp, offset: UtcOffset) -> String {
     format!("{} {} UTC{offset}", at.get(..10).unwrap_or_default(), at.get(11..16).unwrap_or_default())
 }
 
+/// Without what turns the reading direction of what follows it, or can't be seen: a number of somebody else's words stands as it is.
+fn plain(html: String) -> String {
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
+    html.chars().filter(|c| !turns(*c) && (!c.is_control() || *c == '\n')).collect()
+}
+
 fn page(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
-        Ok(html) => (status, Html(html)).into_response(),
+        Ok(html) => (status, Html(plain(html))).into_response(),
         Err(error) => {
             tracing::error!(%error, "a page did not render");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

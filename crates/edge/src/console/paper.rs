@@ -7,7 +7,7 @@ use qrcode::render::svg;
 use treatment::{BeamSeen, BeamSheet, Booked, CourseSoFar, Day, Given, Outcome, Pack, Setting, UnfinishedSeen};
 
 use super::course::{CourseShown, DoseRow, SessionRow};
-use super::moment;
+use super::{moment, plain};
 
 /// A week of fractions, that are filled in by hand.
 const FORMS: u32 = 5;
@@ -87,6 +87,7 @@ struct RestBeam {
     planned: String,
     delivered: String,
     left: String,
+    unit: String,
 }
 
 /// One fraction, to be filled in.
@@ -173,6 +174,7 @@ impl Rest {
             planned: format!("{:.2}", beam.meterset),
             delivered: format!("{:.2}", beam.delivered),
             left: format!("{:.2}", (beam.meterset - beam.delivered).max(0.0)),
+            unit: beam.unit.clone(),
         };
         Self { fraction: unfinished.fraction, beams: unfinished.beams.iter().map(beam).collect() }
     }
@@ -181,16 +183,11 @@ impl Rest {
         let open = self.beams.iter().filter(|beam| beam.left != "0.00");
         Form {
             fraction: format!("{} (the rest)", self.fraction),
-            beams: open.map(|beam| FormBeam { name: beam.name.clone(), planned: beam.left.clone() }).collect(),
+            beams: open
+                .map(|beam| FormBeam { name: beam.name.clone(), planned: format!("{} {}", beam.left, beam.unit) })
+                .collect(),
         }
     }
-}
-
-/// Without what turns the reading direction of what follows it, or can't be seen.
-fn plain(html: String) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
-    html.chars().filter(|c| !turns(*c) && (!c.is_control() || *c == '\n')).collect()
 }
 
 /// The page of one pack. `id`: the pack's; `digest`: SHA-256 of its `pack.json`; `photo`: the file beside the page.

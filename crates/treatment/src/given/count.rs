@@ -246,12 +246,12 @@ type Exposures = BTreeMap<Exposure, Sessions>;
 type Run = BTreeMap<u32, Exposures>;
 
 /// The newest fraction.
-pub(crate) struct Newest {
-    pub(crate) fraction: u32,
+pub struct Newest {
+    pub fraction: u32,
     /// On which it was last treated: `YYYYMMDD`.
-    pub(crate) day: Option<String>,
+    pub day: Option<String>,
     /// By beam, in millionths of its meterset.
-    pub(crate) delivered: BTreeMap<Option<u32>, Share>,
+    pub delivered: BTreeMap<Option<u32>, u64>,
 }
 
 /// What two people have said was given, and what the records said that had come by then.
@@ -518,7 +518,7 @@ impl<'a> Course<'a> {
     }
 
     /// The newest fraction, of the last numbers where they began again.
-    pub(crate) fn newest(&self) -> Option<Newest> {
+    pub fn newest(&self) -> Option<Newest> {
         let run = self.runs().ok()?.pop()?;
         let (fraction, exposures) = run.into_iter().rfind(|(_, exposures)| most(exposures) > 0)?;
         let days = exposures.values().flat_map(BTreeMap::keys).filter_map(Session::date);

@@ -8,7 +8,7 @@ mod record;
 mod twice;
 pub mod typed;
 
-pub use count::{Course, Given, Unknown};
+pub use count::{Course, Given, Newest, Unknown};
 pub use reconcile::{PairState, Pairing};
 pub(crate) use reconcile::{Plans, Reconciled};
 pub(crate) use record::plans_named;

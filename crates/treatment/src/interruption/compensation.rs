@@ -242,11 +242,14 @@ impl Course {
         planned: &Worth,
         days: &dyn Fn(u32) -> Option<Day>,
     ) -> Option<Weighed> {
-        (1..=EXTRA_MAX).find_map(|extra| {
+        let enough = (0..=EXTRA_MAX).find_map(|extra| {
             let worth = self.dealt(tissues, self.planned + extra, first, days(left + extra)?).worth(tissues);
             let reaches = worth.tumour_bed >= planned.tumour_bed - 1e-9;
-            reaches.then_some(Weighed { choice: Choice::ExtraFractions { extra }, worth })
-        })
+            reaches.then_some((extra, worth))
+        });
+        // Where nothing was lost, there is nothing to make up for.
+        let (extra, worth) = enough.filter(|(extra, _)| *extra > 0)?;
+        Some(Weighed { choice: Choice::ExtraFractions { extra }, worth })
     }
 }
 

@@ -195,13 +195,14 @@ impl<'r> Places<'r> {
         Self { rules, taken: BTreeMap::new() }
     }
 
-    /// Who comes earlier is the more urgent. What needs no making up for takes none, nor does a course for which something else was
+    /// Who comes earlier goes first: those for whom it was signed, then by urgency. What needs no making up for takes none, nor does a course for which something else was
     /// chosen; where a machine has none left on one of the days, that is said.
     pub fn give(&mut self, weighing: &mut Weighing, machines: &BTreeSet<String>, chosen: Option<&Chosen>) {
         let needs_it = weighing.category.zip(weighing.days_lost);
         let needs_it = needs_it.is_some_and(|(category, lost)| lost > self.rules.days_allowed(category));
         let is_another = |chosen: &Chosen| chosen.option != Choice::EveryDay.to_string();
-        if !needs_it || chosen.is_some_and(is_another) {
+        // What was signed is done, needed or not.
+        if chosen.map_or(!needs_it, is_another) {
             return;
         }
         let limited: Vec<(&String, u32)> =
@@ -212,7 +213,7 @@ impl<'r> Places<'r> {
         match full {
             Some(((name, places), day)) => {
                 let said = format!(
-                    "on weekends and holidays: {name} has no place left on {day}; it takes {places}, and they are more urgent"
+                    "on weekends and holidays: {name} has no place left on {day}; it takes {places}, and others go first"
                 );
                 weighing.warnings.push(said);
             }
@@ -411,6 +412,12 @@ mod tests {
         let mut next = first.clone();
         places.give(&mut next, &machines, None);
         assert_eq!((told(&slower), told(&next)), (0, 0));
+        // It was signed for her all the same: the place is hers.
+        let signed = Chosen { option: Choice::EveryDay.to_string(), signer: "A".to_owned(), at: Timestamp(0) };
+        let mut places = Places::new(&one);
+        places.give(&mut slower, &machines, Some(&signed));
+        places.give(&mut next, &machines, None);
+        assert_eq!((told(&slower), told(&next)), (0, 1));
         // Nobody has said how many it takes.
         let mut places = Places::new(&rules);
         for _ in 0..3 {

@@ -12,6 +12,7 @@ use kit::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::dicom::schema::Kind;
+use crate::plan::diff::unit;
 use crate::plan::digest;
 
 /// Where in a plan: the plan itself, a fraction group, a beam, one of its control points, a device in it.
@@ -170,6 +171,11 @@ impl Delivery {
     pub(crate) fn fraction(&self, treats: impl Fn(u32) -> bool) -> Digest {
         let is_of_it = |row: &&Row| !COURSE.contains(&row.tag) && row.place.beam.is_none_or(&treats);
         digest::of(self.rows.iter().filter(is_of_it))
+    }
+
+    /// What a beam's metersets are counted in, for people: `MU`, `min`; nothing where it isn't said.
+    pub fn meterset_unit(&self, beam: u32) -> String {
+        unit(Kind::Meterset, self.units().get(&beam).copied().unwrap_or_default()).into_owned()
     }
 
     /// Primary Dosimeter Unit (300A,00B3) of each beam that has one.

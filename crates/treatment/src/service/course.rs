@@ -196,6 +196,8 @@ pub struct BeamSeen {
     /// Of one fraction.
     pub meterset: f64,
     pub delivered: f64,
+    /// `MU`, or `min` of a cobalt unit.
+    pub unit: String,
 }
 
 /// One treatment record.
@@ -400,6 +402,7 @@ fn course(
         name: name_of(total.number),
         meterset: unit(total.meterset),
         delivered: unit(total.delivered),
+        unit: plan.delivery.meterset_unit(total.number),
     });
     let begun = facts.begun(chart, plan, group, &given).map_err(|e| e.fault())?;
     let unfinished = begun.map(|begun| {
@@ -409,6 +412,7 @@ fn course(
             name: name_of(*number),
             meterset: unit(*meterset),
             delivered: unit(begun.delivered.get(number).copied().unwrap_or(0)),
+            unit: plan.delivery.meterset_unit(*number),
         });
         UnfinishedSeen { fraction: begun.fraction, beams: beams.collect() }
     });

@@ -229,6 +229,21 @@ fn a_meterset_beyond_all_bounds_is_implausible() {
     }
 }
 
+/// Where numbers begin again, the newest fraction is the later one of its number, and nothing of the earlier one is added to it.
+#[test]
+fn the_newest_of_two_of_one_number_is_the_last() {
+    let plan = plan(false);
+    let mut course = Course::new(BTreeSet::from([PLAN.to_owned()]), &plan, &plan.groups[0]);
+    for (day, number) in (1..).zip([1, 2, 3, 1, 2, 3]) {
+        let part = if day == 6 { (0, 20) } else { (0, 50) };
+        course.add(&TreatmentRecord::parse(&file(&session(day, 10, number, part), IMPLICIT)));
+    }
+    let newest = course.newest().unwrap();
+    assert_eq!((newest.fraction, newest.day.as_deref()), (3, Some("20240406")));
+    assert_eq!(newest.delivered.into_iter().collect::<Vec<_>>(), [(Some(1), 400_000)]);
+    assert_eq!(course.given(), Given::Known { distinct: 6, highest: 6, unfinished: Some(3) });
+}
+
 /// What says of itself that it is a simulation is no fraction, and no word that none was given.
 #[test]
 fn a_simulation_is_nobodys_fraction() {

@@ -532,6 +532,9 @@ fn a_fraction_that_was_begun_and_not_finished_is_known() {
     assert_eq!(case.codes(), ["fraction-unfinished"]);
     case.given = begun(26, 25);
     assert_eq!(case.codes(), ["all-fractions-given"]);
+    // The last one, whose number is lower where they began again.
+    case.given = Given::Known { distinct: 25, highest: 25, unfinished: Some(5) };
+    assert_eq!(case.codes(), ["fraction-unfinished"]);
     case.given = begun(7, 7);
     let verdict = case.decide();
     assert_eq!((verdict.outcome, verdict.notes), (Outcome::Release, vec![Note::FractionUnfinished { fraction: 7 }]));
