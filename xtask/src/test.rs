@@ -31,6 +31,8 @@ fn cargo_test(with_store: bool) -> Result<Counted> {
     if with_store {
         command.env(peers::STORE, peers::store());
     }
+    // Many wait for their own servers: two at once leave the processors idle.
+    command.env("RUST_TEST_THREADS", "3");
     let mut child = command.args(["test", "--workspace", "--no-fail-fast"]).stdout(Stdio::piped()).spawn()?;
     let output = child.stdout.take().context("cargo test has no output")?;
     let mut counted = Counted::default();

@@ -628,7 +628,7 @@ fn treatments_first_and_its_twin() {
 #[test]
 fn a_drill_holds_for_every_seed() {
     let site = Site::new();
-    for seed in (0..8).chain([4_294_967_295, u64::MAX]) {
+    for seed in [0, 1, 2, 4_294_967_295, u64::MAX] {
         let said = site.drill(seed, if seed == 0 { 1 } else { 3 }, &["--json"]);
         let report = said.json();
         assert_eq!((said.exit, broken(&report)), (0, vec![]), "seed {seed}: {}", report["checks"]);

@@ -42,9 +42,17 @@ fn a_sound_centre_holds_every_promise() {
     assert!(gate.looked_at.starts_with("2") && gate.findings_total == 0, "{}", gate.looked_at);
 }
 
+fn ring(flaws: &[(Flaw, &str)]) {
+    for (flaw, promise) in flaws {
+        let report = drill(*flaw, |_| {});
+        assert_eq!(broken(&report), [*promise], "{report}");
+        assert!(report.to_string().contains("NOT EVERY PROMISE HELD"));
+    }
+}
+
 #[test]
-fn every_flaw_rings_its_own_promise() {
-    for (flaw, promise) in [
+fn each_flaw_in_what_is_kept_rings_its_own_promise() {
+    ring(&[
         (Flaw::LosesOne, "P1"),
         (Flaw::AltersOne, "P1"),
         (Flaw::IndexInTheClear, "P2"),
@@ -52,21 +60,29 @@ fn every_flaw_rings_its_own_promise() {
         (Flaw::OpensAlone, "P2"),
         (Flaw::StuckForAnotherReason, "P2"),
         (Flaw::LosesAHolder, "P2"),
+    ]);
+}
+
+#[test]
+fn each_flaw_in_what_is_noticed_rings_its_own_promise() {
+    ring(&[
         (Flaw::TrustsDamaged, "P1"),
         (Flaw::StumblesOverDamaged, "P1"),
         (Flaw::SeesNoDamage, "P1"),
         (Flaw::BlamesTheInnocent, "P1"),
         (Flaw::ForgetsApprovals, "P1"),
+    ]);
+}
+
+#[test]
+fn each_flaw_in_what_is_done_rings_its_own_promise() {
+    ring(&[
         (Flaw::ForgetsRefusals, "P6"),
         (Flaw::RewritesAccounts, "P6"),
         (Flaw::GateReleasesAll, "P3"),
         (Flaw::GateVetoesAll, "P3"),
         (Flaw::ListLacksOne, "P4"),
-    ] {
-        let report = drill(flaw, |_| {});
-        assert_eq!(broken(&report), [promise], "{report}");
-        assert!(report.to_string().contains("NOT EVERY PROMISE HELD"));
-    }
+    ]);
     assert_eq!(broken(&drill(Flaw::ForgetsLastFraction, |_| {})), ["P3", "P4"]);
 }
 
