@@ -216,11 +216,16 @@ pub fn scrub(report: &ScrubReport, standing: &Standing) -> Answer {
 
 /// Today's list for a terminal: what a therapist with a sheet of paper needs first.
 pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
+    let known = list.clocks.map_or(list.as_of, |clocks| clocks.newest);
     let mut text = format!(
-        "On treatment: {} patients, as of {}, {seconds:.1} seconds after the recovery began. The rest follows.",
+        "On treatment: {} patients, as known at {known}, when the log's newest entry was made (this machine's clock says {}), \
+         {seconds:.1} seconds after the recovery began. The rest follows.",
         list.rows.len(),
         list.as_of
     );
+    if let Some(doubt) = list.clocks.and_then(|clocks| clocks.doubt()) {
+        text.push_str(&format!("\n  CLOCK: {doubt}."));
+    }
     if let Some(at) = list.roster {
         text.push_str(&format!(
             "\n  By the roster that the lost gateway made at {at}, and all that was written since. The whole log is read next, and compared."
@@ -548,6 +553,8 @@ mod tests {
             standing,
             why: text("why"),
             awaits_approval: None,
+            course: None,
+            too_soon: false,
         }
     }
 
@@ -558,6 +565,8 @@ mod tests {
             utc_offset: UtcOffset::default(),
             incomplete: None,
             roster: Some(Timestamp(0)),
+            clocks: None,
+            holds: Vec::new(),
             rows,
         };
         let first = list(vec![
