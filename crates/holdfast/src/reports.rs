@@ -278,12 +278,16 @@ pub fn otherwise(first: &TreatmentList, now: &TreatmentList) -> Vec<String> {
     }
     let was: std::collections::BTreeMap<Key<'_>, &TreatmentRow> =
         first.rows.iter().map(|row| (key(row), row)).collect();
-    let said = |row: &TreatmentRow| format!("{:?}: {}", row.standing, row.why);
+    let next = |row: &TreatmentRow| match row.standing {
+        Stands::Complete => String::new(),
+        _ => format!(", next fraction {}", row.fraction_next.map_or("?".to_owned(), |next| next.to_string())),
+    };
+    let said = |row: &TreatmentRow| format!("{:?}: {}{}", row.standing, row.why, next(row));
     let mut lines = Vec::new();
     for row in &now.rows {
         let line = match was.get(&key(row)) {
             None => format!("{} {} was not listed, is {}", row.number, row.plan, said(row)),
-            Some(was) if (was.standing, was.fraction_next) == (row.standing, row.fraction_next) => continue,
+            Some(was) if said(was) == said(row) => continue,
             Some(was) => format!("{} {} was {}, is {}", row.number, row.plan, said(was), said(row)),
         };
         lines.push(line);
@@ -584,11 +588,20 @@ mod tests {
         assert_eq!(
             otherwise(&first, &now),
             [
-                "number 2 breast was Ready: why 2, is Ready: why 2",
-                "number 3 breast was Hold: why 3, is Ready: why 3",
-                "number 4 breast was not listed, is Hold: why 4",
-                "number 5 breast was Ready: why 5, is not on the list",
+                "number 2 breast was Ready: why 2, next fraction 5, is Ready: why 2, next fraction 6",
+                "number 3 breast was Hold: why 3, next fraction ?, is Ready: why 3, next fraction 9",
+                "number 4 breast was not listed, is Hold: why 4, next fraction 1",
+                "number 5 breast was Ready: why 5, next fraction 1, is not on the list",
             ]
+        );
+        // Held for another reason: that is said as well.
+        let mut other = list(vec![row(3, Stands::Hold, None)]);
+        if let Some(row) = other.rows.first_mut() {
+            row.why = "a veto".to_owned();
+        }
+        assert_eq!(
+            otherwise(&list(vec![row(3, Stands::Hold, None)]), &other),
+            ["number 3 breast was Hold: why 3, next fraction ?, is Hold: a veto, next fraction ?"]
         );
         assert!(otherwise(&now, &now).is_empty());
     }
