@@ -401,12 +401,14 @@ impl Chart {
         self.vault.is_registered(patient)
     }
 
-    /// Of whom something was written from this entry on, other than who saw it.
-    pub fn changed_since(&self, entry: u64) -> Result<BTreeSet<PatientId>> {
-        let mut changed = BTreeSet::new();
+    /// Of whom something was written from this entry on, other than who saw it and how her key opens; `is_of_all` names the kinds
+    /// that change something of everybody.
+    pub fn changed_since(&self, entry: u64, is_of_all: impl Fn(&str) -> bool) -> Result<Changed> {
+        let mut changed = Changed::default();
         self.vault.scan(entry, &mut |entry| {
-            if !journal::is_of_access(&entry.kind) {
-                changed.extend(patient_of(&entry));
+            if !journal::is_of_access(&entry.kind) && !vault::deals_keys(&entry.kind) {
+                changed.patients.extend(patient_of(&entry));
+                changed.all |= is_of_all(&entry.kind);
             }
             Ok(())
         })?;
@@ -421,6 +423,14 @@ impl Chart {
     fn hold_keys(&self, keys: &Keys) -> Vec<Held<'_>> {
         self.locks.hold(keys.alone.iter(), keys.together.iter())
     }
+}
+
+/// What a part of the log has changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub patients: BTreeSet<PatientId>,
+    /// Something of everybody.
+    pub all: bool,
 }
 
 fn patient_of(entry: &Entry) -> Option<PatientId> {

@@ -397,6 +397,7 @@ impl Centre {
             key: Arc::clone(&key),
             vkey: vkey.cloned(),
             gateway: into.join("gateway"),
+            clock: Arc::new(SystemClock),
         };
         // Whose erasures are taken back, all of the log tells.
         match restore_from.map_or_else(|| looker.by_roster(), |_| Ok(None)) {

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use chart::AccessAsked;
 use clap::{Args, Subcommand};
@@ -11,20 +10,17 @@ use drill::machines::Scenario;
 use kit::{Blame, Clock as _, Fault, OsEntropy, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use treatment::{
-    Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, SigningKey, Statement, TreatmentList,
-};
+use treatment::{Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, SigningKey, Statement};
 use vault::Vkey;
 use zeroize::Zeroizing;
 
 use crate::acts::{Act, Answer, Said, decode_file, encode_file};
 use crate::centre::{self, Centre, NewCentre};
 use crate::custodians::{self, Custodians};
-use crate::first::FirstSight;
 use crate::left::Left;
-use crate::packs::sheets;
+use crate::packs::sheets::Sheets;
 use crate::plugins::Client;
-use crate::say::plural;
+use crate::telling::Telling;
 use crate::{
     Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, drill_wrong_dose, plan, reports,
 };
@@ -211,29 +207,11 @@ impl Recover {
         let Some(into) = self.into.as_deref().filter(|_| !self.list_erased) else {
             return Ok(print(self.output, &reports::erasures(&left.erasures()?)));
         };
-        self.sheets.as_deref().map_or(Ok(()), sheets::require_empty)?;
-        let begun = Instant::now();
-        let (mut told, mut first) = (Vec::new(), None);
-        let mut seen = |sight: Result<FirstSight, Fault>| {
-            let seconds = begun.elapsed().as_secs_f64();
-            match sight {
-                // At once: somebody waits for it, and the rest may take long.
-                Ok(sight) => {
-                    told.push(self.tell(&sight, first.as_ref(), seconds, begun));
-                    first.get_or_insert(sight.list);
-                }
-                Err(fault) if first.is_some() => {
-                    complain!("holdfast: not compared with the whole log: {} [{}]", fault.message, fault.code);
-                }
-                Err(fault) => complain!("holdfast: no treatment list yet: {} [{}]", fault.message, fault.code),
-            }
-        };
-        let (centre, report, witnessed) = Centre::recover(left, into, &mut seen)?;
+        let sheets = self.sheets.as_deref().map(Sheets::at).transpose().map_err(|e| Fault::of(&e))?;
+        let mut telling = Telling::begin(self.output.json, sheets);
+        let (centre, report, witnessed) = Centre::recover(left, into, &mut |sight| telling.hear(sight))?;
         let mut answer = reports::recovery(&report, &witnessed);
-        if let Some(fields) = answer.json.as_object_mut() {
-            fields.insert("treatment_list".to_owned(), told.pop().unwrap_or_default());
-            fields.insert("treatment_list_by_roster".to_owned(), told.pop().unwrap_or_default());
-        }
+        telling.end(&mut answer);
         answer.text.push_str(&format!(
             "\n  {} stands in {}; `holdfast serve` runs it\n  settings are those of the lost gateway, but for the addresses \
              where it listens: {}",
@@ -242,52 +220,6 @@ impl Recover {
             into.join(crate::config::FILE_NAME).display()
         ));
         Ok(print(self.output, &answer))
-    }
-
-    /// The list, at once, and the sheets, or what all of the log says otherwise than they; gives what is said as JSON.
-    fn tell(
-        &self,
-        sight: &FirstSight,
-        first: Option<&TreatmentList>,
-        seconds: f64,
-        begun: Instant,
-    ) -> serde_json::Value {
-        let list = &sight.list;
-        let otherwise = first.map(|first| reports::otherwise(first, list));
-        match &otherwise {
-            _ if self.output.json => {}
-            Some(others) if list.incomplete.is_none() => say!("{}\n", reports::compared(list, others, seconds)),
-            _ => say!("{}\n", reports::treatment_list(list, seconds)),
-        }
-        let mut told = json!({
-            "seconds": seconds,
-            "as_of": list.as_of.to_string(),
-            "roster": list.roster.map(|at| at.to_string()),
-            "incomplete": list.incomplete,
-            "not_as_listed": otherwise,
-            "rows": list.rows,
-        });
-        let Some(out) = self.sheets.as_ref().filter(|_| first.is_none()) else { return told };
-        match sheets::write(sight, out) {
-            Ok(sheets::Written { sheets, missing }) => {
-                let seconds = begun.elapsed().as_secs_f64();
-                if !self.output.json {
-                    let without = if missing > 0 { format!("; {missing} could not be made") } else { String::new() };
-                    say!(
-                        "Sheets of {} in {}, {seconds:.1} seconds after the recovery began{without}. They are readable by \
-                         whoever has them.\n",
-                        plural(sheets, "patient"),
-                        out.join("index.html").display()
-                    );
-                }
-                let written = json!({ "seconds": seconds, "written": sheets, "missing": missing });
-                told.as_object_mut()
-                    .into_iter()
-                    .for_each(|told| drop(told.insert("sheets".to_owned(), written.clone())));
-            }
-            Err(fault) => complain!("holdfast: no sheets: {} [{}]", fault.message, fault.code),
-        }
-        told
     }
 }
 

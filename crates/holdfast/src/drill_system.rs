@@ -32,7 +32,7 @@ use crate::drill_store::WithStore;
 use crate::drill_wrong_dose::so_far;
 use crate::first::{self, FirstSight, Looker};
 use crate::left::{Gathered, Left};
-use crate::packs::sheets;
+use crate::packs::sheets::Sheets;
 use crate::{Output, commands, renewals};
 
 pub const CUSTODIANS: usize = 3;
@@ -235,10 +235,11 @@ impl FirstLooks for Real {
     ) -> Result<FirstSeen, Fault> {
         let Gathered { survivors, key, .. } = left_of(remains).gather()?;
         fs::create_dir_all(gateway).map_err(|e| Fault::new(Blame::Configuration, "drill.folder", e.to_string()))?;
-        let looker = Looker { survivors, key, vkey: None, gateway: gateway.to_owned() };
+        let looker = Looker { survivors, key, vkey: None, gateway: gateway.to_owned(), clock: Arc::new(SystemClock) };
         let sight = looker.by_roster()?.map_or_else(|| looker.by_all(None), Ok)?;
         listed();
-        let written = sheets::write(&sight, sheets)?;
+        let written = Sheets::at(sheets).map_err(|e| Fault::of(&e))?.write(&sight)?;
+        written.failed.map_or(Ok(()), Err)?;
         let (entries, log) =
             sight.chart().vault().first_look().map_or((0, 0), |look| (counted(look.entries), counted(look.log)));
         Ok(FirstSeen { rows: list_rows(sight.list), sheets: written.sheets, entries, log })
@@ -249,7 +250,7 @@ fn counted(entries: u64) -> usize {
     usize::try_from(entries).unwrap_or(usize::MAX)
 }
 
-fn left_of<'a>(remains: &'a Remains<'a>) -> Left<'a> {
+pub fn left_of<'a>(remains: &'a Remains<'a>) -> Left<'a> {
     Left {
         from: remains.servers,
         beside: Vec::new(),

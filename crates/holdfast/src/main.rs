@@ -44,6 +44,7 @@ mod signers;
 mod site;
 mod staging;
 mod standing;
+mod telling;
 mod transfer;
 mod watched;
 

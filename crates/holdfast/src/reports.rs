@@ -216,11 +216,16 @@ pub fn scrub(report: &ScrubReport, standing: &Standing) -> Answer {
 
 /// Today's list for a terminal: what a therapist with a sheet of paper needs first.
 pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
+    let known = list.clocks.map_or(list.as_of, |clocks| clocks.newest);
     let mut text = format!(
-        "On treatment: {} patients, as of {}, {seconds:.1} seconds after the recovery began. The rest follows.",
+        "On treatment: {} patients, as known at {known}, when the log's newest entry was made (this machine's clock says {}), \
+         {seconds:.1} seconds after the recovery began. The rest follows.",
         list.rows.len(),
         list.as_of
     );
+    if let Some(doubt) = list.clocks.and_then(|clocks| clocks.doubt()) {
+        text.push_str(&format!("\n  CLOCK: {doubt}."));
+    }
     if let Some(at) = list.roster {
         text.push_str(&format!(
             "\n  By the roster that the lost gateway made at {at}, and all that was written since. The whole log is read next, and compared."
@@ -273,12 +278,16 @@ pub fn otherwise(first: &TreatmentList, now: &TreatmentList) -> Vec<String> {
     }
     let was: std::collections::BTreeMap<Key<'_>, &TreatmentRow> =
         first.rows.iter().map(|row| (key(row), row)).collect();
-    let said = |row: &TreatmentRow| format!("{:?}: {}", row.standing, row.why);
+    let next = |row: &TreatmentRow| match row.standing {
+        Stands::Complete => String::new(),
+        _ => format!(", next fraction {}", row.fraction_next.map_or("?".to_owned(), |next| next.to_string())),
+    };
+    let said = |row: &TreatmentRow| format!("{:?}: {}{}", row.standing, row.why, next(row));
     let mut lines = Vec::new();
     for row in &now.rows {
         let line = match was.get(&key(row)) {
             None => format!("{} {} was not listed, is {}", row.number, row.plan, said(row)),
-            Some(was) if (was.standing, was.fraction_next) == (row.standing, row.fraction_next) => continue,
+            Some(was) if said(was) == said(row) => continue,
             Some(was) => format!("{} {} was {}, is {}", row.number, row.plan, said(was), said(row)),
         };
         lines.push(line);
@@ -548,6 +557,8 @@ mod tests {
             standing,
             why: text("why"),
             awaits_approval: None,
+            course: None,
+            too_soon: false,
         }
     }
 
@@ -558,6 +569,8 @@ mod tests {
             utc_offset: UtcOffset::default(),
             incomplete: None,
             roster: Some(Timestamp(0)),
+            clocks: None,
+            holds: Vec::new(),
             rows,
         };
         let first = list(vec![
@@ -575,11 +588,20 @@ mod tests {
         assert_eq!(
             otherwise(&first, &now),
             [
-                "number 2 breast was Ready: why 2, is Ready: why 2",
-                "number 3 breast was Hold: why 3, is Ready: why 3",
-                "number 4 breast was not listed, is Hold: why 4",
-                "number 5 breast was Ready: why 5, is not on the list",
+                "number 2 breast was Ready: why 2, next fraction 5, is Ready: why 2, next fraction 6",
+                "number 3 breast was Hold: why 3, next fraction ?, is Ready: why 3, next fraction 9",
+                "number 4 breast was not listed, is Hold: why 4, next fraction 1",
+                "number 5 breast was Ready: why 5, next fraction 1, is not on the list",
             ]
+        );
+        // Held for another reason: that is said as well.
+        let mut other = list(vec![row(3, Stands::Hold, None)]);
+        if let Some(row) = other.rows.first_mut() {
+            row.why = "a veto".to_owned();
+        }
+        assert_eq!(
+            otherwise(&list(vec![row(3, Stands::Hold, None)]), &other),
+            ["number 3 breast was Hold: why 3, next fraction ?, is Hold: a veto, next fraction ?"]
         );
         assert!(otherwise(&now, &now).is_empty());
     }

@@ -37,6 +37,8 @@ mod paper;
 mod partition;
 #[path = "it/plugins.rs"]
 mod plugins;
+#[path = "it/recovering.rs"]
+mod recovering;
 #[path = "it/regating.rs"]
 mod regating;
 #[path = "it/renewing.rs"]

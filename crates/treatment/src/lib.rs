@@ -47,6 +47,7 @@ pub use service::{
     TotalSeen,
 };
 pub use service::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, UnfinishedSeen, WithdrawnPlan};
+pub use service::{CHANGES_ALL, Clocks, Held, HeldCourse, Recovered, Whom};
 pub use service::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use service::{Missing, Transfer, TransferKept};
 pub use service::{RulesInForce, Triage, TriageRow};

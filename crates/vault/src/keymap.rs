@@ -100,6 +100,11 @@ pub(crate) enum Effect {
     Rotated(Change),
 }
 
+/// Whether an entry of this kind says no more than how somebody's key opens: dealt anew, it changes nothing that is known of her.
+pub fn deals_keys(kind: &str) -> bool {
+    kind == KEY
+}
+
 impl Effect {
     pub(crate) fn of(kind: &str, patient: Option<PatientId>, meta: &[u8]) -> Option<Self> {
         match kind {

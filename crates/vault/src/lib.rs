@@ -54,6 +54,7 @@ pub use error::VaultError;
 pub use examine::examine;
 pub use folders::{Folder, Folders, forget_hashes, open_folders, remembered_vkey};
 pub use found::{Founding, found};
+pub use keymap::deals_keys;
 pub use keys::{CustodianPackage, Erasure, Holder, HolderHealth, RecoveryKey};
 pub use kit::format::FormatError;
 pub use ledger::{Checkpoint, LedgerError, Vkey};

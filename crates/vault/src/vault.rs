@@ -10,7 +10,7 @@ use std::time::Duration;
 use keys::{CustodianPackage, DataKey, Dealer, Erasure, HolderHealth};
 use kit::format::FormatError;
 use kit::limits::{GROUP_PARCELS_MAX, OBJECT_BYTES_MAX};
-use kit::{Digest, Fault, Id16, OperationId, PatientId};
+use kit::{Digest, Fault, Id16, OperationId, PatientId, Timestamp};
 use ledger::{Checkpoint, SignedCheckpoint, TlogProof, Vkey, WitnessVkey};
 use zeroize::Zeroizing;
 
@@ -47,6 +47,8 @@ pub enum Weighed {
 }
 
 /// As whom the holders are asked when a patient's record is kept.
+/// Entries at the log's end whose times are looked at.
+const NEWEST: u64 = 64;
 const GATEWAY: &str = "gateway:keep";
 
 /// An open vault. Share it by `Arc`; dropping it finishes what was begun.
@@ -270,6 +272,23 @@ impl Vault {
                 Err(Broken::Caller(fault)) => return Err(fault),
                 Ok(end) => return Ok(end),
             }
+        }
+    }
+
+    /// The latest time of the newest entries that can be read, by the clock of the gateway that wrote them: of what came later
+    /// nothing is known. Of several, for what was noted while nobody wrote stands behind what is newer.
+    pub fn newest_time(&self) -> Result<Option<Timestamp>, Fault> {
+        let (size, mut back) = (self.size(), NEWEST);
+        loop {
+            let (from, mut newest) = (size.saturating_sub(back), None);
+            self.scan_what_is_left(from, &mut |entry| {
+                newest = newest.max(Some(entry.time));
+                Ok(())
+            })?;
+            if newest.is_some() || from == 0 {
+                return Ok(newest);
+            }
+            back = back.saturating_mul(NEWEST);
         }
     }
 

@@ -4,7 +4,9 @@ use askama::Template;
 use kit::{Blame, Digest, Fault};
 use qrcode::QrCode;
 use qrcode::render::svg;
-use treatment::{BeamSeen, BeamSheet, Booked, CourseSoFar, Day, Given, Outcome, Pack, Setting, UnfinishedSeen};
+use treatment::{
+    BeamSeen, BeamSheet, Booked, Clocks, CourseSoFar, Day, Given, Outcome, Pack, Recovered, Setting, UnfinishedSeen,
+};
 
 use super::course::{CourseShown, DoseRow, SessionRow};
 use super::{moment, plain};
@@ -37,7 +39,9 @@ struct Sheet<'a> {
     days: String,
     qr: String,
     /// On every page: what must not be overlooked.
-    banner: Option<&'static str>,
+    banners: Vec<String>,
+    /// Where a recovery has made it: what its machine's clock said.
+    machine_clock: Option<String>,
     courses: Vec<SheetCourse>,
     totals: Vec<DoseRow>,
     withdrawn: Vec<String>,
@@ -65,6 +69,8 @@ struct SheetCourse {
     given: String,
     planned: u32,
     word: &'static str,
+    /// It is held by the recovery that made the sheet, whatever the gate said.
+    is_held_beside: bool,
     file: String,
     uid: String,
     digest: String,
@@ -124,7 +130,10 @@ impl SheetCourse {
                 .collect(),
         };
         let is_vetoed = course.outcome == Outcome::Veto;
-        let is_held = is_vetoed && course.findings.iter().any(|finding| finding.code() != TOO_SOON);
+        let beside = pack.recovered.iter().flat_map(|one| one.held_by(course.delivery, course.fraction_group));
+        let beside: Vec<String> = beside.map(str::to_owned).collect();
+        let is_held_beside = !beside.is_empty();
+        let is_held = is_held_beside || is_vetoed && course.findings.iter().any(|finding| finding.code() != TOO_SOON);
         let rest = course.unfinished.as_ref().map(Rest::of);
         let mut forms: Vec<Form> = Vec::new();
         // Where it is held, paper gives no licence: two people settle it first, and sign what they give on a sheet of their own.
@@ -136,6 +145,9 @@ impl SheetCourse {
         let is_file = plan.and_then(|plan| plan.file.clone());
         let CourseShown { plan, machines, group, word, given, findings, notes, signed, delivery, doses, .. } =
             CourseShown::of(course.clone(), pack.seen.utc_offset);
+        // The list says the gate's first finding as well.
+        let is_new = |why: &String| !findings.iter().any(|finding| finding.starts_with(why.as_str()));
+        let findings: Vec<String> = beside.into_iter().filter(is_new).chain(findings.iter().cloned()).collect();
         let unknown = matches!(course.given, Given::Unknown { .. });
         Self {
             is_held,
@@ -153,6 +165,7 @@ impl SheetCourse {
             given: if unknown { format!("{given}: settle it before the next one") } else { given },
             planned: course.fractions_planned,
             word,
+            is_held_beside,
             file: is_file
                 .unwrap_or_else(|| "not here: take it from the planning system, and compare its digest".into()),
             uid: course.plan_uid.clone(),
@@ -216,19 +229,27 @@ pub fn sheet(pack: &Pack, id: &str, digest: Digest, photo: Option<&str>) -> Resu
     let booked = |one: &Booked| format!("{} {}", one.start.replace('T', " "), one.what).trim_end().to_owned();
     let courses: Vec<SheetCourse> = seen.courses.iter().map(|course| SheetCourse::of(pack, course)).collect();
     let is_held = courses.is_empty() || courses.iter().any(|course| course.is_held);
+    let recovered = pack.recovered.as_ref();
     let banner = match (is_held, seen.unreadable_records > 0, pack.withdrawn.is_empty()) {
         (true, ..) => Some("HELD – see the first page: not everything of hers may be given"),
         (false, true, _) => Some("RECORDS MISSING – see the last page"),
         (false, false, false) => Some("A PLAN OF HERS IS WITHDRAWN – see the first page"),
         _ => None,
     };
+    let banner = match recovered.filter(|one| !one.held.is_empty()) {
+        Some(one) => Some(format!("HELD – {}. Nothing may be given by this paper", one.held.join("; "))),
+        None => banner.map(str::to_owned),
+    };
+    let mut banners: Vec<String> = recovered.map(cautions).unwrap_or_default();
+    banners.extend(banner);
     let withdrawn = pack.withdrawn.iter().map(|one| {
         let at = moment(one.at, seen.utc_offset);
         format!("{} (SOP Instance UID {}): withdrawn {at} by the {}: {}", one.plan, one.plan_uid, one.by, one.reason)
     });
     let sheet = Sheet {
         id,
-        banner,
+        banners,
+        machine_clock: recovered.map(|one| moment(one.clocks.machine, seen.utc_offset)),
         has_other_photo: pack.has_other_photo,
         alerts: &pack.alerts,
         totals: seen.totals.iter().map(DoseRow::of_all).collect(),
@@ -257,6 +278,18 @@ pub fn sheet(pack: &Pack, id: &str, digest: Digest, photo: Option<&str>) -> Resu
     sheet.render().map(plain).map_err(|e| failed(e.to_string()))
 }
 
+/// What a recovery says of everything that it has written.
+fn cautions(recovered: &Recovered) -> Vec<String> {
+    list_cautions(recovered.incomplete.as_deref(), recovered.clocks)
+}
+
+/// The same, for the list of its sheets.
+pub fn list_cautions(incomplete: Option<&str>, clocks: Clocks) -> Vec<String> {
+    let missing =
+        |why: &str| format!("INCOMPLETE: {why}. Fractions, vetoes and erasures may be missing: nobody is ready");
+    incomplete.map(missing).into_iter().chain(clocks.doubt().map(|doubt| format!("CLOCK: {doubt}"))).collect()
+}
+
 /// A line of the list of packs.
 pub struct Opened {
     /// Beside the list.
@@ -279,6 +312,7 @@ pub struct Opened {
 struct Sheets<'a> {
     opened: &'a str,
     trust: Trust,
+    cautions: &'a [String],
     rows: &'a [Opened],
     bad: &'a [String],
 }
@@ -292,10 +326,12 @@ pub enum Trust {
     Unchecked,
     /// They are of a recovery that had only begun.
     Recovery,
+    /// They are of a recovery that has read all that can be read.
+    Whole,
 }
 
-/// The list of the packs that were opened, and why others were not.
-pub fn list(opened: &str, trust: Trust, rows: &[Opened], bad: &[String]) -> Result<String, Fault> {
-    let page = Sheets { opened, trust, rows, bad };
+/// The list of the packs that were opened, and why others were not; `cautions`: what must not be overlooked.
+pub fn list(opened: &str, trust: Trust, cautions: &[String], rows: &[Opened], bad: &[String]) -> Result<String, Fault> {
+    let page = Sheets { opened, trust, cautions, rows, bad };
     page.render().map(plain).map_err(|e| Fault::new(Blame::Ours, "pack.list", e.to_string()))
 }

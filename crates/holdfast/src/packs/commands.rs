@@ -267,7 +267,7 @@ impl Packs {
         let opened = SystemClock.now().to_string();
         let opened = format!("{} UTC", opened.get(..16).unwrap_or_default().replace('T', " "));
         let trust = if sight.is_checked { Trust::Checked } else { Trust::Unchecked };
-        let list = paper::list(&opened, trust, &rows, &bad)?;
+        let list = paper::list(&opened, trust, &[], &rows, &bad)?;
         fs::create_dir_all(out).map_err(|e| failed(out, &e))?;
         let index = out.join("index.html");
         write_private(&index, list.as_bytes()).map_err(|e| failed(&index, &e))?;

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use chart::{Chart, ChartError, Context};
+use chart::{Changed, Chart, ChartError, Context};
 use guard::{Act, Permit, Sensitivity, Target};
-use kit::{Blame, Fault, PatientId, Timestamp, UtcOffset};
+use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::approving::is_of_approval;
 use super::gate::{is_shared, judge};
+use super::recovery::{Clocks, Held, Whom};
 use super::{PLANNED, Result, Treatment};
 use crate::gate::facts::{self, Facts, KeptVerdict};
 use crate::gate::{Asked, Finding, Outcome, Verdict};
@@ -57,6 +58,12 @@ pub struct TreatmentRow {
     /// SOP Instance UID of the plan, where it is held for its approval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub awaits_approval: Option<String>,
+    /// The delivery and the fraction group; none where it is of all of hers.
+    #[serde(skip)]
+    pub course: Option<(Digest, u32)>,
+    /// It is held since one was given lately, and for nothing else.
+    #[serde(skip)]
+    pub too_soon: bool,
 }
 
 /// Today's list.
@@ -72,40 +79,60 @@ pub struct TreatmentList {
     /// Where a recovery has opened no more than what comes first: when the lost gateway had put that together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roster: Option<Timestamp>,
+    /// Where a recovery has read it: by which clocks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clocks: Option<Clocks>,
+    /// Whom a recovery holds beside the gate.
+    #[serde(skip)]
+    pub holds: Vec<(Held, Whom)>,
     pub rows: Vec<TreatmentRow>,
 }
 
 impl TreatmentList {
+    /// What can be said where a log is read by another machine than wrote it. Where its clock is behind, everything is held: what was
+    /// given lately is of a time to come, and could be given again.
+    pub fn read_by(mut self, clocks: Clocks) -> Self {
+        self.clocks = Some(clocks);
+        if clocks.are_behind() {
+            self.hold(Held::ClockBehind, Whom::Everybody);
+        }
+        self
+    }
+
     /// What can be said where only what comes first was opened, as it was put together then, and what came since. Whose records
     /// changed since may have to do with something that isn't open.
-    pub fn by_roster(mut self, at: Timestamp, changed: &BTreeSet<PatientId>) -> Self {
-        self.hold("something came in after the list was put together", |patient| changed.contains(&patient));
+    pub fn by_roster(mut self, at: Timestamp, changed: Changed) -> Self {
+        self.hold(Held::ChangedSince, Whom::These(changed.patients));
+        if changed.all {
+            self.hold(Held::CentreChangedSince, Whom::Everybody);
+        }
         self.roster = Some(at);
         self
     }
 
-    /// Nobody of these is ready.
-    fn hold(&mut self, why: &str, of: impl Fn(PatientId) -> bool) {
-        for row in self.rows.iter_mut().filter(|row| row.patient.is_some_and(&of)) {
+    /// Nobody of these is ready, neither here nor on a sheet.
+    fn hold(&mut self, held: Held, whom: Whom) {
+        for row in self.rows.iter_mut().filter(|row| row.patient.is_some_and(|patient| whom.has(patient))) {
             row.fraction_next = None;
-            if matches!(row.standing, Standing::Ready | Standing::Released) {
-                (row.standing, row.why) = (Standing::Hold, why.to_owned());
+            if matches!(row.standing, Standing::Ready | Standing::Released) || row.too_soon {
+                (row.standing, row.why, row.too_soon) = (Standing::Hold, held.to_string(), false);
             }
         }
+        self.holds.push((held, whom));
     }
 
     /// What can be said where a part of the log can't be read: nobody is ready, for a fraction that was given, a veto or an
     /// erasure may stand in what is missing.
     pub fn incomplete(mut self, why: String) -> Self {
-        self.hold("her newest records may be missing", |_| true);
+        self.hold(Held::Incomplete, Whom::Everybody);
         self.incomplete = Some(why);
         self
     }
 
     /// What can be said of those whose erasures are being taken back: somebody else may have had a number of theirs meanwhile,
     /// and what was given then may stand there.
-    pub fn taken_back(mut self, restored: &BTreeSet<PatientId>) -> Self {
-        self.hold("her erasure was taken back: the gate says how she stands", |patient| restored.contains(&patient));
+    pub fn taken_back(mut self, restored: BTreeSet<PatientId>) -> Self {
+        self.hold(Held::ErasureTakenBack, Whom::These(restored));
         self
     }
 }
@@ -150,7 +177,15 @@ impl Treatment {
             }
         }
         rows.sort_by(|a, b| (&a.machine, &a.name, &a.number).cmp(&(&b.machine, &b.name, &b.number)));
-        Ok(TreatmentList { as_of, utc_offset: self.utc_offset, incomplete: None, roster: None, rows })
+        Ok(TreatmentList {
+            as_of,
+            utc_offset: self.utc_offset,
+            incomplete: None,
+            roster: None,
+            clocks: None,
+            holds: Vec::new(),
+            rows,
+        })
     }
 
     /// The right to look at everybody on treatment, as of when, and who that is.
@@ -173,7 +208,12 @@ impl Treatment {
     }
 
     /// Whoever had a plan or a treatment record come in lately.
+    ///
+    /// Where a log is read that nobody writes any more, not by this machine's clock alone: with one that is ahead, or after a long
+    /// outage, nobody would have had anything come in lately, and the list would be empty without a word. From the log's end, who was
+    /// on treatment then is on it. Never later than the clock: an entry of a time to come makes nobody vanish.
     fn on_treatment(&self, as_of: Timestamp) -> std::result::Result<BTreeSet<PatientId>, ChartError> {
+        let as_of = self.log_ends.map_or(as_of, |end| end.min(as_of));
         let since = as_of.0 - ON_TREATMENT_DAYS * 86_400_000;
         self.planned_while(|_, time| time.0 >= since)
     }
@@ -291,6 +331,8 @@ fn planless(facts: &Facts) -> TreatmentRow {
         standing: Standing::Hold,
         why: why.to_owned(),
         awaits_approval: None,
+        course: None,
+        too_soon: false,
     }
 }
 
@@ -335,9 +377,19 @@ fn row(
         fractions_planned: verdict.fractions_planned,
         awaits_approval: (standing != Standing::Complete && verdict.findings.iter().any(is_of_approval))
             .then(|| plan.instance.sop_instance.clone()),
+        course: group.map(|group| (plan.digest(), group)),
+        too_soon: match (standing, last) {
+            (Standing::Hold, _) => is_all_too_soon(&verdict),
+            (Standing::Vetoed, Some(last)) => is_all_too_soon(last),
+            _ => false,
+        },
         standing,
         why,
     })
+}
+
+fn is_all_too_soon(verdict: &Verdict) -> bool {
+    verdict.findings.iter().all(|finding| matches!(finding, Finding::TooSoon { .. }))
 }
 
 /// What was signed may be given, whatever has come under its name since: the gate looks at the very file that a console shows.
@@ -372,6 +424,8 @@ fn nameless(name: &str, why: String) -> TreatmentRow {
         standing: Standing::Hold,
         why,
         awaits_approval: None,
+        course: None,
+        too_soon: false,
     }
 }
 

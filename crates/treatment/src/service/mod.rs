@@ -9,6 +9,7 @@ mod gate;
 pub(crate) mod intake;
 mod list;
 mod packs;
+mod recovery;
 mod transfer;
 mod triage;
 
@@ -23,6 +24,7 @@ pub use course::{
 pub use entering::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use list::{Standing, TreatmentList, TreatmentRow};
 pub use packs::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, WithdrawnPlan};
+pub use recovery::{CHANGES_ALL, Clocks, Held, HeldCourse, Recovered, Whom};
 pub use transfer::{Kept as TransferKept, Missing, Transfer};
 pub use triage::{RulesInForce, Triage, TriageRow};
 
@@ -31,7 +33,7 @@ use std::sync::{Arc, Mutex};
 
 use chart::{Chart, ChartError, Context};
 use guard::{Act, Permit, Sensitivity, Target};
-use kit::{Blame, Digest, Fault, PatientId, UtcOffset};
+use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 
 use crate::gate::context;
@@ -93,6 +95,8 @@ pub struct Treatment {
     /// The centre's name on pages.
     centre: String,
     utc_offset: UtcOffset,
+    /// Of a log that nobody writes any more: when it ends.
+    log_ends: Option<Timestamp>,
     /// For each patient one of them, while the gate is asked about her.
     turns: [Mutex<()>; TURNS],
 }
@@ -102,7 +106,13 @@ impl Treatment {
     pub fn new(chart: Arc<Chart>, centre: impl Into<String>) -> Self {
         let origin = chart.vault().vkey().name().to_owned();
         let turns = std::array::from_fn(|_| Mutex::new(()));
-        Self { chart, origin, centre: centre.into(), utc_offset: UtcOffset::default(), turns }
+        Self { chart, origin, centre: centre.into(), utc_offset: UtcOffset::default(), log_ends: None, turns }
+    }
+
+    /// For a log that nobody writes any more.
+    pub fn with_log_end(mut self, end: Option<Timestamp>) -> Self {
+        self.log_ends = end;
+        self
     }
 
     /// Where the centre's clocks are: by them a day begins.

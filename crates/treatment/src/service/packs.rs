@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::course::PatientCourses;
+use super::recovery::Recovered;
 use super::triage::phones;
 use super::{Result, Treatment};
 use crate::gate::facts::{self, Facts};
@@ -60,6 +61,17 @@ pub struct Pack {
     pub withdrawn: Vec<WithdrawnPlan>,
     /// Plans that are here and that nobody has signed, the newest: their names.
     pub unsigned: Vec<String>,
+    /// Where no gateway has made it, but a recovery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovered: Option<Recovered>,
+}
+
+impl Pack {
+    /// As a recovery's sheet: it says what the log's end knew, whatever this machine's clock says.
+    pub fn recovered(&mut self, recovered: Recovered) {
+        self.seen.as_of = recovered.clocks.newest;
+        self.recovered = Some(recovered);
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -179,6 +191,7 @@ impl Treatment {
             plans,
             withdrawn: withdrawn(facts),
             unsigned,
+            recovered: None,
         }))
     }
 

@@ -126,3 +126,34 @@ fn what_it_names_and_nobody_can_read_is_an_error() {
     centre.locations[1].forge(&all[all.len() - 1], None);
     assert!(looked(&centre, &centre.given()[..2], "set-back").unwrap().is_none());
 }
+
+/// What a list says is looked up in what the roster names and in what was written since. Of the latter nothing may be missing; what is
+/// neither may be damaged, and is found out when all of the log is read.
+#[test]
+fn damage_counts_in_what_is_named_and_in_what_was_written_since() {
+    let centre = Centre::new(2, 4, 3, 2);
+    let vault = centre.found();
+    let patients: Vec<_> = (0..2).map(|_| centre.patient(&vault)).collect();
+    let [kept, other] = [0, 1].map(|at| keep(&centre, &vault, patients[at], noise(5_000, at as u64)));
+    vault.keep_roster(vault.size(), &BTreeSet::from([kept.0]), &BTreeSet::from([patients[0]])).unwrap();
+    let later = keep(&centre, &vault, patients[1], noise(5_000, 2));
+    let of = |kept: &(u64, Vec<u8>)| usize::try_from(vault.entry(kept.0).unwrap().segment).unwrap();
+    let (other, later) = (of(&other), of(&later));
+    let newest = vault.entry(vault.size() - 1).unwrap().time;
+    assert_eq!(vault.newest_time().unwrap(), Some(newest));
+    drop(vault);
+    let look = |segment: usize, name: &str| {
+        let held = &centre.locations[1];
+        let name_of = &held.objects("s/")[segment];
+        let mut altered = held.raw(name_of);
+        let last = altered.len() - 1;
+        altered[last] ^= 1;
+        held.forge(name_of, Some(altered));
+        let seen = looked(&centre, &centre.given()[..2], name);
+        held.restore();
+        seen
+    };
+    let seen = look(other, "other").unwrap().unwrap();
+    assert!(gives(&seen, &kept) && seen.newest_time().unwrap() == Some(newest));
+    assert!(matches!(look(later, "later"), Err(VaultError::Unreadable { .. })));
+}
