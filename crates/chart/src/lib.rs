@@ -368,16 +368,17 @@ impl Chart {
     }
 
     /// Does `work`, and keeps what it looks up in this thread as what a recovery opens first ([`vault::first_look`]): over that
-    /// alone, the same work finds the same.
+    /// alone, the same work finds the same; `reader` is which program does it.
     pub fn keep_roster<T>(
         &self,
+        reader: &str,
         work: impl FnOnce() -> std::result::Result<T, Fault>,
     ) -> std::result::Result<T, Fault> {
         let since = self.catch_up().map_err(|e| e.fault())?;
         let (done, looked) = trace::looking(work);
         let done = done?;
         let entries = self.with_newest(looked.entries).map_err(|e| e.fault())?;
-        self.vault.keep_roster(since, &entries, &looked.patients)?;
+        self.vault.keep_roster(since, &entries, &looked.patients, reader)?;
         Ok(done)
     }
 

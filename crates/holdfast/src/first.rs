@@ -23,6 +23,9 @@ use crate::config::Config;
 use crate::packs::{self, Made};
 use crate::settings;
 
+/// Which program looks up what comes first.
+const READER: &str = concat!("holdfast ", env!("CARGO_PKG_VERSION"));
+
 /// Takes a patient's pack, or why there is none.
 pub type Each<'a> = &'a mut dyn FnMut(PatientId, Result<Pack, Fault>) -> Result<(), Fault>;
 
@@ -71,7 +74,7 @@ fn every_pack(treatment: &Treatment, context: &Context, each: Each<'_>) -> Resul
 /// looked up.
 pub fn keep(centre: &Centre) -> Result<Option<Made>, Fault> {
     let (chart, treatment) = (centre.chart(), centre.treatment());
-    chart.keep_roster(|| {
+    chart.keep_roster(READER, || {
         // The packs first: nothing else that fails keeps them from being made.
         let made = match packs::are_wanted(centre) {
             true => Some(packs::make(centre)?),
@@ -108,15 +111,15 @@ impl Looker {
             Arc::clone(&entropy),
         )?;
         let Some(vault) = vault else { return Ok(None) };
-        let look = vault.first_look();
+        // What another release has looked up may be less than this one does: then all of it is read.
+        let look = vault.first_look().filter(|look| look.reader == READER);
+        let Some(look) = look else { return Ok(None) };
         let chart = Chart::open(Arc::new(vault), None, Vec::new(), clock, entropy).map_err(|e| e.fault())?;
         let mut sight = FirstSight::of(chart)?;
-        if let Some(look) = look {
-            tracing::info!(entries = look.entries, of = look.log, "opened first");
-            let is_of_all = |kind: &str| CHANGES_ALL.contains(&kind);
-            let changed = sight.chart().changed_since(look.since, is_of_all).map_err(|e| e.fault())?;
-            sight.list = sight.list.by_roster(look.at, changed);
-        }
+        tracing::info!(entries = look.entries, of = look.log, "opened first");
+        let is_of_all = |kind: &str| CHANGES_ALL.contains(&kind);
+        let changed = sight.chart().changed_since(look.since, is_of_all).map_err(|e| e.fault())?;
+        sight.list = sight.list.by_roster(look.at, changed);
         Ok(Some(sight))
     }
 

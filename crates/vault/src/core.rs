@@ -255,7 +255,7 @@ impl Core {
     }
 
     pub(crate) fn first_look(&self) -> Option<FirstLook> {
-        self.first.get().map(|(look, _)| *look)
+        self.first.get().map(|(look, _)| look.clone())
     }
 
     pub(crate) fn size(&self) -> u64 {

@@ -43,6 +43,7 @@ pub(crate) const ROSTER: &str = "vault.roster";
 
 /// Some thousands of patients with all that a course leaves behind.
 const ENTRIES_MAX: usize = 2_000_000;
+const READER_MAX: usize = 64;
 /// Each number takes one to three bytes, as a rule.
 const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Segments that are read from the tip down to find a roster, and their bytes. Where none is within, everything is read.
@@ -66,6 +67,9 @@ struct Roster {
     /// From which segment on they have which term: the other half of their names.
     #[n(4)]
     terms: Vec<(u64, u64)>,
+    /// Which program looked it up: another one may look up more.
+    #[n(5)]
+    reader: String,
 }
 
 impl Roster {
@@ -73,6 +77,7 @@ impl Roster {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         let roster: Self = format::decode(Self::PLACE, bytes, BYTES_MAX)?;
+        within(Self::PLACE, "the reader's letters", roster.reader.len() as u64, 0, READER_MAX as u64)?;
         within(Self::PLACE, "the number of entries", roster.entries.len() as u64, 0, ENTRIES_MAX as u64)?;
         Ok(roster)
     }
@@ -102,7 +107,7 @@ fn numbers(steps: &[u64]) -> impl Iterator<Item = u64> {
 }
 
 /// What was opened of the log before the whole of it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FirstLook {
     /// When the roster was made, by the clock of the gateway that wrote it.
     pub at: Timestamp,
@@ -111,6 +116,8 @@ pub struct FirstLook {
     /// Entries that were opened, and that the log has.
     pub entries: u64,
     pub log: u64,
+    /// Which program looked up what the roster names, as it said itself: over that, only the same one finds the same.
+    pub reader: String,
 }
 
 /// The heads that a first look has opened, with their segments.
@@ -129,12 +136,13 @@ impl Heads {
 
 impl Vault {
     /// Keeps what a recovery is to open first: these entries, of those before `since`, and the keys of these patients. The newest
-    /// one counts.
+    /// one counts. `reader`: which program looked them up.
     pub fn keep_roster(
         &self,
         since: u64,
         entries: &BTreeSet<u64>,
         patients: &BTreeSet<PatientId>,
+        reader: &str,
     ) -> Result<Receipt, VaultError> {
         self.writer()?;
         let core = self.core();
@@ -154,6 +162,7 @@ impl Vault {
             entries: steps(named),
             segments: steps(segments),
             terms: shelf.catalogue.terms(),
+            reader: reader.to_owned(),
         };
         let (kind, payload) = (ROSTER.to_owned(), Some(format::encode(&roster)));
         let parcel = Parcel { scope: Scope::Centre, kind, meta: Vec::new(), payload };
@@ -240,7 +249,8 @@ impl<'a> Look<'a> {
         look.named(survey, &roster)?;
         look.settle(newest);
         let log = shelf.catalogue.entries();
-        let first = FirstLook { at, since: roster.since, entries: look.heads.0.len() as u64, log };
+        let first =
+            FirstLook { at, since: roster.since, entries: look.heads.0.len() as u64, log, reader: roster.reader };
         Ok(Some((first, look.heads)))
     }
 

@@ -38,11 +38,11 @@ fn what_is_named_and_what_was_written_since_opens_and_nothing_else() {
     let entries: BTreeSet<u64> = named.iter().map(|at: &usize| kept[*at].0).collect();
     let of_named: BTreeSet<_> = named.iter().map(|at| patients[*at]).collect();
     // An older one that names others is none any more.
-    vault.keep_roster(vault.size(), &BTreeSet::from([kept[0].0]), &BTreeSet::from([patients[0]])).unwrap();
+    vault.keep_roster(vault.size(), &BTreeSet::from([kept[0].0]), &BTreeSet::from([patients[0]]), "test").unwrap();
     let since = vault.size();
     // Written while it was put together: before the roster, and not named by it.
     let meanwhile = keep(&centre, &vault, patients[3], noise(3_000, 100));
-    vault.keep_roster(since, &entries, &of_named).unwrap();
+    vault.keep_roster(since, &entries, &of_named, "test").unwrap();
     drop(vault);
     // Another writer, another term.
     centre.restart();
@@ -58,6 +58,7 @@ fn what_is_named_and_what_was_written_since_opens_and_nothing_else() {
     let seen = looked(&centre, &centre.given()[3..], "look").unwrap().unwrap();
     let look = seen.first_look().unwrap();
     assert_eq!((look.since, look.log, seen.size()), (since, size, size));
+    assert_eq!(look.reader, "test");
     for at in [3, 39] {
         assert!(gives(&seen, &kept[at]), "{at}");
     }
@@ -105,7 +106,7 @@ fn what_it_names_and_nobody_can_read_is_an_error() {
     let patient = centre.patient(&vault);
     let kept = keep(&centre, &vault, patient, noise(5_000, 1));
     let segment = vault.entry(kept.0).unwrap().segment;
-    vault.keep_roster(vault.size(), &BTreeSet::from([kept.0]), &BTreeSet::from([patient])).unwrap();
+    vault.keep_roster(vault.size(), &BTreeSet::from([kept.0]), &BTreeSet::from([patient]), "test").unwrap();
     drop(vault);
     let whole = looked(&centre, &centre.given()[..2], "whole").unwrap().unwrap();
     assert!(gives(&whole, &kept));
@@ -135,7 +136,7 @@ fn damage_counts_in_what_is_named_and_in_what_was_written_since() {
     let vault = centre.found();
     let patients: Vec<_> = (0..2).map(|_| centre.patient(&vault)).collect();
     let [kept, other] = [0, 1].map(|at| keep(&centre, &vault, patients[at], noise(5_000, at as u64)));
-    vault.keep_roster(vault.size(), &BTreeSet::from([kept.0]), &BTreeSet::from([patients[0]])).unwrap();
+    vault.keep_roster(vault.size(), &BTreeSet::from([kept.0]), &BTreeSet::from([patients[0]]), "test").unwrap();
     let later = keep(&centre, &vault, patients[1], noise(5_000, 2));
     let of = |kept: &(u64, Vec<u8>)| usize::try_from(vault.entry(kept.0).unwrap().segment).unwrap();
     let (other, later) = (of(&other), of(&later));
