@@ -94,6 +94,7 @@ async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
     tap.check("a name on the list leads to the course, with its drawing and checks", course(browser, setting).await);
     tap.check("what was signed stands beside what is here, with drawings", approval(browser, setting).await);
     tap.check("an outage is weighed, those first who can wait least", triage(browser, setting).await);
+    tap.check("chart checks of everybody, those that fail first", chart_checks(browser, setting).await);
     tap.check("paper is typed in: a slip is named and nothing is lost", enter(browser, setting).await);
     tap.check("paper stands beside what machines say", reconciliation(browser, setting).await);
     tap.check("signing out shuts the door", sign_out(browser, setting).await);
@@ -237,6 +238,21 @@ async fn triage(browser: &WebDriver, setting: &Setting) -> Result<()> {
     ensure!(!ranks.is_empty() && ranks.is_sorted() && !ranks.contains(&None), "they stand as {words}");
     no_script(browser).await?;
     fits(browser, &setting.artifacts, "triage.png").await
+}
+
+/// Reached from the list; each section has what fails or is stale, the most first, by colour, icon and word.
+async fn chart_checks(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    browser.goto(text(setting, "http")?).await?;
+    browser.find(By::Css("a[href='/checks']")).await?.click().await?;
+    led_to(browser, "/checks").await?;
+    let fails = "return [...document.querySelectorAll('section.course')].map(one => [...one.querySelectorAll('td.status')] \
+                 .filter(cell => cell.innerText.trim() == 'Fail' && cell.querySelector('svg')).length)";
+    let fails = ask(browser, fails).await?;
+    let counts: Vec<u64> = fails.as_array().into_iter().flatten().filter_map(Value::as_u64).collect();
+    let falls = counts.windows(2).all(|pair| pair.first() >= pair.last());
+    ensure!(!counts.is_empty() && falls, "they stand as {fails}");
+    no_script(browser).await?;
+    fits(browser, &setting.artifacts, "checks.png").await
 }
 
 /// The last one of the list who is ready: others try the first one's plan.

@@ -1,5 +1,5 @@
 //! The fraction gate over HTTP: `POST /gate/check?patient=ID` with the plan as `application/dicom`; and what is known of a
-//! patient's courses, for programs: `GET /courses?patient=ID`.
+//! patient's courses, for programs: `GET /courses?patient=ID`, and of everybody's chart checks: `GET /checks.json`.
 //!
 //! The gate says 200 only for a release, 409 for a veto, both with the verdict as JSON: a caller that looks at nothing but the
 //! status fails safe.
@@ -40,6 +40,7 @@ pub(crate) fn router(door: Door) -> Router {
     Router::new()
         .route("/gate/check", post(check).fallback(another_method))
         .route("/courses", get(courses))
+        .route("/checks.json", get(checks))
         .with_state(door)
 }
 
@@ -73,6 +74,13 @@ async fn courses(
     let admitted = asking.admit(&headers, caller).await?;
     let work = move |treatment: &Treatment, context: &Context| treatment.courses(context, &patient);
     Ok(asking.answer(admitted, work, |_| StatusCode::OK).await)
+}
+
+async fn checks(State(door): State<Door>, headers: HeaderMap) -> Result<Response, Refused> {
+    let asking = Asking::new(door, "checks");
+    let caller = asking.caller(&headers)?;
+    let admitted = asking.admit(&headers, caller).await?;
+    Ok(asking.answer(admitted, Treatment::chart_checks, |_| StatusCode::OK).await)
 }
 
 async fn check(

@@ -563,7 +563,9 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
                     format!("not with the {} that stands beside it now: the other one signs again", changed.join(", "))
                 }
             };
-            let text = format!("delivery {}\n  signed by {}; {state}", approved.digest, approved.signers.join(", "));
+            let mut text =
+                format!("delivery {}\n  signed by {}; {state}", approved.digest, approved.signers.join(", "));
+            text.push_str(&reports::checked(&approved));
             Ok(Answer::done(text, to_json(&approved)))
         }
         Act::GateOverrideStatement { patient: text, plan, asked, finding, reason, role, signer } => {

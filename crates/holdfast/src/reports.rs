@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 use treatment::{
-    Assessment, Outcome, RulesInForce, Standing as Stands, TreatmentList, TreatmentRow, Triage, TriageRow, Verdict,
-    Worth,
+    Approved, Assessment, Outcome, RulesInForce, Standing as Stands, State, TreatmentList, TreatmentRow, Triage,
+    TriageRow, Verdict, Worth,
 };
 use vault::{DamageList, RecoveryReport, ScrubReport, VerifyReport, Weighed};
 
@@ -254,6 +254,21 @@ pub fn treatment_list(list: &TreatmentList, seconds: f64) -> String {
             row.standing,
             row.why,
         ));
+    }
+    text
+}
+
+/// What a signer is told of the plan's chart checks: how many pass, and each that doesn't.
+pub fn checked(approved: &Approved) -> String {
+    if let Some(why) = &approved.unchecked {
+        return format!("\n  no chart checks: {why}");
+    }
+    let all = || approved.checks.iter().flat_map(|group| &group.checks);
+    let passed = all().filter(|check| check.state == State::Pass).count();
+    let mut text = format!("\n  chart checks: {passed} of {} pass", all().count());
+    for check in all().filter(|check| check.state != State::Pass) {
+        let word = if check.state == State::Fail { "FAILS" } else { "unknown" };
+        text.push_str(&format!("\n    {word}: {}: {}", check.what, check.evidence));
     }
     text
 }

@@ -48,6 +48,7 @@ pub use service::{
 };
 pub use service::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, UnfinishedSeen, WithdrawnPlan};
 pub use service::{CHANGES_ALL, Clocks, Held, HeldCourse, Recovered, Whom};
+pub use service::{ChartChecks, CheckedCourse, GroupChecks};
 pub use service::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use service::{Missing, Transfer, TransferKept};
 pub use service::{RulesInForce, Triage, TriageRow};

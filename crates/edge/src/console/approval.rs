@@ -17,7 +17,7 @@ use treatment::{
 };
 
 use super::beams;
-use super::course::{DIGITS, capitalised, named};
+use super::course::{CheckRow, DIGITS, capitalised, named};
 use super::reader::Reader;
 use super::{failed, message, moment, page};
 
@@ -44,6 +44,7 @@ struct ApprovalPage {
     relation: String,
     signed: Option<SideShown>,
     now: SideShown,
+    checks: Vec<GroupRows>,
     signatures: Vec<SignatureRow>,
     signatures_left_out: usize,
     context: Vec<ContextRow>,
@@ -62,6 +63,12 @@ struct SideShown {
     came: String,
     delivery: String,
     unreadable: Option<String>,
+}
+
+/// Chart checks of one fraction group; its number where the plan has several.
+struct GroupRows {
+    group: Option<u32>,
+    rows: Vec<CheckRow>,
 }
 
 struct SignatureRow {
@@ -194,6 +201,14 @@ impl ApprovalPage {
             birth_date: approval.birth_date,
             is_approved: approval.is_approved,
             why_not: approval.why_not,
+            checks: approval
+                .checks
+                .into_iter()
+                .map(|of| GroupRows {
+                    group: (of.fraction_group != 1).then_some(of.fraction_group),
+                    rows: of.checks.into_iter().map(CheckRow::of).collect(),
+                })
+                .collect(),
             relation: capitalised(&approval.relation.to_string()),
             signed: approval.signed.map(|side| SideShown::of(side, offset)),
             now: SideShown::of(approval.now, offset),

@@ -68,16 +68,16 @@ pub(super) struct CourseShown {
     checks: Vec<CheckRow>,
 }
 
-struct CheckRow {
-    stage: &'static str,
-    what: &'static str,
-    class: &'static str,
-    word: &'static str,
-    evidence: String,
+pub(super) struct CheckRow {
+    pub(super) stage: &'static str,
+    pub(super) what: &'static str,
+    pub(super) class: &'static str,
+    pub(super) word: &'static str,
+    pub(super) evidence: String,
 }
 
 impl CheckRow {
-    fn of(check: Check) -> Self {
+    pub(super) fn of(check: Check) -> Self {
         let (class, word) = match check.state {
             CheckState::Pass => ("release", "Pass"),
             CheckState::Fail => ("veto", "Fail"),
@@ -229,13 +229,7 @@ impl CourseShown {
             (Outcome::Release, _) => ("release", "Ready"),
             (Outcome::Veto, _) => ("hold", "Hold"),
         };
-        let given = match &course.given {
-            Given::Known { distinct, highest, .. } if distinct < highest => {
-                format!("{distinct} to {highest} of {planned}")
-            }
-            Given::Known { distinct, .. } => format!("{distinct} of {planned}"),
-            Given::Unknown { .. } => format!("not known, of {planned}"),
-        };
+        let given = given_of(&course.given, planned);
         let roles = [SignerRole::Oncologist, SignerRole::Physicist];
         let is_signed = roles.iter().all(|role| course.signed.iter().any(|one| one.role == *role));
         let target = course.dose.iter().find(|dose| dose.is_target && !dose.by_day.is_empty());
@@ -277,6 +271,15 @@ impl CourseShown {
                 .collect(),
             checks: course.checks.into_iter().map(CheckRow::of).collect(),
         }
+    }
+}
+
+/// `7 of 25`.
+pub(super) fn given_of(given: &Given, planned: u32) -> String {
+    match given {
+        Given::Known { distinct, highest, .. } if distinct < highest => format!("{distinct} to {highest} of {planned}"),
+        Given::Known { distinct, .. } => format!("{distinct} of {planned}"),
+        Given::Unknown { .. } => format!("not known, of {planned}"),
     }
 }
 

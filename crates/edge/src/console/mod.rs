@@ -2,6 +2,7 @@
 
 mod approval;
 mod beams;
+mod checks;
 mod course;
 mod draw;
 mod entering;
@@ -83,6 +84,7 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .route("/style.css", get(style))
         .with_state(Arc::clone(&treatment))
         .merge(approval::router(Arc::clone(&treatment)))
+        .merge(checks::router(Arc::clone(&treatment)))
         .merge(course::router(Arc::clone(&treatment)))
         .merge(entering::router(Arc::clone(&treatment)))
         .merge(triage::router(treatment))

@@ -31,6 +31,9 @@ fn what_was_signed_stands_beside_what_is_here_now() {
     says(&page, &["To be signed by two people", "Nobody has signed it", "Fraction group 1", "300A,011E"]);
     assert!(count(&page, "To be signed") > 30 && count(&page, "As signed") == 0, "{page}");
     assert!(page.contains("Beam’s-eye view of beam 1") && page.contains("Gantry angles of"), "{page}");
+    // And its chart checks, before anybody signs.
+    says(&page, &["Chart checks of what is here now", "its fractions make the prescribed dose", "at approval"]);
+    assert!(!page.contains("have signed what it delivers") && !page.contains("weekly"), "{page}");
 
     // One of them has.
     approve(&site, &number, &plan, &SIGNERS[..1]);
@@ -40,8 +43,19 @@ fn what_was_signed_stands_beside_what_is_here_now() {
     let (_, _, list) = get(http, "/", &therapist);
     assert!(list.contains(&format!("/approval?patient={number}&amp;plan={signed_uid}")), "{list}");
 
-    // Both have: nothing holds it, and the list leads nowhere.
-    approve(&site, &number, &plan, &SIGNERS[1..]);
+    // Both have: nothing holds it, and the list leads nowhere. The one who signs is told of the checks.
+    let key = site.path("physicist.pem");
+    let who = ["--name", SIGNERS[1].0, "--role", SIGNERS[1].1, "--key", &key];
+    let said = site.done(&[&["plan", "approve", "--patient", &number], &who[..], &[&plan]].concat()).out;
+    says(
+        &said,
+        &["the gate can release it", "chart checks: ", "FAILS: the planning system has approved it: UNAPPROVED"],
+    );
+    // Of everybody on treatment, and for programs.
+    let (_, _, checks) = get(http, "/checks", &therapist);
+    says(&checks, &["with a check that fails", "UNAPPROVED", &number]);
+    assert_eq!(get(http, "/checks", &site.session(&server, "registrar")).0, 403);
+    assert_eq!(get(http, "/checks.json", "").0, 401);
     let page = page_of("");
     says(&page, &["Two people have signed what is here", "Nothing that moves dose, and nothing of the setup"]);
     assert_eq!(count(&page, "Void"), 0);

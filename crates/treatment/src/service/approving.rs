@@ -8,6 +8,7 @@ use guard::{Act, Permit, Sensitivity, Target};
 use kit::{Blame, Digest, Fault, Timestamp, UtcOffset};
 use serde::Serialize;
 
+use super::checking::GroupChecks;
 use super::gate::judge;
 use super::list::{as_text, birth_date, display_name, headline};
 use super::{Result, Treatment};
@@ -57,6 +58,8 @@ pub struct PlanApproval {
     pub is_approved: bool,
     /// Why it isn't, as the gate says it.
     pub why_not: Vec<String>,
+    /// Chart checks of what is here now, whoever has signed it.
+    pub checks: Vec<GroupChecks>,
     pub signatures: Vec<SignatureSeen>,
     pub context: Vec<ContextLine>,
     /// None where the plan that is here can't be read.
@@ -201,7 +204,7 @@ impl Treatment {
         let Chosen { signed, now, relation } = chosen;
 
         let mut why_not = Vec::new();
-        let (mut is_approved, mut with) = (false, None);
+        let (mut is_approved, mut with, mut checks) = (false, None, Vec::new());
         match &now.plan {
             Ok(plan) => {
                 let context = context::of_plan(&self.chart, &facts, plan, None).map_err(|e| e.fault())?;
@@ -212,6 +215,7 @@ impl Treatment {
                 let of_it = verdict.findings.iter().filter(|finding| is_of_approval(finding));
                 why_not.extend(of_it.map(headline));
                 is_approved = why_not.is_empty();
+                checks = self.checks_before(&permit, &facts, plan, &rules)?;
                 with = Some(context);
             }
             Err(error) => why_not.push(format!("the plan that is here can’t be read without a doubt: {error}")),
@@ -242,6 +246,7 @@ impl Treatment {
             relation,
             is_approved,
             why_not,
+            checks,
             columns,
             difference,
         })

@@ -364,7 +364,7 @@ impl Treatment {
     }
 }
 
-fn course(
+pub(super) fn course(
     chart: &Chart,
     facts: &Facts,
     (plan, group): (&Plan, &FractionGroup),

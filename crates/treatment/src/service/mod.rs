@@ -3,6 +3,7 @@
 //! in the ledger.
 
 mod approving;
+mod checking;
 mod course;
 mod entering;
 mod gate;
@@ -17,6 +18,7 @@ pub use approving::{
     AskedApproval, ContextLine, ContextSigned, DifferenceSeen, PlanApproval, PlanNamed, PlanSide, Relation,
     SignatureSeen,
 };
+pub use checking::{ChartChecks, CheckedCourse, GroupChecks};
 pub use course::{
     BeamSeen, BeamSession, ContextSeen, CourseSoFar, DoseSaid, DoseSeen, PatientCourses, SessionSeen, SignedBy,
     TotalSeen, UnfinishedSeen,
@@ -74,6 +76,10 @@ pub struct Approved {
     pub complete: bool,
     /// What stands beside the plan now and two people have not signed it with, though they have signed the plan.
     pub changed: Vec<ContextPart>,
+    /// Chart checks, of each fraction group: one that fails stops nothing.
+    pub checks: Vec<GroupChecks>,
+    /// Why there are none: what they rest on can't be read. The approval is kept all the same.
+    pub unchecked: Option<String>,
 }
 
 /// What a settlement has led to.
@@ -427,7 +433,12 @@ impl Treatment {
         let changed = context_gap(&facts.approvals, (patient, digest), &with).filter(|_| is_signed);
         let signed = facts.approvals.iter().map(VerifiedApproval::statement).filter(|s| s.delivery == digest);
         let signers: BTreeSet<String> = signed.map(|s| format!("{} {}", s.role, s.signer)).collect();
+        let rules = self.rules_by(&people);
+        let checked = rules.and_then(|(rules, _)| self.checks_before(&permit, &facts, &plan, &rules));
+        let (checks, unchecked) = checked.map_or_else(|fault| (Vec::new(), Some(fault.message)), |all| (all, None));
         Ok(Approved {
+            checks,
+            unchecked,
             digest,
             // By the gate's own measure, or the answer here would promise what the gate refuses.
             complete: is_signed
