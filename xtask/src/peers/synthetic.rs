@@ -81,7 +81,7 @@ pub(super) fn conforms(file: &Path, work: &Path, tolerated: &mut BTreeMap<&'stat
 }
 
 fn misspelt(folder: &Path, work: &Path) -> Result<()> {
-    let (right, wrong) = (b"UNAPPROVED", b"UNAPPR0VED");
+    let (right, wrong) = (b"APPROVED", b"APPR0VED");
     let mut plan = std::fs::read(folder.join("arc/plan.dcm"))?;
     let place = plan.windows(right.len()).position(|here| here == right).context("no status")?;
     plan.splice(place..place + right.len(), wrong.iter().copied());

@@ -250,8 +250,15 @@ impl Plan {
                 tags::REFERENCED_STRUCTURE_SET_SEQUENCE,
                 vec![reference(uids::RT_STRUCTURE_SET_STORAGE, &study.structures)],
             )
-            // A flag of the planning system; the centre's approval is two people's signatures.
-            .text(tags::APPROVAL_STATUS, "UNAPPROVED")
+            // A flag of the planning system, forgotten now and then; the centre's approval is two people's signatures.
+            .with(|plan| match label.ends_with('0') {
+                true => plan.text(tags::APPROVAL_STATUS, "UNAPPROVED"),
+                false => plan
+                    .text(tags::APPROVAL_STATUS, "APPROVED")
+                    .text(tags::REVIEW_DATE, da(study.date))
+                    .text(tags::REVIEW_TIME, "160000")
+                    .text(tags::REVIEWER_NAME, "Synthetic^Planner"),
+            })
             .file();
         let (fractions, dose_gy) = (diagnosis.fractions, diagnosis.dose_gy);
         Self { technique, uid, label, machine, fractions, dose_gy, beams, file }

@@ -47,13 +47,10 @@ fn what_was_signed_stands_beside_what_is_here_now() {
     let key = site.path("physicist.pem");
     let who = ["--name", SIGNERS[1].0, "--role", SIGNERS[1].1, "--key", &key];
     let said = site.done(&[&["plan", "approve", "--patient", &number], &who[..], &[&plan]].concat()).out;
-    says(
-        &said,
-        &["the gate can release it", "chart checks: ", "FAILS: the planning system has approved it: UNAPPROVED"],
-    );
+    says(&said, &["the gate can release it", "chart checks: ", " pass", "FAILS: its beams have the same bolus"]);
     // Of everybody on treatment, and for programs.
     let (_, _, checks) = get(http, "/checks", &therapist);
-    says(&checks, &["with a check that fails", "UNAPPROVED", &number]);
+    says(&checks, &["with a check that fails", "its beams have the same bolus", &number]);
     assert_eq!(get(http, "/checks", &site.session(&server, "registrar")).0, 403);
     assert_eq!(get(http, "/checks.json", "").0, 401);
     let page = page_of("");
