@@ -78,7 +78,7 @@ async fn start(setting: &Setting) -> Result<WebDriver> {
 }
 
 async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
-    println!("1..15");
+    println!("1..16");
     let tools = ChromeDevTools::new(browser.handle.clone());
     let screen = json!({ "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false });
     tools.execute_cdp_with_params("Emulation.setDeviceMetricsOverride", screen).await?;
@@ -184,14 +184,14 @@ async fn approval(browser: &WebDriver, setting: &Setting) -> Result<()> {
     browser.goto(text(setting, "http")?).await?;
     browser.find(By::Css("td.why a[href^='/approval']")).await?.click().await?;
     led_to(browser, "/approval").await?;
-    lines_are_told(browser, &["As signed", "To be signed", "Not here"]).await?;
+    lines_are_told(browser, &["As signed", "To be signed", "Not here", "Pass", "Fail", "Unknown"]).await?;
     browser.goto(text(setting, "http")?).await?;
     let ready = "return document.querySelector('td.release').closest('tr').querySelector('th a').getAttribute('href')";
     let course = ask(browser, ready).await?;
     browser.goto(format!("{}{}", text(setting, "http")?, course.as_str().context("nobody is ready")?)).await?;
     browser.find(By::Css("a[href^='/approval']")).await?.click().await?;
     led_to(browser, "/approval").await?;
-    lines_are_told(browser, &["As signed", "Counts"]).await?;
+    lines_are_told(browser, &["As signed", "Counts", "Pass", "Fail", "Unknown"]).await?;
     let drawn = "return [...document.querySelectorAll('figure svg')].map(one => [one.getAttribute('aria-label'), \
                  one.getBoundingClientRect().width, one.querySelectorAll('path').length])";
     let drawn = ask(browser, drawn).await?;

@@ -488,7 +488,8 @@ fn a_recovery_believes_the_log_key_on_the_sheets() {
     assert!(said.out.starts_with("On treatment: 0 patients"), "the list doesn't wait for markers: {}", said.out);
     assert!(said.out.contains("Sheets of 0 patients"), "{}", said.out);
     assert!(fs::read_to_string(Path::new(&printed).join("index.html")).unwrap().contains("<table"));
-    // What is older there could be taken for new: nothing is begun.
+    // What is there of somebody else's could be taken for hers: nothing is begun.
+    fs::write(Path::new(&printed).join("notes.txt"), "kept").unwrap();
     let said = recover(Some(&ours), "again");
     assert!(said.exit != 0 && said.err.contains("recover.sheets"), "{}", said.err);
     assert!(!Path::new(&site.path("again")).exists());

@@ -16,6 +16,8 @@ const APART: i64 = 6 * 3_600;
 /// The furthest clocks of two zones, and the steps in which they differ.
 const ZONES: i64 = 14 * 3_600;
 const ZONE_STEP: i64 = 15 * 60;
+/// Parts of one beam under one number that are near each other: no beam is stopped as often.
+const PARTS_MAX: usize = 100;
 
 /// Part of a beam, from one share of its meterset to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,8 +82,13 @@ impl Piece<'_> {
         (self.session.clone(), self.exposure)
     }
 
+    /// Two that differ and together make the beam are its parts, though a machine counts each from nought.
+    fn completes(&self, other: &Self) -> bool {
+        self.share.abs_diff(other.share) > JOINT && self.share.saturating_add(other.share).abs_diff(WHOLE) <= SLACK
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
-        self.stretches.iter().any(|one| other.stretches.iter().any(|two| one.overlaps(*two)))
+        !self.completes(other) && self.stretches.iter().any(|one| other.stretches.iter().any(|two| one.overlaps(*two)))
     }
 
     /// Whether it may be the other one, told of again.
@@ -127,16 +134,24 @@ pub(super) fn again(
     for mut pieces in by_beam.into_values() {
         // What has a time first: what has none is compared with it.
         pieces.sort_by_key(|piece| (piece.at.is_none(), piece.at));
-        let mut first: Vec<&Piece<'_>> = Vec::new();
-        let mut of_day: BTreeMap<Option<&str>, Share> = BTreeMap::new();
+        let (mut first, mut of_day) = (Vec::<&Piece<'_>>::new(), BTreeMap::<_, Vec<&Piece<'_>>>::new());
+        let mut sums: BTreeMap<Option<&str>, Share> = BTreeMap::new();
         for piece in &pieces {
-            let is_near = |one: &&&Piece<'_>| one.at.zip(piece.at).is_none_or(|(before, at)| at - before <= ZONES);
-            let near = first.iter().rev().take_while(is_near);
-            let same: Vec<&Piece<'_>> = near.copied().filter(|one| piece.is_again(one, most_a_day)).collect();
-            if same.is_empty() && !has_no_room(piece, &of_day, most_a_day) {
-                let sum = of_day.entry(piece.session.date()).or_default();
+            let day = piece.session.date();
+            let near: Vec<&Piece<'_>> = match piece.at {
+                Some(at) => {
+                    first.iter().rev().take_while(|one| one.at.is_some_and(|one| at - one <= ZONES)).copied().collect()
+                }
+                None => of_day.get(&day).cloned().unwrap_or_default(),
+            };
+            let is_full =
+                near.len() >= PARTS_MAX || is_too_much_at_once(piece, &near) || has_no_room(piece, &sums, most_a_day);
+            let same: Vec<&Piece<'_>> = near.into_iter().filter(|one| piece.is_again(one, most_a_day)).collect();
+            if same.is_empty() && !is_full {
+                let sum = sums.entry(day).or_default();
                 *sum = sum.saturating_add(piece.share);
                 first.push(piece);
+                of_day.entry(day).or_default().push(piece);
                 continue;
             }
             all.insert(piece.key(), 0);
@@ -147,6 +162,13 @@ pub(super) fn again(
         }
     }
     all
+}
+
+/// All that was told of the beam in some hours is more than it has.
+fn is_too_much_at_once(piece: &Piece<'_>, near: &[&Piece<'_>]) -> bool {
+    let at_once = near.iter().filter(|one| one.at.zip(piece.at).is_some_and(|(before, at)| at - before < APART));
+    let sum = at_once.fold(0, |sum: Share, one| sum.saturating_add(one.share));
+    sum > 0 && sum.saturating_add(piece.share) > WHOLE + SLACK
 }
 
 /// What has no time is one more than its day has room for; what has no day, than a fraction has.

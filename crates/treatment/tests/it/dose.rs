@@ -208,10 +208,15 @@ fn a_session_that_is_told_twice_is_sure_once() {
     let mut image = at("090012", (0, 50)).with(t::SOP_INSTANCE_UID, "1.9.7");
     image.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0].set(t::TREATMENT_DELIVERY_TYPE, "TRMT_PORTFILM");
     assert_eq!(both(at("090012", (0, 50)), image).1, 2.0);
-    // Parts are parts, and days are days.
+    // Parts are parts, and days are days. Some machines count each part from nought.
+    assert_eq!(both(at("090012", (0, 18)), at("0930", (0, 32))).0.fractions(), Some(1));
+    assert_eq!(both(at("090012", (0, 18)), at("0930", (0, 20))).0, told.clone());
     assert_eq!(both(at("090012", (0, 20)), at("0930", (20, 50))).0.fractions(), Some(1));
     let daily = [session(2, 9, 1, (0, 50)), session(3, 9, 1, (0, 50)), session(4, 9, 1, (0, 50))];
     assert_eq!(of(&plan(false), &daily).1.fractions(), Some(3), "a machine that writes one number");
+    // Three that are too much together, though no two of them are.
+    let three = [at("0900", (0, 20)), at("0910", (20, 38)), at("0920", (38, 60))];
+    assert_eq!(of(&plan(false), &three).1, told);
     let again = [session(2, 9, 1, (0, 50)), session(3, 9, 2, (0, 50)), session(4, 9, 2, (0, 50))];
     assert_eq!(of(&plan(false), &again).1.fractions(), Some(3), "a day lies between them");
 }
