@@ -508,7 +508,9 @@ impl Checked<'_> {
                 let Some(known) = self.dose.iter().find(|dose| dose.reference.number == said.reference) else {
                     continue;
                 };
-                let Some(at_least) = known.at_least else {
+                // What it sums up to which day, or how much it may be, isn't said: nothing to compare.
+                let (Some(at_least), Some(_), true) = (known.at_least, known.at_most, record.summed_to.is_some())
+                else {
                     unsaid += 1;
                     continue;
                 };

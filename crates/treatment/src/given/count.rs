@@ -88,6 +88,7 @@ pub enum Unknown {
     PartsDiffer,
     ToldTwice,
     Simulated,
+    PartMissing,
 }
 
 impl fmt::Display for Unknown {
@@ -189,6 +190,10 @@ impl fmt::Display for Unknown {
             Self::ToldTwice => {
                 "of one fraction number the same part of a beam is on record twice, at two times or without one: either one record came by \
                  another clock, or it was given twice: a physicist looks, and two people settle what she was given"
+            }
+            Self::PartMissing => {
+                "a beam is on record from where no record ends, or in parts of which nobody can say where they lie: a part of it may be \
+                 missing; a physicist looks, and two people settle what she was given"
             }
             Self::Simulated => {
                 "a treatment record of this plan says that it is a simulation: whether she was treated, two people say"
@@ -442,21 +447,20 @@ impl<'a> Course<'a> {
         shares: &BTreeMap<(u32, Exposure), Share>,
     ) -> BTreeSet<(u32, Exposure)> {
         let of_time = Session { fraction: 0, ..session.clone() }..=Session { fraction: u32::MAX, ..session.clone() };
-        // A machine that writes nought for every time of day says none.
-        let is_a_time = |when: &str| !when.ends_with(" 000000");
-        let is_of_one = |one: &Session| one.record.is_none() && one.when.as_deref().is_some_and(is_a_time);
-        let of_time = self.sessions.range(of_time).filter(|(one, _)| is_of_one(one));
-        let known: BTreeSet<(u32, Exposure)> =
-            of_time.flat_map(|(one, exposures)| exposures.keys().map(|exposure| (one.fraction, *exposure))).collect();
-        let said: BTreeSet<(u32, Exposure)> = shares.keys().copied().collect();
-        let of = |all: &BTreeSet<(u32, Exposure)>, exposure: Exposure| -> BTreeSet<u32> {
-            all.iter().filter(|(_, one)| *one == exposure).map(|(fraction, _)| *fraction).collect()
-        };
-        let differs = |exposure| {
-            let (known, said) = (of(&known, exposure), of(&said, exposure));
-            !known.is_empty() && !said.is_empty() && known != said
-        };
-        known.union(&said).filter(|(_, exposure)| differs(*exposure)).copied().collect()
+        let of_time = self.sessions.range(of_time).filter(|(one, _)| one.record.is_none() && one.when.is_some());
+        let mut known: BTreeMap<Exposure, BTreeSet<u32>> = BTreeMap::new();
+        for (one, exposures) in of_time {
+            for exposure in exposures.keys() {
+                known.entry(*exposure).or_default().insert(one.fraction);
+            }
+        }
+        let mut said: BTreeMap<Exposure, BTreeSet<u32>> = BTreeMap::new();
+        for (fraction, exposure) in shares.keys() {
+            said.entry(*exposure).or_default().insert(*fraction);
+        }
+        let differ = said.iter().filter_map(|(exposure, said)| Some((exposure, said, known.get(exposure)?)));
+        let differ = differ.filter(|(_, said, known)| said != known);
+        differ.flat_map(|(exposure, said, known)| said.union(known).map(|fraction| (*fraction, *exposure))).collect()
     }
 
     /// Whether a record is of our fraction group.
@@ -592,8 +596,36 @@ impl<'a> Course<'a> {
         };
         self.stretches.iter().any(|((session, exposure), stretches)| {
             let (least, most) = twice::said(stretches);
+            // Images are as many as they are.
+            if exposure.1 && most < NO_IMAGE {
+                return false;
+            }
             // More than the beam has is implausible, and said as that.
             most <= SESSION_MAX && (most - least > SLACK || (most > least && is_of_newest(session, exposure)))
+        })
+    }
+
+    /// A beam's parts don't follow each other from its beginning, as far as they say where they lie. Of a fraction that is to be finished
+    /// they have to say it, where they are several: its rest goes by it.
+    fn lacks_a_part(&self, exposures: &Exposures, is_to_be_finished: bool) -> bool {
+        let mut beams: BTreeMap<Option<u32>, Vec<Stretch>> = BTreeMap::new();
+        for (exposure, sessions) in exposures.iter().filter(|of| delivered(*of) > 0) {
+            let of = |session: &Session| {
+                let key = (session.clone(), *exposure);
+                // What was told of before lies where that does.
+                self.stretches.get(&key).filter(|_| self.again().get(&key) != Some(&0))
+            };
+            beams.entry(exposure.0).or_default().extend(sessions.keys().filter_map(of).flatten());
+        }
+        beams.into_values().any(|mut parts| {
+            let untold = parts.iter().filter(|part| !part.is_told).count();
+            parts.sort();
+            // Several fractions under one number begin at nought each.
+            let begins = parts.first().is_none_or(|first| first.from <= twice::GAP);
+            if is_to_be_finished && parts.len() > 1 {
+                return untold > 0 || !begins || !twice::follow(&parts);
+            }
+            untold == 0 && (!begins || !twice::have_no_gap(&parts))
         })
     }
 
@@ -653,6 +685,10 @@ impl<'a> Course<'a> {
         if self.contradicts_itself(unfinished.map(|(_, exposures)| exposures)) {
             unknown.insert(Unknown::PartsDiffer);
         }
+        let parted = || runs.iter().flat_map(BTreeMap::values).any(|exposures| self.lacks_a_part(exposures, false));
+        if unfinished.is_some_and(|(_, exposures)| self.lacks_a_part(exposures, true)) || parted() {
+            unknown.insert(Unknown::PartMissing);
+        }
         if !self.again().is_empty() {
             unknown.insert(Unknown::ToldTwice);
         }
@@ -705,8 +741,8 @@ impl<'a> Course<'a> {
                     most(before) > 0 && is_rest_of(before) && (were_begun || !is_behind)
                 });
                 // What isn't whole may be the rest of the first one, whose other records are lost.
-                let begins_again =
-                    before.is_some_and(|before| !is_rest_of(before)) || self.is_whole(session, exposures);
+                let begins_again = !self.rests.contains(session)
+                    && (before.is_some_and(|before| !is_rest_of(before)) || self.is_whole(session, exposures));
                 match (goes_on, session.fraction) {
                     (true, _) => {}
                     (false, 1) if begins_again => runs.push(Run::new()),

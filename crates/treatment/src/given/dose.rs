@@ -74,7 +74,9 @@ pub fn so_far(
         let at_most = match given {
             // What was told twice was given once or twice, and no more.
             Given::Unknown { why } => {
-                let is_bounded = why.iter().all(|why| matches!(why, Unknown::PartsDiffer | Unknown::ToldTwice));
+                let is_bounded = why
+                    .iter()
+                    .all(|why| matches!(why, Unknown::PartsDiffer | Unknown::ToldTwice | Unknown::PartMissing));
                 sum(&at_most).filter(|_| is_bounded && before == 0 && course.is_complete())
             }
             Given::Known { distinct, highest, .. } => sum(&at_most)

@@ -167,6 +167,10 @@ impl TreatmentRecord {
         if *origin == Some(Origin::User) {
             said.push_str("typed in\n");
         }
+        // What is no word on her at all is none of the same record corrected, either.
+        if *origin == Some(Origin::Simulation) {
+            said.push_str("simulated\n");
+        }
         // What is read of a beam may become more: what is said here stays, or a record that came again would be another one.
         for RecordedBeam { number, fraction, imaging, delivered, began, .. } in beams {
             said.push_str(&format!("beam {number:?} {fraction:?} {imaging} {delivered:?}\n"));
@@ -288,13 +292,14 @@ impl TreatmentRecord {
                 fault,
             })?);
         }
-        // Hours, minutes, seconds: an archive may write fractions of a second, or leave them. What is no time of day is none.
+        // Hours and minutes, and seconds: an archive may write fractions of a second, or leave them. What is no time of day is none.
         let time = |tag| {
             let text = root.get(tag).map(|e| String::from_utf8_lossy(trimmed(e.bytes())).into_owned())?;
             let digits: String = text.chars().take_while(|c| *c != '.').filter(char::is_ascii_digit).collect();
             let is_time =
-                matches!(digits.len(), 2 | 4 | 6) && *digits < *"24" && digits.get(2..).is_none_or(|rest| rest < "60");
-            is_time.then(|| format!("{digits:0<6}"))
+                matches!(digits.len(), 4 | 6) && *digits < *"24" && digits.get(2..).is_none_or(|rest| rest < "60");
+            // An hour tells two sessions apart as little as a day, and a machine that writes nought for every time says none.
+            is_time.then(|| format!("{digits:0<6}")).filter(|time| time != "000000")
         };
         // ACR-NEMA wrote dates with dots.
         let date = |tag| {

@@ -10,12 +10,15 @@ use super::count::{Exposure, NO_IMAGE, SLACK, Session, Share, WHOLE};
 use crate::interruption::calendar::Day;
 
 /// Where a beam went on may differ from where it stopped by so much: machines say both with one decimal, or two.
-const JOINT: Share = WHOLE / 200;
+const JOINT: Share = WHOLE / 50;
+/// And so much may lie between two parts of which nothing is missing.
+pub(super) const GAP: Share = WHOLE / 200;
 /// Nobody is treated twice within so many seconds.
 const APART: i64 = 6 * 3_600;
-/// The furthest clocks of two zones, and the steps in which they differ.
+/// The furthest clocks of two zones, and the steps in which they differ; an archive may have dropped the seconds.
 const ZONES: i64 = 14 * 3_600;
 const ZONE_STEP: i64 = 15 * 60;
+const SECONDS: i64 = 60;
 /// Parts of one beam under one number that are near each other: no beam is stopped as often.
 const PARTS_MAX: usize = 100;
 
@@ -92,23 +95,41 @@ impl Piece<'_> {
     }
 
     /// Whether it may be the other one, told of again.
-    fn is_again(&self, other: &Self, most_a_day: usize) -> bool {
+    fn is_again(&self, other: &Self, course: Pattern) -> bool {
         let is_too_much = self.share.saturating_add(other.share) > WHOLE + SLACK;
+        // A treatment and what is said to be its image, in one record: whole both, or neither is the other.
+        if self.session == other.session && self.share.min(other.share) < WHOLE - SLACK {
+            return false;
+        }
         let (Some(at), Some(before)) = (self.at, other.at) else {
-            // One without a time is of the whole day; what a day has room for, the sum over it tells.
-            return self.session.date() == other.session.date() && !is_too_much && self.overlaps(other);
+            // One without a time is of the whole day; what a day has room for, the sum over it tells. By another zone it is the next.
+            return match self.session.date() == other.session.date() {
+                true => (course.rises && is_too_much) || (!is_too_much && self.overlaps(other)),
+                false => course.rises && (is_too_much || self.overlaps(other)),
+            };
         };
         let apart = (at - before).abs();
-        let is_other_zone = apart <= ZONES && apart % ZONE_STEP == 0 && most_a_day == 1;
-        (apart < APART && (is_too_much || self.overlaps(other))) || (is_other_zone && self.overlaps(other))
+        let from_step = apart % ZONE_STEP;
+        let is_other_zone = course.most_a_day == 1
+            && (from_step <= SECONDS || from_step >= ZONE_STEP - SECONDS)
+            && self.overlaps(other);
+        let is_near = apart < APART || course.rises;
+        apart <= ZONES && ((is_near && (is_too_much || self.overlaps(other))) || is_other_zone)
     }
+}
+
+/// How fractions follow each other.
+#[derive(Clone, Copy)]
+struct Pattern {
+    most_a_day: usize,
+    /// Each has a number of its own: one number is no two fractions within a day.
+    rises: bool,
 }
 
 /// `YYYYMMDD HHMMSS` in seconds.
 fn seconds(when: &str) -> Option<i64> {
     let day = Day::of_dicom(when.get(..8)?)?;
-    // A machine that writes nought for every time of day says none.
-    let time = when.get(9..15).filter(|time| *time != "000000")?;
+    let time = when.get(9..15)?;
     let part = |range: std::ops::Range<usize>| time.get(range)?.parse::<i64>().ok();
     let days = i64::from(day.since(Day::of_dicom("20000101")?));
     Some(days * 86_400 + part(0..2)? * 3_600 + part(2..4)? * 60 + part(4..6)?)
@@ -121,6 +142,8 @@ pub(super) fn again(
     stretches: &BTreeMap<(Session, Exposure), BTreeSet<Stretch>>,
     most_a_day: usize,
 ) -> BTreeMap<(Session, Exposure), Share> {
+    let numbers: BTreeSet<u32> = sessions.keys().map(|session| session.fraction).collect();
+    let course = Pattern { most_a_day, rises: numbers.len() > 1 };
     let mut by_beam: BTreeMap<(u32, Option<u32>), Vec<Piece<'_>>> = BTreeMap::new();
     for (session, exposures) in sessions {
         for (exposure, share) in exposures.iter().filter(|((_, imaging), share)| !imaging || **share >= NO_IMAGE) {
@@ -142,11 +165,16 @@ pub(super) fn again(
                 Some(at) => {
                     first.iter().rev().take_while(|one| one.at.is_some_and(|one| at - one <= ZONES)).copied().collect()
                 }
+                None if course.rises => (first.iter().rev())
+                    .filter(|one| one.session.date().zip(day).is_some_and(|(one, day)| is_next(one, day)))
+                    .take(PARTS_MAX)
+                    .copied()
+                    .collect(),
                 None => of_day.get(&day).cloned().unwrap_or_default(),
             };
             let is_full =
                 near.len() >= PARTS_MAX || is_too_much_at_once(piece, &near) || has_no_room(piece, &sums, most_a_day);
-            let same: Vec<&Piece<'_>> = near.into_iter().filter(|one| piece.is_again(one, most_a_day)).collect();
+            let same: Vec<&Piece<'_>> = near.into_iter().filter(|one| piece.is_again(one, course)).collect();
             if same.is_empty() && !is_full {
                 let sum = sums.entry(day).or_default();
                 *sum = sum.saturating_add(piece.share);
@@ -164,9 +192,31 @@ pub(super) fn again(
     all
 }
 
+/// The same day, or one of its neighbours.
+fn is_next(one: &str, other: &str) -> bool {
+    Day::of_dicom(one).zip(Day::of_dicom(other)).is_some_and(|(one, other)| one.since(other).abs() <= 1)
+}
+
+/// Whether parts, in their order, follow each other: where one ends, the next begins.
+pub(super) fn follow(parts: &[Stretch]) -> bool {
+    parts.iter().zip(parts.iter().skip(1)).all(|(one, next)| one.to.abs_diff(next.from) <= GAP)
+}
+
+/// Whether nothing lies between them.
+pub(super) fn have_no_gap(parts: &[Stretch]) -> bool {
+    let mut end = 0;
+    parts.iter().all(|part| {
+        let is_near = part.from <= end + GAP;
+        end = end.max(part.to);
+        is_near
+    })
+}
+
 /// All that was told of the beam in some hours is more than it has.
 fn is_too_much_at_once(piece: &Piece<'_>, near: &[&Piece<'_>]) -> bool {
-    let at_once = near.iter().filter(|one| one.at.zip(piece.at).is_some_and(|(before, at)| at - before < APART));
+    // An image of the same session is none of the beam's parts.
+    let others = near.iter().filter(|one| one.session != piece.session);
+    let at_once = others.filter(|one| one.at.zip(piece.at).is_some_and(|(before, at)| at - before < APART));
     let sum = at_once.fold(0, |sum: Share, one| sum.saturating_add(one.share));
     sum > 0 && sum.saturating_add(piece.share) > WHOLE + SLACK
 }

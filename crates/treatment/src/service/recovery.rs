@@ -11,7 +11,9 @@ use super::list::{Standing, TreatmentList};
 
 /// Two machines' clocks, and one of them in another zone's summer.
 const BEHIND_MS: i64 = 60 * 60_000;
-const DAY_MS: i64 = 24 * 60 * 60_000;
+const HOUR_MS: i64 = 60 * 60_000;
+/// A gateway that runs writes something each hour.
+const AHEAD_HOURS: i64 = 2;
 
 /// Kinds of entries that change how everybody stands: rules, and whose word counts.
 pub const CHANGES_ALL: [&str; 3] = ["treatment.rules", "treatment.person-ended", "centre.settings"];
@@ -33,15 +35,17 @@ impl Clocks {
     /// Why one of them may be wrong. An outage of some days and a clock that is ahead look the same: only who reads it can tell.
     pub fn doubt(self) -> Option<String> {
         let Self { newest, machine } = self;
-        let days = machine.0.saturating_sub(newest.0) / DAY_MS;
+        let hours = machine.0.saturating_sub(newest.0) / HOUR_MS;
+        let age = if hours < 48 { format!("{hours} hours") } else { format!("{} days", hours / 24) };
         if self.are_behind() {
             return Some(format!(
-                "this machine's clock says {machine}, and the log's newest entry is of {newest}: set the clock right, and recover again"
+                "this machine's clock says {machine}, and the log's newest entry is of {newest}: one of the two is wrong; set the clock right if it is this one, and recover again"
             ));
         }
-        (days > 0).then(|| {
+        // What was given today may have been yesterday by another clock, so hours count.
+        (hours >= AHEAD_HOURS).then(|| {
             format!(
-                "the newest entry is {days} days old ({newest}); this machine's clock says {machine}: what was given since is not known, \
+                "the newest entry is {age} old ({newest}); this machine's clock says {machine}: what was given since is not known, \
                  or the clock is wrong"
             )
         })
@@ -161,9 +165,10 @@ mod tests {
     #[test]
     fn a_clock_that_is_behind_holds_and_one_that_is_ahead_is_said() {
         const HOUR: i64 = 3_600_000;
+        const DAY_MS: i64 = 24 * HOUR;
         let clocks =
             |ahead: i64| Clocks { newest: Timestamp(1_000 * DAY_MS), machine: Timestamp(1_000 * DAY_MS + ahead) };
-        for ahead in [-HOUR, 0, HOUR, DAY_MS - 1] {
+        for ahead in [-HOUR, 0, HOUR, 2 * HOUR - 1] {
             assert_eq!((clocks(ahead).are_behind(), clocks(ahead).doubt()), (false, None), "{ahead}");
         }
         assert!(clocks(-HOUR - 1).are_behind() && clocks(-200 * DAY_MS).are_behind());
@@ -171,6 +176,7 @@ mod tests {
         for time in [clocks(0).newest, clocks(-200 * DAY_MS).machine] {
             assert!(said.contains(&time.to_string()), "{said}");
         }
+        assert!(clocks(3 * HOUR).doubt().unwrap().contains("is 3 hours old"));
         let ahead = clocks(200 * DAY_MS);
         assert!(!ahead.are_behind());
         assert!(ahead.doubt().unwrap().contains("200 days old"), "{ahead:?}");

@@ -201,6 +201,25 @@ fn a_session_that_is_told_twice_is_sure_once() {
     assert_eq!(both(at("090012", (0, 50)), at("143012", (0, 50))), (told.clone(), 2.0, Some(4.0)));
     assert_eq!(both(at("090012", (0, 20)), at("193012", (0, 20))), (told.clone(), 0.8, Some(2.0)));
     assert_eq!(both(at("090012", (0, 50)), at("", (0, 50))), (told.clone(), 2.0, Some(4.0)));
+    // Where each fraction has a number of its own, however the other clock differs; and by the other zone's date, without a time.
+    let second = || session(9, 9, 2, (0, 50));
+    for time in ["1500", "200013"] {
+        assert_eq!(of(&plan(false), &[at("080012", (0, 50)), at(time, (0, 50)), second()]).1, told, "{time}");
+    }
+    let untimed = session(3, 9, 1, (0, 50)).with(t::TREATMENT_TIME, "").with(t::SOP_INSTANCE_UID, "1.9.77");
+    assert_eq!(of(&plan(false), &[at("080012", (0, 50)), untimed, second()]).1, told);
+    // Nought, or an hour, is no time: two of them are two, or one.
+    for time in ["000000", "09"] {
+        let one = |uid: &str| at(time, (0, 50)).with(t::SOP_INSTANCE_UID, uid);
+        assert_eq!(both(one("1.9.71"), one("1.9.72")), (told.clone(), 2.0, Some(4.0)), "{time}");
+    }
+    // A portal image beside a small beam, in one record, is none of it.
+    let mut imaged = at("090012", (0, 50));
+    let beams = imaged.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE);
+    let image = beams[0].clone().with(t::TREATMENT_DELIVERY_TYPE, "TRMT_PORTFILM");
+    beams.push(image.with(t::DELIVERED_PRIMARY_METERSET, "30"));
+    beams[1].sequence(t::CONTROL_POINT_DELIVERY_SEQUENCE).clear();
+    assert_eq!(of(&plan(false), &[imaged]).1.fractions(), Some(1));
     // Over midnight, by the other zone's date.
     let late = session(1, 20, 1, (0, 50)).with(t::TREATMENT_TIME, "201507");
     assert_eq!(both(late, at("014507", (0, 50))), (told.clone(), 2.0, Some(4.0)));
@@ -219,6 +238,34 @@ fn a_session_that_is_told_twice_is_sure_once() {
     assert_eq!(of(&plan(false), &three).1, told);
     let again = [session(2, 9, 1, (0, 50)), session(3, 9, 2, (0, 50)), session(4, 9, 2, (0, 50))];
     assert_eq!(of(&plan(false), &again).1.fractions(), Some(3), "a day lies between them");
+}
+
+/// A begun fraction is gone on with from where its records end; where a part of it isn't on record, nobody knows where that is.
+#[test]
+fn a_part_that_is_missing_is_nobodys_guess() {
+    let missing = Given::Unknown { why: vec![Unknown::PartMissing] };
+    let plan = plan(false);
+    let at = |hour, number, part| session(2, hour, number, part);
+    // Its beginning is lost, or what lies between.
+    assert_eq!(of(&plan, &[at(11, 1, (30, 50))]).1, missing);
+    let (dose, given) = of(&plan, &[at(10, 1, (0, 20)), at(11, 1, (30, 50))]);
+    assert_eq!((given, gray(dose.at_least), gray(dose.at_most)), (missing.clone(), 1.6, 2.0));
+    assert_eq!(of(&plan, &[at(10, 1, (0, 20)), at(11, 1, (20, 40))]).1.fractions(), Some(1));
+    // Of an older one, too.
+    assert_eq!(of(&plan, &[at(11, 1, (30, 50)), session(3, 10, 2, (0, 50))]).1, missing);
+    // Parts that don't say where they lie.
+    let untold = |hour, to| {
+        let mut item = at(hour, 1, (0, to));
+        item.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE)[0].sequence(t::CONTROL_POINT_DELIVERY_SEQUENCE).clear();
+        item
+    };
+    assert_eq!(of(&plan, &[untold(10, 12)]).1, Given::Known { distinct: 1, highest: 1, unfinished: Some(1) });
+    assert_eq!(of(&plan, &[untold(10, 12), untold(11, 25)]).1, missing);
+    assert_eq!(of(&plan, &[untold(10, 12), untold(11, 38)]).1.fractions(), Some(1), "nothing is left of it");
+    // A rest never begins numbers again.
+    let rest = session(5, 10, 1, (20, 50));
+    let given = of(&plan, &[session(2, 9, 1, (0, 50)), session(3, 9, 2, (0, 20)), rest]).1;
+    assert!(matches!(given, Given::Unknown { .. }), "{given:?}");
 }
 
 /// A number that no machine delivers tells nothing, and costs nothing.
@@ -253,7 +300,7 @@ fn the_newest_of_two_of_one_number_is_the_last() {
 #[test]
 fn a_simulation_is_nobodys_fraction() {
     let simulated = session(3, 10, 2, (0, 50)).with(t::TREATMENT_RECORD_CONTENT_ORIGIN, "SIMULATION");
-    let (dose, given) = of(&plan(false), &[session(2, 10, 1, (0, 50)), simulated]);
+    let (dose, given) = of(&plan(false), &[session(2, 10, 1, (0, 50)), simulated.clone()]);
     assert_eq!((gray(dose.at_least), given), (2.0, Given::Unknown { why: vec![Unknown::Simulated] }));
 }
 
