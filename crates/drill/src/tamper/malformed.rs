@@ -108,7 +108,7 @@ fn truncated(file: &[u8], rng: &Rng) -> Option<Vec<u8>> {
     // whole, but for attributes that may not matter.
     let quarter = file.len() / 4;
     let end = file.len() - 1 - rng.index(quarter);
-    file.get(..end - usize::from(end % 2 == 0)).map(<[u8]>::to_vec)
+    file.get(..end - usize::from(end.is_multiple_of(2))).map(<[u8]>::to_vec)
 }
 
 /// Appends a private sequence that nests until a recursive parser runs out of stack.

@@ -7,9 +7,11 @@ mod reconcile;
 mod record;
 mod twice;
 pub mod typed;
+mod unknown;
 
-pub use count::{Course, Given, Newest, Unknown};
+pub use count::{Course, Given, Newest};
 pub use reconcile::{PairState, Pairing};
 pub(crate) use reconcile::{Plans, Reconciled};
 pub(crate) use record::plans_named;
 pub use record::{GroupSummary, Origin, Override, RecordedBeam, TreatmentRecord, Unit};
+pub use unknown::Unknown;
