@@ -509,7 +509,7 @@ impl Checked<'_> {
                     continue;
                 };
                 // What it sums up to which day, or how much it may be, isn't said: nothing to compare.
-                let (Some(at_least), Some(_), true) = (known.at_least, known.at_most, record.summed_to.is_some())
+                let (Some(at_least), Some(at_most), true) = (known.at_least, known.at_most, record.summed_to.is_some())
                 else {
                     unsaid += 1;
                     continue;
@@ -517,7 +517,7 @@ impl Checked<'_> {
                 // What was given since isn't in it.
                 let is_up_to_now = record.summed_to.as_deref() >= newest;
                 let at_least = if is_up_to_now { at_least } else { Dose::default() };
-                if said.how.agrees_within(said.dose, at_least, known.at_most) {
+                if said.how.agrees_within(said.dose, at_least, at_most) {
                     compared += 1;
                 } else {
                     wrong.push(format!(

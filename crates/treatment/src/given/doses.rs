@@ -60,10 +60,8 @@ impl How {
     }
 
     /// Whether it lies within a range.
-    pub(crate) fn agrees_within(self, said: Dose, at_least: Dose, at_most: Option<Dose>) -> bool {
-        self.agrees(said, at_least)
-            || at_most.is_some_and(|most| self.agrees(said, most))
-            || (said > at_least && at_most.is_none_or(|most| said < most))
+    pub(crate) fn agrees_within(self, said: Dose, at_least: Dose, at_most: Dose) -> bool {
+        self.agrees(said, at_least) || self.agrees(said, at_most) || (at_least..at_most).contains(&said)
     }
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::count::{Exposure, NO_IMAGE, SLACK, Session, Share, WHOLE};
 use crate::interruption::calendar::Day;
 
-/// Where a beam went on may differ from where it stopped by so much: machines say both with one decimal, or two.
+/// Two parts may overlap by so much and still follow each other, or differ by so much and still be the same: of a small beam it is a decimal.
 const JOINT: Share = WHOLE / 50;
 /// And so much may lie between two parts of which nothing is missing.
 pub(super) const GAP: Share = WHOLE / 200;
