@@ -273,14 +273,15 @@ async fn enter(browser: &WebDriver, setting: &Setting) -> Result<()> {
     }
     let field = |name: &str| format!("input[name={name}]");
     browser.find(By::Css(field("given_by"))).await?.send_keys("T. One").await?;
-    browser.find(By::Css(field("time"))).await?.send_keys("0705").await?;
+    // Midnight has been at any hour that this may run; the slip is the missing colon.
+    browser.find(By::Css(field("time"))).await?.send_keys("0000").await?;
     keep(browser, "Nothing was kept").await?;
     let kept = ask(browser, "return document.querySelector('input[name=given_by]').value").await?;
     ensure!(kept == json!("T. One"), "what was typed is gone: {kept}");
     fits(browser, &setting.artifacts, "enter.png").await?;
     let time = browser.find(By::Css(field("time"))).await?;
     time.clear().await?;
-    time.send_keys("07:05").await?;
+    time.send_keys("00:00").await?;
     keep(browser, "is kept").await
 }
 
