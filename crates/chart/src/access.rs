@@ -1,22 +1,29 @@
 //! Who saw what: a line before each record leaves, and the list of them.
 
+use std::collections::BTreeMap;
+
 use guard::{Act, Decision, Permit, Purpose, Role, Sensitivity, Target};
 use kit::{Blame, Fault, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use vault::{Group, Parcel, Scope};
+use vault::{Group, NOTE_BYTES_MAX, Parcel, Scope};
 
 use crate::journal::{OPENED, access_list, centre_access_list, is_decision};
 use crate::meta::{Meta, Version};
 use crate::{Chart, Context, Draft, Released, Result, scope_of};
 
-/// Access lines in one note, which may take 256 KiB: a line is some 300 bytes.
-const NOTED_AT_ONCE: usize = 400;
+/// Records that one access line names.
+const NAMED_MAX: usize = 100;
 
-/// Rows of one page.
+/// Bytes of access lines in one note, which may take twice as many.
+const NOTED_AT_ONCE: usize = NOTE_BYTES_MAX / 2;
+/// What a line takes beside its own bytes, at most.
+const LINE_BYTES: usize = 512;
+
+/// Rows after which a page ends; the last line may bring it over that.
 const PAGE_ROWS: usize = 10_000;
 
-/// One opened record, as the ledger keeps it (`docs/formats/chart-meta.md`, "access line").
+/// What was opened of one patient at once, as the ledger keeps it (`docs/formats/chart-meta.md`, "access line").
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct AccessLine {
     #[n(0)]
@@ -30,6 +37,9 @@ pub struct AccessLine {
     /// Opaque reference: `Observation/…/_history/2`.
     #[n(4)]
     pub what: String,
+    /// What was opened beside it; none where it was alone.
+    #[n(5)]
+    pub others: Option<Vec<String>>,
 }
 
 /// One row of `holdfast access`.
@@ -69,14 +79,19 @@ pub struct AccessPage {
     pub next: Option<AccessAsked>,
 }
 
-/// One opened or written version, as a line says it.
-fn line_of(permit: &Permit, version: &Version) -> AccessLine {
+fn reference(version: &Version) -> String {
+    format!("{}/{}/_history/{}", version.collection, version.id, version.version)
+}
+
+/// Opened or written versions, as a line says them.
+fn line_of(permit: &Permit, what: String, others: Vec<String>) -> AccessLine {
     AccessLine {
         subject: permit.subject().to_owned(),
         role: permit.role(),
         act: permit.act(),
         purpose: permit.purpose(),
-        what: format!("{}/{}/_history/{}", version.collection, version.id, version.version),
+        what,
+        others: (!others.is_empty()).then_some(others),
     }
 }
 
@@ -86,35 +101,43 @@ impl Chart {
     pub(crate) fn sign_version(&self, permit: &Permit, draft: &mut Draft) {
         if let (Scope::Patient(patient), Some(version)) = (draft.scope, &draft.meta.version) {
             draft.meta.lists.push(access_list(&self.tagger, patient));
-            draft.meta.note = minicbor::to_vec(line_of(permit, version)).unwrap_or_default().into();
+            let line = line_of(permit, reference(version), Vec::new());
+            draft.meta.note = minicbor::to_vec(line).unwrap_or_default().into();
         }
     }
 
-    /// Writes a durable line for each record that is about to leave.
+    /// Writes durably which records are about to leave: of each patient one line names them.
     pub(crate) fn note_access(&self, permit: &Permit, opened: &[Released]) -> Result<()> {
-        let parcels: Vec<Parcel> = opened
-            .iter()
-            .map(|released| {
-                let line = line_of(permit, &released.version);
+        let mut of_each: BTreeMap<Option<PatientId>, Vec<&Released>> = BTreeMap::new();
+        for released in opened {
+            of_each.entry(released.patient).or_default().push(released);
+        }
+        let (mut parcels, mut bytes) = (Vec::new(), 0);
+        for (patient, opened) in of_each {
+            for named in opened.chunks(NAMED_MAX) {
+                let mut names = named.iter().map(|released| reference(&released.version));
+                let line = line_of(permit, names.next().unwrap_or_default(), names.collect());
                 let mut meta = Meta::new(None);
-                meta.lists.push(match released.patient {
+                meta.lists.push(match patient {
                     Some(patient) => access_list(&self.tagger, patient),
                     None => centre_access_list(&self.tagger),
                 });
                 meta.note = minicbor::to_vec(&line).unwrap_or_default().into();
-                Parcel { scope: scope_of(released.patient), kind: OPENED.into(), meta: meta.to_bytes(), payload: None }
-            })
-            .collect();
-        for chunk in parcels.chunks(NOTED_AT_ONCE) {
-            let group = Group {
-                operation: permit.operation(),
-                permit: Some(permit.digest()),
-                new_patients: Vec::new(),
-                parcels: chunk.to_vec(),
-            };
-            self.vault.note(group)?;
+                let meta = meta.to_bytes();
+                bytes += LINE_BYTES + meta.len();
+                parcels.push(Parcel { scope: scope_of(patient), kind: OPENED.into(), meta, payload: None });
+                if bytes >= NOTED_AT_ONCE {
+                    self.note_lines(permit, std::mem::take(&mut parcels))?;
+                    bytes = 0;
+                }
+            }
         }
-        Ok(())
+        if parcels.is_empty() { Ok(()) } else { self.note_lines(permit, parcels) }
+    }
+
+    fn note_lines(&self, permit: &Permit, parcels: Vec<Parcel>) -> Result<()> {
+        let (operation, permit) = (permit.operation(), Some(permit.digest()));
+        Ok(self.vault.note(Group { operation, permit, new_patients: Vec::new(), parcels })?)
     }
 
     /// Who saw, changed or was refused what of one patient, oldest first, a page at a time. The asking is on the list as
@@ -134,19 +157,27 @@ impl Chart {
         entries.retain(|entry| *entry < until);
         // Reading pages is noted too; without an end, each page would make the next one.
         let next = entries.last().filter(|_| !whole).map(|last| AccessAsked { from: last + 1, until: Some(until) });
-        let rows = entries.into_iter().map(|index| self.access_row(index)).collect::<Result<_>>()?;
+        let mut rows = Vec::new();
+        for index in entries {
+            // A line may name many.
+            if rows.len() >= PAGE_ROWS {
+                return Ok(AccessPage { rows, next: Some(AccessAsked { from: index, until: Some(until) }) });
+            }
+            rows.extend(self.access_rows(index)?);
+        }
         Ok(AccessPage { rows, next })
     }
 
-    fn access_row(&self, index: u64) -> Result<AccessRow> {
+    /// One entry's: a decision's, or one for each record that a line names.
+    fn access_rows(&self, index: u64) -> Result<Vec<AccessRow>> {
         let (entry, meta) = self.note_of(index)?;
         let unreadable = |e: minicbor::decode::Error| {
             Fault::new(Blame::Integrity, "chart.access-line", format!("entry {index}: no access line: {e}"))
         };
         let operation = entry.operation.to_string();
-        let row = if is_decision(&entry.kind) {
+        let rows = if is_decision(&entry.kind) {
             let decision = Decision::from_bytes(&meta.note).map_err(Fault::from)?;
-            AccessRow {
+            vec![AccessRow {
                 entry: index,
                 at: decision.at,
                 when: decision.at.to_string(),
@@ -158,27 +189,29 @@ impl Chart {
                 outcome: if decision.allowed { "allowed" } else { "denied" },
                 operation,
                 reason: Some(decision.reason).filter(|r| !r.is_empty()),
-            }
+            }]
         } else {
             let line: AccessLine = minicbor::decode(&meta.note).map_err(unreadable)?;
-            AccessRow {
+            let outcome = match &meta.version {
+                Some(version) if version.deleted => "deleted",
+                Some(_) => "written",
+                None => "opened",
+            };
+            let row = |what: String| AccessRow {
                 entry: index,
                 at: entry.time,
                 when: entry.time.to_string(),
-                who: line.subject,
+                who: line.subject.clone(),
                 role: line.role,
                 act: line.act,
                 why: line.purpose,
-                what: line.what,
-                outcome: match &meta.version {
-                    Some(version) if version.deleted => "deleted",
-                    Some(_) => "written",
-                    None => "opened",
-                },
-                operation,
+                what,
+                outcome,
+                operation: operation.clone(),
                 reason: None,
-            }
+            };
+            std::iter::once(line.what.clone()).chain(line.others.clone().into_iter().flatten()).map(row).collect()
         };
-        Ok(row)
+        Ok(rows)
     }
 }

@@ -39,7 +39,12 @@ impl Telling {
             Err(fault) if self.first.is_some() => {
                 complain!("holdfast: not compared with the whole log: {} [{}]", fault.message, fault.code);
             }
-            Err(fault) => complain!("holdfast: no treatment list yet: {} [{}]", fault.message, fault.code),
+            Err(fault) => {
+                complain!("holdfast: no treatment list yet: {} [{}]", fault.message, fault.code);
+                if let Some(sheets) = self.sheets.as_ref().filter(|sheets| sheets.are_of_before()) {
+                    complain!("holdfast: {} is of an earlier try, as of when it says", sheets.index().display());
+                }
+            }
         }
     }
 

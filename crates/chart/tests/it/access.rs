@@ -1,8 +1,10 @@
 //! Who may, and what is on record of it: no answer tells what is here to those who may not know it.
 
+use std::collections::BTreeSet;
+
 use chart::fhir::{Code, Query};
 use chart::{Chart, ChartError, Context};
-use guard::{Purpose, Role};
+use guard::{Act, Purpose, Role, Sensitivity, Target};
 
 use crate::site::{Site, accesses, ask, context, operation, post, resource, transact};
 
@@ -106,6 +108,26 @@ fn the_list_says_what_was_written_and_what_was_not() {
     );
     // Nothing of another patient's stands on it.
     assert!(rows.iter().all(|row| !row.what.contains("p2")));
+}
+
+/// What is opened at once is one line, or a few, and each record of it stands on her list.
+#[test]
+fn what_is_opened_at_once_is_a_line_or_a_few() {
+    let (_site, chart, doctor) = centre();
+    let entries: Vec<u64> = (0..120)
+        .map(|number| {
+            let id = format!("m{number}");
+            chart.update(&again(&doctor), resource(&observation(&id, "p1")), &id, None).unwrap().entry
+        })
+        .collect();
+    let target = Target::Patient(chart.find_patient("p1").unwrap().unwrap());
+    let permit = chart.admit(&again(&doctor), Act::ReadRecord, target, Sensitivity::Clinical).unwrap();
+    assert_eq!(chart.release(&permit, &entries).unwrap().len(), 120);
+
+    let rows = accesses(&chart, "p1").into_iter().filter(|row| row.outcome == "opened");
+    let (lines, whats): (BTreeSet<u64>, Vec<String>) = rows.map(|row| (row.entry, row.what)).unzip();
+    assert_eq!(lines.len(), 2, "a line names up to 100");
+    assert!(whats.into_iter().eq((0..120).map(|number| format!("Observation/m{number}/_history/1"))));
 }
 
 #[test]

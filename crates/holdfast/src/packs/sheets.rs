@@ -118,6 +118,11 @@ impl Sheets {
         self.out.join(INDEX)
     }
 
+    /// Nothing was written yet, and what stands there is an earlier try's, as of when it says.
+    pub fn are_of_before(&self) -> bool {
+        self.said.is_empty() && self.index().exists()
+    }
+
     /// `index.html`, and a folder for each patient with her sheet and her plans' files.
     pub fn write(&mut self, sight: &FirstSight) -> Result<Written, Fault> {
         self.claim(sight.chart()).map_err(|e| Fault::of(&e))?;
@@ -135,8 +140,12 @@ impl Sheets {
                 Err(why) => round.failed = round.failed.or(Some((folder, why))),
             }
         }
-        read?;
         let Round { mut rows, mut bad, changed, lacking, mut failed } = round;
+        if let Err(fault) = read {
+            // No list of them, as not all were come to; but whose sheets are others now has to be said.
+            let failed = Some(fault);
+            return Ok(Written { sheets: rows.len(), missing: bad.len(), changed, lacking, failed });
+        }
         rows.sort_by(|a, b| (&a.machines, &a.name, &a.number).cmp(&(&b.machines, &b.name, &b.number)));
         let list = &sight.list;
         let now = list.as_of.to_string();

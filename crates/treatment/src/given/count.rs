@@ -55,7 +55,7 @@ pub(super) type Share = u64;
 pub(super) const WHOLE: Share = 1_000_000;
 /// What a fraction may be over or under and still be one.
 pub(super) const SLACK: Share = WHOLE / 20;
-/// A beam that is said to have taken images has treated where they add up to that much.
+/// A beam that is said to have taken images has treated where those of a day add up to that much.
 pub(super) const NO_IMAGE: Share = WHOLE / 2;
 /// More than that of a beam is as good as this much: the number is wrong, whatever it is.
 const SHARE_MAX: Share = 10 * WHOLE;
@@ -537,6 +537,9 @@ impl<'a> Course<'a> {
         if !self.again().is_empty() {
             unknown.insert(Unknown::ToldTwice);
         }
+        if runs.iter().flat_map(BTreeMap::values).any(has_unclear_image) {
+            unknown.insert(Unknown::ImageOrTreatment);
+        }
         // Numbers that begin again begin at 1; what is missing of each stretch is missing for good.
         let counted: Vec<(u32, u32)> = (runs.iter().enumerate())
             .map(|(at, run)| (distinct(run), missing(run, if at == 0 { from } else { 0 })))
@@ -684,21 +687,54 @@ fn enter(run: &mut Run, session: &Session, exposures: &BTreeMap<Exposure, Share>
 }
 
 /// What is nearly a whole one is one: a machine's metersets may be a little less each day, or more.
-fn sum(sessions: &Sessions) -> Share {
+fn sum<'a>(sessions: impl IntoIterator<Item = (&'a Session, &'a Share)>) -> Share {
     let snapped = |share: Share| if share.abs_diff(WHOLE) <= SLACK { WHOLE } else { share };
-    sessions.values().fold(0, |sum: Share, share| sum.saturating_add(snapped(*share)))
+    sessions.into_iter().fold(0, |sum: Share, (_, share)| sum.saturating_add(snapped(*share)))
+}
+
+fn written<'a>(sessions: impl IntoIterator<Item = (&'a Session, &'a Share)>) -> Share {
+    sessions.into_iter().fold(0, |sum: Share, (_, share)| sum.saturating_add(*share))
+}
+
+/// In the order of time; what has no day is one.
+fn by_day(sessions: &Sessions) -> impl Iterator<Item = Vec<(&Session, &Share)>> {
+    let mut days: BTreeMap<Option<&str>, Vec<(&Session, &Share)>> = BTreeMap::new();
+    for (session, share) in sessions {
+        days.entry(session.date()).or_default().push((session, share));
+    }
+    days.into_values()
+}
+
+/// A beam isn't whole without what is said to be its image: whether that treated can't be told. One of which nothing else is said, and
+/// whose image is the whole beam, has treated.
+fn has_unclear_image(exposures: &Exposures) -> bool {
+    let of_day = |exposure: &Exposure, day: Option<&str>| {
+        let sessions = exposures.get(exposure).into_iter().flatten();
+        written(sessions.filter(|(session, _)| session.date() == day))
+    };
+    exposures.iter().filter(|((_, imaging), _)| *imaging).any(|((beam, _), sessions)| {
+        by_day(sessions).any(|of| {
+            let day = of.first().and_then(|(session, _)| session.date());
+            let (imaged, treated) = (written(of), of_day(&(*beam, false), day));
+            imaged >= NO_IMAGE && treated < WHOLE - SLACK && (treated > 0 || imaged < WHOLE - SLACK)
+        })
+    })
 }
 
 /// Images are none of a fraction's dose, as long as they are images.
 fn delivered((exposure, sessions): (&Exposure, &Sessions)) -> Share {
-    let sum = sum(sessions);
-    if exposure.1 && sum < NO_IMAGE { 0 } else { sum }
+    match exposure.1 {
+        false => sum(sessions),
+        true => by_day(sessions).map(sum).filter(|sum| *sum >= NO_IMAGE).fold(0, Share::saturating_add),
+    }
 }
 
 /// The same as it is written: a little less each day is less dose.
 fn exactly((exposure, sessions): (&Exposure, &Sessions)) -> Share {
-    let sum = sessions.values().fold(0, |sum: Share, share| sum.saturating_add(*share));
-    if exposure.1 && sum < NO_IMAGE { 0 } else { sum }
+    match exposure.1 {
+        false => written(sessions),
+        true => by_day(sessions).map(written).filter(|sum| *sum >= NO_IMAGE).fold(0, Share::saturating_add),
+    }
 }
 
 /// Of each beam, as it is written.

@@ -43,6 +43,7 @@ pub enum Unknown {
     ToldTwice,
     Simulated,
     PartMissing,
+    ImageOrTreatment,
 }
 
 impl fmt::Display for Unknown {
@@ -148,6 +149,10 @@ impl fmt::Display for Unknown {
             Self::PartMissing => {
                 "a beam is on record from where no record ends, or in parts of which nobody can say where they lie: a part of it may be \
                  missing; a physicist looks, and two people settle what she was given"
+            }
+            Self::ImageOrTreatment => {
+                "a beam is on record with an image of half its meterset or more, and is not whole without it: a physicist looks whether \
+                 that treated, and two people settle what she was given"
             }
             Self::Simulated => {
                 "a treatment record of this plan says that it is a simulation: whether she was treated, two people say"

@@ -220,6 +220,32 @@ fn a_session_that_is_told_twice_is_sure_once() {
     beams.push(image.with(t::DELIVERED_PRIMARY_METERSET, "30"));
     beams[1].sequence(t::CONTROL_POINT_DELIVERY_SEQUENCE).clear();
     assert_eq!(of(&plan(false), &[imaged]).1.fractions(), Some(1));
+    // Of a begun one it may be the rest, or not.
+    let mut imaged = at("090012", (0, 25));
+    let beams = imaged.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE);
+    let image = beams[0].clone().with(t::TREATMENT_DELIVERY_TYPE, "TRMT_PORTFILM");
+    beams.push(image.with(t::DELIVERED_PRIMARY_METERSET, "30"));
+    beams[1].sequence(t::CONTROL_POINT_DELIVERY_SEQUENCE).clear();
+    let Given::Unknown { why } = of(&plan(false), &[imaged]).1 else { panic!("it is finished by an image") };
+    assert_eq!(why, [Unknown::ImageOrTreatment]);
+    // Images of many days under one number are no fraction more.
+    let known = |fractions| Given::Known { distinct: fractions, highest: fractions, unfinished: None };
+    let imaged = |day: u32| {
+        let mut record = session(day, 9, 1, (0, 50));
+        let beams = record.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE);
+        let image = beams[0].clone().with(t::TREATMENT_DELIVERY_TYPE, "TRMT_PORTFILM");
+        beams.push(image.with(t::DELIVERED_PRIMARY_METERSET, "20"));
+        beams[1].sequence(t::CONTROL_POINT_DELIVERY_SEQUENCE).clear();
+        record
+    };
+    assert_eq!(of(&plan(false), &[imaged(1), imaged(2), imaged(3), imaged(4)]).1, known(4));
+    let taken = |day: u32| {
+        let mut record = imaged(day);
+        record.sequence(t::TREATMENT_SESSION_BEAM_SEQUENCE).remove(0);
+        record
+    };
+    let (dose, given) = of(&plan(false), &[imaged(1), taken(2), taken(3), taken(4)]);
+    assert_eq!((given, gray(dose.at_least)), (known(1), 2.0));
     // Over midnight, by the other zone's date.
     let late = session(1, 20, 1, (0, 50)).with(t::TREATMENT_TIME, "201507");
     assert_eq!(both(late, at("014507", (0, 50))), (told.clone(), 2.0, Some(4.0)));
