@@ -50,6 +50,11 @@ pub struct UtcOffset {
 }
 
 impl UtcOffset {
+    /// By which a clock there is ahead of UTC.
+    pub fn minutes(self) -> i32 {
+        self.minutes.into()
+    }
+
     /// What a clock there shows at `at`, as if it were UTC.
     pub fn local(self, at: Timestamp) -> Timestamp {
         at.plus_ms(i64::from(self.minutes) * 60_000)

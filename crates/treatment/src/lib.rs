@@ -25,7 +25,7 @@ pub use gate::{
 };
 pub use given::doses::How;
 pub use given::typed::{Ended, TypedBeam, TypedError, TypedFraction};
-pub use given::{Course, Given, Origin, PairState, TreatmentRecord};
+pub use given::{Course, Given, Newest, Origin, PairState, TreatmentRecord};
 pub use interruption::bed::{BedError, Schedule, Tissue};
 pub use interruption::calendar::{Calendar, Day};
 pub use interruption::compensation::{Assessment, Choice, Course as Interrupted, Tissues, Worth};

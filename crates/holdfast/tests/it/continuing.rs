@@ -109,3 +109,70 @@ fn what_a_record_says_is_missing_is_released_and_nothing_else() {
     assert_eq!(next, (vec!["too-soon".to_owned()], false));
     drop(server);
 }
+
+/// A begun fraction that two people have counted is counted, and nobody is told to begin its whole beams again.
+#[test]
+fn what_was_begun_and_settled_is_no_fraction_more() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    approve(&site, &number, &plan, &SIGNERS);
+    let index = courses(1)[0].number_in_centre;
+    let (before, today) = (Timestamp(SystemClock.now().0 - 3_600_000), Timestamp(1_795_392_000_000));
+    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40, images: synthetic::Images::Slice };
+    let (_, further) = centre.patient_treated(index, &[before]);
+    let file = site.file("record.dcm", &further[0].records[0]);
+    let sessions = |object: &InMemDicomObject| {
+        object.element(t::TREATMENT_SESSION_BEAM_SEQUENCE).unwrap().items().unwrap().to_vec()
+    };
+    // Two beams first, and the others later, under the same number.
+    let (mut count, mut beams) = (0, Vec::new());
+    let first = edited(&file, Some("1.2.826.0.1.3680043.10.1.71"), |record| {
+        let all = sessions(record);
+        beams =
+            all.iter().map(|one| one.element(t::REFERENCED_BEAM_NUMBER).unwrap().to_int::<u32>().unwrap()).collect();
+        count = all.len();
+        record.put(items(t::TREATMENT_SESSION_BEAM_SEQUENCE, all[..count - 1].to_vec()));
+    });
+    assert!(count > 1, "a plan of several beams");
+    let later = edited(&file, Some("1.2.826.0.1.3680043.10.1.72"), |record| {
+        let rest = sessions(record)[count - 1..].to_vec();
+        record.put(items(t::TREATMENT_SESSION_BEAM_SEQUENCE, rest));
+        // Tomorrow, or at midnight this would be yesterday's.
+        record.put(text(t::TREATMENT_DATE, VR::DA, "20990102"));
+    });
+    let server = site.serve(&[]);
+    let address = server.ready["dimse"].as_str().unwrap().to_owned();
+    let check = || site.run(&["gate", "check", "--patient", &number, &plan, "--json"]);
+    send(&address, &first);
+    let given = check().json()["fractions_given"].as_u64().unwrap();
+    super::gating::settle_by_two(&site, &number, &plan, &given.to_string());
+    send(&address, &later);
+    assert!(check().out.contains("late-record"), "{}", check().out);
+    let told = site.file("told.dcm", &instruction(&plan, further[0].number, &[(beams[0], None)]));
+    let said = site.run(&["gate", "check", "--patient", &number, "--instruction", &told, &plan, "--json"]);
+    assert_eq!((said.exit, said.out.contains("\"continues\"")), (4, false), "{}", said.out);
+    server.stop();
+}
+
+/// A plan's groups have the same beams: what one of them gave a moment ago, the other one doesn't give now.
+#[test]
+fn another_group_of_the_same_beams_is_as_soon() {
+    let site = Site::new();
+    let (plan, _, number) = signed(&site);
+    let two = site.file("two.dcm", &super::gating::with_a_boost(&std::fs::read(&plan).unwrap()));
+    approve(&site, &number, &two, &SIGNERS);
+    let index = courses(1)[0].number_in_centre;
+    let (now, today) = (SystemClock.now(), Timestamp(1_795_392_000_000));
+    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40, images: synthetic::Images::Slice };
+    let (_, further) = centre.patient_treated(index, &[now]);
+    let file = site.file("record.dcm", &further[0].records[0]);
+    let server = site.serve(&[]);
+    let check = || site.run(&["gate", "check", "--patient", &number, "--fraction-group", "2", &two, "--json"]);
+    assert_eq!(codes(&check()), Vec::<String>::new());
+    let record = edited(&file, None, |record| {
+        drop(record.put(text(t::REFERENCED_FRACTION_GROUP_NUMBER, VR::IS, "1")));
+    });
+    send(server.ready["dimse"].as_str().unwrap(), &record);
+    assert_eq!(codes(&check()), ["too-soon"]);
+    server.stop();
+}

@@ -183,7 +183,7 @@ fn of_several_fraction_groups_the_one_that_is_due_is_said() {
 }
 
 /// The plan with a second fraction group of five fractions, of the same beams.
-fn with_a_boost(plan: &[u8]) -> Vec<u8> {
+pub(super) fn with_a_boost(plan: &[u8]) -> Vec<u8> {
     use dicom_core::value::DataSetSequence;
     use dicom_core::{DataElement, Tag, VR};
     let mut object = dicom_object::from_reader(plan).unwrap();

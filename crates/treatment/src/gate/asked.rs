@@ -91,6 +91,8 @@ pub enum InstructionGap {
     BegunOnAnotherDay {
         day: Option<String>,
     },
+    /// Where the beams of the begun fraction stopped isn't plain from its records.
+    RestNotPlain,
     Omits,
 }
 
@@ -196,6 +198,9 @@ impl fmt::Display for InstructionGap {
                 }
             }
             Self::BegunOnAnotherDay { day: Some(day) } => write!(f, "the fraction was begun on {day}"),
+            Self::RestNotPlain => {
+                f.write_str("where the begun fraction stopped isn't plain from its records: a physicist decides")
+            }
             Self::BegunOnAnotherDay { day: None } => f.write_str("no record says on which day the fraction was begun"),
         }
     }

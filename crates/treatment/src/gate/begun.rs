@@ -26,6 +26,8 @@ pub struct Begun {
     pub day: Option<Day>,
     /// By beam number.
     pub delivered: BTreeMap<u32, i64>,
+    /// Its records alone say where each beam stopped.
+    pub is_plain: bool,
 }
 
 /// Of a beam, in thousandths of the plan's dosimeter unit; none where it isn't said.
@@ -53,7 +55,8 @@ impl Facts {
             (*number, i64::try_from(delivered).unwrap_or(i64::MAX))
         };
         let day = newest.day.as_deref().and_then(Day::of_dicom);
-        Ok(Some(Begun { fraction, day, delivered: group.metersets.iter().map(delivered).collect() }))
+        let (delivered, is_plain) = (group.metersets.iter().map(delivered).collect(), newest.is_plain);
+        Ok(Some(Begun { fraction, day, delivered, is_plain }))
     }
 }
 
@@ -69,6 +72,9 @@ impl Begun {
         let mut gaps = Vec::new();
         if self.day.is_none() || self.day != today {
             gaps.push(InstructionGap::BegunOnAnotherDay { day: self.day.map(|day| day.to_string()) });
+        }
+        if !self.is_plain {
+            gaps.push(InstructionGap::RestNotPlain);
         }
         let of = |number: &u32| self.delivered.get(number).copied().unwrap_or(0);
         let treats = || group.metersets.iter().filter(|(_, meterset)| **meterset > 0);

@@ -19,16 +19,12 @@ use crate::error::PlanError;
 use crate::gate::here::Here;
 use crate::gate::{Overridden, Signed, Verdict, Withdrawn, approval_gap};
 use crate::given::{Course, Given, Pairing, Reconciled, TreatmentRecord, Unknown};
-use crate::interruption::calendar::Day;
 use crate::interruption::triage::{Chosen, Outage};
 use crate::plan::{ApprovalStatus, FractionGroup, Plan};
 use crate::signing::approval::{
     Approval, ApprovalError, Chooses, Overrides, Settles, SignerRole, Statement, VerifiedApproval,
 };
 use crate::signing::people::People;
-
-/// Between two fractions of one course (Royal College of Radiologists, BFCO(19)1, 4th edition 2019).
-const LEAST_HOURS: i32 = 6;
 
 /// Patients whose records are opened, and noted as opened, in one go: each note waits for a disk.
 const PATIENTS_AT_ONCE: usize = 32;
@@ -94,9 +90,9 @@ pub(super) struct Came {
 }
 
 /// A plan's own fractions, under whatever they came.
-struct Kin {
+pub(super) struct Kin {
     /// SOP Instance UIDs under which the same delivery came, or one of which a fraction is the same.
-    uids: BTreeSet<String>,
+    pub(super) uids: BTreeSet<String>,
     /// Those other deliveries.
     others: BTreeSet<Digest>,
 }
@@ -203,7 +199,10 @@ fn read_all(
                 }
                 Read::Plan(Box::new(plan))
             }
-            None if records.contains(&entry) => Read::Record(Box::new(TreatmentRecord::parse(&bytes))),
+            None if records.contains(&entry) => {
+                let record = TreatmentRecord::parse(&bytes).map(|record| record.by_clock(signers.utc_offset.minutes()));
+                Read::Record(Box::new(record))
+            }
             None => Read::Bytes(bytes),
         };
         read.insert(entry, kept);
@@ -587,35 +586,6 @@ impl Facts {
         Ok((course, settled.map_or(0, |said| said.given)))
     }
 
-    /// Days on which fractions of the plan were given, each as often as there were any, by all the records that name a day.
-    pub(crate) fn fraction_days(&self, plan: &Plan, group: &FractionGroup) -> Vec<String> {
-        let mut course = Course::new(self.kin(plan).uids, plan, group);
-        self.feed(&mut course, 0, u64::MAX);
-        course.fraction_days()
-    }
-
-    /// When the last fraction of a plan was given, where another one now is too soon: as many were given on this day as the plan's
-    /// pattern has, or one less than six hours ago.
-    pub(crate) fn too_soon(&self, plan: &Plan, group: &FractionGroup, now: Timestamp) -> Option<String> {
-        let mut course = Course::new(self.kin(plan).uids, plan, group);
-        self.feed(&mut course, 0, u64::MAX);
-        let (date, time) = self.local(now);
-        let today = Day::of_dicom(&date)?;
-        // A machine's clock may be ahead, over midnight, too. What is of a later day is no measure of anything.
-        let last = course.last_treated(&today.plus(1).to_string().replace('-', ""))?;
-        let days = today.since(Day::of_dicom(last.get(..8)?)?);
-        let minutes = |time: &str| {
-            let (hours, minutes) = (time.get(..2)?.parse::<i32>().ok()?, time.get(2..4)?.parse::<i32>().ok()?);
-            Some(60 * hours + minutes)
-        };
-        // Without a time it may have been the end of that day.
-        let at = last.get(9..).and_then(minutes).unwrap_or(24 * 60);
-        let since = days * 24 * 60 + minutes(&time)? - at;
-        let given_today = course.fraction_days().iter().filter(|day| **day == date).count();
-        let is_full = given_today >= plan.most_a_day(group);
-        (is_full || since < LEAST_HOURS * 60).then(|| last.to_owned())
-    }
-
     /// What two people answer for, for one fraction of a delivery.
     pub(crate) fn overridden(&self, delivery: Digest, group: u32, fraction: u32) -> Vec<Overridden> {
         let of_it = |one: &VerifiedApproval| {
@@ -669,7 +639,7 @@ impl Facts {
     }
 
     /// What the plan's fractions came under. Taken once for each question: it is a digest over the whole plan.
-    fn kin(&self, plan: &Plan) -> Kin {
+    pub(super) fn kin(&self, plan: &Plan) -> Kin {
         let (fraction, delivery) = (plan.fraction(), plan.digest());
         let is_kin = |came: &&Came| came.digest == Some(delivery) || came.fraction == Some(fraction);
         let same =
@@ -753,7 +723,7 @@ impl Facts {
     }
 
     /// The records of these entries, what says the same as another one left out.
-    fn feed(&self, course: &mut Course<'_>, from: u64, until: u64) {
+    pub(super) fn feed(&self, course: &mut Course<'_>, from: u64, until: u64) {
         let aside = self.reconciled.aside(until);
         let none = BTreeSet::new();
         for (entry, record) in self.records.range(from..until) {

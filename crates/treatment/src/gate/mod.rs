@@ -6,6 +6,7 @@ mod begun;
 pub(crate) mod context;
 pub(crate) mod facts;
 mod here;
+mod interval;
 mod places;
 pub(crate) mod signings;
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::{has_unclear_image, of_one_record};
 use super::record::{Origin, RecordedBeam, TreatmentRecord, Unit};
 use super::twice::{self, Stretch};
 use super::unknown::Unknown;
@@ -84,13 +85,18 @@ impl Session {
     pub(super) fn date(&self) -> Option<&str> {
         self.when.as_deref()?.get(..8)
     }
+
+    /// Where its time is known.
+    pub(super) fn at(&self) -> Option<&str> {
+        self.when.as_deref().filter(|_| self.record.is_none())
+    }
 }
 
 /// What one beam delivered, by session: a record that came again is the same session.
-type Sessions = BTreeMap<Session, Share>;
+pub(super) type Sessions = BTreeMap<Session, Share>;
 
 /// What was delivered under one fraction number.
-type Exposures = BTreeMap<Exposure, Sessions>;
+pub(super) type Exposures = BTreeMap<Exposure, Sessions>;
 
 /// What was treated while fraction numbers went up.
 type Run = BTreeMap<u32, Exposures>;
@@ -102,6 +108,8 @@ pub struct Newest {
     pub day: Option<String>,
     /// By beam, in millionths of its meterset.
     pub delivered: BTreeMap<Option<u32>, u64>,
+    /// Where each of its beams stopped is plain from its records alone.
+    pub is_plain: bool,
 }
 
 /// What two people have said was given, and what the records said that had come by then.
@@ -115,6 +123,13 @@ pub(crate) struct Settled {
     writes_one_number: bool,
     /// What the summaries counted, by their plan's SOP Instance UID.
     summed: BTreeMap<String, u32>,
+}
+
+/// When a record was of, of which group and plans, and of which beams of which fractions.
+struct Belongs {
+    place: (Option<String>, Option<u32>, Vec<String>),
+    beams: BTreeSet<(Option<u32>, Option<u32>, bool)>,
+    is_ours: bool,
 }
 
 /// Counts one patient's records for one fraction group of one plan, under all the SOP Instance UIDs that the same
@@ -141,14 +156,17 @@ pub struct Course<'a> {
     summaries: BTreeSet<(String, Option<String>, u32)>,
     /// The plans' SOP Instance UIDs that `sessions` name.
     recorded: BTreeSet<String>,
-    /// A summary says that the treatment has ended, or rests.
-    ended: bool,
+    /// Whether the treatment has ended, or rests, as of which day.
+    ended: Vec<(Option<String>, bool)>,
+    /// By SOP Instance UID, what a record says of where it belongs: of all of hers.
+    came: BTreeMap<String, Belongs>,
     unknown: BTreeSet<Unknown>,
 }
 
 impl<'a> Course<'a> {
     pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
         let (sessions, least, stretches, again, rests, summaries, recorded, ended, unknown) = Default::default();
+        let came = BTreeMap::new();
         let units = plan.delivery.dosimeters().into_iter().map(|(beam, unit)| (beam, Unit::of(unit))).collect();
         Self {
             plans,
@@ -163,6 +181,7 @@ impl<'a> Course<'a> {
             summaries,
             recorded,
             ended,
+            came,
             unknown,
         }
     }
@@ -183,6 +202,7 @@ impl<'a> Course<'a> {
             self.unknown.insert(Unknown::UnreadableRecord);
             return;
         };
+        self.compare_with_before(record);
         if record.plans.is_empty() {
             // What gave nothing, as far as it tells, is missing from no plan's count: a summary without a number, for one.
             if record.gave_dose() {
@@ -197,8 +217,8 @@ impl<'a> Course<'a> {
             }
             return;
         }
-        // The newest word.
-        self.ended = record.ended.unwrap_or(self.ended);
+        let ended = record.ended.map(|ended| (record.summed_to.clone().or_else(|| record.treated_on.clone()), ended));
+        self.ended.extend(ended);
         for summary in &record.summaries {
             if summary.is_unclear && self.concerns(summary.group) != Ok(false) {
                 self.doubt(Unknown::UnclearSummary);
@@ -219,10 +239,33 @@ impl<'a> Course<'a> {
         }
     }
 
+    /// What comes again under its SOP Instance UID, corrected, is one record; which of the two is true, a physicist says. More of the same
+    /// session is no other word.
+    fn compare_with_before(&mut self, record: &TreatmentRecord) {
+        if record.beams.is_empty() {
+            return;
+        }
+        let when = record.treated_at.as_ref().or(record.treated_on.as_ref()).cloned();
+        let is_ours = record.plans.iter().any(|plan| self.plans.contains(plan));
+        let place = (when, record.fraction_group, record.plans.clone());
+        let beams = record.beams.iter().map(|beam| (beam.number, beam.fraction, beam.imaging)).collect();
+        let now = Belongs { place, beams, is_ours };
+        let Some(before) = self.came.remove(&record.instance.sop_instance) else {
+            self.came.insert(record.instance.sop_instance.clone(), now);
+            return;
+        };
+        let grows = before.beams.is_subset(&now.beams) || now.beams.is_subset(&before.beams);
+        if (before.place != now.place || !grows) && (before.is_ours || now.is_ours) {
+            self.doubt(Unknown::RecordChanged);
+        }
+        let larger = if now.beams.len() < before.beams.len() { before } else { now };
+        self.came.insert(record.instance.sop_instance.clone(), larger);
+    }
+
     fn add_beams(&mut self, record: &TreatmentRecord, aside: &BTreeSet<usize>) {
         self.again.take();
         let mut shares: BTreeMap<(u32, Exposure), Share> = BTreeMap::new();
-        let mut places: BTreeMap<(u32, Exposure), (Share, bool)> = BTreeMap::new();
+        let mut items: BTreeMap<(u32, Exposure), Vec<Stretch>> = BTreeMap::new();
         for (_, beam) in record.beams.iter().enumerate().filter(|(at, _)| !aside.contains(at)) {
             let share = self.share(beam);
             if share == 0 {
@@ -243,17 +286,13 @@ impl<'a> Course<'a> {
                 (Err(why), _) => self.doubt(why),
                 (Ok(true), None) => self.doubt(Unknown::NoFractionNumber),
                 (Ok(true), Some(fraction)) => {
-                    let known = shares.entry((fraction, (beam.number, beam.imaging))).or_default();
+                    let key = (fraction, (beam.number, beam.imaging));
+                    let known = shares.entry(key).or_default();
                     *known = known.saturating_add(share);
-                    let began =
-                        self.of_planned(beam, beam.began).filter(|_| beam.is_placed && beam.began > 0).unwrap_or(0);
-                    let place = places.entry((fraction, (beam.number, beam.imaging))).or_insert((began, true));
-                    *place = (began.min(place.0), beam.is_placed && place.1);
+                    items.entry(key).or_default().push(self.stretch(beam, share, was_to));
                 }
             }
         }
-        let rests: BTreeSet<u32> =
-            record.beams.iter().filter(|beam| beam.began > 0).filter_map(|beam| beam.fraction).collect();
         let when = record.treated_at.as_ref().or(record.treated_on.as_ref());
         let record = record.treated_at.is_none().then(|| record.instance.sop_instance.clone());
         let session = |fraction| Session { when: when.cloned(), fraction, record: record.clone() };
@@ -267,12 +306,13 @@ impl<'a> Course<'a> {
                 self.doubt(Unknown::Implausible);
             }
             let session = session(fraction);
-            if rests.contains(&fraction) {
+            let (said, wrong) = of_one_record(items.remove(&(fraction, exposure)).unwrap_or_default(), exposure.1);
+            wrong.into_iter().for_each(|why| self.doubt(why));
+            if said.iter().any(|part| part.is_rest) {
                 self.rests.insert(session.clone());
             }
-            let (from, is_told) = places.get(&(fraction, exposure)).copied().unwrap_or_default();
             let stretches = self.stretches.entry((session.clone(), exposure)).or_default();
-            stretches.insert(Stretch { from, to: from.saturating_add(share), is_told });
+            stretches.extend(said);
             let (least, most) = twice::said(stretches);
             // Of more than the beam has, no more than that is sure.
             let least = least.min(SESSION_MAX);
@@ -328,12 +368,34 @@ impl<'a> Course<'a> {
     }
 
     /// What a meterset is of what the plan's beam delivers; none where the plan says no meterset, or says it in another unit.
-    fn of_planned(&self, beam: &RecordedBeam, meterset: i64) -> Option<Share> {
+    pub(super) fn of_planned(&self, beam: &RecordedBeam, meterset: i64) -> Option<Share> {
         let number = beam.number?;
         let planned = self.group.metersets.get(&number).filter(|planned| **planned > 0)?;
         let is_comparable = self.units.get(&number).zip(beam.unit).is_none_or(|(planned, said)| *planned == said);
         let millionths = i128::from(meterset) * i128::from(WHOLE) / i128::from(*planned);
         is_comparable.then(|| Share::try_from(millionths.max(1)).unwrap_or(SHARE_MAX).min(SHARE_MAX))
+    }
+
+    /// A beam's meterset, in thousandths, where it is in that unit.
+    pub(super) fn planned_in(&self, beam: u32, unit: Unit) -> Option<u64> {
+        let meterset = self.group.metersets.get(&beam).filter(|_| self.units.get(&beam) == Some(&unit))?;
+        u64::try_from(*meterset).ok()
+    }
+
+    /// Beams that treat, rising.
+    pub(super) fn treating(&self) -> impl Iterator<Item = u32> {
+        let metersets = &self.group.metersets;
+        self.group.beams.iter().copied().filter(|beam| metersets.get(beam).is_some_and(|meterset| *meterset > 0))
+    }
+
+    pub(super) fn has(&self, beam: u32) -> bool {
+        self.group.beams.contains(&beam)
+    }
+
+    /// Where a session's part of a beam lies; nowhere of its own where it was told of before.
+    pub(super) fn told_first(&self, session: &Session, exposure: Exposure) -> impl Iterator<Item = &Stretch> {
+        let key = (session.clone(), exposure);
+        self.stretches.get(&key).filter(|_| self.again().get(&key) != Some(&0)).into_iter().flatten()
     }
 
     /// What it delivered of what its beam should: all of it, where either isn't said, or is said in another unit.
@@ -370,8 +432,23 @@ impl<'a> Course<'a> {
     pub fn newest(&self) -> Option<Newest> {
         let run = self.runs().ok()?.pop()?;
         let (fraction, exposures) = run.into_iter().rfind(|(_, exposures)| most(exposures) > 0)?;
-        let days = exposures.values().flat_map(BTreeMap::keys).filter_map(Session::date);
-        Some(Newest { fraction, day: days.max().map(str::to_owned), delivered: beams_of(&exposures) })
+        // An image of another day is none of it.
+        let treated = exposures.iter().filter(|of| delivered(*of) > 0).flat_map(|(_, sessions)| sessions.keys());
+        let day = treated.filter_map(Session::date).max().map(str::to_owned);
+        let is_plain = self.is_plain(&exposures);
+        // Of several fractions under one number, the last one.
+        let before = Share::from(fractions_of(most(&exposures)).saturating_sub(1)).saturating_mul(WHOLE);
+        let mut delivered = beams_of(&exposures);
+        delivered.values_mut().for_each(|share| *share = share.saturating_sub(before));
+        Some(Newest { fraction, day, delivered, is_plain })
+    }
+
+    /// Fractions of which something was treated on a day, the rests of others among them.
+    pub(crate) fn treated_on(&self, day: &str) -> usize {
+        let mut of_day = Run::new();
+        let sessions = self.sessions.iter().filter(|(session, _)| session.date() == Some(day));
+        sessions.for_each(|(session, exposures)| enter(&mut of_day, session, exposures));
+        usize::try_from(distinct(&of_day)).unwrap_or(usize::MAX)
     }
 
     /// The day of each fraction, in order: of a begun one, when it was begun. What has no day is left out.
@@ -450,30 +527,6 @@ impl<'a> Course<'a> {
         })
     }
 
-    /// A beam's parts don't follow each other from its beginning, as far as they say where they lie. Of a fraction that is to be finished
-    /// they have to say it, where they are several: its rest goes by it.
-    fn lacks_a_part(&self, exposures: &Exposures, is_to_be_finished: bool) -> bool {
-        let mut beams: BTreeMap<Option<u32>, Vec<Stretch>> = BTreeMap::new();
-        for (exposure, sessions) in exposures.iter().filter(|of| delivered(*of) > 0) {
-            let of = |session: &Session| {
-                let key = (session.clone(), *exposure);
-                // What was told of before lies where that does.
-                self.stretches.get(&key).filter(|_| self.again().get(&key) != Some(&0))
-            };
-            beams.entry(exposure.0).or_default().extend(sessions.keys().filter_map(of).flatten());
-        }
-        beams.into_values().any(|mut parts| {
-            let untold = parts.iter().filter(|part| !part.is_told).count();
-            parts.sort();
-            // Several fractions under one number begin at nought each.
-            let begins = parts.first().is_none_or(|first| first.from <= twice::GAP);
-            if is_to_be_finished && parts.len() > 1 {
-                return untold > 0 || !begins || !twice::follow(&parts);
-            }
-            untold == 0 && (!begins || !twice::have_no_gap(&parts))
-        })
-    }
-
     /// Nothing but its own records tells what was given, and no number is missing between them.
     pub(super) fn is_complete(&self) -> bool {
         self.summaries.is_empty() && self.runs().is_ok_and(|runs| runs.iter().all(|run| missing(run, 0) == 0))
@@ -522,6 +575,22 @@ impl<'a> Course<'a> {
         if settled.as_ref().is_some_and(|settled| !goes_on(settled)) {
             unknown.insert(Unknown::NumbersFall);
         }
+        let first = runs.first().and_then(|run| run.get(&least));
+        // What was begun was settled as a whole one; its rest may come under its number, and that may be any that isn't surely new.
+        let may_be_rest = |settled: &Settled| {
+            least <= settled.last_number.max(settled.given) && first.is_some_and(|first| self.is_unfinished(first))
+        };
+        if settled.as_ref().is_some_and(may_be_rest) {
+            unknown.insert(Unknown::LateRecord);
+        }
+        for run in &runs {
+            if self.has_one_fraction_as_two(run) {
+                unknown.insert(Unknown::FractionDiffers);
+            }
+            if run.len() > 1 && run.values().any(|exposures| most(exposures) > WHOLE + SLACK) {
+                unknown.insert(Unknown::ToldTwice);
+            }
+        }
         if runs.iter().flat_map(BTreeMap::values).any(|exposures| self.is_torn(exposures)) {
             unknown.insert(Unknown::BeamsDiffer);
         }
@@ -531,7 +600,10 @@ impl<'a> Course<'a> {
             unknown.insert(Unknown::PartsDiffer);
         }
         let parted = || runs.iter().flat_map(BTreeMap::values).any(|exposures| self.lacks_a_part(exposures, false));
-        if unfinished.is_some_and(|(_, exposures)| self.lacks_a_part(exposures, true)) || parted() {
+        // Where one number stands for several fractions, the others' parts are whole beams.
+        let is_of_one = |exposures: &Exposures| most(exposures) <= WHOLE + SLACK;
+        let begun = unfinished.map(|(_, exposures)| exposures).filter(|exposures| is_of_one(exposures));
+        if begun.is_some_and(|exposures| self.lacks_a_part(exposures, true)) || parted() {
             unknown.insert(Unknown::PartMissing);
         }
         if !self.again().is_empty() {
@@ -552,7 +624,7 @@ impl<'a> Course<'a> {
         });
         let highest = before.saturating_add(recorded.max(summed));
         // Where all were given it has ended anyway.
-        if self.ended && highest < self.group.fractions_planned {
+        if self.has_ended() && highest < self.group.fractions_planned {
             unknown.insert(Unknown::TreatmentEnded);
         }
         if !unknown.is_empty() {
@@ -563,6 +635,31 @@ impl<'a> Course<'a> {
             highest,
             unfinished: unfinished.map(|(number, _)| *number),
         }
+    }
+
+    /// Somebody says that the treatment has ended, or rests, and nobody that it went on on a later day.
+    fn has_ended(&self) -> bool {
+        // Where neither says of which day it is, the one that came later is the newer one.
+        let went_on = |at: usize, since: &Option<String>| {
+            let mut others = self.ended.iter().enumerate().filter(|(_, (_, ended))| !ended);
+            others.any(|(other, (day, _))| if since.is_some() { day > since } else { day.is_none() && other > at })
+        };
+        self.ended.iter().enumerate().any(|(at, (day, ended))| *ended && !went_on(at, day))
+    }
+
+    /// Two fractions of one day are both unfinished, and no beam was treated in both: one, told under two numbers.
+    fn has_one_fraction_as_two(&self, run: &Run) -> bool {
+        let mut days: BTreeMap<&str, Vec<&Exposures>> = BTreeMap::new();
+        for exposures in run.values().filter(|exposures| most(exposures) > 0 && self.is_unfinished(exposures)) {
+            let treated = exposures.iter().filter(|of| delivered(*of) > 0).flat_map(|(_, sessions)| sessions.keys());
+            let of: BTreeSet<&str> = treated.filter_map(Session::date).collect();
+            of.into_iter().for_each(|day| days.entry(day).or_default().push(exposures));
+        }
+        let are_one = |one: &Exposures, other: &Exposures| {
+            let (one, other) = (beams_of(one), beams_of(other));
+            one.iter().all(|(beam, share)| share + other.get(beam).copied().unwrap_or(0) <= WHOLE + SLACK)
+        };
+        days.values().any(|of_day| of_day.iter().zip(of_day.iter().skip(1)).any(|(one, other)| are_one(one, other)))
     }
 
     /// What was treated, in the order of time, a new run where fraction numbers begin again at 1. A number that falls to
@@ -628,54 +725,68 @@ impl<'a> Course<'a> {
             let Some(delivered) = delivered.checked_sub(before).filter(|_| !is_of_another) else {
                 return Err(Unknown::SummariesDiffer);
             };
-            let mut later = Run::new();
+            let mut later = 0;
             match day {
                 None if delivered > recorded && !self.sessions.is_empty() => return Err(Unknown::SummaryUndated),
                 None => {}
                 Some(day) => {
-                    let is_later = |session: &&Session| session.date().is_some_and(|date| date > day.as_str());
-                    let after = self.sessions.iter().filter(|(session, _)| is_later(session));
-                    after.for_each(|(session, exposures)| enter(&mut later, session, exposures));
+                    // What was begun by then, and went on later, it has counted.
+                    let counted = |is_in: &dyn Fn(&str) -> bool| {
+                        let mut run = Run::new();
+                        let dated = self.sessions.iter().filter(|(session, _)| session.date().is_some_and(is_in));
+                        dated.for_each(|(session, exposures)| enter(&mut run, session, exposures));
+                        distinct(&run)
+                    };
+                    later = counted(&|_| true).saturating_sub(counted(&|date| date <= day.as_str()));
                 }
             }
             let most = summed.entry(plan).or_default();
-            *most = (*most).max(if delivered > 0 { delivered.saturating_add(distinct(&later)) } else { 0 });
+            *most = (*most).max(if delivered > 0 { delivered.saturating_add(later) } else { 0 });
         }
         let mut risen = summed.into_values().filter(|most| *most > 0);
         let first = risen.next().unwrap_or(0);
         if risen.next().is_some() { Err(Unknown::SummariesDiffer) } else { Ok(first) }
     }
 
-    /// One number stands for several fractions, and on some day not all of its beams were delivered: whether that was one begun
-    /// fraction, or several of which records are missing, can't be told.
+    /// One number stands for several fractions, and on some day not all of its beams were delivered, or less than all of each:
+    /// whether that was one begun fraction, or several of which records are missing, can't be told.
     fn is_torn(&self, exposures: &Exposures) -> bool {
         if most(exposures) <= WHOLE + SLACK {
             return false;
         }
         let planned = || self.group.metersets.iter().filter(|(_, meterset)| **meterset > 0).map(|(number, _)| *number);
         let mut days: BTreeMap<Option<&str>, BTreeMap<u32, Share>> = BTreeMap::new();
-        for ((beam, _), sessions) in exposures {
-            for (session, share) in sessions {
-                let Some(beam) = beam else { return false };
-                let known = days.entry(session.date()).or_default().entry(*beam).or_default();
-                *known = known.saturating_add(*share);
+        for ((beam, imaging), sessions) in exposures {
+            let Some(beam) = beam else { return false };
+            // A day's images are none of it, as long as they are images.
+            for of in by_day(sessions) {
+                let (day, sum) = (of.first().and_then(|(session, _)| session.date()), written(of));
+                let known = days.entry(day).or_default().entry(*beam).or_default();
+                *known = known.saturating_add(if *imaging && sum < NO_IMAGE { 0 } else { sum });
             }
         }
-        days.values().any(|day| {
-            let of = |beam| day.get(&beam).copied().unwrap_or(0);
-            let most = planned().map(of).max().unwrap_or(0);
-            planned().any(|beam| of(beam) + NO_IMAGE <= most)
-        })
+        let of_days = days.values().filter_map(|day| day.values().max()).map(|most| fractions_of(*most));
+        let by_day = of_days.fold(0, u32::saturating_add);
+        let are_pieces = by_day != fractions_of(most(exposures));
+        are_pieces
+            || days.values().any(|day| {
+                let of = |beam| day.get(&beam).copied().unwrap_or(0);
+                let most = planned().map(of).max().unwrap_or(0);
+                planned().any(|beam| of(beam) + NO_IMAGE <= most)
+            })
     }
 
-    /// A beam of it hasn't delivered its meterset, as far as its beams can be told apart.
+    /// A beam of it hasn't delivered its meterset, as far as its beams can be told apart; where one number stands for several fractions,
+    /// as often as any has begun to.
     fn is_unfinished(&self, exposures: &Exposures) -> bool {
         let of = |number: u32| -> Share {
             let both = [false, true].map(|imaging| (Some(number), imaging));
-            both.iter().filter_map(|exposure| exposures.get_key_value(exposure)).map(delivered).sum()
+            let sum: Share = both.iter().filter_map(|exposure| exposures.get_key_value(exposure)).map(delivered).sum();
+            sum.saturating_add(self.begun_by_image(exposures, number))
         };
-        let told_apart = exposures.keys().all(|(beam, _)| beam.is_some_and(|beam| self.group.beams.contains(&beam)));
-        told_apart && self.group.metersets.keys().any(|number| of(*number) < WHOLE - SLACK)
+        let are_told_apart = exposures.keys().all(|(beam, _)| beam.is_some());
+        let wholes = Share::from(fractions_of(most(exposures))).saturating_mul(WHOLE);
+        are_told_apart && self.group.metersets.keys().any(|number| of(*number).saturating_add(SLACK) < wholes)
     }
 }
 
@@ -692,12 +803,12 @@ fn sum<'a>(sessions: impl IntoIterator<Item = (&'a Session, &'a Share)>) -> Shar
     sessions.into_iter().fold(0, |sum: Share, (_, share)| sum.saturating_add(snapped(*share)))
 }
 
-fn written<'a>(sessions: impl IntoIterator<Item = (&'a Session, &'a Share)>) -> Share {
+pub(super) fn written<'a>(sessions: impl IntoIterator<Item = (&'a Session, &'a Share)>) -> Share {
     sessions.into_iter().fold(0, |sum: Share, (_, share)| sum.saturating_add(*share))
 }
 
 /// In the order of time; what has no day is one.
-fn by_day(sessions: &Sessions) -> impl Iterator<Item = Vec<(&Session, &Share)>> {
+pub(super) fn by_day(sessions: &Sessions) -> impl Iterator<Item = Vec<(&Session, &Share)>> {
     let mut days: BTreeMap<Option<&str>, Vec<(&Session, &Share)>> = BTreeMap::new();
     for (session, share) in sessions {
         days.entry(session.date()).or_default().push((session, share));
@@ -705,24 +816,8 @@ fn by_day(sessions: &Sessions) -> impl Iterator<Item = Vec<(&Session, &Share)>> 
     days.into_values()
 }
 
-/// A beam isn't whole without what is said to be its image: whether that treated can't be told. One of which nothing else is said, and
-/// whose image is the whole beam, has treated.
-fn has_unclear_image(exposures: &Exposures) -> bool {
-    let of_day = |exposure: &Exposure, day: Option<&str>| {
-        let sessions = exposures.get(exposure).into_iter().flatten();
-        written(sessions.filter(|(session, _)| session.date() == day))
-    };
-    exposures.iter().filter(|((_, imaging), _)| *imaging).any(|((beam, _), sessions)| {
-        by_day(sessions).any(|of| {
-            let day = of.first().and_then(|(session, _)| session.date());
-            let (imaged, treated) = (written(of), of_day(&(*beam, false), day));
-            imaged >= NO_IMAGE && treated < WHOLE - SLACK && (treated > 0 || imaged < WHOLE - SLACK)
-        })
-    })
-}
-
 /// Images are none of a fraction's dose, as long as they are images.
-fn delivered((exposure, sessions): (&Exposure, &Sessions)) -> Share {
+pub(super) fn delivered((exposure, sessions): (&Exposure, &Sessions)) -> Share {
     match exposure.1 {
         false => sum(sessions),
         true => by_day(sessions).map(sum).filter(|sum| *sum >= NO_IMAGE).fold(0, Share::saturating_add),

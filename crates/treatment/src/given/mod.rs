@@ -3,6 +3,7 @@
 mod count;
 pub mod dose;
 pub mod doses;
+mod parts;
 mod reconcile;
 mod record;
 mod twice;

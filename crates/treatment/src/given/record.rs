@@ -15,6 +15,7 @@ use crate::dicom::scan::{Attribute, Set, Tree};
 use crate::dicom::schema;
 use crate::dicom::value::{Characters, Number, code, trimmed, uid};
 use crate::error::PlanError;
+use crate::interruption::calendar::Day;
 use crate::plan::delivery::Place;
 
 /// One RT Beams or RT Ion Beams Treatment Record, or RT Treatment Summary Record, as far as it tells what was given.
@@ -29,6 +30,10 @@ pub struct TreatmentRecord {
     pub treated_at: Option<String>,
     /// Treatment Date.
     pub treated_on: Option<String>,
+    /// Minutes by which its clock is ahead of UTC: Timezone Offset From UTC (0008,0201), which few machines write.
+    pub utc_offset: Option<i32>,
+    /// Date and time as they are written, where they were brought to another zone's clock.
+    pub(super) written: Option<(Option<String>, Option<String>)>,
     pub beams: Vec<RecordedBeam>,
     /// Of a summary: what it counts in each fraction group.
     pub summaries: Vec<GroupSummary>,
@@ -79,6 +84,8 @@ pub struct RecordedBeam {
     pub overrides: Vec<Override>,
     /// What its first control point on record had delivered already, in thousandths: where it is more than nothing, the beam is a rest.
     pub began: i64,
+    /// It says, or its control points do, that the beam had begun before: Treatment Delivery Type (300A,00CE) CONTINUATION.
+    pub is_rest: bool,
     /// Its control points go through as much as it says that it delivered: where it began and ended is said.
     pub is_placed: bool,
     /// It says a meterset that no machine delivers: less than nothing, or more than can be written down.
@@ -157,8 +164,13 @@ impl TreatmentRecord {
             summed_to,
             instance,
             origin,
+            written,
             ..
         } = self;
+        let (treated_at, treated_on) = match written {
+            Some((at, on)) => (at, on),
+            None => (treated_at, treated_on),
+        };
         let untimed = treated_at.is_none().then_some(&instance.sop_instance);
         let mut said = format!(
             "record 1 {plans:?} {fraction_group:?} {treated_at:?} {treated_on:?} {ended:?} {summed_to:?} {untimed:?}\n"
@@ -183,6 +195,17 @@ impl TreatmentRecord {
             said.push_str(&format!("summary {group:?} {fractions_delivered:?}\n"));
         }
         Digest(Sha256::digest(said).into())
+    }
+
+    /// By a clock that is ahead of UTC by so many minutes, where it says by which clock it was written.
+    pub(crate) fn by_clock(mut self, minutes: i32) -> Self {
+        let ahead = self.utc_offset.map_or(0, |said| minutes - said);
+        let moved = (self.treated_at.as_deref()).filter(|_| ahead != 0).and_then(|at| moved(at, ahead));
+        if let Some(at) = moved {
+            let on = at.get(..8).map(str::to_owned);
+            self.written = Some((self.treated_at.replace(at), std::mem::replace(&mut self.treated_on, on)));
+        }
+        self
     }
 
     /// Whether a beam of it gave dose at a time, or on a day, that isn't surely after this one (`YYYYMMDD HHMMSS`).
@@ -310,7 +333,13 @@ impl TreatmentRecord {
         // Of several machines none is said.
         let machine = sequence(root, t::TREATMENT_MACHINE_SEQUENCE, &place)?;
         let origin = root.get(t::TREATMENT_RECORD_CONTENT_ORIGIN).and_then(|e| code(e.bytes()).ok());
+        // Nobody writes on paper where on a beam it stopped.
+        if origin.as_deref() == Some("USER") {
+            beams.iter_mut().for_each(|beam| beam.is_placed = false);
+        }
         Ok(Self {
+            utc_offset: root.get(t::TIMEZONE_OFFSET_FROM_UTC).and_then(|e| offset(&code(e.bytes()).ok()?)),
+            written: None,
             machine: machine.first().filter(|_| machine.len() == 1).and_then(|m| text(*m, t::TREATMENT_MACHINE_NAME)),
             origin: origin.and_then(|origin| match origin.as_str() {
                 "DEVICE" => Some(Origin::Device),
@@ -335,6 +364,28 @@ impl TreatmentRecord {
             summed_doses: doses::summed(root),
         })
     }
+}
+
+/// `+HHMM` or `-HHMM`, in minutes.
+fn offset(text: &str) -> Option<i32> {
+    let (sign, digits) = match text.split_at_checked(1)? {
+        ("+", digits) => (1, digits),
+        ("-", digits) => (-1, digits),
+        _ => return None,
+    };
+    let part = |range| digits.get(range).and_then(|digits: &str| digits.parse::<i32>().ok());
+    let (hours, minutes) = part(0..2).zip(part(2..4)).filter(|_| digits.len() == 4)?;
+    ((0..=14).contains(&hours) && (0..60).contains(&minutes)).then_some(sign * (60 * hours + minutes))
+}
+
+/// `YYYYMMDD HHMMSS`, so many minutes later.
+fn moved(at: &str, minutes: i32) -> Option<String> {
+    let time = at.get(9..).filter(|time| time.len() == 6)?;
+    let part = |range| time.get(range).and_then(|digits: &str| digits.parse::<i32>().ok());
+    let later = 60 * part(0..2)? + part(2..4)? + minutes;
+    let day = Day::of_dicom(at.get(..8)?)?.plus(later.div_euclid(24 * 60)).to_string().replace('-', "");
+    let of_day = later.rem_euclid(24 * 60);
+    Some(format!("{day} {:02}{:02}{:02}", of_day / 60, of_day % 60, part(4..6)?))
 }
 
 /// Text that can be read, and says something.
@@ -366,6 +417,7 @@ fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Re
     for point in sequence(beam, points, place)? {
         reached.extend(thousandths(number(point, t::DELIVERED_METERSET, place)?));
     }
+    let (began, goes_on) = (reached.first().copied().unwrap_or(0).max(0), kind == "CONTINUATION");
     let moved = reached.first().zip(reached.last()).map(|(first, last)| last.saturating_sub(*first));
     let imaging = matches!(kind.as_str(), "SETUP" | "OPEN_PORTFILM" | "TRMT_PORTFILM");
     // Less than nothing is as good as unsaid.
@@ -392,10 +444,13 @@ fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Re
         delivered: said.map(|said| said.max(moved.unwrap_or(0))).or(moved.filter(|_| imaging)),
         unit: text(t::PRIMARY_DOSIMETER_UNIT).map(|unit| Unit::of(&unit)).or(unit),
         contradicts_nothing: ended_well || was_seen,
-        began: reached.first().copied().unwrap_or(0).max(0),
-        is_placed: moved
-            .zip(said)
-            .is_some_and(|(moved, said)| said > 0 && (said - moved).abs() <= PLACED.max(said / PLACED_SHARE)),
+        began,
+        is_rest: goes_on || began > 0,
+        // What goes on and counts from nought doesn't say from where.
+        is_placed: !(goes_on && began == 0)
+            && moved
+                .zip(said)
+                .is_some_and(|(moved, said)| said > 0 && (said - moved).abs() <= PLACED.max(said / PLACED_SHARE)),
         is_absurd,
         doses: doses::of_beam(beam),
     })
@@ -410,4 +465,22 @@ fn thousandths(meterset: Option<Number>) -> Option<i64> {
 
 fn positive(set: Set<'_>, tag: dicom_core::Tag, place: &Place) -> Result<Option<u32>, PlanError> {
     Ok(integer(set, tag, place)?.and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_with_its_zone_is_brought_to_the_centres_clock() {
+        for (text, minutes) in [("+0530", Some(330)), ("-0800", Some(-480)), ("+1400", Some(840)), ("+0000", Some(0))] {
+            assert_eq!(offset(text), minutes, "{text}");
+        }
+        for none in ["0530", "+5:30", "+05", "+1500", "+0560", "", "+05300", "+-530"] {
+            assert_eq!(offset(none), None, "{none}");
+        }
+        assert_eq!(moved("20261130 233007", 330).as_deref(), Some("20261201 050007"));
+        assert_eq!(moved("20260301 001500", -30).as_deref(), Some("20260228 234500"));
+        assert_eq!(moved("20261130", 330), None);
+    }
 }

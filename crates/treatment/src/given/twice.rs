@@ -11,8 +11,6 @@ use crate::interruption::calendar::Day;
 
 /// Two parts may overlap by so much and still follow each other, or differ by so much and still be the same: of a small beam it is a decimal.
 const JOINT: Share = WHOLE / 50;
-/// And so much may lie between two parts of which nothing is missing.
-pub(super) const GAP: Share = WHOLE / 200;
 /// Nobody is treated twice within so many seconds.
 const APART: i64 = 6 * 3_600;
 /// The furthest clocks of two zones, and the steps in which they differ; an archive may have dropped the seconds.
@@ -29,10 +27,12 @@ pub(super) struct Stretch {
     pub(super) to: Share,
     /// Its control points say where it lies; else it is taken to lie at the beginning.
     pub(super) is_told: bool,
+    /// It says that the beam had begun before, whether it says where or not.
+    pub(super) is_rest: bool,
 }
 
 impl Stretch {
-    fn length(self) -> Share {
+    pub(super) fn length(self) -> Share {
         self.to.saturating_sub(self.from)
     }
 
@@ -42,7 +42,7 @@ impl Stretch {
     }
 
     /// Whether both can't be parts of one fraction. Of what doesn't say where it lies, only the very same may be the same again.
-    fn overlaps(self, other: Self) -> bool {
+    pub(super) fn overlaps(self, other: Self) -> bool {
         match self.is_told && other.is_told {
             true => self.from.max(other.from) + self.joint(other) < self.to.min(other.to),
             false => self.length().abs_diff(other.length()) <= JOINT,
@@ -85,9 +85,18 @@ impl Piece<'_> {
         (self.session.clone(), self.exposure)
     }
 
-    /// Two that differ and together make the beam are its parts, though a machine counts each from nought.
+    fn says(&self, what: impl Fn(&Stretch) -> bool) -> bool {
+        self.stretches.iter().all(what)
+    }
+
+    /// One that says that it goes on, and one that doesn't, are parts of the beam; so are two that differ and together make it, where
+    /// they don't say that they lie elsewhere.
     fn completes(&self, other: &Self) -> bool {
-        self.share.abs_diff(other.share) > JOINT && self.share.saturating_add(other.share).abs_diff(WHOLE) <= SLACK
+        let sum = self.share.saturating_add(other.share);
+        let is_rest = |piece: &Self| piece.says(|one| one.is_rest);
+        let goes_on = is_rest(self) != is_rest(other) && sum <= WHOLE + SLACK;
+        let are_told = self.says(|one| one.is_told) && other.says(|one| one.is_told);
+        !are_told && (goes_on || (self.share.abs_diff(other.share) > JOINT && sum.abs_diff(WHOLE) <= SLACK))
     }
 
     fn overlaps(&self, other: &Self) -> bool {
@@ -195,21 +204,6 @@ pub(super) fn again(
 /// The same day, or one of its neighbours.
 fn is_next(one: &str, other: &str) -> bool {
     Day::of_dicom(one).zip(Day::of_dicom(other)).is_some_and(|(one, other)| one.since(other).abs() <= 1)
-}
-
-/// Whether parts, in their order, follow each other: where one ends, the next begins.
-pub(super) fn follow(parts: &[Stretch]) -> bool {
-    parts.iter().zip(parts.iter().skip(1)).all(|(one, next)| one.to.abs_diff(next.from) <= GAP)
-}
-
-/// Whether nothing lies between them.
-pub(super) fn have_no_gap(parts: &[Stretch]) -> bool {
-    let mut end = 0;
-    parts.iter().all(|part| {
-        let is_near = part.from <= end + GAP;
-        end = end.max(part.to);
-        is_near
-    })
 }
 
 /// All that was told of the beam in some hours is more than it has.

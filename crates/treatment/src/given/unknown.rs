@@ -44,6 +44,7 @@ pub enum Unknown {
     Simulated,
     PartMissing,
     ImageOrTreatment,
+    RecordChanged,
 }
 
 impl fmt::Display for Unknown {
@@ -111,8 +112,8 @@ impl fmt::Display for Unknown {
                  both"
             }
             Self::BeamsDiffer => {
-                "a machine writes one number for several fractions, and of a day not all beams are on record: whether records are \
-                 missing can't be told; two people settle what she was given"
+                "a machine writes one number for several fractions, and of a day not all beams are on record, or not all of one: whether \
+                 records are missing can't be told; two people settle what she was given"
             }
             Self::UnclearSummary => "a treatment summary counts less than no fraction",
             Self::TreatmentEnded => {
@@ -135,8 +136,8 @@ impl fmt::Display for Unknown {
                  looks (the page Paper and machines), and two people settle what she was given"
             }
             Self::FractionDiffers => {
-                "treatment records of one time say of one beam that it was of different fractions: a physicist looks, and two people \
-                 settle what she was given"
+                "treatment records of one time say of one beam that it was of different fractions, or two fractions of one day make one \
+                 together: a physicist looks, and two people settle what she was given"
             }
             Self::PartsDiffer => {
                 "treatment records of one time say of one beam of a fraction that it delivered more, and less: a physicist looks, and two \
@@ -149,6 +150,10 @@ impl fmt::Display for Unknown {
             Self::PartMissing => {
                 "a beam is on record from where no record ends, or in parts of which nobody can say where they lie: a part of it may be \
                  missing; a physicist looks, and two people settle what she was given"
+            }
+            Self::RecordChanged => {
+                "a treatment record came again under the same UID with another time, fraction, plan or beam: a physicist looks which one is \
+                 right, and two people settle what she was given"
             }
             Self::ImageOrTreatment => {
                 "a beam is on record with an image of half its meterset or more, and is not whole without it: a physicist looks whether \

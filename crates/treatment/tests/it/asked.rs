@@ -145,7 +145,7 @@ fn of_a_begun_fraction_the_rest_and_nothing_else() {
         let mut case = Case::of(&photons());
         case.given = Given::Known { distinct: 7, highest: 7, unfinished: Some(7) };
         let delivered = BTreeMap::from([(one, at), (other, 0)]);
-        case.begun = Some(Begun { fraction: 7, day: "2026-11-30".parse().ok(), delivered });
+        case.begun = Some(Begun { fraction: 7, day: "2026-11-30".parse().ok(), delivered, is_plain: true });
         // It was given a minute ago: that is what is gone on with.
         case.too_soon = Some("20261130 100000");
         let mut item = told(&plan, "7");
@@ -182,6 +182,7 @@ fn of_a_begun_fraction_the_rest_and_nothing_else() {
         fraction: 7,
         day: "2026-11-30".parse().ok(),
         delivered: BTreeMap::from([(one, 0), (other, metersets[&other])]),
+        is_plain: true,
     });
     last(&mut case, &mut item);
     // The second beam is whole: it is left out.
@@ -238,7 +239,7 @@ fn of_a_fraction_beyond_the_plan_there_is_no_rest() {
     let mut case = Case::of(&photons());
     case.given = Given::Known { distinct: 26, highest: 26, unfinished: Some(26) };
     let delivered = plan.groups[0].metersets.keys().map(|beam| (*beam, 0)).collect();
-    case.begun = Some(Begun { fraction: 26, day: "2026-11-30".parse().ok(), delivered });
+    case.begun = Some(Begun { fraction: 26, day: "2026-11-30".parse().ok(), delivered, is_plain: true });
     case.asked.instruction = Some(parse(&told(&plan, "26")));
     assert_eq!(case.codes(), ["all-fractions-given"]);
 }
@@ -253,7 +254,7 @@ fn a_small_beam_is_whole_at_the_same_share() {
         let mut case = Case::of(&item);
         case.given = Given::Known { distinct: 7, highest: 7, unfinished: Some(7) };
         let delivered = BTreeMap::from([(1, delivered[0]), (2, delivered[1])]);
-        case.begun = Some(Begun { fraction: 7, day: "2026-11-30".parse().ok(), delivered });
+        case.begun = Some(Begun { fraction: 7, day: "2026-11-30".parse().ok(), delivered, is_plain: true });
         let mut instruction = told(&plan, "7");
         let tasks = instruction.sequence(t::BEAM_TASK_SEQUENCE);
         *tasks = beams.iter().map(|(at, _)| tasks[*at].clone()).collect();

@@ -16,6 +16,7 @@ mod hostile;
 mod mutation;
 mod object;
 mod passive;
+mod rests;
 mod shapes;
 mod sheet;
 mod strict;

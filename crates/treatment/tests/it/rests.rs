@@ -1,0 +1,227 @@
+//! Fractions that were begun, gone on with, told of again, or told of wrongly: where something isn't plain from the records, nobody is told
+//! that it is.
+
+use std::collections::BTreeSet;
+
+use dicom_dictionary_std::tags as t;
+use treatment::given::Unknown;
+use treatment::{Course, Given, Kind, Newest, Plan, TreatmentRecord};
+
+use crate::build::{IMPLICIT, Item, electrons, file, group, object};
+use crate::dose::PLAN;
+
+/// Two beams of 50 MU, the first one's size as it is said.
+fn plan(first: &str) -> Plan {
+    let mut item = electrons();
+    let beams = item.sequence(t::BEAM_SEQUENCE);
+    let second = beams[0].clone().with(t::BEAM_NUMBER, "2");
+    beams.push(second);
+    *item.sequence(t::FRACTION_GROUP_SEQUENCE) = vec![group(&[(1, first), (2, "50")])];
+    Plan::parse(&file(&item, IMPLICIT)).unwrap()
+}
+
+/// A beam from one meterset to another, as its control points say.
+fn beam(number: u32, fraction: u32, (from, to): (f64, f64)) -> Item {
+    let points = [from, to].map(|meterset| Item::new().with(t::DELIVERED_METERSET, meterset.to_string()));
+    untold(number, fraction, to - from).items(t::CONTROL_POINT_DELIVERY_SEQUENCE, points)
+}
+
+/// The same, without saying where.
+fn untold(number: u32, fraction: u32, delivered: f64) -> Item {
+    Item::new()
+        .with(t::REFERENCED_BEAM_NUMBER, number.to_string())
+        .with(t::TREATMENT_DELIVERY_TYPE, "TREATMENT")
+        .with(t::CURRENT_FRACTION_NUMBER, fraction.to_string())
+        .with(t::SPECIFIED_PRIMARY_METERSET, "50")
+        .with(t::DELIVERED_PRIMARY_METERSET, format!("{delivered:.3}"))
+}
+
+fn goes_on(beam: Item) -> Item {
+    beam.with(t::TREATMENT_DELIVERY_TYPE, "CONTINUATION")
+}
+
+fn image(number: u32, fraction: u32, delivered: f64) -> Item {
+    untold(number, fraction, delivered).with(t::TREATMENT_DELIVERY_TYPE, "OPEN_PORTFILM")
+}
+
+fn whole(fraction: u32) -> Vec<Item> {
+    vec![beam(1, fraction, (0.0, 50.0)), beam(2, fraction, (0.0, 50.0))]
+}
+
+/// At `DD HHMM`, by its own UID.
+fn at(when: &str, beams: Vec<Item>) -> Item {
+    let (day, time) = when.split_once(' ').unwrap();
+    object(Kind::RtBeamsRecord.sop_class(), "RTRECORD")
+        .with(t::SOP_INSTANCE_UID, format!("1.9.{day}.{}", time.trim_start_matches('0')))
+        .with(t::TREATMENT_DATE, format!("202404{day}"))
+        .with(t::TREATMENT_TIME, format!("{time}12"))
+        .items(t::REFERENCED_RT_PLAN_SEQUENCE, [Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, PLAN)])
+        .items(t::TREATMENT_SESSION_BEAM_SEQUENCE, beams)
+}
+
+fn of(plan: &Plan, records: &[Item]) -> (Given, Option<Newest>) {
+    let mut course = Course::new(BTreeSet::from([PLAN.to_owned()]), plan, &plan.groups[0]);
+    records.iter().for_each(|record| course.add(&TreatmentRecord::parse(&file(record, IMPLICIT))));
+    (course.given(), course.newest())
+}
+
+fn given(records: &[Item]) -> Given {
+    of(&plan("50"), records).0
+}
+
+fn why(records: &[Item]) -> Vec<Unknown> {
+    match given(records) {
+        Given::Unknown { why } => why,
+        known @ Given::Known { .. } => panic!("{known:?}"),
+    }
+}
+
+fn known(fractions: u32, unfinished: Option<u32>) -> Given {
+    Given::Known { distinct: fractions, highest: fractions, unfinished }
+}
+
+#[test]
+fn a_rest_has_a_beginning() {
+    // It says that it goes on: without points, with points from nought, and from where they don't fit what it says.
+    let misfit = beam(1, 1, (20.0, 39.0)).with(t::DELIVERED_PRIMARY_METERSET, "20");
+    // It was to give less than the beam has, and gave that.
+    let less =
+        untold(1, 1, 30.0).with(t::SPECIFIED_PRIMARY_METERSET, "30").with(t::TREATMENT_TERMINATION_STATUS, "NORMAL");
+    for rest in [goes_on(untold(1, 1, 30.0)), goes_on(beam(1, 1, (0.0, 30.0))), misfit, less] {
+        assert_eq!(why(&[at("02 1000", vec![rest.clone()])]), [Unknown::PartMissing], "{rest:?}");
+    }
+    let begun = at("02 1000", vec![untold(1, 1, 20.0)]);
+    let rest = at("02 1020", vec![goes_on(untold(1, 1, 30.0)), beam(2, 1, (0.0, 50.0))]);
+    assert_eq!(given(&[rest, begun]), known(1, None));
+    // Half and half, which are as much.
+    let halves =
+        [at("02 1000", vec![untold(1, 1, 25.0)]), at("02 1020", vec![goes_on(untold(1, 1, 25.0)), whole(1).remove(1)])];
+    assert_eq!(given(&halves), known(1, None));
+    // Parts from nought both are no beam, however much they add up to.
+    let again = [
+        at("02 1000", vec![beam(1, 1, (0.0, 20.0))]),
+        at("03 1000", vec![beam(1, 1, (0.0, 30.0)), whole(1).remove(1)]),
+    ];
+    assert_eq!(why(&again), [Unknown::PartMissing]);
+}
+
+#[test]
+fn what_one_record_says_of_a_beam_twice_is_no_sum() {
+    let both = |one: Item, other: Item| at("02 1000", vec![one, other]);
+    let told = |from, to| beam(1, 1, (from, to));
+    assert!(why(&[both(told(0.0, 20.0), told(0.0, 20.0))]).contains(&Unknown::ToldTwice));
+    assert!(why(&[both(told(0.0, 25.0), told(0.0, 25.0))]).contains(&Unknown::ToldTwice));
+    assert_eq!(why(&[both(told(0.0, 20.0), told(30.0, 40.0))]), [Unknown::PartMissing]);
+    assert_eq!(why(&[both(untold(1, 1, 20.0), untold(1, 1, 10.0))]), [Unknown::PartMissing]);
+    assert_eq!(given(&[both(told(0.0, 20.0), told(20.0, 40.0))]), known(1, Some(1)));
+    assert_eq!(given(&[both(untold(1, 1, 20.0), goes_on(untold(1, 1, 10.0)))]), known(1, Some(1)));
+    // A session's record that comes again when it has grown.
+    let grown = at("02 1000", vec![told(0.0, 20.0), told(20.0, 50.0), beam(2, 1, (0.0, 50.0))]);
+    assert_eq!(given(&[at("02 1000", vec![told(0.0, 20.0)]), grown]), known(1, None));
+}
+
+#[test]
+fn a_record_that_was_corrected_is_one() {
+    let first = at("02 1000", whole(1));
+    let same = |record: Item| record.with(t::SOP_INSTANCE_UID, "1.9.02.1000");
+    let changed = [Unknown::RecordChanged];
+    assert!(why(&[first.clone(), same(at("03 1000", whole(1)))]).contains(&Unknown::RecordChanged), "another day");
+    assert!(why(&[first.clone(), same(at("02 1000", whole(2)))]).contains(&Unknown::RecordChanged), "another fraction");
+    let one = |number| same(at("02 1000", vec![beam(number, 1, (0.0, 50.0))]));
+    assert_eq!(why(&[one(1), one(2)]), changed, "another beam");
+    let other = Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, "9.9");
+    let of_another = first.clone().items(t::REFERENCED_RT_PLAN_SEQUENCE, [other]);
+    for both in [[&first, &of_another], [&of_another, &first]] {
+        assert_eq!(why(&both.map(Item::clone)), changed, "another plan");
+    }
+    assert_eq!(given(&[first.clone(), first]), known(1, None));
+}
+
+#[test]
+fn one_fraction_has_one_number() {
+    let half = |number, fraction| beam(number, fraction, (0.0, 50.0));
+    let first = || at("02 1000", whole(1));
+    let differs = [Unknown::FractionDiffers];
+    assert_eq!(why(&[first(), at("03 1000", vec![half(1, 2), half(2, 3)])]), differs, "in one record");
+    assert_eq!(why(&[first(), at("03 1000", vec![half(1, 2)]), at("03 1030", vec![half(2, 3)])]), differs);
+    // Where each has its own, one number isn't two days'.
+    assert_eq!(why(&[first(), at("03 1000", whole(2)), at("04 1000", whole(2))]), [Unknown::ToldTwice]);
+    // Where one number stands for all, the last one may be begun; and what is a little less each day adds up to nothing.
+    let begun = at("04 1000", vec![beam(1, 1, (0.0, 50.0)), beam(2, 1, (0.0, 30.0))]);
+    let (given, newest) = of(&plan("50"), &[first(), at("03 1000", whole(1)), begun]);
+    let newest = newest.unwrap();
+    assert_eq!((given, newest.is_plain), (known(3, Some(1)), false));
+    assert_eq!(newest.delivered[&Some(2)], 600_000);
+    let days =
+        (1..=20).map(|day| at(&format!("{day:02} 1000"), vec![beam(1, 1, (0.0, 47.0)), beam(2, 1, (0.0, 47.0))]));
+    assert!(why(&days.collect::<Vec<_>>()).contains(&Unknown::BeamsDiffer));
+    // A beam that isn't the plan's hides nothing.
+    let extra = at("02 1000", vec![half(1, 1), untold(9, 1, 1.0)]);
+    assert_eq!(of(&plan("50"), &[extra]).0, known(1, Some(1)));
+}
+
+#[test]
+fn images_begin_what_goes_on_behind_them() {
+    let first = plan("50");
+    let film = |told: Item| vec![image(1, 1, 3.0), told, beam(2, 1, (0.0, 50.0))];
+    assert_eq!(of(&first, &[at("02 1000", film(beam(1, 1, (3.0, 50.0))))]).0, known(1, None));
+    // It may be of the beam, or not: nobody goes on by that.
+    let (given, newest) = of(&first, &[at("02 1000", vec![image(1, 1, 3.0), untold(1, 1, 20.0)])]);
+    assert_eq!((given, newest.unwrap().is_plain), (known(1, Some(1)), false));
+    let (given, newest) = of(&first, &[at("02 1000", vec![image(1, 1, 3.0), beam(1, 1, (0.0, 20.0))])]);
+    assert_eq!((given, newest.unwrap().is_plain), (known(1, Some(1)), true));
+    // Of another day it isn't when the fraction was begun.
+    let begun = at("02 1000", vec![beam(1, 1, (0.0, 20.0))]);
+    let (_, newest) = of(&first, &[begun, at("03 1000", vec![image(1, 1, 2.0)])]);
+    assert_eq!(newest.unwrap().day.as_deref(), Some("20240402"));
+    // Of a small beam a tenth of a unit is more than of a large one.
+    let small = |from| {
+        let part = |stretch| beam(1, 1, stretch).with(t::SPECIFIED_PRIMARY_METERSET, "10");
+        let rest = vec![part((from, from + 5.0)), beam(2, 1, (0.0, 50.0))];
+        let records = [at("02 1000", vec![part((0.0, 5.0))]), at("02 1020", rest)];
+        of(&plan("10"), &records).0
+    };
+    assert_eq!((small(5.0), small(5.1)), (known(1, None), known(1, None)));
+    assert_eq!(small(5.2), Given::Unknown { why: vec![Unknown::PartMissing] });
+}
+
+/// Beams go one after the other: where one has begun behind one that isn't whole, a record may be lost.
+#[test]
+fn a_beam_that_was_passed_over_is_nobodys_rest() {
+    let is_plain = |beams: Vec<Item>| of(&plan("50"), &[at("02 1000", beams)]).1.unwrap().is_plain;
+    assert!(is_plain(vec![beam(1, 1, (0.0, 50.0))]));
+    assert!(is_plain(vec![beam(1, 1, (0.0, 20.0))]));
+    assert!(!is_plain(vec![beam(2, 1, (0.0, 50.0))]));
+    assert!(!is_plain(vec![beam(1, 1, (0.0, 20.0)), beam(2, 1, (0.0, 50.0))]));
+}
+
+#[test]
+fn what_has_ended_goes_on_by_a_later_word_only() {
+    let summary = |day: &str, status: &str, fractions: &str| {
+        let of = Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, PLAN);
+        let count = Item::new().with(t::NUMBER_OF_FRACTIONS_DELIVERED, fractions);
+        object(Kind::RtTreatmentSummary.sop_class(), "RTRECORD")
+            .with(t::SOP_INSTANCE_UID, format!("1.9.{day}.{}", status.len()))
+            .with(t::MOST_RECENT_TREATMENT_DATE, format!("202404{day}"))
+            .with(t::CURRENT_TREATMENT_STATUS, status)
+            .items(t::REFERENCED_RT_PLAN_SEQUENCE, [of])
+            .items(t::FRACTION_GROUP_SUMMARY_SEQUENCE, [count.with(t::REFERENCED_FRACTION_GROUP_NUMBER, "1")])
+    };
+    let (stopped, before) = (summary("03", "STOPPED", "1"), summary("02", "ON_TREATMENT", "1"));
+    for both in [[&stopped, &before], [&before, &stopped]] {
+        assert_eq!(why(&both.map(Item::clone)), [Unknown::TreatmentEnded]);
+    }
+    assert_eq!(given(&[summary("04", "ON_TREATMENT", "1"), stopped]), known_by_summary(1));
+    // A summary has counted what was begun by then: its rest is none more.
+    let records = [
+        at("01 1000", whole(1)),
+        at("02 1000", vec![beam(1, 2, (0.0, 50.0)), beam(2, 2, (0.0, 20.0))]),
+        summary("02", "ON_TREATMENT", "2"),
+        at("03 1000", vec![beam(2, 2, (20.0, 50.0))]),
+    ];
+    assert_eq!(given(&records), known(2, None));
+}
+
+fn known_by_summary(fractions: u32) -> Given {
+    Given::Known { distinct: 0, highest: fractions, unfinished: None }
+}
