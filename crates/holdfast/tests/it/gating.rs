@@ -642,6 +642,10 @@ fn what_comes_after_a_settlement_counts_from_it() {
     assert_eq!(given(), Some(6), "the same is the same");
     store(("8", "20260101"));
     assert!(codes(&check()) == ["fractions-unknown"] && check().out.contains("late-record"), "{}", check().out);
+    // One that was settled is corrected under its UID: it is no fraction since.
+    settle("6");
+    send(&address, &record(&uid(&plan), None, "1.2.826.1.7.20990108", ("8", "20990120")));
+    assert!(check().out.contains("record-changed"), "{}", check().out);
     // A plan of somebody else's settles nothing of hers.
     let (name, role) = SIGNERS[0];
     let (key, stranger) = (site.path(&format!("{role}.pem")), with_number(&plan, "SOMEBODY-ELSE"));

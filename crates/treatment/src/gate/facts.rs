@@ -754,6 +754,7 @@ impl Facts {
         // A course that is made longer is no younger for that.
         let (signed_in, signed_on) = ours().filter_map(|one| self.signed_in(one)).min().unzip();
         let mut course = Course::new(same.clone(), plan, group);
+        self.records.range(..from).filter_map(|(_, record)| record.as_ref().ok()).for_each(|one| course.remember(one));
         self.opaque.iter().filter(|(until, _)| *until > from).for_each(|(_, why)| course.doubt(*why));
         if ours().any(|one| self.is_voided(one, group.number, from)) {
             course.doubt(Unknown::SettlementVoid);

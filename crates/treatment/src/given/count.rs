@@ -9,6 +9,7 @@ use super::parts::{has_unclear_image, of_one_record};
 use super::record::{Origin, RecordedBeam, TreatmentRecord, Unit};
 use super::twice::{self, Stretch};
 use super::unknown::Unknown;
+use super::versions::{Part, Told, Versions};
 use crate::error::PlanError;
 use crate::plan::{FractionGroup, Plan};
 
@@ -125,13 +126,6 @@ pub(crate) struct Settled {
     summed: BTreeMap<String, u32>,
 }
 
-/// When a record was of, of which group and plans, and of which beams of which fractions.
-struct Belongs {
-    place: (Option<String>, Option<u32>, Vec<String>),
-    beams: BTreeSet<(Option<u32>, Option<u32>, bool)>,
-    is_ours: bool,
-}
-
 /// Counts one patient's records for one fraction group of one plan, under all the SOP Instance UIDs that the same
 /// delivery was exported by.
 ///
@@ -158,15 +152,14 @@ pub struct Course<'a> {
     recorded: BTreeSet<String>,
     /// Whether the treatment has ended, or rests, as of which day.
     ended: Vec<(Option<String>, bool)>,
-    /// By SOP Instance UID, what a record says of where it belongs: of all of hers.
-    came: BTreeMap<String, Belongs>,
+    came: Versions,
     unknown: BTreeSet<Unknown>,
 }
 
 impl<'a> Course<'a> {
     pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
         let (sessions, least, stretches, again, rests, summaries, recorded, ended, unknown) = Default::default();
-        let came = BTreeMap::new();
+        let came = Versions::default();
         let units = plan.delivery.dosimeters().into_iter().map(|(beam, unit)| (beam, Unit::of(unit))).collect();
         Self {
             plans,
@@ -202,7 +195,11 @@ impl<'a> Course<'a> {
             self.unknown.insert(Unknown::UnreadableRecord);
             return;
         };
-        self.compare_with_before(record);
+        match self.came.tell(record, self.is_ours(record)) {
+            Told::AsIt => {}
+            Told::Grown(before) => self.forget(before),
+            Told::Changed => self.doubt(Unknown::RecordChanged),
+        }
         if record.plans.is_empty() {
             // What gave nothing, as far as it tells, is missing from no plan's count: a summary without a number, for one.
             if record.gave_dose() {
@@ -239,27 +236,37 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// What comes again under its SOP Instance UID, corrected, is one record; which of the two is true, a physicist says. More of the same
-    /// session is no other word.
-    fn compare_with_before(&mut self, record: &TreatmentRecord) {
-        if record.beams.is_empty() {
-            return;
+    /// One that was counted when two people settled the count: what comes under its UID is that one.
+    pub(crate) fn remember(&mut self, record: &TreatmentRecord) {
+        let _ = self.came.tell(record, self.is_ours(record));
+    }
+
+    fn is_ours(&self, record: &TreatmentRecord) -> bool {
+        record.plans.iter().any(|plan| self.plans.contains(plan))
+    }
+
+    /// What a record was taken to say, which has come again with more.
+    fn forget(&mut self, parts: Vec<Part>) {
+        for (session, exposure, stretch) in parts {
+            let key = (session.clone(), exposure);
+            let Some(stretches) = self.stretches.get_mut(&key) else { continue };
+            stretches.remove(&stretch);
+            self.least.remove(&key);
+            let Some(exposures) = self.sessions.get_mut(&session) else { continue };
+            if stretches.is_empty() {
+                self.stretches.remove(&key);
+                exposures.remove(&exposure);
+                if exposures.is_empty() {
+                    self.sessions.remove(&session);
+                }
+                continue;
+            }
+            let (least, most) = twice::said(stretches);
+            exposures.insert(exposure, most);
+            if least < most {
+                self.least.insert(key, least);
+            }
         }
-        let when = record.treated_at.as_ref().or(record.treated_on.as_ref()).cloned();
-        let is_ours = record.plans.iter().any(|plan| self.plans.contains(plan));
-        let place = (when, record.fraction_group, record.plans.clone());
-        let beams = record.beams.iter().map(|beam| (beam.number, beam.fraction, beam.imaging)).collect();
-        let now = Belongs { place, beams, is_ours };
-        let Some(before) = self.came.remove(&record.instance.sop_instance) else {
-            self.came.insert(record.instance.sop_instance.clone(), now);
-            return;
-        };
-        let grows = before.beams.is_subset(&now.beams) || now.beams.is_subset(&before.beams);
-        if (before.place != now.place || !grows) && (before.is_ours || now.is_ours) {
-            self.doubt(Unknown::RecordChanged);
-        }
-        let larger = if now.beams.len() < before.beams.len() { before } else { now };
-        self.came.insert(record.instance.sop_instance.clone(), larger);
     }
 
     fn add_beams(&mut self, record: &TreatmentRecord, aside: &BTreeSet<usize>) {
@@ -294,8 +301,8 @@ impl<'a> Course<'a> {
             }
         }
         let when = record.treated_at.as_ref().or(record.treated_on.as_ref());
-        let record = record.treated_at.is_none().then(|| record.instance.sop_instance.clone());
-        let session = |fraction| Session { when: when.cloned(), fraction, record: record.clone() };
+        let untimed = record.treated_at.is_none().then(|| record.instance.sop_instance.clone());
+        let session = |fraction| Session { when: when.cloned(), fraction, record: untimed.clone() };
         for (fraction, exposure) in self.of_other_fractions(&session(0), &shares) {
             self.doubt(Unknown::FractionDiffers);
             // Of none of them it is sure.
@@ -308,9 +315,11 @@ impl<'a> Course<'a> {
             let session = session(fraction);
             let (said, wrong) = of_one_record(items.remove(&(fraction, exposure)).unwrap_or_default(), exposure.1);
             wrong.into_iter().for_each(|why| self.doubt(why));
-            if said.iter().any(|part| part.is_rest) {
+            if !exposure.1 && said.iter().any(|part| part.is_rest) {
                 self.rests.insert(session.clone());
             }
+            let parts = said.iter().map(|stretch| (session.clone(), exposure, *stretch)).collect();
+            self.came.gave(record, parts);
             let stretches = self.stretches.entry((session.clone(), exposure)).or_default();
             stretches.extend(said);
             let (least, most) = twice::said(stretches);
@@ -639,10 +648,10 @@ impl<'a> Course<'a> {
 
     /// Somebody says that the treatment has ended, or rests, and nobody that it went on on a later day.
     fn has_ended(&self) -> bool {
-        // Where neither says of which day it is, the one that came later is the newer one.
+        // Of one day, or where neither says of which, the one that came later is the newer one.
         let went_on = |at: usize, since: &Option<String>| {
             let mut others = self.ended.iter().enumerate().filter(|(_, (_, ended))| !ended);
-            others.any(|(other, (day, _))| if since.is_some() { day > since } else { day.is_none() && other > at })
+            others.any(|(other, (day, _))| (since.is_some() && day > since) || (day == since && other > at))
         };
         self.ended.iter().enumerate().any(|(at, (day, ended))| *ended && !went_on(at, day))
     }
@@ -681,7 +690,8 @@ impl<'a> Course<'a> {
                     // A beam that wasn't begun, behind later days' fractions, may as well be of one whose other records are lost.
                     let later = runs.last().into_iter().flat_map(|run| run.range(session.fraction + 1..));
                     let mut later = later.flat_map(|(_, exposures)| exposures.values().flat_map(BTreeMap::keys));
-                    let were_begun = exposures.keys().all(|exposure| sum(exposure) > 0);
+                    let mut treated = exposures.iter().filter(|((_, imaging), share)| !imaging || **share >= NO_IMAGE);
+                    let were_begun = treated.all(|(exposure, _)| sum(exposure) > 0);
                     let is_behind = later.any(|one| one.date() > begun && one.date() < session.date());
                     most(before) > 0 && is_rest_of(before) && (were_begun || !is_behind)
                 });
@@ -738,6 +748,11 @@ impl<'a> Course<'a> {
                         distinct(&run)
                     };
                     later = counted(&|_| true).saturating_sub(counted(&|date| date <= day.as_str()));
+                    // Or not, where it counts whole ones only: the records tell, unless it knows of more than they do.
+                    let has_rests = counted(&|date| date > day.as_str()) > later;
+                    if has_rests && delivered.saturating_add(later) > recorded {
+                        return Err(Unknown::SummariesDiffer);
+                    }
                 }
             }
             let most = summed.entry(plan).or_default();
@@ -765,7 +780,8 @@ impl<'a> Course<'a> {
                 *known = known.saturating_add(if *imaging && sum < NO_IMAGE { 0 } else { sum });
             }
         }
-        let of_days = days.values().filter_map(|day| day.values().max()).map(|most| fractions_of(*most));
+        let of_days = days.values().filter_map(|day| day.values().max()).filter(|most| **most > 0);
+        let of_days = of_days.map(|most| fractions_of(*most));
         let by_day = of_days.fold(0, u32::saturating_add);
         let are_pieces = by_day != fractions_of(most(exposures));
         are_pieces
@@ -782,7 +798,7 @@ impl<'a> Course<'a> {
         let of = |number: u32| -> Share {
             let both = [false, true].map(|imaging| (Some(number), imaging));
             let sum: Share = both.iter().filter_map(|exposure| exposures.get_key_value(exposure)).map(delivered).sum();
-            sum.saturating_add(self.begun_by_image(exposures, number))
+            sum.saturating_add(self.begun_by_image(exposures, Some(number)))
         };
         let are_told_apart = exposures.keys().all(|(beam, _)| beam.is_some());
         let wholes = Share::from(fractions_of(most(exposures))).saturating_mul(WHOLE);

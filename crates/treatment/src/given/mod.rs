@@ -9,6 +9,7 @@ mod record;
 mod twice;
 pub mod typed;
 mod unknown;
+mod versions;
 
 pub use count::{Course, Given, Newest};
 pub use reconcile::{PairState, Pairing};

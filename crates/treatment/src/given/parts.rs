@@ -19,7 +19,10 @@ pub(super) fn of_one_record(mut items: Vec<Stretch>, imaging: bool) -> (Vec<Stre
     items.sort();
     let sum = items.iter().fold(0, |sum: Share, one| sum.saturating_add(one.length()));
     let beginnings = items.iter().filter(|one| !one.is_rest).count();
-    let merged = vec![Stretch { from: 0, to: sum, is_told: false, is_rest: beginnings == 0 }];
+    let was_stopped = items.iter().any(|one| one.was_stopped);
+    let merged = vec![Stretch { from: 0, to: sum, is_told: false, is_rest: beginnings == 0, was_stopped }];
+    // One that says where it lies, behind one that doesn't.
+    let is_elsewhere = items.iter().any(|one| one.is_rest && one.is_told);
     // Images are as many as they are.
     if imaging {
         return (merged, None);
@@ -27,6 +30,7 @@ pub(super) fn of_one_record(mut items: Vec<Stretch>, imaging: bool) -> (Vec<Stre
     let are_alike = items.iter().zip(items.iter().skip(1)).any(|(one, next)| one.overlaps(*next));
     match items.iter().all(|one| one.is_told) {
         true => (items, are_alike.then_some(Unknown::ToldTwice)),
+        false if is_elsewhere => (merged, Some(Unknown::PartMissing)),
         // A beginning, and what says that it goes on.
         false if beginnings == 1 => (merged, None),
         false if are_alike => (merged, Some(Unknown::ToldTwice)),
@@ -54,14 +58,17 @@ fn imaged(exposures: &Exposures, beam: Option<u32>) -> Share {
 
 impl Course<'_> {
     pub(super) fn stretch(&self, beam: &RecordedBeam, share: Share, was_to: Option<Share>) -> Stretch {
-        let from = self.of_planned(beam, beam.began).filter(|_| beam.is_placed && beam.began > 0).unwrap_or(0);
-        // It was to give less than the beam has, gave that, and ended as it should: the rest of one that was begun.
-        let gave_the_rest = was_to
-            .is_some_and(|to| to < WHOLE - SLACK && share.saturating_add(self.gap(beam.number)) >= to)
-            && share < WHOLE - SLACK
-            && beam.termination.as_deref() == Some("NORMAL");
-        let is_told = beam.is_placed && !(gave_the_rest && from == 0);
-        Stretch { from, to: from.saturating_add(share), is_told, is_rest: beam.is_rest || gave_the_rest }
+        let began = self.of_planned(beam, beam.began).filter(|_| beam.began > 0).unwrap_or(0);
+        let from = if beam.is_placed { began } else { 0 };
+        // It was to give less than the beam has: the rest of one that was begun.
+        let was_to_give_less = !beam.imaging && was_to.is_some_and(|to| to < WHOLE - SLACK) && share < WHOLE - SLACK;
+        Stretch {
+            from,
+            to: from.saturating_add(share),
+            is_told: beam.is_placed && !(was_to_give_less && from == 0),
+            is_rest: beam.goes_on || (beam.is_stretch && began > self.gap(beam.number)) || was_to_give_less,
+            was_stopped: matches!(beam.termination.as_deref(), Some("OPERATOR" | "MACHINE")),
+        }
     }
 
     fn gap(&self, beam: Option<u32>) -> Share {
@@ -87,13 +94,12 @@ impl Course<'_> {
     /// they have to say it, where they are several: its rest goes by it.
     pub(super) fn lacks_a_part(&self, exposures: &Exposures, is_to_be_finished: bool) -> bool {
         self.parts(exposures).into_iter().any(|(beam, parts)| {
-            let (gap, imaged) = (self.gap(beam), imaged(exposures, beam));
-            let sum = parts.iter().fold(0, |sum: Share, part| sum.saturating_add(part.length()));
-            let is_whole = sum.saturating_add(imaged) >= WHOLE - SLACK;
+            let (gap, imaged) = (self.gap(beam), self.begun_by_image(exposures, beam));
+            let sum = parts.iter().fold(imaged, |sum: Share, part| sum.saturating_add(part.length()));
+            let is_whole = sum >= WHOLE - SLACK;
             let are_told = parts.iter().all(|part| part.is_told);
-            // Several fractions under one number begin at nought each; one that an image has begun goes on behind it.
-            // A whole beam may lack what a fraction may lack.
-            let from = imaged.saturating_add(if sum >= WHOLE - SLACK { SLACK } else { gap });
+            // Several fractions under one number begin at nought each; a whole beam may lack what a fraction may lack.
+            let from = imaged.saturating_add(if is_whole { SLACK } else { gap });
             let begins = parts.first().is_none_or(|first| first.from <= from);
             let has_beginning = parts.iter().any(|part| !part.is_rest) || (are_told && begins);
             if !has_beginning && !is_whole {
@@ -102,18 +108,19 @@ impl Course<'_> {
             if is_to_be_finished && parts.len() > 1 {
                 return !are_told || !begins || !follow(&parts, gap);
             }
-            let ends = end(&parts, gap);
-            let falls_short = ends.is_none_or(|end| end < WHOLE - SLACK && sum >= WHOLE - SLACK);
+            let falls_short = end(&parts, gap).is_none_or(|end| end < WHOLE - SLACK && is_whole);
             are_told && (!begins || falls_short)
         })
     }
 
-    /// What was given of a beam, beside its images: of one that says nothing but that it went on, the image before it, too.
-    pub(super) fn begun_by_image(&self, exposures: &Exposures, beam: u32) -> Share {
-        let exposure = (Some(beam), false);
-        let Some(sessions) = exposures.get(&exposure) else { return 0 };
-        let goes_on = self.stretches_of(&exposure, sessions).all(|part| part.is_rest);
-        if goes_on { imaged(exposures, Some(beam)) } else { 0 }
+    /// What an image has given of a beam that goes on, as its control points say, from where that image ended.
+    pub(super) fn begun_by_image(&self, exposures: &Exposures, beam: Option<u32>) -> Share {
+        let (exposure, imaged) = ((beam, false), imaged(exposures, beam));
+        let sessions = exposures.get(&exposure).into_iter();
+        let parts: Vec<&Stretch> = sessions.flat_map(|sessions| self.stretches_of(&exposure, sessions)).collect();
+        let from = parts.iter().map(|part| part.from).min().unwrap_or(0);
+        let goes_on = parts.iter().all(|part| part.is_told) && from > 0 && from.abs_diff(imaged) <= self.gap(beam);
+        if goes_on { imaged } else { 0 }
     }
 
     /// Where the beams of an unfinished fraction stopped, their records alone say: it is one fraction, the beams went one after the other in
@@ -132,7 +139,10 @@ impl Course<'_> {
         let is_told = stopped.is_none_or(|beam| {
             // An image may have given some of it, where its control points don't say that they begin at nought.
             let is_alone = of(beam).iter().all(|part| part.is_told) || imaged(exposures, Some(beam)) == 0;
-            is_alone && of(beam).first().is_none_or(|first| !first.is_rest && first.from <= self.gap(Some(beam)))
+            // What doesn't say that it was stopped may be the rest of another part, whose record is lost.
+            let was_stopped = of(beam).last().is_none_or(|last| last.was_stopped);
+            let first = of(beam).first();
+            is_alone && was_stopped && first.is_none_or(|first| !first.is_rest && first.from <= self.gap(Some(beam)))
         });
         of_one_fraction && are_planned && have_times && in_order && is_told
     }

@@ -84,8 +84,10 @@ pub struct RecordedBeam {
     pub overrides: Vec<Override>,
     /// What its first control point on record had delivered already, in thousandths: where it is more than nothing, the beam is a rest.
     pub began: i64,
-    /// It says, or its control points do, that the beam had begun before: Treatment Delivery Type (300A,00CE) CONTINUATION.
-    pub is_rest: bool,
+    /// Its control points went from one meterset to another: a single one says nothing of where it began.
+    pub is_stretch: bool,
+    /// It says that the beam had begun before: Treatment Delivery Type (300A,00CE) CONTINUATION.
+    pub goes_on: bool,
     /// Its control points go through as much as it says that it delivered: where it began and ended is said.
     pub is_placed: bool,
     /// It says a meterset that no machine delivers: less than nothing, or more than can be written down.
@@ -184,11 +186,14 @@ impl TreatmentRecord {
             said.push_str("simulated\n");
         }
         // What is read of a beam may become more: what is said here stays, or a record that came again would be another one.
-        for RecordedBeam { number, fraction, imaging, delivered, began, .. } in beams {
+        for RecordedBeam { number, fraction, imaging, delivered, began, goes_on, .. } in beams {
             said.push_str(&format!("beam {number:?} {fraction:?} {imaging} {delivered:?}\n"));
             // Two parts of one beam may be of the same size, and say the session's time both.
             if *began > 0 {
                 said.push_str(&format!("from {began}\n"));
+            }
+            if *goes_on {
+                said.push_str("goes on\n");
             }
         }
         for GroupSummary { group, fractions_delivered, .. } in summaries {
@@ -200,6 +205,8 @@ impl TreatmentRecord {
     /// By a clock that is ahead of UTC by so many minutes, where it says by which clock it was written.
     pub(crate) fn by_clock(mut self, minutes: i32) -> Self {
         let ahead = self.utc_offset.map_or(0, |said| minutes - said);
+        // Up to which day, there: which sessions here those are, a day doesn't say.
+        self.summed_to = self.summed_to.filter(|_| ahead == 0);
         let moved = (self.treated_at.as_deref()).filter(|_| ahead != 0).and_then(|at| moved(at, ahead));
         if let Some(at) = moved {
             let on = at.get(..8).map(str::to_owned);
@@ -338,7 +345,9 @@ impl TreatmentRecord {
             beams.iter_mut().for_each(|beam| beam.is_placed = false);
         }
         Ok(Self {
-            utc_offset: root.get(t::TIMEZONE_OFFSET_FROM_UTC).and_then(|e| offset(&code(e.bytes()).ok()?)),
+            utc_offset: root
+                .get(t::TIMEZONE_OFFSET_FROM_UTC)
+                .and_then(|e| offset(std::str::from_utf8(trimmed(e.bytes())).ok()?)),
             written: None,
             machine: machine.first().filter(|_| machine.len() == 1).and_then(|m| text(*m, t::TREATMENT_MACHINE_NAME)),
             origin: origin.and_then(|origin| match origin.as_str() {
@@ -445,7 +454,8 @@ fn recorded(beam: Set<'_>, points: Tag, unit: Option<Unit>, place: &Place) -> Re
         unit: text(t::PRIMARY_DOSIMETER_UNIT).map(|unit| Unit::of(&unit)).or(unit),
         contradicts_nothing: ended_well || was_seen,
         began,
-        is_rest: goes_on || began > 0,
+        is_stretch: moved.is_some_and(|moved| moved > 0),
+        goes_on,
         // What goes on and counts from nought doesn't say from where.
         is_placed: !(goes_on && began == 0)
             && moved

@@ -29,6 +29,8 @@ pub(super) struct Stretch {
     pub(super) is_told: bool,
     /// It says that the beam had begun before, whether it says where or not.
     pub(super) is_rest: bool,
+    /// It says that somebody, or the machine, stopped it.
+    pub(super) was_stopped: bool,
 }
 
 impl Stretch {

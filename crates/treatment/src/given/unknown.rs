@@ -101,7 +101,8 @@ impl fmt::Display for Unknown {
             }
             Self::SummariesDiffer => {
                 "treatment summaries, or summaries and records, came for two exports of the plan, or count less than those before: \
-                 whether the later ones go on from the others can't be told; two people settle what she was given"
+                 whether the later ones go on from the others can't be told, or whether one counts a fraction that was begun by its day; two people \
+                 settle what she was given"
             }
             Self::OtherChart => {
                 "treatment records stand in another chart that came under a number of hers, or that her record names: they may be of her \

@@ -34,6 +34,7 @@ fn untold(number: u32, fraction: u32, delivered: f64) -> Item {
         .with(t::CURRENT_FRACTION_NUMBER, fraction.to_string())
         .with(t::SPECIFIED_PRIMARY_METERSET, "50")
         .with(t::DELIVERED_PRIMARY_METERSET, format!("{delivered:.3}"))
+        .with(t::TREATMENT_TERMINATION_STATUS, if delivered < 50.0 { "MACHINE" } else { "NORMAL" })
 }
 
 fn goes_on(beam: Item) -> Item {
@@ -81,6 +82,15 @@ fn known(fractions: u32, unfinished: Option<u32>) -> Given {
 }
 
 #[test]
+fn a_record_says_by_which_clock_it_was_written() {
+    let offset = |text: &str| {
+        let item = at("02 1000", whole(1)).with(t::TIMEZONE_OFFSET_FROM_UTC, text);
+        TreatmentRecord::parse(&file(&item, IMPLICIT)).unwrap().utc_offset
+    };
+    assert_eq!((offset("+0530"), offset("-0800"), offset(""), offset("0530")), (Some(330), Some(-480), None, None));
+}
+
+#[test]
 fn a_rest_has_a_beginning() {
     // It says that it goes on: without points, with points from nought, and from where they don't fit what it says.
     let misfit = beam(1, 1, (20.0, 39.0)).with(t::DELIVERED_PRIMARY_METERSET, "20");
@@ -118,6 +128,13 @@ fn what_one_record_says_of_a_beam_twice_is_no_sum() {
     // A session's record that comes again when it has grown.
     let grown = at("02 1000", vec![told(0.0, 20.0), told(20.0, 50.0), beam(2, 1, (0.0, 50.0))]);
     assert_eq!(given(&[at("02 1000", vec![told(0.0, 20.0)]), grown]), known(1, None));
+    let begun = at("02 1000", vec![untold(1, 1, 20.0)]);
+    let more = at("02 1000", vec![untold(1, 1, 20.0), goes_on(untold(1, 1, 10.0))]);
+    let all = at("02 1000", vec![untold(1, 1, 20.0), goes_on(untold(1, 1, 30.0)), beam(2, 1, (0.0, 50.0))]);
+    assert_eq!(given(&[begun.clone(), more.clone()]), known(1, Some(1)));
+    assert_eq!(given(&[begun.clone(), more, all.clone()]), known(1, None));
+    // What says less than before is no more of the same.
+    assert!(matches!(given(&[all, begun]), Given::Unknown { .. }));
 }
 
 #[test]
@@ -195,23 +212,26 @@ fn a_beam_that_was_passed_over_is_nobodys_rest() {
     assert!(!is_plain(vec![beam(1, 1, (0.0, 20.0)), beam(2, 1, (0.0, 50.0))]));
 }
 
+fn summary(day: &str, status: &str, fractions: &str) -> Item {
+    let of = Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, PLAN);
+    let count = Item::new().with(t::NUMBER_OF_FRACTIONS_DELIVERED, fractions);
+    object(Kind::RtTreatmentSummary.sop_class(), "RTRECORD")
+        .with(t::SOP_INSTANCE_UID, format!("1.9.{day}.{}", status.len()))
+        .with(t::MOST_RECENT_TREATMENT_DATE, format!("202404{day}"))
+        .with(t::CURRENT_TREATMENT_STATUS, status)
+        .items(t::REFERENCED_RT_PLAN_SEQUENCE, [of])
+        .items(t::FRACTION_GROUP_SUMMARY_SEQUENCE, [count.with(t::REFERENCED_FRACTION_GROUP_NUMBER, "1")])
+}
+
 #[test]
 fn what_has_ended_goes_on_by_a_later_word_only() {
-    let summary = |day: &str, status: &str, fractions: &str| {
-        let of = Item::new().with(t::REFERENCED_SOP_INSTANCE_UID, PLAN);
-        let count = Item::new().with(t::NUMBER_OF_FRACTIONS_DELIVERED, fractions);
-        object(Kind::RtTreatmentSummary.sop_class(), "RTRECORD")
-            .with(t::SOP_INSTANCE_UID, format!("1.9.{day}.{}", status.len()))
-            .with(t::MOST_RECENT_TREATMENT_DATE, format!("202404{day}"))
-            .with(t::CURRENT_TREATMENT_STATUS, status)
-            .items(t::REFERENCED_RT_PLAN_SEQUENCE, [of])
-            .items(t::FRACTION_GROUP_SUMMARY_SEQUENCE, [count.with(t::REFERENCED_FRACTION_GROUP_NUMBER, "1")])
-    };
     let (stopped, before) = (summary("03", "STOPPED", "1"), summary("02", "ON_TREATMENT", "1"));
     for both in [[&stopped, &before], [&before, &stopped]] {
         assert_eq!(why(&both.map(Item::clone)), [Unknown::TreatmentEnded]);
     }
-    assert_eq!(given(&[summary("04", "ON_TREATMENT", "1"), stopped]), known_by_summary(1));
+    assert_eq!(given(&[summary("04", "ON_TREATMENT", "1"), stopped.clone()]), known_by_summary(1));
+    // Of the same day, what came later: nobody has treated her since.
+    assert_eq!(given(&[stopped, summary("03", "ON_TREATMENT", "1")]), known_by_summary(1));
     // A summary has counted what was begun by then: its rest is none more.
     let records = [
         at("01 1000", whole(1)),
@@ -224,4 +244,61 @@ fn what_has_ended_goes_on_by_a_later_word_only() {
 
 fn known_by_summary(fractions: u32) -> Given {
     Given::Known { distinct: 0, highest: fractions, unfinished: None }
+}
+
+/// Records of a fraction may come late: a second part that says no more of itself than its size is nobody's beginning.
+#[test]
+fn what_was_not_stopped_is_no_beginning() {
+    let after = |beam: Item| of(&plan("50"), &[at("02 1000", vec![whole(1).remove(0), beam])]);
+    let is_plain = |beam: Item| after(beam).1.unwrap().is_plain;
+    assert!(is_plain(untold(2, 1, 20.0)) && is_plain(beam(2, 1, (0.0, 20.0))));
+    for ending in ["NORMAL", "UNKNOWN", ""] {
+        for part in [untold(2, 1, 20.0), beam(2, 1, (0.0, 20.0))] {
+            assert!(!is_plain(part.with(t::TREATMENT_TERMINATION_STATUS, ending)), "{ending}");
+        }
+    }
+    // It was to give less, and stopped before that.
+    let less = untold(2, 1, 20.0).with(t::SPECIFIED_PRIMARY_METERSET, "30");
+    assert_eq!(after(less).0, Given::Unknown { why: vec![Unknown::PartMissing] });
+    // One that says where it lies, behind one that doesn't.
+    let both = at("02 1000", vec![untold(1, 1, 20.0), goes_on(beam(1, 1, (40.0, 45.0)))]);
+    assert!(why(&[both]).contains(&Unknown::PartMissing));
+    // A machine that writes where it ended, or begins at its first pulse.
+    let point = |to: &str| vec![Item::new().with(t::DELIVERED_METERSET, to)];
+    let ended = untold(2, 1, 20.0).items(t::CONTROL_POINT_DELIVERY_SEQUENCE, point("20"));
+    assert!(is_plain(ended) && is_plain(beam(2, 1, (0.1, 20.0))));
+}
+
+#[test]
+fn images_are_no_part_of_what_they_do_not_lead_to() {
+    let after = |image: Item, told: Item| given(&[at("02 1000", vec![image, told, beam(2, 1, (0.0, 50.0))])]);
+    let begun = known(1, Some(1));
+    assert!(!matches!(after(image(1, 1, 20.0), goes_on(untold(1, 1, 25.0))), Given::Known { unfinished: None, .. }));
+    assert_eq!(after(image(1, 1, 9.0), beam(1, 1, (0.1, 40.0))), begun);
+    let elsewhere = after(image(1, 1, 9.0), beam(1, 1, (5.0, 40.0)));
+    assert_eq!(elsewhere, Given::Unknown { why: vec![Unknown::PartMissing] });
+    // Of a day with nothing but images a machine that writes one number says nothing.
+    let imaged = at("01 1000", vec![image(1, 1, 3.0)]);
+    assert_eq!(given(&[imaged, at("02 1000", whole(1)), at("03 1000", whole(1))]), known(2, None));
+    // Nor do they keep numbers from beginning again, or a late rest from being one.
+    let film =
+        image(1, 1, 3.0).with(t::SPECIFIED_PRIMARY_METERSET, "3").with(t::TREATMENT_TERMINATION_STATUS, "NORMAL");
+    let again = at("04 1000", [vec![film], whole(1)].concat());
+    assert_eq!(given(&[at("02 1000", whole(1)), at("03 1000", whole(2)), again]), known(3, None));
+    let late = [
+        at("02 1000", vec![beam(1, 1, (0.0, 50.0)), beam(2, 1, (0.0, 20.0))]),
+        at("03 1000", whole(2)),
+        at("04 1000", vec![image(1, 1, 2.0), beam(2, 1, (20.0, 50.0))]),
+    ];
+    assert_eq!(given(&late), known(2, None));
+}
+
+#[test]
+fn a_summary_that_knows_of_more_does_not_say_whether_it_counts_what_was_begun() {
+    let records = [
+        at("02 1000", vec![beam(1, 1, (0.0, 50.0)), beam(2, 1, (0.0, 20.0))]),
+        summary("02", "ON_TREATMENT", "10"),
+        at("03 1000", vec![beam(2, 1, (20.0, 50.0))]),
+    ];
+    assert_eq!(why(&records), [Unknown::SummariesDiffer]);
 }
