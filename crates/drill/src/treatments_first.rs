@@ -29,6 +29,8 @@ const LOADED_AT_ONCE: usize = 500;
 const SMALLER: usize = 200;
 /// What is opened may differ by so much in a hundred: who is on treatment differs, too.
 const MORE_PERCENT: usize = 25;
+/// And so many entries, decisions and lines of who saw what: when they come into the log is the clock's business.
+const MORE_ENTRIES: usize = 100;
 /// On a machine of two cores.
 const SECONDS_MAX: f64 = 60.0;
 
@@ -251,7 +253,7 @@ fn judge_size(small: &Sight, large: &Sight) -> Check {
     if few == 0 || many == 0 {
         findings.add("not by a roster: all of the log was read".to_owned());
     }
-    if many * 100 > few * (100 + MORE_PERCENT) {
+    if many * 100 > few * (100 + MORE_PERCENT) + MORE_ENTRIES * 100 {
         findings.add(format!(
             "{} entries were opened of the large archive, {} of the small one",
             grouped(many),
