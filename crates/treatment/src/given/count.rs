@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{has_unclear_image, of_one_record};
+use super::parts::{by_day, has_unclear_image, of_one_record};
 use super::record::{Origin, RecordedBeam, TreatmentRecord, Unit};
 use super::twice::{self, Stretch};
 use super::unknown::Unknown;
@@ -195,8 +195,10 @@ impl<'a> Course<'a> {
             self.unknown.insert(Unknown::UnreadableRecord);
             return;
         };
+        let mut is_known = false;
         match self.came.tell(record, self.is_ours(record)) {
             Told::AsIt => {}
+            Told::Less => is_known = true,
             Told::Grown(before) => self.forget(before),
             Told::Changed => self.doubt(Unknown::RecordChanged),
         }
@@ -230,7 +232,9 @@ impl<'a> Course<'a> {
         }
         let before = self.sessions.len();
         let plan = plan.clone();
-        self.add_beams(record, aside);
+        if !is_known {
+            self.add_beams(record, aside);
+        }
         if self.sessions.len() > before {
             self.recorded.insert(plan);
         }
@@ -238,7 +242,7 @@ impl<'a> Course<'a> {
 
     /// One that was counted when two people settled the count: what comes under its UID is that one.
     pub(crate) fn remember(&mut self, record: &TreatmentRecord) {
-        let _ = self.came.tell(record, self.is_ours(record));
+        self.came.settle(record, self.is_ours(record));
     }
 
     fn is_ours(&self, record: &TreatmentRecord) -> bool {
@@ -247,7 +251,8 @@ impl<'a> Course<'a> {
 
     /// What a record was taken to say, which has come again with more.
     fn forget(&mut self, parts: Vec<Part>) {
-        for (session, exposure, stretch) in parts {
+        // What says where it lies is said again.
+        for (session, exposure, stretch) in parts.into_iter().filter(|(.., stretch)| !stretch.is_told) {
             let key = (session.clone(), exposure);
             let Some(stretches) = self.stretches.get_mut(&key) else { continue };
             stretches.remove(&stretch);
@@ -821,15 +826,6 @@ fn sum<'a>(sessions: impl IntoIterator<Item = (&'a Session, &'a Share)>) -> Shar
 
 pub(super) fn written<'a>(sessions: impl IntoIterator<Item = (&'a Session, &'a Share)>) -> Share {
     sessions.into_iter().fold(0, |sum: Share, (_, share)| sum.saturating_add(*share))
-}
-
-/// In the order of time; what has no day is one.
-pub(super) fn by_day(sessions: &Sessions) -> impl Iterator<Item = Vec<(&Session, &Share)>> {
-    let mut days: BTreeMap<Option<&str>, Vec<(&Session, &Share)>> = BTreeMap::new();
-    for (session, share) in sessions {
-        days.entry(session.date()).or_default().push((session, share));
-    }
-    days.into_values()
 }
 
 /// Images are none of a fraction's dose, as long as they are images.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::count::{Course, Exposure, Exposures, NO_IMAGE, SLACK, Sessions, Share, WHOLE, by_day, delivered, written};
+use super::count::{Course, Exposure, Exposures, NO_IMAGE, SLACK, Session, Sessions, Share, WHOLE, delivered, written};
 use super::record::{RecordedBeam, Unit};
 use super::twice::Stretch;
 use super::unknown::Unknown;
@@ -19,13 +19,18 @@ pub(super) fn of_one_record(mut items: Vec<Stretch>, imaging: bool) -> (Vec<Stre
     items.sort();
     let sum = items.iter().fold(0, |sum: Share, one| sum.saturating_add(one.length()));
     let beginnings = items.iter().filter(|one| !one.is_rest).count();
-    let was_stopped = items.iter().any(|one| one.was_stopped);
+    let was_stopped = items.iter().all(|one| one.was_stopped);
     let merged = vec![Stretch { from: 0, to: sum, is_told: false, is_rest: beginnings == 0, was_stopped }];
     // One that says where it lies, behind one that doesn't.
     let is_elsewhere = items.iter().any(|one| one.is_rest && one.is_told);
     // Images are as many as they are.
     if imaging {
         return (merged, None);
+    }
+    // An open part and a wedged one, each to what it was to give: one goes on where the other one ended.
+    let begins = items.first().is_some_and(|first| first.from == 0);
+    if begins && follow(&items, GAP) && sum.abs_diff(WHOLE) <= SLACK {
+        return (items.into_iter().map(|one| Stretch { is_told: true, is_rest: false, ..one }).collect(), None);
     }
     let are_alike = items.iter().zip(items.iter().skip(1)).any(|(one, next)| one.overlaps(*next));
     match items.iter().all(|one| one.is_told) {
@@ -146,6 +151,15 @@ impl Course<'_> {
         });
         of_one_fraction && are_planned && have_times && in_order && is_told
     }
+}
+
+/// In the order of time; what has no day is one.
+pub(super) fn by_day(sessions: &Sessions) -> impl Iterator<Item = Vec<(&Session, &Share)>> {
+    let mut days: BTreeMap<Option<&str>, Vec<(&Session, &Share)>> = BTreeMap::new();
+    for (session, share) in sessions {
+        days.entry(session.date()).or_default().push((session, share));
+    }
+    days.into_values()
 }
 
 /// A beam isn't whole without what is said to be its image: whether that treated can't be told. One of which nothing else is said, and

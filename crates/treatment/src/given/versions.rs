@@ -3,28 +3,47 @@
 use std::collections::BTreeMap;
 
 use super::count::{Exposure, Session};
-use super::record::TreatmentRecord;
+use super::record::{RecordedBeam, TreatmentRecord};
 use super::twice::Stretch;
 
 /// What a record was taken to say of one beam in one session.
 pub(super) type Part = (Session, Exposure, Stretch);
 
-/// A beam of a fraction, and whether it took an image.
-type Beam = (Option<u32>, Option<u32>, bool);
-
 struct Version {
     /// When, of which group and plans.
     place: (Option<String>, Option<u32>, Vec<String>),
-    /// How much each delivered, in thousandths.
-    beams: BTreeMap<Beam, i64>,
+    /// Each item word for word, as far as it tells what was given, and how often.
+    items: BTreeMap<String, usize>,
     is_ours: bool,
+    /// It was counted when two people settled the count.
+    is_settled: bool,
     gave: Vec<Part>,
+}
+
+impl Version {
+    fn of(record: &TreatmentRecord, is_ours: bool, is_settled: bool) -> Self {
+        let when = record.treated_at.as_ref().or(record.treated_on.as_ref()).cloned();
+        let mut items = BTreeMap::new();
+        for RecordedBeam { number, fraction, imaging, delivered, unit, began, goes_on, is_placed, .. } in &record.beams
+        {
+            let item = (number, fraction, imaging, delivered, unit, began, goes_on, is_placed);
+            *items.entry(format!("{item:?}")).or_default() += 1;
+        }
+        let place = (when, record.fraction_group, record.plans.clone());
+        Self { place, items, is_ours, is_settled, gave: Vec::new() }
+    }
+
+    fn has_all_of(&self, other: &Self) -> bool {
+        other.items.iter().all(|(item, count)| self.items.get(item).is_some_and(|has| has >= count))
+    }
 }
 
 pub(super) enum Told {
     /// For the first time, or as before: whatever it says counts beside the others.
     AsIt,
-    /// It says all that it said before, and more: this is what it was taken to say then.
+    /// Nothing of its beams that it hasn't said before.
+    Less,
+    /// It says all that it said before word for word, and more: this is what it was taken to say then.
     Grown(Vec<Part>),
     /// It says something else; which of the two is true, a physicist says.
     Changed,
@@ -36,15 +55,8 @@ pub(super) struct Versions(BTreeMap<String, Version>);
 
 impl Versions {
     pub(super) fn tell(&mut self, record: &TreatmentRecord, is_ours: bool) -> Told {
-        let when = record.treated_at.as_ref().or(record.treated_on.as_ref()).cloned();
-        let place = (when, record.fraction_group, record.plans.clone());
-        let mut beams: BTreeMap<Beam, i64> = BTreeMap::new();
-        for beam in &record.beams {
-            let sum = beams.entry((beam.number, beam.fraction, beam.imaging)).or_default();
-            *sum = sum.saturating_add(beam.delivered.unwrap_or(0));
-        }
-        let now = Version { place, beams, is_ours, gave: Vec::new() };
-        if now.beams.is_empty() {
+        let now = Version::of(record, is_ours, false);
+        if now.items.is_empty() {
             return Told::AsIt;
         }
         let uid = &record.instance.sop_instance;
@@ -52,14 +64,22 @@ impl Versions {
             self.0.insert(uid.clone(), now);
             return Told::AsIt;
         };
-        let has = |all: &Version, of: &Version| of.beams.keys().all(|beam| all.beams.contains_key(beam));
+        if before.place == now.place && before.items == now.items {
+            return Told::AsIt;
+        }
         let concerns = before.is_ours || now.is_ours;
-        let is_other = before.place != now.place || !(has(&now, before) || has(before, &now));
-        let grows = before.beams.iter().all(|(beam, sum)| now.beams.get(beam).is_some_and(|now| now >= sum));
-        match (is_other, grows && now.beams != before.beams) {
-            (true, _) if concerns => Told::Changed,
-            (false, true) => Told::Grown(std::mem::replace(before, now).gave),
-            _ => Told::AsIt,
+        let (grows, shrinks) = (now.has_all_of(before), before.has_all_of(&now));
+        if before.place != now.place || before.is_settled || !(grows || shrinks) {
+            return if concerns { Told::Changed } else { Told::AsIt };
+        }
+        if grows { Told::Grown(std::mem::replace(before, now).gave) } else { Told::Less }
+    }
+
+    /// One that was counted when two people settled the count.
+    pub(super) fn settle(&mut self, record: &TreatmentRecord, is_ours: bool) {
+        let now = Version::of(record, is_ours, true);
+        if !now.items.is_empty() {
+            self.0.insert(record.instance.sop_instance.clone(), now);
         }
     }
 

@@ -130,11 +130,41 @@ fn what_one_record_says_of_a_beam_twice_is_no_sum() {
     assert_eq!(given(&[at("02 1000", vec![told(0.0, 20.0)]), grown]), known(1, None));
     let begun = at("02 1000", vec![untold(1, 1, 20.0)]);
     let more = at("02 1000", vec![untold(1, 1, 20.0), goes_on(untold(1, 1, 10.0))]);
-    let all = at("02 1000", vec![untold(1, 1, 20.0), goes_on(untold(1, 1, 30.0)), beam(2, 1, (0.0, 50.0))]);
+    let all = at(
+        "02 1000",
+        vec![untold(1, 1, 20.0), goes_on(untold(1, 1, 10.0)), goes_on(untold(1, 1, 20.0)), beam(2, 1, (0.0, 50.0))],
+    );
     assert_eq!(given(&[begun.clone(), more.clone()]), known(1, Some(1)));
     assert_eq!(given(&[begun.clone(), more, all.clone()]), known(1, None));
-    // What says less than before is no more of the same.
-    assert!(matches!(given(&[all, begun]), Given::Unknown { .. }));
+    // What says less than before says nothing new; what says something else was corrected.
+    assert_eq!(given(&[all, begun]), known(1, None));
+    let unsaid = untold(1, 1, 0.0).with(t::DELIVERED_PRIMARY_METERSET, "");
+    let nothing = untold(1, 1, 0.0).with(t::TREATMENT_TERMINATION_STATUS, "NORMAL");
+    let pairs = [
+        (beam(1, 1, (40.0, 50.0)), told(0.0, 40.0)),
+        (told(30.0, 50.0), told(0.0, 30.0)),
+        (told(0.0, 10.0), told(40.0, 50.0)),
+        (untold(1, 1, 20.0), untold(1, 1, 25.0)),
+        (untold(1, 1, 20.0), untold(1, 1, 0.0)),
+        (unsaid, untold(1, 1, 20.0)),
+        (nothing, untold(1, 1, 20.0)),
+    ];
+    for (one, other) in pairs {
+        let both = [at("02 1000", vec![one.clone()]), at("02 1000", vec![other.clone()])];
+        assert!(why(&both).contains(&Unknown::RecordChanged), "{one:?} {other:?}");
+    }
+    // A rest that ended as it should, and is short: another part of it is elsewhere.
+    let ended = goes_on(untold(2, 1, 20.0)).with(t::TREATMENT_TERMINATION_STATUS, "NORMAL");
+    let short = at("02 1000", vec![whole(1).remove(0), untold(2, 1, 20.0), ended]);
+    assert!(!of(&plan("50"), &[short]).1.unwrap().is_plain);
+    // An open part and a wedged one, each with what it was to give.
+    let part = |stretch: (f64, f64), specified: &str| {
+        beam(1, 1, stretch)
+            .with(t::SPECIFIED_PRIMARY_METERSET, specified)
+            .with(t::TREATMENT_TERMINATION_STATUS, "NORMAL")
+    };
+    let wedged = vec![part((0.0, 20.0), "20"), part((20.0, 50.0), "30"), beam(2, 1, (0.0, 50.0))];
+    assert_eq!(given(&[at("02 1000", wedged)]), known(1, None));
 }
 
 #[test]
