@@ -32,11 +32,10 @@ pub use event::{Event, EventLog, Issue, Kind};
 pub use format::{FormatError, STORED_BYTES_MAX};
 pub use peer::Peer;
 pub use permit::{PERMIT_LIFE_MS, Permit, PermitError};
-pub use policy::PolicyError;
+pub use policy::{Difference, Policy, PolicyError, Question, RULES_BYTES_MAX};
 pub use vocabulary::{Act, Purpose, Role, Sensitivity, Target, UnknownWord};
 
 use crate::credential::Credentials;
-use crate::policy::{Policy, Question};
 
 type Result<T> = std::result::Result<T, GuardError>;
 
@@ -85,7 +84,7 @@ impl Guard {
         events: Arc<dyn EventLog>,
         peers: Vec<Peer>,
     ) -> Result<Self> {
-        let policy = Policy::embedded()?;
+        let policy = Policy::built_in()?;
         let (credentials, change, epoch) = (RwLock::default(), Mutex::default(), AtomicU64::new(0));
         let witness = OnceLock::new();
         Ok(Self { clock, entropy, decisions, events, peers, policy, credentials, change, epoch, witness })

@@ -1,8 +1,10 @@
-//! The Cedar policy: embedded, strictly validated at construction, and asked here only.
+//! The Cedar policy: rules of a centre, or those that are built in, and beside them what none of them can allow; strictly validated at
+//! construction, and asked here only.
 //!
 //! Cedar skips a rule that fails to evaluate, so a `forbid` that fails would fail open. Therefore any error in a
 //! response's diagnostics is a denial.
 
+use std::fmt;
 use std::str::FromStr;
 
 use cedar_policy::{
@@ -10,13 +12,21 @@ use cedar_policy::{
     PolicySet, Request, Response, RestrictedExpression, Schema, ValidationMode, Validator,
 };
 
+use kit::{Blame, Digest, Explain, PatientId};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
 use crate::decision::Reason;
 use crate::{Act, Purpose, Role, Sensitivity, Target};
 
 const SCHEMA: &str = include_str!("policy/holdfast.cedarschema");
-const POLICY: &str = include_str!("policy/holdfast.cedar");
+const RULES: &str = include_str!("policy/rules.cedar");
+const NEVER: &str = include_str!("policy/never.cedar");
 
-/// The policy that is built in does not hold together: a defect of this program.
+/// Bytes of a centre's rules: those that are built in are under 5,000.
+pub const RULES_BYTES_MAX: usize = 64 * 1024;
+
+/// Rules that don't hold together. Of those that are built in it is a defect of this program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     #[error("the policy's schema: {0}")]
@@ -29,19 +39,75 @@ pub enum PolicyError {
     Unnamed(String),
     #[error("a word of the policy: {0}")]
     Word(String),
+    #[error("the rules are {found} bytes, maximum is {RULES_BYTES_MAX}")]
+    TooLong { found: usize },
+    #[error("a rule is called {0}, as one that is always in force")]
+    Reserved(String),
+    #[error("{0} is a template: rules here are whole")]
+    Template(String),
+}
+
+impl Explain for PolicyError {
+    /// Whoever brought the rules.
+    fn blame(&self) -> Blame {
+        Blame::Peer
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Schema(_) | Self::Word(_) => "guard.policy.schema",
+            Self::Syntax(_) => "guard.policy.syntax",
+            Self::Invalid(_) => "guard.policy.invalid",
+            Self::Unnamed(_) => "guard.policy.unnamed",
+            Self::TooLong { .. } => "guard.policy.too-long",
+            Self::Reserved(_) => "guard.policy.reserved",
+            Self::Template(_) => "guard.policy.template",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        Some(
+            "begin with what `holdfast policy show` prints, and look at docs/policy.md for the words that rules can speak of",
+        )
+    }
 }
 
 /// A question, whole.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Question {
-    pub(crate) role: Role,
-    pub(crate) act: Act,
-    pub(crate) target: Target,
-    pub(crate) sensitivity: Sensitivity,
-    pub(crate) purpose: Purpose,
+pub struct Question {
+    pub role: Role,
+    pub act: Act,
+    pub target: Target,
+    pub sensitivity: Sensitivity,
+    pub purpose: Purpose,
 }
 
-pub(crate) struct Policy {
+/// What one policy allows and another one doesn't: of one role and act, on one kind of data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub role: Role,
+    pub act: Act,
+    pub sensitivity: Sensitivity,
+    /// About one patient; else about the centre, or a search over it.
+    pub of_patient: bool,
+    pub purposes: Vec<Purpose>,
+    /// Else, it may no longer.
+    pub may_now: bool,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { role, act, sensitivity, of_patient, purposes, may_now } = self;
+        let may = if *may_now { "may now" } else { "may no longer" };
+        let whose = if *of_patient { "one patient" } else { "the centre" };
+        let purposes = purposes.iter().map(|purpose| purpose.as_str()).collect::<Vec<_>>().join(", ");
+        write!(f, "{role} {may} {act}: {sensitivity} data of {whose}, for {purposes}")
+    }
+}
+
+/// Rules, and what is never allowed.
+pub struct Policy {
+    text: String,
     schema: Schema,
     rules: PolicySet,
     /// The acts and their groups.
@@ -60,13 +126,22 @@ struct Types {
 }
 
 impl Policy {
-    pub(crate) fn embedded() -> Result<Self, PolicyError> {
-        Self::new(SCHEMA, POLICY)
+    /// The rules that are built in.
+    pub fn built_in() -> Result<Self, PolicyError> {
+        Self::of_centre(RULES)
     }
 
-    fn new(schema: &str, rules: &str) -> Result<Self, PolicyError> {
-        let schema = Schema::from_str(schema).map_err(|e| PolicyError::Schema(e.to_string()))?;
-        let rules = named(PolicySet::from_str(rules).map_err(|e| PolicyError::Syntax(e.to_string()))?)?;
+    /// Rules in Cedar's language, each with an `@id` of its own, and beside them what is never allowed.
+    pub fn of_centre(rules: &str) -> Result<Self, PolicyError> {
+        if rules.len() > RULES_BYTES_MAX {
+            return Err(PolicyError::TooLong { found: rules.len() });
+        }
+        let text = rules.to_owned();
+        let schema = Schema::from_str(SCHEMA).map_err(|e| PolicyError::Schema(e.to_string()))?;
+        let mut rules = named(rules)?;
+        for rule in named(NEVER)?.policies() {
+            rules.add(rule.clone()).map_err(|_| PolicyError::Reserved(rule.id().to_string()))?;
+        }
         let result = Validator::new(schema.clone()).validate(&rules, ValidationMode::Strict);
         // A warning (a rule that can never apply, a name that looks like another) is a mistake as well.
         if !result.validation_passed_without_warnings() {
@@ -82,7 +157,44 @@ impl Policy {
             sensitivity: name("Sensitivity")?,
             purpose: name("Purpose")?,
         };
-        Ok(Self { schema, rules, entities, authorizer: Authorizer::new(), types })
+        Ok(Self { text, schema, rules, entities, authorizer: Authorizer::new(), types })
+    }
+
+    /// The rules, without what is never allowed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of the rules, and of what is never allowed: what is in force, by one name.
+    pub fn digest(&self) -> Digest {
+        let hash = Sha256::new().chain_update((self.text.len() as u64).to_be_bytes());
+        Digest(hash.chain_update(&self.text).chain_update(NEVER).finalize().into())
+    }
+
+    pub fn allows(&self, question: Question) -> bool {
+        self.decide(question).is_ok()
+    }
+
+    /// What `after` allows and these rules don't, and the other way round, over every question that there is.
+    pub fn differences(&self, after: &Self) -> Vec<Difference> {
+        let mut all = Vec::new();
+        for (&role, &act) in Role::ALL.iter().flat_map(|role| Act::ALL.iter().map(move |act| (role, act))) {
+            for &sensitivity in Sensitivity::ALL {
+                // Rules can't tell one patient from another.
+                for (of_patient, target) in [(true, Target::Patient(PatientId([0; 16]))), (false, Target::Centre)] {
+                    let of = |purpose| Question { role, act, target, sensitivity, purpose };
+                    for may_now in [true, false] {
+                        let purposes: Vec<Purpose> = (Purpose::ALL.iter().copied())
+                            .filter(|purpose| after.allows(of(*purpose)) == may_now)
+                            .filter(|purpose| self.allows(of(*purpose)) != may_now)
+                            .collect();
+                        let differs = Difference { role, act, sensitivity, of_patient, purposes, may_now };
+                        all.extend(Some(differs).filter(|differs| !differs.purposes.is_empty()));
+                    }
+                }
+            }
+        }
+        all
     }
 
     /// The rules that allow, or the reason why not.
@@ -116,8 +228,13 @@ impl Policy {
     }
 }
 
-/// Renames each rule to its `@id`, so that decisions name rules as a person does.
-fn named(rules: PolicySet) -> Result<PolicySet, PolicyError> {
+/// Names each rule by its `@id`, so that decisions name rules as a person does.
+fn named(rules: &str) -> Result<PolicySet, PolicyError> {
+    let rules = PolicySet::from_str(rules).map_err(|e| PolicyError::Syntax(e.to_string()))?;
+    // Nobody would fill it in: what it forbids would be allowed.
+    if let Some(template) = rules.templates().next() {
+        return Err(PolicyError::Template(template.id().to_string()));
+    }
     let mut out = PolicySet::new();
     for rule in rules.policies() {
         let unnamed = || PolicyError::Unnamed(rule.id().to_string());
@@ -153,14 +270,14 @@ mod tests {
     const QUESTION: Question = Question {
         role: Role::Oncologist,
         act: Act::ReadRecord,
-        target: Target::Centre,
+        target: Target::Patient(PatientId([9; 16])),
         sensitivity: Sensitivity::Clinical,
         purpose: Purpose::Treatment,
     };
     const ALLOW: &str = r#"@id("allow") permit (principal, action, resource);"#;
 
     fn with(rule: &str) -> Result<Policy, PolicyError> {
-        Policy::new(SCHEMA, &format!("{ALLOW}\n{rule}"))
+        Policy::of_centre(&format!("{ALLOW}\n{rule}"))
     }
 
     #[test]
@@ -187,5 +304,10 @@ mod tests {
         assert!(matches!(with("permit (principal, action, resource);"), Err(PolicyError::Unnamed(_))));
         assert!(matches!(with(ALLOW), Err(PolicyError::Unnamed(_))));
         assert!(matches!(with("permit (principal"), Err(PolicyError::Syntax(_))));
+        let template = r#"@id("x") forbid (principal == ?principal, action, resource);"#;
+        assert!(matches!(with(template), Err(PolicyError::Template(_))));
+        let reserved = r#"@id("it-and-auditors-open-nothing") permit (principal, action, resource);"#;
+        assert!(matches!(with(reserved), Err(PolicyError::Reserved(_))));
+        assert!(matches!(with(&"//".repeat(RULES_BYTES_MAX)), Err(PolicyError::TooLong { .. })));
     }
 }

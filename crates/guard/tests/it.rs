@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use guard::{
     Act, Ask, Caller, Decision, DecisionLog, Denied, Event, EventLog, Guard, GuardError, Peer, Permit, PermitError,
-    Purpose, Reason, Role, Sensitivity, Target, Unauthenticated, Via,
+    Policy, Purpose, Question, Reason, Role, Sensitivity, Target, Unauthenticated, Via,
 };
 use kit::{Blame, Digest, Explain, Fault, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
 use proptest::prelude::*;
@@ -168,12 +168,69 @@ fn the_answer_to_every_question_is_the_one_in_the_table() {
     assert_eq!(table, expected);
 }
 
+/// The same, asked of rules alone.
+fn every_answer_of(policy: &Policy) -> Vec<(Role, Act, Sensitivity, Target, Purpose, bool)> {
+    let mut out = Vec::new();
+    for (role, act, sensitivity, target, purpose, _) in every_answer() {
+        let allowed = policy.allows(Question { role, act, target, sensitivity, purpose });
+        out.push((role, act, sensitivity, target, purpose, allowed));
+    }
+    out
+}
+
+const EVERYTHING: &str = r#"@id("everything") permit (principal, action, resource);"#;
+
 #[test]
-fn the_invariants_hold_over_the_whole_space() {
+fn the_invariants_hold_over_the_whole_space_whatever_a_centre_allows() {
+    let built_in = Policy::built_in().unwrap();
+    assert_eq!(every_answer(), every_answer_of(&built_in));
+    check_invariants(every_answer());
+    check_invariants(every_answer_of(&Policy::of_centre(EVERYTHING).unwrap()));
+    // A rule that allows again what is never allowed.
+    let again = format!(
+        "{}\n{}",
+        built_in.text(),
+        r#"@id("it-reads") permit (principal == Role::"it-administrator", action == Action::"read-record", resource);"#
+    );
+    let again = Policy::of_centre(&again).unwrap();
+    assert_eq!(built_in.differences(&again), []);
+    assert_ne!(built_in.digest(), again.digest());
+}
+
+#[test]
+fn what_other_rules_change_is_said_of_every_question() {
+    let built_in = Policy::built_in().unwrap();
+    let rule = |rule: &str| Policy::of_centre(&format!("{}\n{rule}", built_in.text())).unwrap();
+    let searches = rule(
+        r#"@id("it-verifies-less") forbid (principal == Role::"it-administrator", action == Action::"verify-vault", resource)
+           when { context.purpose == Purpose::"audit" };
+           @id("therapists-write") permit (principal == Role::"therapist", action == Action::"write-record", resource)
+           when { context.sensitivity == Sensitivity::"administrative" };"#,
+    );
+    let lines: Vec<String> = built_in.differences(&searches).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "therapist may now write-record: administrative data of one patient, for treatment, emergency, operations, patient-request",
+            "therapist may now write-record: administrative data of the centre, for treatment, emergency, operations, patient-request",
+            "it-administrator may no longer verify-vault: administrative data of the centre, for audit",
+        ]
+    );
+    let back: Vec<bool> = searches.differences(&built_in).iter().map(|differs| differs.may_now).collect();
+    assert_eq!(back, [false, false, true]);
+    let nothing = Policy::of_centre("").unwrap();
+    let allowed = |policy: &Policy| every_answer_of(policy).iter().filter(|(.., yes)| *yes).count();
+    assert_eq!(allowed(&nothing), 0);
+    let lost: usize = built_in.differences(&nothing).iter().map(|differs| differs.purposes.len()).sum();
+    assert_eq!(lost, allowed(&built_in));
+}
+
+/// One row for each question, and whether it is allowed.
+fn check_invariants(answers: Vec<(Role, Act, Sensitivity, Target, Purpose, bool)>) {
     use Purpose::{Audit, Emergency, Operations, PatientRequest, Treatment};
     use Role::{Auditor, Console, Device, ItAdministrator, Oncologist, Physicist, Registrar};
     let mut allowed = 0;
-    for (role, act, sensitivity, target, purpose, yes) in every_answer() {
+    for (role, act, sensitivity, target, purpose, yes) in answers {
         if !yes {
             continue;
         }

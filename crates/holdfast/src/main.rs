@@ -33,6 +33,7 @@ mod outside;
 mod packs;
 mod plan;
 mod plugins;
+mod policies;
 mod posture;
 mod proven;
 mod renewals;
@@ -152,6 +153,9 @@ enum Command {
     /// What the centre weighs interrupted courses by: tissues, days of treatment, machines.
     #[command(subcommand)]
     Rules(commands::Rules),
+    /// Who may do what: the rules that run, and what others would change.
+    #[command(subcommand)]
+    Policy(policies::Command),
     /// One patient's keys.
     #[command(subcommand)]
     Patient(commands::Patient),
@@ -221,6 +225,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Plan(plan) => plan.run(),
         Command::Gate(gate) => gate.run(),
         Command::Rules(rules) => rules.run(),
+        Command::Policy(policy) => policy.run(),
         Command::Patient(patient) => patient.run(),
         Command::Custodian(custodian) => custodian.run(),
         Command::Centre(centre) => centre.run(),

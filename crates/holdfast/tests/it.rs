@@ -37,6 +37,8 @@ mod paper;
 mod partition;
 #[path = "it/plugins.rs"]
 mod plugins;
+#[path = "it/policies.rs"]
+mod policies;
 #[path = "it/recovering.rs"]
 mod recovering;
 #[path = "it/regating.rs"]
