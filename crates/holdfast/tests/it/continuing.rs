@@ -58,16 +58,19 @@ fn instruction(plan: &str, fraction: u32, beams: &[(u32, Option<(f64, f64)>)]) -
     bytes
 }
 
+/// One more fraction of the patient whom a site has, with its record.
+fn treated_at(time: Timestamp) -> synthetic::Further {
+    let (index, today) = (courses(1)[0].number_in_centre, Timestamp(1_795_392_000_000));
+    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40, images: synthetic::Images::Slice };
+    centre.patient_treated(index, &[time]).1.remove(0)
+}
+
 #[test]
 fn what_a_record_says_is_missing_is_released_and_nothing_else() {
     let site = Site::new();
     let (plan, _, number) = signed(&site);
     approve(&site, &number, &plan, &SIGNERS);
-    let index = courses(1)[0].number_in_centre;
-    let (now, today) = (SystemClock.now(), Timestamp(1_795_392_000_000));
-    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40, images: synthetic::Images::Slice };
-    let (_, further) = centre.patient_treated(index, &[now]);
-    let one = &further[0];
+    let one = treated_at(SystemClock.now());
 
     // Its first beam stopped at two fifths, and nobody went on.
     let file = site.file("record.dcm", &one.records[0]);
@@ -116,11 +119,8 @@ fn what_was_begun_and_settled_is_no_fraction_more() {
     let site = Site::new();
     let (plan, _, number) = signed(&site);
     approve(&site, &number, &plan, &SIGNERS);
-    let index = courses(1)[0].number_in_centre;
-    let (before, today) = (Timestamp(SystemClock.now().0 - 3_600_000), Timestamp(1_795_392_000_000));
-    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40, images: synthetic::Images::Slice };
-    let (_, further) = centre.patient_treated(index, &[before]);
-    let file = site.file("record.dcm", &further[0].records[0]);
+    let one = treated_at(Timestamp(SystemClock.now().0 - 3_600_000));
+    let file = site.file("record.dcm", &one.records[0]);
     let sessions = |object: &InMemDicomObject| {
         object.element(t::TREATMENT_SESSION_BEAM_SEQUENCE).unwrap().items().unwrap().to_vec()
     };
@@ -148,7 +148,7 @@ fn what_was_begun_and_settled_is_no_fraction_more() {
     super::gating::settle_by_two(&site, &number, &plan, &given.to_string());
     send(&address, &later);
     assert!(check().out.contains("late-record"), "{}", check().out);
-    let told = site.file("told.dcm", &instruction(&plan, further[0].number, &[(beams[0], None)]));
+    let told = site.file("told.dcm", &instruction(&plan, one.number, &[(beams[0], None)]));
     let said = site.run(&["gate", "check", "--patient", &number, "--instruction", &told, &plan, "--json"]);
     assert_eq!((said.exit, said.out.contains("\"continues\"")), (4, false), "{}", said.out);
     server.stop();
@@ -161,11 +161,8 @@ fn another_group_of_the_same_beams_is_as_soon() {
     let (plan, _, number) = signed(&site);
     let two = site.file("two.dcm", &super::gating::with_a_boost(&std::fs::read(&plan).unwrap()));
     approve(&site, &number, &two, &SIGNERS);
-    let index = courses(1)[0].number_in_centre;
-    let (now, today) = (SystemClock.now(), Timestamp(1_795_392_000_000));
-    let centre = synthetic::Centre { seed: 5, today, patients: 40, on_treatment: 40, images: synthetic::Images::Slice };
-    let (_, further) = centre.patient_treated(index, &[now]);
-    let file = site.file("record.dcm", &further[0].records[0]);
+    let one = treated_at(SystemClock.now());
+    let file = site.file("record.dcm", &one.records[0]);
     let server = site.serve(&[]);
     let check = || site.run(&["gate", "check", "--patient", &number, "--fraction-group", "2", &two, "--json"]);
     assert_eq!(codes(&check()), Vec::<String>::new());

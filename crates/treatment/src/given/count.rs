@@ -447,8 +447,7 @@ impl<'a> Course<'a> {
         let run = self.runs().ok()?.pop()?;
         let (fraction, exposures) = run.into_iter().rfind(|(_, exposures)| most(exposures) > 0)?;
         // An image of another day is none of it.
-        let treated = exposures.iter().filter(|of| delivered(*of) > 0).flat_map(|(_, sessions)| sessions.keys());
-        let day = treated.filter_map(Session::date).max().map(str::to_owned);
+        let day = days_of(&exposures).max().map(str::to_owned);
         let is_plain = self.is_plain(&exposures);
         // Of several fractions under one number, the last one.
         let before = Share::from(fractions_of(most(&exposures)).saturating_sub(1)).saturating_mul(WHOLE);
@@ -651,7 +650,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// Somebody says that the treatment has ended, or rests, and nobody that it went on on a later day.
+    /// Somebody says that the treatment has ended, or rests, and nobody since that it went on.
     fn has_ended(&self) -> bool {
         // Of one day, or where neither says of which, the one that came later is the newer one.
         let went_on = |at: usize, since: &Option<String>| {
@@ -665,8 +664,7 @@ impl<'a> Course<'a> {
     fn has_one_fraction_as_two(&self, run: &Run) -> bool {
         let mut days: BTreeMap<&str, Vec<&Exposures>> = BTreeMap::new();
         for exposures in run.values().filter(|exposures| most(exposures) > 0 && self.is_unfinished(exposures)) {
-            let treated = exposures.iter().filter(|of| delivered(*of) > 0).flat_map(|(_, sessions)| sessions.keys());
-            let of: BTreeSet<&str> = treated.filter_map(Session::date).collect();
+            let of: BTreeSet<&str> = days_of(exposures).collect();
             of.into_iter().for_each(|day| days.entry(day).or_default().push(exposures));
         }
         let are_one = |one: &Exposures, other: &Exposures| {
@@ -851,6 +849,12 @@ fn beams_of(exposures: &Exposures) -> BTreeMap<Option<u32>, Share> {
         *beams.entry(exposure.0.0).or_default() += exactly(exposure);
     }
     beams
+}
+
+/// On which something of it was treated.
+fn days_of(exposures: &Exposures) -> impl Iterator<Item = &str> {
+    let treated = exposures.iter().filter(|of| delivered(*of) > 0).flat_map(|(_, sessions)| sessions.keys());
+    treated.filter_map(Session::date)
 }
 
 /// By the beam that delivered most.

@@ -17,7 +17,7 @@ pub(super) fn of_one_record(mut items: Vec<Stretch>, imaging: bool) -> (Vec<Stre
         return (items, None);
     }
     items.sort();
-    let sum = items.iter().fold(0, |sum: Share, one| sum.saturating_add(one.length()));
+    let sum = lengths(&items);
     let beginnings = items.iter().filter(|one| !one.is_rest).count();
     let was_stopped = items.iter().all(|one| one.was_stopped);
     let merged = vec![Stretch { from: 0, to: sum, is_told: false, is_rest: beginnings == 0, was_stopped }];
@@ -43,6 +43,10 @@ pub(super) fn of_one_record(mut items: Vec<Stretch>, imaging: bool) -> (Vec<Stre
         false if sum.abs_diff(WHOLE) <= SLACK => (merged, None),
         false => (merged, Some(Unknown::PartMissing)),
     }
+}
+
+fn lengths(parts: &[Stretch]) -> Share {
+    parts.iter().fold(0, |sum: Share, part| sum.saturating_add(part.length()))
 }
 
 /// Whether parts, in their order, follow each other: where one ends, the next begins.
@@ -100,7 +104,7 @@ impl Course<'_> {
     pub(super) fn lacks_a_part(&self, exposures: &Exposures, is_to_be_finished: bool) -> bool {
         self.parts(exposures).into_iter().any(|(beam, parts)| {
             let (gap, imaged) = (self.gap(beam), self.begun_by_image(exposures, beam));
-            let sum = parts.iter().fold(imaged, |sum: Share, part| sum.saturating_add(part.length()));
+            let sum = imaged.saturating_add(lengths(&parts));
             let is_whole = sum >= WHOLE - SLACK;
             let are_told = parts.iter().all(|part| part.is_told);
             // Several fractions under one number begin at nought each; a whole beam may lack what a fraction may lack.
@@ -136,7 +140,7 @@ impl Course<'_> {
         let have_times = exposures.values().flat_map(BTreeMap::keys).all(|session| session.at().is_some());
         let parts = self.parts(exposures);
         let of = |beam: u32| parts.get(&Some(beam)).map_or(&[] as &[Stretch], Vec::as_slice);
-        let sum = |beam| of(beam).iter().fold(0, |sum: Share, part| sum.saturating_add(part.length()));
+        let sum = |beam| lengths(of(beam));
         let mut left = self.treating().skip_while(|beam| sum(*beam) >= WHOLE - SLACK);
         let stopped = left.next();
         // One that has begun behind it: the record of what lies between may be lost.
