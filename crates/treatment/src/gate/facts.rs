@@ -768,10 +768,10 @@ impl Facts {
                 continue;
             }
             let aside = aside.get(entry).unwrap_or(&none);
-            course.add_but(record, aside);
+            let is_news = course.add_but(record, aside);
             let Ok(record) = record else { continue };
             // All that it says was known before: it is no news of a fraction.
-            if !record.beams.is_empty() && (0..record.beams.len()).all(|at| aside.contains(&at)) {
+            if !is_news || !record.beams.is_empty() && (0..record.beams.len()).all(|at| aside.contains(&at)) {
                 continue;
             }
             let is_of_it = record.plans.iter().any(|uid| same.contains(uid));

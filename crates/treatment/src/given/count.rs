@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{by_day, has_unclear_image, of_one_record};
-use super::record::{Origin, RecordedBeam, TreatmentRecord, Unit};
+use super::parts::{by_day, has_unclear_image};
+use super::record::{RecordedBeam, Unit};
+use super::taken::Taken;
 use super::twice::{self, Stretch};
 use super::unknown::Unknown;
-use super::versions::{Part, Told, Versions};
-use crate::error::PlanError;
+use super::versions::Versions;
 use crate::plan::{FractionGroup, Plan};
 
 /// How many fractions were given.
@@ -64,7 +64,7 @@ const SHARE_MAX: Share = 10 * WHOLE;
 /// Fractions of one day that are told apart: no pattern has as many.
 const OF_A_DAY_MAX: u32 = 32;
 /// More in one session is a wrong number, or a wrong dose: a physicist looks.
-const SESSION_MAX: Share = WHOLE + SLACK;
+pub(super) const SESSION_MAX: Share = WHOLE + SLACK;
 
 /// A beam, and whether it is said to have taken an image.
 pub(super) type Exposure = (Option<u32>, bool);
@@ -79,7 +79,7 @@ pub(super) struct Session {
     /// `YYYYMMDD HHMMSS`, `YYYYMMDD`, or not known.
     pub(super) when: Option<String>,
     pub(super) fraction: u32,
-    record: Option<String>,
+    pub(super) record: Option<String>,
 }
 
 impl Session {
@@ -132,234 +132,60 @@ pub(crate) struct Settled {
 /// It is metersets that are counted, not fraction numbers alone: numbers begin again after a second import, and some
 /// machines write the same one every day.
 pub struct Course<'a> {
-    plans: BTreeSet<String>,
-    plan: &'a Plan,
-    group: &'a FractionGroup,
+    pub(super) plans: BTreeSet<String>,
+    pub(super) plan: &'a Plan,
+    pub(super) group: &'a FractionGroup,
     /// Of the plan's beams.
     units: BTreeMap<u32, Unit>,
-    sessions: BTreeMap<Session, BTreeMap<Exposure, Share>>,
+    pub(super) sessions: BTreeMap<Session, BTreeMap<Exposure, Share>>,
     /// The least that any record says of a session, where they contradict each other; `sessions` has the most.
-    least: BTreeMap<(Session, Exposure), Share>,
+    pub(super) least: BTreeMap<(Session, Exposure), Share>,
     /// Where on the beam each record says that it was.
-    stretches: BTreeMap<(Session, Exposure), BTreeSet<Stretch>>,
+    pub(super) stretches: BTreeMap<(Session, Exposure), BTreeSet<Stretch>>,
     /// Those that may have been told of before, once somebody asks.
-    again: OnceCell<BTreeMap<(Session, Exposure), Share>>,
+    pub(super) again: OnceCell<BTreeMap<(Session, Exposure), Share>>,
     /// Those that say that they are the rest of what was begun.
-    rests: BTreeSet<Session>,
+    pub(super) rests: BTreeSet<Session>,
     /// Each with its plan's SOP Instance UID, and the day up to which it counts.
-    summaries: BTreeSet<(String, Option<String>, u32)>,
+    pub(super) summaries: BTreeSet<(String, Option<String>, u32)>,
     /// The plans' SOP Instance UIDs that `sessions` name.
-    recorded: BTreeSet<String>,
+    pub(super) recorded: BTreeSet<String>,
     /// Whether the treatment has ended, or rests, as of which day.
-    ended: Vec<(Option<String>, bool)>,
-    came: Versions,
-    unknown: BTreeSet<Unknown>,
+    pub(super) ended: Vec<(Option<String>, bool)>,
+    /// Why the count isn't known, of what the records say.
+    pub(super) unknown: BTreeSet<Unknown>,
+    /// And of what they don't.
+    doubts: BTreeSet<Unknown>,
+    pub(super) versions: Versions,
+    pub(super) taken: Vec<Taken>,
 }
 
 impl<'a> Course<'a> {
     pub fn new(plans: BTreeSet<String>, plan: &'a Plan, group: &'a FractionGroup) -> Self {
-        let (sessions, least, stretches, again, rests, summaries, recorded, ended, unknown) = Default::default();
-        let came = Versions::default();
         let units = plan.delivery.dosimeters().into_iter().map(|(beam, unit)| (beam, Unit::of(unit))).collect();
         Self {
             plans,
             plan,
             group,
             units,
-            sessions,
-            least,
-            stretches,
-            again,
-            rests,
-            summaries,
-            recorded,
-            ended,
-            came,
-            unknown,
+            sessions: BTreeMap::new(),
+            least: BTreeMap::new(),
+            stretches: BTreeMap::new(),
+            again: OnceCell::new(),
+            rests: BTreeSet::new(),
+            summaries: BTreeSet::new(),
+            recorded: BTreeSet::new(),
+            ended: Vec::new(),
+            unknown: BTreeSet::new(),
+            doubts: BTreeSet::new(),
+            versions: Versions::default(),
+            taken: Vec::new(),
         }
     }
 
-    /// The count isn't known, for a reason that the records alone don't show.
+    /// The count isn't known, for a reason that a record alone doesn't show.
     pub fn doubt(&mut self, why: Unknown) {
-        self.unknown.insert(why);
-    }
-
-    /// Any record of the patient, in any order, as often as it came.
-    pub fn add(&mut self, record: &Result<TreatmentRecord, PlanError>) {
-        self.add_but(record, &BTreeSet::new());
-    }
-
-    /// The same, without some of its beams: others say of them what they do.
-    pub(crate) fn add_but(&mut self, record: &Result<TreatmentRecord, PlanError>, aside: &BTreeSet<usize>) {
-        let Ok(record) = record else {
-            self.unknown.insert(Unknown::UnreadableRecord);
-            return;
-        };
-        let mut is_known = false;
-        match self.came.tell(record, self.is_ours(record)) {
-            Told::AsIt => {}
-            Told::Less => is_known = true,
-            Told::Grown(before) => self.forget(before),
-            Told::Changed => self.doubt(Unknown::RecordChanged),
-        }
-        if record.plans.is_empty() {
-            // What gave nothing, as far as it tells, is missing from no plan's count: a summary without a number, for one.
-            if record.gave_dose() {
-                self.unknown.insert(Unknown::NoPlan);
-            }
-            return;
-        }
-        let Some(plan) = record.plans.iter().find(|plan| self.plans.contains(*plan)) else { return };
-        if record.origin == Some(Origin::Simulation) {
-            if record.gave_dose() && self.concerns(record.fraction_group) != Ok(false) {
-                self.doubt(Unknown::Simulated);
-            }
-            return;
-        }
-        let ended = record.ended.map(|ended| (record.summed_to.clone().or_else(|| record.treated_on.clone()), ended));
-        self.ended.extend(ended);
-        for summary in &record.summaries {
-            if summary.is_unclear && self.concerns(summary.group) != Ok(false) {
-                self.doubt(Unknown::UnclearSummary);
-            }
-            // An empty count says nothing; the other records do.
-            let Some(delivered) = summary.fractions_delivered.filter(|delivered| *delivered > 0) else { continue };
-            match self.concerns(summary.group) {
-                Ok(false) => {}
-                Ok(true) => drop(self.summaries.insert((plan.clone(), record.summed_to.clone(), delivered))),
-                Err(why) => self.doubt(why),
-            }
-        }
-        let before = self.sessions.len();
-        let plan = plan.clone();
-        if !is_known {
-            self.add_beams(record, aside);
-        }
-        if self.sessions.len() > before {
-            self.recorded.insert(plan);
-        }
-    }
-
-    /// One that was counted when two people settled the count: what comes under its UID is that one.
-    pub(crate) fn remember(&mut self, record: &TreatmentRecord) {
-        self.came.settle(record, self.is_ours(record));
-    }
-
-    fn is_ours(&self, record: &TreatmentRecord) -> bool {
-        record.plans.iter().any(|plan| self.plans.contains(plan))
-    }
-
-    /// What a record was taken to say, which has come again with more.
-    fn forget(&mut self, parts: Vec<Part>) {
-        // What says where it lies is said again.
-        for (session, exposure, stretch) in parts.into_iter().filter(|(.., stretch)| !stretch.is_told) {
-            let key = (session.clone(), exposure);
-            let Some(stretches) = self.stretches.get_mut(&key) else { continue };
-            stretches.remove(&stretch);
-            self.least.remove(&key);
-            let Some(exposures) = self.sessions.get_mut(&session) else { continue };
-            if stretches.is_empty() {
-                self.stretches.remove(&key);
-                exposures.remove(&exposure);
-                if exposures.is_empty() {
-                    self.sessions.remove(&session);
-                }
-                continue;
-            }
-            let (least, most) = twice::said(stretches);
-            exposures.insert(exposure, most);
-            if least < most {
-                self.least.insert(key, least);
-            }
-        }
-    }
-
-    fn add_beams(&mut self, record: &TreatmentRecord, aside: &BTreeSet<usize>) {
-        self.again.take();
-        let mut shares: BTreeMap<(u32, Exposure), Share> = BTreeMap::new();
-        let mut items: BTreeMap<(u32, Exposure), Vec<Stretch>> = BTreeMap::new();
-        for (_, beam) in record.beams.iter().enumerate().filter(|(at, _)| !aside.contains(at)) {
-            let share = self.share(beam);
-            if share == 0 {
-                continue;
-            }
-            let was_to = beam.specified.and_then(|meterset| self.of_planned(beam, meterset));
-            if (was_to > Some(SESSION_MAX) || beam.is_absurd) && self.concerns(record.fraction_group) != Ok(false) {
-                self.doubt(Unknown::Implausible);
-            }
-            if self.is_elsewhere(record.fraction_group, beam) {
-                self.doubt(Unknown::OtherGroup);
-                continue;
-            }
-            match (self.concerns(record.fraction_group), beam.fraction) {
-                (Ok(false), _) => {}
-                // An image may belong to no fraction.
-                (Err(_), _) | (_, None) if beam.imaging && share < NO_IMAGE => {}
-                (Err(why), _) => self.doubt(why),
-                (Ok(true), None) => self.doubt(Unknown::NoFractionNumber),
-                (Ok(true), Some(fraction)) => {
-                    let key = (fraction, (beam.number, beam.imaging));
-                    let known = shares.entry(key).or_default();
-                    *known = known.saturating_add(share);
-                    items.entry(key).or_default().push(self.stretch(beam, share, was_to));
-                }
-            }
-        }
-        let when = record.treated_at.as_ref().or(record.treated_on.as_ref());
-        let untimed = record.treated_at.is_none().then(|| record.instance.sop_instance.clone());
-        let session = |fraction| Session { when: when.cloned(), fraction, record: untimed.clone() };
-        for (fraction, exposure) in self.of_other_fractions(&session(0), &shares) {
-            self.doubt(Unknown::FractionDiffers);
-            // Of none of them it is sure.
-            self.least.insert((session(fraction), exposure), 0);
-        }
-        for ((fraction, exposure), share) in shares {
-            if share > SESSION_MAX {
-                self.doubt(Unknown::Implausible);
-            }
-            let session = session(fraction);
-            let (said, wrong) = of_one_record(items.remove(&(fraction, exposure)).unwrap_or_default(), exposure.1);
-            wrong.into_iter().for_each(|why| self.doubt(why));
-            if !exposure.1 && said.iter().any(|part| part.is_rest) {
-                self.rests.insert(session.clone());
-            }
-            let parts = said.iter().map(|stretch| (session.clone(), exposure, *stretch)).collect();
-            self.came.gave(record, parts);
-            let stretches = self.stretches.entry((session.clone(), exposure)).or_default();
-            stretches.extend(said);
-            let (least, most) = twice::said(stretches);
-            // Of more than the beam has, no more than that is sure.
-            let least = least.min(SESSION_MAX);
-            if least < most {
-                let known = self.least.entry((session.clone(), exposure)).or_insert(least);
-                *known = least.min(*known);
-            }
-            self.sessions.entry(session).or_default().insert(exposure, most);
-        }
-    }
-
-    /// Fractions of which records of one time say that one beam treated in them, where they differ: no beam treats twice at once. One
-    /// record may tell of several.
-    fn of_other_fractions(
-        &self,
-        session: &Session,
-        shares: &BTreeMap<(u32, Exposure), Share>,
-    ) -> BTreeSet<(u32, Exposure)> {
-        let of_time = Session { fraction: 0, ..session.clone() }..=Session { fraction: u32::MAX, ..session.clone() };
-        let of_time = self.sessions.range(of_time).filter(|(one, _)| one.record.is_none() && one.when.is_some());
-        let mut known: BTreeMap<Exposure, BTreeSet<u32>> = BTreeMap::new();
-        for (one, exposures) in of_time {
-            for exposure in exposures.keys() {
-                known.entry(*exposure).or_default().insert(one.fraction);
-            }
-        }
-        let mut said: BTreeMap<Exposure, BTreeSet<u32>> = BTreeMap::new();
-        for (fraction, exposure) in shares.keys() {
-            said.entry(*exposure).or_default().insert(*fraction);
-        }
-        let differ = said.iter().filter_map(|(exposure, said)| Some((exposure, said, known.get(exposure)?)));
-        let differ = differ.filter(|(_, said, known)| said != known);
-        differ.flat_map(|(exposure, said, known)| said.union(known).map(|fraction| (*fraction, *exposure))).collect()
+        self.doubts.insert(why);
     }
 
     /// Whether a record is of our fraction group.
@@ -375,7 +201,7 @@ impl<'a> Course<'a> {
     }
 
     /// The record names one of the plan's groups, and the beam stands in another one of them only.
-    fn is_elsewhere(&self, group: Option<u32>, beam: &RecordedBeam) -> bool {
+    pub(super) fn is_elsewhere(&self, group: Option<u32>, beam: &RecordedBeam) -> bool {
         let has = |group: &FractionGroup| beam.number.is_some_and(|number| group.beams.contains(&number));
         let named = self.plan.groups.iter().find(|one| group == Some(one.number));
         named.is_some_and(|named| !has(named)) && self.plan.groups.iter().any(has)
@@ -413,7 +239,7 @@ impl<'a> Course<'a> {
     }
 
     /// What it delivered of what its beam should: all of it, where either isn't said, or is said in another unit.
-    fn share(&self, beam: &RecordedBeam) -> Share {
+    pub(super) fn share(&self, beam: &RecordedBeam) -> Share {
         let planned = beam.number.and_then(|number| self.group.metersets.get(&number));
         let is_planned = planned.is_some_and(|planned| *planned > 0);
         match (beam.delivered, planned) {
@@ -570,7 +396,7 @@ impl<'a> Course<'a> {
 
     /// What was given in all, where these are the records that came since two people have said how many were given before.
     pub(crate) fn given_beside(&self, settled: Option<Settled>) -> Given {
-        let mut unknown = self.unknown.clone();
+        let mut unknown = &self.unknown | &self.doubts;
         let runs = self.runs().unwrap_or_else(|why| {
             unknown.insert(why);
             Vec::new()

@@ -6,6 +6,7 @@ pub mod doses;
 mod parts;
 mod reconcile;
 mod record;
+mod taken;
 mod twice;
 pub mod typed;
 mod unknown;

@@ -1,36 +1,49 @@
 //! Records that come again under their SOP Instance UID: the same, more of the same session, or corrected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::count::{Exposure, Session};
-use super::record::{RecordedBeam, TreatmentRecord};
-use super::twice::Stretch;
+use super::record::{Origin, RecordedBeam, TreatmentRecord};
 
-/// What a record was taken to say of one beam in one session.
-pub(super) type Part = (Session, Exposure, Stretch);
+/// Its number, and the fraction's.
+type Beam = (Option<u32>, Option<u32>);
 
-struct Version {
+pub(super) struct Version {
     /// When, of which group and plans.
     place: (Option<String>, Option<u32>, Vec<String>),
-    /// Each item word for word, as far as it tells what was given, and how often.
+    /// A machine's own word, or somebody's who typed it.
+    origin: Option<Origin>,
+    /// Each item that says that something was given, word for word as far as it tells what, and how often it stands there.
     items: BTreeMap<String, usize>,
+    /// Beams that were given, and those of which it says that nothing was, by number and fraction.
+    given: BTreeSet<Beam>,
+    noughts: BTreeSet<Beam>,
     is_ours: bool,
     /// It was counted when two people settled the count.
     is_settled: bool,
-    gave: Vec<Part>,
 }
 
 impl Version {
-    fn of(record: &TreatmentRecord, is_ours: bool, is_settled: bool) -> Self {
+    /// `group`: whose it is, where it need not say so.
+    pub(super) fn of(
+        record: &TreatmentRecord,
+        group: Option<u32>,
+        is_ours: bool,
+        gave: impl Fn(&RecordedBeam) -> bool,
+    ) -> Self {
         let when = record.treated_at.as_ref().or(record.treated_on.as_ref()).cloned();
-        let mut items = BTreeMap::new();
-        for RecordedBeam { number, fraction, imaging, delivered, unit, began, goes_on, is_placed, .. } in &record.beams
-        {
-            let item = (number, fraction, imaging, delivered, unit, began, goes_on, is_placed);
-            *items.entry(format!("{item:?}")).or_default() += 1;
+        let (mut items, mut given, mut noughts) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        for beam in &record.beams {
+            let which = (beam.number, beam.fraction);
+            // A session's record may list from its beginning on what it is to give. Of an image each word counts.
+            if beam.imaging || gave(beam) {
+                *items.entry(words(beam)).or_default() += 1;
+                given.insert(which);
+            } else {
+                noughts.insert(which);
+            }
         }
-        let place = (when, record.fraction_group, record.plans.clone());
-        Self { place, items, is_ours, is_settled, gave: Vec::new() }
+        let place = (when, group, record.plans.clone());
+        Self { place, origin: record.origin, items, given, noughts, is_ours, is_settled: false }
     }
 
     fn has_all_of(&self, other: &Self) -> bool {
@@ -38,13 +51,25 @@ impl Version {
     }
 }
 
+/// All that a count goes by.
+fn words(beam: &RecordedBeam) -> String {
+    let RecordedBeam {
+        number, fraction, imaging, delivered, unit, contradicts_nothing, specified, termination, ..
+    } = beam;
+    let RecordedBeam { began, is_stretch, goes_on, is_placed, is_absurd, .. } = beam;
+    // Said of a beam that was given, and no word on how much.
+    let RecordedBeam { name: _, verification: _, overrides: _, doses: _, .. } = beam;
+    let what = (number, fraction, imaging, delivered, unit, contradicts_nothing, specified, termination);
+    format!("{what:?} {:?}", (began, is_stretch, goes_on, is_placed, is_absurd))
+}
+
 pub(super) enum Told {
     /// For the first time, or as before: whatever it says counts beside the others.
     AsIt,
     /// Nothing of its beams that it hasn't said before.
-    Less,
-    /// It says all that it said before word for word, and more: this is what it was taken to say then.
-    Grown(Vec<Part>),
+    Known,
+    /// It says all that it said before word for word, and more.
+    Grown,
     /// It says something else; which of the two is true, a physicist says.
     Changed,
 }
@@ -54,39 +79,42 @@ pub(super) enum Told {
 pub(super) struct Versions(BTreeMap<String, Version>);
 
 impl Versions {
-    pub(super) fn tell(&mut self, record: &TreatmentRecord, is_ours: bool) -> Told {
-        let now = Version::of(record, is_ours, false);
-        if now.items.is_empty() {
-            return Told::AsIt;
-        }
+    pub(super) fn tell(&mut self, now: Version, record: &TreatmentRecord) -> Told {
         let uid = &record.instance.sop_instance;
         let Some(before) = self.0.get_mut(uid) else {
-            self.0.insert(uid.clone(), now);
+            if !now.items.is_empty() {
+                self.0.insert(uid.clone(), now);
+            }
             return Told::AsIt;
         };
-        if before.place == now.place && before.items == now.items {
+        let takes_back = now.noughts.difference(&now.given).any(|beam| before.given.contains(beam));
+        if now.items.is_empty() && !takes_back {
             return Told::AsIt;
         }
         let concerns = before.is_ours || now.is_ours;
-        let (grows, shrinks) = (now.has_all_of(before), before.has_all_of(&now));
-        if before.place != now.place || before.is_settled || !(grows || shrinks) {
-            return if concerns { Told::Changed } else { Told::AsIt };
+        let is_of_its_place = before.place == now.place;
+        if is_of_its_place && before.items == now.items {
+            return if before.is_settled { Told::Known } else { Told::AsIt };
         }
-        if grows { Told::Grown(std::mem::replace(before, now).gave) } else { Told::Less }
+        // What somebody typed under the UID of what a machine wrote, or the other way round, is no more of the same.
+        let is_its_own = is_of_its_place && before.origin == now.origin && !before.is_settled;
+        match (now.has_all_of(before), before.has_all_of(&now)) {
+            (true, _) if is_its_own => {
+                *before = now;
+                Told::Grown
+            }
+            (_, true) if is_its_own && !takes_back => Told::Known,
+            _ if concerns => Told::Changed,
+            _ => Told::AsIt,
+        }
     }
 
     /// One that was counted when two people settled the count.
-    pub(super) fn settle(&mut self, record: &TreatmentRecord, is_ours: bool) {
-        let now = Version::of(record, is_ours, true);
-        if !now.items.is_empty() {
-            self.0.insert(record.instance.sop_instance.clone(), now);
-        }
-    }
-
-    /// What it was taken to say.
-    pub(super) fn gave(&mut self, record: &TreatmentRecord, parts: Vec<Part>) {
-        if let Some(version) = self.0.get_mut(&record.instance.sop_instance) {
-            version.gave.extend(parts);
+    pub(super) fn settle(&mut self, now: Version, record: &TreatmentRecord) {
+        let uid = &record.instance.sop_instance;
+        let is_more = |before: &Version| before.place != now.place || !before.has_all_of(&now);
+        if !now.items.is_empty() && self.0.get(uid).is_none_or(is_more) {
+            self.0.insert(uid.clone(), Version { is_settled: true, ..now });
         }
     }
 }

@@ -184,6 +184,67 @@ fn a_record_that_was_corrected_is_one() {
     assert_eq!(given(&[first.clone(), first]), known(1, None));
 }
 
+/// What was said before is taken back only where all of it is said again.
+#[test]
+fn a_record_that_grows_takes_nothing_back() {
+    let same = |record: Item| record.with(t::SOP_INSTANCE_UID, "1.9.02.1000");
+    let first = |beams| at("02 1000", beams);
+    let by_hand = |record: Item| record.with(t::TREATMENT_RECORD_CONTENT_ORIGIN, "USER");
+    let changed = [Unknown::RecordChanged];
+    let setup = || image(1, 1, 2.0);
+    let without = || vec![untold(1, 1, 50.0), untold(2, 1, 50.0)];
+    let and = |beams: Vec<Item>, more: Item| beams.into_iter().chain([more]).collect::<Vec<_>>();
+
+    // A machine's word, and what somebody typed under its UID: neither is more of the other.
+    let (machine, typed) = (first(without()), by_hand(first(and(without(), setup()))));
+    assert_eq!(why(&[machine.clone(), typed.clone()]), changed);
+    assert_eq!(why(&[typed, machine.clone()]), changed);
+    assert_eq!(given(&[machine.clone(), by_hand(machine.clone())]), known(1, None), "the same");
+
+    // Grown, in any order, as often as it comes; and beside what says the same under a UID of its own.
+    let grown = first(and(without(), setup()));
+    let own = machine.clone().with(t::SOP_INSTANCE_UID, "1.9.9");
+    let all = [machine.clone(), grown.clone(), machine.clone(), own, grown.clone()];
+    for from in 0..all.len() {
+        let mut turned = all.to_vec();
+        turned.rotate_left(from);
+        assert_eq!(given(&turned), known(1, None), "{from}");
+    }
+
+    // Each word that a count goes by is one of those that are said again.
+    let nought = |ended: &str| untold(1, 1, 0.0).with(t::TREATMENT_TERMINATION_STATUS, ended);
+    let second = || beam(2, 1, (0.0, 50.0));
+    let corrected = [
+        (nought("NORMAL"), nought("MACHINE")),
+        (beam(1, 1, (0.0, 30.0)).with(t::SPECIFIED_PRIMARY_METERSET, "30"), beam(1, 1, (0.0, 30.0))),
+        (beam(1, 1, (0.0, 30.0)).with(t::TREATMENT_TERMINATION_STATUS, "NORMAL"), beam(1, 1, (0.0, 30.0))),
+    ];
+    for (before, after) in corrected {
+        let unknown = why(&[first(vec![before]), first(vec![after, second()])]);
+        assert!(unknown.contains(&Unknown::RecordChanged), "{unknown:?}");
+    }
+
+    // A session's record that lists from its beginning on what is to come.
+    let nothing = |number| untold(number, 1, 0.0).with(t::TREATMENT_TERMINATION_STATUS, "UNKNOWN");
+    let listed = [vec![nothing(1), nothing(2)], vec![untold(1, 1, 50.0), nothing(2)], without()];
+    assert_eq!(given(&listed.map(first)), known(1, None));
+
+    // Parts that say where they lie from where on, whole at last.
+    let part = |(from, to)| beam(1, 1, (from, to));
+    let parts = [vec![part((0.0, 20.0))], vec![part((0.0, 20.0)), part((20.0, 35.0))]];
+    let last = vec![part((0.0, 20.0)), part((20.0, 35.0)), part((35.0, 50.0)), second()];
+    let [one, two] = parts.map(first);
+    assert_eq!(given(&[one.clone(), two.clone(), first(last.clone())]), known(1, None));
+    assert_eq!(given(&[first(last), one, two]), known(1, None));
+    let relative = |number: u32, given: f64| goes_on(beam(number, 1, (0.0, given)));
+    let (begun, on) = (vec![part((0.0, 30.0))], vec![part((0.0, 30.0)), relative(1, 20.0), second()]);
+    assert_eq!(given(&[first(begun), first(on)]), known(1, None));
+
+    // With one group, whether it names it is nothing new.
+    let named = same(at("02 1000", whole(1))).with(t::REFERENCED_FRACTION_GROUP_NUMBER, "1");
+    assert_eq!(given(&[first(whole(1)), named]), known(1, None));
+}
+
 #[test]
 fn one_fraction_has_one_number() {
     let half = |number, fraction| beam(number, fraction, (0.0, 50.0));
