@@ -46,7 +46,8 @@ impl Store for Anybody {
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| {
     let nowhere = Arc::new(Nowhere);
-    let guard = Guard::new(Arc::new(SystemClock), Arc::new(OsEntropy), nowhere.clone(), nowhere, Vec::new());
+    let guard =
+        Guard::new("fuzz".into(), Arc::new(SystemClock), Arc::new(OsEntropy), nowhere.clone(), nowhere, Vec::new());
     let patience = Duration::from_secs(1);
     let settings = Settings { request_timeout: patience, idle_timeout: patience, ..Settings::default() };
     Server::start(SocketAddr::from(([127, 0, 0, 1], 0)), settings, Arc::new(Anybody(guard.expect("the policy"))))

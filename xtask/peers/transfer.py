@@ -84,7 +84,7 @@ def paper():
     for said in (NUMBER, DATA["seen"]["courses"][0]["delivery"], "page 1 of", DATA["to"], DATA["by"]):
         assert said in text, said
     for name in DATA["names"]:
-        assert name in text or "[see summary.html]" in text, name
+        assert name in text or "[see the .html]" in text, name
 
 
 @check

@@ -121,7 +121,9 @@ impl Chart {
         };
         let tagger = Arc::new(Tagger::new(&vault.index_key()));
         let journal = Arc::new(Journal::new(Arc::clone(&vault), Arc::clone(&tagger), Arc::clone(&entropy)));
-        let guard = Guard::new(Arc::clone(&clock), Arc::clone(&entropy), Arc::clone(&journal) as _, journal, peers)?;
+        let centre = vault.vkey().name().to_owned();
+        let guard =
+            Guard::new(centre, Arc::clone(&clock), Arc::clone(&entropy), Arc::clone(&journal) as _, journal, peers)?;
         let chart = Self {
             vault,
             guard: Arc::new(guard),

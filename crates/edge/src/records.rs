@@ -73,9 +73,17 @@ impl Records for ChartRecords {
         let caller = self.0.guard().authenticate_bearer(token).ok()?;
         // What each role is there for; clinicians treat, the others run the centre.
         let purpose = match caller.role() {
-            Role::Oncologist | Role::Physicist | Role::Therapist | Role::Device => Purpose::Treatment,
+            Role::Oncologist
+            | Role::Surgeon
+            | Role::Pathologist
+            | Role::Physicist
+            | Role::Therapist
+            | Role::Nurse
+            | Role::Device
+            | Role::Service => Purpose::Treatment,
             Role::Registrar | Role::ItAdministrator | Role::Console => Purpose::Operations,
-            Role::Auditor => Purpose::Audit,
+            Role::RecordsOfficer => Purpose::PatientRequest,
+            Role::SecurityOfficer | Role::Auditor => Purpose::Audit,
         };
         Some(Context { caller, purpose, operation })
     }

@@ -13,19 +13,12 @@ use kit::{Digest, Entropy, Id16, Timestamp};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+use crate::Sessions;
 use crate::error::Unauthenticated;
 use crate::event::{Event, Issue, Kind};
 
 const SECRET_BYTES: usize = 32;
 
-/// A leaked token must not be good for ever; a year and a month covers a yearly renewal.
-pub const TOKEN_LIFE_MS_MAX: i64 = 400 * 24 * 3_600_000;
-/// A link is used at once by the person beside whom it is made.
-pub const LINK_LIFE_MS: i64 = 15 * 60_000;
-/// One shift.
-pub const SESSION_LIFE_MS: i64 = 12 * 3_600_000;
-/// A browser left open in a treatment room.
-pub const SESSION_IDLE_MS: i64 = 15 * 60_000;
 /// Live credentials of one kind: some ten for each of a large centre's thousand people and machines.
 pub const CREDENTIALS_MAX: usize = 10_000;
 
@@ -72,15 +65,17 @@ pub(crate) struct Credential {
 }
 
 impl Credential {
-    pub(crate) fn live(&self, now: Timestamp) -> Result<(), Unauthenticated> {
+    /// By the policy of now: one that has become stricter ends what an older one gave out.
+    pub(crate) fn live(&self, now: Timestamp, sessions: &Sessions) -> Result<(), Unauthenticated> {
         if self.ended.is_some() {
             return Err(Unauthenticated::Ended);
         }
-        if now >= self.issue.expires {
+        let (life_ms, idle_ms) = (sessions.life_ms_of(self.issue.kind), sessions.idle_ms());
+        if now >= self.issue.expires.min(self.issue.issued.plus_ms(life_ms)) {
             return Err(Unauthenticated::Expired);
         }
-        let idle_ms = now.0.saturating_sub(self.seen.load(Ordering::Relaxed));
-        if self.issue.kind == Kind::Session && idle_ms >= SESSION_IDLE_MS {
+        let unused_ms = now.0.saturating_sub(self.seen.load(Ordering::Relaxed));
+        if self.issue.kind == Kind::Session && unused_ms >= idle_ms {
             return Err(Unauthenticated::Idle);
         }
         Ok(())
@@ -92,9 +87,15 @@ impl Credential {
 pub(crate) struct Credentials {
     by_id: HashMap<Id16, Credential>,
     by_hash: HashMap<Digest, Id16>,
+    sessions: Sessions,
 }
 
 impl Credentials {
+    /// From now on.
+    pub(crate) fn live_by(&mut self, sessions: Sessions) {
+        self.sessions = sessions;
+    }
+
     /// Finds a live credential by its secret.
     pub(crate) fn find(&self, kind: Kind, text: &str, now: Timestamp) -> Result<&Credential, Unauthenticated> {
         let hash = presented(kind, text)?;
@@ -102,18 +103,18 @@ impl Credentials {
         if found.issue.kind != kind {
             return Err(Unauthenticated::Unknown);
         }
-        found.live(now)?;
+        found.live(now, &self.sessions)?;
         found.seen.fetch_max(now.0, Ordering::Relaxed);
         Ok(found)
     }
 
     pub(crate) fn is_live(&self, id: Id16, now: Timestamp) -> bool {
-        self.by_id.get(&id).is_some_and(|c| c.live(now).is_ok())
+        self.by_id.get(&id).is_some_and(|c| c.live(now, &self.sessions).is_ok())
     }
 
     /// Whatever lets somebody in now.
     pub(crate) fn live_of(&self, subject: &str, now: Timestamp) -> Vec<Id16> {
-        let hers = self.by_id.values().filter(|c| c.issue.subject == subject && c.live(now).is_ok());
+        let hers = self.by_id.values().filter(|c| c.issue.subject == subject && c.live(now, &self.sessions).is_ok());
         let mut ids: Vec<Id16> = hers.map(|c| c.issue.id).collect();
         ids.sort();
         ids
@@ -121,6 +122,10 @@ impl Credentials {
 
     pub(crate) fn of_kind(&self, kind: Kind) -> impl Iterator<Item = &Credential> {
         self.by_id.values().filter(move |c| c.issue.kind == kind)
+    }
+
+    pub(crate) fn alive(&self, kind: Kind, now: Timestamp) -> usize {
+        self.of_kind(kind).filter(|c| c.live(now, &self.sessions).is_ok()).count()
     }
 
     /// One path for what happens now and for what is replayed.
@@ -132,7 +137,7 @@ impl Credentials {
                 self.insert(session, now);
             }
             Event::Ended { id, at, .. } => self.end(*id, *at),
-            Event::Lockdown { .. } => {}
+            Event::Lockdown { .. } | Event::PolicyProposed { .. } | Event::PolicyApproved { .. } => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! A decision and its record: what was asked, by whom, why, and the answer. It is noted before it is given.
 
-use kit::{Blame, Explain, Fault, OperationId, Timestamp};
+use kit::{Blame, Digest, Explain, Fault, OperationId, Timestamp};
 use minicbor::{Decode, Encode};
 
 use crate::format::{self, FormatError};
@@ -39,6 +39,9 @@ pub struct Decision {
     /// that was searched for; where the caller of guard said so.
     #[n(12)]
     pub what: Option<String>,
+    /// Which policy decided: [`crate::Guard::policy`]. None in what was noted before policies had names.
+    #[n(13)]
+    pub policy: Option<Digest>,
 }
 
 /// A question, as guard's callers put it.

@@ -5,6 +5,7 @@ use kit::{Blame, Explain, Fault, Id16};
 use crate::format::FormatError;
 use crate::permit::PermitError;
 use crate::policy::PolicyError;
+use crate::policy::chain::ChainError;
 use crate::{Role, SUBJECT_CHARS_MAX};
 
 /// Nobody guard knows: 401.
@@ -73,6 +74,8 @@ pub enum GuardError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     #[error(transparent)]
+    Chain(#[from] ChainError),
+    #[error(transparent)]
     Format(#[from] FormatError),
     #[error("the event could not be kept: {}", .0.message)]
     NotKept(Fault),
@@ -89,6 +92,7 @@ impl Explain for GuardError {
             Self::NoCredential { .. } => Blame::Absent,
             Self::TooMany { .. } | Self::BadPeer { .. } => Blame::Configuration,
             Self::Policy(_) => Blame::Ours,
+            Self::Chain(e) => e.blame(),
             Self::Format(e) => e.blame(),
             Self::NotKept(fault) | Self::LockdownNotKept(fault) => fault.blame,
         }
@@ -105,6 +109,7 @@ impl Explain for GuardError {
             Self::NoCredential { .. } => "guard.no-credential",
             Self::BadPeer { .. } => "guard.bad-peer",
             Self::Policy(_) => "guard.policy",
+            Self::Chain(e) => e.code(),
             Self::Format(e) => e.code(),
             Self::NotKept(_) => "guard.event-not-kept",
             Self::LockdownNotKept(_) => "guard.lockdown-not-kept",
@@ -115,6 +120,7 @@ impl Explain for GuardError {
         match self {
             Self::Unauthenticated(e) => e.guidance(),
             Self::Permit(e) => e.guidance(),
+            Self::Chain(e) => e.guidance(),
             Self::BadSubject { .. } => Some("write it without blanks and accents: dr.rev, or rev@ward-3"),
             Self::TooMany { .. } => Some("revoke tokens that nobody uses, then repeat"),
             Self::NotKept(_) => Some("nothing has changed; mend the vault, then repeat"),

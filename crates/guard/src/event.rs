@@ -6,8 +6,8 @@ use std::fmt;
 use kit::{Digest, Fault, Id16, Timestamp};
 use minicbor::{Decode, Encode};
 
-use crate::Role;
-use crate::format::{self, FormatError};
+use crate::format::{self, EVENT_BYTES_MAX, FormatError};
+use crate::{Role, SignedPolicy};
 
 /// What a secret is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -87,6 +87,21 @@ pub enum Event {
         #[n(2)]
         by: String,
     },
+    /// An officer proposes a policy.
+    #[n(4)]
+    PolicyProposed {
+        /// The policy, whole.
+        #[n(0)]
+        text: String,
+        #[n(1)]
+        proposed: SignedPolicy,
+    },
+    /// Another one approves it; with enough of them it is in force.
+    #[n(5)]
+    PolicyApproved {
+        #[n(0)]
+        approved: SignedPolicy,
+    },
 }
 
 impl Event {
@@ -95,7 +110,7 @@ impl Event {
     }
 
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
-        format::from_bytes("event", bytes)
+        format::from_bytes_within("event", bytes, EVENT_BYTES_MAX)
     }
 }
 

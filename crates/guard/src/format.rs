@@ -4,17 +4,22 @@
 use kit::{Blame, Explain};
 use minicbor::{Decode, Decoder, Encode};
 
+use crate::BUNDLE_BYTES_MAX;
+
 /// The version that this code writes, and the only one that it reads.
 pub(crate) const VERSION: u8 = 1;
 
-/// One stored value. The largest, a link's use, is under 400 bytes; the rest is room for reasons.
+/// One stored decision, or a signature: under 2,000 bytes; the rest is room for reasons.
 pub const STORED_BYTES_MAX: usize = 4_096;
+
+/// One stored event: the largest holds a policy, whole.
+pub const EVENT_BYTES_MAX: usize = BUNDLE_BYTES_MAX + STORED_BYTES_MAX;
 
 /// Bytes that are no stored value of guard's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    #[error("a stored {what} is {found} bytes, maximum is {STORED_BYTES_MAX}")]
-    TooLong { what: &'static str, found: usize },
+    #[error("a stored {what} is {found} bytes, maximum is {maximum}")]
+    TooLong { what: &'static str, found: usize, maximum: usize },
     #[error("a stored {what} has version {found}, this program reads {VERSION}")]
     Version { what: &'static str, found: u8 },
     #[error("a stored {what} does not decode: {why}")]
@@ -50,8 +55,15 @@ pub(crate) fn from_bytes<T>(what: &'static str, bytes: &[u8]) -> Result<T, Forma
 where
     T: Encode<()> + for<'b> Decode<'b, ()>,
 {
-    if bytes.len() > STORED_BYTES_MAX {
-        return Err(FormatError::TooLong { what, found: bytes.len() });
+    from_bytes_within(what, bytes, STORED_BYTES_MAX)
+}
+
+pub(crate) fn from_bytes_within<T>(what: &'static str, bytes: &[u8], maximum: usize) -> Result<T, FormatError>
+where
+    T: Encode<()> + for<'b> Decode<'b, ()>,
+{
+    if bytes.len() > maximum {
+        return Err(FormatError::TooLong { what, found: bytes.len(), maximum });
     }
     let malformed = |e: minicbor::decode::Error| FormatError::Malformed { what, why: e.to_string() };
     let mut decoder = Decoder::new(bytes);

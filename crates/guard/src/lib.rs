@@ -12,30 +12,37 @@ mod decision;
 mod error;
 mod event;
 mod format;
+mod names;
 mod peer;
 mod permit;
 mod policy;
+mod signature;
 mod vocabulary;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use kit::{Clock, Entropy, Id16, Timestamp};
+use kit::{Clock, Digest, Entropy, Id16, Timestamp};
 use zeroize::Zeroizing;
 
 pub use caller::{Caller, SUBJECT_CHARS_MAX, Via};
-pub use credential::{CREDENTIALS_MAX, LINK_LIFE_MS, SESSION_IDLE_MS, SESSION_LIFE_MS, TOKEN_LIFE_MS_MAX};
+pub use credential::CREDENTIALS_MAX;
 pub use decision::{Ask, Decision, DecisionLog, Denied, Reason, WHAT_BYTES_MAX};
 pub use error::{GuardError, Unauthenticated};
 pub use event::{Event, EventLog, Issue, Kind};
-pub use format::{FormatError, STORED_BYTES_MAX};
+pub use format::{EVENT_BYTES_MAX, FormatError, STORED_BYTES_MAX};
+pub use names::{check_name, look_alike, misleads};
 pub use peer::Peer;
 pub use permit::{PERMIT_LIFE_MS, Permit, PermitError};
+pub use policy::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError, Officer, Sessions, changes};
+pub use policy::chain::{ChainError, PolicyStatement, Proposal, Says, SignedPolicy, Wants};
 pub use policy::{Difference, Policy, PolicyError, Question, RULES_BYTES_MAX};
+pub use signature::{PublicKey, SignatureError, SigningKey};
 pub use vocabulary::{Act, Purpose, Role, Sensitivity, Target, UnknownWord};
 
 use crate::credential::Credentials;
+use crate::policy::chain::Chain;
 
 type Result<T> = std::result::Result<T, GuardError>;
 
@@ -49,6 +56,49 @@ pub struct Token {
     pub expires: Timestamp,
     pub by: String,
     pub revoked: Option<Timestamp>,
+}
+
+/// What decides.
+pub enum Rules {
+    /// No policy was signed here: those of the program.
+    BuiltIn(Box<Policy>),
+    Signed(Arc<Bundle>),
+}
+
+impl Rules {
+    pub fn policy(&self) -> &Policy {
+        match self {
+            Self::BuiltIn(policy) => policy,
+            Self::Signed(bundle) => bundle.policy(),
+        }
+    }
+
+    pub fn sessions(&self) -> Sessions {
+        match self {
+            Self::BuiltIn(_) => Sessions::default(),
+            Self::Signed(bundle) => bundle.sessions(),
+        }
+    }
+
+    /// Of the text that was signed; of the program's rules where none was.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::BuiltIn(policy) => policy.digest(),
+            Self::Signed(bundle) => bundle.digest(),
+        }
+    }
+}
+
+/// How it stands with the centre's policy.
+pub struct PolicyStanding {
+    /// By which decisions name it.
+    pub digest: Digest,
+    pub rules: Arc<Rules>,
+    /// None where the program's rules are in force, which nobody has signed.
+    pub in_force: Option<Proposal>,
+    pub open: Vec<(Proposal, Wants)>,
+    /// Events of the log that are not signed as they must be; they have changed nothing.
+    pub refused: Vec<String>,
 }
 
 /// Who wants to hear that somebody has shown a secret: whoever makes a person's signing key of it. The secret is not kept.
@@ -67,7 +117,9 @@ pub struct Guard {
     decisions: Arc<dyn DecisionLog>,
     events: Arc<dyn EventLog>,
     peers: Vec<Peer>,
-    policy: Policy,
+    /// What decides now.
+    rules: RwLock<Arc<Rules>>,
+    policies: RwLock<Chain>,
     credentials: RwLock<Credentials>,
     /// Held while an event is kept and applied, so that a link is used once; readers go on meanwhile.
     change: Mutex<()>,
@@ -76,18 +128,20 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Fails where the embedded policy does not validate.
+    /// `centre` is the log's name: what the officers' signatures are for. Fails where the embedded policy does not validate.
     pub fn new(
+        centre: String,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         decisions: Arc<dyn DecisionLog>,
         events: Arc<dyn EventLog>,
         peers: Vec<Peer>,
     ) -> Result<Self> {
-        let policy = Policy::built_in()?;
+        let rules = RwLock::new(Arc::new(Rules::BuiltIn(Box::new(Policy::built_in()?))));
+        let policies = RwLock::new(Chain::new(centre));
         let (credentials, change, epoch) = (RwLock::default(), Mutex::default(), AtomicU64::new(0));
         let witness = OnceLock::new();
-        Ok(Self { clock, entropy, decisions, events, peers, policy, credentials, change, epoch, witness })
+        Ok(Self { clock, entropy, decisions, events, peers, rules, policies, credentials, change, epoch, witness })
     }
 
     /// Takes in an event that was kept earlier; in the order in which they were kept.
@@ -158,9 +212,9 @@ impl Guard {
         let Ask { act, target, sensitivity, purpose, operation, what } = ask;
         // Before anything else: a lockdown while we decide voids what we decide.
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let (role, at) = (caller.role, self.clock.now());
+        let (role, at, rules) = (caller.role, self.clock.now(), self.rules());
         let verdict = if self.still_in(caller, at) {
-            self.policy.decide(Question { role, act, target, sensitivity, purpose })
+            rules.policy().decide(Question { role, act, target, sensitivity, purpose })
         } else {
             Err(Reason::CredentialEnded)
         };
@@ -176,12 +230,13 @@ impl Guard {
             purpose,
             allowed: verdict.is_ok(),
             reason: match &verdict {
-                Ok(rules) => rules.clone(),
+                Ok(rules) => rules.to_string(),
                 Err(reason) => reason.to_string(),
             },
             epoch,
             what: (!what.is_empty())
                 .then(|| what.get(..what.floor_char_boundary(WHAT_BYTES_MAX)).unwrap_or_default().to_owned()),
+            policy: Some(rules.digest()),
         };
         let noted = self.decisions.note(&decision).map_err(|fault| Reason::NotRecorded(Box::new(fault)));
         match noted.and(verdict) {
@@ -231,15 +286,17 @@ impl Guard {
         subject: &str,
         life_ms: i64,
     ) -> Result<(Id16, Zeroizing<String>)> {
-        if !(1..=TOKEN_LIFE_MS_MAX).contains(&life_ms) {
-            return Err(GuardError::BadLife { found_ms: life_ms, maximum_ms: TOKEN_LIFE_MS_MAX });
+        let maximum_ms = self.rules().sessions().life_ms_of(Kind::Token);
+        if !(1..=maximum_ms).contains(&life_ms) {
+            return Err(GuardError::BadLife { found_ms: life_ms, maximum_ms });
         }
         self.issue(permit, Kind::Token, role, subject, life_ms)
     }
 
-    /// A code that signs one browser in, once, within 15 minutes.
+    /// A code that signs one browser in, once, within the minutes that the policy gives it.
     pub fn sign_in_link(&self, permit: &Permit, role: Role, subject: &str) -> Result<Zeroizing<String>> {
-        self.issue(permit, Kind::Link, role, subject, LINK_LIFE_MS).map(|(_, code)| code)
+        let life_ms = self.rules().sessions().life_ms_of(Kind::Link);
+        self.issue(permit, Kind::Link, role, subject, life_ms).map(|(_, code)| code)
     }
 
     fn issue(
@@ -274,7 +331,7 @@ impl Guard {
         by: &str,
     ) -> Result<(Issue, Zeroizing<String>)> {
         let issued = self.clock.now();
-        let alive = self.read().of_kind(kind).filter(|c| c.live(issued).is_ok()).count();
+        let alive = self.read().alive(kind, issued);
         if alive >= CREDENTIALS_MAX {
             return Err(GuardError::TooMany { maximum: CREDENTIALS_MAX });
         }
@@ -325,8 +382,9 @@ impl Guard {
     pub fn use_sign_in_link(&self, code: &str) -> Result<Zeroizing<String>> {
         let _held = self.hold();
         let link = self.read().find(Kind::Link, code, self.clock.now())?.issue.clone();
+        let life_ms = self.rules().sessions().life_ms_of(Kind::Session);
         let (session, cookie) =
-            self.new_issue(Kind::Session, link.role, link.subject.clone(), SESSION_LIFE_MS, &link.subject)?;
+            self.new_issue(Kind::Session, link.role, link.subject.clone(), life_ms, &link.subject)?;
         let id = session.id;
         self.keep(&Event::LinkUsed { link: link.id, session })?;
         if let Some(witness) = self.witness.get() {
@@ -358,9 +416,52 @@ impl Guard {
         Ok(epoch)
     }
 
+    // ---- The policy. Changing it needs a permit for `ChangePolicy`, and the officers.
+
+    /// What is in force, what is proposed, and what was refused.
+    pub fn policy(&self) -> PolicyStanding {
+        let (rules, policies) = (self.rules(), self.policies.read().unwrap_or_else(PoisonError::into_inner));
+        let open = policies.open().map(|(proposal, wants)| (proposal.clone(), wants)).collect();
+        let refused = policies.refused().to_vec();
+        PolicyStanding { digest: rules.digest(), rules, in_force: policies.in_force().cloned(), open, refused }
+    }
+
+    /// What an officer is about to sign: that she proposes this policy, or approves it.
+    pub fn policy_statement(&self, says: Says, policy: Digest, officer: &str) -> PolicyStatement {
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        policies.statement(says, policy, officer, self.clock.now())
+    }
+
+    /// Keeps a policy that an officer proposes; it waits for the others.
+    pub fn propose_policy(&self, permit: &Permit, text: &str, proposed: SignedPolicy) -> Result<Proposal> {
+        self.check_does(permit, Act::ChangePolicy)?;
+        let _held = self.hold();
+        let proposal = self.policies.read().unwrap_or_else(PoisonError::into_inner).proposal(text, &proposed)?;
+        self.keep(&Event::PolicyProposed { text: text.to_owned(), proposed })?;
+        Ok(proposal)
+    }
+
+    /// Keeps an officer's approval; gives whether the policy is in force now.
+    pub fn approve_policy(&self, permit: &Permit, approved: SignedPolicy) -> Result<bool> {
+        self.check_does(permit, Act::ChangePolicy)?;
+        let _held = self.hold();
+        self.policies.read().unwrap_or_else(PoisonError::into_inner).approval(&approved)?;
+        let policy = approved.statement().policy;
+        self.keep(&Event::PolicyApproved { approved })?;
+        Ok(self.rules().digest() == policy)
+    }
+
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn check_manages(&self, permit: &Permit) -> Result<()> {
-        if permit.act() != Act::ManageAccess {
-            return Err(PermitError::WrongAct { have: permit.act(), need: Act::ManageAccess }.into());
+        self.check_does(permit, Act::ManageAccess)
+    }
+
+    fn check_does(&self, permit: &Permit, need: Act) -> Result<()> {
+        if permit.act() != need {
+            return Err(PermitError::WrongAct { have: permit.act(), need }.into());
         }
         Ok(self.check(permit)?)
     }
@@ -379,6 +480,16 @@ impl Guard {
         if let (Event::Ended { id, .. }, Some(witness)) = (event, self.witness.get()) {
             witness.ended(*id);
         }
+        let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
+        if policies.take(event)
+            && let Some(proposal) = policies.in_force()
+        {
+            tracing::warn!(version = proposal.version(), digest = %proposal.bundle.digest(), "another policy is in force");
+            let rules = Arc::new(Rules::Signed(Arc::clone(&proposal.bundle)));
+            self.credentials.write().unwrap_or_else(PoisonError::into_inner).live_by(rules.sessions());
+            *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
+        }
+        drop(policies);
         self.credentials.write().unwrap_or_else(PoisonError::into_inner).apply(event, self.clock.now());
     }
 

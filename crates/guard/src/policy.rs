@@ -4,8 +4,12 @@
 //! Cedar skips a rule that fails to evaluate, so a `forbid` that fails would fail open. Therefore any error in a
 //! response's diagnostics is a denial.
 
+pub(crate) mod bundle;
+pub(crate) mod chain;
+
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, EntityId, EntityTypeName, EntityUid, PolicyId,
@@ -45,6 +49,8 @@ pub enum PolicyError {
     Reserved(String),
     #[error("{0} is a template: rules here are whole")]
     Template(String),
+    #[error("rule {0} names a patient: rules are for all of them")]
+    NamesPatient(String),
 }
 
 impl Explain for PolicyError {
@@ -62,6 +68,7 @@ impl Explain for PolicyError {
             Self::TooLong { .. } => "guard.policy.too-long",
             Self::Reserved(_) => "guard.policy.reserved",
             Self::Template(_) => "guard.policy.template",
+            Self::NamesPatient(_) => "guard.policy.names-patient",
         }
     }
 
@@ -80,6 +87,23 @@ pub struct Question {
     pub target: Target,
     pub sensitivity: Sensitivity,
     pub purpose: Purpose,
+}
+
+impl Question {
+    const COUNT: usize = Role::ALL.len() * Act::ALL.len() * Sensitivity::ALL.len() * Purpose::ALL.len() * 2;
+
+    /// Its place among all that can be asked. Rules can't tell one patient from another.
+    fn number(&self) -> usize {
+        let Self { role, act, target, sensitivity, purpose } = *self;
+        let places = [
+            (role as usize, Role::ALL.len()),
+            (act as usize, Act::ALL.len()),
+            (sensitivity as usize, Sensitivity::ALL.len()),
+            (purpose as usize, Purpose::ALL.len()),
+            (usize::from(target != Target::Centre), 2),
+        ];
+        places.into_iter().fold(0, |number, (place, of)| number * of + place)
+    }
 }
 
 /// What one policy allows and another one doesn't: of one role and act, on one kind of data.
@@ -105,15 +129,21 @@ impl fmt::Display for Difference {
     }
 }
 
+/// The rules that allow, or why none do.
+type Answer = Result<Arc<str>, Reason>;
+
 /// Rules, and what is never allowed.
 pub struct Policy {
     text: String,
+    digest: Digest,
     schema: Schema,
     rules: PolicySet,
     /// The acts and their groups.
     entities: Entities,
     authorizer: Authorizer,
     types: Types,
+    /// What was answered before: a question is all that rules can see.
+    answers: Box<[OnceLock<Answer>]>,
 }
 
 struct Types {
@@ -157,7 +187,23 @@ impl Policy {
             sensitivity: name("Sensitivity")?,
             purpose: name("Purpose")?,
         };
-        Ok(Self { text, schema, rules, entities, authorizer: Authorizer::new(), types })
+        for rule in rules.policies() {
+            if rule.entity_literals().iter().any(|one| *one.type_name() == types.patient) {
+                return Err(PolicyError::NamesPatient(rule.id().to_string()));
+            }
+        }
+        let answers = (0..Question::COUNT).map(|_| OnceLock::new()).collect();
+        let hash = Sha256::new().chain_update((text.len() as u64).to_be_bytes());
+        let digest = Digest(hash.chain_update(&text).chain_update(NEVER).finalize().into());
+        Ok(Self { text, digest, schema, rules, entities, authorizer: Authorizer::new(), types, answers })
+    }
+
+    /// What no centre's rules can allow: the names of these rules, which are sentences.
+    pub fn never() -> Vec<String> {
+        let rules = named(NEVER).unwrap_or_default();
+        let mut names: Vec<String> = rules.policies().map(|rule| rule.id().to_string()).collect();
+        names.sort_unstable();
+        names
     }
 
     /// The rules, without what is never allowed.
@@ -167,8 +213,7 @@ impl Policy {
 
     /// SHA-256 of the rules, and of what is never allowed: what is in force, by one name.
     pub fn digest(&self) -> Digest {
-        let hash = Sha256::new().chain_update((self.text.len() as u64).to_be_bytes());
-        Digest(hash.chain_update(&self.text).chain_update(NEVER).finalize().into())
+        self.digest
     }
 
     pub fn allows(&self, question: Question) -> bool {
@@ -180,7 +225,6 @@ impl Policy {
         let mut all = Vec::new();
         for (&role, &act) in Role::ALL.iter().flat_map(|role| Act::ALL.iter().map(move |act| (role, act))) {
             for &sensitivity in Sensitivity::ALL {
-                // Rules can't tell one patient from another.
                 for (of_patient, target) in [(true, Target::Patient(PatientId([0; 16]))), (false, Target::Centre)] {
                     let of = |purpose| Question { role, act, target, sensitivity, purpose };
                     for may_now in [true, false] {
@@ -197,8 +241,14 @@ impl Policy {
         all
     }
 
-    /// The rules that allow, or the reason why not.
-    pub(crate) fn decide(&self, question: Question) -> Result<String, Reason> {
+    pub(crate) fn decide(&self, question: Question) -> Answer {
+        match self.answers.get(question.number()) {
+            Some(answer) => answer.get_or_init(|| self.evaluate(question)).clone(),
+            None => self.evaluate(question),
+        }
+    }
+
+    fn evaluate(&self, question: Question) -> Answer {
         let request = self.request(question).ok_or(Reason::NotApplicable)?;
         let response = self.authorizer.is_authorized(&request, &self.rules, &self.entities);
         judge(&response)
@@ -244,7 +294,7 @@ fn named(rules: &str) -> Result<PolicySet, PolicyError> {
     Ok(out)
 }
 
-fn judge(response: &Response) -> Result<String, Reason> {
+fn judge(response: &Response) -> Answer {
     let joined = |mut names: Vec<String>| {
         names.sort_unstable();
         names.join(", ")
@@ -257,7 +307,7 @@ fn judge(response: &Response) -> Result<String, Reason> {
     }
     let rules = joined(diagnostics.reason().map(ToString::to_string).collect());
     match response.decision() {
-        Decision::Allow => Ok(rules),
+        Decision::Allow => Ok(rules.into()),
         Decision::Deny if rules.is_empty() => Err(Reason::NoRule),
         Decision::Deny => Err(Reason::Forbidden { rules }),
     }
@@ -306,6 +356,11 @@ mod tests {
         assert!(matches!(with("permit (principal"), Err(PolicyError::Syntax(_))));
         let template = r#"@id("x") forbid (principal == ?principal, action, resource);"#;
         assert!(matches!(with(template), Err(PolicyError::Template(_))));
+        for named in [r#"resource == Patient::"p""#, "resource"] {
+            let when = if named == "resource" { r#"when { resource == Patient::"p" }"# } else { "" };
+            let rule = format!(r#"@id("x") forbid (principal, action == Action::"read-object", {named}) {when};"#);
+            assert!(matches!(with(&rule), Err(PolicyError::NamesPatient(_))), "{rule}");
+        }
         let reserved = r#"@id("it-and-auditors-open-nothing") permit (principal, action, resource);"#;
         assert!(matches!(with(reserved), Err(PolicyError::Reserved(_))));
         assert!(matches!(with(&"//".repeat(RULES_BYTES_MAX)), Err(PolicyError::TooLong { .. })));

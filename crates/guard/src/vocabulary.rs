@@ -75,6 +75,16 @@ vocabulary!(
     6 Device "device",
     /// Whoever sits at the server's own terminal or control socket. No credential ever carries it.
     7 Console "console",
+    8 Surgeon "surgeon",
+    /// Writes reports of what was seen under a microscope.
+    9 Pathologist "pathologist",
+    10 Nurse "nurse",
+    /// Answers what patients ask of their own records: a copy, who saw them.
+    11 RecordsOfficer "records-officer",
+    /// Sees who saw what, and closes doors; opens no record.
+    12 SecurityOfficer "security-officer",
+    /// Another program of the hospital: an information system, a laboratory's.
+    13 Service "service",
 );
 
 vocabulary!(
@@ -106,6 +116,8 @@ vocabulary!(
     16 EnterRecord "enter-record",
     /// Opens one patient's whole chart and hands it to another centre.
     17 ExportRecord "export-record",
+    /// Hands in a policy that an officer proposes, or an officer's signature over one.
+    18 ChangePolicy "change-policy",
 );
 
 vocabulary!(
@@ -135,8 +147,18 @@ impl Role {
     /// oncologist's token.
     pub fn reaches(self) -> Sensitivity {
         match self {
-            Self::Oncologist | Self::Physicist | Self::Therapist | Self::Device => Sensitivity::Clinical,
-            Self::Registrar | Self::ItAdministrator | Self::Auditor | Self::Console => Sensitivity::Administrative,
+            Self::Oncologist
+            | Self::Surgeon
+            | Self::Pathologist
+            | Self::Physicist
+            | Self::Therapist
+            | Self::Nurse
+            | Self::RecordsOfficer
+            | Self::Device
+            | Self::Service => Sensitivity::Clinical,
+            Self::Registrar | Self::ItAdministrator | Self::SecurityOfficer | Self::Auditor | Self::Console => {
+                Sensitivity::Administrative
+            }
         }
     }
 }
@@ -162,7 +184,8 @@ impl Act {
             | Self::ManageAccess
             | Self::VerifyVault
             | Self::ErasePatient
-            | Self::RestorePatient => false,
+            | Self::RestorePatient
+            | Self::ChangePolicy => false,
         }
     }
 }

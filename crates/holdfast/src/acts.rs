@@ -17,7 +17,7 @@ use treatment::{
 };
 
 use crate::centre::Centre;
-use crate::{DEGRADED, certificates, custodians, grow, outside, packs, renewals, reports, transfer};
+use crate::{DEGRADED, certificates, custodians, grow, outside, packs, policies, renewals, reports, transfer};
 
 /// What is said of the fraction that is due.
 #[derive(clap::Args, Serialize, Deserialize)]
@@ -127,6 +127,7 @@ pub enum Act {
         signed: String,
     },
     RulesShow,
+    Policy(policies::Asked),
     /// The same of how many fractions were given.
     PlanSettlement {
         patient: String,
@@ -514,6 +515,7 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
                 format!("rules {}\n  in force, signed by {}", signed.statement().rules, signed.statement().signer);
             Ok(Answer::done(text, json!({ "digest": signed.statement().rules })))
         }
+        Act::Policy(asked) => policies::perform(centre, asked, &administrative),
         Act::RulesShow => {
             let _permit = administrative(guard::Act::ManageAccess)?;
             let (_, in_force) = centre.treatment().rules()?;

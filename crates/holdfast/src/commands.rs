@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use chart::AccessAsked;
 use clap::{Args, Subcommand};
 use drill::machines::Scenario;
+use guard::SigningKey;
 use kit::{Blame, Clock as _, Fault, OsEntropy, SystemClock};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use treatment::{Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, SigningKey, Statement};
+use treatment::{Difference, Plan as RtPlan, RulesStatement, Settles, SignerRole, Statement};
 use vault::Vkey;
 use zeroize::Zeroizing;
 

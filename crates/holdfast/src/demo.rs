@@ -6,10 +6,10 @@ use std::path::Path;
 use age::x25519::Identity;
 use chart::Context;
 use drill::{synthetic, work::spread};
-use guard::{Purpose, Role, Sensitivity, Target};
+use guard::{Bundle, Guard, Permit, Purpose, Role, Says, Sensitivity, SigningKey, Target};
 use keys::NoPlugins;
 use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock, write_private};
-use treatment::{Enrolment, SignerRole, SigningKey};
+use treatment::{Enrolment, SignerRole};
 use vault::Vkey;
 
 use crate::adopt::adopt;
@@ -29,6 +29,13 @@ const WRITERS: usize = 8;
 /// Two people who may sign in the demo. Their keys lie in the demo's folder: never do so in a centre.
 const ONCOLOGIST: &str = "Demo Oncologist";
 const PHYSICIST: &str = "Demo Physicist";
+/// And who answer for its policy; three of them sign it.
+const OFFICERS: [(&str, &str, &str); 4] = [
+    ("Demo Director", "medical director", "director.pem"),
+    ("Demo Chief Physicist", "chief medical physicist", "chief-physicist.pem"),
+    ("Demo Security Officer", "information security officer", "security-officer.pem"),
+    ("Demo Records Officer", "records officer", "records-officer.pem"),
+];
 /// The ward PC's folder.
 const WARD: &str = "ward-pc";
 const TOKEN_LIFE_MS: i64 = 30 * 86_400_000;
@@ -127,6 +134,11 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
         keys.push((name, role, key));
     }
 
+    let permit = chart
+        .admit(&console(Purpose::Operations), guard::Act::ChangePolicy, Target::Centre, Sensitivity::Administrative)
+        .map_err(|e| e.fault())?;
+    approve_policy(chart.guard(), &permit, &people)?;
+
     let source = synthetic::Centre {
         seed: SEED,
         today: SystemClock.now(),
@@ -167,6 +179,33 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
         .admit(&console(Purpose::Operations), guard::Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
         .map_err(|e| e.fault())?;
     chart.guard().revoke_token(&permit, loader)?;
+    Ok(())
+}
+
+/// The rules that are built in, signed by officers whose keys and policy stand in `people`.
+fn approve_policy(guard: &Guard, permit: &Permit, people: &Path) -> Result<(), Fault> {
+    let (mut text, mut officers) = ("quorum = 2\n".to_owned(), Vec::new());
+    for (name, duty, file) in OFFICERS {
+        let key = SigningKey::generate(&OsEntropy)?;
+        write_private(&people.join(file), key.to_pem()?.as_bytes()).map_err(|e| failed(people, e))?;
+        text.push_str(&format!(
+            "\n[[officers]]\nname = \"{name}\"\nduty = \"{duty}\"\nkey = \"{}\"\n",
+            key.public_key()?
+        ));
+        officers.push((name, key));
+    }
+    let file = people.join("policy.toml");
+    fs::write(&file, &text).map_err(|e| failed(&file, e))?;
+    let digest = Bundle::parse(&text).map_err(|e| Fault::of(&e))?.digest();
+    for (at, (name, key)) in officers.iter().enumerate().take(3) {
+        let says = if at == 0 { Says::Proposes } else { Says::Approves };
+        let signed = guard.policy_statement(says, digest, name).sign(key)?;
+        match says {
+            Says::Proposes => guard.propose_policy(permit, &text, signed).map(drop),
+            Says::Approves => guard.approve_policy(permit, signed).map(drop),
+        }
+        .map_err(|e| Fault::of(&e))?;
+    }
     Ok(())
 }
 

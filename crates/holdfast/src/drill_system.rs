@@ -13,13 +13,12 @@ use drill::system::{
     AccountLine, Blamed, Builder, Deed, FirstLooks, FirstSeen, ForgedHead, Founded, InterruptedRow, ListRow, Locked,
     Loot, PackRow, Paper, Reader, Receipt, Remains, Secret, Signer, SoFar, System, Thief, Verdict,
 };
-use guard::{Act, Caller, Purpose, Role, Sensitivity, Target};
+use guard::{Act, Caller, Purpose, Role, Sensitivity, SigningKey, Target};
 use indicatif::{ProgressBar, ProgressStyle};
 use keys::{Holder, KeysError, LocalHolder, NoPlugins, TurnOrder};
 use kit::{Blame, Clock, Entropy, Fault, OperationId, OsEntropy, PatientId, SystemClock};
 use treatment::{
-    Asked, Ended, Enrolment, Outage, Outcome, PACKS_AT_ONCE, SignerRole, SigningKey, TreatmentList, TypedBeam,
-    TypedFraction,
+    Asked, Ended, Enrolment, Outage, Outcome, PACKS_AT_ONCE, SignerRole, TreatmentList, TypedBeam, TypedFraction,
 };
 use vault::location::{FolderLocation, Location, Marker};
 use vault::{Access, Group, Mode, Opening, Parcel, Scope, Vault, VaultError, VerifyReport};

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use drill::synthetic::TECHNIQUES;
 use drill::system::{SoFar, Verdict};
 use drill::wrong_dose::{self, Gate, Options, Room};
+use guard::SigningKey;
 use kit::{Blame, Clock, Digest, Explain, Fault, OsEntropy, PatientId, SystemClock, Timestamp};
 use treatment::given::dose;
 use treatment::{
     Asked, Course, Enrolment, Expected, GateInput, Given, Outcome, Plan, PlanContext, RULES_FORM, Rules, Signed,
-    SignerRole, SigningKey, Statement, TreatmentRecord, VerifiedApproval, decide,
+    SignerRole, Statement, TreatmentRecord, VerifiedApproval, decide,
 };
 
 use crate::drill_system::{Place, Real, short_seed, told};

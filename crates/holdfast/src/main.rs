@@ -31,6 +31,7 @@ mod interruptions;
 mod left;
 mod outside;
 mod packs;
+mod paper;
 mod plan;
 mod plugins;
 mod policies;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use edge::console::posture::{BucketRow, Control, Grade, PackRow, Posture, ServerRow, Standing as Stands};
+use guard::PolicyStanding;
 use holder::wire::Status;
 use kit::{Fault, Timestamp, UtcOffset};
 use vault::{LocationHealth, Vault};
@@ -32,6 +33,7 @@ impl Stands for Shown {
             custodians(&custodians::known(centre)?, centre.chart().vault().custodians(), now),
             independence(&standing),
             downtime_packs(centre, now),
+            policy(&centre.chart().guard().policy()),
         ];
         Ok(Posture {
             as_of: clock(now, offset),
@@ -41,6 +43,33 @@ impl Stands for Shown {
             packs: packs::look(centre).iter().map(|one| pack_row(centre, one, now)).collect(),
         })
     }
+}
+
+/// Whether what decides is what officers have signed.
+fn policy(standing: &PolicyStanding) -> Control {
+    let PolicyStanding { digest, in_force, open, refused, .. } = standing;
+    let (grade, state) = match in_force {
+        _ if !refused.is_empty() => {
+            let count = plural(refused.len(), "change");
+            (Grade::Bad, format!("{count} that nobody signed as it must be, REFUSED: holdfast policy show"))
+        }
+        None => {
+            (Grade::Bad, "none is approved: the rules of the program are in force (holdfast policy form)".to_owned())
+        }
+        Some(one) => {
+            let approved = plural(one.approved.len(), "officer");
+            (Grade::Good, format!("version {}, approved by {approved}", one.version()))
+        }
+    };
+    let waiting = match open.len() {
+        0 => String::new(),
+        count => format!(
+            "; {} approval",
+            if count == 1 { "1 proposal waits for".to_owned() } else { format!("{count} proposals wait for") }
+        ),
+    };
+    let evidence = format!("SHA-256 {digest}, its signatures verified when this gateway read the log{waiting}");
+    Control { what: "Policy".into(), grade, state, evidence }
 }
 
 /// A time by the centre's own clocks.

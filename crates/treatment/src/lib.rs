@@ -53,8 +53,7 @@ pub use service::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use service::{Missing, Transfer, TransferKept};
 pub use service::{RulesInForce, Triage, TriageRow};
 pub use signing::approval::{
-    Approval, ApprovalError, Chooses, Enrolment, Overrides, PublicKey, Settles, SignerRole, SigningKey, Statement,
-    VerifiedApproval, Withdraws,
+    Approval, ApprovalError, Chooses, Enrolment, Overrides, Settles, SignerRole, Statement, VerifiedApproval, Withdraws,
 };
 pub use signing::context::{ContextPart, PlanContext};
 pub use signing::people::{Ending, People, Person, Reach};

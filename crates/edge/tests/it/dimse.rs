@@ -51,7 +51,8 @@ impl Memory {
     fn new() -> Arc<Self> {
         let peers = vec![guard::Peer::new("MODALITY", "127.0.0.0/8").unwrap()];
         let log = Arc::new(NoLog);
-        let guard = Guard::new(Arc::new(SystemClock), Arc::new(OsEntropy), log.clone(), log, peers).unwrap();
+        let guard =
+            Guard::new("test".into(), Arc::new(SystemClock), Arc::new(OsEntropy), log.clone(), log, peers).unwrap();
         Arc::new(Self { guard, kept: Mutex::default(), refused: Mutex::default(), slow: Barrier::new(2) })
     }
 

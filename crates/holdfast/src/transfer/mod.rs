@@ -8,7 +8,6 @@
 
 mod commands;
 mod document;
-mod pdf;
 mod summary;
 mod verify;
 
@@ -120,10 +119,12 @@ pub fn make(centre: &Centre, asked: &Asked, out: &mut dyn Write) -> Result<Answe
     let transfer = treatment.transfer(&context, &asked.patient, &what, &mut take)?;
     let summary = Summary::of(&transfer, &head);
     let base = format!("{}/fhir", centre.public_url());
+    let document = document::of(&transfer, &summary, &head, &base)?;
+    let paper = summary.paper();
     for (name, file) in [
-        (PAGE, summary.page()?.into_bytes()),
-        (PDF, summary.pdf()),
-        (DOCUMENT, document::of(&transfer, &summary, &head, &base)?),
+        (PAGE, paper.page()?.into_bytes()),
+        (PDF, paper.pdf()),
+        (DOCUMENT, document),
         (DATA, data_of(&transfer, &head)?),
         (KEYS, format!("{}\n", outside::keys(chart.vault()).text).into_bytes()),
         (MISSING, missing_of(&transfer).into_bytes()),

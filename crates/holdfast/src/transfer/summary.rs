@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use askama::Template;
-use kit::{Blame, Fault, Timestamp, UtcOffset};
+use kit::{Timestamp, UtcOffset};
 use treatment::{CourseSoFar, Day, DoseSeen, Given, Origin, Outcome, SessionSeen, TotalSeen, Transfer};
 
-use super::{DATA, Head, MISSING};
+use super::{DATA, Head, MISSING, PAGE};
+use crate::paper::{Block, Paper, Section, is_printable, plain};
 
 /// Lines of what was given that are printed; the data has all of them.
 const SESSIONS_SHOWN: usize = 400;
@@ -24,41 +24,6 @@ pub struct Summary {
     pub foot: String,
     pub as_of: Timestamp,
     pub sections: Vec<Section>,
-}
-
-#[derive(Template)]
-#[template(path = "transfer_section.html")]
-pub struct Section {
-    pub title: String,
-    pub blocks: Vec<Block>,
-}
-
-pub enum Block {
-    /// What must not be overlooked.
-    Alarm(String),
-    Facts(Vec<(&'static str, String)>),
-    Lines(Vec<String>),
-    Table {
-        head: Vec<&'static str>,
-        rows: Vec<Vec<String>>,
-    },
-}
-
-#[derive(Template)]
-#[template(path = "transfer_summary.html")]
-struct Page<'a> {
-    title: &'a str,
-    who: &'a str,
-    foot: &'a str,
-    /// Titles, and what stands under them.
-    sections: Vec<(&'a str, String)>,
-}
-
-/// Without what turns the reading direction of what follows it, or can't be seen.
-fn plain(text: &str) -> String {
-    let turns =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{61c}');
-    text.chars().filter(|c| !turns(*c) && !c.is_control()).collect()
 }
 
 fn moment(at: Timestamp, offset: UtcOffset) -> String {
@@ -82,28 +47,6 @@ fn gray(dose: f64) -> String {
 
 fn or_not_said(text: Option<String>) -> String {
     text.unwrap_or_else(|| "not said".to_owned())
-}
-
-impl Section {
-    fn new(title: impl Into<String>, blocks: Vec<Block>) -> Self {
-        Self { title: title.into(), blocks }
-    }
-
-    /// As XHTML that FHIR lets stand in a narrative.
-    pub fn html(&self) -> Result<String, Fault> {
-        self.render().map_err(|e| Fault::new(Blame::Ours, "transfer.page", e.to_string()))
-    }
-
-    fn cleaned(self) -> Self {
-        let each = |lines: Vec<String>| lines.iter().map(|line| plain(line)).collect::<Vec<_>>();
-        let blocks = self.blocks.into_iter().map(|block| match block {
-            Block::Alarm(text) => Block::Alarm(plain(&text)),
-            Block::Facts(facts) => Block::Facts(facts.into_iter().map(|(what, text)| (what, plain(&text))).collect()),
-            Block::Lines(lines) => Block::Lines(each(lines)),
-            Block::Table { head, rows } => Block::Table { head, rows: rows.into_iter().map(each).collect() },
-        });
-        Self { title: plain(&self.title), blocks: blocks.collect() }
-    }
 }
 
 impl Summary {
@@ -133,12 +76,23 @@ impl Summary {
         }
     }
 
-    /// A4, black on white, no script, nothing from elsewhere.
-    pub fn page(&self) -> Result<String, Fault> {
-        let sections = self.sections.iter().map(|section| Ok((section.title.as_str(), section.html()?)));
-        let sections = sections.collect::<Result<_, Fault>>()?;
-        let page = Page { title: &self.title, who: &self.who, foot: &self.foot, sections };
-        page.render().map_err(|e| Fault::new(Blame::Ours, "transfer.page", e.to_string()))
+    /// The name that the paper shows: one of hers in letters that it has.
+    fn printed_name(&self) -> String {
+        let printable = self.names.iter().find(|name| is_printable(name)).cloned();
+        printable.unwrap_or_else(|| format!("(name: see {PAGE})"))
+    }
+
+    /// As it is printed.
+    pub fn paper(self) -> Paper {
+        let head = format!("{} · {} · born {}", self.printed_name(), self.number, self.birth_date);
+        let lacks_letters = !self.names.iter().all(|name| is_printable(name));
+        let notice = lacks_letters.then(|| {
+            format!(
+                "Her name is also written in letters that this paper doesn't have. It is in {PAGE}, beside this file."
+            )
+        });
+        let Self { title, who, foot, sections, .. } = self;
+        Paper { title, who, head, notice, foot, sections }
     }
 }
 

@@ -169,7 +169,7 @@ fn another_centre_gets_all_of_her_and_can_check_it() {
     }
     assert!(!page.contains("<script") && !page.contains("http"), "nothing from elsewhere");
     let pdf = String::from_utf8_lossy(&files["summary.pdf"]).into_owned();
-    assert!(pdf.starts_with("%PDF-1.7") && pdf.contains(&centre.names[1]) && pdf.contains("[see summary.html]"));
+    assert!(pdf.starts_with("%PDF-1.7") && pdf.contains(&centre.names[1]) && pdf.contains("[see the .html]"));
     assert!(!files.contains_key("missing.txt"));
 
     // What programs read: the document by the product's own strict validator, each record as it was stored.

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use chart::{Chart, ChartError, Released};
-use guard::Permit;
+use guard::{Permit, PublicKey};
 use kit::{Digest, Timestamp};
 use serde::Serialize;
 
 use super::facts::{Facts, Signers};
 use super::places::{APPROVALS, LIST_MAX, approvals_of_file};
 use crate::plan::Plan;
-use crate::signing::approval::{Approval, PublicKey, SignerRole, Statement};
+use crate::signing::approval::{Approval, SignerRole, Statement};
 use crate::signing::context::{ContextPart, PlanContext};
 use crate::signing::people::Reach;
 

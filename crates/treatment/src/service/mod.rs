@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use chart::{Chart, ChartError, Context};
-use guard::{Act, Permit, Sensitivity, Target};
+use guard::{Act, Permit, PublicKey, Sensitivity, Target, look_alike};
 use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 
@@ -43,10 +43,10 @@ use crate::gate::facts::{self, APPROVALS, OVERRIDES, SETTLEMENTS, Signers, WITHD
 use crate::gate::{Asked, Finding, OVERRIDABLE, approval_gap, context_gap};
 use crate::plan::Plan;
 use crate::signing::approval::{
-    Approval, ApprovalError, Enrolment, Overrides, PublicKey, Settles, SignerRole, Statement, VerifiedApproval,
+    Approval, ApprovalError, Enrolment, Overrides, Settles, SignerRole, Statement, VerifiedApproval,
 };
 use crate::signing::context::ContextPart;
-use crate::signing::people::{Ending, People, Reach, look_alike};
+use crate::signing::people::{Ending, People, Reach};
 
 /// Lists of the centre.
 pub(crate) const PLANNED: &str = "planned";

@@ -3,13 +3,10 @@
 
 use std::fmt;
 
-use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use kit::{Blame, Digest, Entropy, Explain, PatientId, Timestamp};
+use guard::{PublicKey, SignatureError, SigningKey, check_name, misleads};
+use kit::{Blame, Digest, Explain, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::context::PlanContext;
 
@@ -30,20 +27,10 @@ pub const CHOICE: &str = "holdfast interruption choice v1";
 /// Why somebody takes a plan's approval back: a line on a page.
 const REASON_CHARACTERS_MAX: usize = 200;
 
-/// A centre's or a person's name: what a door plate holds.
-const NAME_CHARACTERS_MAX: usize = 128;
-
-const PEM_BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
-const PEM_END: &str = "-----END PRIVATE KEY-----";
-
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApprovalError {
-    #[error("this is no Ed25519 private key in PKCS#8 PEM form (RFC 5958, RFC 7468)")]
-    BadKey,
-    #[error("a public key is 32 bytes in base64")]
-    BadPublicKey,
-    #[error("the name of the {whose} is empty, longer than {NAME_CHARACTERS_MAX} characters, or has a line break")]
-    BadName { whose: &'static str },
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     #[error("the reason is empty, longer than {REASON_CHARACTERS_MAX} characters, or has a line break")]
     BadReason,
     #[error("{what} is not as the format has it: {why}")]
@@ -54,31 +41,26 @@ pub enum ApprovalError {
     NotEnrolled { role: SignerRole },
     #[error("the signature does not fit the statement and the enrolled key")]
     BadSignature,
-    #[error("the cryptographic library failed")]
-    Library,
 }
 
 impl Explain for ApprovalError {
     fn blame(&self) -> Blame {
         match self {
-            Self::BadKey | Self::BadPublicKey | Self::BadName { .. } | Self::BadReason => Blame::Peer,
+            Self::Signature(e) => e.blame(),
+            Self::BadReason => Blame::Peer,
             Self::Malformed { .. } | Self::OtherCentre | Self::BadSignature => Blame::Integrity,
             Self::NotEnrolled { .. } => Blame::Forbidden,
-            Self::Library => Blame::Ours,
         }
     }
 
     fn code(&self) -> &'static str {
         match self {
-            Self::BadKey => "treatment.approval.bad-key",
-            Self::BadPublicKey => "treatment.approval.bad-public-key",
-            Self::BadName { .. } => "treatment.approval.bad-name",
+            Self::Signature(e) => e.code(),
             Self::BadReason => "treatment.approval.bad-reason",
             Self::Malformed { .. } => "treatment.approval.malformed",
             Self::OtherCentre => "treatment.approval.other-centre",
             Self::NotEnrolled { .. } => "treatment.approval.not-enrolled",
             Self::BadSignature => "treatment.approval.bad-signature",
-            Self::Library => "treatment.approval.library",
         }
     }
 }
@@ -100,67 +82,6 @@ impl fmt::Display for SignerRole {
             Self::Oncologist => "oncologist",
             Self::Physicist => "physicist",
         })
-    }
-}
-
-/// An Ed25519 public key (RFC 8032), base64 on paper.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-#[cbor(transparent)]
-pub struct PublicKey(#[cbor(n(0), with = "minicbor::bytes")] pub [u8; 32]);
-
-impl fmt::Display for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&STANDARD.encode(self.0))
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({self})")
-    }
-}
-
-impl std::str::FromStr for PublicKey {
-    type Err = ApprovalError;
-
-    fn from_str(text: &str) -> Result<Self, ApprovalError> {
-        let bytes = STANDARD.decode(text.trim()).map_err(|_| ApprovalError::BadPublicKey)?;
-        bytes.try_into().map(Self).map_err(|_| ApprovalError::BadPublicKey)
-    }
-}
-
-/// One person's signing key. It has no `Debug`, and its file is that person's alone.
-pub struct SigningKey(Ed25519KeyPair);
-
-impl SigningKey {
-    pub fn generate(entropy: &dyn Entropy) -> Result<Self, ApprovalError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        entropy.fill(seed.as_mut());
-        Ed25519KeyPair::from_seed_unchecked(seed.as_ref()).map(Self).map_err(|_| ApprovalError::Library)
-    }
-
-    /// PKCS#8 in PEM, as `openssl genpkey -algorithm ed25519` writes it.
-    pub fn from_pem(text: &str) -> Result<Self, ApprovalError> {
-        let body = text.trim().strip_prefix(PEM_BEGIN).and_then(|rest| rest.strip_suffix(PEM_END));
-        let body: Zeroizing<String> = Zeroizing::new(body.ok_or(ApprovalError::BadKey)?.split_whitespace().collect());
-        let der = Zeroizing::new(STANDARD.decode(body.as_bytes()).map_err(|_| ApprovalError::BadKey)?);
-        Ed25519KeyPair::from_pkcs8(&der).map(Self).map_err(|_| ApprovalError::BadKey)
-    }
-
-    pub fn to_pem(&self) -> Result<Zeroizing<String>, ApprovalError> {
-        let der = self.0.to_pkcs8v1().map_err(|_| ApprovalError::Library)?;
-        let body = Zeroizing::new(STANDARD.encode(der.as_ref()));
-        // 48 bytes are one line of 64 characters, which is all that an Ed25519 key needs.
-        Ok(Zeroizing::new(format!("{PEM_BEGIN}\n{}\n{PEM_END}\n", *body)))
-    }
-
-    pub(crate) fn sign_text(&self, text: &str) -> Result<[u8; 64], ApprovalError> {
-        let signature = self.0.try_sign(text.as_bytes()).map_err(|_| ApprovalError::Library)?;
-        signature.as_ref().try_into().map_err(|_| ApprovalError::Library)
-    }
-
-    pub fn public_key(&self) -> Result<PublicKey, ApprovalError> {
-        self.0.public_key().as_ref().try_into().map(PublicKey).map_err(|_| ApprovalError::Library)
     }
 }
 
@@ -404,20 +325,10 @@ pub(crate) fn signed_by<'p>(
     if enrolled.peek().is_none() {
         return Err(ApprovalError::NotEnrolled { role });
     }
-    let fits = |p: &&Enrolment| UnparsedPublicKey::new(&ED25519, p.key.0).verify(text.as_bytes(), signature).is_ok();
-    enrolled.find(fits).map(|person| person.key).ok_or(ApprovalError::BadSignature)
-}
-
-/// Breaks a line, or turns the order in which it is read (Unicode's bidirectional controls): what is read is to be what is signed.
-fn misleads(c: char) -> bool {
-    let turns = matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    turns || c.is_control()
-}
-
-pub(crate) fn check_name(whose: &'static str, name: &str) -> Result<(), ApprovalError> {
-    let length = name.chars().count();
-    let is_name = (1..=NAME_CHARACTERS_MAX).contains(&length) && !name.chars().any(misleads);
-    if is_name { Ok(()) } else { Err(ApprovalError::BadName { whose }) }
+    enrolled
+        .find(|person| person.key.has_signed(text, signature))
+        .map(|person| person.key)
+        .ok_or(ApprovalError::BadSignature)
 }
 
 /// An approval whose signature was verified; only [`Approval::verify`] makes one.

@@ -1,10 +1,11 @@
 //! The site's rules, and the signature that they stand under. Bytes and reasons in `docs/formats/approval.md`.
 
+use guard::{SigningKey, check_name};
 use kit::{Digest, Timestamp};
 use minicbor::{Decode, Encode};
 use sha2::{Digest as _, Sha256};
 
-use super::approval::{ApprovalError, Enrolment, SignerRole, SigningKey, check_name, check_version, signed_by, strict};
+use super::approval::{ApprovalError, Enrolment, SignerRole, check_version, signed_by, strict};
 
 /// The first line of every statement: no signature over anything else can be taken for one over rules.
 pub const VERSION: &str = "holdfast site rules v1";
@@ -39,7 +40,7 @@ impl RulesStatement {
 
     fn check(&self) -> Result<(), ApprovalError> {
         check_name("centre", &self.centre)?;
-        check_name("signer", &self.signer)
+        Ok(check_name("signer", &self.signer)?)
     }
 
     /// With the file that it is about.

@@ -1,8 +1,9 @@
 //! Signatures: whose, over what, and what doesn't count.
 
+use guard::{PublicKey, SignatureError, SigningKey};
 use kit::{Digest, OsEntropy, PatientId, SeededEntropy, Timestamp};
 use proptest::prelude::*;
-use treatment::{Approval, ApprovalError, Enrolment, PlanContext, PublicKey, SignerRole, SigningKey, Statement};
+use treatment::{Approval, ApprovalError, Enrolment, PlanContext, SignerRole, Statement};
 
 pub fn statement(signer: &str, role: SignerRole, delivery: Digest) -> Statement {
     Statement {
@@ -83,7 +84,7 @@ fn the_statement_is_a_text_that_a_person_can_read() {
     let key = SigningKey::generate(&OsEntropy).unwrap();
     for name in ["", "a\nrole oncologist", &"x".repeat(129)] {
         let refused = statement(name, SignerRole::Physicist, Digest([0; 32])).sign(&key);
-        assert_eq!(refused, Err(ApprovalError::BadName { whose: "signer" }));
+        assert_eq!(refused, Err(SignatureError::BadName { whose: "signer" }.into()));
     }
 }
 
@@ -97,8 +98,8 @@ fn keys_go_to_paper_and_back() {
     let public = key.public_key().unwrap();
     assert_eq!(public.to_string().parse::<PublicKey>().unwrap(), public);
     for bad in ["", "AAAA", "not base64!", &"A".repeat(64)] {
-        assert_eq!(bad.parse::<PublicKey>(), Err(ApprovalError::BadPublicKey));
-        assert!(matches!(SigningKey::from_pem(bad), Err(ApprovalError::BadKey)));
+        assert_eq!(bad.parse::<PublicKey>(), Err(SignatureError::BadPublicKey));
+        assert!(matches!(SigningKey::from_pem(bad), Err(SignatureError::BadKey)));
     }
     // RFC 8410, section 10.3.
     let rfc8410 = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";

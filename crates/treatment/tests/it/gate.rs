@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use dicom_dictionary_std::tags as t;
+use guard::SigningKey;
 use kit::{Digest, PatientId, SeededEntropy};
 use treatment::given::Unknown;
 use treatment::{
     Asked, Begun, ContextPart, Course, Delivery, Expected, Finding, GateInput, Given, Kind, Note, ObjectError, Outcome,
-    Overridden, Plan, PlanContext, PlanError, RULES_FORM, Rules, Signed, SignerRole, SigningKey, Statement,
-    TreatmentRecord, Verdict, VerifiedApproval, decide,
+    Overridden, Plan, PlanContext, PlanError, RULES_FORM, Rules, Signed, SignerRole, Statement, TreatmentRecord,
+    Verdict, VerifiedApproval, decide,
 };
 
 use crate::approval::{CONTEXT, enrolled, statement};

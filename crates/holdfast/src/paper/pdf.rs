@@ -1,4 +1,4 @@
-//! The summary as PDF 1.7: A4, black on white, in Helvetica, which every reader has; nothing is embedded, so it is no PDF/A.
+//! A document as PDF 1.7: A4, black on white, in Helvetica, which every reader has; nothing is embedded, so it is no PDF/A.
 //!
 //! Its characters are those of WinAnsi (PDF 32000-1, annex D.2). What is written in others is never left out in silence, nor put into
 //! letters that nobody chose: the place says that it is in the page beside it.
@@ -6,8 +6,7 @@
 use pdf_writer::types::TextRenderingMode;
 use pdf_writer::{Content, Finish as _, Name, Pdf, Rect, Ref, Str, TextStr};
 
-use super::PAGE;
-use super::summary::{Block, Summary};
+use super::{Block, Paper};
 
 /// In points.
 const WIDTH: f32 = 595.0;
@@ -60,7 +59,7 @@ fn win_ansi(c: char) -> Option<u8> {
     }
 }
 
-fn is_printable(text: &str) -> bool {
+pub fn is_printable(text: &str) -> bool {
     text.chars().all(|c| win_ansi(c).is_some())
 }
 
@@ -80,7 +79,7 @@ fn encoded(text: &str) -> Vec<u8> {
             }
             None => {
                 if !std::mem::replace(&mut open, true) {
-                    bytes.extend(format!("[see {PAGE}]").bytes());
+                    bytes.extend(b"[see the .html]");
                 }
                 blank = false;
             }
@@ -237,6 +236,7 @@ impl<'a> Sheet<'a> {
     fn block(&mut self, block: &Block) {
         match block {
             Block::Alarm(text) => self.paragraph(&format!("! {text}"), SIZE, true),
+            Block::Text(lines) => lines.iter().for_each(|line| self.paragraph(line, SMALL, false)),
             Block::Lines(lines) => lines.iter().for_each(|line| self.paragraph(&format!("- {line}"), SIZE, false)),
             Block::Facts(facts) => {
                 for (what, text) in facts {
@@ -249,22 +249,12 @@ impl<'a> Sheet<'a> {
     }
 }
 
-impl Summary {
-    /// The name that the paper shows: one of hers in letters that it has.
-    fn printed_name(&self) -> String {
-        let printable = self.names.iter().find(|name| is_printable(name)).cloned();
-        printable.unwrap_or_else(|| format!("(name: see {PAGE})"))
-    }
-
+impl Paper {
     pub fn pdf(&self) -> Vec<u8> {
-        let head = format!("{} · {} · born {}", self.printed_name(), self.number, self.birth_date);
-        let mut sheet = Sheet::new(&head);
+        let mut sheet = Sheet::new(&self.head);
         sheet.paragraph(&self.title, 14.0, true);
-        if !self.names.iter().all(|name| is_printable(name)) {
-            let text = format!(
-                "Her name is also written in letters that this paper doesn't have. It is in {PAGE}, beside this file."
-            );
-            sheet.paragraph(&text, SIZE, true);
+        if let Some(notice) = &self.notice {
+            sheet.paragraph(notice, SIZE, true);
         }
         for section in &self.sections {
             sheet.y -= 6.0;
@@ -314,8 +304,8 @@ mod tests {
     #[test]
     fn what_it_has_no_letters_for_is_said() {
         assert_eq!(encoded("A – Ü’s 70 Gy"), b"A \x96 \xdc\x92s 70 Gy");
-        assert_eq!(encoded("झूठै वौणो, SYN-7"), b"[see summary.html], SYN-7");
-        assert_eq!(encoded("ഴൂ ഞെ or Zhoo"), b"[see summary.html] or Zhoo");
+        assert_eq!(encoded("झूठै वौणो, SYN-7"), b"[see the .html], SYN-7");
+        assert_eq!(encoded("ഴൂ ഞെ or Zhoo"), b"[see the .html] or Zhoo");
     }
 
     #[test]

@@ -1,0 +1,286 @@
+//! What a centre's officers sign, whole: who they are, how many of them a change takes, how long people stay signed in, and who may
+//! do what. One TOML text that a person reads before she signs it (`docs/formats/policy.md`).
+
+use std::fmt;
+
+use kit::{Blame, Digest, Explain, PatientId};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::policy::{Policy, PolicyError, Question};
+use crate::{Act, Kind, PublicKey, Purpose, Role, Sensitivity, SignatureError, Target, check_name, look_alike};
+
+/// Bytes of a bundle: it stands in one entry of the ledger.
+pub const BUNDLE_BYTES_MAX: usize = 48 * 1024;
+/// A board.
+const OFFICERS_MAX: usize = 32;
+/// One person alone changes nothing.
+const QUORUM_MIN: u8 = 2;
+
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// A text that is no policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BundleError {
+    #[error("the policy is {found} bytes, maximum is {BUNDLE_BYTES_MAX}")]
+    TooLong { found: usize },
+    #[error("the policy is no TOML of this form: {0}")]
+    Malformed(String),
+    #[error("{what} is {found}, it must be {minimum} to {maximum}")]
+    OutOfBounds { what: &'static str, found: u64, minimum: u64, maximum: u64 },
+    #[error("officer {number}: {error}")]
+    Officer { number: usize, error: SignatureError },
+    #[error("officers {one} and {other} look like one person, or have one key")]
+    OnePersonTwice { one: usize, other: usize },
+    #[error(transparent)]
+    Rules(#[from] PolicyError),
+    #[error("by these rules nobody could go on: {role} must be allowed to {act}, for {purpose}")]
+    LocksOut { role: Role, act: Act, purpose: Purpose },
+}
+
+impl Explain for BundleError {
+    fn blame(&self) -> Blame {
+        Blame::Peer
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::TooLong { .. } => "guard.policy.too-long",
+            Self::Malformed(_) => "guard.policy.malformed",
+            Self::OutOfBounds { .. } => "guard.policy.out-of-bounds",
+            Self::Officer { .. } => "guard.policy.officer",
+            Self::OnePersonTwice { .. } => "guard.policy.one-person-twice",
+            Self::Rules(e) => e.code(),
+            Self::LocksOut { .. } => "guard.policy.locks-out",
+        }
+    }
+
+    fn guidance(&self) -> Option<&'static str> {
+        match self {
+            Self::Rules(e) => e.guidance(),
+            Self::LocksOut { .. } => Some("docs/policy.md lists what every policy has to allow"),
+            _ => Some("begin with what `holdfast policy form` prints"),
+        }
+    }
+}
+
+/// Who answers for the policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Officer {
+    pub name: String,
+    /// What she is at the centre: `medical director`.
+    pub duty: String,
+    #[serde(with = "in_base64")]
+    pub key: PublicKey,
+}
+
+mod in_base64 {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use crate::PublicKey;
+
+    pub(super) fn serialize<S: Serializer>(key: &PublicKey, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(key)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<PublicKey, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// How long people and machines are let in for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sessions {
+    /// A browser that nobody uses.
+    pub idle_minutes: u32,
+    pub hours: u32,
+    /// A sign-in code that nobody uses.
+    pub code_minutes: u32,
+    pub token_days: u32,
+}
+
+impl Default for Sessions {
+    /// A browser left open in a treatment room; one shift; a code is used beside the person who makes it; a year and a month, for what
+    /// is renewed each year.
+    fn default() -> Self {
+        Self { idle_minutes: 15, hours: 12, code_minutes: 15, token_days: 400 }
+    }
+}
+
+impl Sessions {
+    fn check(&self) -> Result<(), BundleError> {
+        let within = |what, found: u32, maximum: u64| {
+            let found = u64::from(found);
+            let fits = (1..=maximum).contains(&found);
+            fits.then_some(()).ok_or(BundleError::OutOfBounds { what, found, minimum: 1, maximum })
+        };
+        within("sessions.idle_minutes", self.idle_minutes, 60)?;
+        within("sessions.hours", self.hours, 24)?;
+        within("sessions.code_minutes", self.code_minutes, 60)?;
+        within("sessions.token_days", self.token_days, 400)
+    }
+
+    pub(crate) fn idle_ms(&self) -> i64 {
+        i64::from(self.idle_minutes) * MINUTE_MS
+    }
+
+    pub(crate) fn life_ms_of(&self, kind: Kind) -> i64 {
+        match kind {
+            Kind::Token => i64::from(self.token_days) * DAY_MS,
+            Kind::Link => i64::from(self.code_minutes) * MINUTE_MS,
+            Kind::Session => i64::from(self.hours) * HOUR_MS,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    quorum: u8,
+    officers: Vec<Officer>,
+    #[serde(default)]
+    sessions: Sessions,
+    /// None: those that are built in, of whatever program runs.
+    rules: Option<String>,
+}
+
+/// A policy, whole; it holds together, and proves nothing of who wants it.
+pub struct Bundle {
+    text: String,
+    digest: Digest,
+    quorum: u8,
+    officers: Vec<Officer>,
+    sessions: Sessions,
+    policy: Policy,
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bundle({})", self.digest)
+    }
+}
+
+/// What no centre's rules may take away, or nobody could go on: to treat, to make packs, to sign people in, to change the policy.
+const INDISPENSABLE: [(Role, Act, Target, Sensitivity, Purpose); 9] = {
+    const HER: Target = Target::Patient(PatientId([0; 16]));
+    use Sensitivity::Clinical;
+    [
+        (Role::Console, Act::ChangePolicy, Target::Centre, Sensitivity::Administrative, Purpose::Operations),
+        (Role::Console, Act::ManageAccess, Target::Centre, Clinical, Purpose::Operations),
+        (Role::Console, Act::ReadTreatmentList, Target::Centre, Clinical, Purpose::Emergency),
+        (Role::Console, Act::MakePacks, Target::Centre, Clinical, Purpose::Treatment),
+        (Role::Console, Act::ApprovePlan, HER, Clinical, Purpose::Treatment),
+        (Role::Device, Act::CheckGate, HER, Clinical, Purpose::Treatment),
+        (Role::Device, Act::StoreObject, HER, Clinical, Purpose::Treatment),
+        (Role::Therapist, Act::CheckGate, HER, Clinical, Purpose::Treatment),
+        (Role::Physicist, Act::CheckGate, HER, Clinical, Purpose::Treatment),
+    ]
+};
+
+impl Bundle {
+    pub fn parse(text: &str) -> Result<Self, BundleError> {
+        if text.len() > BUNDLE_BYTES_MAX {
+            return Err(BundleError::TooLong { found: text.len() });
+        }
+        let Text { quorum, officers, sessions, rules } =
+            toml::from_str(text).map_err(|e| BundleError::Malformed(e.to_string()))?;
+        check_officers(quorum, &officers)?;
+        sessions.check()?;
+        let policy = rules.as_deref().map_or_else(Policy::built_in, Policy::of_centre)?;
+        for (role, act, target, sensitivity, purpose) in INDISPENSABLE {
+            if !policy.allows(Question { role, act, target, sensitivity, purpose }) {
+                return Err(BundleError::LocksOut { role, act, purpose });
+            }
+        }
+        let digest = Digest(Sha256::digest(text).into());
+        Ok(Self { text: text.to_owned(), digest, quorum, officers, sessions, policy })
+    }
+
+    /// As it was signed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// SHA-256 of the text: what `sha256sum` says of the file.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// How many officers, beside the one who proposes it, a change takes.
+    pub fn quorum(&self) -> u8 {
+        self.quorum
+    }
+
+    pub fn officers(&self) -> &[Officer] {
+        &self.officers
+    }
+
+    pub fn sessions(&self) -> Sessions {
+        self.sessions
+    }
+
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The officer of this name and key.
+    pub(crate) fn has(&self, name: &str, key: PublicKey) -> bool {
+        self.officers.iter().any(|officer| officer.name == name && officer.key == key)
+    }
+}
+
+fn check_officers(quorum: u8, officers: &[Officer]) -> Result<(), BundleError> {
+    let all = officers.len();
+    if !(usize::from(QUORUM_MIN) + 1..=OFFICERS_MAX).contains(&all) {
+        let (minimum, maximum) = (u64::from(QUORUM_MIN) + 1, OFFICERS_MAX as u64);
+        return Err(BundleError::OutOfBounds { what: "the number of officers", found: all as u64, minimum, maximum });
+    }
+    // The one who proposes approves nothing.
+    if !(usize::from(QUORUM_MIN)..all).contains(&usize::from(quorum)) {
+        let (minimum, maximum) = (u64::from(QUORUM_MIN), all.saturating_sub(1) as u64);
+        return Err(BundleError::OutOfBounds { what: "quorum", found: quorum.into(), minimum, maximum });
+    }
+    for (number, officer) in (1..).zip(officers) {
+        let names = check_name("officer", &officer.name).and_then(|()| check_name("officer's duty", &officer.duty));
+        names.map_err(|error| BundleError::Officer { number, error })?;
+    }
+    for (one, officer) in (1..).zip(officers) {
+        for (other, twin) in (one + 1..).zip(officers.iter().skip(one)) {
+            if officer.key == twin.key || look_alike(&officer.name, &twin.name) {
+                return Err(BundleError::OnePersonTwice { one, other });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What another policy changes, in words; the rules' differences beside it ([`Policy::differences`]).
+pub fn changes(before: Option<&Bundle>, after: &Bundle) -> Vec<String> {
+    let mut lines = Vec::new();
+    let hers = |bundle: &Bundle| -> Vec<Officer> { bundle.officers.clone() };
+    let (old, sessions) = before.map_or((Vec::new(), Sessions::default()), |bundle| (hers(bundle), bundle.sessions));
+    for officer in after.officers.iter().filter(|officer| !old.contains(officer)) {
+        lines.push(format!("{}, {}, is an officer: key {}", officer.name, officer.duty, officer.key));
+    }
+    for officer in old.iter().filter(|officer| !after.officers.contains(officer)) {
+        lines.push(format!("{}, {}, is no officer any more: key {}", officer.name, officer.duty, officer.key));
+    }
+    let mut number = |what: &str, before: Option<u32>, after: u32| {
+        if before != Some(after) {
+            let was = before.map_or("nothing was agreed".to_owned(), |before| format!("it was {before}"));
+            lines.push(format!("{what}: {after} ({was})"));
+        }
+    };
+    let quorum = before.map(|bundle| bundle.quorum.into());
+    number("officers who have to approve a change, beside the one who proposes it", quorum, after.quorum.into());
+    let Sessions { idle_minutes, hours, code_minutes, token_days } = after.sessions;
+    number("minutes until an idle session ends", Some(sessions.idle_minutes), idle_minutes);
+    number("hours until any session ends", Some(sessions.hours), hours);
+    number("minutes until a sign-in code ends", Some(sessions.code_minutes), code_minutes);
+    number("days until a token ends, at most", Some(sessions.token_days), token_days);
+    lines
+}
