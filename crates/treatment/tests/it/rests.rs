@@ -240,6 +240,25 @@ fn a_record_that_grows_takes_nothing_back() {
     let (begun, on) = (vec![part((0.0, 30.0))], vec![part((0.0, 30.0)), relative(1, 20.0), second()]);
     assert_eq!(given(&[first(begun), first(on)]), known(1, None));
 
+    // Both have said the same under one UID: what grows is neither's alone.
+    let typed = by_hand(machine.clone());
+    let more = by_hand(first(and(without(), setup())));
+    for both in [[typed.clone(), machine.clone()], [machine.clone(), typed]] {
+        assert_eq!(why(&[&both[..], &[more.clone()]].concat()), changed);
+    }
+    // An earlier version that is sent again, with the noughts that it had.
+    let opening = || vec![untold(1, 1, 50.0), nothing(2)];
+    assert_eq!(given(&[opening(), without(), opening()].map(first)), known(1, None));
+    assert_eq!(why(&[without(), opening()].map(first)), changed, "or was it taken back?");
+    // What an image takes back is none of the beam's.
+    let taken_back = vec![setup(), nothing(1), untold(2, 1, 50.0)];
+    assert!(why(&[first(and(without(), setup())), first(taken_back)]).contains(&Unknown::RecordChanged));
+    // Words that no count goes by.
+    let ended = |how: &str| untold(1, 1, 50.0).with(t::TREATMENT_TERMINATION_STATUS, how);
+    let by_machine = |record: Item| record.with(t::TREATMENT_RECORD_CONTENT_ORIGIN, "DEVICE");
+    let closed = by_machine(first(vec![ended("NORMAL"), untold(2, 1, 50.0)]));
+    assert_eq!(given(&[first(vec![ended("UNKNOWN")]), closed]), known(1, None));
+
     // With one group, whether it names it is nothing new.
     let named = same(at("02 1000", whole(1))).with(t::REFERENCED_FRACTION_GROUP_NUMBER, "1");
     assert_eq!(given(&[first(whole(1)), named]), known(1, None));
