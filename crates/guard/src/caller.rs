@@ -62,6 +62,15 @@ impl Caller {
     }
 }
 
+/// One that the log can hold: a person's or a machine's, or `ae:TITLE`, `folder:TITLE`.
+pub(crate) fn is_subject(text: &str) -> bool {
+    match text.split_once(':') {
+        Some(("ae" | "folder", title)) => crate::peer::is_ae_title(title),
+        Some(_) => false,
+        None => checked_subject(text).is_ok(),
+    }
+}
+
 /// A subject is 1 to 64 ASCII letters, digits and `. _ @ -`, the first a letter or digit: nothing that could forge a
 /// log line, a cookie or a header, or look like another name.
 pub(crate) fn checked_subject(text: &str) -> Result<String, GuardError> {

@@ -137,7 +137,12 @@ impl Credentials {
                 self.insert(session, now);
             }
             Event::Ended { id, at, .. } => self.end(*id, *at),
-            Event::Lockdown { .. } | Event::PolicyProposed { .. } | Event::PolicyApproved { .. } => {}
+            Event::Lockdown { .. }
+            | Event::PolicyProposed { .. }
+            | Event::PolicyApproved { .. }
+            | Event::Contained(_)
+            | Event::LiftSigned(_)
+            | Event::Lifted { .. } => {}
         }
     }
 

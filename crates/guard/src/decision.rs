@@ -85,6 +85,8 @@ pub enum Reason {
     NotApplicable,
     /// A rule could not be evaluated. A forbidding rule that fails would be skipped, so nothing is allowed then.
     PolicyFailed { rules: String },
+    /// Something is closed: this measure doesn't let it.
+    Contained { measure: String, since: Timestamp },
     /// The token was revoked or the session ended since the caller was authenticated.
     CredentialEnded,
     /// The decision could not be written down, so it counts as a no.
@@ -98,6 +100,7 @@ impl std::fmt::Display for Reason {
             Self::Forbidden { rules } => write!(f, "forbidden by {rules}"),
             Self::NotApplicable => f.write_str("the act does not apply to this target"),
             Self::PolicyFailed { rules } => write!(f, "the policy failed in {rules}"),
+            Self::Contained { measure, since } => write!(f, "closed by {measure}, since {since}"),
             Self::CredentialEnded => f.write_str("the credential has ended"),
             Self::NotRecorded(fault) => write!(f, "the decision could not be recorded: {}", fault.message),
         }
@@ -128,6 +131,7 @@ impl Explain for Denied {
             Reason::NoRule | Reason::Forbidden { .. } => "guard.denied",
             Reason::NotApplicable => "guard.not-applicable",
             Reason::PolicyFailed { .. } => "guard.policy-failed",
+            Reason::Contained { .. } => "guard.contained",
             Reason::CredentialEnded => "guard.credential-ended",
             Reason::NotRecorded(_) => "guard.not-recorded",
         }
@@ -138,6 +142,7 @@ impl Explain for Denied {
             Reason::NoRule | Reason::Forbidden { .. } => {
                 Some("docs/policy.md says who may do what, and for which purpose")
             }
+            Reason::Contained { .. } => Some("/containment says what is closed and why; two officers open it again"),
             Reason::CredentialEnded => Some("sign in again"),
             Reason::NotRecorded(_) => Some("nothing is opened unrecorded: mend the write-ahead log, then repeat"),
             _ => None,

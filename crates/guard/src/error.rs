@@ -2,6 +2,7 @@
 
 use kit::{Blame, Explain, Fault, Id16};
 
+use crate::containment::ContainError;
 use crate::format::FormatError;
 use crate::permit::PermitError;
 use crate::policy::PolicyError;
@@ -76,11 +77,13 @@ pub enum GuardError {
     #[error(transparent)]
     Chain(#[from] ChainError),
     #[error(transparent)]
+    Contain(#[from] ContainError),
+    #[error(transparent)]
     Format(#[from] FormatError),
     #[error("the event could not be kept: {}", .0.message)]
     NotKept(Fault),
-    #[error("locked down in this process, but the event could not be kept: {}", .0.message)]
-    LockdownNotKept(Fault),
+    #[error("closed in this process, but that could not be kept: {}", .0.message)]
+    ContainmentNotKept(Fault),
 }
 
 impl Explain for GuardError {
@@ -93,8 +96,9 @@ impl Explain for GuardError {
             Self::TooMany { .. } | Self::BadPeer { .. } => Blame::Configuration,
             Self::Policy(_) => Blame::Ours,
             Self::Chain(e) => e.blame(),
+            Self::Contain(e) => e.blame(),
             Self::Format(e) => e.blame(),
-            Self::NotKept(fault) | Self::LockdownNotKept(fault) => fault.blame,
+            Self::NotKept(fault) | Self::ContainmentNotKept(fault) => fault.blame,
         }
     }
 
@@ -110,9 +114,10 @@ impl Explain for GuardError {
             Self::BadPeer { .. } => "guard.bad-peer",
             Self::Policy(_) => "guard.policy",
             Self::Chain(e) => e.code(),
+            Self::Contain(e) => e.code(),
             Self::Format(e) => e.code(),
             Self::NotKept(_) => "guard.event-not-kept",
-            Self::LockdownNotKept(_) => "guard.lockdown-not-kept",
+            Self::ContainmentNotKept(_) => "guard.containment-not-kept",
         }
     }
 
@@ -121,12 +126,11 @@ impl Explain for GuardError {
             Self::Unauthenticated(e) => e.guidance(),
             Self::Permit(e) => e.guidance(),
             Self::Chain(e) => e.guidance(),
+            Self::Contain(e) => e.guidance(),
             Self::BadSubject { .. } => Some("write it without blanks and accents: dr.rev, or rev@ward-3"),
             Self::TooMany { .. } => Some("revoke tokens that nobody uses, then repeat"),
             Self::NotKept(_) => Some("nothing has changed; mend the vault, then repeat"),
-            Self::LockdownNotKept(_) => {
-                Some("the lockdown is in force until a restart; mend the vault, then repeat it")
-            }
+            Self::ContainmentNotKept(_) => Some("it is in force until a restart; mend the vault, then repeat it"),
             _ => None,
         }
     }

@@ -7,7 +7,7 @@ use kit::{Digest, Fault, Id16, Timestamp};
 use minicbor::{Decode, Encode};
 
 use crate::format::{self, EVENT_BYTES_MAX, FormatError};
-use crate::{Role, SignedPolicy};
+use crate::{Containment, Role, SignedLift, SignedPolicy};
 
 /// What a secret is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -102,9 +102,37 @@ pub enum Event {
         #[n(0)]
         approved: SignedPolicy,
     },
+    /// Something is closed.
+    #[n(6)]
+    Contained(#[n(0)] Containment),
+    /// An officer takes it back; with enough of them it is over.
+    #[n(7)]
+    LiftSigned(#[n(0)] SignedLift),
+    /// It is over; there was no officer.
+    #[n(8)]
+    Lifted {
+        #[n(0)]
+        id: Id16,
+        #[n(1)]
+        at: Timestamp,
+        #[n(2)]
+        by: String,
+    },
 }
 
 impl Event {
+    /// Read a second time (an index that is made anew), it would be judged by what is in force now, not by what was then.
+    pub(crate) fn counts_once(&self) -> bool {
+        match self {
+            Self::PolicyProposed { .. }
+            | Self::PolicyApproved { .. }
+            | Self::Contained(_)
+            | Self::LiftSigned(_)
+            | Self::Lifted { .. } => true,
+            Self::Issued(_) | Self::LinkUsed { .. } | Self::Ended { .. } | Self::Lockdown { .. } => false,
+        }
+    }
+
     pub fn to_bytes(&self) -> Vec<u8> {
         format::to_bytes(self)
     }

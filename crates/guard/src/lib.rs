@@ -7,32 +7,38 @@
 //! Guard reads and stores nothing itself, and knows no patient but by opaque id.
 
 mod caller;
+mod containment;
 mod credential;
 mod decision;
 mod error;
 mod event;
 mod format;
 mod names;
+mod officer;
 mod peer;
 mod permit;
 mod policy;
 mod signature;
 mod vocabulary;
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
 use kit::{Clock, Digest, Entropy, Id16, Timestamp};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 pub use caller::{Caller, SUBJECT_CHARS_MAX, Via};
+pub use containment::{ContainError, Containment, LIFTERS, LiftStatement, MEASURES_MAX, Measure, SignedLift};
 pub use credential::CREDENTIALS_MAX;
 pub use decision::{Ask, Decision, DecisionLog, Denied, Reason, WHAT_BYTES_MAX};
 pub use error::{GuardError, Unauthenticated};
 pub use event::{Event, EventLog, Issue, Kind};
 pub use format::{EVENT_BYTES_MAX, FormatError, STORED_BYTES_MAX};
 pub use names::{check_name, look_alike, misleads};
+pub use officer::{OfficerStatement, Signed};
 pub use peer::Peer;
 pub use permit::{PERMIT_LIFE_MS, Permit, PermitError};
 pub use policy::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError, Officer, Sessions, changes};
@@ -41,6 +47,7 @@ pub use policy::{Difference, Policy, PolicyError, Question, RULES_BYTES_MAX};
 pub use signature::{PublicKey, SignatureError, SigningKey};
 pub use vocabulary::{Act, Purpose, Role, Sensitivity, Target, UnknownWord};
 
+use crate::containment::Contained;
 use crate::credential::Credentials;
 use crate::policy::chain::Chain;
 
@@ -120,6 +127,9 @@ pub struct Guard {
     /// What decides now.
     rules: RwLock<Arc<Rules>>,
     policies: RwLock<Chain>,
+    contained: RwLock<Contained>,
+    /// Events that count once, by their SHA-256.
+    taken: Mutex<HashSet<Digest>>,
     credentials: RwLock<Credentials>,
     /// Held while an event is kept and applied, so that a link is used once; readers go on meanwhile.
     change: Mutex<()>,
@@ -139,9 +149,21 @@ impl Guard {
     ) -> Result<Self> {
         let rules = RwLock::new(Arc::new(Rules::BuiltIn(Box::new(Policy::built_in()?))));
         let policies = RwLock::new(Chain::new(centre));
-        let (credentials, change, epoch) = (RwLock::default(), Mutex::default(), AtomicU64::new(0));
-        let witness = OnceLock::new();
-        Ok(Self { clock, entropy, decisions, events, peers, rules, policies, credentials, change, epoch, witness })
+        Ok(Self {
+            clock,
+            entropy,
+            decisions,
+            events,
+            peers,
+            rules,
+            policies,
+            contained: RwLock::default(),
+            taken: Mutex::default(),
+            credentials: RwLock::default(),
+            change: Mutex::default(),
+            epoch: AtomicU64::new(0),
+            witness: OnceLock::new(),
+        })
     }
 
     /// Takes in an event that was kept earlier; in the order in which they were kept.
@@ -213,11 +235,14 @@ impl Guard {
         // Before anything else: a lockdown while we decide voids what we decide.
         let epoch = self.epoch.load(Ordering::SeqCst);
         let (role, at, rules) = (caller.role, self.clock.now(), self.rules());
-        let verdict = if self.still_in(caller, at) {
-            rules.policy().decide(Question { role, act, target, sensitivity, purpose })
-        } else {
-            Err(Reason::CredentialEnded)
+        let question = Question { role, act, target, sensitivity, purpose };
+        let contained = self.contained.read().unwrap_or_else(PoisonError::into_inner);
+        let verdict = match contained.forbids(&caller.subject, &question) {
+            _ if !self.still_in(caller, at) => Err(Reason::CredentialEnded),
+            Some(one) => Err(Reason::Contained { measure: one.measure.to_string(), since: one.at }),
+            None => rules.policy().decide(question),
         };
+        drop(contained);
         let decision = Decision {
             at,
             operation,
@@ -404,16 +429,92 @@ impl Guard {
         self.keep(&Event::Ended { id, at, by })
     }
 
-    /// Voids every permit at once, and returns the new epoch. In force before it is kept: containment doesn't wait for
-    /// a disk. Tokens and sessions stay; what they ask for next is decided anew.
-    pub fn lockdown(&self, permit: &Permit) -> Result<u64> {
-        self.check_manages(permit)?;
+    // ---- Containment. Closing needs a permit for `Contain`, opening one for `LiftContainment`, and officers.
+
+    /// Closes something. In force before it is kept: containment doesn't wait for a disk. Every permit ends at once: what is asked for next is
+    /// decided anew.
+    pub fn contain(&self, permit: &Permit, measure: Measure, reason: &str) -> Result<Containment> {
+        self.check_does(permit, Act::Contain)?;
         let _held = self.hold();
+        let mut contained = self.contained.write().unwrap_or_else(PoisonError::into_inner);
+        contained.check_new(&measure, reason)?;
+        let (id, at) = (Id16(self.entropy.id()), self.clock.now());
+        let (by, reason) = (permit.subject().to_owned(), reason.to_owned());
+        let one = Containment { id, measure, at, by: by.clone(), reason };
+        contained.take(&one);
+        drop(contained);
         let epoch = self.epoch.fetch_add(1, Ordering::SeqCst).saturating_add(1);
-        tracing::warn!(epoch, operation = %permit.operation(), "lockdown");
-        let event = Event::Lockdown { epoch, at: self.clock.now(), by: permit.subject().to_owned() };
-        self.events.keep(&event).map_err(GuardError::LockdownNotKept)?;
-        Ok(epoch)
+        tracing::warn!(measure = %one.measure, epoch, operation = %permit.operation(), "closed");
+        for event in [Event::Contained(one.clone()), Event::Lockdown { epoch, at, by }] {
+            let _ = self.is_new(&event);
+            self.events.keep(&event).map_err(GuardError::ContainmentNotKept)?;
+        }
+        Ok(one)
+    }
+
+    /// What is closed, the longest first, and which officers have signed that it opens.
+    pub fn contained(&self) -> Vec<(Containment, Vec<SignedLift>)> {
+        self.contained.read().unwrap_or_else(PoisonError::into_inner).all()
+    }
+
+    /// What an officer signs who opens it again.
+    pub fn lift_statement(&self, id: Id16, officer: &str) -> Result<LiftStatement> {
+        let contained = self.contained.read().unwrap_or_else(PoisonError::into_inner);
+        let (containment, measure) = (id, contained.get(id)?.measure.clone());
+        let centre = self.policies.read().unwrap_or_else(PoisonError::into_inner).centre().to_owned();
+        Ok(LiftStatement { centre, containment, measure, officer: officer.to_owned(), at: self.clock.now() })
+    }
+
+    /// Takes an officer's signature; gives whether it is open again.
+    pub fn lift(&self, permit: &Permit, lift: SignedLift) -> Result<bool> {
+        self.check_does(permit, Act::LiftContainment)?;
+        let _held = self.hold();
+        self.check_lift(&lift)?;
+        let id = lift.statement().containment;
+        self.keep(&Event::LiftSigned(lift))?;
+        Ok(self.contained.read().unwrap_or_else(PoisonError::into_inner).get(id).is_err())
+    }
+
+    /// Where no policy is in force there are no officers: whoever sits at the terminal opens again.
+    pub fn lift_unsigned(&self, permit: &Permit, id: Id16) -> Result<()> {
+        self.check_does(permit, Act::LiftContainment)?;
+        let _held = self.hold();
+        self.contained.read().unwrap_or_else(PoisonError::into_inner).get(id)?;
+        if self.has_officers() {
+            return Err(ContainError::OfficersSign.into());
+        }
+        self.keep(&Event::Lifted { id, at: self.clock.now(), by: permit.subject().to_owned() })
+    }
+
+    fn has_officers(&self) -> bool {
+        self.policies.read().unwrap_or_else(PoisonError::into_inner).in_force().is_some()
+    }
+
+    fn check_lift(&self, lift: &SignedLift) -> std::result::Result<(), ContainError> {
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        let bundle = policies.in_force().map(|proposal| &*proposal.bundle);
+        let contained = self.contained.read().unwrap_or_else(PoisonError::into_inner);
+        contained.check_lift(policies.centre(), bundle, lift)
+    }
+
+    /// One that isn't signed as it must be lifts nothing.
+    fn apply_containment(&self, event: &Event) {
+        let is_sound = match event {
+            Event::LiftSigned(lift) => self.check_lift(lift).map_err(|error| error.to_string()),
+            Event::Lifted { .. } if self.has_officers() => Err(ContainError::OfficersSign.to_string()),
+            _ => Ok(()),
+        };
+        if let Err(error) = is_sound {
+            tracing::error!(error, "an event that would open something is refused");
+            return;
+        }
+        let mut contained = self.contained.write().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Contained(one) => contained.take(one),
+            Event::LiftSigned(lift) => drop(contained.lift(lift)),
+            Event::Lifted { id, .. } => contained.end(*id),
+            _ => {}
+        }
     }
 
     // ---- The policy. Changing it needs a permit for `ChangePolicy`, and the officers.
@@ -466,6 +567,11 @@ impl Guard {
         Ok(self.check(permit)?)
     }
 
+    fn is_new(&self, event: &Event) -> bool {
+        let digest = || Digest(Sha256::digest(event.to_bytes()).into());
+        !event.counts_once() || self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(digest())
+    }
+
     /// Keeps an event, then lets it take effect. Needs the lock that [`Self::hold`] gives.
     fn keep(&self, event: &Event) -> Result<()> {
         self.events.keep(event).map_err(GuardError::NotKept)?;
@@ -474,12 +580,16 @@ impl Guard {
     }
 
     fn apply(&self, event: &Event) {
+        if !self.is_new(event) {
+            return;
+        }
         if let Event::Lockdown { epoch, .. } = event {
             self.epoch.fetch_max(*epoch, Ordering::SeqCst);
         }
         if let (Event::Ended { id, .. }, Some(witness)) = (event, self.witness.get()) {
             witness.ended(*id);
         }
+        self.apply_containment(event);
         let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
         if policies.take(event)
             && let Some(proposal) = policies.in_force()

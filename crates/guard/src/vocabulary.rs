@@ -118,6 +118,10 @@ vocabulary!(
     17 ExportRecord "export-record",
     /// Hands in a policy that an officer proposes, or an officer's signature over one.
     18 ChangePolicy "change-policy",
+    /// Closes something while something is wrong.
+    19 Contain "contain",
+    /// Hands in an officer's signature that opens it again.
+    20 LiftContainment "lift-containment",
 );
 
 vocabulary!(
@@ -185,7 +189,9 @@ impl Act {
             | Self::VerifyVault
             | Self::ErasePatient
             | Self::RestorePatient
-            | Self::ChangePolicy => false,
+            | Self::ChangePolicy
+            | Self::Contain
+            | Self::LiftContainment => false,
         }
     }
 }

@@ -17,7 +17,9 @@ use treatment::{
 };
 
 use crate::centre::Centre;
-use crate::{DEGRADED, certificates, custodians, grow, outside, packs, policies, renewals, reports, transfer};
+use crate::{
+    DEGRADED, certificates, containments, custodians, grow, outside, packs, policies, renewals, reports, transfer,
+};
 
 /// What is said of the fraction that is due.
 #[derive(clap::Args, Serialize, Deserialize)]
@@ -128,6 +130,7 @@ pub enum Act {
     },
     RulesShow,
     Policy(policies::Asked),
+    Contain(containments::Asked),
     /// The same of how many fractions were given.
     PlanSettlement {
         patient: String,
@@ -515,6 +518,7 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
                 format!("rules {}\n  in force, signed by {}", signed.statement().rules, signed.statement().signer);
             Ok(Answer::done(text, json!({ "digest": signed.statement().rules })))
         }
+        Act::Contain(asked) => containments::perform(guard, asked, &administrative),
         Act::Policy(asked) => policies::perform(centre, asked, &administrative),
         Act::RulesShow => {
             let _permit = administrative(guard::Act::ManageAccess)?;

@@ -411,7 +411,7 @@ impl Person {
     }
 }
 
-fn signing_key(file: &Path) -> Result<SigningKey, Fault> {
+pub fn signing_key(file: &Path) -> Result<SigningKey, Fault> {
     let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| unreadable(file, e))?);
     Ok(SigningKey::from_pem(&text)?)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use age::x25519::Identity;
 use chart::Context;
 use drill::{synthetic, work::spread};
-use guard::{Bundle, Guard, Permit, Purpose, Role, Says, Sensitivity, SigningKey, Target};
+use guard::{Bundle, Guard, Permit, Purpose, Role, Says, Sensitivity, Signed, SigningKey, Target};
 use keys::NoPlugins;
 use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock, write_private};
 use treatment::{Enrolment, SignerRole};
@@ -199,7 +199,7 @@ fn approve_policy(guard: &Guard, permit: &Permit, people: &Path) -> Result<(), F
     let digest = Bundle::parse(&text).map_err(|e| Fault::of(&e))?.digest();
     for (at, (name, key)) in officers.iter().enumerate().take(3) {
         let says = if at == 0 { Says::Proposes } else { Says::Approves };
-        let signed = guard.policy_statement(says, digest, name).sign(key)?;
+        let signed = Signed::sign(guard.policy_statement(says, digest, name), key)?;
         match says {
             Says::Proposes => guard.propose_policy(permit, &text, signed).map(drop),
             Says::Approves => guard.approve_policy(permit, signed).map(drop),

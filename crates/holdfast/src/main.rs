@@ -13,6 +13,7 @@ mod centre;
 mod certificates;
 mod commands;
 mod config;
+mod containments;
 mod control;
 mod custodians;
 mod demo;
@@ -157,6 +158,9 @@ enum Command {
     /// Who may do what: the rules that run, and what others would change.
     #[command(subcommand)]
     Policy(policies::Command),
+    /// Close doors while something is wrong, and open them again. Treatment goes on in every case.
+    #[command(subcommand)]
+    Contain(containments::Command),
     /// One patient's keys.
     #[command(subcommand)]
     Patient(commands::Patient),
@@ -227,6 +231,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Gate(gate) => gate.run(),
         Command::Rules(rules) => rules.run(),
         Command::Policy(policy) => policy.run(),
+        Command::Contain(contain) => contain.run(),
         Command::Patient(patient) => patient.run(),
         Command::Custodian(custodian) => custodian.run(),
         Command::Centre(centre) => centre.run(),

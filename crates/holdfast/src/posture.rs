@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use edge::console::posture::{BucketRow, Control, Grade, PackRow, Posture, ServerRow, Standing as Stands};
-use guard::PolicyStanding;
+use guard::{Containment, PolicyStanding, SignedLift};
 use holder::wire::Status;
 use kit::{Fault, Timestamp, UtcOffset};
 use vault::{LocationHealth, Vault};
@@ -34,6 +34,7 @@ impl Stands for Shown {
             independence(&standing),
             downtime_packs(centre, now),
             policy(&centre.chart().guard().policy()),
+            containment(&centre.chart().guard().contained(), offset),
         ];
         Ok(Posture {
             as_of: clock(now, offset),
@@ -70,6 +71,20 @@ fn policy(standing: &PolicyStanding) -> Control {
     };
     let evidence = format!("SHA-256 {digest}, its signatures verified when this gateway read the log{waiting}");
     Control { what: "Policy".into(), grade, state, evidence }
+}
+
+/// What is closed.
+fn containment(contained: &[(Containment, Vec<SignedLift>)], offset: UtcOffset) -> Control {
+    let words: Vec<String> = contained.iter().map(|(one, _)| one.measure.to_string()).collect();
+    let (grade, state) = match words.is_empty() {
+        true => (Grade::Good, "nothing is closed".to_owned()),
+        false => (Grade::Bad, format!("CLOSED: {}", words.join(", "))),
+    };
+    let since =
+        contained.first().map_or("one person closes at /containment, two officers open".to_owned(), |(one, _)| {
+            format!("since {}, by {}: {}", clock(one.at, offset), one.by, one.reason)
+        });
+    Control { what: "Containment".into(), grade, state, evidence: since }
 }
 
 /// A time by the centre's own clocks.

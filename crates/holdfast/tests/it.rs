@@ -5,6 +5,8 @@
 mod approving;
 #[path = "it/buckets.rs"]
 mod buckets;
+#[path = "it/containing.rs"]
+mod containing;
 #[path = "it/context.rs"]
 mod context;
 #[path = "it/continuing.rs"]
@@ -143,6 +145,27 @@ fn signed(site: &Site) -> (String, String, String) {
         site.done(&["person", "new", "--name", name, "--role", role, "--key", &key]);
     }
     (plan, wrong, patient.number)
+}
+
+impl Site {
+    /// A policy that four officers answer for, in force; gives their keys.
+    fn approved_policy(&self) -> Vec<String> {
+        let mut text = "quorum = 2\n".to_owned();
+        let names: Vec<String> = (1..=4).map(|number| format!("Officer {number}")).collect();
+        let keys: Vec<String> = (1..=4).map(|number| self.path(&format!("officer-{number}.pem"))).collect();
+        for (name, key) in names.iter().zip(&keys) {
+            let public = self.done(&["policy", "key", key]).out;
+            text.push_str(&format!(
+                "[[officers]]\nname = \"{name}\"\nduty = \"officer\"\nkey = \"{}\"\n",
+                public.trim()
+            ));
+        }
+        let file = self.file("policy.toml", text.as_bytes());
+        for ((verb, name), key) in ["propose", "approve", "approve"].iter().zip(&names).zip(&keys) {
+            self.done(&["policy", verb, &file, "--name", name, "--key", key]);
+        }
+        keys
+    }
 }
 
 /// A running server; it goes with the test.

@@ -118,8 +118,8 @@ fn who_may_not_gets_nothing_and_stands_on_the_list() {
     // After a lockdown, neither does hers.
     let permit = chart.admit(&doctor, Act::ReadRecord, Target::Patient(patient), Sensitivity::Clinical).unwrap();
     let console = Context { caller: chart.guard().console(), purpose: Purpose::Operations, operation: operation() };
-    let manage = chart.admit(&console, Act::ManageAccess, Target::Centre, Sensitivity::Administrative).unwrap();
-    chart.guard().lockdown(&manage).unwrap();
+    let close = chart.admit(&console, Act::Contain, Target::Centre, Sensitivity::Administrative).unwrap();
+    chart.guard().contain(&close, guard::Measure::Lockdown, "a drill").unwrap();
     assert!(matches!(chart.release(&permit, &[secret.entry]), Err(ChartError::Permit(_))));
 }
 

@@ -3,6 +3,7 @@
 mod approval;
 mod beams;
 mod checks;
+mod containment;
 mod course;
 mod draw;
 mod entering;
@@ -85,6 +86,7 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .with_state(Arc::clone(&treatment))
         .merge(approval::router(Arc::clone(&treatment)))
         .merge(checks::router(Arc::clone(&treatment)))
+        .merge(containment::router(Arc::clone(&treatment)))
         .merge(course::router(Arc::clone(&treatment)))
         .merge(entering::router(Arc::clone(&treatment)))
         .merge(triage::router(treatment))

@@ -165,11 +165,14 @@ impl fmt::Debug for Bundle {
 }
 
 /// What no centre's rules may take away, or nobody could go on: to treat, to make packs, to sign people in, to change the policy.
-const INDISPENSABLE: [(Role, Act, Target, Sensitivity, Purpose); 9] = {
+const INDISPENSABLE: [(Role, Act, Target, Sensitivity, Purpose); 12] = {
     const HER: Target = Target::Patient(PatientId([0; 16]));
     use Sensitivity::Clinical;
     [
         (Role::Console, Act::ChangePolicy, Target::Centre, Sensitivity::Administrative, Purpose::Operations),
+        (Role::Console, Act::Contain, Target::Centre, Sensitivity::Administrative, Purpose::Operations),
+        (Role::Console, Act::LiftContainment, Target::Centre, Sensitivity::Administrative, Purpose::Operations),
+        (Role::SecurityOfficer, Act::Contain, Target::Centre, Sensitivity::Administrative, Purpose::Emergency),
         (Role::Console, Act::ManageAccess, Target::Centre, Clinical, Purpose::Operations),
         (Role::Console, Act::ReadTreatmentList, Target::Centre, Clinical, Purpose::Emergency),
         (Role::Console, Act::MakePacks, Target::Centre, Clinical, Purpose::Treatment),

@@ -8,17 +8,15 @@
 //! each version names the one before it, so that none is left out and none comes back. Nobody approves what he proposed. Who writes the
 //! gateway's disk, or events into the log, has no officer's key: what isn't signed is refused, said, and changes nothing.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
 use kit::{Blame, Digest, Explain, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::policy::bundle::{Bundle, BundleError};
-use crate::{Event, PublicKey, SignatureError, SigningKey, check_name};
+use crate::{Event, OfficerStatement, Signed};
 
 /// The first line of what is signed: no signature over anything else can be taken for one over a policy.
 const PROPOSAL: &str = "holdfast policy proposal v1";
@@ -70,9 +68,10 @@ pub struct PolicyStatement {
     pub at: Timestamp,
 }
 
-impl PolicyStatement {
-    /// The bytes that are signed.
-    pub fn text(&self) -> String {
+impl OfficerStatement for PolicyStatement {
+    const WHAT: &'static str = "signature over a policy";
+
+    fn text(&self) -> String {
         let Self { says, centre, version, previous, policy, officer, at } = self;
         let first = match says {
             Says::Proposes => PROPOSAL,
@@ -84,42 +83,12 @@ impl PolicyStatement {
         )
     }
 
-    pub fn sign(self, key: &SigningKey) -> Result<SignedPolicy, SignatureError> {
-        check_name("officer", &self.officer)?;
-        let (signature, key) = (key.sign_text(&self.text())?, key.public_key()?);
-        Ok(SignedPolicy { statement: self, key, signature })
+    fn officer(&self) -> &str {
+        &self.officer
     }
 }
 
-/// With the signature over it. It proves nothing until the chain has judged it.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct SignedPolicy {
-    #[n(0)]
-    statement: PolicyStatement,
-    /// Which of the officer's keys: she may be about to change it.
-    #[n(1)]
-    key: PublicKey,
-    #[cbor(n(2), with = "minicbor::bytes")]
-    signature: [u8; 64],
-}
-
-impl SignedPolicy {
-    pub fn statement(&self) -> &PolicyStatement {
-        &self.statement
-    }
-
-    pub fn key(&self) -> PublicKey {
-        self.key
-    }
-
-    pub fn to_bytes(&self) -> Vec<u8> {
-        crate::format::to_bytes(self)
-    }
-
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, crate::FormatError> {
-        crate::format::from_bytes("signature over a policy", bytes)
-    }
-}
+pub type SignedPolicy = Signed<PolicyStatement>;
 
 /// Why a policy, or a signature over one, doesn't count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -194,12 +163,12 @@ pub struct Proposal {
 
 impl Proposal {
     pub fn version(&self) -> u64 {
-        self.proposed.statement.version
+        self.proposed.statement().version
     }
 
     /// How many of a policy's officers approve it.
     fn of(&self, bundle: &Bundle) -> usize {
-        self.approved.iter().filter(|one| bundle.has(&one.statement.officer, one.key)).count()
+        self.approved.iter().filter(|one| bundle.has(one.statement().officer(), one.key())).count()
     }
 
     /// How many more it takes: of the officers of the policy before it, and of its own.
@@ -221,14 +190,16 @@ pub(crate) struct Chain {
     centre: String,
     in_force: Option<Proposal>,
     open: Vec<Proposal>,
-    /// Of every event that was taken: the ledger may be read a second time.
-    taken: HashSet<Digest>,
     refused: Vec<String>,
 }
 
 impl Chain {
     pub(crate) fn new(centre: String) -> Self {
-        Self { centre, in_force: None, open: Vec::new(), taken: HashSet::new(), refused: Vec::new() }
+        Self { centre, in_force: None, open: Vec::new(), refused: Vec::new() }
+    }
+
+    pub(crate) fn centre(&self) -> &str {
+        &self.centre
     }
 
     pub(crate) fn in_force(&self) -> Option<&Proposal> {
@@ -266,7 +237,7 @@ impl Chain {
 
     /// That it is of this centre and of the next place, and signed by the key that it names.
     fn judge(&self, signed: &SignedPolicy) -> Result<(), ChainError> {
-        let PolicyStatement { centre, version, previous, .. } = &signed.statement;
+        let PolicyStatement { centre, version, previous, .. } = signed.statement();
         if *centre != self.centre {
             let (found, centre) = (centre.clone(), self.centre.clone());
             return Err(ChainError::OtherCentre { found, centre });
@@ -277,23 +248,22 @@ impl Chain {
         if *previous != self.before().map(Bundle::digest) {
             return Err(ChainError::OtherPrevious);
         }
-        let fits = signed.key.has_signed(&signed.statement.text(), &signed.signature);
-        fits.then_some(()).ok_or(ChainError::BadSignature)
+        signed.fits().then_some(()).ok_or(ChainError::BadSignature)
     }
 
     /// A proposal that may wait for approvals.
     pub(crate) fn proposal(&self, text: &str, proposed: &SignedPolicy) -> Result<Proposal, ChainError> {
         let bundle = Bundle::parse(text)?;
         self.judge(proposed)?;
-        let PolicyStatement { says, policy, officer, .. } = &proposed.statement;
+        let PolicyStatement { says, policy, officer, .. } = proposed.statement();
         if *policy != bundle.digest() || *says != Says::Proposes {
             return Err(ChainError::OtherPolicy);
         }
         // The first one's officers are its own.
-        if !self.before().unwrap_or(&bundle).has(officer, proposed.key) {
+        if !self.before().unwrap_or(&bundle).has(officer, proposed.key()) {
             return Err(ChainError::NotAnOfficer { officer: officer.clone() });
         }
-        let others = self.open.iter().filter(|one| !is_by_one_person(&one.proposed, proposed));
+        let others = self.open.iter().filter(|one| !one.proposed.is_by_one_person(proposed));
         if others.clone().any(|one| one.bundle.digest() == bundle.digest()) {
             return Err(ChainError::Twice);
         }
@@ -306,7 +276,7 @@ impl Chain {
     /// The place of the proposal that this approves.
     pub(crate) fn approval(&self, approved: &SignedPolicy) -> Result<usize, ChainError> {
         self.judge(approved)?;
-        let PolicyStatement { says, policy, officer, .. } = &approved.statement;
+        let PolicyStatement { says, policy, officer, .. } = approved.statement();
         let place = self.open.iter().position(|one| one.bundle.digest() == *policy);
         let Some((place, proposal)) = place.and_then(|place| Some((place, self.open.get(place)?))) else {
             return Err(ChainError::NotProposed(*policy));
@@ -314,15 +284,15 @@ impl Chain {
         if *says != Says::Approves {
             return Err(ChainError::OtherPolicy);
         }
-        let is_officer = |bundle: &Bundle| bundle.has(officer, approved.key);
+        let is_officer = |bundle: &Bundle| bundle.has(officer, approved.key());
         if !is_officer(&proposal.bundle) && !self.before().is_some_and(is_officer) {
             return Err(ChainError::NotAnOfficer { officer: officer.clone() });
         }
-        if is_by_one_person(&proposal.proposed, approved) {
+        if proposal.proposed.is_by_one_person(approved) {
             return Err(ChainError::OwnProposal);
         }
         // An officer whose key changes signs by the old one and by the new one.
-        let is_here = |one: &SignedPolicy| one.statement.officer == *officer && one.key == approved.key;
+        let is_here = |one: &SignedPolicy| one.statement().officer == *officer && one.key() == approved.key();
         if proposal.approved.iter().any(is_here) {
             return Err(ChainError::Twice);
         }
@@ -332,10 +302,6 @@ impl Chain {
     /// Takes an event in; gives whether another policy is in force now. What is not signed as it must be is kept to be shown, and
     /// changes nothing.
     pub(crate) fn take(&mut self, event: &Event) -> bool {
-        let digest = Digest(Sha256::digest(event.to_bytes()).into());
-        if !matches!(event, Event::PolicyProposed { .. } | Event::PolicyApproved { .. }) || !self.taken.insert(digest) {
-            return false;
-        }
         match self.taken_in(event) {
             Ok(is_other) => is_other,
             Err(error) => {
@@ -353,7 +319,7 @@ impl Chain {
             Event::PolicyProposed { text, proposed } => {
                 let proposal = self.proposal(text, proposed)?;
                 // Each officer has one at a time.
-                self.open.retain(|one| !is_by_one_person(&one.proposed, proposed));
+                self.open.retain(|one| !one.proposed.is_by_one_person(proposed));
                 self.open.push(proposal);
                 Ok(false)
             }
@@ -373,8 +339,4 @@ impl Chain {
             _ => Ok(false),
         }
     }
-}
-
-fn is_by_one_person(one: &SignedPolicy, other: &SignedPolicy) -> bool {
-    one.statement.officer == other.statement.officer || one.key == other.key
 }

@@ -3,25 +3,25 @@
 use std::sync::LazyLock;
 
 use guard::{
-    Act, Bundle, BundleError, ChainError, Event, GuardError, Policy, PolicyStatement, Purpose, Role, Says, Sensitivity,
-    SignedPolicy, SigningKey, Target,
+    Act, Bundle, BundleError, ChainError, Event, GuardError, OfficerStatement, Policy, PolicyStatement, Purpose, Role,
+    Says, Sensitivity, Signed, SignedPolicy, SigningKey, Target,
 };
 use kit::{Digest, Explain, SeededEntropy};
 use proptest::prelude::*;
 
 use crate::{CENTRE, Door, HER, HOUR_MS, START, to};
 
-const NOTHING_MORE: &str = "";
+pub(crate) const NOTHING_MORE: &str = "";
 const NO_THERAPIST_READS: &str =
     r#"@id("x") forbid (principal == Role::"therapist", action == Action::"read-record", resource);"#;
 
-fn key(name: &str) -> SigningKey {
+pub(crate) fn key(name: &str) -> SigningKey {
     let seed = name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31).wrapping_add(byte.into()));
     SigningKey::generate(&SeededEntropy::new(seed)).unwrap()
 }
 
 /// Officers of these names, each with the key of her name; `name/other` has the name before the stroke.
-fn text(quorum: u8, officers: &[&str], more: &str) -> String {
+pub(crate) fn text(quorum: u8, officers: &[&str], more: &str) -> String {
     let mut text = format!("quorum = {quorum}\n");
     for officer in officers {
         let (name, key) = (officer.split('/').next().unwrap(), key(officer).public_key().unwrap());
@@ -35,7 +35,7 @@ fn with_rule(quorum: u8, officers: &[&str], rule: &str) -> String {
     format!("rules = '''\n{rules}\n'''\n{}", text(quorum, officers, NOTHING_MORE))
 }
 
-const FOUR: [&str; 4] = ["Director", "Physics", "Security", "Records"];
+pub(crate) const FOUR: [&str; 4] = ["Director", "Physics", "Security", "Records"];
 
 impl Door {
     fn change_policy(&self) -> guard::Permit {
@@ -46,20 +46,20 @@ impl Door {
     fn sign(&self, says: Says, text: &str, officer: &str) -> SignedPolicy {
         let policy = Bundle::parse(text).unwrap().digest();
         let name = officer.split('/').next().unwrap();
-        self.guard.policy_statement(says, policy, name).sign(&key(officer)).unwrap()
+        Signed::sign(self.guard.policy_statement(says, policy, name), &key(officer)).unwrap()
     }
 
-    fn propose(&self, text: &str, officer: &str) -> Result<(), GuardError> {
+    pub(crate) fn propose(&self, text: &str, officer: &str) -> Result<(), GuardError> {
         let signed = self.sign(Says::Proposes, text, officer);
         self.guard.propose_policy(&self.change_policy(), text, signed).map(|_| ())
     }
 
-    fn approve(&self, text: &str, officer: &str) -> Result<bool, GuardError> {
+    pub(crate) fn approve(&self, text: &str, officer: &str) -> Result<bool, GuardError> {
         self.guard.approve_policy(&self.change_policy(), self.sign(Says::Approves, text, officer))
     }
 
     /// Proposed by the first, approved by the others.
-    fn enforce(&self, text: &str, officers: &[&str]) {
+    pub(crate) fn enforce(&self, text: &str, officers: &[&str]) {
         self.propose(text, officers[0]).unwrap();
         let (last, others) = officers[1..].split_last().unwrap();
         for officer in others {
@@ -172,7 +172,7 @@ fn a_signature_is_for_one_place_of_one_centre() {
     let signed = |change: &dyn Fn(&mut PolicyStatement)| {
         let mut statement = door.sign(Says::Proposes, &first, "Director").statement().clone();
         change(&mut statement);
-        statement.sign(&key("Director")).unwrap()
+        Signed::sign(statement, &key("Director")).unwrap()
     };
     let proposed = |signed| chain_error(door.guard.propose_policy(&door.change_policy(), &first, signed));
     let elsewhere = proposed(signed(&|one| one.centre = "holdfast/elsewhere".into()));
@@ -186,8 +186,8 @@ fn a_signature_is_for_one_place_of_one_centre() {
     door.propose(&second, "Director").unwrap();
     let late = chain_error(door.guard.approve_policy(&door.change_policy(), early));
     assert_eq!(late, ChainError::OtherVersion { found: 1, next: 2 });
-    let unknown =
-        door.guard.policy_statement(Says::Approves, Digest([9; 32]), "Physics").sign(&key("Physics")).unwrap();
+    let unknown = door.guard.policy_statement(Says::Approves, Digest([9; 32]), "Physics");
+    let unknown = Signed::sign(unknown, &key("Physics")).unwrap();
     let unknown = chain_error(door.guard.approve_policy(&door.change_policy(), unknown));
     assert_eq!(unknown, ChainError::NotProposed(Digest([9; 32])));
     assert_eq!(door.version(), 1);
@@ -213,7 +213,7 @@ fn unsigned_and_altered_events_change_nothing_and_are_shown() {
     let thief = key("Thief");
     let as_officer = |says, officer: &str| {
         let policy = Bundle::parse(&worse).unwrap().digest();
-        door.guard.policy_statement(says, policy, officer).sign(&thief).unwrap()
+        Signed::sign(door.guard.policy_statement(says, policy, officer), &thief).unwrap()
     };
     let forged = [
         Event::PolicyProposed { text: worse.clone(), proposed: as_officer(Says::Proposes, "Director") },
@@ -353,7 +353,7 @@ fn the_signed_bytes_are_those_of_the_format() {
             "holdfast policy approval v1\ncentre {CENTRE}\nversion 2\nprevious {ab}\npolicy {cd}\nofficer Director\nat {START}\n"
         )
     );
-    let signed = statement.sign(&key("Director")).unwrap();
+    let signed = Signed::sign(statement, &key("Director")).unwrap();
     let event = Event::PolicyApproved { approved: signed.clone() };
     assert_eq!(Event::from_bytes(&event.to_bytes()), Ok(event));
     assert_eq!(SignedPolicy::from_bytes(&signed.to_bytes()), Ok(signed));

@@ -7,11 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use guard::{Bundle, Policy, PolicyStatement, Says, SigningKey};
+use guard::{Bundle, OfficerStatement, Policy, PolicyStatement, Says, Signed, SigningKey};
 use kit::{Blame, Digest, Fault, OsEntropy};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 pub use self::seen::{approve, propose, review, show, statement};
 use crate::acts::{Act, Answer, decode_file, encode_file};
@@ -114,7 +113,7 @@ impl Command {
                 commands::act(&data, output, Act::Policy(Asked::Review { text }))
             }
             Self::Key { file } => {
-                let key = if file.exists() { signing_key(&file)? } else { made(&file)? };
+                let key = if file.exists() { commands::signing_key(&file)? } else { made(&file)? };
                 say!("{}", key.public_key()?);
                 Ok(0)
             }
@@ -128,7 +127,7 @@ impl Command {
 impl Sign {
     fn run(self, says: Says) -> Result<u8, Fault> {
         let Self { policy, name, key, data, output } = self;
-        let (bundle, key) = (read(&policy)?, signing_key(&key)?);
+        let (bundle, key) = (read(&policy)?, commands::signing_key(&key)?);
         let proposes = says == Says::Proposes;
         let asked = Asked::Statement { proposes, policy: bundle.digest(), officer: name.clone() };
         let answer = control::perform(&data.data, Act::Policy(asked))?;
@@ -141,9 +140,9 @@ impl Sign {
             return Err(Fault::new(Blame::Integrity, "policy.statement", text));
         }
         if !output.json {
-            say!("{}", statement.text());
+            say!("{}", OfficerStatement::text(&statement));
         }
-        let signed = encode_file(&statement.sign(&key)?.to_bytes());
+        let signed = encode_file(&Signed::sign(statement, &key)?.to_bytes());
         let asked = match says {
             Says::Proposes => Asked::Propose { text: encode_file(bundle.text().as_bytes()), signed },
             Says::Approves => Asked::Approve { signed },
@@ -172,11 +171,6 @@ fn read(file: &Path) -> Result<Bundle, Fault> {
         let fault = Fault::of(&e);
         Fault { message: format!("{}: {}", file.display(), fault.message), ..fault }
     })
-}
-
-fn signing_key(file: &Path) -> Result<SigningKey, Fault> {
-    let text = Zeroizing::new(fs::read_to_string(file).map_err(|e| unreadable(file, e))?);
-    Ok(SigningKey::from_pem(&text)?)
 }
 
 fn made(file: &Path) -> Result<SigningKey, Fault> {

@@ -1,6 +1,9 @@
 //! What is said of the centre's policy, and what is handed in.
 
-use guard::{Bundle, Difference, Guard, Permit, PolicyStanding, PolicyStatement, Proposal, SignedPolicy, Wants};
+use guard::{
+    Bundle, Difference, Guard, OfficerStatement as _, Permit, PolicyStanding, PolicyStatement, Proposal, SignedPolicy,
+    Wants,
+};
 use kit::{Blame, Fault};
 use serde_json::{Value, json};
 

@@ -121,6 +121,11 @@ impl Treatment {
         self
     }
 
+    /// Of the centre's clocks.
+    pub fn utc_offset(&self) -> UtcOffset {
+        self.utc_offset
+    }
+
     /// Where the centre's clocks are: by them a day begins.
     pub fn with_utc_offset(mut self, offset: UtcOffset) -> Self {
         self.utc_offset = offset;

@@ -244,7 +244,7 @@ fn a_record_that_grows_takes_nothing_back() {
     let typed = by_hand(machine.clone());
     let more = by_hand(first(and(without(), setup())));
     for both in [[typed.clone(), machine.clone()], [machine.clone(), typed]] {
-        assert_eq!(why(&[&both[..], &[more.clone()]].concat()), changed);
+        assert_eq!(why(&[&both[..], std::slice::from_ref(&more)].concat()), changed);
     }
     // An earlier version that is sent again, with the noughts that it had.
     let opening = || vec![untold(1, 1, 50.0), nothing(2)];
