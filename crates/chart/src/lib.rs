@@ -318,19 +318,20 @@ impl Chart {
     fn open_entry(&self, permit: &Permit, index: u64) -> Result<Released> {
         let head = self.vault.entry(index)?;
         trace::saw(index, patient_of(&head));
+        // Before any key is opened.
+        let version = Meta::from_bytes(index, &head.meta)?.version.ok_or(ChartError::NoRecord { entry: index })?;
+        if let Some(patient) = patient_of(&head) {
+            if matches!(permit.target(), Target::Patient(allowed) if allowed != patient) {
+                return Err(ChartError::AnotherPatient);
+            }
+            self.guard.spend(permit, patient, sensitivity::sensitivity(&version.collection))?;
+        }
         let (entry, bytes) = if head.payload_len.is_some() {
             self.vault.fetch(index, permit.subject(), permit.purpose().as_str())?
         } else {
             (head, Zeroizing::new(Vec::new()))
         };
         let patient = patient_of(&entry);
-        if let (Target::Patient(allowed), Some(patient)) = (permit.target(), patient)
-            && allowed != patient
-        {
-            return Err(ChartError::AnotherPatient);
-        }
-        let meta = Meta::from_bytes(index, &entry.meta)?;
-        let version = meta.version.ok_or(ChartError::NoRecord { entry: index })?;
         Ok(Released { entry: index, version, patient, updated: entry.time, change: Change::Put, bytes })
     }
 

@@ -3,6 +3,7 @@
 use kit::{Blame, Digest, Explain, Fault, OperationId, Timestamp};
 use minicbor::{Decode, Encode};
 
+use crate::budget::OverBudget;
 use crate::format::{self, FormatError};
 use crate::{Act, Purpose, Role, Sensitivity, Target, Via};
 
@@ -87,6 +88,8 @@ pub enum Reason {
     PolicyFailed { rules: String },
     /// Something is closed: this measure doesn't let it.
     Contained { measure: String, since: Timestamp },
+    /// It would be one patient too many.
+    OverBudget(OverBudget),
     /// The token was revoked or the session ended since the caller was authenticated.
     CredentialEnded,
     /// The decision could not be written down, so it counts as a no.
@@ -101,6 +104,7 @@ impl std::fmt::Display for Reason {
             Self::NotApplicable => f.write_str("the act does not apply to this target"),
             Self::PolicyFailed { rules } => write!(f, "the policy failed in {rules}"),
             Self::Contained { measure, since } => write!(f, "closed by {measure}, since {since}"),
+            Self::OverBudget(over) => over.fmt(f),
             Self::CredentialEnded => f.write_str("the credential has ended"),
             Self::NotRecorded(fault) => write!(f, "the decision could not be recorded: {}", fault.message),
         }
@@ -132,6 +136,7 @@ impl Explain for Denied {
             Reason::NotApplicable => "guard.not-applicable",
             Reason::PolicyFailed { .. } => "guard.policy-failed",
             Reason::Contained { .. } => "guard.contained",
+            Reason::OverBudget(_) => "guard.over-budget",
             Reason::CredentialEnded => "guard.credential-ended",
             Reason::NotRecorded(_) => "guard.not-recorded",
         }
@@ -143,6 +148,7 @@ impl Explain for Denied {
                 Some("docs/policy.md says who may do what, and for which purpose")
             }
             Reason::Contained { .. } => Some("/containment says what is closed and why; two officers open it again"),
+            Reason::OverBudget(_) => Some("it is there again as time goes by; the officers change it: docs/policy.md"),
             Reason::CredentialEnded => Some("sign in again"),
             Reason::NotRecorded(_) => Some("nothing is opened unrecorded: mend the write-ahead log, then repeat"),
             _ => None,

@@ -6,6 +6,7 @@
 //!
 //! Guard reads and stores nothing itself, and knows no patient but by opaque id.
 
+mod budget;
 mod caller;
 mod containment;
 mod credential;
@@ -26,10 +27,11 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use kit::{Clock, Digest, Entropy, Id16, Timestamp};
+use kit::{Clock, Digest, Entropy, Id16, PatientId, Timestamp};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+pub use budget::{Budget, Budgets, OverBudget, Spent};
 pub use caller::{Caller, SUBJECT_CHARS_MAX, Via};
 pub use containment::{ContainError, Containment, LIFTERS, LiftStatement, MEASURES_MAX, Measure, SignedLift};
 pub use credential::CREDENTIALS_MAX;
@@ -47,6 +49,7 @@ pub use policy::{Difference, Policy, PolicyError, Question, RULES_BYTES_MAX};
 pub use signature::{PublicKey, SignatureError, SigningKey};
 pub use vocabulary::{Act, Purpose, Role, Sensitivity, Target, UnknownWord};
 
+use crate::budget::Opens;
 use crate::containment::Contained;
 use crate::credential::Credentials;
 use crate::policy::chain::Chain;
@@ -84,6 +87,13 @@ impl Rules {
         match self {
             Self::BuiltIn(_) => Sessions::default(),
             Self::Signed(bundle) => bundle.sessions(),
+        }
+    }
+
+    pub fn budgets(&self) -> Budgets {
+        match self {
+            Self::BuiltIn(_) => Budgets::default(),
+            Self::Signed(bundle) => bundle.budgets(),
         }
     }
 
@@ -128,6 +138,7 @@ pub struct Guard {
     rules: RwLock<Arc<Rules>>,
     policies: RwLock<Chain>,
     contained: RwLock<Contained>,
+    opens: Mutex<Opens>,
     /// Events that count once, by their SHA-256.
     taken: Mutex<HashSet<Digest>>,
     credentials: RwLock<Credentials>,
@@ -158,6 +169,7 @@ impl Guard {
             rules,
             policies,
             contained: RwLock::default(),
+            opens: Mutex::default(),
             taken: Mutex::default(),
             credentials: RwLock::default(),
             change: Mutex::default(),
@@ -299,6 +311,37 @@ impl Guard {
             return Err(PermitError::OpensNothing { have: permit.act() });
         }
         self.check(permit)
+    }
+
+    /// A patient's chart (clinical), or her entry of the directory (administrative), is about to be opened under this permit: it counts
+    /// against budgets, where the act does at all. A refusal is on record.
+    pub fn spend(
+        &self,
+        permit: &Permit,
+        patient: PatientId,
+        sensitivity: Sensitivity,
+    ) -> std::result::Result<(), Denied> {
+        if !budget::counts(permit.act()) {
+            return Ok(());
+        }
+        let (now, budgets, who) = (self.clock.now(), self.rules().budgets(), (permit.subject(), permit.role()));
+        let spent =
+            self.opens.lock().unwrap_or_else(PoisonError::into_inner).spend(&budgets, who, (patient, sensitivity), now);
+        let Err(over) = spent else { return Ok(()) };
+        tracing::warn!(operation = %permit.operation(), role = %permit.role(), %over, "over budget");
+        let reason = Reason::OverBudget(over);
+        let (allowed, at, target) = (false, now, Target::Patient(patient));
+        let decision = Decision { allowed, at, target, reason: reason.to_string(), ..permit.decision().clone() };
+        let denied = |reason| Denied { role: permit.role(), act: permit.act(), reason, operation: permit.operation() };
+        match self.decisions.note(&decision) {
+            Ok(()) => Err(denied(reason)),
+            Err(fault) => Err(denied(Reason::NotRecorded(Box::new(fault)))),
+        }
+    }
+
+    /// Whose budget is nearly used up, or was asked for beyond, within a day.
+    pub fn near_budgets(&self) -> Vec<Spent> {
+        self.opens.lock().unwrap_or_else(PoisonError::into_inner).near(self.clock.now())
     }
 
     // ---- Credentials. Each needs a permit for `ManageAccess`.

@@ -47,6 +47,10 @@ impl Permit {
         Self { decision, digest }
     }
 
+    pub(crate) fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
     pub fn act(&self) -> Act {
         self.decision.act
     }

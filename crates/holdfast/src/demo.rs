@@ -6,7 +6,7 @@ use std::path::Path;
 use age::x25519::Identity;
 use chart::Context;
 use drill::{synthetic, work::spread};
-use guard::{Bundle, Guard, Permit, Purpose, Role, Says, Sensitivity, Signed, SigningKey, Target};
+use guard::{Purpose, Role, Sensitivity, SigningKey, Target};
 use keys::NoPlugins;
 use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock, write_private};
 use treatment::{Enrolment, SignerRole};
@@ -16,8 +16,8 @@ use crate::adopt::adopt;
 use crate::centre::{Centre, NewCentre, Shape};
 use crate::config::{Config, Packs, Patients};
 use crate::custodians::Custodians;
-use crate::packs;
 use crate::staging::{Begun, UNFINISHED};
+use crate::{packs, policies};
 
 const NAME: &str = "Demo cancer centre";
 
@@ -36,6 +36,9 @@ const OFFICERS: [(&str, &str, &str); 4] = [
     ("Demo Security Officer", "information security officer", "security-officer.pem"),
     ("Demo Records Officer", "records officer", "records-officer.pem"),
 ];
+/// Each role has one login here, which everybody who tries it shares.
+const BUDGETS: &str = "\n[budgets]\nperson = { hour = 600, day = 3000 }\ndirectory = { hour = 3000, day = 20000 }\n\
+                       machine = { hour = 3000, day = 20000 }\ncentre = { hour = 3000, day = 20000 }\n";
 /// The ward PC's folder.
 const WARD: &str = "ward-pc";
 const TOKEN_LIFE_MS: i64 = 30 * 86_400_000;
@@ -137,7 +140,12 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
     let permit = chart
         .admit(&console(Purpose::Operations), guard::Act::ChangePolicy, Target::Centre, Sensitivity::Administrative)
         .map_err(|e| e.fault())?;
-    approve_policy(chart.guard(), &permit, &people)?;
+    let (text, signed) =
+        policies::approve_first(chart.guard(), &permit, &OFFICERS.map(|(name, duty, _)| (name, duty)), BUDGETS)?;
+    fs::write(people.join("policy.toml"), &text).map_err(|e| failed(&people, e))?;
+    for ((.., file), key) in OFFICERS.iter().zip(&signed) {
+        write_private(&people.join(file), key.to_pem()?.as_bytes()).map_err(|e| failed(&people, e))?;
+    }
 
     let source = synthetic::Centre {
         seed: SEED,
@@ -179,33 +187,6 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
         .admit(&console(Purpose::Operations), guard::Act::ManageAccess, Target::Centre, Sensitivity::Clinical)
         .map_err(|e| e.fault())?;
     chart.guard().revoke_token(&permit, loader)?;
-    Ok(())
-}
-
-/// The rules that are built in, signed by officers whose keys and policy stand in `people`.
-fn approve_policy(guard: &Guard, permit: &Permit, people: &Path) -> Result<(), Fault> {
-    let (mut text, mut officers) = ("quorum = 2\n".to_owned(), Vec::new());
-    for (name, duty, file) in OFFICERS {
-        let key = SigningKey::generate(&OsEntropy)?;
-        write_private(&people.join(file), key.to_pem()?.as_bytes()).map_err(|e| failed(people, e))?;
-        text.push_str(&format!(
-            "\n[[officers]]\nname = \"{name}\"\nduty = \"{duty}\"\nkey = \"{}\"\n",
-            key.public_key()?
-        ));
-        officers.push((name, key));
-    }
-    let file = people.join("policy.toml");
-    fs::write(&file, &text).map_err(|e| failed(&file, e))?;
-    let digest = Bundle::parse(&text).map_err(|e| Fault::of(&e))?.digest();
-    for (at, (name, key)) in officers.iter().enumerate().take(3) {
-        let says = if at == 0 { Says::Proposes } else { Says::Approves };
-        let signed = Signed::sign(guard.policy_statement(says, digest, name), key)?;
-        match says {
-            Says::Proposes => guard.propose_policy(permit, &text, signed).map(drop),
-            Says::Approves => guard.approve_policy(permit, signed).map(drop),
-        }
-        .map_err(|e| Fault::of(&e))?;
-    }
     Ok(())
 }
 

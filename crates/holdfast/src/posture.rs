@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use edge::console::posture::{BucketRow, Control, Grade, PackRow, Posture, ServerRow, Standing as Stands};
-use guard::{Containment, PolicyStanding, SignedLift};
+use guard::{Containment, PolicyStanding, SignedLift, Spent};
 use holder::wire::Status;
 use kit::{Fault, Timestamp, UtcOffset};
 use vault::{LocationHealth, Vault};
@@ -34,6 +34,7 @@ impl Stands for Shown {
             independence(&standing),
             downtime_packs(centre, now),
             policy(&centre.chart().guard().policy()),
+            budgets(&centre.chart().guard().near_budgets()),
             containment(&centre.chart().guard().contained(), offset),
         ];
         Ok(Posture {
@@ -71,6 +72,26 @@ fn policy(standing: &PolicyStanding) -> Control {
     };
     let evidence = format!("SHA-256 {digest}, its signatures verified when this gateway read the log{waiting}");
     Control { what: "Policy".into(), grade, state, evidence }
+}
+
+/// Who opens more than others do.
+fn budgets(near: &[Spent]) -> Control {
+    let over = near.iter().filter(|one| one.is_over).count();
+    let named = |one: &Spent| {
+        let what = if one.is_over { "asked for more" } else { "nearly used up" };
+        format!("{}: {what}, {} charts within an hour, {} within a day", one.subject, one.charts_hour, one.charts_day)
+    };
+    let (grade, state) = match (over, near.len()) {
+        (0, 0) => (Grade::Good, "nobody is near one".to_owned()),
+        (0, near) => (Grade::Worn, format!("{} near", plural(near, "login"))),
+        (over, _) => {
+            (Grade::Bad, format!("{} asked for more than the policy gives within a day", plural(over, "login")))
+        }
+    };
+    let evidence = near.iter().take(5).map(named).collect::<Vec<_>>().join("; ");
+    let counted = "distinct patients, counted since this gateway started".to_owned();
+    let evidence = if evidence.is_empty() { counted } else { evidence };
+    Control { what: "Budgets".into(), grade, state, evidence }
 }
 
 /// What is closed.

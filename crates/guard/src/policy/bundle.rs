@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::policy::{Policy, PolicyError, Question};
-use crate::{Act, Kind, PublicKey, Purpose, Role, Sensitivity, SignatureError, Target, check_name, look_alike};
+use crate::{
+    Act, Budgets, Kind, PublicKey, Purpose, Role, Sensitivity, SignatureError, Target, check_name, look_alike,
+};
 
 /// Bytes of a bundle: it stands in one entry of the ledger.
 pub const BUNDLE_BYTES_MAX: usize = 48 * 1024;
@@ -18,7 +20,7 @@ const OFFICERS_MAX: usize = 32;
 const QUORUM_MIN: u8 = 2;
 
 const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
+pub(crate) const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// A text that is no policy.
@@ -113,11 +115,6 @@ impl Default for Sessions {
 
 impl Sessions {
     fn check(&self) -> Result<(), BundleError> {
-        let within = |what, found: u32, maximum: u64| {
-            let found = u64::from(found);
-            let fits = (1..=maximum).contains(&found);
-            fits.then_some(()).ok_or(BundleError::OutOfBounds { what, found, minimum: 1, maximum })
-        };
         within("sessions.idle_minutes", self.idle_minutes, 60)?;
         within("sessions.hours", self.hours, 24)?;
         within("sessions.code_minutes", self.code_minutes, 60)?;
@@ -137,6 +134,12 @@ impl Sessions {
     }
 }
 
+pub(crate) fn within(what: &'static str, found: u32, maximum: u64) -> Result<(), BundleError> {
+    let found = u64::from(found);
+    let fits = (1..=maximum).contains(&found);
+    fits.then_some(()).ok_or(BundleError::OutOfBounds { what, found, minimum: 1, maximum })
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
@@ -144,6 +147,8 @@ struct Text {
     officers: Vec<Officer>,
     #[serde(default)]
     sessions: Sessions,
+    #[serde(default)]
+    budgets: Budgets,
     /// None: those that are built in, of whatever program runs.
     rules: Option<String>,
 }
@@ -155,6 +160,7 @@ pub struct Bundle {
     quorum: u8,
     officers: Vec<Officer>,
     sessions: Sessions,
+    budgets: Budgets,
     policy: Policy,
 }
 
@@ -189,10 +195,11 @@ impl Bundle {
         if text.len() > BUNDLE_BYTES_MAX {
             return Err(BundleError::TooLong { found: text.len() });
         }
-        let Text { quorum, officers, sessions, rules } =
+        let Text { quorum, officers, sessions, budgets, rules } =
             toml::from_str(text).map_err(|e| BundleError::Malformed(e.to_string()))?;
         check_officers(quorum, &officers)?;
         sessions.check()?;
+        budgets.check()?;
         let policy = rules.as_deref().map_or_else(Policy::built_in, Policy::of_centre)?;
         for (role, act, target, sensitivity, purpose) in INDISPENSABLE {
             if !policy.allows(Question { role, act, target, sensitivity, purpose }) {
@@ -200,7 +207,7 @@ impl Bundle {
             }
         }
         let digest = Digest(Sha256::digest(text).into());
-        Ok(Self { text: text.to_owned(), digest, quorum, officers, sessions, policy })
+        Ok(Self { text: text.to_owned(), digest, quorum, officers, sessions, budgets, policy })
     }
 
     /// As it was signed.
@@ -224,6 +231,10 @@ impl Bundle {
 
     pub fn sessions(&self) -> Sessions {
         self.sessions
+    }
+
+    pub fn budgets(&self) -> Budgets {
+        self.budgets
     }
 
     pub fn policy(&self) -> &Policy {
@@ -285,5 +296,31 @@ pub fn changes(before: Option<&Bundle>, after: &Bundle) -> Vec<String> {
     number("hours until any session ends", Some(sessions.hours), hours);
     number("minutes until a sign-in code ends", Some(sessions.code_minutes), code_minutes);
     number("days until a token ends, at most", Some(sessions.token_days), token_days);
+    let old = before.map_or(Budgets::default(), |bundle| bundle.budgets);
+    let Budgets { person, directory, machine, centre } = after.budgets;
+    for (hour, day, old, new) in [
+        (
+            "charts that one person opens within an hour",
+            "charts that one person opens within a day",
+            old.person,
+            person,
+        ),
+        (
+            "names that one person sees within an hour",
+            "names that one person sees within a day",
+            old.directory,
+            directory,
+        ),
+        (
+            "charts that one machine opens within an hour",
+            "charts that one machine opens within a day",
+            old.machine,
+            machine,
+        ),
+        ("charts that all open within an hour", "charts that all open within a day", old.centre, centre),
+    ] {
+        number(hour, Some(old.hour), new.hour);
+        number(day, Some(old.day), new.day);
+    }
     lines
 }

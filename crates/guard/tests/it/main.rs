@@ -1,6 +1,7 @@
 //! The door at its façade: who may do what, for how long, and what is on record of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
+mod budgets;
 mod containment;
 mod policies;
 

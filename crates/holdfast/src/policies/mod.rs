@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use guard::{Bundle, OfficerStatement, Policy, PolicyStatement, Says, Signed, SigningKey};
+use guard::{Bundle, Guard, OfficerStatement, Permit, Policy, PolicyStatement, Says, Signed, SigningKey};
 use kit::{Blame, Digest, Fault, OsEntropy};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -159,6 +159,35 @@ fn form() -> Result<String, Fault> {
         "# Who may do what, in Cedar. What no rules can allow is in force beside them (docs/policy.md).\nrules = '''\n";
     let (before, officers) = FORM.split_once("# Three people or more").unwrap_or((FORM, ""));
     Ok(format!("{before}{rules}{}'''\n\n# Three people or more{officers}", built_in.text()))
+}
+
+/// A centre's first policy, with the rules that are built in: made up with its officers and their keys, proposed by the first of them and
+/// approved by two others. For centres that are made up themselves.
+pub fn approve_first(
+    guard: &Guard,
+    permit: &Permit,
+    officers: &[(&str, &str)],
+    more: &str,
+) -> Result<(String, Vec<SigningKey>), Fault> {
+    let keys = officers.iter().map(|_| SigningKey::generate(&OsEntropy)).collect::<Result<Vec<_>, _>>()?;
+    let mut text = "quorum = 2\n".to_owned();
+    for ((name, duty), key) in officers.iter().zip(&keys) {
+        let key = key.public_key()?;
+        text.push_str(&format!("\n[[officers]]\nname = \"{name}\"\nduty = \"{duty}\"\nkey = \"{key}\"\n"));
+    }
+    text.push_str(more);
+    let digest = Bundle::parse(&text).map_err(|e| Fault::of(&e))?.digest();
+    let sign = |says, ((name, _), key): (&(&str, &str), &SigningKey)| {
+        Signed::sign(guard.policy_statement(says, digest, name), key).map_err(|e| Fault::of(&e))
+    };
+    let mut each = officers.iter().zip(&keys);
+    if let Some(first) = each.next() {
+        guard.propose_policy(permit, &text, sign(Says::Proposes, first)?).map_err(|e| Fault::of(&e))?;
+    }
+    for other in each.take(2) {
+        guard.approve_policy(permit, sign(Says::Approves, other)?).map_err(|e| Fault::of(&e))?;
+    }
+    Ok((text, keys))
 }
 
 fn unreadable(file: &Path, why: impl std::fmt::Display) -> Fault {

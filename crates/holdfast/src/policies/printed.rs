@@ -1,6 +1,6 @@
 //! The centre's cyber security policy as a document: made from what is enforced, not beside it.
 
-use guard::{Act, Policy, PolicyStanding, PublicKey, Purpose, Question, Role, Sensitivity, Target};
+use guard::{Act, Budget, Budgets, Policy, PolicyStanding, PublicKey, Purpose, Question, Role, Sensitivity, Target};
 use kit::{Fault, PatientId, UtcOffset};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ fn paper(standing: &PolicyStanding, centre: &Centre) -> Paper {
     let policy = standing.rules.policy();
     let mut sections = vec![about(standing), signatures(standing, offset)];
     sections.extend(Role::ALL.iter().filter_map(|role| of_role(policy, *role)));
-    sections.extend([never(), let_in(standing), appendix(policy)]);
+    sections.extend([never(), let_in(standing), budgets(standing), appendix(policy)]);
     Paper {
         title: "Cyber security policy".to_owned(),
         head: who.clone(),
@@ -128,6 +128,20 @@ fn let_in(standing: &PolicyStanding) -> Section {
         ("A token ends after", format!("{} days at most", sessions.token_days)),
     ];
     Section::new("How long people and machines are let in for", vec![Block::Facts(facts)])
+}
+
+fn budgets(standing: &PolicyStanding) -> Section {
+    let Budgets { person, directory, machine, centre } = standing.rules.budgets();
+    let row = |who: &str, budget: Budget| vec![who.to_owned(), budget.hour.to_string(), budget.day.to_string()];
+    let rows = vec![
+        row("Charts that one person opens", person),
+        row("Names that one person sees", directory),
+        row("Charts that one machine or program opens", machine),
+        row("Charts that all together open", centre),
+    ];
+    let head = vec!["Different patients", "within an hour", "within a day"];
+    let line = "More is refused, and stands in the log. What the gate and the wards need is not counted.".to_owned();
+    Section::new("Budgets", vec![Block::Table { head, rows }, Block::Lines(vec![line])])
 }
 
 fn appendix(policy: &Policy) -> Section {

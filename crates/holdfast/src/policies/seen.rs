@@ -76,7 +76,7 @@ pub fn show(standing: &PolicyStanding) -> Answer {
     let sessions = rules.sessions();
     let json = json!({
         "version": in_force.as_ref().map_or(0, Proposal::version), "digest": digest, "signed": in_force.is_some(),
-        "text": in_force.as_ref().map(|proposal| proposal.bundle.text()), "rules": rules.policy().text(),
+        "text": in_force.as_ref().map(|proposal| proposal.bundle.text()), "rules": rules.policy().text(), "budgets": rules.budgets(),
         "quorum": in_force.as_ref().map(|proposal| proposal.bundle.quorum()), "sessions": sessions,
         "officers": in_force.as_ref().map(|proposal| proposal.bundle.officers().to_vec()),
         "signatures": in_force.as_ref().map(signatures), "proposed": proposed, "refused": refused,
