@@ -22,8 +22,11 @@ use crate::{Act, OfficerStatement, Purpose, Role, Signed, UnknownWord, caller};
 const LIFT: &str = "holdfast containment lift v1";
 /// Officers who have to sign before a measure is taken back.
 pub const LIFTERS: usize = 2;
-/// Measures at one time: persons and machines that are frozen.
-pub const MEASURES_MAX: usize = 1_000;
+/// Persons and machines that are frozen at one time. Modes don't count: lockdown is always there.
+pub const FROZEN_MAX: usize = 1_000;
+/// Of them, by one person who isn't at the terminal: a stolen login doesn't fill the list.
+const FROZEN_BY_ONE_MAX: usize = 20;
+const TERMINAL: &str = "local:";
 /// Why somebody closes something: a line on a page.
 const REASON_CHARACTERS_MAX: usize = 200;
 
@@ -85,7 +88,8 @@ impl Measure {
     pub(crate) fn lets(&self, subject: &str, question: &Question) -> bool {
         let Question { role, act, purpose, .. } = *question;
         match self {
-            Self::Freeze(frozen) => subject != frozen,
+            // The server's own terminal opens doors again: nobody freezes it, whatever stands in the log.
+            Self::Freeze(frozen) => subject != frozen || subject.starts_with(TERMINAL),
             // What closes, opens again and shows who did what is never closed by a mode.
             _ if is_for_whoever_looks_into_it(act) || is_treatment(role, act) => true,
             Self::ReadOnly => !changes(act),
@@ -100,7 +104,7 @@ impl Measure {
 }
 
 /// Without it a beam would have to stop, or a fraction would be forgotten.
-fn is_treatment(role: Role, act: Act) -> bool {
+pub(crate) fn is_treatment(role: Role, act: Act) -> bool {
     match act {
         Act::CheckGate | Act::MakePacks => true,
         // What a machine gave counts against the next fraction, and a console fetches the plan that it is about to use.
@@ -201,10 +205,12 @@ pub type SignedLift = Signed<LiftStatement>;
 pub enum ContainError {
     #[error("the reason is empty, longer than {REASON_CHARACTERS_MAX} characters, or has a line break")]
     BadReason,
+    #[error("no login, machine or DICOM peer has such a name")]
+    BadSubject,
     #[error("{measure} is in force already, {id}")]
     Already { measure: Measure, id: Id16 },
-    #[error("{MEASURES_MAX} measures are in force already")]
-    TooMany,
+    #[error("{found} are frozen already, maximum is {maximum}{}", if *maximum < FROZEN_MAX { " by one person" } else { "" })]
+    TooMany { found: usize, maximum: usize },
     #[error("nobody can freeze the server's own terminal: it is what opens doors again")]
     Terminal,
     #[error("no containment {id} is in force")]
@@ -236,8 +242,9 @@ impl Explain for ContainError {
     fn code(&self) -> &'static str {
         match self {
             Self::BadReason => "guard.contain.bad-reason",
+            Self::BadSubject => "guard.contain.bad-subject",
             Self::Already { .. } => "guard.contain.already",
-            Self::TooMany => "guard.contain.too-many",
+            Self::TooMany { .. } => "guard.contain.too-many",
             Self::Terminal => "guard.contain.terminal",
             Self::NotInForce { .. } => "guard.contain.not-in-force",
             Self::OtherCentre { .. } => "guard.contain.other-centre",
@@ -251,6 +258,18 @@ impl Explain for ContainError {
 
     fn guidance(&self) -> Option<&'static str> {
         Some("`holdfast contain status` lists what is in force, and whose signatures it waits for")
+    }
+}
+
+fn check_form(measure: &Measure, reason: &str) -> Result<(), ContainError> {
+    let length = reason.chars().count();
+    if !(1..=REASON_CHARACTERS_MAX).contains(&length) || reason.chars().any(crate::misleads) {
+        return Err(ContainError::BadReason);
+    }
+    match measure {
+        Measure::Freeze(subject) if subject.starts_with(TERMINAL) => Err(ContainError::Terminal),
+        Measure::Freeze(subject) if !caller::is_subject(subject) => Err(ContainError::BadSubject),
+        _ => Ok(()),
     }
 }
 
@@ -272,21 +291,26 @@ impl Contained {
         self.by_id.values().map(|(one, _)| one).find(|one| !one.measure.lets(subject, question))
     }
 
-    pub(crate) fn check_new(&self, measure: &Measure, reason: &str) -> Result<(), ContainError> {
-        let length = reason.chars().count();
-        if !(1..=REASON_CHARACTERS_MAX).contains(&length) || reason.chars().any(crate::misleads) {
-            return Err(ContainError::BadReason);
-        }
-        if matches!(measure, Measure::Freeze(subject) if subject.starts_with("local:")) {
-            return Err(ContainError::Terminal);
-        }
+    /// Those that are frozen do nothing; they don't sign in, either.
+    pub(crate) fn is_frozen(&self, subject: &str) -> bool {
+        let is_hers = |one: &Containment| matches!(&one.measure, Measure::Freeze(frozen) if frozen == subject);
+        !subject.starts_with(TERMINAL) && self.by_id.values().any(|(one, _)| is_hers(one))
+    }
+
+    pub(crate) fn check_new(&self, measure: &Measure, by: &str, reason: &str) -> Result<(), ContainError> {
+        check_form(measure, reason)?;
         if let Some((one, _)) = self.by_id.values().find(|(one, _)| one.measure == *measure) {
             return Err(ContainError::Already { measure: measure.clone(), id: one.id });
         }
-        if self.by_id.len() >= MEASURES_MAX {
-            return Err(ContainError::TooMany);
+        let frozen = || self.by_id.values().map(|(one, _)| one).filter(|one| matches!(one.measure, Measure::Freeze(_)));
+        let (all, by_one) = (frozen().count(), frozen().filter(|one| one.by == by).count());
+        let counts = [(all, FROZEN_MAX, true), (by_one, FROZEN_BY_ONE_MAX, !by.starts_with(TERMINAL))];
+        match counts.into_iter().find(|(found, maximum, holds)| *holds && found >= maximum) {
+            Some((found, maximum, _)) if matches!(measure, Measure::Freeze(_)) => {
+                Err(ContainError::TooMany { found, maximum })
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn get(&self, id: Id16) -> Result<&Containment, ContainError> {
@@ -323,15 +347,22 @@ impl Contained {
         Ok(())
     }
 
+    /// One that is in no form that this program writes is somebody else's.
     pub(crate) fn take(&mut self, containment: &Containment) {
+        if let Err(error) = check_form(&containment.measure, &containment.reason) {
+            tracing::error!(%error, "an event that closes something is refused");
+            return;
+        }
         self.by_id.entry(containment.id).or_insert_with(|| (containment.clone(), Vec::new()));
     }
 
     /// One more signature; with enough of them the measure is over. Gives whether it is.
-    pub(crate) fn lift(&mut self, lift: &SignedLift) -> bool {
+    pub(crate) fn lift(&mut self, policy: Option<&Bundle>, lift: &SignedLift) -> bool {
         let id = lift.statement().containment;
         let Some((_, lifts)) = self.by_id.get_mut(&id) else { return false };
         lifts.push(lift.clone());
+        // Of those who are still in office.
+        lifts.retain(|one| policy.is_some_and(|policy| policy.has(one.statement().officer(), one.key())));
         let is_over = lifts.len() >= LIFTERS;
         if is_over {
             self.by_id.remove(&id);

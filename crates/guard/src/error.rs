@@ -23,6 +23,8 @@ pub enum Unauthenticated {
     Ended,
     #[error("the session was idle for too long")]
     Idle,
+    #[error("whoever it is for does nothing here until two officers say so")]
+    Frozen,
     #[error("the DICOM peer is not in the configuration")]
     UnknownPeer,
 }
@@ -39,12 +41,14 @@ impl Explain for Unauthenticated {
             Self::Expired => "guard.credential-expired",
             Self::Ended => "guard.credential-ended",
             Self::Idle => "guard.session-idle",
+            Self::Frozen => "guard.frozen",
             Self::UnknownPeer => "guard.unknown-peer",
         }
     }
 
     fn guidance(&self) -> Option<&'static str> {
         Some(match self {
+            Self::Frozen => "ask at the server's terminal: holdfast contain status",
             Self::UnknownPeer => "add the peer's AE title and network under [dimse] peers",
             _ => "get a new token or sign-in link at the server's terminal",
         })

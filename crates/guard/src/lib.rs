@@ -22,18 +22,18 @@ mod policy;
 mod signature;
 mod vocabulary;
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 
-use kit::{Clock, Digest, Entropy, Id16, PatientId, Timestamp};
+use kit::{Clock, Digest, Entropy, Fault, Id16, PatientId, Timestamp};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 pub use budget::{Budget, Budgets, OverBudget, Spent};
 pub use caller::{Caller, SUBJECT_CHARS_MAX, Via};
-pub use containment::{ContainError, Containment, LIFTERS, LiftStatement, MEASURES_MAX, Measure, SignedLift};
+pub use containment::{ContainError, Containment, FROZEN_MAX, LIFTERS, LiftStatement, Measure, SignedLift};
 pub use credential::CREDENTIALS_MAX;
 pub use decision::{Ask, Decision, DecisionLog, Denied, Reason, WHAT_BYTES_MAX};
 pub use error::{GuardError, Unauthenticated};
@@ -71,29 +71,30 @@ pub struct Token {
 /// What decides.
 pub enum Rules {
     /// No policy was signed here: those of the program.
-    BuiltIn(Box<Policy>),
-    Signed(Arc<Bundle>),
+    BuiltIn(Arc<Policy>),
+    /// With the rules that decide: the bundle's own, or where those don't hold by this program the last ones that did.
+    Signed(Arc<Bundle>, Arc<Policy>),
 }
 
 impl Rules {
-    pub fn policy(&self) -> &Policy {
+    pub fn policy(&self) -> &Arc<Policy> {
         match self {
             Self::BuiltIn(policy) => policy,
-            Self::Signed(bundle) => bundle.policy(),
+            Self::Signed(_, policy) => policy,
         }
     }
 
     pub fn sessions(&self) -> Sessions {
         match self {
             Self::BuiltIn(_) => Sessions::default(),
-            Self::Signed(bundle) => bundle.sessions(),
+            Self::Signed(bundle, _) => bundle.sessions(),
         }
     }
 
     pub fn budgets(&self) -> Budgets {
         match self {
             Self::BuiltIn(_) => Budgets::default(),
-            Self::Signed(bundle) => bundle.budgets(),
+            Self::Signed(bundle, _) => bundle.budgets(),
         }
     }
 
@@ -101,7 +102,7 @@ impl Rules {
     pub fn digest(&self) -> Digest {
         match self {
             Self::BuiltIn(policy) => policy.digest(),
-            Self::Signed(bundle) => bundle.digest(),
+            Self::Signed(bundle, _) => bundle.digest(),
         }
     }
 }
@@ -116,6 +117,13 @@ pub struct PolicyStanding {
     pub open: Vec<(Proposal, Wants)>,
     /// Events of the log that are not signed as they must be; they have changed nothing.
     pub refused: Vec<String>,
+}
+
+impl PolicyStanding {
+    /// Why the rules of the policy in force don't hold by this program, where they don't.
+    pub fn fault(&self) -> Option<&BundleError> {
+        self.in_force.as_ref().and_then(|proposal| proposal.bundle.fault())
+    }
 }
 
 /// Who wants to hear that somebody has shown a secret: whoever makes a person's signing key of it. The secret is not kept.
@@ -139,6 +147,8 @@ pub struct Guard {
     policies: RwLock<Chain>,
     contained: RwLock<Contained>,
     opens: Mutex<Opens>,
+    /// What closes something and is in force, and couldn't be kept so far.
+    unkept: Mutex<VecDeque<Event>>,
     /// Events that count once, by their SHA-256.
     taken: Mutex<HashSet<Digest>>,
     credentials: RwLock<Credentials>,
@@ -158,7 +168,7 @@ impl Guard {
         events: Arc<dyn EventLog>,
         peers: Vec<Peer>,
     ) -> Result<Self> {
-        let rules = RwLock::new(Arc::new(Rules::BuiltIn(Box::new(Policy::built_in()?))));
+        let rules = RwLock::new(Arc::new(Rules::BuiltIn(Policy::built_in()?)));
         let policies = RwLock::new(Chain::new(centre));
         Ok(Self {
             clock,
@@ -170,6 +180,7 @@ impl Guard {
             policies,
             contained: RwLock::default(),
             opens: Mutex::default(),
+            unkept: Mutex::default(),
             taken: Mutex::default(),
             credentials: RwLock::default(),
             change: Mutex::default(),
@@ -450,6 +461,9 @@ impl Guard {
     pub fn use_sign_in_link(&self, code: &str) -> Result<Zeroizing<String>> {
         let _held = self.hold();
         let link = self.read().find(Kind::Link, code, self.clock.now())?.issue.clone();
+        if self.contained.read().unwrap_or_else(PoisonError::into_inner).is_frozen(&link.subject) {
+            return Err(Unauthenticated::Frozen.into());
+        }
         let life_ms = self.rules().sessions().life_ms_of(Kind::Session);
         let (session, cookie) =
             self.new_issue(Kind::Session, link.role, link.subject.clone(), life_ms, &link.subject)?;
@@ -477,10 +491,12 @@ impl Guard {
     /// Closes something. In force before it is kept: containment doesn't wait for a disk. Every permit ends at once: what is asked for next is
     /// decided anew.
     pub fn contain(&self, permit: &Permit, measure: Measure, reason: &str) -> Result<Containment> {
-        self.check_does(permit, Act::Contain)?;
         let _held = self.hold();
+        self.check_does(permit, Act::Contain)?;
+        // What was closed before, and couldn't be kept then.
+        self.keep_unkept().map_err(GuardError::ContainmentNotKept)?;
         let mut contained = self.contained.write().unwrap_or_else(PoisonError::into_inner);
-        contained.check_new(&measure, reason)?;
+        contained.check_new(&measure, permit.subject(), reason)?;
         let (id, at) = (Id16(self.entropy.id()), self.clock.now());
         let (by, reason) = (permit.subject().to_owned(), reason.to_owned());
         let one = Containment { id, measure, at, by: by.clone(), reason };
@@ -488,10 +504,13 @@ impl Guard {
         drop(contained);
         let epoch = self.epoch.fetch_add(1, Ordering::SeqCst).saturating_add(1);
         tracing::warn!(measure = %one.measure, epoch, operation = %permit.operation(), "closed");
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
         for event in [Event::Contained(one.clone()), Event::Lockdown { epoch, at, by }] {
             let _ = self.is_new(&event);
-            self.events.keep(&event).map_err(GuardError::ContainmentNotKept)?;
+            unkept.push_back(event);
         }
+        drop(unkept);
+        self.keep_unkept().map_err(GuardError::ContainmentNotKept)?;
         Ok(one)
     }
 
@@ -510,8 +529,8 @@ impl Guard {
 
     /// Takes an officer's signature; gives whether it is open again.
     pub fn lift(&self, permit: &Permit, lift: SignedLift) -> Result<bool> {
-        self.check_does(permit, Act::LiftContainment)?;
         let _held = self.hold();
+        self.check_does(permit, Act::LiftContainment)?;
         self.check_lift(&lift)?;
         let id = lift.statement().containment;
         self.keep(&Event::LiftSigned(lift))?;
@@ -520,8 +539,8 @@ impl Guard {
 
     /// Where no policy is in force there are no officers: whoever sits at the terminal opens again.
     pub fn lift_unsigned(&self, permit: &Permit, id: Id16) -> Result<()> {
-        self.check_does(permit, Act::LiftContainment)?;
         let _held = self.hold();
+        self.check_does(permit, Act::LiftContainment)?;
         self.contained.read().unwrap_or_else(PoisonError::into_inner).get(id)?;
         if self.has_officers() {
             return Err(ContainError::OfficersSign.into());
@@ -529,15 +548,46 @@ impl Guard {
         self.keep(&Event::Lifted { id, at: self.clock.now(), by: permit.subject().to_owned() })
     }
 
+    /// The policy in force, where its officers signed one.
+    fn bundle(&self) -> Option<Arc<Bundle>> {
+        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
+        policies.in_force().map(|proposal| Arc::clone(&proposal.bundle))
+    }
+
     fn has_officers(&self) -> bool {
-        self.policies.read().unwrap_or_else(PoisonError::into_inner).in_force().is_some()
+        self.bundle().is_some()
+    }
+
+    /// Whether somebody does nothing any more, in whatever role.
+    pub fn is_frozen(&self, caller: &Caller) -> bool {
+        self.contained.read().unwrap_or_else(PoisonError::into_inner).is_frozen(&caller.subject)
+    }
+
+    /// Whether somebody would be allowed this, to show her what she could do: nothing is on record of it, and nothing follows from it.
+    pub fn would_allow(&self, caller: &Caller, question: Question) -> bool {
+        let contained = self.contained.read().unwrap_or_else(PoisonError::into_inner);
+        contained.forbids(&caller.subject, &question).is_none() && self.rules().policy().allows(question)
+    }
+
+    /// Events that closed something and could not be kept: a restart would forget them.
+    pub fn unkept(&self) -> usize {
+        self.unkept.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Tries again to keep what is in force and couldn't be kept.
+    fn keep_unkept(&self) -> std::result::Result<(), Fault> {
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(event) = unkept.front() {
+            self.events.keep(event)?;
+            unkept.pop_front();
+        }
+        Ok(())
     }
 
     fn check_lift(&self, lift: &SignedLift) -> std::result::Result<(), ContainError> {
-        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner);
-        let bundle = policies.in_force().map(|proposal| &*proposal.bundle);
+        let (bundle, policies) = (self.bundle(), self.policies.read().unwrap_or_else(PoisonError::into_inner));
         let contained = self.contained.read().unwrap_or_else(PoisonError::into_inner);
-        contained.check_lift(policies.centre(), bundle, lift)
+        contained.check_lift(policies.centre(), bundle.as_deref(), lift)
     }
 
     /// One that isn't signed as it must be lifts nothing.
@@ -551,10 +601,11 @@ impl Guard {
             tracing::error!(error, "an event that would open something is refused");
             return;
         }
+        let policy = self.bundle();
         let mut contained = self.contained.write().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Contained(one) => contained.take(one),
-            Event::LiftSigned(lift) => drop(contained.lift(lift)),
+            Event::LiftSigned(lift) => drop(contained.lift(policy.as_deref(), lift)),
             Event::Lifted { id, .. } => contained.end(*id),
             _ => {}
         }
@@ -578,8 +629,8 @@ impl Guard {
 
     /// Keeps a policy that an officer proposes; it waits for the others.
     pub fn propose_policy(&self, permit: &Permit, text: &str, proposed: SignedPolicy) -> Result<Proposal> {
-        self.check_does(permit, Act::ChangePolicy)?;
         let _held = self.hold();
+        self.check_does(permit, Act::ChangePolicy)?;
         let proposal = self.policies.read().unwrap_or_else(PoisonError::into_inner).proposal(text, &proposed)?;
         self.keep(&Event::PolicyProposed { text: text.to_owned(), proposed })?;
         Ok(proposal)
@@ -587,8 +638,8 @@ impl Guard {
 
     /// Keeps an officer's approval; gives whether the policy is in force now.
     pub fn approve_policy(&self, permit: &Permit, approved: SignedPolicy) -> Result<bool> {
-        self.check_does(permit, Act::ChangePolicy)?;
         let _held = self.hold();
+        self.check_does(permit, Act::ChangePolicy)?;
         self.policies.read().unwrap_or_else(PoisonError::into_inner).approval(&approved)?;
         let policy = approved.statement().policy;
         self.keep(&Event::PolicyApproved { approved })?;
@@ -617,6 +668,7 @@ impl Guard {
 
     /// Keeps an event, then lets it take effect. Needs the lock that [`Self::hold`] gives.
     fn keep(&self, event: &Event) -> Result<()> {
+        self.keep_unkept().map_err(GuardError::NotKept)?;
         self.events.keep(event).map_err(GuardError::NotKept)?;
         self.apply(event);
         Ok(())
@@ -638,7 +690,11 @@ impl Guard {
             && let Some(proposal) = policies.in_force()
         {
             tracing::warn!(version = proposal.version(), digest = %proposal.bundle.digest(), "another policy is in force");
-            let rules = Arc::new(Rules::Signed(Arc::clone(&proposal.bundle)));
+            let policy = proposal.bundle.policy().map_or_else(|| Arc::clone(self.rules().policy()), Arc::clone);
+            if let Some(error) = proposal.bundle.fault() {
+                tracing::error!(%error, "its rules don't hold by this program: those before it go on");
+            }
+            let rules = Arc::new(Rules::Signed(Arc::clone(&proposal.bundle), policy));
             self.credentials.write().unwrap_or_else(PoisonError::into_inner).live_by(rules.sessions());
             *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
         }

@@ -6,10 +6,12 @@
 
 pub(crate) mod bundle;
 pub(crate) mod chain;
+mod shape;
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
+use std::thread;
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Entities, EntityId, EntityTypeName, EntityUid, PolicyId,
@@ -29,6 +31,13 @@ const NEVER: &str = include_str!("policy/never.cedar");
 
 /// Bytes of a centre's rules: those that are built in are under 5,000.
 pub const RULES_BYTES_MAX: usize = 64 * 1024;
+
+/// A rule's name stands in each decision that it makes: a short sentence.
+const ID_CHARACTERS_MAX: usize = 64;
+/// Of the rules that decided: many may allow one thing.
+const NAMED_BYTES_MAX: usize = 512;
+/// For Cedar's parser and validator, which recurse: whoever's thread asks.
+const STACK_BYTES: usize = 64 * 1024 * 1024;
 
 /// Rules that don't hold together. Of those that are built in it is a defect of this program.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +60,14 @@ pub enum PolicyError {
     Template(String),
     #[error("rule {0} names a patient: rules are for all of them")]
     NamesPatient(String),
+    #[error("rule {rule} nests deeper than {maximum}")]
+    TooDeep { rule: usize, maximum: usize },
+    #[error("rule {rule} has more than {maximum} operators")]
+    TooManySteps { rule: usize, maximum: usize },
+    #[error("there are {found} rules, maximum is {maximum}")]
+    TooManyRules { found: usize, maximum: usize },
+    #[error("the @id of a rule is 1 to {ID_CHARACTERS_MAX} small letters, digits and -; one has {0} characters")]
+    BadId(usize),
 }
 
 impl Explain for PolicyError {
@@ -69,6 +86,8 @@ impl Explain for PolicyError {
             Self::Reserved(_) => "guard.policy.reserved",
             Self::Template(_) => "guard.policy.template",
             Self::NamesPatient(_) => "guard.policy.names-patient",
+            Self::TooDeep { .. } | Self::TooManySteps { .. } | Self::TooManyRules { .. } => "guard.policy.too-deep",
+            Self::BadId(_) => "guard.policy.bad-id",
         }
     }
 
@@ -90,6 +109,19 @@ pub struct Question {
 }
 
 impl Question {
+    /// All that there are; of patients, one.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let targets = [Target::Centre, Target::Patient(PatientId([0; 16]))];
+        let of_role = |role: &'static Role| Act::ALL.iter().map(move |act| (*role, *act));
+        let of_act = |(role, act)| Sensitivity::ALL.iter().map(move |sensitivity| (role, act, *sensitivity));
+        let of_data =
+            |(role, act, sensitivity)| Purpose::ALL.iter().map(move |purpose| (role, act, sensitivity, *purpose));
+        let all = Role::ALL.iter().flat_map(of_role).flat_map(of_act).flat_map(of_data);
+        all.flat_map(move |(role, act, sensitivity, purpose)| {
+            targets.map(|target| Self { role, act, target, sensitivity, purpose })
+        })
+    }
+
     const COUNT: usize = Role::ALL.len() * Act::ALL.len() * Sensitivity::ALL.len() * Purpose::ALL.len() * 2;
 
     /// Its place among all that can be asked. Rules can't tell one patient from another.
@@ -157,8 +189,9 @@ struct Types {
 
 impl Policy {
     /// The rules that are built in.
-    pub fn built_in() -> Result<Self, PolicyError> {
-        Self::of_centre(RULES)
+    pub fn built_in() -> Result<Arc<Self>, PolicyError> {
+        static BUILT_IN: OnceLock<Result<Arc<Policy>, PolicyError>> = OnceLock::new();
+        BUILT_IN.get_or_init(|| Self::of_centre(RULES).map(Arc::new)).clone()
     }
 
     /// Rules in Cedar's language, each with an `@id` of its own, and beside them what is never allowed.
@@ -166,6 +199,17 @@ impl Policy {
         if rules.len() > RULES_BYTES_MAX {
             return Err(PolicyError::TooLong { found: rules.len() });
         }
+        shape::check(rules)?;
+        let read = || Self::read(rules);
+        let failed = |why: String| PolicyError::Syntax(format!("the rules could not be read: {why}"));
+        thread::scope(|scope| {
+            let reader = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, read);
+            let done = reader.map_err(|e| failed(e.to_string()))?.join();
+            done.unwrap_or_else(|_| Err(failed("the parser gave up".to_owned())))
+        })
+    }
+
+    fn read(rules: &str) -> Result<Self, PolicyError> {
         let text = rules.to_owned();
         let schema = Schema::from_str(SCHEMA).map_err(|e| PolicyError::Schema(e.to_string()))?;
         let mut rules = named(rules)?;
@@ -289,6 +333,10 @@ fn named(rules: &str) -> Result<PolicySet, PolicyError> {
     for rule in rules.policies() {
         let unnamed = || PolicyError::Unnamed(rule.id().to_string());
         let id = rule.annotation("id").filter(|id| !id.is_empty()).ok_or_else(unnamed)?;
+        let is_word = id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+        if !is_word || id.len() > ID_CHARACTERS_MAX {
+            return Err(PolicyError::BadId(id.chars().count()));
+        }
         out.add(rule.new_id(PolicyId::new(id))).map_err(|_| unnamed())?;
     }
     Ok(out)
@@ -297,7 +345,12 @@ fn named(rules: &str) -> Result<PolicySet, PolicyError> {
 fn judge(response: &Response) -> Answer {
     let joined = |mut names: Vec<String>| {
         names.sort_unstable();
-        names.join(", ")
+        let mut all = names.join(", ");
+        if all.len() > NAMED_BYTES_MAX {
+            all.truncate(all.floor_char_boundary(NAMED_BYTES_MAX));
+            all.push('…');
+        }
+        all
     };
     let diagnostics = response.diagnostics();
     let failed: Vec<String> =

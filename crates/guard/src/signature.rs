@@ -20,6 +20,8 @@ pub enum SignatureError {
     BadKey,
     #[error("a public key is 32 bytes in base64")]
     BadPublicKey,
+    #[error("this is nobody's public key: anybody could sign by it")]
+    WeakKey,
     #[error("the name of the {whose} is empty, longer than {NAME_CHARACTERS_MAX} characters, or has a line break")]
     BadName { whose: &'static str },
     #[error("the cryptographic library failed")]
@@ -29,7 +31,7 @@ pub enum SignatureError {
 impl Explain for SignatureError {
     fn blame(&self) -> Blame {
         match self {
-            Self::BadKey | Self::BadPublicKey | Self::BadName { .. } => Blame::Peer,
+            Self::BadKey | Self::BadPublicKey | Self::WeakKey | Self::BadName { .. } => Blame::Peer,
             Self::Library => Blame::Ours,
         }
     }
@@ -38,6 +40,7 @@ impl Explain for SignatureError {
         match self {
             Self::BadKey => "guard.signature.bad-key",
             Self::BadPublicKey => "guard.signature.bad-public-key",
+            Self::WeakKey => "guard.signature.weak-key",
             Self::BadName { .. } => "guard.signature.bad-name",
             Self::Library => "guard.signature.library",
         }
@@ -54,6 +57,27 @@ impl PublicKey {
     pub fn has_signed(&self, text: &str, signature: &[u8; 64]) -> bool {
         UnparsedPublicKey::new(&ED25519, self.0).verify(text.as_bytes(), signature).is_ok()
     }
+}
+
+/// A point of small order, in whatever way it is written (the curve has eight: RFC 8032, 5.1.7; libsodium, `ge25519_has_small_order`): a
+/// signature by it says nothing of who made it.
+fn is_weak(mut key: [u8; 32]) -> bool {
+    const ORDER_8: [[u8; 32]; 2] = [
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+    ];
+    // The sign of x.
+    key[31] &= 0x7f;
+    let [first, middle @ .., last] = key;
+    let is_small = first <= 1 && last == 0 && middle.iter().all(|byte| *byte == 0);
+    let is_about_the_prime = first >= 0xec && last == 0x7f && middle.iter().all(|byte| *byte == 0xff);
+    is_small || is_about_the_prime || ORDER_8.contains(&key)
 }
 
 impl fmt::Display for PublicKey {
@@ -73,7 +97,11 @@ impl std::str::FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self, SignatureError> {
         let bytes = STANDARD.decode(text.trim()).map_err(|_| SignatureError::BadPublicKey)?;
-        bytes.try_into().map(Self).map_err(|_| SignatureError::BadPublicKey)
+        let key: [u8; 32] = bytes.try_into().map_err(|_| SignatureError::BadPublicKey)?;
+        if is_weak(key) {
+            return Err(SignatureError::WeakKey);
+        }
+        Ok(Self(key))
     }
 }
 

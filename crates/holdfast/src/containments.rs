@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use crate::acts::{Act, Answer, decode_file, encode_file};
 use crate::say::plural;
-use crate::{DEGRADED, Data, Output, commands, control};
+use crate::{DEGRADED, Data, Output, commands, control, policies};
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -103,6 +103,7 @@ impl Command {
                     let text = "the server asks for a signature over another measure, or in another's name";
                     return Err(Fault::new(Blame::Integrity, "contain.statement", text));
                 }
+                policies::check_centre(&statement.centre)?;
                 if !output.json {
                     say!("{}", guard::OfficerStatement::text(&statement));
                 }
@@ -139,7 +140,7 @@ pub fn perform(
     };
     match asked {
         Asked::Status => {
-            let _permit = permit(guard::Act::ManageAccess)?;
+            let _permit = permit(guard::Act::LiftContainment)?;
             let all = guard.contained();
             let each = all.iter().map(|(one, lifts)| {
                 let signed: Vec<&str> = lifts.iter().map(|lift| lift.statement().officer.as_str()).collect();
@@ -168,7 +169,7 @@ pub fn perform(
             Ok(Answer::done(text, json!({ "containment": one })))
         }
         Asked::Statement { id, officer } => {
-            let _permit = permit(guard::Act::ManageAccess)?;
+            let _permit = permit(guard::Act::LiftContainment)?;
             let statement = guard.lift_statement(id_of(&id)?, &officer).map_err(|e| Fault::of(&e))?;
             let bytes = minicbor::to_vec(&statement).unwrap_or_default();
             Ok(Answer::done(guard::OfficerStatement::text(&statement), json!({ "statement": encode_file(&bytes) })))

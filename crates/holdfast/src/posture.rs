@@ -35,7 +35,7 @@ impl Stands for Shown {
             downtime_packs(centre, now),
             policy(&centre.chart().guard().policy()),
             budgets(&centre.chart().guard().near_budgets()),
-            containment(&centre.chart().guard().contained(), offset),
+            containment(&centre.chart().guard().contained(), centre.chart().guard().unkept(), offset),
         ];
         Ok(Posture {
             as_of: clock(now, offset),
@@ -54,6 +54,9 @@ fn policy(standing: &PolicyStanding) -> Control {
         _ if !refused.is_empty() => {
             let count = plural(refused.len(), "change");
             (Grade::Bad, format!("{count} that nobody signed as it must be, REFUSED: holdfast policy show"))
+        }
+        _ if standing.fault().is_some() => {
+            (Grade::Bad, "its rules don't hold by this program; those before it go on: holdfast policy show".to_owned())
         }
         None => {
             (Grade::Bad, "none is approved: the rules of the program are in force (holdfast policy form)".to_owned())
@@ -95,10 +98,13 @@ fn budgets(near: &[Spent]) -> Control {
 }
 
 /// What is closed.
-fn containment(contained: &[(Containment, Vec<SignedLift>)], offset: UtcOffset) -> Control {
+fn containment(contained: &[(Containment, Vec<SignedLift>)], unkept: usize, offset: UtcOffset) -> Control {
     let words: Vec<String> = contained.iter().map(|(one, _)| one.measure.to_string()).collect();
     let (grade, state) = match words.is_empty() {
         true => (Grade::Good, "nothing is closed".to_owned()),
+        false if unkept > 0 => {
+            (Grade::Bad, format!("CLOSED, and NOT KEPT: a restart forgets it: {}", words.join(", ")))
+        }
         false => (Grade::Bad, format!("CLOSED: {}", words.join(", "))),
     };
     let since =

@@ -30,6 +30,7 @@ struct ContainmentPage {
     /// No policy is approved: whoever sits at the terminal opens again.
     has_officers: bool,
     lifters: usize,
+    may_close: bool,
     rows: Vec<Row>,
 }
 
@@ -96,13 +97,17 @@ impl ContainmentPage {
     fn of(reader: &Reader, refused: Option<String>) -> Self {
         let treatment = &reader.treatment;
         let guard = treatment.chart().guard();
-        let rows = guard.contained().into_iter().map(|(one, lifts)| Row {
+        // Who is suspected of what is for those who answer for it; the others see which mode it is.
+        let may_close = reader.may(Act::Contain, Purpose::Emergency);
+        let seen = |measure: &Measure| may_close || !matches!(measure, Measure::Freeze(_));
+        let all = guard.contained().into_iter().filter(|(one, _)| seen(&one.measure));
+        let rows = all.map(|(one, lifts)| Row {
             id: one.id.to_string(),
             measure: one.measure.to_string(),
             means: means(&one.measure),
             since: moment(one.at, treatment.utc_offset()),
-            by: one.by,
-            reason: one.reason,
+            by: if may_close { one.by } else { String::new() },
+            reason: if may_close { one.reason } else { String::new() },
             signed: lifts.iter().map(|lift| lift.statement().officer.clone()).collect(),
         });
         Self {
@@ -112,6 +117,7 @@ impl ContainmentPage {
             refused,
             has_officers: guard.policy().in_force.is_some(),
             lifters: LIFTERS,
+            may_close,
             rows: rows.collect(),
         }
     }

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use chart::Context;
-use guard::{Caller, Purpose};
+use guard::{Act, Caller, Purpose, Question, Sensitivity, Target};
 use kit::{Fault, OperationId};
 use treatment::Treatment;
 
@@ -29,6 +29,9 @@ where
         let treatment: Arc<Treatment> = FromRef::from_ref(state);
         let caller = session(&parts.headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
         match caller {
+            Some(caller) if treatment.chart().guard().is_frozen(&caller) => {
+                Err(message(StatusCode::FORBIDDEN, "This login does nothing here until two officers say so."))
+            }
             Some(caller) => Ok(Self { treatment, caller }),
             None => {
                 let text = "Please open a sign-in link: holdfast sign-in makes one.";
@@ -45,6 +48,12 @@ impl Reader {
 
     pub(super) fn role(&self) -> String {
         self.caller.role().to_string()
+    }
+
+    /// Whether they would be allowed this, of the centre: for what a page offers.
+    pub(super) fn may(&self, act: Act, purpose: Purpose) -> bool {
+        let (role, target, sensitivity) = (self.caller.role(), Target::Centre, Sensitivity::Administrative);
+        self.treatment.chart().guard().would_allow(&self.caller, Question { role, act, target, sensitivity, purpose })
     }
 
     /// One act of theirs, under an operation of its own: they treat.

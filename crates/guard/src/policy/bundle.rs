@@ -2,15 +2,14 @@
 //! do what. One TOML text that a person reads before she signs it (`docs/formats/policy.md`).
 
 use std::fmt;
+use std::sync::Arc;
 
-use kit::{Blame, Digest, Explain, PatientId};
+use kit::{Blame, Digest, Explain};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::policy::{Policy, PolicyError, Question};
-use crate::{
-    Act, Budgets, Kind, PublicKey, Purpose, Role, Sensitivity, SignatureError, Target, check_name, look_alike,
-};
+use crate::{Act, Budgets, Kind, PublicKey, Purpose, Role, SignatureError, check_name, containment, look_alike};
 
 /// Bytes of a bundle: it stands in one entry of the ledger.
 pub const BUNDLE_BYTES_MAX: usize = 48 * 1024;
@@ -149,8 +148,7 @@ struct Text {
     sessions: Sessions,
     #[serde(default)]
     budgets: Budgets,
-    /// None: those that are built in, of whatever program runs.
-    rules: Option<String>,
+    rules: String,
 }
 
 /// A policy, whole; it holds together, and proves nothing of who wants it.
@@ -161,7 +159,8 @@ pub struct Bundle {
     officers: Vec<Officer>,
     sessions: Sessions,
     budgets: Budgets,
-    policy: Policy,
+    /// Or why its rules don't hold by this program.
+    policy: Result<Arc<Policy>, BundleError>,
 }
 
 impl fmt::Debug for Bundle {
@@ -170,28 +169,30 @@ impl fmt::Debug for Bundle {
     }
 }
 
-/// What no centre's rules may take away, or nobody could go on: to treat, to make packs, to sign people in, to change the policy.
-const INDISPENSABLE: [(Role, Act, Target, Sensitivity, Purpose); 12] = {
-    const HER: Target = Target::Patient(PatientId([0; 16]));
-    use Sensitivity::Clinical;
-    [
-        (Role::Console, Act::ChangePolicy, Target::Centre, Sensitivity::Administrative, Purpose::Operations),
-        (Role::Console, Act::Contain, Target::Centre, Sensitivity::Administrative, Purpose::Operations),
-        (Role::Console, Act::LiftContainment, Target::Centre, Sensitivity::Administrative, Purpose::Operations),
-        (Role::SecurityOfficer, Act::Contain, Target::Centre, Sensitivity::Administrative, Purpose::Emergency),
-        (Role::Console, Act::ManageAccess, Target::Centre, Clinical, Purpose::Operations),
-        (Role::Console, Act::ReadTreatmentList, Target::Centre, Clinical, Purpose::Emergency),
-        (Role::Console, Act::MakePacks, Target::Centre, Clinical, Purpose::Treatment),
-        (Role::Console, Act::ApprovePlan, HER, Clinical, Purpose::Treatment),
-        (Role::Device, Act::CheckGate, HER, Clinical, Purpose::Treatment),
-        (Role::Device, Act::StoreObject, HER, Clinical, Purpose::Treatment),
-        (Role::Therapist, Act::CheckGate, HER, Clinical, Purpose::Treatment),
-        (Role::Physicist, Act::CheckGate, HER, Clinical, Purpose::Treatment),
-    ]
-};
+/// What no centre's rules may take away, where the program's own allow it, or nobody could go on: to treat, to make packs, to sign people in,
+/// to close doors and to open them, to change the policy.
+fn indispensable(built_in: &Policy) -> Vec<Question> {
+    let needs = |Question { role, act, .. }: &Question| {
+        let treats = matches!(act, Act::EnterRecord | Act::ReadTreatmentList | Act::RestorePatient);
+        let closes = *act == Act::Contain && matches!(role, Role::Console | Role::SecurityOfficer);
+        let runs = matches!(act, Act::ChangePolicy | Act::LiftContainment | Act::ManageAccess | Act::VerifyVault);
+        treats || closes || (runs && *role == Role::Console) || containment::is_treatment(*role, *act)
+    };
+    Question::all().filter(needs).filter(|question| built_in.allows(*question)).collect()
+}
 
 impl Bundle {
     pub fn parse(text: &str) -> Result<Self, BundleError> {
+        let bundle = Self::read(text)?;
+        match &bundle.policy {
+            Ok(_) => Ok(bundle),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    /// As [`Self::parse`], of one that was signed: its officers stay in office where its rules don't hold by this program, which another
+    /// version of it had taken.
+    pub(crate) fn read(text: &str) -> Result<Self, BundleError> {
         if text.len() > BUNDLE_BYTES_MAX {
             return Err(BundleError::TooLong { found: text.len() });
         }
@@ -200,14 +201,8 @@ impl Bundle {
         check_officers(quorum, &officers)?;
         sessions.check()?;
         budgets.check()?;
-        let policy = rules.as_deref().map_or_else(Policy::built_in, Policy::of_centre)?;
-        for (role, act, target, sensitivity, purpose) in INDISPENSABLE {
-            if !policy.allows(Question { role, act, target, sensitivity, purpose }) {
-                return Err(BundleError::LocksOut { role, act, purpose });
-            }
-        }
         let digest = Digest(Sha256::digest(text).into());
-        Ok(Self { text: text.to_owned(), digest, quorum, officers, sessions, budgets, policy })
+        Ok(Self { text: text.to_owned(), digest, quorum, officers, sessions, budgets, policy: rules_of(&rules) })
     }
 
     /// As it was signed.
@@ -237,14 +232,30 @@ impl Bundle {
         self.budgets
     }
 
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    /// None where its rules don't hold by this program: [`Self::fault`].
+    pub fn policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref().ok()
+    }
+
+    pub fn fault(&self) -> Option<&BundleError> {
+        self.policy.as_ref().err()
     }
 
     /// The officer of this name and key.
     pub(crate) fn has(&self, name: &str, key: PublicKey) -> bool {
         self.officers.iter().any(|officer| officer.name == name && officer.key == key)
     }
+}
+
+fn rules_of(rules: &str) -> Result<Arc<Policy>, BundleError> {
+    let policy = Policy::of_centre(rules)?;
+    for question in indispensable(&*Policy::built_in()?) {
+        if !policy.allows(question) {
+            let Question { role, act, purpose, .. } = question;
+            return Err(BundleError::LocksOut { role, act, purpose });
+        }
+    }
+    Ok(Arc::new(policy))
 }
 
 fn check_officers(quorum: u8, officers: &[Officer]) -> Result<(), BundleError> {

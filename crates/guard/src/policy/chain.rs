@@ -14,6 +14,7 @@ use std::sync::Arc;
 use kit::{Blame, Digest, Explain, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
 use crate::policy::bundle::{Bundle, BundleError};
 use crate::{Event, OfficerStatement, Signed};
@@ -111,6 +112,8 @@ pub enum ChainError {
     OwnProposal,
     #[error("the signature doesn't fit the statement and the officer's key")]
     BadSignature,
+    #[error("this policy is in force already")]
+    InForce,
     #[error("this signature is here already")]
     Twice,
     #[error("{OPEN_MAX} proposals wait already")]
@@ -138,6 +141,7 @@ impl Explain for ChainError {
             Self::NotAnOfficer { .. } => "guard.policy.not-an-officer",
             Self::OwnProposal => "guard.policy.own-proposal",
             Self::BadSignature => "guard.policy.bad-signature",
+            Self::InForce => "guard.policy.in-force",
             Self::Twice => "guard.policy.twice",
             Self::TooMany => "guard.policy.too-many",
         }
@@ -253,15 +257,33 @@ impl Chain {
 
     /// A proposal that may wait for approvals.
     pub(crate) fn proposal(&self, text: &str, proposed: &SignedPolicy) -> Result<Proposal, ChainError> {
-        let bundle = Bundle::parse(text)?;
+        self.judge_proposal(text, proposed, Bundle::parse)
+    }
+
+    fn judge_proposal(
+        &self,
+        text: &str,
+        proposed: &SignedPolicy,
+        read: fn(&str) -> Result<Bundle, BundleError>,
+    ) -> Result<Proposal, ChainError> {
+        // What nobody signed isn't looked into.
         self.judge(proposed)?;
         let PolicyStatement { says, policy, officer, .. } = proposed.statement();
-        if *policy != bundle.digest() || *says != Says::Proposes {
+        if *policy != Digest(Sha256::digest(text).into()) || *says != Says::Proposes {
             return Err(ChainError::OtherPolicy);
         }
+        let stranger = || ChainError::NotAnOfficer { officer: officer.clone() };
+        let is_officer = |bundle: &Bundle| bundle.has(officer, proposed.key());
+        if self.before().is_some_and(|before| !is_officer(before)) {
+            return Err(stranger());
+        }
+        if self.before().is_some_and(|before| before.digest() == *policy) {
+            return Err(ChainError::InForce);
+        }
+        let bundle = read(text)?;
         // The first one's officers are its own.
-        if !self.before().unwrap_or(&bundle).has(officer, proposed.key()) {
-            return Err(ChainError::NotAnOfficer { officer: officer.clone() });
+        if self.before().is_none() && !is_officer(&bundle) {
+            return Err(stranger());
         }
         let others = self.open.iter().filter(|one| !one.proposed.is_by_one_person(proposed));
         if others.clone().any(|one| one.bundle.digest() == bundle.digest()) {
@@ -317,7 +339,7 @@ impl Chain {
     fn taken_in(&mut self, event: &Event) -> Result<bool, ChainError> {
         match event {
             Event::PolicyProposed { text, proposed } => {
-                let proposal = self.proposal(text, proposed)?;
+                let proposal = self.judge_proposal(text, proposed, Bundle::read)?;
                 // Each officer has one at a time.
                 self.open.retain(|one| !one.proposed.is_by_one_person(proposed));
                 self.open.push(proposal);

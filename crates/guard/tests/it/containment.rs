@@ -138,9 +138,11 @@ fn a_measure_is_in_force_at_once_and_after_a_restart_and_ends_every_permit() {
     let permit = door.console(Act::Contain);
     door.log.broken.store(true, Ordering::SeqCst);
     let kept = door.guard.contain(&permit, Measure::Lockdown, "the disk is full");
-    assert!(matches!(kept, Err(GuardError::ContainmentNotKept(_))));
+    assert!(matches!(kept, Err(GuardError::ContainmentNotKept(_))) && door.guard.unkept() == 2);
     door.log.broken.store(false, Ordering::SeqCst);
+    // Whatever is kept next brings it along.
     assert!(door.ask(&door.caller(Role::Oncologist), Act::ReadRecord, HER).is_err());
+    assert_eq!((door.guard.unkept(), door.restarted().measures()), (0, vec!["lockdown".to_owned()]));
 }
 
 #[test]
@@ -168,6 +170,10 @@ fn who_is_frozen_does_nothing_and_the_others_go_on() {
     assert!(door.ask(&linac, Act::CheckGate, HER).is_err());
     let second = door.guard.device("LINAC2", "127.0.0.1".parse().unwrap()).unwrap();
     assert!(door.ask(&second, Act::CheckGate, HER).is_ok());
+
+    // Nobody signs in for her, in whatever role.
+    let code = door.guard.sign_in_link(&door.manage(), Role::Nurse, "somebody").unwrap();
+    assert!(door.guard.use_sign_in_link(&code).is_err() && door.guard.is_frozen(&frozen));
 
     assert!(!door.lift(&one, "Physics").unwrap() && door.lift(&one, "Security").unwrap());
     assert!(door.ask(&frozen, Act::ReadRecord, HER).is_ok());
@@ -221,6 +227,52 @@ fn it_takes_two_officers_of_the_policy_in_force() {
     }
     assert_eq!((again.measures(), again.guard.policy().in_force.unwrap().version()), (Vec::<String>::new(), 2));
     assert_eq!(statement.text().lines().next(), Some("holdfast containment lift v1"));
+}
+
+/// A stolen login that freezes whom it can takes nobody's lockdown away, nor the terminal.
+#[test]
+fn nobody_fills_the_list_or_freezes_the_terminal() {
+    let door = Door::with_officers();
+    let thief = door.caller(Role::ItAdministrator);
+    let freeze = |caller: &Caller, name: String| {
+        let ask = to(Act::Contain, Target::Centre, Sensitivity::Administrative, Purpose::Emergency);
+        let permit = door.guard.admit(caller, ask).unwrap();
+        door.guard.contain(&permit, Measure::Freeze(name), "x")
+    };
+    let frozen = (0..1_000).take_while(|number| freeze(&thief, format!("nobody{number}")).is_ok()).count();
+    assert_eq!(frozen, 20);
+    assert_eq!(error(freeze(&thief, "more".into())), ContainError::TooMany { found: 20, maximum: 20 });
+    for mode in MODES {
+        door.contain(mode).unwrap();
+    }
+    door.contain(Measure::Freeze("somebody".into())).unwrap();
+
+    let forged = |measure, reason: &str| {
+        let (by, reason) = ("local:operator".into(), reason.to_owned());
+        Event::Contained(Containment { id: Id16([reason.len() as u8; 16]), measure, at: crate::START, by, reason })
+    };
+    let before = door.measures().len();
+    door.log.events.lock().unwrap().extend([
+        forged(Measure::Freeze("local:operator".into()), "a"),
+        forged(Measure::Freeze("no name".into()), "ab"),
+        forged(Measure::Island, "abc\n"),
+    ]);
+    let again = door.restarted();
+    assert_eq!(again.measures().len(), before);
+    let _ = again.console(Act::LiftContainment);
+}
+
+/// A signature that waits is as good as its officer.
+#[test]
+fn who_is_no_officer_any_more_opens_nothing() {
+    let door = Door::with_officers();
+    let one = door.contain(Measure::ReadOnly).unwrap();
+    assert!(!door.lift(&one, "Records").unwrap());
+    let without = text(2, &["Director", "Physics", "Security"], NOTHING_MORE);
+    door.enforce(&without, &["Director", "Physics", "Security"]);
+    assert!(!door.lift(&one, "Director").unwrap(), "hers counts no more");
+    assert!(door.lift(&one, "Physics").unwrap());
+    assert!(door.measures().is_empty() && door.restarted().measures().is_empty());
 }
 
 #[test]

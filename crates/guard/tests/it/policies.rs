@@ -8,6 +8,7 @@ use guard::{
 };
 use kit::{Digest, Explain, SeededEntropy};
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
 
 use crate::{CENTRE, Door, HER, HOUR_MS, START, to};
 
@@ -22,7 +23,11 @@ pub(crate) fn key(name: &str) -> SigningKey {
 
 /// Officers of these names, each with the key of her name; `name/other` has the name before the stroke.
 pub(crate) fn text(quorum: u8, officers: &[&str], more: &str) -> String {
-    let mut text = format!("quorum = {quorum}\n");
+    with_rules(quorum, officers, Policy::built_in().unwrap().text(), more)
+}
+
+fn with_rules(quorum: u8, officers: &[&str], rules: &str, more: &str) -> String {
+    let mut text = format!("quorum = {quorum}\nrules = '''\n{rules}\n'''\n");
     for officer in officers {
         let (name, key) = (officer.split('/').next().unwrap(), key(officer).public_key().unwrap());
         text.push_str(&format!("[[officers]]\nname = \"{name}\"\nduty = \"duty of {name}\"\nkey = \"{key}\"\n"));
@@ -31,8 +36,7 @@ pub(crate) fn text(quorum: u8, officers: &[&str], more: &str) -> String {
 }
 
 fn with_rule(quorum: u8, officers: &[&str], rule: &str) -> String {
-    let rules = format!("{}\n{rule}", Policy::built_in().unwrap().text());
-    format!("rules = '''\n{rules}\n'''\n{}", text(quorum, officers, NOTHING_MORE))
+    with_rules(quorum, officers, &format!("{}\n{rule}", Policy::built_in().unwrap().text()), NOTHING_MORE)
 }
 
 pub(crate) const FOUR: [&str; 4] = ["Director", "Physics", "Security", "Records"];
@@ -229,7 +233,7 @@ fn unsigned_and_altered_events_change_nothing_and_are_shown() {
     let seen = again.guard.policy();
     assert_eq!((again.version(), seen.digest), (1, Bundle::parse(&first).unwrap().digest()));
     assert_eq!(seen.refused.len(), 5, "{:?}", seen.refused);
-    assert!(seen.refused[0].contains("no officer with that key") && seen.open.is_empty());
+    assert!(seen.refused[0].contains("no officer with that key") && seen.open.is_empty(), "{:?}", seen.refused);
 
     // The same log read a second time says nothing twice, and the honest ones go on.
     for event in door.log.events.lock().unwrap().iter() {
@@ -238,7 +242,35 @@ fn unsigned_and_altered_events_change_nothing_and_are_shown() {
     assert_eq!((again.version(), again.guard.policy().refused.len()), (1, 5));
     again.enforce(&text(3, &FOUR, NOTHING_MORE), &["Physics", "Director", "Security", "Records"]);
     assert_eq!(again.version(), 2);
+    assert_eq!(chain_error(again.propose(&text(3, &FOUR, NOTHING_MORE), "Director")), ChainError::InForce);
     assert!(matches!(again.guard.policy().in_force, Some(one) if one.bundle.quorum() == 3));
+}
+
+/// Signed once, by a program that took its rules: the officers stay in office, and the rules before go on.
+#[test]
+fn a_signed_policy_whose_rules_hold_no_more_keeps_its_officers() {
+    let door = Door::new();
+    let old = with_rules(2, &FOUR, "permit (principal", NOTHING_MORE);
+    let digest = Digest(Sha256::digest(&old).into());
+    let sign =
+        |says, officer: &str| Signed::sign(door.guard.policy_statement(says, digest, officer), &key(officer)).unwrap();
+    let refused = door.guard.propose_policy(&door.change_policy(), &old, sign(Says::Proposes, "Director"));
+    assert!(matches!(chain_error(refused), ChainError::Bundle(_)), "nobody proposes it today");
+    door.log.events.lock().unwrap().extend([
+        Event::PolicyProposed { text: old.clone(), proposed: sign(Says::Proposes, "Director") },
+        Event::PolicyApproved { approved: sign(Says::Approves, "Physics") },
+        Event::PolicyApproved { approved: sign(Says::Approves, "Security") },
+    ]);
+    let again = door.restarted();
+    let seen = again.guard.policy();
+    assert!(again.version() == 1 && seen.fault().is_some() && seen.digest == digest);
+    assert!(again.therapist_reads(), "as before it");
+    // No second beginning, by others.
+    assert!(
+        chain_error(again.propose(&text(2, &["A", "B", "C"], NOTHING_MORE), "A")).to_string().contains("no officer")
+    );
+    again.enforce(&with_rule(2, &FOUR, NO_THERAPIST_READS), &["Records", "Director", "Physics"]);
+    assert!(!again.therapist_reads() && again.guard.policy().fault().is_none());
 }
 
 #[test]
@@ -256,7 +288,7 @@ fn a_policy_that_holds_not_together_is_refused_with_its_place() {
     assert_eq!(bounds(&sessions("hours = 0")), ("sessions.hours", 0, 1, 24));
     assert_eq!(bounds(&sessions("code_minutes = 61")), ("sessions.code_minutes", 61, 1, 60));
     assert_eq!(bounds(&sessions("token_days = 401")), ("sessions.token_days", 401, 1, 400));
-    for malformed in ["", "quorum = 2", &sessions("idle = 3"), &text(2, &FOUR, "quorom = 2\n"), "\u{0}"] {
+    for malformed in ["", "quorum = 2", &sessions("idle = 3"), &text(2, &FOUR, "quorom = 2\n"), "\u{0}", "rules = ''"] {
         assert!(matches!(error(malformed), BundleError::Malformed(_)), "{malformed}");
     }
     let twice = |officers: &[&str]| error(&text(2, officers, NOTHING_MORE));
@@ -283,8 +315,49 @@ fn a_policy_that_holds_not_together_is_refused_with_its_place() {
         let found = error(&with_rule(2, &FOUR, &rule));
         assert!(matches!(found, BundleError::LocksOut { role: r, act: a, .. } if r == role && a == act), "{found}");
     }
-    let locked = "rules = ''\n".to_owned() + &text(2, &FOUR, NOTHING_MORE);
-    assert!(matches!(error(&locked), BundleError::LocksOut { .. }));
+    assert!(matches!(error(&with_rules(2, &FOUR, "", NOTHING_MORE)), BundleError::LocksOut { .. }));
+    // What the commands of a change ask, and what treatment asks, on whatever it is asked.
+    for rule in [
+        r#"@id("x") forbid (principal == Role::"console", action == Action::"manage-access", resource)
+           when { context.sensitivity == Sensitivity::"administrative" };"#,
+        r#"@id("x") forbid (principal == Role::"console", action == Action::"lift-containment", resource);"#,
+        r#"@id("x") forbid (principal == Role::"security-officer", action == Action::"contain", resource);"#,
+        r#"@id("x") forbid (principal == Role::"device", action == Action::"read-object", resource);"#,
+        r#"@id("x") forbid (principal == Role::"device", action == Action::"check-gate", resource is Centre);"#,
+        r#"@id("x") forbid (principal, action == Action::"check-gate", resource)
+           when { context.purpose == Purpose::"emergency" };"#,
+        r#"@id("x") forbid (principal, action == Action::"enter-record", resource);"#,
+        r#"@id("x") forbid (principal, action == Action::"read-treatment-list", resource)
+           when { context.purpose == Purpose::"treatment" };"#,
+    ] {
+        assert!(matches!(error(&with_rule(2, &FOUR, rule)), BundleError::LocksOut { .. }), "{rule}");
+    }
+    // A stack that overflows would end the process.
+    let nested = |open: &str, close: &str, times: usize| {
+        let inside = format!("{}true{}", open.repeat(times), close.repeat(times));
+        with_rule(2, &FOUR, &format!(r#"@id("x") forbid (principal, action, resource) when {{ {inside} }};"#))
+    };
+    for (open, close, times) in [
+        ("(", ")", 1_000),
+        ("[", "]", 8_000),
+        ("!(", ")", 6_000),
+        ("!", "", 8_000),
+        ("if true then ", " else true", 900),
+    ] {
+        assert_eq!(error(&nested(open, close, times)).code(), "guard.policy.too-deep", "{open}");
+    }
+    for chain in ["true && ", "1 + ", "context.x.", "true || "] {
+        assert_eq!(error(&nested(chain, "", 2_000)).code(), "guard.policy.too-deep", "{chain}");
+    }
+    let named =
+        |id: &str| error(&with_rule(2, &FOUR, &format!(r#"@id("{id}") permit (principal, action, resource);"#)));
+    for id in [&"z".repeat(65), "Two words", "a,b", "ജ"] {
+        assert_eq!(named(id).code(), "guard.policy.bad-id", "{id}");
+    }
+    // Anybody could sign by the neutral element.
+    let weak = text(2, &FOUR, NOTHING_MORE)
+        .replace(&key("Records").public_key().unwrap().to_string(), "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    assert!(matches!(error(&weak), BundleError::Malformed(why) if why.contains("anybody could sign")));
 }
 
 #[test]

@@ -139,6 +139,7 @@ impl Sign {
             let text = "the server asks for a signature over something else than this file";
             return Err(Fault::new(Blame::Integrity, "policy.statement", text));
         }
+        check_centre(&statement.centre)?;
         if !output.json {
             say!("{}", OfficerStatement::text(&statement));
         }
@@ -170,7 +171,8 @@ pub fn approve_first(
     more: &str,
 ) -> Result<(String, Vec<SigningKey>), Fault> {
     let keys = officers.iter().map(|_| SigningKey::generate(&OsEntropy)).collect::<Result<Vec<_>, _>>()?;
-    let mut text = "quorum = 2\n".to_owned();
+    let rules = Policy::built_in().map_err(|e| Fault::of(&e))?;
+    let mut text = format!("quorum = 2\nrules = '''\n{}'''\n", rules.text());
     for ((name, duty), key) in officers.iter().zip(&keys) {
         let key = key.public_key()?;
         text.push_str(&format!("\n[[officers]]\nname = \"{name}\"\nduty = \"{duty}\"\nkey = \"{key}\"\n"));
@@ -188,6 +190,11 @@ pub fn approve_first(
         guard.approve_policy(permit, sign(Says::Approves, other)?).map_err(|e| Fault::of(&e))?;
     }
     Ok((text, keys))
+}
+
+/// What the server says is shown on an officer's terminal, and signed: nothing in it may mislead her.
+pub fn check_centre(centre: &str) -> Result<(), Fault> {
+    Ok(guard::check_name("centre", centre)?)
 }
 
 fn unreadable(file: &Path, why: impl std::fmt::Display) -> Fault {
@@ -253,19 +260,19 @@ pub fn perform(
     let needs = |act| permit(act);
     match asked {
         Asked::Show => {
-            let _permit = needs(guard::Act::ManageAccess)?;
+            let _permit = needs(guard::Act::ChangePolicy)?;
             Ok(show(&guard.policy()))
         }
         Asked::Review { text } => {
-            let _permit = needs(guard::Act::ManageAccess)?;
+            let _permit = needs(guard::Act::ChangePolicy)?;
             review(&guard.policy(), &text_of(&text)?)
         }
         Asked::Print => {
-            let _permit = needs(guard::Act::ManageAccess)?;
+            let _permit = needs(guard::Act::ChangePolicy)?;
             printed::answer(&guard.policy(), centre)
         }
         Asked::Statement { proposes, policy, officer } => {
-            let _permit = needs(guard::Act::ManageAccess)?;
+            let _permit = needs(guard::Act::ChangePolicy)?;
             let says = if proposes { Says::Proposes } else { Says::Approves };
             Ok(statement(&guard.policy_statement(says, policy, &officer)))
         }

@@ -54,8 +54,8 @@ pub fn show(standing: &PolicyStanding) -> Answer {
     for (proposal, wants) in open {
         let bundle = &proposal.bundle;
         let before = in_force.as_ref().map(|one| &*one.bundle);
-        let (changes, differences) =
-            (guard::changes(before, bundle), standing.rules.policy().differences(bundle.policy()));
+        let changes = guard::changes(before, bundle);
+        let differences = bundle.policy().map_or(Vec::new(), |policy| standing.rules.policy().differences(policy));
         text.push_str(&format!(
             "\nproposed: policy {}, {}{}\n  {}\n  {}, {} of who may do what",
             proposal.version(),
@@ -70,6 +70,9 @@ pub fn show(standing: &PolicyStanding) -> Answer {
             "signatures": signatures(proposal), "changes": changes, "differences": differences,
         }));
     }
+    if let Some(fault) = standing.fault() {
+        text.push_str(&format!("\nITS RULES DON'T HOLD by this program, and those before it go on: {fault}"));
+    }
     for why in refused {
         text.push_str(&format!("\nREFUSED, an entry of the log that isn't signed as it must be: {why}"));
     }
@@ -79,9 +82,10 @@ pub fn show(standing: &PolicyStanding) -> Answer {
         "text": in_force.as_ref().map(|proposal| proposal.bundle.text()), "rules": rules.policy().text(), "budgets": rules.budgets(),
         "quorum": in_force.as_ref().map(|proposal| proposal.bundle.quorum()), "sessions": sessions,
         "officers": in_force.as_ref().map(|proposal| proposal.bundle.officers().to_vec()),
-        "signatures": in_force.as_ref().map(signatures), "proposed": proposed, "refused": refused,
+        "signatures": in_force.as_ref().map(signatures), "fault": standing.fault().map(|e| e.to_string()), "proposed": proposed, "refused": refused,
     });
-    let exit = if in_force.is_some() && refused.is_empty() { 0 } else { DEGRADED };
+    let is_sound = in_force.is_some() && refused.is_empty() && standing.fault().is_none();
+    let exit = if is_sound { 0 } else { DEGRADED };
     Answer { exit, text, json }
 }
 
@@ -89,7 +93,7 @@ pub fn review(standing: &PolicyStanding, text: &str) -> Result<Answer, Fault> {
     let bundle = Bundle::parse(text).map_err(|e| Fault::of(&e))?;
     let before = standing.in_force.as_ref().map(|proposal| &*proposal.bundle);
     let changes = guard::changes(before, &bundle);
-    let differences = standing.rules.policy().differences(bundle.policy());
+    let differences = bundle.policy().map_or(Vec::new(), |policy| standing.rules.policy().differences(policy));
     let spare = bundle.officers().len() - usize::from(bundle.quorum()) - 1;
     let json = json!({
         "digest": bundle.digest(), "changes": changes, "differences": differences, "keys_to_lose": spare,
