@@ -150,7 +150,7 @@ fn signed(site: &Site) -> (String, String, String) {
 impl Site {
     /// A policy that four officers answer for, in force; gives their keys.
     fn approved_policy(&self) -> Vec<String> {
-        let mut text = "quorum = 2\n".to_owned();
+        let mut text = format!("quorum = 2\nrules = '''\n{}'''\n", guard::Policy::built_in().unwrap().text());
         let names: Vec<String> = (1..=4).map(|number| format!("Officer {number}")).collect();
         let keys: Vec<String> = (1..=4).map(|number| self.path(&format!("officer-{number}.pem"))).collect();
         for (name, key) in names.iter().zip(&keys) {
