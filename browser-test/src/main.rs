@@ -78,7 +78,7 @@ async fn start(setting: &Setting) -> Result<WebDriver> {
 }
 
 async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
-    println!("1..16");
+    println!("1..17");
     let tools = ChromeDevTools::new(browser.handle.clone());
     let screen = json!({ "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false });
     tools.execute_cdp_with_params("Emulation.setDeviceMetricsOverride", screen).await?;
@@ -97,6 +97,7 @@ async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
     tap.check("chart checks of everybody, those that fail first", chart_checks(browser, setting).await);
     tap.check("paper is typed in: a slip is named and nothing is lost", enter(browser, setting).await);
     tap.check("paper stands beside what machines say", reconciliation(browser, setting).await);
+    tap.check("posture names policy and containment; a therapist closes no doors", posture(browser, setting).await);
     tap.check("signing out shuts the door", sign_out(browser, setting).await);
     tap.check("a downtime pack opens from the disk, whole on A4", pack(browser, &tools, setting).await);
     Ok(tap.failed == 0)
@@ -309,6 +310,29 @@ async fn reconciliation(browser: &WebDriver, setting: &Setting) -> Result<()> {
     ensure!(!all.is_empty() && all.iter().all(|state| state == "Waits"), "the states are {states}");
     no_script(browser).await?;
     fits(browser, &setting.artifacts, "reconciliation.png").await
+}
+
+async fn posture(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    let http = text(setting, "http")?;
+    browser.goto(format!("{http}/containment")).await?;
+    let closed = ask(
+        browser,
+        "return [document.body.innerText.includes('Nothing is closed'), document.querySelectorAll('input').length]",
+    );
+    ensure!(closed.await? == json!([true, 0]), "the page to close doors by shows a form, or what isn't closed");
+    no_script(browser).await?;
+    browser.goto(format!("{http}/posture")).await?;
+    let rows =
+        "return [...document.querySelectorAll('.posture tbody tr')].map(row => row.innerText.replace(/\\s+/g, ' '))";
+    let rows = ask(browser, rows).await?;
+    let rows: Vec<&str> = rows.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    for begins in
+        ["Policy good version 1, approved by 2 officers", "Budgets good", "Containment good nothing is closed"]
+    {
+        ensure!(rows.iter().any(|row| row.starts_with(begins)), "no row begins {begins}: {rows:?}");
+    }
+    no_script(browser).await?;
+    fits(browser, &setting.artifacts, "posture.png").await
 }
 
 async fn pack(browser: &WebDriver, tools: &ChromeDevTools, setting: &Setting) -> Result<()> {
