@@ -56,8 +56,14 @@ fn an_ended_key_approves_nothing_more_and_a_compromised_one_nothing_at_all() {
     approve(&site, &number, &plan, &[("D. Physicist", "physicist")]);
     assert_eq!(check().exit, 0);
 
-    let said = site.run(&["person", "end", "--key", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "--json"]);
-    assert_eq!(said.json()["error"]["code"], "treatment.person.unknown");
+    let stranger = site.done(&["policy", "key", &site.path("stranger.pem")]).out;
+    for (key, code) in [
+        (stranger.trim(), "treatment.person.unknown"),
+        // The neutral point: everything fits it.
+        ("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=", "guard.signature.weak-key"),
+    ] {
+        assert_eq!(site.run(&["person", "end", "--key", key, "--json"]).json()["error"]["code"], code);
+    }
 }
 
 /// What is toleranced is compared with the file that was signed, not with whatever was stored since.
