@@ -9,6 +9,7 @@
 //! Since only we wait for the disk, its speed is half of the ratio: `--folder /dev/shm` leaves it out for both.
 
 mod digest;
+mod guard;
 mod keys;
 mod tahoe;
 mod vault;
@@ -85,6 +86,11 @@ impl Row {
 /// `cargo xtask bench digest`
 pub(crate) fn digest() -> Result<()> {
     digest::run()
+}
+
+/// `cargo xtask bench guard`
+pub(crate) fn guard() -> Result<()> {
+    guard::run()
 }
 
 /// `cargo xtask bench keys`

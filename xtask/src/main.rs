@@ -24,6 +24,7 @@ const USAGE: &str = "cargo xtask TASK
   bench vault [--json] [--rounds N] [--foolscap]
                              the vault beside Tahoe-LAFS and beside the machine's own limits, in one run
   bench digest               from a plan's bytes to its delivery digest, beside pydicom reading the same file
+  bench guard                a decision at 2,000 people and 2,000,000 patients; what a chart read costs beside the vault's fetch
   bench keys                 opening keys through fourteen holders over loopback; registering a million patients";
 
 /// What FHIR R4 says about elements, codes and search parameters, as `chart` holds it.
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
             peers::data().and_then(|data| fhir_bindings::run(&data.join("fhir"), &shell::root().join(BINDINGS)))
         }
         ["bench", "digest"] => bench::digest(),
+        ["bench", "guard"] => bench::guard(),
         ["bench", "keys"] => bench::keys(),
         ["bench", "vault", rest @ ..] => bench::run(rest),
         [] | ["help" | "--help" | "-h"] => {

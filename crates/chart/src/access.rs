@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use guard::{Act, Decision, Permit, Purpose, Role, Sensitivity, Target};
+use guard::{Act, Decision, Permit, Purpose, Relation, Role, Sensitivity, Target};
 use kit::{Blame, Fault, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,9 @@ pub struct AccessLine {
     /// What was opened beside it; none where it was alone.
     #[n(5)]
     pub others: Option<Vec<String>>,
+    /// What explained it, where that was asked.
+    #[n(6)]
+    pub relation: Option<Relation>,
 }
 
 /// One row of `holdfast access`.
@@ -60,6 +63,9 @@ pub struct AccessRow {
     pub operation: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What explained it, where that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relation: Option<Relation>,
 }
 
 /// Where a page of the access list begins; its default is the whole list's beginning.
@@ -92,6 +98,7 @@ fn line_of(permit: &Permit, what: String, others: Vec<String>) -> AccessLine {
         purpose: permit.purpose(),
         what,
         others: (!others.is_empty()).then_some(others),
+        relation: None,
     }
 }
 
@@ -99,11 +106,15 @@ impl Chart {
     /// Puts a patient's new version on her list, and beside it who wrote it: what was allowed is not yet done, and what
     /// was refused later looks the same.
     pub(crate) fn sign_version(&self, permit: &Permit, draft: &mut Draft) {
-        if let (Scope::Patient(patient), Some(version)) = (draft.scope, &draft.meta.version) {
-            draft.meta.lists.push(access_list(&self.tagger, patient));
-            let line = line_of(permit, reference(version), Vec::new());
-            draft.meta.note = minicbor::to_vec(line).unwrap_or_default().into();
+        let Some(version) = &draft.meta.version else { return };
+        let line = line_of(permit, reference(version), Vec::new());
+        match draft.scope {
+            Scope::Patient(patient) => draft.meta.lists.push(access_list(&self.tagger, patient)),
+            // Of what is nobody's, who wrote it: a Practitioner says whose a login is.
+            Scope::Centre if draft.meta.note.is_empty() => {}
+            Scope::Centre => return,
         }
+        draft.meta.note = minicbor::to_vec(line).unwrap_or_default().into();
     }
 
     /// Writes durably which records are about to leave: of each patient one line names them.
@@ -116,7 +127,8 @@ impl Chart {
         for (patient, opened) in of_each {
             for named in opened.chunks(NAMED_MAX) {
                 let mut names = named.iter().map(|released| reference(&released.version));
-                let line = line_of(permit, names.next().unwrap_or_default(), names.collect());
+                let mut line = line_of(permit, names.next().unwrap_or_default(), names.collect());
+                line.relation = named.first().and_then(|released| released.relation);
                 let mut meta = Meta::new(None);
                 meta.lists.push(match patient {
                     Some(patient) => access_list(&self.tagger, patient),
@@ -189,6 +201,7 @@ impl Chart {
                 outcome: if decision.allowed { "allowed" } else { "denied" },
                 operation,
                 reason: Some(decision.reason).filter(|r| !r.is_empty()),
+                relation: decision.relation,
             }]
         } else {
             let line: AccessLine = minicbor::decode(&meta.note).map_err(unreadable)?;
@@ -209,6 +222,7 @@ impl Chart {
                 outcome,
                 operation: operation.clone(),
                 reason: None,
+                relation: line.relation,
             };
             std::iter::once(line.what.clone()).chain(line.others.clone().into_iter().flatten()).map(row).collect()
         };

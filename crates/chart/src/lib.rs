@@ -12,6 +12,7 @@ mod locks;
 mod meta;
 mod objects;
 mod records;
+mod relation;
 mod sensitivity;
 mod trace;
 mod transact;
@@ -22,7 +23,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use guard::{Act, Ask, Caller, Guard, Permit, Purpose, Sensitivity, Target};
+use guard::{Act, Ask, Caller, Guard, Permit, Purpose, Relation, Sensitivity, Target};
 use kit::{Clock, Entropy, Fault, OperationId, PatientId, Timestamp};
 use vault::{Entry, Group, Parcel, Receipt, Scope, Vault};
 use zeroize::Zeroizing;
@@ -34,6 +35,7 @@ pub use journal::Journal;
 pub use meta::{Meta, MetaError, Tag, Tagger, Version};
 pub use objects::{Demographics, ObjectDraft, ObjectKept};
 pub use records::{Kept, Page};
+pub use relation::{LOGIN_SYSTEM, Treats};
 
 use crate::fhir::Change;
 use crate::locks::{Held, Keys, Locks};
@@ -57,6 +59,8 @@ pub struct Released {
     pub updated: Timestamp,
     /// How this version came to be, where it is a resource.
     pub change: Change,
+    /// What explained that it was opened, where that was asked.
+    pub relation: Option<Relation>,
     /// Empty for a tombstone.
     pub bytes: Zeroizing<Vec<u8>>,
 }
@@ -84,6 +88,7 @@ pub struct Chart {
     locks: Locks,
     /// Naming system of the hospital number; none: an identifier counts whatever its system.
     number_system: Option<String>,
+    people: relation::People,
     /// What can't be read is passed over: the index is in memory only, and whoever opened it says what is missing.
     is_partial: bool,
 }
@@ -133,6 +138,7 @@ impl Chart {
             entropy,
             locks: Locks::default(),
             number_system: None,
+            people: relation::People::default(),
             is_partial,
         };
         match chart.catch_up().and_then(|_| chart.replay_guard()) {
@@ -256,7 +262,11 @@ impl Chart {
         what: &str,
     ) -> Result<Permit> {
         let Context { caller, purpose, operation } = context;
-        let ask = Ask { act, target, sensitivity, purpose: *purpose, operation: *operation, what };
+        let relation = match target {
+            Target::Patient(patient) => self.relation((caller.subject(), caller.role()), act, patient, sensitivity)?,
+            Target::Centre => None,
+        };
+        let ask = Ask { act, target, sensitivity, purpose: *purpose, relation, operation: *operation, what };
         Ok(self.guard.admit(caller, ask)?)
     }
 
@@ -320,11 +330,17 @@ impl Chart {
         trace::saw(index, patient_of(&head));
         // Before any key is opened.
         let version = Meta::from_bytes(index, &head.meta)?.version.ok_or(ChartError::NoRecord { entry: index })?;
+        let mut relation = None;
         if let Some(patient) = patient_of(&head) {
             if matches!(permit.target(), Target::Patient(allowed) if allowed != patient) {
                 return Err(ChartError::AnotherPatient);
             }
-            self.guard.spend(permit, patient, sensitivity::sensitivity(&version.collection))?;
+            let of = sensitivity::sensitivity(&version.collection);
+            relation = match permit.target() {
+                Target::Patient(_) if permit.relation().is_some() => permit.relation(),
+                _ => self.relation((permit.subject(), permit.role()), permit.act(), patient, of)?,
+            };
+            self.guard.spend(permit, patient, of, relation.unwrap_or(Relation::Unexplained))?;
         }
         let (entry, bytes) = if head.payload_len.is_some() {
             self.vault.fetch(index, permit.subject(), permit.purpose().as_str())?
@@ -332,7 +348,7 @@ impl Chart {
             (head, Zeroizing::new(Vec::new()))
         };
         let patient = patient_of(&entry);
-        Ok(Released { entry: index, version, patient, updated: entry.time, change: Change::Put, bytes })
+        Ok(Released { entry: index, version, patient, updated: entry.time, change: Change::Put, relation, bytes })
     }
 
     /// A patient's key under the lists of `name`.

@@ -5,6 +5,8 @@ use kit::{Blame, Digest, Explain};
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
 
+use crate::relation::Relates;
+
 /// Version of this form.
 pub(crate) const FORMAT: u8 = 1;
 
@@ -103,6 +105,9 @@ pub struct Meta {
     /// Of an object: what the owning room knows of its content without opening it.
     #[n(5)]
     pub content: Option<ByteVec>,
+    /// Whom it relates to its patient.
+    #[n(6)]
+    pub(crate) relates: Option<Vec<Relates>>,
 }
 
 /// A `meta` that this version can't read.
@@ -133,6 +138,7 @@ impl Meta {
             lists: Vec::new(),
             note: ByteVec::from(Vec::new()),
             content: None,
+            relates: None,
         }
     }
 

@@ -324,6 +324,7 @@ impl Chart {
         if let ("Patient", Some(patient)) = (kind, owner) {
             meta.lists.push(self.patient_record_list(patient));
         }
+        self.relate(resource, id, owner, &mut meta);
         Ok(Draft { scope: scope_of(owner), kind: "fhir".into(), meta, payload: Some(resource.bytes().to_vec()) })
     }
 

@@ -7,6 +7,7 @@
 pub mod attack;
 pub mod check;
 pub mod eleven_of_fourteen;
+pub mod honest_year;
 mod input;
 pub mod machines;
 pub mod open_filer;

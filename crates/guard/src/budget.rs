@@ -1,7 +1,8 @@
 //! How many patients somebody opens within an hour and a day: what bounds a theft by a login that is allowed to read.
 //!
-//! Distinct patients count, not records: a chart that was opened is free for the rest of the window. What a beam or a ward needs is never
-//! counted. In memory: a restart begins anew, and the holders' own counts, where servers are machines, don't.
+//! Distinct patients count, not records: a chart that was opened is free for the rest of the window. Those that nothing in the record explains
+//! have a smaller budget of their own. What a beam or a ward needs is never counted. In memory: a restart begins anew, and the holders' own
+//! counts, where servers are machines, don't.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -9,10 +10,10 @@ use std::fmt;
 use kit::{PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::policy::bundle::{BundleError, HOUR_MS, within};
-use crate::{Act, Role, Sensitivity};
+use crate::normal::Opening;
+use crate::policy::bundle::{BundleError, DAY_MS, HOUR_MS, within};
+use crate::{Act, Relation, Sensitivity};
 
-const DAY_MS: i64 = 24 * HOUR_MS;
 /// No person or machine opens more: a budget beyond is none.
 const BUDGET_MAX: u64 = 1_000_000;
 /// Of a budget, in percent, from which on somebody looks.
@@ -32,6 +33,10 @@ pub struct Budget {
 pub struct Budgets {
     /// Charts that one person opens.
     pub person: Budget,
+    /// Of them, those that nothing explains: no appointment, no order, no care team that somebody else wrote.
+    pub unexplained: Budget,
+    /// How often one person breaks the glass.
+    pub emergency: Budget,
     /// Names, birth dates and numbers that one person sees.
     pub directory: Budget,
     /// Charts that one machine or program opens.
@@ -44,7 +49,9 @@ impl Default for Budgets {
     /// A busy clinic's list within an hour; a registrar's day; a planning system that gets a morning's plans; a centre of some hundred people.
     fn default() -> Self {
         Self {
-            person: Budget { hour: 60, day: 300 },
+            person: Budget { hour: 50, day: 200 },
+            unexplained: Budget { hour: 12, day: 30 },
+            emergency: Budget { hour: 3, day: 8 },
             directory: Budget { hour: 600, day: 3_000 },
             machine: Budget { hour: 600, day: 3_000 },
             centre: Budget { hour: 3_000, day: 20_000 },
@@ -54,9 +61,11 @@ impl Default for Budgets {
 
 impl Budgets {
     pub(crate) fn check(&self) -> Result<(), BundleError> {
-        let Self { person, directory, machine, centre } = self;
+        let Self { person, unexplained, emergency, directory, machine, centre } = self;
         for (what_hour, what_day, budget) in [
             ("budgets.person.hour", "budgets.person.day", person),
+            ("budgets.unexplained.hour", "budgets.unexplained.day", unexplained),
+            ("budgets.emergency.hour", "budgets.emergency.day", emergency),
             ("budgets.directory.hour", "budgets.directory.day", directory),
             ("budgets.machine.hour", "budgets.machine.day", machine),
             ("budgets.centre.hour", "budgets.centre.day", centre),
@@ -90,15 +99,17 @@ pub struct Spent {
     pub subject: String,
     pub charts_hour: usize,
     pub charts_day: usize,
+    /// Of them, those that nothing explains.
+    pub unexplained_day: usize,
     /// It is nearly used up, or was asked for beyond.
     pub is_near: bool,
     pub is_over: bool,
 }
 
-/// Distinct patients of a stretch of time.
-#[derive(Default)]
+/// Distinct patients of a stretch of time, and why each was opened.
+#[derive(Clone, Default)]
 struct Window {
-    patients: HashSet<PatientId>,
+    patients: HashMap<PatientId, Relation>,
     /// In the order in which they were counted.
     order: VecDeque<(Timestamp, PatientId)>,
 }
@@ -111,40 +122,46 @@ impl Window {
     }
 
     fn has_room(&self, patient: PatientId, limit: u32) -> bool {
-        self.patients.contains(&patient) || self.patients.len() < limit as usize
+        self.patients.contains_key(&patient) || self.patients.len() < limit as usize
     }
 
-    fn take(&mut self, patient: PatientId, at: Timestamp) {
-        if self.patients.insert(patient) {
+    /// Gives whether it is a new one.
+    fn take(&mut self, patient: PatientId, relation: Relation, at: Timestamp) -> bool {
+        let is_new = self.patients.insert(patient, relation).is_none();
+        if is_new {
             self.order.push_back((at, patient));
         }
+        is_new
     }
 }
 
-#[derive(Default)]
-struct Counted {
+/// Of an hour and of a day.
+#[derive(Clone, Default)]
+struct Windows {
     hour: Window,
     day: Window,
-    /// Of the last one that was opened.
+    /// That was in force when the last one was opened.
     budget: Option<Budget>,
-    /// When more was asked for than there was.
-    refused: Option<Timestamp>,
+    /// A person asked for more charts: until somebody has looked at it, or for a day, the hour's budget doesn't come back. A machine's and the
+    /// directory's do: a planning system and a front desk go on.
+    held: Option<Timestamp>,
 }
 
-impl Counted {
+impl Windows {
     fn forget(&mut self, now: Timestamp) {
-        self.hour.forget(now.plus_ms(-HOUR_MS));
+        self.held = self.held.filter(|at| *at > now.plus_ms(-DAY_MS));
+        self.hour.forget(now.plus_ms(if self.held.is_some() { -DAY_MS } else { -HOUR_MS }));
         self.day.forget(now.plus_ms(-DAY_MS));
-        self.refused = self.refused.filter(|at| *at > now.plus_ms(-DAY_MS));
     }
 
     fn check(
-        &self,
+        &mut self,
         patient: PatientId,
         budget: Budget,
-        whose: &'static str,
-        what: &'static str,
+        of: (&'static str, &'static str),
     ) -> Result<(), OverBudget> {
+        self.budget = Some(budget);
+        let (whose, what) = of;
         for (window, limit, name) in [(&self.hour, budget.hour, "an hour"), (&self.day, budget.day, "a day")] {
             if !window.has_room(patient, limit) {
                 return Err(OverBudget { whose, what, limit, window: name });
@@ -153,87 +170,137 @@ impl Counted {
         Ok(())
     }
 
+    /// Gives whether it is a new one of the day.
+    fn take(&mut self, patient: PatientId, relation: Relation, at: Timestamp) -> bool {
+        self.hour.take(patient, relation, at);
+        self.day.take(patient, relation, at)
+    }
+
     fn is_near(&self) -> bool {
         let near = |window: &Window, limit: u32| window.order.len() * 100 >= limit as usize * NEAR;
         self.budget.is_some_and(|budget| near(&self.hour, budget.hour) || near(&self.day, budget.day))
     }
+}
 
-    /// Within the hour, and the day.
-    fn opened(&self) -> (usize, usize) {
-        (self.hour.order.len(), self.day.order.len())
+#[derive(Clone, Default)]
+struct Counted {
+    all: Windows,
+    unexplained: Windows,
+    /// When more was asked for than there was.
+    refused: Option<Timestamp>,
+}
+
+impl Counted {
+    fn forget(&mut self, now: Timestamp) {
+        self.all.forget(now);
+        self.unexplained.forget(now);
+        self.refused = self.refused.filter(|at| *at > now.plus_ms(-DAY_MS));
     }
 
-    fn take(&mut self, patient: PatientId, at: Timestamp) {
-        self.hour.take(patient, at);
-        self.day.take(patient, at);
+    fn is_near(&self) -> bool {
+        self.all.is_near() || self.unexplained.is_near()
+    }
+
+    /// Within the hour, the day, and of the day those that nothing explains.
+    fn opened(&self) -> (usize, usize, usize) {
+        (self.all.hour.order.len(), self.all.day.order.len(), self.unexplained.day.order.len())
     }
 }
 
 /// Who has opened whom.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Opens {
     charts: HashMap<String, Counted>,
     directory: HashMap<String, Counted>,
-    centre: Counted,
+    centre: Windows,
 }
 
-/// Whether opening under this act is counted: what hands nothing out, or what treatment waits for, isn't.
-pub(crate) fn counts(act: Act) -> bool {
-    match act {
-        Act::ReadRecord | Act::SearchRecords | Act::ReadObject | Act::ExportRecord => true,
-        Act::RegisterPatient
-        | Act::WriteRecord
-        | Act::DeleteRecord
-        | Act::StoreObject
-        | Act::ReadTreatmentList
-        | Act::ApprovePlan
-        | Act::CheckGate
-        | Act::ReadAccessLog
-        | Act::ManageAccess
-        | Act::VerifyVault
-        | Act::ErasePatient
-        | Act::RestorePatient
-        | Act::MakePacks
-        | Act::EnterRecord
-        | Act::ChangePolicy
-        | Act::Contain
-        | Act::LiftContainment => false,
+impl Act {
+    /// Whether opening under it is counted: what hands nothing out, or what treatment waits for, isn't.
+    pub fn is_counted(self) -> bool {
+        match self {
+            Self::ReadRecord | Self::SearchRecords | Self::ReadObject | Self::ExportRecord => true,
+            Self::RegisterPatient
+            | Self::WriteRecord
+            | Self::DeleteRecord
+            | Self::StoreObject
+            | Self::ReadTreatmentList
+            | Self::ApprovePlan
+            | Self::CheckGate
+            | Self::ReadAccessLog
+            | Self::ManageAccess
+            | Self::VerifyVault
+            | Self::ErasePatient
+            | Self::RestorePatient
+            | Self::MakePacks
+            | Self::EnterRecord
+            | Self::ChangePolicy
+            | Self::Contain
+            | Self::LiftContainment
+            | Self::BreakGlass
+            | Self::ReviewEmergency
+            | Self::HandleAlarm => false,
+        }
     }
 }
 
 impl Opens {
-    /// One patient's chart, or her entry of the directory, is about to be opened.
-    pub(crate) fn spend(
-        &mut self,
-        budgets: &Budgets,
-        (subject, role): (&str, Role),
-        (patient, sensitivity): (PatientId, Sensitivity),
-        now: Timestamp,
-    ) -> Result<(), OverBudget> {
-        let is_machine = matches!(role, Role::Device | Role::Service);
-        let (of_each, budget, whose, what) = match sensitivity {
-            Sensitivity::Administrative => (&mut self.directory, budgets.directory, "the", "names"),
-            Sensitivity::Clinical if is_machine => (&mut self.charts, budgets.machine, "the machine's", "charts"),
-            Sensitivity::Clinical => (&mut self.charts, budgets.person, "the person's", "charts"),
+    /// One patient's chart, or her entry of the directory, is about to be opened. Gives whether this person hadn't opened it within the day.
+    pub(crate) fn spend(&mut self, budgets: &Budgets, opening: &Opening<'_>) -> Result<bool, OverBudget> {
+        let Opening { subject, role, patient, sensitivity, relation, at } = *opening;
+        let (is_machine, is_clinical) = (role.is_machine(), sensitivity == Sensitivity::Clinical);
+        let (of_each, budget, of) = match sensitivity {
+            Sensitivity::Administrative => (&mut self.directory, budgets.directory, ("the", "names")),
+            Sensitivity::Clinical if is_machine => (&mut self.charts, budgets.machine, ("the machine's", "charts")),
+            Sensitivity::Clinical => (&mut self.charts, budgets.person, ("the person's", "charts")),
         };
         let hers = of_each.entry(subject.to_owned()).or_default();
-        hers.forget(now);
-        hers.budget = Some(budget);
-        self.centre.forget(now);
-        self.centre.budget = Some(budgets.centre);
-        let of_all = match sensitivity {
-            Sensitivity::Administrative => Ok(()),
-            Sensitivity::Clinical => self.centre.check(patient, budgets.centre, "the centre's", "charts"),
-        };
-        if let Err(over) = hers.check(patient, budget, whose, what).and(of_all) {
-            hers.refused = Some(now);
+        hers.forget(at);
+        self.centre.forget(at);
+        let is_person = is_clinical && !is_machine;
+        let needs_reason = is_person && !relation.explains();
+        let mut spent = hers.all.check(patient, budget, of);
+        if is_person && spent.is_err() {
+            hers.all.held.get_or_insert(at);
+        }
+        if needs_reason && spent.is_ok() {
+            let of = ("the person's", "charts that nothing explains");
+            spent = hers.unexplained.check(patient, budgets.unexplained, of);
+            if spent.is_err() {
+                hers.unexplained.held.get_or_insert(at);
+            }
+        }
+        if is_clinical && spent.is_ok() {
+            spent = self.centre.check(patient, budgets.centre, ("the centre's", "charts"));
+        }
+        if let Err(over) = spent {
+            hers.refused = Some(at);
             return Err(over);
         }
-        hers.take(patient, now);
-        if sensitivity == Sensitivity::Clinical {
-            self.centre.take(patient, now);
+        if needs_reason {
+            hers.unexplained.take(patient, relation, at);
         }
-        Ok(())
+        if is_clinical {
+            self.centre.take(patient, relation, at);
+        }
+        Ok(hers.all.take(patient, relation, at))
+    }
+
+    /// Somebody has looked at why she asked for more.
+    pub(crate) fn release(&mut self, subject: &str) {
+        for each in [&mut self.charts, &mut self.directory] {
+            if let Some(hers) = each.get_mut(subject) {
+                (hers.all.held, hers.unexplained.held) = (None, None);
+            }
+        }
+    }
+
+    /// Why she opened this chart, where she did within the hour.
+    pub(crate) fn reason(&self, subject: &str, patient: PatientId, now: Timestamp) -> Option<Relation> {
+        let window = &self.charts.get(subject)?.all.hour;
+        let relation = window.patients.get(&patient).copied()?;
+        // Windows are cut when something is counted; a person who opened nothing since has an old one.
+        window.order.back().filter(|(at, _)| *at > now.plus_ms(-HOUR_MS)).map(|_| relation)
     }
 
     /// Whose budget is nearly used up, or was asked for beyond, within a day; those who opened most first.
@@ -242,7 +309,7 @@ impl Opens {
         for each in [&mut self.charts, &mut self.directory] {
             each.retain(|_, counted| {
                 counted.forget(now);
-                !counted.day.order.is_empty() || counted.refused.is_some()
+                !counted.all.day.order.is_empty() || counted.refused.is_some()
             });
         }
         let subjects: HashSet<&String> = self.charts.keys().chain(self.directory.keys()).collect();
@@ -250,12 +317,12 @@ impl Opens {
             let (charts, directory) = (self.charts.get(subject), self.directory.get(subject));
             let is_over = [charts, directory].into_iter().flatten().any(|counted| counted.refused.is_some());
             let is_near = [charts, directory].into_iter().flatten().any(Counted::is_near);
-            let (charts_hour, charts_day) = charts.map_or((0, 0), Counted::opened);
-            Spent { subject: subject.clone(), charts_hour, charts_day, is_near, is_over }
+            let (charts_hour, charts_day, unexplained_day) = charts.map_or((0, 0, 0), Counted::opened);
+            Spent { subject: subject.clone(), charts_hour, charts_day, unexplained_day, is_near, is_over }
         };
-        let (charts_hour, charts_day) = self.centre.opened();
+        let (charts_hour, charts_day) = (self.centre.hour.order.len(), self.centre.day.order.len());
         let (is_near, subject) = (self.centre.is_near(), "everybody together".to_owned());
-        let together = Spent { subject, charts_hour, charts_day, is_near, is_over: false };
+        let together = Spent { subject, charts_hour, charts_day, unexplained_day: 0, is_near, is_over: false };
         let all = subjects.into_iter().map(spent).chain([together]);
         let mut all: Vec<Spent> = all.filter(|one| one.is_near || one.is_over).collect();
         all.sort_by_key(|one| (std::cmp::Reverse(one.charts_day), one.subject.clone()));

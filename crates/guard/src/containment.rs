@@ -124,6 +124,8 @@ fn is_for_whoever_looks_into_it(act: Act) -> bool {
             | Act::ChangePolicy
             | Act::VerifyVault
             | Act::ReadAccessLog
+            | Act::ReviewEmergency
+            | Act::HandleAlarm
     )
 }
 
@@ -149,7 +151,10 @@ fn changes(act: Act) -> bool {
         | Act::ExportRecord
         | Act::ChangePolicy
         | Act::Contain
-        | Act::LiftContainment => false,
+        | Act::LiftContainment
+        | Act::BreakGlass
+        | Act::ReviewEmergency
+        | Act::HandleAlarm => false,
     }
 }
 

@@ -142,7 +142,14 @@ impl Credentials {
             | Event::PolicyApproved { .. }
             | Event::Contained(_)
             | Event::LiftSigned(_)
-            | Event::Lifted { .. } => {}
+            | Event::Lifted { .. }
+            | Event::GlassBroken(_)
+            | Event::GlassReviewed { .. }
+            | Event::AlarmRaised(_)
+            | Event::AlarmTaken { .. }
+            | Event::AlarmClosed { .. }
+            | Event::ShiftClosed(_)
+            | Event::HoneyPlanted { .. } => {}
         }
     }
 

@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 
 use crate::budget::OverBudget;
 use crate::format::{self, FormatError};
-use crate::{Act, Purpose, Role, Sensitivity, Target, Via};
+use crate::{Act, Purpose, Relation, Role, Sensitivity, Target, Via};
 
 /// One decision, as the ledger keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -43,6 +43,10 @@ pub struct Decision {
     /// Which policy decided: [`crate::Guard::policy`]. None in what was noted before policies had names.
     #[n(13)]
     pub policy: Option<Digest>,
+    /// What the record knows of why she would open this patient's chart. None where it was not asked: of the centre, of machines, and
+    /// before it was asked at all.
+    #[n(14)]
+    pub relation: Option<Relation>,
 }
 
 /// A question, as guard's callers put it.
@@ -53,6 +57,8 @@ pub struct Ask<'a> {
     pub sensitivity: Sensitivity,
     pub purpose: Purpose,
     pub operation: OperationId,
+    /// None where nobody asks why: of the centre, of machines.
+    pub relation: Option<Relation>,
     /// For the record only, no rule looks at it. Empty where there is nothing to say; cut at [`WHAT_BYTES_MAX`].
     pub what: &'a str,
 }

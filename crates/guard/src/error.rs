@@ -2,7 +2,9 @@
 
 use kit::{Blame, Explain, Fault, Id16};
 
+use crate::alarm::AlarmError;
 use crate::containment::ContainError;
+use crate::emergency::EmergencyError;
 use crate::format::FormatError;
 use crate::permit::PermitError;
 use crate::policy::PolicyError;
@@ -83,6 +85,10 @@ pub enum GuardError {
     #[error(transparent)]
     Contain(#[from] ContainError),
     #[error(transparent)]
+    Alarm(#[from] AlarmError),
+    #[error(transparent)]
+    Emergency(#[from] EmergencyError),
+    #[error(transparent)]
     Format(#[from] FormatError),
     #[error("the event could not be kept: {}", .0.message)]
     NotKept(Fault),
@@ -101,6 +107,8 @@ impl Explain for GuardError {
             Self::Policy(_) => Blame::Ours,
             Self::Chain(e) => e.blame(),
             Self::Contain(e) => e.blame(),
+            Self::Alarm(e) => e.blame(),
+            Self::Emergency(e) => e.blame(),
             Self::Format(e) => e.blame(),
             Self::NotKept(fault) | Self::ContainmentNotKept(fault) => fault.blame,
         }
@@ -119,6 +127,8 @@ impl Explain for GuardError {
             Self::Policy(_) => "guard.policy",
             Self::Chain(e) => e.code(),
             Self::Contain(e) => e.code(),
+            Self::Alarm(e) => e.code(),
+            Self::Emergency(e) => e.code(),
             Self::Format(e) => e.code(),
             Self::NotKept(_) => "guard.event-not-kept",
             Self::ContainmentNotKept(_) => "guard.containment-not-kept",
@@ -131,6 +141,8 @@ impl Explain for GuardError {
             Self::Permit(e) => e.guidance(),
             Self::Chain(e) => e.guidance(),
             Self::Contain(e) => e.guidance(),
+            Self::Alarm(e) => e.guidance(),
+            Self::Emergency(e) => e.guidance(),
             Self::BadSubject { .. } => Some("write it without blanks and accents: dr.rev, or rev@ward-3"),
             Self::TooMany { .. } => Some("revoke tokens that nobody uses, then repeat"),
             Self::NotKept(_) => Some("nothing has changed; mend the vault, then repeat"),

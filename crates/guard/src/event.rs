@@ -3,11 +3,11 @@
 
 use std::fmt;
 
-use kit::{Digest, Fault, Id16, Timestamp};
+use kit::{Digest, Fault, Id16, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
 
 use crate::format::{self, EVENT_BYTES_MAX, FormatError};
-use crate::{Containment, Role, SignedLift, SignedPolicy};
+use crate::{Alarm, AlarmClosed, Containment, Emergency, Review, Role, ShiftClosed, SignedLift, SignedPolicy};
 
 /// What a secret is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -118,6 +118,47 @@ pub enum Event {
         #[n(2)]
         by: String,
     },
+    /// The glass was broken, for one patient.
+    #[n(13)]
+    GlassBroken(#[n(0)] Emergency),
+    #[n(14)]
+    GlassReviewed {
+        #[n(0)]
+        id: Id16,
+        #[n(1)]
+        review: Review,
+    },
+    #[n(15)]
+    AlarmRaised(#[n(0)] Alarm),
+    #[n(16)]
+    AlarmTaken {
+        #[n(0)]
+        id: Id16,
+        #[n(1)]
+        at: Timestamp,
+        #[n(2)]
+        by: String,
+    },
+    #[n(17)]
+    AlarmClosed {
+        #[n(0)]
+        id: Id16,
+        #[n(1)]
+        closed: AlarmClosed,
+    },
+    /// How many charts each person opened in a shift that nothing explains; of many people in several events.
+    #[n(18)]
+    ShiftClosed(#[n(0)] ShiftClosed),
+    /// Patients who don't exist, and whose charts ring.
+    #[n(19)]
+    HoneyPlanted {
+        #[n(0)]
+        patients: Vec<PatientId>,
+        #[n(1)]
+        at: Timestamp,
+        #[n(2)]
+        by: String,
+    },
 }
 
 impl Event {
@@ -128,7 +169,12 @@ impl Event {
             | Self::PolicyApproved { .. }
             | Self::Contained(_)
             | Self::LiftSigned(_)
-            | Self::Lifted { .. } => true,
+            | Self::Lifted { .. }
+            | Self::AlarmRaised(_)
+            | Self::AlarmTaken { .. }
+            | Self::AlarmClosed { .. }
+            | Self::ShiftClosed(_) => true,
+            Self::GlassBroken(_) | Self::GlassReviewed { .. } | Self::HoneyPlanted { .. } => false,
             Self::Issued(_) | Self::LinkUsed { .. } | Self::Ended { .. } | Self::Lockdown { .. } => false,
         }
     }

@@ -6,20 +6,24 @@
 //!
 //! Guard reads and stores nothing itself, and knows no patient but by opaque id.
 
+mod alarm;
 mod budget;
 mod caller;
 mod containment;
 mod credential;
 mod decision;
+mod emergency;
 mod error;
 mod event;
 mod format;
 mod names;
+mod normal;
 mod officer;
 mod peer;
 mod permit;
 mod policy;
 mod signature;
+mod slow;
 mod vocabulary;
 
 use std::collections::{HashSet, VecDeque};
@@ -31,15 +35,18 @@ use kit::{Clock, Digest, Entropy, Fault, Id16, PatientId, Timestamp};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
+pub use alarm::{Alarm, AlarmClosed, AlarmError, AlarmStanding, Alarms};
 pub use budget::{Budget, Budgets, OverBudget, Spent};
 pub use caller::{Caller, SUBJECT_CHARS_MAX, Via};
 pub use containment::{ContainError, Containment, FROZEN_MAX, LIFTERS, LiftStatement, Measure, SignedLift};
 pub use credential::CREDENTIALS_MAX;
 pub use decision::{Ask, Decision, DecisionLog, Denied, Reason, WHAT_BYTES_MAX};
+pub use emergency::{EMERGENCY_HOURS_MAX, Emergency, EmergencyError, EmergencyStanding, Review};
 pub use error::{GuardError, Unauthenticated};
 pub use event::{Event, EventLog, Issue, Kind};
 pub use format::{EVENT_BYTES_MAX, FormatError, STORED_BYTES_MAX};
 pub use names::{check_name, look_alike, misleads};
+pub use normal::{HONEY_MAX, Opening, Shares, Signalled, Watch, Watched};
 pub use officer::{OfficerStatement, Signed};
 pub use peer::Peer;
 pub use permit::{PERMIT_LIFE_MS, Permit, PermitError};
@@ -47,14 +54,19 @@ pub use policy::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError, Officer, Session
 pub use policy::chain::{ChainError, PolicyStatement, Proposal, Says, SignedPolicy, Wants};
 pub use policy::{Difference, Policy, PolicyError, Question, RULES_BYTES_MAX};
 pub use signature::{PublicKey, SignatureError, SigningKey};
-pub use vocabulary::{Act, Purpose, Role, Sensitivity, Target, UnknownWord};
+pub use slow::{Counted, ShiftClosed};
+pub use vocabulary::{Act, Outcome, Purpose, Relation, Role, Sensitivity, Signal, Target, UnknownWord};
 
-use crate::budget::Opens;
+use crate::alarm::Rang;
 use crate::containment::Contained;
 use crate::credential::Credentials;
+use crate::emergency::Emergencies;
 use crate::policy::chain::Chain;
 
 type Result<T> = std::result::Result<T, GuardError>;
+
+/// Events that have taken effect and wait for a log that takes none: what closes comes first, and there is little of it.
+const UNKEPT_MAX: usize = 10_000;
 
 /// One token, as it is listed: everything but the secret, which nobody here knows, and its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +107,13 @@ impl Rules {
         match self {
             Self::BuiltIn(_) => Budgets::default(),
             Self::Signed(bundle, _) => bundle.budgets(),
+        }
+    }
+
+    pub fn alarms(&self) -> Alarms {
+        match self {
+            Self::BuiltIn(_) => Alarms::default(),
+            Self::Signed(bundle, _) => bundle.alarms().clone(),
         }
     }
 
@@ -146,7 +165,9 @@ pub struct Guard {
     rules: RwLock<Arc<Rules>>,
     policies: RwLock<Chain>,
     contained: RwLock<Contained>,
-    opens: Mutex<Opens>,
+    watch: Mutex<Watch>,
+    rang: Mutex<Rang>,
+    emergencies: RwLock<Emergencies>,
     /// What closes something and is in force, and couldn't be kept so far.
     unkept: Mutex<VecDeque<Event>>,
     /// Events that count once, by their SHA-256.
@@ -179,7 +200,9 @@ impl Guard {
             rules,
             policies,
             contained: RwLock::default(),
-            opens: Mutex::default(),
+            watch: Mutex::default(),
+            rang: Mutex::default(),
+            emergencies: RwLock::default(),
             unkept: Mutex::default(),
             taken: Mutex::default(),
             credentials: RwLock::default(),
@@ -254,11 +277,12 @@ impl Guard {
 
     /// Decides, writes the decision down, and only then answers.
     pub fn admit(&self, caller: &Caller, ask: Ask<'_>) -> std::result::Result<Permit, Denied> {
-        let Ask { act, target, sensitivity, purpose, operation, what } = ask;
+        let Ask { act, target, sensitivity, purpose, relation, operation, what } = ask;
         // Before anything else: a lockdown while we decide voids what we decide.
         let epoch = self.epoch.load(Ordering::SeqCst);
         let (role, at, rules) = (caller.role, self.clock.now(), self.rules());
-        let question = Question { role, act, target, sensitivity, purpose };
+        let related = relation.unwrap_or(Relation::Unexplained);
+        let question = Question { role, act, target, sensitivity, purpose, relation: related };
         let contained = self.contained.read().unwrap_or_else(PoisonError::into_inner);
         let verdict = match contained.forbids(&caller.subject, &question) {
             _ if !self.still_in(caller, at) => Err(Reason::CredentialEnded),
@@ -285,6 +309,7 @@ impl Guard {
             what: (!what.is_empty())
                 .then(|| what.get(..what.floor_char_boundary(WHAT_BYTES_MAX)).unwrap_or_default().to_owned()),
             policy: Some(rules.digest()),
+            relation,
         };
         let noted = self.decisions.note(&decision).map_err(|fault| Reason::NotRecorded(Box::new(fault)));
         match noted.and(verdict) {
@@ -325,34 +350,56 @@ impl Guard {
     }
 
     /// A patient's chart (clinical), or her entry of the directory (administrative), is about to be opened under this permit: it counts
-    /// against budgets, where the act does at all. A refusal is on record.
+    /// against budgets, where the act does at all. `relation` says what the record knows of why. A refusal is on record.
     pub fn spend(
         &self,
         permit: &Permit,
         patient: PatientId,
         sensitivity: Sensitivity,
+        relation: Relation,
     ) -> std::result::Result<(), Denied> {
-        if !budget::counts(permit.act()) {
+        if !permit.act().is_counted() {
             return Ok(());
         }
-        let (now, budgets, who) = (self.clock.now(), self.rules().budgets(), (permit.subject(), permit.role()));
-        let spent =
-            self.opens.lock().unwrap_or_else(PoisonError::into_inner).spend(&budgets, who, (patient, sensitivity), now);
+        let (at, budgets, subject, role) = (self.clock.now(), self.rules().budgets(), permit.subject(), permit.role());
+        let opening = Opening { subject, role, patient, sensitivity, relation, at };
+        let watched = self.watch().open(&budgets, opening);
+        let Watched { spent, signals, closed } = watched;
+        signals.into_iter().for_each(|signalled| self.ring(signalled));
+        if let Some(shift) = closed {
+            let _held = self.hold();
+            shift.in_parts().for_each(|part| self.keep_when_possible(Event::ShiftClosed(part)));
+        }
         let Err(over) = spent else { return Ok(()) };
-        tracing::warn!(operation = %permit.operation(), role = %permit.role(), %over, "over budget");
+        tracing::warn!(operation = %permit.operation(), %role, %over, "over budget");
         let reason = Reason::OverBudget(over);
-        let (allowed, at, target) = (false, now, Target::Patient(patient));
-        let decision = Decision { allowed, at, target, reason: reason.to_string(), ..permit.decision().clone() };
-        let denied = |reason| Denied { role: permit.role(), act: permit.act(), reason, operation: permit.operation() };
+        let (allowed, target, relation) = (false, Target::Patient(patient), Some(relation));
+        let decision =
+            Decision { allowed, at, target, relation, reason: reason.to_string(), ..permit.decision().clone() };
+        let denied = |reason| Denied { role, act: permit.act(), reason, operation: permit.operation() };
         match self.decisions.note(&decision) {
             Ok(()) => Err(denied(reason)),
             Err(fault) => Err(denied(Reason::NotRecorded(Box::new(fault)))),
         }
     }
 
+    /// What explained it, where this person opened this chart within the hour.
+    pub fn explained_lately(&self, subject: &str, patient: PatientId) -> Option<Relation> {
+        self.watch().reason(subject, patient, self.clock.now()).filter(|relation| relation.explains())
+    }
+
     /// Whose budget is nearly used up, or was asked for beyond, within a day.
     pub fn near_budgets(&self) -> Vec<Spent> {
-        self.opens.lock().unwrap_or_else(PoisonError::into_inner).near(self.clock.now())
+        self.watch().near(self.clock.now())
+    }
+
+    /// What people opened, and how much of it something explained.
+    pub fn shares(&self) -> Shares {
+        self.watch().shares()
+    }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // ---- Credentials. Each needs a permit for `ManageAccess`.
@@ -574,6 +621,19 @@ impl Guard {
         self.unkept.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Keeps what has taken effect already, now or with whatever is kept next. Needs the lock that [`Self::hold`] gives.
+    fn keep_when_possible(&self, event: Event) {
+        let _ = self.is_new(&event);
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        if unkept.len() < UNKEPT_MAX {
+            unkept.push_back(event);
+        }
+        drop(unkept);
+        if let Err(fault) = self.keep_unkept() {
+            tracing::error!(code = fault.code, "what has taken effect couldn't be kept so far");
+        }
+    }
+
     /// Tries again to keep what is in force and couldn't be kept.
     fn keep_unkept(&self) -> std::result::Result<(), Fault> {
         let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -685,6 +745,13 @@ impl Guard {
             witness.ended(*id);
         }
         self.apply_containment(event);
+        self.rang.lock().unwrap_or_else(PoisonError::into_inner).apply(event);
+        self.emergencies.write().unwrap_or_else(PoisonError::into_inner).apply(event, self.clock.now());
+        match event {
+            Event::ShiftClosed(shift) => self.watch().replay(shift),
+            Event::HoneyPlanted { patients, .. } => self.watch().plant(patients.iter().copied()),
+            _ => {}
+        }
         let mut policies = self.policies.write().unwrap_or_else(PoisonError::into_inner);
         if policies.take(event)
             && let Some(proposal) = policies.in_force()

@@ -10,7 +10,7 @@
 use kit::{Blame, Digest, Explain, OperationId, Timestamp};
 use sha2::{Digest as _, Sha256};
 
-use crate::{Act, Decision, Purpose, Role, Sensitivity, Target};
+use crate::{Act, Decision, Purpose, Relation, Role, Sensitivity, Target};
 
 /// How long a permit lasts. An act begins at once; a large object takes seconds to commit. Short, so that what was
 /// allowed before a role was taken away ends soon.
@@ -73,6 +73,10 @@ impl Permit {
 
     pub fn role(&self) -> Role {
         self.decision.role
+    }
+
+    pub fn relation(&self) -> Option<Relation> {
+        self.decision.relation
     }
 
     pub fn operation(&self) -> OperationId {

@@ -23,7 +23,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::decision::Reason;
-use crate::{Act, Purpose, Role, Sensitivity, Target};
+use crate::{Act, Purpose, Relation, Role, Sensitivity, Target};
 
 const SCHEMA: &str = include_str!("policy/holdfast.cedarschema");
 const RULES: &str = include_str!("policy/rules.cedar");
@@ -106,10 +106,11 @@ pub struct Question {
     pub target: Target,
     pub sensitivity: Sensitivity,
     pub purpose: Purpose,
+    pub relation: Relation,
 }
 
 impl Question {
-    /// All that there are; of patients, one.
+    /// All that there are; of patients, one, to whom nothing relates whoever asks.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         let targets = [Target::Centre, Target::Patient(PatientId([0; 16]))];
         let of_role = |role: &'static Role| Act::ALL.iter().map(move |act| (*role, *act));
@@ -118,21 +119,28 @@ impl Question {
             |(role, act, sensitivity)| Purpose::ALL.iter().map(move |purpose| (role, act, sensitivity, *purpose));
         let all = Role::ALL.iter().flat_map(of_role).flat_map(of_act).flat_map(of_data);
         all.flat_map(move |(role, act, sensitivity, purpose)| {
-            targets.map(|target| Self { role, act, target, sensitivity, purpose })
+            targets.map(|target| Self { role, act, target, sensitivity, purpose, relation: Relation::Unexplained })
         })
     }
 
-    const COUNT: usize = Role::ALL.len() * Act::ALL.len() * Sensitivity::ALL.len() * Purpose::ALL.len() * 2;
+    /// The same of somebody who is related to the patient in each way that there is.
+    pub(crate) fn of_each_relation(self) -> impl Iterator<Item = Self> {
+        Relation::ALL.iter().map(move |relation| Self { relation: *relation, ..self })
+    }
+
+    const COUNT: usize =
+        Role::ALL.len() * Act::ALL.len() * Sensitivity::ALL.len() * Purpose::ALL.len() * 2 * Relation::ALL.len();
 
     /// Its place among all that can be asked. Rules can't tell one patient from another.
     fn number(&self) -> usize {
-        let Self { role, act, target, sensitivity, purpose } = *self;
+        let Self { role, act, target, sensitivity, purpose, relation } = *self;
         let places = [
             (role as usize, Role::ALL.len()),
             (act as usize, Act::ALL.len()),
             (sensitivity as usize, Sensitivity::ALL.len()),
             (purpose as usize, Purpose::ALL.len()),
             (usize::from(target != Target::Centre), 2),
+            (relation as usize, Relation::ALL.len()),
         ];
         places.into_iter().fold(0, |number, (place, of)| number * of + place)
     }
@@ -147,17 +155,24 @@ pub struct Difference {
     /// About one patient; else about the centre, or a search over it.
     pub of_patient: bool,
     pub purposes: Vec<Purpose>,
+    /// For whoever is related to her so; none: whatever the relation.
+    pub relation: Option<Relation>,
     /// Else, it may no longer.
     pub may_now: bool,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { role, act, sensitivity, of_patient, purposes, may_now } = self;
+        let Self { role, act, sensitivity, of_patient, purposes, relation, may_now } = self;
         let may = if *may_now { "may now" } else { "may no longer" };
         let whose = if *of_patient { "one patient" } else { "the centre" };
         let purposes = purposes.iter().map(|purpose| purpose.as_str()).collect::<Vec<_>>().join(", ");
-        write!(f, "{role} {may} {act}: {sensitivity} data of {whose}, for {purposes}")
+        write!(f, "{role} {may} {act}: {sensitivity} data of {whose}, for {purposes}")?;
+        match relation {
+            None => Ok(()),
+            Some(Relation::Unexplained) => f.write_str(", where nothing relates them"),
+            Some(relation) => write!(f, ", where {relation} relates them"),
+        }
     }
 }
 
@@ -168,6 +183,8 @@ type Answer = Result<Arc<str>, Reason>;
 pub struct Policy {
     text: String,
     digest: Digest,
+    /// Where they don't, all relations are one question.
+    speaks_of_relations: bool,
     schema: Schema,
     rules: PolicySet,
     /// The acts and their groups.
@@ -185,6 +202,7 @@ struct Types {
     patient: EntityTypeName,
     sensitivity: EntityTypeName,
     purpose: EntityTypeName,
+    relation: EntityTypeName,
 }
 
 impl Policy {
@@ -230,6 +248,7 @@ impl Policy {
             patient: name("Patient")?,
             sensitivity: name("Sensitivity")?,
             purpose: name("Purpose")?,
+            relation: name("Relation")?,
         };
         for rule in rules.policies() {
             if rule.entity_literals().iter().any(|one| *one.type_name() == types.patient) {
@@ -239,7 +258,8 @@ impl Policy {
         let answers = (0..Question::COUNT).map(|_| OnceLock::new()).collect();
         let hash = Sha256::new().chain_update((text.len() as u64).to_be_bytes());
         let digest = Digest(hash.chain_update(&text).chain_update(NEVER).finalize().into());
-        Ok(Self { text, digest, schema, rules, entities, authorizer: Authorizer::new(), types, answers })
+        let (speaks_of_relations, authorizer) = (text.contains("relation"), Authorizer::new());
+        Ok(Self { text, digest, speaks_of_relations, schema, rules, entities, authorizer, types, answers })
     }
 
     /// What no centre's rules can allow: the names of these rules, which are sentences.
@@ -270,19 +290,41 @@ impl Policy {
         for (&role, &act) in Role::ALL.iter().flat_map(|role| Act::ALL.iter().map(move |act| (role, act))) {
             for &sensitivity in Sensitivity::ALL {
                 for (of_patient, target) in [(true, Target::Patient(PatientId([0; 16]))), (false, Target::Centre)] {
-                    let of = |purpose| Question { role, act, target, sensitivity, purpose };
                     for may_now in [true, false] {
-                        let purposes: Vec<Purpose> = (Purpose::ALL.iter().copied())
-                            .filter(|purpose| after.allows(of(*purpose)) == may_now)
-                            .filter(|purpose| self.allows(of(*purpose)) != may_now)
-                            .collect();
-                        let differs = Difference { role, act, sensitivity, of_patient, purposes, may_now };
-                        all.extend(Some(differs).filter(|differs| !differs.purposes.is_empty()));
+                        let differing = |relation| {
+                            let of = |purpose| Question { role, act, target, sensitivity, purpose, relation };
+                            let differs = |purpose: &Purpose| {
+                                after.allows(of(*purpose)) == may_now && self.allows(of(*purpose)) != may_now
+                            };
+                            Purpose::ALL.iter().copied().filter(differs).collect::<Vec<Purpose>>()
+                        };
+                        let differs = |purposes, relation| {
+                            let differs =
+                                Difference { role, act, sensitivity, of_patient, purposes, relation, may_now };
+                            Some(differs).filter(|differs| !differs.purposes.is_empty())
+                        };
+                        let unexplained = differing(Relation::Unexplained);
+                        let speaks = of_patient && (self.speaks_of_relations || after.speaks_of_relations);
+                        if !speaks || Relation::ALL.iter().all(|relation| differing(*relation) == unexplained) {
+                            all.extend(differs(unexplained, None));
+                        } else {
+                            let each =
+                                Relation::ALL.iter().map(|relation| differs(differing(*relation), Some(*relation)));
+                            all.extend(each.flatten());
+                        }
                     }
                 }
             }
         }
         all
+    }
+
+    /// Whether it allows this to whoever asks, however she is related to the patient.
+    pub(crate) fn allows_all(&self, question: Question) -> bool {
+        match self.speaks_of_relations {
+            true => question.of_each_relation().all(|question| self.allows(question)),
+            false => self.allows(question),
+        }
     }
 
     pub(crate) fn decide(&self, question: Question) -> Answer {
@@ -310,6 +352,7 @@ impl Policy {
         let context = Context::from_pairs([
             ("sensitivity".to_owned(), word(&types.sensitivity, question.sensitivity.as_str())),
             ("purpose".to_owned(), word(&types.purpose, question.purpose.as_str())),
+            ("relation".to_owned(), word(&types.relation, question.relation.as_str())),
         ]);
         Request::new(
             uid(&types.role, question.role.as_str()),
@@ -376,6 +419,7 @@ mod tests {
         target: Target::Patient(PatientId([9; 16])),
         sensitivity: Sensitivity::Clinical,
         purpose: Purpose::Treatment,
+        relation: Relation::Unexplained,
     };
     const ALLOW: &str = r#"@id("allow") permit (principal, action, resource);"#;
 

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use kit::PatientId;
 use minicbor::{Decode, Encode};
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A word that is not in the vocabulary.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +52,12 @@ macro_rules! vocabulary {
                     .copied()
                     .find(|word| word.as_str() == text)
                     .ok_or_else(|| UnknownWord { what: $what, words: words() })
+            }
+        }
+
+        impl<'d> Deserialize<'d> for $name {
+            fn deserialize<D: Deserializer<'d>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(D::Error::custom)
             }
         }
 
@@ -122,6 +129,12 @@ vocabulary!(
     19 Contain "contain",
     /// Hands in an officer's signature that opens it again.
     20 LiftContainment "lift-containment",
+    /// Opens one patient's chart for some hours, in an emergency, without any other reason that the record knows.
+    21 BreakGlass "break-glass",
+    /// Says of such an opening that it was justified, or that it wasn't.
+    22 ReviewEmergency "review-emergency",
+    /// Takes an alarm on, and closes it.
+    23 HandleAlarm "handle-alarm",
 );
 
 vocabulary!(
@@ -145,7 +158,58 @@ vocabulary!(
     4 PatientRequest "patient-request",
 );
 
+vocabulary!(
+    /// Why somebody would open this patient's chart, from what others wrote into the record.
+    Relation, "relation":
+    /// Nothing explains it.
+    0 Unexplained "none",
+    /// She is on the patient's care team.
+    1 CareTeam "care-team",
+    2 Appointment "appointment",
+    3 Encounter "encounter",
+    /// Something was ordered of her, or she ordered it and somebody else took it on.
+    4 Order "order",
+    /// The patient is on treatment, and she is one of those who treat.
+    5 Treatment "treatment",
+    /// She broke the glass, within the last hours.
+    6 BreakGlass "break-glass",
+);
+
+vocabulary!(
+    /// Why an alarm rings.
+    Signal, "signal":
+    /// More was asked for than a budget allows.
+    0 OverBudget "over-budget",
+    /// More charts that nothing explains than is usual, for weeks.
+    1 SlowTheft "slow-theft",
+    /// The chart of a patient who doesn't exist was opened.
+    2 Honey "honey",
+    /// Many patients' records changed in the same way, or into what can't be read.
+    3 MassChange "mass-change",
+);
+
+vocabulary!(
+    /// What an alarm was.
+    Outcome, "outcome":
+    0 Theft "theft",
+    1 Mistake "mistake",
+    /// Honest work.
+    2 Honest "honest",
+    3 Drill "drill",
+);
+
+impl Relation {
+    pub fn explains(self) -> bool {
+        self != Self::Unexplained
+    }
+}
+
 impl Role {
+    /// Machines and other programs work by a budget of their own; of them nobody asks why.
+    pub fn is_machine(self) -> bool {
+        matches!(self, Self::Device | Self::Service)
+    }
+
     /// The most sensitive data that a credential of this role opens the way to: who gives one out needs a
     /// [`crate::Permit`] for [`Act::ManageAccess`] of this sensitivity. So an IT administrator can't make herself an
     /// oncologist's token.
@@ -191,7 +255,10 @@ impl Act {
             | Self::RestorePatient
             | Self::ChangePolicy
             | Self::Contain
-            | Self::LiftContainment => false,
+            | Self::LiftContainment
+            | Self::BreakGlass
+            | Self::ReviewEmergency
+            | Self::HandleAlarm => false,
         }
     }
 }

@@ -18,7 +18,8 @@ use treatment::{
 
 use crate::centre::Centre;
 use crate::{
-    DEGRADED, certificates, containments, custodians, grow, outside, packs, policies, renewals, reports, transfer,
+    DEGRADED, alarms, certificates, containments, custodians, grow, honey, outside, packs, policies, renewals, reports,
+    transfer,
 };
 
 /// What is said of the fraction that is due.
@@ -131,6 +132,8 @@ pub enum Act {
     RulesShow,
     Policy(policies::Asked),
     Contain(containments::Asked),
+    Alarm(alarms::Asked),
+    Honey(honey::Asked),
     /// The same of how many fractions were given.
     PlanSettlement {
         patient: String,
@@ -519,6 +522,8 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
             Ok(Answer::done(text, json!({ "digest": signed.statement().rules })))
         }
         Act::Contain(asked) => containments::perform(guard, asked, &administrative),
+        Act::Alarm(asked) => alarms::perform(guard, asked, &administrative),
+        Act::Honey(asked) => honey::perform(centre, asked, &context(Purpose::Operations)),
         Act::Policy(asked) => policies::perform(centre, asked, &administrative),
         Act::RulesShow => {
             let _permit = administrative(guard::Act::ManageAccess)?;

@@ -352,7 +352,8 @@ impl Centre {
             Arc::new(OsEntropy),
         )
         .map_err(|e| e.fault())?
-        .with_number_system(config.patients.number_system.clone());
+        .with_number_system(config.patients.number_system.clone())
+        .with_login_system(config.people.login_system.clone());
         let (name, chart) = (name_of(&chart)?, Arc::new(chart));
         if let Some(signers) = site.signers() {
             signers.listen(&chart)?;

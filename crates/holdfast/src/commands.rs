@@ -23,7 +23,8 @@ use crate::packs::sheets::Sheets;
 use crate::plugins::Client;
 use crate::telling::Telling;
 use crate::{
-    Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_system, drill_wrong_dose, plan, reports,
+    Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_honest_year, drill_system,
+    drill_wrong_dose, plan, reports,
 };
 
 /// Plans larger than this are none.
@@ -777,6 +778,9 @@ pub enum Drill {
     /// Courses with stops, duplicates, late, missing and contradicting records: the dose is always within what is said. Plans with every
     /// attribute that moves dose changed by the least that counts: all vetoed, by name; exported again: all released.
     WrongDose(drill_wrong_dose::WrongDose),
+    /// A year of honest work, and thefts in it from 20 charts a minute to 5 a day, by one login or fifty: what is lost before the doors close,
+    /// and how often honest people are disturbed. In the twin nobody looks.
+    HonestYear(drill_honest_year::HonestYear),
     /// 14 running servers and the gateway are killed, paused and cut off at random while people work: nothing is lost.
     HoldersUnderFire(drill_fire::UnderFire),
 }
@@ -794,6 +798,7 @@ impl Drill {
             Self::OutageWeek(options) => options.outage_week(),
             Self::TreatmentsFirst { on_treatment, on } => on.treatments_first(on_treatment),
             Self::WrongDose(options) => options.run(),
+            Self::HonestYear(options) => options.run(),
             Self::HoldersUnderFire(options) => options.run(),
         }
     }

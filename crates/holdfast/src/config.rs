@@ -46,6 +46,8 @@ pub struct Config {
     pub keys: Keys,
     pub patients: Patients,
     #[serde(default)]
+    pub people: People,
+    #[serde(default)]
     pub pages: Pages,
     #[serde(default)]
     pub buckets: Buckets,
@@ -194,6 +196,14 @@ pub struct Patients {
     pub number_system: Option<String>,
 }
 
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct People {
+    /// Naming system (`Identifier.system`) of logins: a Practitioner with an identifier of it is whoever signs in by that name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_system: Option<String>,
+}
+
 impl Config {
     /// The defaults for servers in `servers/server-01` … under the data folder.
     pub fn new(servers: usize) -> Self {
@@ -212,6 +222,7 @@ impl Config {
             operations: Operations { listen: local(8081) },
             keys: Keys { cache_seconds: 300 },
             patients: Patients::default(),
+            people: People::default(),
             pages: Pages::default(),
             buckets: Buckets::default(),
             packs: Packs::default(),

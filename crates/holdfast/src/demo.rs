@@ -9,6 +9,7 @@ use drill::{synthetic, work::spread};
 use guard::{Purpose, Role, Sensitivity, SigningKey, Target};
 use keys::NoPlugins;
 use kit::{Blame, Clock, Fault, OperationId, OsEntropy, SystemClock, write_private};
+use serde_json::json;
 use treatment::{Enrolment, SignerRole};
 use vault::Vkey;
 
@@ -38,7 +39,8 @@ const OFFICERS: [(&str, &str, &str); 4] = [
 ];
 /// Each role has one login here, which everybody who tries it shares.
 const BUDGETS: &str = "\n[budgets]\nperson = { hour = 600, day = 3000 }\ndirectory = { hour = 3000, day = 20000 }\n\
-                       machine = { hour = 3000, day = 20000 }\ncentre = { hour = 3000, day = 20000 }\n";
+                       machine = { hour = 3000, day = 20000 }\ncentre = { hour = 3000, day = 20000 }\n\
+                       unexplained = { hour = 300, day = 3000 }\nemergency = { hour = 20, day = 100 }\n";
 /// The ward PC's folder.
 const WARD: &str = "ward-pc";
 const TOKEN_LIFE_MS: i64 = 30 * 86_400_000;
@@ -147,6 +149,12 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
         write_private(&people.join(file), key.to_pem()?.as_bytes()).map_err(|e| failed(&people, e))?;
     }
 
+    // Who records mean by the logins here.
+    let staff: Vec<String> =
+        TOKENS.iter().filter(|(role, _)| !role.is_machine()).map(|(_, login)| login_record(login)).collect();
+    let staff: Vec<&[u8]> = staff.iter().map(String::as_bytes).collect();
+    chart.import(&context(), &staff).map_err(|e| e.fault())?;
+
     let source = synthetic::Centre {
         seed: SEED,
         today: SystemClock.now(),
@@ -156,7 +164,8 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
     };
     let load = |index: usize| {
         let patient = source.patient(index);
-        let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).collect();
+        let team = care_team(&patient.id);
+        let resources: Vec<&[u8]> = patient.fhir.iter().map(Vec::as_slice).chain([team.as_bytes()]).collect();
         chart.import(&context(), &resources).map_err(|e| e.fault())?;
         let Some(course) = patient.course else { return Ok(None) };
         for file in course.others.into_iter().chain([course.plan.clone()]).chain(course.records) {
@@ -188,6 +197,22 @@ fn fill(centre: &Centre, folder: &Path) -> Result<(), Fault> {
         .map_err(|e| e.fault())?;
     chart.guard().revoke_token(&permit, loader)?;
     Ok(())
+}
+
+/// The person who signs in so.
+fn login_record(login: &str) -> String {
+    let identifier = json!([{ "system": chart::LOGIN_SYSTEM, "value": login }]);
+    json!({ "resourceType": "Practitioner", "id": login, "active": true, "identifier": identifier }).to_string()
+}
+
+/// Who looks after a patient.
+fn care_team(patient: &str) -> String {
+    let member = |login: &str| json!({ "member": { "reference": format!("Practitioner/{login}") } });
+    let participant = ["demo-oncologist", "demo-physicist", "demo-therapist"].map(member);
+    let subject = json!({ "reference": format!("Patient/{patient}") });
+    let id = format!("team-{patient}");
+    json!({ "resourceType": "CareTeam", "id": id, "status": "active", "subject": subject, "participant": participant })
+        .to_string()
 }
 
 /// A plan, what a thief might make of it, and whose it is: to try the gate with.

@@ -69,7 +69,7 @@ pub struct Running {
 
 /// The layer that counts what logins open is open in a drill: what lies inside it is to hold alone.
 const NO_BUDGETS: &str = "[budgets]\nperson = { hour = 1000000, day = 1000000 }\ndirectory = { hour = 1000000, day = 1000000 }\n\
-                          machine = { hour = 1000000, day = 1000000 }\ncentre = { hour = 1000000, day = 1000000 }\n";
+                          machine = { hour = 1000000, day = 1000000 }\nunexplained = { hour = 1000000, day = 1000000 }\ncentre = { hour = 1000000, day = 1000000 }\n";
 const OFFICERS: [(&str, &str); 3] =
     [("Drill officer 1", "drill"), ("Drill officer 2", "drill"), ("Drill officer 3", "drill")];
 

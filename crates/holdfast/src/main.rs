@@ -7,6 +7,7 @@ mod say;
 
 mod acts;
 mod adopt;
+mod alarms;
 mod bucket_files;
 mod buckets;
 mod centre;
@@ -20,6 +21,7 @@ mod demo;
 mod diagnose;
 mod domains;
 mod drill_fire;
+mod drill_honest_year;
 mod drill_machines;
 mod drill_store;
 mod drill_system;
@@ -28,6 +30,7 @@ mod first;
 mod fleet;
 mod gateways;
 mod grow;
+mod honey;
 mod interruptions;
 mod left;
 mod outside;
@@ -161,6 +164,15 @@ enum Command {
     /// Close doors while something is wrong, and open them again. Treatment goes on in every case.
     #[command(subcommand)]
     Contain(containments::Command),
+    /// What stands out of honest work: whose it is to look at, and what it was.
+    #[command(subcommand)]
+    Alarm(alarms::AlarmCommand),
+    /// Patients who don't exist: whoever opens the chart of one rings.
+    #[command(subcommand)]
+    Honey(honey::Command),
+    /// The glass that was broken, and whether somebody has looked at it.
+    #[command(subcommand)]
+    Emergency(alarms::EmergencyCommand),
     /// One patient's keys.
     #[command(subcommand)]
     Patient(commands::Patient),
@@ -232,6 +244,9 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Rules(rules) => rules.run(),
         Command::Policy(policy) => policy.run(),
         Command::Contain(contain) => contain.run(),
+        Command::Alarm(alarm) => alarm.run(),
+        Command::Honey(honey) => honey.run(),
+        Command::Emergency(emergency) => emergency.run(),
         Command::Patient(patient) => patient.run(),
         Command::Custodian(custodian) => custodian.run(),
         Command::Centre(centre) => centre.run(),

@@ -1,9 +1,10 @@
 //! What the posture page says, from what is there now.
 
+mod guarded;
+
 use std::sync::Arc;
 
 use edge::console::posture::{BucketRow, Control, Grade, PackRow, Posture, ServerRow, Standing as Stands};
-use guard::{Containment, PolicyStanding, SignedLift, Spent};
 use holder::wire::Status;
 use kit::{Fault, Timestamp, UtcOffset};
 use vault::{LocationHealth, Vault};
@@ -33,10 +34,8 @@ impl Stands for Shown {
             custodians(&custodians::known(centre)?, centre.chart().vault().custodians(), now),
             independence(&standing),
             downtime_packs(centre, now),
-            policy(&centre.chart().guard().policy()),
-            budgets(&centre.chart().guard().near_budgets()),
-            containment(&centre.chart().guard().contained(), centre.chart().guard().unkept(), offset),
         ];
+        let controls = controls.into_iter().chain(guarded::controls(centre.chart().guard(), offset)).collect();
         Ok(Posture {
             as_of: clock(now, offset),
             controls,
@@ -45,73 +44,6 @@ impl Stands for Shown {
             packs: packs::look(centre).iter().map(|one| pack_row(centre, one, now)).collect(),
         })
     }
-}
-
-/// Whether what decides is what officers have signed.
-fn policy(standing: &PolicyStanding) -> Control {
-    let PolicyStanding { digest, in_force, open, refused, .. } = standing;
-    let (grade, state) = match in_force {
-        _ if !refused.is_empty() => {
-            let count = plural(refused.len(), "change");
-            (Grade::Bad, format!("{count} that nobody signed as it must be, REFUSED: holdfast policy show"))
-        }
-        _ if standing.fault().is_some() => {
-            (Grade::Bad, "its rules don't hold by this program; those before it go on: holdfast policy show".to_owned())
-        }
-        None => {
-            (Grade::Bad, "none is approved: the rules of the program are in force (holdfast policy form)".to_owned())
-        }
-        Some(one) => {
-            let approved = plural(one.approved.len(), "officer");
-            (Grade::Good, format!("version {}, approved by {approved}", one.version()))
-        }
-    };
-    let waiting = match open.len() {
-        0 => String::new(),
-        count => format!(
-            "; {} approval",
-            if count == 1 { "1 proposal waits for".to_owned() } else { format!("{count} proposals wait for") }
-        ),
-    };
-    let evidence = format!("SHA-256 {digest}, its signatures verified when this gateway read the log{waiting}");
-    Control { what: "Policy".into(), grade, state, evidence }
-}
-
-/// Who opens more than others do.
-fn budgets(near: &[Spent]) -> Control {
-    let over = near.iter().filter(|one| one.is_over).count();
-    let named = |one: &Spent| {
-        let what = if one.is_over { "asked for more" } else { "nearly used up" };
-        format!("{}: {what}, {} charts within an hour, {} within a day", one.subject, one.charts_hour, one.charts_day)
-    };
-    let (grade, state) = match (over, near.len()) {
-        (0, 0) => (Grade::Good, "nobody is near one".to_owned()),
-        (0, near) => (Grade::Worn, format!("{} near", plural(near, "login"))),
-        (over, _) => {
-            (Grade::Bad, format!("{} asked for more than the policy gives within a day", plural(over, "login")))
-        }
-    };
-    let evidence = near.iter().take(5).map(named).collect::<Vec<_>>().join("; ");
-    let counted = "distinct patients, counted since this gateway started".to_owned();
-    let evidence = if evidence.is_empty() { counted } else { evidence };
-    Control { what: "Budgets".into(), grade, state, evidence }
-}
-
-/// What is closed.
-fn containment(contained: &[(Containment, Vec<SignedLift>)], unkept: usize, offset: UtcOffset) -> Control {
-    let words: Vec<String> = contained.iter().map(|(one, _)| one.measure.to_string()).collect();
-    let (grade, state) = match words.is_empty() {
-        true => (Grade::Good, "nothing is closed".to_owned()),
-        false if unkept > 0 => {
-            (Grade::Bad, format!("CLOSED, and NOT KEPT: a restart forgets it: {}", words.join(", ")))
-        }
-        false => (Grade::Bad, format!("CLOSED: {}", words.join(", "))),
-    };
-    let since =
-        contained.first().map_or("one person closes at /containment, two officers open".to_owned(), |(one, _)| {
-            format!("since {}, by {}: {}", clock(one.at, offset), one.by, one.reason)
-        });
-    Control { what: "Containment".into(), grade, state, evidence: since }
 }
 
 /// A time by the centre's own clocks.

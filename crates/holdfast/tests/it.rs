@@ -29,6 +29,8 @@ mod laying_out;
 mod losses;
 #[path = "it/members.rs"]
 mod members;
+#[path = "it/normal.rs"]
+mod normal;
 #[path = "it/operating.rs"]
 mod operating;
 #[path = "it/packs.rs"]
@@ -221,7 +223,11 @@ impl Site {
     /// The header of somebody who is signed in.
     fn session(&self, server: &Server, role: &str) -> String {
         // Nobody for whom an officer speaks.
-        let link = self.done(&["sign-in", "--role", role, "--subject", "pages", "--json"]).json();
+        self.session_of(server, role, "pages")
+    }
+
+    fn session_of(&self, server: &Server, role: &str, subject: &str) -> String {
+        let link = self.done(&["sign-in", "--role", role, "--subject", subject, "--json"]).json();
         let form = format!("code={}", link["code"].as_str().unwrap());
         let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
         let (_, head, _) = exchange("POST", server.ready["http"].as_str().unwrap(), "/sign-in", kind, &form);

@@ -4,5 +4,6 @@
 mod access;
 mod facade;
 mod fhir;
+mod relation;
 mod site;
 mod transactions;

@@ -1,11 +1,13 @@
 //! The pages: server-rendered, no script, strict content security policy.
 
+mod alarms;
 mod approval;
 mod beams;
 mod checks;
 mod containment;
 mod course;
 mod draw;
+mod emergency;
 mod entering;
 pub mod paper;
 pub mod posture;
@@ -84,10 +86,12 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .route("/sign-out", post(sign_out))
         .route("/style.css", get(style))
         .with_state(Arc::clone(&treatment))
+        .merge(alarms::router(Arc::clone(&treatment)))
         .merge(approval::router(Arc::clone(&treatment)))
         .merge(checks::router(Arc::clone(&treatment)))
         .merge(containment::router(Arc::clone(&treatment)))
         .merge(course::router(Arc::clone(&treatment)))
+        .merge(emergency::router(Arc::clone(&treatment)))
         .merge(entering::router(Arc::clone(&treatment)))
         .merge(triage::router(treatment))
         .layer(middleware::from_fn(own_forms))

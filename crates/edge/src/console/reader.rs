@@ -7,8 +7,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::Response;
 use chart::Context;
-use guard::{Act, Caller, Purpose, Question, Sensitivity, Target};
-use kit::{Fault, OperationId};
+use guard::{Act, Caller, Purpose, Question, Relation, Sensitivity, Target};
+use kit::{Fault, OperationId, PatientId};
 use treatment::Treatment;
 
 use super::{blocking, message, session};
@@ -53,7 +53,19 @@ impl Reader {
     /// Whether they would be allowed this, of the centre: for what a page offers.
     pub(super) fn may(&self, act: Act, purpose: Purpose) -> bool {
         let (role, target, sensitivity) = (self.caller.role(), Target::Centre, Sensitivity::Administrative);
-        self.treatment.chart().guard().would_allow(&self.caller, Question { role, act, target, sensitivity, purpose })
+        let relation = Relation::Unexplained;
+        self.treatment
+            .chart()
+            .guard()
+            .would_allow(&self.caller, Question { role, act, target, sensitivity, purpose, relation })
+    }
+
+    /// The same of a patient, whoever she is, to whom nothing relates them.
+    pub(super) fn may_of_a_patient(&self, act: Act, purpose: Purpose) -> bool {
+        let (role, sensitivity, relation) = (self.caller.role(), Sensitivity::Clinical, Relation::Unexplained);
+        let target = Target::Patient(PatientId([0; 16]));
+        let question = Question { role, act, target, sensitivity, purpose, relation };
+        self.treatment.chart().guard().would_allow(&self.caller, question)
     }
 
     /// One act of theirs, under an operation of its own: they treat.

@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::policy::{Policy, PolicyError, Question};
-use crate::{Act, Budgets, Kind, PublicKey, Purpose, Role, SignatureError, check_name, containment, look_alike};
+use crate::{
+    Act, Alarms, Budgets, Kind, PublicKey, Purpose, Relation, Role, Sensitivity, SignatureError, Target, check_name,
+    containment, look_alike,
+};
 
 /// Bytes of a bundle: it stands in one entry of the ledger.
 pub const BUNDLE_BYTES_MAX: usize = 48 * 1024;
@@ -18,9 +21,9 @@ const OFFICERS_MAX: usize = 32;
 /// One person alone changes nothing.
 const QUORUM_MIN: u8 = 2;
 
-const MINUTE_MS: i64 = 60_000;
+pub(crate) const MINUTE_MS: i64 = 60_000;
 pub(crate) const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
+pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// A text that is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -148,6 +151,8 @@ struct Text {
     sessions: Sessions,
     #[serde(default)]
     budgets: Budgets,
+    #[serde(default)]
+    alarms: Alarms,
     rules: String,
 }
 
@@ -159,6 +164,7 @@ pub struct Bundle {
     officers: Vec<Officer>,
     sessions: Sessions,
     budgets: Budgets,
+    alarms: Alarms,
     /// Or why its rules don't hold by this program.
     policy: Result<Arc<Policy>, BundleError>,
 }
@@ -196,13 +202,15 @@ impl Bundle {
         if text.len() > BUNDLE_BYTES_MAX {
             return Err(BundleError::TooLong { found: text.len() });
         }
-        let Text { quorum, officers, sessions, budgets, rules } =
+        let Text { quorum, officers, sessions, budgets, alarms, rules } =
             toml::from_str(text).map_err(|e| BundleError::Malformed(e.to_string()))?;
         check_officers(quorum, &officers)?;
         sessions.check()?;
         budgets.check()?;
+        alarms.check()?;
         let digest = Digest(Sha256::digest(text).into());
-        Ok(Self { text: text.to_owned(), digest, quorum, officers, sessions, budgets, policy: rules_of(&rules) })
+        let policy = rules_of(&rules, &alarms);
+        Ok(Self { text: text.to_owned(), digest, quorum, officers, sessions, budgets, alarms, policy })
     }
 
     /// As it was signed.
@@ -232,6 +240,10 @@ impl Bundle {
         self.budgets
     }
 
+    pub fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
     /// None where its rules don't hold by this program: [`Self::fault`].
     pub fn policy(&self) -> Option<&Arc<Policy>> {
         self.policy.as_ref().ok()
@@ -247,10 +259,19 @@ impl Bundle {
     }
 }
 
-fn rules_of(rules: &str) -> Result<Arc<Policy>, BundleError> {
+fn rules_of(rules: &str, alarms: &Alarms) -> Result<Arc<Policy>, BundleError> {
     let policy = Policy::of_centre(rules)?;
-    for question in indispensable(&*Policy::built_in()?) {
-        if !policy.allows(question) {
+    // An alarm that its owner may not take would go up and up.
+    let handles = |role: &Role| Question {
+        role: *role,
+        act: Act::HandleAlarm,
+        target: Target::Centre,
+        sensitivity: Sensitivity::Administrative,
+        purpose: Purpose::Operations,
+        relation: Relation::Unexplained,
+    };
+    for question in indispensable(&*Policy::built_in()?).into_iter().chain(alarms.owners.iter().map(handles)) {
+        if !policy.allows_all(question) {
             let Question { role, act, purpose, .. } = question;
             return Err(BundleError::LocksOut { role, act, purpose });
         }
@@ -308,13 +329,25 @@ pub fn changes(before: Option<&Bundle>, after: &Bundle) -> Vec<String> {
     number("minutes until a sign-in code ends", Some(sessions.code_minutes), code_minutes);
     number("days until a token ends, at most", Some(sessions.token_days), token_days);
     let old = before.map_or(Budgets::default(), |bundle| bundle.budgets);
-    let Budgets { person, directory, machine, centre } = after.budgets;
+    let Budgets { person, unexplained, emergency, directory, machine, centre } = after.budgets;
     for (hour, day, old, new) in [
         (
             "charts that one person opens within an hour",
             "charts that one person opens within a day",
             old.person,
             person,
+        ),
+        (
+            "charts that one person opens within an hour and nothing explains",
+            "charts that one person opens within a day and nothing explains",
+            old.unexplained,
+            unexplained,
+        ),
+        (
+            "emergencies of one person within an hour",
+            "emergencies of one person within a day",
+            old.emergency,
+            emergency,
         ),
         (
             "names that one person sees within an hour",
@@ -332,6 +365,14 @@ pub fn changes(before: Option<&Bundle>, after: &Bundle) -> Vec<String> {
     ] {
         number(hour, Some(old.hour), new.hour);
         number(day, Some(old.day), new.day);
+    }
+    let built_in = Alarms::default();
+    let (old, new) = (before.map_or(&built_in, |bundle| &bundle.alarms), &after.alarms);
+    number("minutes in which an alarm's owner has to take it", Some(old.minutes), new.minutes);
+    number("hours in which an emergency has to be reviewed", Some(old.review_hours), new.review_hours);
+    if old.owners != new.owners {
+        let in_turn = |owners: &[Role]| owners.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", then ");
+        lines.push(format!("who has to take an alarm: {} (it was {})", in_turn(&new.owners), in_turn(&old.owners)));
     }
     lines
 }

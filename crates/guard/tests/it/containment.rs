@@ -85,8 +85,15 @@ fn treatment_goes_on_in_every_mode_and_nothing_is_opened_that_was_closed() {
             let treats = matches!(act, Act::CheckGate | Act::MakePacks)
                 || (role == Role::Device && matches!(act, Act::StoreObject | Act::ReadObject))
                 || (role == Role::Console && matches!(act, Act::ReadTreatmentList | Act::ApprovePlan));
-            let looks_into_it =
-                matches!(act, Act::ReadAccessLog | Act::VerifyVault | Act::Contain | Act::LiftContainment);
+            let looks_into_it = matches!(
+                act,
+                Act::ReadAccessLog
+                    | Act::VerifyVault
+                    | Act::Contain
+                    | Act::LiftContainment
+                    | Act::HandleAlarm
+                    | Act::ReviewEmergency
+            );
             if treats || looks_into_it {
                 assert_eq!(was, now.3, "{mode} closes {role} {act} {purpose}");
                 continue;

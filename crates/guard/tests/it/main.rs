@@ -3,6 +3,7 @@
 
 mod budgets;
 mod containment;
+mod normal;
 mod policies;
 
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use guard::{
     Act, Ask, Caller, Decision, DecisionLog, Denied, Event, EventLog, Guard, GuardError, Measure, Peer, Permit,
-    PermitError, Policy, Purpose, Question, Reason, Role, Sensitivity, Target, Unauthenticated, Via,
+    PermitError, Policy, Purpose, Question, Reason, Relation, Role, Sensitivity, Target, Unauthenticated, Via,
 };
 use kit::{Blame, Digest, Explain, Fault, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
 use proptest::prelude::*;
@@ -59,7 +60,7 @@ impl EventLog for Log {
 }
 
 fn to(act: Act, target: Target, sensitivity: Sensitivity, purpose: Purpose) -> Ask<'static> {
-    Ask { act, target, sensitivity, purpose, operation: OPERATION, what: "" }
+    Ask { act, target, sensitivity, purpose, relation: None, operation: OPERATION, what: "" }
 }
 
 struct Door {
@@ -185,7 +186,8 @@ fn the_answer_to_every_question_is_the_one_in_the_table() {
 fn every_answer_of(policy: &Policy) -> Vec<Answered> {
     let mut out = Vec::new();
     for (role, act, sensitivity, target, purpose, _) in every_answer() {
-        let allowed = policy.allows(Question { role, act, target, sensitivity, purpose });
+        let relation = Relation::Unexplained;
+        let allowed = policy.allows(Question { role, act, target, sensitivity, purpose, relation });
         out.push((role, act, sensitivity, target, purpose, allowed));
     }
     out
@@ -307,6 +309,25 @@ fn check_invariants(answers: Vec<Answered>) {
         if act == Act::ReadAccessLog {
             let hers = role == RecordsOfficer && purpose == PatientRequest;
             assert!(matches!(role, Auditor | SecurityOfficer | Console) || hers, "who sees who saw what: {question}");
+        }
+        if matches!(act, Act::ExportRecord | Act::DeleteRecord | Act::ErasePatient) {
+            assert!(purpose != Emergency, "an emergency neither exports nor deletes: {question}");
+        }
+        if act == Act::BreakGlass {
+            let cares = matches!(
+                role,
+                Oncologist | Role::Surgeon | Role::Pathologist | Physicist | Role::Therapist | Role::Nurse
+            );
+            assert!(cares && purpose == Emergency && clinical && target == HER, "who breaks the glass: {question}");
+        }
+        if act == Act::ReviewEmergency {
+            assert!(matches!(role, SecurityOfficer | Oncologist), "who looks at emergencies: {question}");
+        }
+        if act == Act::HandleAlarm {
+            assert!(
+                matches!(role, SecurityOfficer | Oncologist | ItAdministrator | Console),
+                "whose alarms are: {question}"
+            );
         }
         if act == Act::ManageAccess {
             assert!(matches!(role, ItAdministrator | Console), "who gives credentials out: {question}");
@@ -604,7 +625,7 @@ fn a_decision_says_what_it_was_about_and_no_more_than_fits() {
     // Without it, and without the policy's name, a decision is the same bytes as ever.
     let first = door.log.decisions.lock().unwrap().iter().rev().nth(2).unwrap().clone();
     assert_eq!(first.to_bytes()[..3], [0x82, 1, 0x8e]);
-    let as_ever = Decision { policy: None, ..first };
+    let as_ever = Decision { policy: None, relation: None, ..first };
     assert_eq!(as_ever.to_bytes()[..3], [0x82, 1, 0x8c]);
     assert_eq!(Decision::from_bytes(&as_ever.to_bytes()), Ok(as_ever));
 }
@@ -725,6 +746,7 @@ fn any_decision() -> impl Strategy<Value = Decision> {
             epoch,
             what: allowed.then(|| "Observation/1".into()),
             policy: clinical.then_some(Digest([id[1]; 32])),
+            relation: her.then_some(Relation::ALL[usize::from(id[2]) % Relation::ALL.len()]),
         },
     )
 }

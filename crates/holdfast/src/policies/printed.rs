@@ -1,6 +1,9 @@
 //! The centre's cyber security policy as a document: made from what is enforced, not beside it.
 
-use guard::{Act, Budget, Budgets, Policy, PolicyStanding, PublicKey, Purpose, Question, Role, Sensitivity, Target};
+use guard::{
+    Act, Alarms, Budget, Budgets, Policy, PolicyStanding, PublicKey, Purpose, Question, Relation, Role, Sensitivity,
+    Target,
+};
 use kit::{Fault, PatientId, UtcOffset};
 use serde_json::json;
 
@@ -28,7 +31,7 @@ fn paper(standing: &PolicyStanding, centre: &Centre) -> Paper {
     let policy = standing.rules.policy();
     let mut sections = vec![about(standing), signatures(standing, offset)];
     sections.extend(Role::ALL.iter().filter_map(|role| of_role(policy, *role)));
-    sections.extend([never(), let_in(standing), budgets(standing), appendix(policy)]);
+    sections.extend([never(), let_in(standing), budgets(standing), alarms(standing), appendix(policy)]);
     Paper {
         title: "Cyber security policy".to_owned(),
         head: who.clone(),
@@ -99,7 +102,8 @@ fn begin(key: PublicKey) -> String {
 fn of_role(policy: &Policy, role: Role) -> Option<Section> {
     let her = Target::Patient(PatientId([0; 16]));
     let may = |act, sensitivity| {
-        let allows = |purpose, target| policy.allows(Question { role, act, target, sensitivity, purpose });
+        let relation = Relation::Unexplained;
+        let allows = |purpose, target| policy.allows(Question { role, act, target, sensitivity, purpose, relation });
         let each = Purpose::ALL.iter().filter(|purpose| allows(**purpose, Target::Centre) || allows(**purpose, her));
         let words: Vec<&str> = each.map(|purpose| purpose.as_str()).collect();
         if words.is_empty() { "–".to_owned() } else { words.join(", ") }
@@ -131,10 +135,12 @@ fn let_in(standing: &PolicyStanding) -> Section {
 }
 
 fn budgets(standing: &PolicyStanding) -> Section {
-    let Budgets { person, directory, machine, centre } = standing.rules.budgets();
+    let Budgets { person, unexplained, emergency, directory, machine, centre } = standing.rules.budgets();
     let row = |who: &str, budget: Budget| vec![who.to_owned(), budget.hour.to_string(), budget.day.to_string()];
     let rows = vec![
         row("Charts that one person opens", person),
+        row("Of them, charts that nothing in the record explains", unexplained),
+        row("Emergencies (the glass is broken) of one person", emergency),
         row("Names that one person sees", directory),
         row("Charts that one machine or program opens", machine),
         row("Charts that all together open", centre),
@@ -142,6 +148,17 @@ fn budgets(standing: &PolicyStanding) -> Section {
     let head = vec!["Different patients", "within an hour", "within a day"];
     let line = "More is refused, and stands in the log. What the gate and the wards need is not counted.".to_owned();
     Section::new("Budgets", vec![Block::Table { head, rows }, Block::Lines(vec![line])])
+}
+
+fn alarms(standing: &PolicyStanding) -> Section {
+    let Alarms { minutes, owners, review_hours } = standing.rules.alarms();
+    let in_turn = owners.iter().map(|role| role.as_str()).collect::<Vec<_>>().join(", then ");
+    let facts = vec![
+        ("Who takes an alarm", in_turn),
+        ("Each has", format!("{minutes} minutes; then it goes up")),
+        ("An emergency is reviewed within", format!("{review_hours} hours, by somebody else")),
+    ];
+    Section::new("Alarms and emergencies", vec![Block::Facts(facts)])
 }
 
 fn appendix(policy: &Policy) -> Section {

@@ -39,7 +39,9 @@ use kit::{Blame, Digest, Fault, PatientId, Timestamp, UtcOffset};
 use serde::Serialize;
 
 use crate::gate::context;
-use crate::gate::facts::{self, APPROVALS, OVERRIDES, SETTLEMENTS, Signers, WITHDRAWALS, approvals_of_file};
+use crate::gate::facts::{
+    self, APPROVALS, OVERRIDES, PLANS, RECORDS, SETTLEMENTS, Signers, WITHDRAWALS, approvals_of_file,
+};
 use crate::gate::{Asked, Finding, OVERRIDABLE, approval_gap, context_gap};
 use crate::plan::Plan;
 use crate::signing::approval::{
@@ -107,11 +109,15 @@ pub struct Treatment {
     turns: [Mutex<()>; TURNS],
 }
 
+/// A plan comes some weeks before its first fraction; whoever got a fraction is looked after for weeks.
+const TREATS: &[chart::Treats] = &[chart::Treats { list: RECORDS, days: 30 }, chart::Treats { list: PLANS, days: 60 }];
+
 impl Treatment {
     /// `centre` is the name that pages show; approvals are signed for the log's own name.
     pub fn new(chart: Arc<Chart>, centre: impl Into<String>) -> Self {
         let origin = chart.vault().vkey().name().to_owned();
         let turns = std::array::from_fn(|_| Mutex::new(()));
+        chart.explain_by(TREATS);
         Self { chart, origin, centre: centre.into(), utc_offset: UtcOffset::default(), log_ends: None, turns }
     }
 

@@ -1,0 +1,338 @@
+//! What stands out of honest work, who looks at it, and the glass that is broken.
+
+use std::sync::atomic::Ordering;
+
+use guard::{
+    Act, AlarmError, AlarmStanding, Caller, Denied, Emergency, EmergencyError, Event, GuardError, Outcome, Permit,
+    Policy, Purpose, Question, Reason, Relation, Role, Sensitivity, Signal, Target,
+};
+use kit::{Explain, PatientId, Timestamp};
+
+use crate::policies::{FOUR, text};
+use crate::{Door, HER, HOUR_MS, START, to};
+
+const MINUTE_MS: i64 = 60_000;
+const SMALL: &str = "[budgets]\nunexplained = { hour = 3, day = 6 }\nemergency = { hour = 2, day = 3 }\n\
+                     [alarms]\nminutes = 10\nowners = [\"security-officer\", \"oncologist\"]\nreview_hours = 24\n";
+
+fn patient(number: u16) -> PatientId {
+    let [a, b] = number.to_be_bytes();
+    let mut id = [3; 16];
+    (id[0], id[1]) = (a, b);
+    PatientId(id)
+}
+
+impl Door {
+    fn watched(more: &str) -> Self {
+        let door = Self::new();
+        door.enforce(&text(2, &FOUR, more), &["Director", "Physics", "Security"]);
+        door
+    }
+
+    fn asks(&self, caller: &Caller, number: u16, relation: Relation) -> Result<(), Denied> {
+        let ask = to(Act::ReadRecord, Target::Patient(patient(number)), Sensitivity::Clinical, Purpose::Treatment);
+        let permit = self.guard.admit(caller, guard::Ask { relation: Some(relation), ..ask })?;
+        self.guard.spend(&permit, patient(number), Sensitivity::Clinical, relation)
+    }
+
+    fn handles(&self, caller: &Caller) -> Permit {
+        let ask = to(Act::HandleAlarm, Target::Centre, Sensitivity::Administrative, Purpose::Operations);
+        self.guard.admit(caller, ask).unwrap()
+    }
+
+    fn breaks(&self, caller: &Caller, number: u16, reason: &str, hours: u32) -> Result<Emergency, GuardError> {
+        let ask = to(Act::BreakGlass, Target::Patient(patient(number)), Sensitivity::Clinical, Purpose::Emergency);
+        self.guard.break_glass(&self.guard.admit(caller, ask).unwrap(), reason, hours)
+    }
+
+    fn reviews(&self, caller: &Caller, one: &Emergency, justified: bool) -> Result<(), GuardError> {
+        let ask = to(Act::ReviewEmergency, Target::Centre, Sensitivity::Administrative, Purpose::Operations);
+        self.guard.review_emergency(&self.guard.admit(caller, ask).unwrap(), one.id, justified, "asked the ward")
+    }
+
+    /// What is open, and of whom.
+    fn rings(&self) -> Vec<(Signal, String)> {
+        let open = self.guard.alarms().into_iter().filter(|one| one.closed.is_none());
+        open.map(|one| (one.alarm.signal, one.alarm.subject)).collect()
+    }
+}
+
+fn over(result: Result<(), Denied>) -> String {
+    match result.unwrap_err().reason {
+        Reason::OverBudget(over) => over.to_string(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn what_nothing_explains_has_a_budget_of_its_own_and_rings() {
+    let door = Door::watched(SMALL);
+    let nurse = door.named(Role::Nurse, "nurse");
+    for number in 0..40 {
+        door.asks(&nurse, number, Relation::CareTeam).unwrap();
+    }
+    for number in 100..103 {
+        door.asks(&nurse, number, Relation::Unexplained).unwrap();
+    }
+    // Again is free, and an explained one is no such.
+    door.asks(&nurse, 101, Relation::Unexplained).unwrap();
+    assert_eq!(
+        over(door.asks(&nurse, 103, Relation::Unexplained)),
+        "the person's budget of 3 charts that nothing explains within an hour is used up"
+    );
+    door.asks(&nurse, 103, Relation::Appointment).unwrap();
+    over(door.asks(&nurse, 104, Relation::Unexplained));
+    // One alarm, however often.
+    assert_eq!(door.rings(), [(Signal::OverBudget, "nurse".to_owned())]);
+    assert_eq!(door.guard.alarms()[0].times, 2);
+
+    // Nobody has called her: the next hour brings nothing back, but what is explained goes on.
+    door.clock.advance_ms(2 * HOUR_MS);
+    over(door.asks(&nurse, 105, Relation::Unexplained));
+    door.asks(&nurse, 200, Relation::Order).unwrap();
+    door.close_alarms();
+    for number in 105..108 {
+        door.asks(&nurse, number, Relation::Unexplained).unwrap();
+    }
+    assert!(
+        over(door.asks(&nurse, 108, Relation::Unexplained)).contains("6 charts that nothing explains within a day")
+            || door.guard.near_budgets()[0].unexplained_day == 6
+    );
+
+    // Of a machine nobody asks why; and in the log stands what explained it.
+    let machine = door.named(Role::Service, "his");
+    assert!((300..320).all(|number| door.asks(&machine, number, Relation::Unexplained).is_ok()));
+    let decisions = door.log.decisions.lock().unwrap();
+    assert!(decisions.iter().any(|one| one.relation == Some(Relation::Order) && one.allowed));
+    assert!(decisions.iter().any(|one| one.relation == Some(Relation::Unexplained) && !one.allowed));
+}
+
+#[test]
+fn an_alarm_goes_up_until_somebody_takes_it() {
+    let door = Door::watched(SMALL);
+    let (thief, security) = (door.named(Role::Oncologist, "thief"), door.named(Role::SecurityOfficer, "security"));
+    let oncologist = door.named(Role::Oncologist, "chief");
+    assert_eq!((0..9).filter(|number| door.asks(&thief, *number, Relation::Unexplained).is_ok()).count(), 3);
+    let standing = || -> AlarmStanding { door.guard.alarms().remove(0) };
+    let id = standing().alarm.id;
+    let due = |minutes: i64| standing().alarm.at.plus_ms(minutes * MINUTE_MS);
+    assert_eq!((standing().owner, standing().due, standing().is_overdue), (Role::SecurityOfficer, due(10), false));
+    door.clock.advance_ms(11 * MINUTE_MS);
+    assert_eq!((standing().owner, standing().due, standing().is_overdue), (Role::Oncologist, due(20), false));
+    door.clock.advance_ms(10 * MINUTE_MS);
+    assert_eq!((standing().owner, standing().is_overdue), (Role::Oncologist, true));
+
+    // She whom it is about doesn't close it, nor without a word.
+    let close = |caller: &Caller, words: &str| door.guard.close_alarm(&door.handles(caller), id, Outcome::Theft, words);
+    assert!(matches!(close(&thief, "nothing").unwrap_err(), GuardError::Alarm(AlarmError::OnesOwn)));
+    for words in ["", " ", "two\nlines", &"x".repeat(201)] {
+        assert!(matches!(close(&security, words).unwrap_err(), GuardError::Alarm(AlarmError::BadWords)), "{words}");
+    }
+    door.guard.take_alarm(&door.handles(&oncologist), id).unwrap();
+    assert_eq!((standing().is_overdue, standing().taken.unwrap().0), (false, "chief".to_owned()));
+    door.clock.advance_ms(25 * HOUR_MS);
+    assert!(standing().is_overdue, "taken, and forgotten");
+
+    // After a start all of it is as it was.
+    let again = door.restarted();
+    assert_eq!((again.rings(), again.guard.alarms()[0].is_overdue), (door.rings(), true));
+    let nurse = door.named(Role::Nurse, "nurse");
+    let ask = to(Act::HandleAlarm, Target::Centre, Sensitivity::Administrative, Purpose::Operations);
+    assert!(door.guard.admit(&nurse, ask).is_err());
+    close(&security, "her login was sold").unwrap();
+    assert_eq!((door.rings(), standing().closed.unwrap().outcome), (Vec::new(), Outcome::Theft));
+    assert!(matches!(close(&security, "again").unwrap_err(), GuardError::Alarm(AlarmError::NotOpen { .. })));
+    assert_eq!(door.restarted().guard.alarms().len(), 1);
+}
+
+/// A disk that takes nothing stops no alarm; what rang is kept as soon as it can be.
+#[test]
+fn it_rings_though_nothing_can_be_kept() {
+    let door = Door::watched(SMALL);
+    let thief = door.named(Role::Nurse, "thief");
+    (0..3).for_each(|number| door.asks(&thief, number, Relation::Unexplained).unwrap());
+    let ask = to(Act::ReadRecord, Target::Patient(patient(9)), Sensitivity::Clinical, Purpose::Treatment);
+    let permit = door.guard.admit(&thief, ask).unwrap();
+    door.log.broken.store(true, Ordering::SeqCst);
+    let spent = door.guard.spend(&permit, patient(9), Sensitivity::Clinical, Relation::Unexplained);
+    assert!(matches!(spent.unwrap_err().reason, Reason::NotRecorded(_)));
+    assert_eq!((door.rings().len(), door.guard.unkept()), (1, 1));
+    door.log.broken.store(false, Ordering::SeqCst);
+    drop(door.token(Role::Auditor));
+    assert_eq!((door.guard.unkept(), door.restarted().rings().len()), (0, 1));
+}
+
+#[test]
+fn a_broken_glass_is_of_one_patient_for_some_hours_and_somebody_else_looks_at_it() {
+    let door = Door::watched(SMALL);
+    let (nurse, security) = (door.named(Role::Nurse, "nurse"), door.named(Role::SecurityOfficer, "security"));
+    let is_open = |number| door.guard.is_emergency("nurse", patient(number));
+    for (reason, hours, code) in [
+        ("she fell in the ward", 0, "guard.emergency.bad-hours"),
+        ("she fell in the ward", 5, "guard.emergency.bad-hours"),
+        ("urgent", 1, "guard.emergency.bad-reason"),
+        ("two\nlines of it", 1, "guard.emergency.bad-reason"),
+    ] {
+        assert_eq!(door.breaks(&nurse, 1, reason, hours).unwrap_err().code(), code);
+    }
+    let one = door.breaks(&nurse, 1, "she fell in the ward", 2).unwrap();
+    assert_eq!((is_open(1), is_open(2), door.guard.is_emergency("another", patient(1))), (true, false, false));
+    let again = door.restarted();
+    assert!(again.guard.is_emergency("nurse", patient(1)) && again.guard.emergencies().len() == 1);
+
+    // So many, and no more; that rings.
+    door.breaks(&nurse, 2, "bleeding after surgery", 1).unwrap();
+    let refused = door.breaks(&nurse, 3, "bleeding after surgery", 1).unwrap_err();
+    assert!(matches!(&refused, GuardError::Emergency(EmergencyError::OverBudget(_))), "{refused}");
+    assert_eq!(
+        (refused.to_string().as_str(), is_open(3)),
+        ("the person's budget of 2 emergencies within an hour is used up", false)
+    );
+    assert_eq!(door.rings(), [(Signal::OverBudget, "nurse".to_owned())]);
+
+    door.clock.advance_ms(2 * HOUR_MS);
+    assert!(!is_open(1));
+    // Who may say whether it was one.
+    let doctor = door.named(Role::Oncologist, "doctor");
+    let hers = door.breaks(&doctor, 7, "seizure, no relatives here", 1).unwrap();
+    assert_eq!(door.reviews(&doctor, &hers, true).unwrap_err().code(), "guard.emergency.ones-own");
+    door.reviews(&doctor, &one, true).unwrap();
+    assert_eq!(door.reviews(&security, &one, false).unwrap_err().code(), "guard.emergency.reviewed");
+    door.clock.advance_ms(25 * HOUR_MS);
+    let overdue: Vec<_> = door.guard.emergencies().iter().map(|one| (one.is_overdue, one.review.is_some())).collect();
+    assert_eq!(overdue, [(true, false), (true, false), (false, true)]);
+    // Those that were looked at are forgotten after some weeks; the others never.
+    door.clock.advance_ms(40 * 24 * HOUR_MS);
+    door.breaks(&door.named(Role::Nurse, "other"), 8, "bleeding after surgery", 1).unwrap();
+    assert_eq!(door.guard.emergencies().len(), 3);
+    assert!(door.restarted().guard.emergencies().iter().all(|one| one.review.is_none()));
+}
+
+/// It gives a reason, and no right: and nothing of it leaves or goes.
+#[test]
+fn a_broken_glass_neither_exports_nor_deletes() {
+    let everything = Policy::of_centre(r#"@id("everything") permit (principal, action, resource);"#).unwrap();
+    let asked = |act, relation, purpose| Question {
+        role: Role::Oncologist,
+        act,
+        target: HER,
+        sensitivity: Sensitivity::Clinical,
+        purpose,
+        relation,
+    };
+    for act in [Act::ExportRecord, Act::DeleteRecord] {
+        for policy in [&everything, &Policy::built_in().unwrap()] {
+            assert!(policy.allows(asked(act, Relation::CareTeam, Purpose::Treatment)), "{act}");
+            assert!(!policy.allows(asked(act, Relation::BreakGlass, Purpose::Treatment)), "{act}");
+            assert!(!policy.allows(asked(act, Relation::CareTeam, Purpose::Emergency)), "{act}");
+        }
+    }
+    assert!(everything.allows(asked(Act::ReadRecord, Relation::BreakGlass, Purpose::Treatment)));
+}
+
+#[test]
+fn rules_speak_of_relations_and_a_change_of_them_is_said() {
+    let built_in = Policy::built_in().unwrap();
+    let rule = r#"@id("pathologists-open-what-they-are-asked-about")
+        forbid (principal == Role::"pathologist", action in [Action::"read-record", Action::"search-records"], resource is Patient)
+        when { context.sensitivity == Sensitivity::"clinical" && context.relation == Relation::"none" };"#;
+    let stricter = Policy::of_centre(&format!("{}\n{rule}", built_in.text())).unwrap();
+    let lines: Vec<String> = built_in.differences(&stricter).iter().map(ToString::to_string).collect();
+    let line = |act: &str| {
+        format!(
+            "pathologist may no longer {act}: clinical data of one patient, for treatment, emergency, patient-request, where nothing relates them"
+        )
+    };
+    assert_eq!(lines, [line("read-record"), line("search-records")]);
+
+    let door = Door::new();
+    let bundle = text(2, &FOUR, "").replace("rules = '''\n", &format!("rules = '''\n{rule}\n"));
+    door.enforce(&bundle, &["Director", "Physics", "Security"]);
+    let pathologist = door.named(Role::Pathologist, "pathologist");
+    assert!(matches!(door.asks(&pathologist, 1, Relation::Unexplained).unwrap_err().reason, Reason::Forbidden { .. }));
+    for relation in [Relation::Order, Relation::BreakGlass] {
+        door.asks(&pathologist, 1, relation).unwrap();
+    }
+    // What treats is nobody's to make depend on a record.
+    let gate = r#"@id("x") forbid (principal, action == Action::"check-gate", resource) when { context.relation == Relation::"none" };"#;
+    let bundle = text(2, &FOUR, "").replace("rules = '''\n", &format!("rules = '''\n{gate}\n"));
+    assert!(matches!(
+        guard::Bundle::parse(&bundle).unwrap_err(),
+        guard::BundleError::LocksOut { act: Act::CheckGate, .. }
+    ));
+    let nobody = "[alarms]\nowners = [\"nurse\"]\n";
+    let refused = guard::Bundle::parse(&text(2, &FOUR, nobody)).unwrap_err();
+    assert!(
+        matches!(refused, guard::BundleError::LocksOut { role: Role::Nurse, act: Act::HandleAlarm, .. }),
+        "{refused}"
+    );
+    assert!(guard::Bundle::parse(&text(2, &FOUR, "[alarms]\nowners = []\n")).is_err());
+}
+
+/// Somebody opens five charts more a day than others, who open one or none.
+fn weeks(door: &Door, days: u16) -> Option<u16> {
+    let shift = |day: u16| START.plus_ms(i64::from(day) * 24 * HOUR_MS);
+    let quiet: Vec<Caller> = (0..20).map(|n| door.named(Role::Nurse, &format!("nurse-{n}"))).collect();
+    let thief = door.named(Role::Nurse, "thief");
+    for day in 0..days {
+        let at = shift(day);
+        door.clock.advance_ms(at.0 - now(door).0);
+        for (n, nurse) in quiet.iter().enumerate() {
+            let n = n as u16;
+            door.asks(nurse, 1_000 + n, Relation::CareTeam).unwrap();
+            if (day + n) % 2 == 0 {
+                door.asks(nurse, 2_000 + n, Relation::Unexplained).unwrap();
+            }
+        }
+        for more in 0..5 {
+            door.asks(&thief, 10_000 + day * 5 + more, Relation::Unexplained).unwrap();
+        }
+        if door.rings().iter().any(|(signal, subject)| (*signal, subject.as_str()) == (Signal::SlowTheft, "thief")) {
+            return Some(day);
+        }
+    }
+    None
+}
+
+fn now(door: &Door) -> Timestamp {
+    kit::Clock::now(door.clock.as_ref())
+}
+
+#[test]
+fn five_charts_a_day_are_seen_within_weeks_and_quiet_ones_are_not() {
+    let door = Door::new();
+    let day = weeks(&door, 15).expect("seen within three weeks of five days");
+    assert!(day >= 2, "{day}");
+    assert_eq!(door.rings().len(), 1);
+    // What was counted before a start counts after it.
+    let events = door.log.events.lock().unwrap().clone();
+    let shifts: Vec<_> = events.iter().filter(|event| matches!(event, Event::ShiftClosed(_))).collect();
+    assert_eq!(shifts.len(), usize::from(day));
+    let again = Door::new();
+    let half = usize::from(day) / 2;
+    for event in shifts.into_iter().take(half) {
+        again.guard.replay(event).unwrap();
+    }
+    again.clock.advance_ms(i64::from(day) * 24 * HOUR_MS);
+    let before = now(&again);
+    let thief = again.named(Role::Nurse, "thief");
+    let mut days = 0;
+    while again.rings().is_empty() && days < 15 {
+        (0..5).for_each(|n| again.asks(&thief, 40_000 + days * 5 + n, Relation::Unexplained).unwrap());
+        again.clock.advance_ms(24 * HOUR_MS);
+        days += 1;
+    }
+    assert!(now(&again) > before && days < day, "{days} of {day}");
+}
+
+#[test]
+fn a_chart_of_nobody_rings_at_once() {
+    let door = Door::new();
+    let planted = Event::HoneyPlanted { patients: vec![patient(5), patient(6)], at: START, by: "x".into() };
+    door.guard.replay(&planted).unwrap();
+    let nurse = door.named(Role::Nurse, "nurse");
+    door.asks(&nurse, 1, Relation::Unexplained).unwrap();
+    assert_eq!(door.rings(), []);
+    door.asks(&nurse, 6, Relation::Unexplained).unwrap();
+    assert_eq!(door.rings(), [(Signal::Honey, "nurse".to_owned())]);
+}
