@@ -2,7 +2,7 @@
 //! guard`; a line of JSON for each kind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // a measurement may stop at the first surprise
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,9 +18,10 @@ const SERVERS: u8 = 14;
 /// Of each login, fewer than its budget for charts that nothing explains.
 const OF_EACH: usize = 10;
 
-fn found(root: &PathBuf) -> Chart {
+fn found(root: &Path) -> Chart {
     let vault = Id16(*b"chart bench 0001");
-    let (mut locations, mut holders): (Vec<Arc<dyn Location>>, Vec<Arc<dyn Holder>>) = (Vec::new(), Vec::new());
+    let mut locations: Vec<Arc<dyn Location>> = Vec::new();
+    let mut holders: Vec<Arc<dyn Holder>> = Vec::new();
     for number in 1..=SERVERS {
         let marker = Marker::new(format!("server-{number}"), vault, number);
         locations.push(Arc::new(FolderLocation::init(&root.join(format!("{number}/shards")), marker).unwrap()));

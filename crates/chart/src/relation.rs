@@ -65,11 +65,14 @@ pub struct Treats {
     pub days: i64,
 }
 
+/// Somebody's names, and since when they are remembered.
+type Remembered = (Timestamp, Arc<[Tag]>);
+
 /// What is known of people's names, and of which objects explain.
 pub(crate) struct People {
     system: String,
     treats: OnceLock<&'static [Treats]>,
-    names: Mutex<HashMap<String, (Timestamp, Arc<[Tag]>)>>,
+    names: Mutex<HashMap<String, Remembered>>,
 }
 
 impl Default for People {

@@ -104,7 +104,7 @@ pub fn run(options: &Options, mut watching: Box<dyn Watching>, watch: Watch<'_>)
         watch(Progress { stage: "thefts", done: number, total: THIEVES.len() });
         let one = |theft: usize| {
             let seed = seed.wrapping_mul(31).wrapping_add(theft as u64 + 1);
-            match at_middle.as_ref().filter(|_| theft % 2 == 0) {
+            match at_middle.as_ref().filter(|_| theft.is_multiple_of(2)) {
                 Some(at_middle) => theft::run(&centre, at_middle.copy(), *thief, &honey, middle, seed),
                 None => theft::run(&centre, watching.copy(), *thief, &honey, days, seed),
             }

@@ -280,7 +280,7 @@ fn weeks(door: &Door, days: u16) -> Option<u16> {
         for (n, nurse) in quiet.iter().enumerate() {
             let n = n as u16;
             door.asks(nurse, 1_000 + n, Relation::CareTeam).unwrap();
-            if (day + n) % 2 == 0 {
+            if (day + n).is_multiple_of(2) {
                 door.asks(nurse, 2_000 + n, Relation::Unexplained).unwrap();
             }
         }
