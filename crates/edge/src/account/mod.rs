@@ -51,7 +51,8 @@ pub(crate) enum About<'a> {
 
 /// What was found, by the words of the row.
 pub(crate) fn about(row: &AccessRow) -> About<'_> {
-    if row.act == Act::SearchRecords && matches!(row.outcome, "allowed" | "denied") {
+    // A list of the centre's own has no parameters to name.
+    if row.act == Act::SearchRecords && !row.what.is_empty() && matches!(row.outcome, "allowed" | "denied") {
         return About::Search(&row.what);
     }
     let parts: Vec<&str> = row.what.split('/').collect();
@@ -81,7 +82,7 @@ fn said_of_access(row: &AccessRow) -> Said {
     let about = about(row);
     let exports = row.act == Act::ExportRecord;
     match (row.outcome, about) {
-        ("allowed", About::Search(_)) => done(QUERY, "E"),
+        ("allowed", _) if row.act == Act::SearchRecords => done(QUERY, "E"),
         ("allowed", _) if row.act == Act::ReadAccessLog => done(AUDIT_LOG_USED, "R"),
         ("allowed", _) => Said { of_kind: Some(RESTRICTED_FUNCTION), ..done(SECURITY_ALERT, "E") },
         ("denied", _) => Said { of_kind: Some(RESTRICTED_FUNCTION), is_refused: true, ..done(SECURITY_ALERT, "E") },
