@@ -1,7 +1,7 @@
 //! `holdfast access --for-patient`: a patient's own list of who saw her chart, in words that need no explanation.
 //!
 //! It names people, times, reasons and kinds of records, and nothing that stands in a record. What one person did on one day for one
-//! reason is one line: a visit opens dozens of records.
+//! reason stands together: a visit opens dozens of records.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -237,21 +237,11 @@ fn clock(offset: UtcOffset, times: Option<(Timestamp, Timestamp)>) -> String {
 }
 
 impl Done {
-    fn words(&self) -> String {
-        let mut parts: Vec<String> = Vec::new();
-        let mut verb_before = "";
-        for ((verb, kind), count) in &self.counts {
-            let verb = if *verb == verb_before { "" } else { *verb };
-            let times = if *count == 1 { String::new() } else { format!(" ({count})") };
-            parts.push(format!("{verb} {kind}{times}").trim_start().to_owned());
-            if !verb.is_empty() {
-                verb_before = verb;
-            }
-        }
-        for (words, count) in &self.acts {
-            parts.push(if *count == 1 { (*words).to_owned() } else { format!("{words} ({count} times)") });
-        }
-        parts.join(", ")
+    /// One for each kind of record, and one for each other act.
+    fn words(&self) -> Vec<String> {
+        let times = |count: usize| if count == 1 { String::new() } else { format!(" ({count})") };
+        let kinds = self.counts.iter().map(|((verb, kind), count)| format!("{verb} {kind}{}", times(*count)));
+        kinds.chain(self.acts.iter().map(|(words, count)| format!("{words}{}", times(*count)))).collect()
     }
 }
 
@@ -265,20 +255,25 @@ fn paper(centre: &Centre, patient: &str, by: &str, visits: &Visits) -> Paper {
     let table = |machines: bool| {
         let mut all: Vec<_> = visits.done.iter().filter(|((_, _, role, _), _)| is_machine(*role) == machines).collect();
         all.sort_by_key(|(_, done)| std::cmp::Reverse(done.times));
-        let rows = all.into_iter().map(|((day, who, one, purpose), done)| {
-            let person = format!("{who}, {}", role(*one));
-            vec![day.clone(), clock(offset, done.times), person, why(*purpose).to_owned(), done.words()]
+        // A cell that is as long as a paragraph leaves the others no room: a visit's kinds stand below each other.
+        let rows = all.into_iter().flat_map(|((day, who, one, purpose), done)| {
+            let when = format!("{day}, {}", clock(offset, done.times));
+            let visit = [when, format!("{who}, {}", role(*one)), why(*purpose).to_owned()];
+            done.words().into_iter().enumerate().map(move |(line, words)| {
+                let begin = if line == 0 { visit.clone() } else { Default::default() };
+                begin.into_iter().chain([words]).collect()
+            })
         });
         let rows: Vec<Vec<String>> = rows.collect();
         match rows.is_empty() {
             true => Block::Lines(vec!["Nobody.".to_owned()]),
-            false => Block::Table { head: vec!["Day", "Time", "Who", "Why", "What"], rows },
+            false => Block::Table { head: vec!["When", "Who", "Why", "What"], rows },
         }
     };
     let mut about = vec![
         "This is the list of everybody who looked at your records, wrote in them, or tried to, newest first.".to_owned(),
         "It says who, when, for which reason, and what kind of record. What stands in your records is not on it.".to_owned(),
-        "A number in brackets says how many records of that kind. All that one person did on one day for one reason is one line.".to_owned(),
+        "A number in brackets says how many records of that kind. All that one person did on one day for one reason stands together.".to_owned(),
         format!("Times are of the clock on the wall (UTC{offset})."),
     ];
     if let Some(first) = visits.first {
@@ -327,14 +322,14 @@ fn refused(visits: &Visits) -> Section {
         let times = if refused.count == 1 { String::new() } else { format!(" ({} times)", refused.count) };
         let person = format!("{who}, {}", role(*one));
         let what = format!("{}{times}", wanted(*act));
-        vec![day.clone(), clock(visits.offset, refused.times), person, why(*purpose).to_owned(), what]
+        vec![format!("{day}, {}", clock(visits.offset, refused.times)), person, why(*purpose).to_owned(), what]
     });
     let rows: Vec<Vec<String>> = rows.collect();
     let blocks = match rows.is_empty() {
         true => vec![Block::Lines(vec!["Nobody.".to_owned()])],
         false => vec![
             Block::Lines(vec!["They wanted to, and the system said no: they saw nothing.".to_owned()]),
-            Block::Table { head: vec!["Day", "Time", "Who", "Reason given", "Wanted"], rows },
+            Block::Table { head: vec!["When", "Who", "Reason given", "Wanted"], rows },
         ],
     };
     Section::new("Who tried and was refused", blocks)

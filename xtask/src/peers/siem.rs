@@ -34,7 +34,9 @@ impl Siem {
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=made-up",
         )?;
         // With an extension each: without, openssl makes certificates of version 1, which rustls takes from nobody.
-        for (name, more) in [("siem", "-addext subjectAltName=IP:127.0.0.1"), ("gateway", "-addext subjectAltName=DNS:gateway")] {
+        for (name, more) in
+            [("siem", "-addext subjectAltName=IP:127.0.0.1"), ("gateway", "-addext subjectAltName=DNS:gateway")]
+        {
             openssl(&format!(
                 "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout {name}.key -out {name}.csr -subj /CN={name} {more}"
             ))?;
