@@ -3,6 +3,7 @@
 import uuid
 
 import requests
+from fhirclient.models.auditevent import AuditEvent
 from fhirclient.models.bundle import Bundle
 from fhirclient.models.patient import Patient
 from fhirclient.server import FHIRServer
@@ -207,6 +208,31 @@ def typed_models():
     found = Patient.where({"identifier": f"{RUN}-typed"}).perform(server)
     assert isinstance(found, Bundle), found
     same([entry.resource.id for entry in found.entry], [created.id])
+
+
+@check
+def audit_events():
+    """fhirclient: its typed AuditEvent reads the account; an auditor alone gets it, page by page, and nobody writes it"""
+    patient = fhirpy().resource("Patient", **registration("account", "Gesehen"))
+    patient.save()
+    same(http("GET", f"Patient/{patient.id}", "oncologist").status_code, 200)
+    server = FHIRServer(None, base_uri=f"{FHIR}/")
+    server.session.headers["Authorization"] = f"Bearer {TOKENS['auditor']}"
+    found, page = [], f"AuditEvent?patient=Patient/{patient.id}&_count=2"
+    while page:
+        bundle = Bundle(server.request_json(page))
+        found += [entry.resource for entry in bundle.entry or []]
+        page = next((link.url for link in bundle.link if link.relation == "next"), None)
+    assert all(isinstance(event, AuditEvent) for event in found), found
+    same(len({event.id for event in found}), len(found), "events that come once")
+    read = next(event for event in found if event.action == "R")
+    same(read.meta.profile, ["https://profiles.ihe.net/ITI/BALP/StructureDefinition/IHE.BasicAudit.PatientRead"])
+    same(read.agent[0].who.identifier.value, "demo-oncologist")
+    same(read.agent[0].purposeOfUse[0].coding[0].code, "TREAT")
+    same(read.entity[0].what.reference, f"Patient/{patient.id}")
+    same(AuditEvent.read(read.id, server).as_json(), read.as_json(), "the same by its id")
+    outcome(http("GET", f"AuditEvent?patient={patient.id}", "oncologist"), 403)
+    outcome(http("POST", "AuditEvent", "oncologist", json=read.as_json()), 405)
 
 
 main()

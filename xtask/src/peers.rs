@@ -10,6 +10,7 @@ mod dcmtk;
 mod gateway;
 mod http;
 mod install;
+mod siem;
 mod synthetic;
 mod tap;
 mod transfer;
@@ -23,6 +24,7 @@ use anyhow::{Result, ensure};
 use crate::report::{Counted, Report};
 use crate::shell;
 use gateway::Gateway;
+use siem::Siem;
 
 /// The slowest script sends a few hundred requests; this is for one that hangs.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(300);
@@ -137,9 +139,14 @@ pub(crate) fn talk(report: &mut Report, ready: Ready) {
     report.counted("synthetic courses: dciodvfy, pydicom", || synthetic::run(work));
 
     let data = work.join("demo");
-    let mut demo = None;
+    let (mut siem, mut demo) = (None, None);
+    report.step("peers: rsyslog starts", || {
+        siem = Some(Siem::start(work)?);
+        Ok(())
+    });
+    let settings = siem.as_ref().map(|siem| siem.settings().to_vec()).unwrap_or_default();
     report.step("peers: the demo starts", || {
-        demo = Some(Gateway::demo(&data)?);
+        demo = Some(Gateway::demo_with(&data, &settings)?);
         Ok(())
     });
     if let Some(demo) = &demo {
@@ -154,6 +161,9 @@ pub(crate) fn talk(report: &mut Report, ready: Ready) {
             report.counted(name, || python(script, demo, work));
         }
         report.counted("after all of them", || dcmtk::still_well(demo, work));
+        if let Some(siem) = siem {
+            report.counted("SIEM: rsyslog over TLS", || siem.judge(demo, work));
+        }
     }
     drop(demo);
     report.counted("kill -9 in the middle of a load", || crash::run(work));

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use guard::{Act, Decision, Permit, Purpose, Relation, Role, Sensitivity, Target};
-use kit::{Blame, Fault, PatientId, Timestamp};
+use guard::{Act, Decision, Permit, Purpose, Relation, Role, Sensitivity, Target, Via};
+use kit::{Blame, Digest, Fault, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
-use vault::{Group, NOTE_BYTES_MAX, Parcel, Scope};
+use serde::{Deserialize, Serialize, Serializer};
+use vault::{Entry, Group, NOTE_BYTES_MAX, Parcel, Scope};
 
 use crate::journal::{OPENED, access_list, centre_access_list, is_decision};
 use crate::meta::{Meta, Version};
@@ -66,6 +66,30 @@ pub struct AccessRow {
     /// What explained it, where that was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relation: Option<Relation>,
+    /// Whose; none where it was about no single patient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patient: Option<PatientId>,
+    /// How guard knew who it is; of a decision. A line has the decision of the same operation.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "via_as_text")]
+    pub via: Option<Via>,
+    /// Which policy decided; of a decision.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Digest>,
+}
+
+fn via_as_text<S: Serializer>(via: &Option<Via>, s: S) -> std::result::Result<S::Ok, S::Error> {
+    via.map(via_text).serialize(s)
+}
+
+/// `token 5f…`, `session 5f…`, `terminal`, `ae-title at 10.0.0.7`, `folder`: the id of a credential opens nothing.
+pub fn via_text(via: Via) -> String {
+    match via {
+        Via::Token(id) => format!("token {id}"),
+        Via::Session(id) => format!("session {id}"),
+        Via::Terminal => "terminal".to_owned(),
+        Via::AeTitle(address) => format!("ae-title at {address}"),
+        Via::Folder => "folder".to_owned(),
+    }
 }
 
 /// Where a page of the access list begins; its default is the whole list's beginning.
@@ -155,7 +179,22 @@ impl Chart {
     /// Who saw, changed or was refused what of one patient, oldest first, a page at a time. The asking is on the list as
     /// well: on the first page that there is.
     pub fn access(&self, context: &Context, patient: PatientId, asked: AccessAsked) -> Result<AccessPage> {
-        let _permit = self.admit(context, Act::ReadAccessLog, Target::Patient(patient), Sensitivity::Administrative)?;
+        Ok(self.access_page(context, patient, asked, PAGE_ROWS, "")?.0)
+    }
+
+    /// As [`Self::access`], of so many rows and a line's more, and the entry before which the list was read; `what` is how it was
+    /// asked for.
+    pub fn access_page(
+        &self,
+        context: &Context,
+        patient: PatientId,
+        asked: AccessAsked,
+        rows_max: usize,
+        what: &str,
+    ) -> Result<(AccessPage, u64)> {
+        let rows_max = rows_max.clamp(1, PAGE_ROWS);
+        let administrative = Sensitivity::Administrative;
+        let _permit = self.admit_to_do(context, Act::ReadAccessLog, Target::Patient(patient), administrative, what)?;
         let until = match asked.until {
             Some(until) => until,
             None => {
@@ -164,68 +203,83 @@ impl Chart {
                 self.vault.size()
             }
         };
-        let mut entries = self.index.listed(&access_list(&self.tagger, patient), asked.from, PAGE_ROWS)?;
-        let whole = entries.len() < PAGE_ROWS;
+        let mut entries = self.index.listed(&access_list(&self.tagger, patient), asked.from, rows_max)?;
+        let whole = entries.len() < rows_max;
         entries.retain(|entry| *entry < until);
         // Reading pages is noted too; without an end, each page would make the next one.
         let next = entries.last().filter(|_| !whole).map(|last| AccessAsked { from: last + 1, until: Some(until) });
         let mut rows = Vec::new();
         for index in entries {
             // A line may name many.
-            if rows.len() >= PAGE_ROWS {
-                return Ok(AccessPage { rows, next: Some(AccessAsked { from: index, until: Some(until) }) });
+            if rows.len() >= rows_max {
+                let next = Some(AccessAsked { from: index, until: Some(until) });
+                return Ok((AccessPage { rows, next }, until));
             }
             rows.extend(self.access_rows(index)?);
         }
-        Ok(AccessPage { rows, next })
+        Ok((AccessPage { rows, next }, until))
     }
 
-    /// One entry's: a decision's, or one for each record that a line names.
     fn access_rows(&self, index: u64) -> Result<Vec<AccessRow>> {
         let (entry, meta) = self.note_of(index)?;
-        let unreadable = |e: minicbor::decode::Error| {
-            Fault::new(Blame::Integrity, "chart.access-line", format!("entry {index}: no access line: {e}"))
-        };
-        let operation = entry.operation.to_string();
-        let rows = if is_decision(&entry.kind) {
-            let decision = Decision::from_bytes(&meta.note).map_err(Fault::from)?;
-            vec![AccessRow {
-                entry: index,
-                at: decision.at,
-                when: decision.at.to_string(),
-                who: decision.subject,
-                role: decision.role,
-                act: decision.act,
-                why: decision.purpose,
-                what: decision.what.unwrap_or_default(),
-                outcome: if decision.allowed { "allowed" } else { "denied" },
-                operation,
-                reason: Some(decision.reason).filter(|r| !r.is_empty()),
-                relation: decision.relation,
-            }]
-        } else {
-            let line: AccessLine = minicbor::decode(&meta.note).map_err(unreadable)?;
-            let outcome = match &meta.version {
-                Some(version) if version.deleted => "deleted",
-                Some(_) => "written",
-                None => "opened",
-            };
-            let row = |what: String| AccessRow {
-                entry: index,
-                at: entry.time,
-                when: entry.time.to_string(),
-                who: line.subject.clone(),
-                role: line.role,
-                act: line.act,
-                why: line.purpose,
-                what,
-                outcome,
-                operation: operation.clone(),
-                reason: None,
-                relation: line.relation,
-            };
-            std::iter::once(line.what.clone()).chain(line.others.clone().into_iter().flatten()).map(row).collect()
-        };
-        Ok(rows)
+        rows_of(&entry, &meta)
     }
+}
+
+/// One entry's: a decision's, or one for each record that a line names.
+pub(crate) fn rows_of(entry: &Entry, meta: &Meta) -> Result<Vec<AccessRow>> {
+    let index = entry.index;
+    let unreadable = |e: minicbor::decode::Error| {
+        Fault::new(Blame::Integrity, "chart.access-line", format!("entry {index}: no access line: {e}"))
+    };
+    let operation = entry.operation.to_string();
+    let rows = if is_decision(&entry.kind) {
+        let decision = Decision::from_bytes(&meta.note).map_err(Fault::from)?;
+        vec![AccessRow {
+            entry: index,
+            at: decision.at,
+            when: decision.at.to_string(),
+            who: decision.subject,
+            role: decision.role,
+            act: decision.act,
+            why: decision.purpose,
+            what: decision.what.unwrap_or_default(),
+            outcome: if decision.allowed { "allowed" } else { "denied" },
+            operation,
+            reason: Some(decision.reason).filter(|r| !r.is_empty()),
+            patient: match decision.target {
+                Target::Patient(patient) => Some(patient),
+                Target::Centre => None,
+            },
+            via: Some(decision.via),
+            policy: decision.policy,
+            relation: decision.relation,
+        }]
+    } else {
+        let line: AccessLine = minicbor::decode(&meta.note).map_err(unreadable)?;
+        let outcome = match &meta.version {
+            Some(version) if version.deleted => "deleted",
+            Some(_) => "written",
+            None => "opened",
+        };
+        let row = |what: String| AccessRow {
+            entry: index,
+            at: entry.time,
+            when: entry.time.to_string(),
+            who: line.subject.clone(),
+            role: line.role,
+            act: line.act,
+            why: line.purpose,
+            what,
+            outcome,
+            operation: operation.clone(),
+            reason: None,
+            patient: crate::patient_of(entry),
+            via: None,
+            policy: None,
+            relation: line.relation,
+        };
+        std::iter::once(line.what.clone()).chain(line.others.clone().into_iter().flatten()).map(row).collect()
+    };
+    Ok(rows)
 }

@@ -28,6 +28,12 @@ pub(crate) fn is_decision(kind: &str) -> bool {
     kind == DECISION
 }
 
+const EVENT: &str = "guard.event";
+
+pub(crate) fn is_event(kind: &str) -> bool {
+    kind == EVENT
+}
+
 /// Entries of guard's events.
 pub(crate) fn event_list(tagger: &Tagger) -> Tag {
     tagger.full(&[b"list", b"guard-events"])
@@ -76,7 +82,7 @@ impl EventLog for Journal {
     fn keep(&self, event: &Event) -> Result<(), Fault> {
         let list = event_list(&self.tagger);
         let operation = OperationId::random(self.entropy.as_ref());
-        self.vault.keep(Self::group(operation, Scope::Centre, "guard.event", list, event.to_bytes()))?;
+        self.vault.keep(Self::group(operation, Scope::Centre, EVENT, list, event.to_bytes()))?;
         Ok(())
     }
 }

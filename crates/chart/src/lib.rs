@@ -4,6 +4,7 @@
 //! line says who saw it: [`Released`] is made in one place only, after that line.
 
 mod access;
+mod accounting;
 mod error;
 pub mod fhir;
 mod index;
@@ -28,7 +29,8 @@ use kit::{Clock, Entropy, Fault, OperationId, PatientId, Timestamp};
 use vault::{Entry, Group, Parcel, Receipt, Scope, Vault};
 use zeroize::Zeroizing;
 
-pub use access::{AccessAsked, AccessLine, AccessPage, AccessRow};
+pub use access::{AccessAsked, AccessLine, AccessPage, AccessRow, via_text};
+pub use accounting::{Account, AccountPage, EventKind, EventRow};
 pub use error::ChartError;
 pub use index::{Feed, Index, IndexError, Located};
 pub use journal::Journal;

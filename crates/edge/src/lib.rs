@@ -2,8 +2,10 @@
 //!
 //! Knows neither vault nor keys nor ledger: everything goes through chart and treatment, and so through guard.
 
+pub mod account;
 pub mod archive;
 mod asking;
+mod audit;
 pub mod console;
 pub mod dimse;
 pub mod fhir;

@@ -7,6 +7,8 @@ use chart::{Chart, ChartError, Context, Kept, Released};
 use guard::{Purpose, Role};
 use kit::OperationId;
 
+use crate::account::asked::Asked;
+use crate::audit;
 use crate::fhir::{Page, ROOT, Receipt, Record, Records, Refusal};
 
 /// [`Records`] over the chart.
@@ -146,5 +148,13 @@ impl Records for ChartRecords {
 
     fn bundle(&self, context: &Context, draft: Draft) -> Result<Vec<ResponseEntry>, Refusal> {
         Ok(self.0.transact(context, &draft)?)
+    }
+
+    fn audit_events(&self, context: &Context, base: &str, asked: &Asked) -> Result<Page, Refusal> {
+        audit::events(&self.0, context, base, asked)
+    }
+
+    fn audit_event(&self, context: &Context, base: &str, entry: u64, line: usize) -> Result<Record, Refusal> {
+        audit::event(&self.0, context, base, entry, line)
     }
 }

@@ -19,7 +19,7 @@ use treatment::{
 use crate::centre::Centre;
 use crate::{
     DEGRADED, alarms, certificates, containments, custodians, grow, honey, outside, packs, policies, renewals, reports,
-    transfer,
+    transfer, who_saw,
 };
 
 /// What is said of the fraction that is due.
@@ -217,6 +217,8 @@ pub enum Act {
         size: grow::Size,
         members: Option<String>,
     },
+    /// Her own list of who saw her chart.
+    WhoSaw(who_saw::Asked),
     /// `confirm`: the handle that a dry run shows.
     PatientErase {
         patient: String,
@@ -488,14 +490,19 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
                 .iter()
                 .map(|r| {
                     let reason = r.reason.as_deref().map(|r| format!(" ({r})")).unwrap_or_default();
+                    // Enough of it to tell one policy from another.
+                    let policy = r.policy.map(|digest| digest.to_string());
+                    let policy = policy.as_deref().and_then(|text| text.get(..8));
+                    let policy = policy.map(|text| format!(" by policy {text}")).unwrap_or_default();
                     format!(
-                        "{}  {:<8} {:<24} {:<16} {} for {}: {}{reason}",
+                        "{}  {:<8} {:<24} {:<16} {} for {}: {}{reason}{policy}",
                         r.when, r.outcome, r.who, r.role, r.act, r.why, r.what
                     )
                 })
                 .collect();
             Ok(Answer::done(lines.join("\n"), to_json(&page)))
         }
+        Act::WhoSaw(asked) => who_saw::perform(centre, &asked, patient(&asked.patient)?),
         Act::Triage { first, last } => {
             let day = |text: &str| text.parse::<Day>().map_err(|e| Fault::new(Blame::Peer, "usage.day", e.to_string()));
             let outage = Outage { first: day(&first)?, last: day(&last)? };

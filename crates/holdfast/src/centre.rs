@@ -35,7 +35,7 @@ use crate::signers::Signers;
 use crate::site::{Servers, Site, Task, fresh_servers, location_id, open_servers, shards};
 use crate::staging::{Begun, require_finished};
 use crate::standing::{Seen, Standing};
-use crate::{adopt, bucket_files, left, settings};
+use crate::{adopt, bucket_files, left, settings, siem};
 
 /// The code of the fault that says: another process has this centre open.
 pub const BUSY: &str = "centre.busy";
@@ -245,6 +245,8 @@ pub struct Centre {
     pages: Mutex<Option<SocketAddr>>,
     /// Held by whoever makes downtime packs.
     packing: Mutex<()>,
+    /// How far the account is sent.
+    siem: siem::Seen,
     gateway: PathBuf,
     /// Held for as long as the centre is open.
     _lock: File,
@@ -376,6 +378,7 @@ impl Centre {
             treatment,
             pages,
             packing,
+            siem: siem::Seen::default(),
             gateway,
             _lock: lock,
         })
@@ -523,6 +526,10 @@ impl Centre {
     /// One making of downtime packs at a time.
     pub fn packing(&self) -> MutexGuard<'_, ()> {
         self.packing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn siem(&self) -> &siem::Seen {
+        &self.siem
     }
 
     pub fn gateway(&self) -> &Path {

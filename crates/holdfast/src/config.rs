@@ -53,6 +53,9 @@ pub struct Config {
     pub buckets: Buckets,
     #[serde(default)]
     pub packs: Packs,
+    /// Where the account is sent.
+    #[serde(default)]
+    pub audit: Audit,
     /// Folders into which consoles write the plan that they are about to use: the gate answers beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gate_folders: Vec<GateFolder>,
@@ -187,6 +190,47 @@ impl Default for Packs {
     }
 }
 
+/// The hospital's SIEM. Files are relative to the data folder or absolute.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// Where it takes syslog over TLS: `tls://siem.hospital.example:6514`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syslog: Option<String>,
+    /// The certificates that its own is signed by, PEM: no other is believed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+    /// Who this gateway is, where the SIEM asks: its certificates and its key, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+}
+
+impl Audit {
+    /// Host and port.
+    pub fn address(&self) -> Option<Result<(&str, u16), String>> {
+        let text = self.syslog.as_deref()?;
+        let parts = text.strip_prefix("tls://").and_then(|rest| rest.rsplit_once(':'));
+        let found = parts.and_then(|(host, port)| Some((host, port.parse().ok().filter(|port| *port != 0)?)));
+        let host = |text: &str| text.trim_start_matches('[').trim_end_matches(']').len();
+        let good = found.filter(|(name, _)| host(name) > 0 && !name.contains(['/', '@']));
+        Some(good.ok_or_else(|| "audit.syslog: tls://, a host, and a port: syslog without TLS is not sent".to_owned()))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let Some(address) = self.address() else { return Ok(()) };
+        address?;
+        if self.ca.is_none() {
+            return Err("audit.ca: audit.syslog needs the certificates that the SIEM's own is signed by".to_owned());
+        }
+        if self.certificate.is_some() != self.key.is_some() {
+            return Err("audit.certificate and audit.key come together".to_owned());
+        }
+        Ok(())
+    }
+}
+
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Patients {
@@ -226,6 +270,7 @@ impl Config {
             pages: Pages::default(),
             buckets: Buckets::default(),
             packs: Packs::default(),
+            audit: Audit::default(),
             gate_folders: Vec::new(),
             administrators: BTreeMap::new(),
             holders: BTreeMap::new(),
@@ -310,6 +355,7 @@ impl Config {
                 "packs.stale_hours: it must be 1 to {most}, and no shorter than packs.every_minutes"
             )));
         }
+        config.audit.check().map_err(wrong)?;
         if config.http.public_url.as_deref().is_some_and(|url| !is_origin(url)) {
             return Err(wrong("http.public_url: http:// or https://, a host, and a port where needed; no path".into()));
         }
@@ -456,6 +502,23 @@ mod tests {
         }
         for bad in ["records.example", "https://", "https://a.example/", "https://a.example/fhir", "ftp://a.example"] {
             assert!(load(bad).unwrap_err().message.contains("public_url"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_siem_is_reached_over_tls_and_known_by_its_ca() {
+        let load = |text: &str| load(&format!("servers = ['a']\n[audit]\n{text}\n"), &[]);
+        let good = load("syslog = 'tls://[::1]:6514'\nca = 'siem.pem'").unwrap();
+        assert_eq!(good.audit.address().unwrap().unwrap(), ("[::1]", 6514));
+        for (bad, named) in [
+            ("syslog = 'tcp://siem:514'\nca = 'a'", "audit.syslog"),
+            ("syslog = 'tls://siem'\nca = 'a'", "audit.syslog"),
+            ("syslog = 'tls://:6514'\nca = 'a'", "audit.syslog"),
+            ("syslog = 'tls://siem:0'\nca = 'a'", "audit.syslog"),
+            ("syslog = 'tls://siem:6514'", "audit.ca"),
+            ("syslog = 'tls://siem:6514'\nca = 'a'\nkey = 'b'", "audit.certificate"),
+        ] {
+            assert!(load(bad).unwrap_err().message.contains(named), "{bad}");
         }
     }
 

@@ -46,6 +46,7 @@ mod reports;
 mod scripts;
 mod serve;
 mod settings;
+mod siem;
 mod signers;
 mod site;
 mod staging;
@@ -53,6 +54,7 @@ mod standing;
 mod telling;
 mod transfer;
 mod watched;
+mod who_saw;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -135,6 +137,15 @@ enum Command {
         /// The hospital number, or Patient/ID with her FHIR id.
         #[arg(long)]
         patient: String,
+        /// Her own list, in plain words, as a page and as PDF.
+        #[arg(long, requires = "out")]
+        for_patient: bool,
+        /// The folder for it.
+        #[arg(long, value_name = "DIR", requires = "for_patient")]
+        out: Option<PathBuf>,
+        /// The token of the records officer who answers her, in a file; - for standard input. Without one it is the server's own terminal.
+        #[arg(long, value_name = "FILE", requires = "for_patient")]
+        token: Option<PathBuf>,
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
@@ -238,7 +249,11 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Gateway(gateway) => gateway.run(),
         Command::Certificate(certificate) => certificate.run(),
         Command::Person(person) => person.run(),
-        Command::Access { patient, data, output } => commands::access(&data, output, &patient),
+        Command::Access { patient, out: Some(out), token, data, output, .. } => {
+            let token = token.as_deref().map(transfer::token_of).transpose()?;
+            who_saw::print_into(&data, output, who_saw::Asked { patient, token }, &out)
+        }
+        Command::Access { patient, data, output, .. } => commands::access(&data, output, &patient),
         Command::Plan(plan) => plan.run(),
         Command::Gate(gate) => gate.run(),
         Command::Rules(rules) => rules.run(),

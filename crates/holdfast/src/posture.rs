@@ -14,8 +14,12 @@ use crate::centre::Centre;
 use crate::custodians::{self, Custodian};
 use crate::packs::{self, Brought, FolderState};
 use crate::say::plural;
+use crate::siem::Progress;
 use crate::site::location_id;
 use crate::standing::Standing;
+
+/// Entries that a SIEM may be behind: some seconds of a busy morning.
+const BEHIND_MAX: u64 = 2_000;
 
 /// A centre whose posture is shown.
 pub struct Shown(pub Arc<Centre>);
@@ -34,6 +38,7 @@ impl Stands for Shown {
             custodians(&custodians::known(centre)?, centre.chart().vault().custodians(), now),
             independence(&standing),
             downtime_packs(centre, now),
+            account(&centre.siem().progress(), centre.chart().vault().size()),
         ];
         let controls = controls.into_iter().chain(guarded::controls(centre.chart().guard(), offset)).collect();
         Ok(Posture {
@@ -44,6 +49,23 @@ impl Stands for Shown {
             packs: packs::look(centre).iter().map(|one| pack_row(centre, one, now)).collect(),
         })
     }
+}
+
+/// Whether somebody else has the account, too.
+fn account(progress: &Progress, size: u64) -> Control {
+    let behind = size.saturating_sub(progress.next);
+    let (grade, state) = match (&progress.to, &progress.trouble) {
+        (None, _) => (Grade::Worn, "it is sent to nobody: [audit] in holdfast.toml names a SIEM".to_owned()),
+        (Some(_), Some(why)) => (Grade::Bad, format!("the SIEM doesn't take it: {why}")),
+        (Some(_), None) if !progress.is_connected => (Grade::Worn, "the SIEM is being called".to_owned()),
+        (Some(_), None) if behind > BEHIND_MAX => (Grade::Worn, "sent to the SIEM, which is slow".to_owned()),
+        (Some(_), None) => (Grade::Good, "sent to the SIEM".to_owned()),
+    };
+    let evidence = match &progress.to {
+        Some(to) => format!("{to}: up to entry {} of {size}, {behind} wait", progress.next),
+        None => "who saw what is in the ledger: GET /fhir/AuditEvent, holdfast access".to_owned(),
+    };
+    Control { what: "Account".into(), grade, state, evidence }
 }
 
 /// A time by the centre's own clocks.

@@ -22,7 +22,7 @@ use crate::acts::{self, Act, Answer};
 use crate::centre::Centre;
 use crate::config::Config;
 use crate::standing::Standing;
-use crate::{control, demo, first, gateways, packs, posture, settings, watched};
+use crate::{control, demo, first, gateways, packs, posture, settings, siem, watched};
 
 /// The demo's folder, apart from a real centre's.
 const DEMO_DATA: &str = "holdfast-demo";
@@ -152,6 +152,7 @@ impl Serve {
         let end = hear_the_end()?;
         self.announce(&centre, &data, &addresses)?;
         watched::start(&centre)?;
+        siem::start(&centre, &data)?;
         tokio::spawn(make_packs(Arc::clone(&centre)));
         let serving = async {
             tokio::try_join!(
@@ -382,5 +383,6 @@ async fn ready(State(watch): State<Watch>) -> (StatusCode, String) {
 
 async fn numbers(State(watch): State<Watch>) -> String {
     watch.standing().await.gauge();
+    siem::gauge(&watch.centre);
     watch.recorder.render()
 }

@@ -1,6 +1,8 @@
 //! The command line, as an operator uses it: every command is the real binary in a process of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
+#[path = "it/accounting.rs"]
+mod accounting;
 #[path = "it/approving.rs"]
 mod approving;
 #[path = "it/buckets.rs"]

@@ -134,6 +134,8 @@ pub struct Erased {
 enum Broken {
     Vault(VaultError),
     Caller(Fault),
+    /// The caller has what it wants.
+    Enough,
 }
 
 impl From<VaultError> for Broken {
@@ -256,6 +258,28 @@ impl Vault {
         })
     }
 
+    /// As [`Self::scan`], for as long as `each` takes what it is given: the entry that it says no to is the first of the next time.
+    pub fn scan_while(&self, from: u64, each: &mut dyn FnMut(Entry) -> Result<bool, Fault>) -> Result<u64, Fault> {
+        let mut refused = None;
+        let ended = self.core.scan(from, &mut |index, segment, bytes: &[u8]| {
+            let head = Head::from_bytes(bytes).map_err(|error| Broken::Vault(VaultError::from(error)))?;
+            match each(head.into_entry(index, ledger::leaf_hash(bytes).into(), segment)) {
+                Ok(true) => Ok(()),
+                Ok(false) => {
+                    refused = Some(index);
+                    Err(Broken::Enough)
+                }
+                Err(fault) => Err(Broken::Caller(fault)),
+            }
+        });
+        match ended {
+            Ok(end) => Ok(end),
+            Err(Broken::Enough) => Ok(refused.unwrap_or(from)),
+            Err(Broken::Caller(fault)) => Err(fault),
+            Err(Broken::Vault(error)) => Err(error.into()),
+        }
+    }
+
     /// As [`Self::scan`], over segments that can't be put together: for whoever says that something is missing.
     pub fn scan_what_is_left(&self, from: u64, each: &mut dyn FnMut(Entry) -> Result<(), Fault>) -> Result<u64, Fault> {
         let mut each = |index, segment, bytes: &[u8]| {
@@ -270,6 +294,7 @@ impl Vault {
                 }
                 Err(Broken::Vault(error)) => return Err(error.into()),
                 Err(Broken::Caller(fault)) => return Err(fault),
+                Err(Broken::Enough) => return Ok(from),
                 Ok(end) => return Ok(end),
             }
         }

@@ -31,6 +31,11 @@ pub(crate) fn holdfast() -> Command {
 impl Gateway {
     /// Starts the synthetic centre on `data`, or starts it again where it stands there already.
     pub(crate) fn demo(data: &Path) -> Result<Self> {
+        Self::demo_with(data, &[])
+    }
+
+    /// The same, with settings from the environment.
+    pub(crate) fn demo_with(data: &Path, settings: &[(&str, String)]) -> Result<Self> {
         let ready_file = data.with_extension("ready.json");
         let log = data.with_extension("log");
         if ready_file.exists() {
@@ -38,6 +43,7 @@ impl Gateway {
         }
         let mut command = holdfast();
         command.args(["serve", "--demo"]);
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
         // Free now: whoever listens there later is a peer of ours.
         let events_port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let known = |title: &str, more: &str| format!("{{ title = '{title}', network = '127.0.0.0/8', {more} }}");

@@ -16,6 +16,8 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("npm", "npm"),
     ("fc-list", "fontconfig"),
     ("age", "age"),
+    ("openssl", "openssl"),
+    ("rsyslogd", "rsyslog"),
     ("pdftotext", "poppler-utils"),
     ("python3", "python3"),
 ];
@@ -34,6 +36,12 @@ const WHEELS: &[(&str, &[&str])] = &[
     ("pymedphys", &["pymedphys/tests/dicom/data/rtplan/", "pymedphys/_experimental/serviceplans/templates/"]),
 ];
 
+/// rsyslog's TLS is no program but a library, in the folder of the machine's kind.
+fn has_gtls() -> bool {
+    let kinds = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    kinds.map(|kind| kind.path().join("rsyslog/lmnsd_gtls.so")).any(|library| library.is_file())
+}
+
 /// Programs, by apt where any is missing.
 pub(crate) fn programs() -> Result<()> {
     let mut missing: Vec<&str> =
@@ -45,6 +53,9 @@ pub(crate) fn programs() -> Result<()> {
     let (language, fonts) = FONTS;
     if !installed("fc-list") || capture(command("fc-list").arg(language))?.trim().is_empty() {
         missing.push(fonts);
+    }
+    if !has_gtls() {
+        missing.push("rsyslog-gnutls");
     }
     if missing.is_empty() {
         return Ok(());

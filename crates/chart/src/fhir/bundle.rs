@@ -14,7 +14,7 @@ use super::issue::{Code, Issue};
 use super::json::{elements, members, path_to, quoted, spliced, tokens};
 use super::query::Query;
 use super::reference::{self, Reference};
-use super::resource::{Resource, is_id};
+use super::resource::{AUDIT_EVENT, Resource, is_id};
 use super::search::identifiers_of;
 use super::table::table;
 
@@ -435,6 +435,10 @@ fn ask(base: &str, json: &fhirkit::Json, has_resource: bool) -> Result<Ask, (&'s
     let Some(kind) = parts.first().and_then(|name| table().resource_type(name)) else {
         return Err(("request.url", Issue::error(Code::Value, "must begin with a resource type: Type or Type/id")));
     };
+    if kind == AUDIT_EVENT {
+        let text = "the account is written by the server alone, and is read at an address of its own";
+        return Err(("request.url", Issue::error(Code::NotSupported, text)));
+    }
     let wrong = || {
         let text = match parts.get(1) {
             Some(id) if !is_id(id) => "names no id: an id is [A-Za-z0-9\\-\\.]{1,64}",

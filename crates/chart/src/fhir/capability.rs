@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::resource::AUDIT_EVENT;
 use super::table::table;
 
 /// When what it says last changed.
-const REVISED: &str = "2026-11-23";
+const REVISED: &str = "2026-12-01";
 
 /// The statement of a server whose addresses begin with `base`.
 pub fn capability_statement(base: &str, software_version: &str) -> Value {
@@ -31,7 +32,23 @@ pub fn capability_statement(base: &str, software_version: &str) -> Value {
     })
 }
 
+/// Who saw what: made from the log, and written by nobody.
+fn account() -> Value {
+    let params = [("patient", "reference"), ("date", "date"), ("entry", "number")];
+    json!({
+        "type": AUDIT_EVENT,
+        "documentation": "Made from the ledger, in the patterns of IHE BALP. `entry` is the number of a ledger's entry, from \
+                          which on it is read: who has read up to one goes on from the next and misses nothing.",
+        "interaction": [{ "code": "read" }, { "code": "search-type" }],
+        "versioning": "no-version",
+        "searchParam": params.map(|(name, of)| json!({ "name": name, "type": of })),
+    })
+}
+
 fn resource(kind: &'static str) -> Value {
+    if kind == AUDIT_EVENT {
+        return account();
+    }
     let interactions: Vec<Value> = ["read", "vread", "update", "delete", "history-instance", "create", "search-type"]
         .iter()
         .map(|code| json!({ "code": code }))

@@ -25,6 +25,6 @@ pub use instant::{Span, parse_date_time};
 pub use issue::{Code, Issue, Severity, fault_outcome, operation_outcome, status_of_fault, status_of_issues};
 pub use query::{COUNT_DEFAULT, COUNT_MAX, Query, said_once};
 pub use relates::{Named, RELATED_MAX, Related};
-pub use resource::{Resource, is_id, resource_type, resource_types};
+pub use resource::{AUDIT_EVENT, Resource, is_id, resource_type, resource_types};
 pub(crate) use search::token;
 pub use search::{FIELDS_MAX, Field, PREFIX_CHARS, Reach, normalise};

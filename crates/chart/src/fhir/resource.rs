@@ -20,6 +20,9 @@ pub fn resource_type(name: &str) -> Option<&'static str> {
     table().resource_type(name)
 }
 
+/// The type of the account, which the server writes and nobody else.
+pub const AUDIT_EVENT: &str = "AuditEvent";
+
 /// The names of all of them.
 pub fn resource_types() -> Vec<&'static str> {
     table().resource_types()

@@ -1,19 +1,48 @@
 //! Address and method, read as one of FHIR's interactions. HL7 FHIR R4, http.html.
 
 use axum::http::Method;
-use chart::fhir::{Code, Issue, is_id, resource_type};
+use chart::fhir::{AUDIT_EVENT, Code, Issue, is_id, resource_type};
+
+use crate::account::event::parse_id;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Interaction {
     Capabilities,
     Bundle,
-    Search { kind: &'static str, form: bool },
-    Create { kind: &'static str },
-    Read { kind: &'static str, id: String },
-    Vread { kind: &'static str, id: String, version: u32 },
-    Update { kind: &'static str, id: String },
-    Delete { kind: &'static str, id: String },
-    History { kind: &'static str, id: String },
+    Search {
+        kind: &'static str,
+        form: bool,
+    },
+    Create {
+        kind: &'static str,
+    },
+    Read {
+        kind: &'static str,
+        id: String,
+    },
+    Vread {
+        kind: &'static str,
+        id: String,
+        version: u32,
+    },
+    Update {
+        kind: &'static str,
+        id: String,
+    },
+    Delete {
+        kind: &'static str,
+        id: String,
+    },
+    History {
+        kind: &'static str,
+        id: String,
+    },
+    /// Of AuditEvents, which the server alone writes.
+    AuditSearch,
+    AuditRead {
+        entry: u64,
+        line: usize,
+    },
 }
 
 /// No interaction of this server: status, the methods that the address has, and why.
@@ -59,6 +88,20 @@ impl Interaction {
         let Some(kind) = resource_type(name) else {
             return Err(absent("no resource type of FHIR R4, and no other address of this server"));
         };
+        if kind == AUDIT_EVENT {
+            return match rest {
+                [] if get => Ok(Self::AuditSearch),
+                [id] if get => match parse_id(id) {
+                    Some((entry, line)) => Ok(Self::AuditRead { entry, line }),
+                    None if is_id(id) => {
+                        Err(absent("there is no such AuditEvent: an id is a ledger's entry, and a line of it"))
+                    }
+                    None => Err(no_id(id)),
+                },
+                [] | [_] => Err(method("GET, HEAD")),
+                _ => Err(absent("no address of this server")),
+            };
+        }
         let id = |id: &str| match is_id(id) {
             true => Ok(id.to_owned()),
             // Addresses that R4 has, and this server hasn't.
@@ -102,6 +145,8 @@ impl Interaction {
             Self::Update { kind, .. } => ("update", kind),
             Self::Delete { kind, .. } => ("delete", kind),
             Self::History { kind, .. } => ("history", kind),
+            Self::AuditSearch => ("search", AUDIT_EVENT),
+            Self::AuditRead { .. } => ("read", AUDIT_EVENT),
         }
     }
 }
@@ -129,6 +174,22 @@ mod tests {
         assert_eq!(of("DELETE", "/Patient/1"), Ok(Interaction::Delete { kind, id: id.clone() }));
         assert_eq!(of("GET", "/Patient/1/_history"), Ok(Interaction::History { kind, id: id.clone() }));
         assert_eq!(of("GET", "/Patient/1/_history/3"), Ok(Interaction::Vread { kind, id, version: 3 }));
+    }
+
+    #[test]
+    fn the_account_is_read_and_never_written() {
+        assert_eq!(of("GET", "/AuditEvent/"), Ok(Interaction::AuditSearch));
+        assert_eq!(of("HEAD", "/AuditEvent/12-0"), Ok(Interaction::AuditRead { entry: 12, line: 0 }));
+        for method in ["POST", "PUT", "DELETE", "PATCH"] {
+            for path in ["/AuditEvent", "/AuditEvent/12-0", "/AuditEvent/mine"] {
+                assert_eq!(of(method, path), Err(405), "{method} {path}");
+            }
+        }
+        for (path, status) in
+            [("012-0", 404), ("12", 404), ("12-0/_history", 404), ("99999999999999999999-0", 404), ("a_b", 400)]
+        {
+            assert_eq!(of("GET", &format!("/AuditEvent/{path}")), Err(status), "{path}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use kit::{Fault, OperationId, Timestamp};
 
 pub use interaction::Interaction;
 
+use crate::account::asked::Asked;
 use crate::intake::Places;
 
 /// Where FHIR stands on this server.
@@ -138,6 +139,16 @@ pub trait Records: Send + Sync + 'static {
 
     /// Does what a Bundle asks: a transaction wholly or not at all. One answer for each entry, in the order of entries.
     fn bundle(&self, context: &Self::Context, draft: Draft) -> Result<Vec<ResponseEntry>, Refusal>;
+
+    /// AuditEvents, oldest first; `base` is this server's address. Where no account is kept there are none.
+    fn audit_events(&self, _context: &Self::Context, _base: &str, _asked: &Asked) -> Result<Page, Refusal> {
+        Err(Refusal::NotFound)
+    }
+
+    /// One of them: a line of an entry.
+    fn audit_event(&self, _context: &Self::Context, _base: &str, _entry: u64, _line: usize) -> Result<Record, Refusal> {
+        Err(Refusal::NotFound)
+    }
 }
 
 /// Routes of `/fhir`, with places for bodies of their own.

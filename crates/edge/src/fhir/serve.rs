@@ -19,6 +19,7 @@ use super::interaction::Interaction;
 use super::negotiate::{accepts_json, holds, if_match, matches_nothing, prefer, sends_form, sends_json, unconditional};
 use super::reply::{Reply, etag};
 use super::{Page, ROOT, Record, Records, Refusal};
+use crate::account;
 use crate::intake::{self, BODY_TIME_MAX, Place, Places, Unread, bearer};
 
 /// Requests that are worked on at once: each may hold a parsed form of some times 16 MiB.
@@ -225,6 +226,21 @@ async fn answer<R: Records>(
                 Err(refusal) => Err(refusal),
             });
             Ok(Reply::deleted(done.await?, prefer))
+        }
+        Interaction::AuditSearch => {
+            let asked = account::asked::Asked::parse(&base, &encoded).map_err(query_refused)?;
+            blocking(working, move || {
+                let page = records.audit_events(&context, &base, &asked)?;
+                let token = asked.page.map(|place| place.token());
+                let this = asked.link(&base, token.as_deref());
+                let next = page.next.as_deref().map(|token| asked.link(&base, Some(token)));
+                Ok(bundle(&page, &base, &this, next.as_deref(), searchset))
+            })
+            .await
+        }
+        Interaction::AuditRead { entry, line } => {
+            Asked::of(&encoded, false).map_err(query_refused)?;
+            blocking(working, move || records.audit_event(&context, &base, entry, line)).await.map(Reply::record)
         }
         Interaction::Bundle => {
             Asked::of(&encoded, false).map_err(query_refused)?;

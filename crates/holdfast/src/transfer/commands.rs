@@ -73,7 +73,7 @@ fn failed(file: &Path, why: impl std::fmt::Display) -> Fault {
     Fault::new(Blame::Peer, "transfer.file", format!("{}: {why}", file.display()))
 }
 
-fn token_of(file: &Path) -> Result<String, Fault> {
+pub fn token_of(file: &Path) -> Result<String, Fault> {
     use std::io::Read as _;
     let mut text = String::new();
     let read = match file == Path::new("-") {

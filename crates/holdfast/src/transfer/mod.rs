@@ -28,7 +28,7 @@ use crate::proven::Round;
 use crate::say::plural;
 use crate::{DEGRADED, outside};
 
-pub use commands::Command;
+pub use commands::{Command, token_of};
 
 /// The kind of the entry that names a transfer's manifest.
 const KIND: &str = "treatment.transferred";
