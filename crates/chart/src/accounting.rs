@@ -65,6 +65,10 @@ pub enum EventKind {
     Lifted,
     /// Another policy was proposed or approved.
     Policy,
+    /// The glass was broken.
+    Emergency,
+    /// Something stood out, or somebody looked at it.
+    Alarm,
 }
 
 /// One of guard's events.
@@ -174,7 +178,7 @@ impl Chart {
         }
         if is_event(&entry.kind) {
             let event = Event::from_bytes(&meta.note).map_err(Fault::from)?;
-            return Ok(vec![Account::Event(event_row(entry, event))]);
+            return Ok(event_row(entry, event).map(Account::Event).into_iter().collect());
         }
         // A version of hers says who wrote it where it stands on her list.
         let is_listed = patient_of(entry).is_some_and(|her| meta.lists.contains(&access_list(&self.tagger, her)));
@@ -185,7 +189,8 @@ impl Chart {
     }
 }
 
-fn event_row(entry: &Entry, event: Event) -> EventRow {
+/// None of what guard keeps for itself: a shift's counts, and who doesn't exist.
+fn event_row(entry: &Entry, event: Event) -> Option<EventRow> {
     let row = |at, kind, who: String, what: String| EventRow {
         entry: entry.index,
         at,
@@ -196,7 +201,7 @@ fn event_row(entry: &Entry, event: Event) -> EventRow {
         what,
         operation: entry.operation.to_string(),
     };
-    match event {
+    Some(match event {
         Event::Issued(issue) => {
             let what = match issue.kind {
                 Kind::Token => "token",
@@ -224,7 +229,25 @@ fn event_row(entry: &Entry, event: Event) -> EventRow {
             row(said.at, EventKind::Lifted, said.officer.clone(), what)
         }
         Event::Lifted { id, at, by } => row(at, EventKind::Lifted, by, format!("containment {id}")),
-    }
+        // Why, in her own words, is for whoever looks at it, and may be about the patient.
+        Event::GlassBroken(one) => {
+            let what = format!("emergency {}, patient {}, until {}", one.id, one.patient, one.until);
+            EventRow { role: Some(one.role), ..row(one.at, EventKind::Emergency, one.subject, what) }
+        }
+        Event::GlassReviewed { id, review } => {
+            let was = if review.justified { "justified" } else { "not justified" };
+            row(review.at, EventKind::Alarm, review.by, format!("emergency {id} was {was}"))
+        }
+        Event::AlarmRaised(alarm) => {
+            let what = format!("alarm {}, {}: {}", alarm.id, alarm.signal, alarm.words);
+            row(alarm.at, EventKind::Alarm, alarm.subject, what)
+        }
+        Event::AlarmTaken { id, at, by } => row(at, EventKind::Alarm, by, format!("alarm {id} was taken")),
+        Event::AlarmClosed { id, closed } => {
+            row(closed.at, EventKind::Alarm, closed.by, format!("alarm {id} was closed: {}", closed.outcome))
+        }
+        Event::ShiftClosed(_) | Event::HoneyPlanted { .. } => return None,
+    })
 }
 
 fn policy_row(

@@ -26,6 +26,7 @@ const LOGOUT: Dcm = ("110123", "Logout");
 const SECURITY_CONFIGURATION: Dcm = ("110129", "Security Configuration");
 const RESTRICTED_FUNCTION: Dcm = ("110132", "Use of Restricted Function");
 const ROLES_CHANGED: Dcm = ("110136", "Security Roles Changed");
+const OVERRIDE_STARTED: Dcm = ("110127", "Emergency Override Started");
 const USER_CHANGED: Dcm = ("110137", "User Security Attributes Changed");
 
 /// What is said of a line, whatever the form.
@@ -103,6 +104,8 @@ fn said_of_event(row: &EventRow) -> Said {
         EventKind::Issued => (SECURITY_ALERT, USER_CHANGED),
         EventKind::Contained | EventKind::Lifted => (SECURITY_ALERT, SECURITY_CONFIGURATION),
         EventKind::Policy => (SECURITY_ALERT, ROLES_CHANGED),
+        EventKind::Emergency => (SECURITY_ALERT, OVERRIDE_STARTED),
+        EventKind::Alarm => (SECURITY_ALERT, RESTRICTED_FUNCTION),
     };
     Said { event, of_kind: Some(of_kind), action: "E", is_refused: false }
 }
