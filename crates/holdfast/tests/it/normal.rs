@@ -1,5 +1,7 @@
 //! A stolen login on a running gateway: it is refused, it rings, somebody looks at it; and an emergency goes on all the same.
 
+use serde_json::Value;
+
 use super::{Site, exchange, get};
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\r\n";
@@ -20,6 +22,7 @@ impl Site {
 #[test]
 fn a_stolen_login_is_refused_and_rings_and_an_emergency_goes_on() {
     let site = Site::new();
+    site.done(&["init", "--servers", "1"]);
     let server = site.serve(&[]);
     let http = server.ready["http"].as_str().unwrap();
     let his = site.login("service", "his");
@@ -75,7 +78,7 @@ fn a_stolen_login_is_refused_and_rings_and_an_emergency_goes_on() {
     assert!(own.contains("fell in the ward") && own.contains("open until") && !own.contains("Was it one?"), "{own}");
     let hers = site.login("nurse", "t");
     assert_eq!(reads(&hers, 3), 200);
-    let rows = site.done(&["access", "N-3", "--json"]).json();
+    let rows = site.done(&["access", "--patient", "N-3", "--json"]).json();
     let rows = rows.as_array().or_else(|| rows["rows"].as_array()).unwrap().clone();
     assert!(rows.iter().any(|row| row["relation"] == "break-glass" && row["outcome"] == "opened"), "{rows:?}");
     assert_eq!(post(http, "/emergency", &security, "patient=N-3&reason=fell+in+the+ward&hours=2").0, 403);
@@ -90,11 +93,20 @@ fn a_stolen_login_is_refused_and_rings_and_an_emergency_goes_on() {
 
     // Patients who don't exist, who look like others.
     assert_eq!(site.run(&["honey", "status"]).exit, 3);
-    assert_eq!(site.run(&["honey", "plant", "--count", "3", "--number", "MR-#"]).exit, 1);
+    assert_eq!(site.run(&["honey", "plant", "--count", "3", "--number", "MR-#"]).exit, 2);
     let planted = site.done(&["honey", "plant", "--count", "3", "--number", "MR-######", "--json"]).json();
     assert_eq!(planted["planted"], 3);
-    let found = get(http, "/fhir/Condition?_count=50", &site.login("oncologist", "curious")).2;
-    assert!(found.contains("Condition"), "{found}");
+    // A thief at the front desk sees their names and nothing rings; whoever opens one's chart rings.
+    let names: Value =
+        serde_json::from_str(&get(http, "/fhir/Patient?_count=50", &site.login("registrar", "front-desk")).2).unwrap();
+    let number = |one: &Value| one["resource"]["identifier"][0]["value"].as_str().unwrap_or_default().to_owned();
+    let all = names["entry"].as_array().unwrap();
+    let nobody = all.iter().find(|one| number(one).starts_with("MR-")).unwrap();
+    assert_eq!(site.run(&["alarm", "list"]).exit, 0);
+    let id = nobody["resource"]["id"].as_str().unwrap();
+    let curious = site.login("oncologist", "curious");
+    let chart = get(http, &format!("/fhir/Condition?patient={id}"), &curious).2;
+    assert!(chart.contains("\"Condition\""), "{chart}");
     let rang = site.run(&["alarm", "list", "--json"]).json();
     let honey = rang["alarms"].as_array().unwrap().iter().find(|one| one["signal"] == "honey").unwrap();
     assert_eq!(honey["subject"], "curious");
