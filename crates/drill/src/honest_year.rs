@@ -26,6 +26,9 @@ pub enum Signal {
     Honey,
 }
 
+/// Of whom it rings where it is about nobody by herself.
+pub const EVERYBODY: usize = usize::MAX;
+
 /// What the watch says to an opening.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {

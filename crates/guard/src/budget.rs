@@ -10,12 +10,14 @@ use std::fmt;
 use kit::{PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::normal::Opening;
+use crate::normal::{EVERYBODY, Opening};
 use crate::policy::bundle::{BundleError, DAY_MS, HOUR_MS, within};
 use crate::{Act, Relation, Sensitivity};
 
 /// No person or machine opens more: a budget beyond is none.
 const BUDGET_MAX: u64 = 1_000_000;
+/// Whose the budget is that all have together.
+const ALL: &str = "the centre's";
 /// Of a budget, in percent, from which on somebody looks.
 const NEAR: usize = 80;
 
@@ -46,7 +48,7 @@ pub struct Budgets {
 }
 
 impl Default for Budgets {
-    /// A busy clinic's list within an hour; a registrar's day; a planning system that gets a morning's plans; a centre of some hundred people.
+    /// A busy clinic's list within an hour; a registrar's day; a planning system that gets a morning's plans; a centre of some thousand people.
     fn default() -> Self {
         Self {
             person: Budget { hour: 50, day: 200 },
@@ -54,7 +56,7 @@ impl Default for Budgets {
             emergency: Budget { hour: 3, day: 8 },
             directory: Budget { hour: 600, day: 3_000 },
             machine: Budget { hour: 600, day: 3_000 },
-            centre: Budget { hour: 3_000, day: 20_000 },
+            centre: Budget { hour: 6_000, day: 40_000 },
         }
     }
 }
@@ -84,6 +86,13 @@ pub struct OverBudget {
     pub what: &'static str,
     pub limit: u32,
     pub window: &'static str,
+}
+
+impl OverBudget {
+    /// All together, and whoever came last: it says nothing of her.
+    pub(crate) fn is_of_all(&self) -> bool {
+        self.whose == ALL
+    }
 }
 
 impl fmt::Display for OverBudget {
@@ -271,7 +280,7 @@ impl Opens {
             }
         }
         if is_clinical && spent.is_ok() {
-            spent = self.centre.check(patient, budgets.centre, ("the centre's", "charts"));
+            spent = self.centre.check(patient, budgets.centre, (ALL, "charts"));
         }
         if let Err(over) = spent {
             hers.refused = Some(at);
@@ -321,7 +330,7 @@ impl Opens {
             Spent { subject: subject.clone(), charts_hour, charts_day, unexplained_day, is_near, is_over }
         };
         let (charts_hour, charts_day) = (self.centre.hour.order.len(), self.centre.day.order.len());
-        let (is_near, subject) = (self.centre.is_near(), "everybody together".to_owned());
+        let (is_near, subject) = (self.centre.is_near(), EVERYBODY.to_owned());
         let together = Spent { subject, charts_hour, charts_day, unexplained_day: 0, is_near, is_over: false };
         let all = subjects.into_iter().map(spent).chain([together]);
         let mut all: Vec<Spent> = all.filter(|one| one.is_near || one.is_over).collect();

@@ -154,7 +154,9 @@ impl Explain for Denied {
                 Some("docs/policy.md says who may do what, and for which purpose")
             }
             Reason::Contained { .. } => Some("/containment says what is closed and why; two officers open it again"),
-            Reason::OverBudget(_) => Some("it is there again as time goes by; the officers change it: docs/policy.md"),
+            Reason::OverBudget(_) => Some(
+                "in an emergency break the glass for one patient, at /emergency; whoever looks at the alarm gives the next hour: docs/policy.md",
+            ),
             Reason::CredentialEnded => Some("sign in again"),
             Reason::NotRecorded(_) => Some("nothing is opened unrecorded: mend the write-ahead log, then repeat"),
             _ => None,

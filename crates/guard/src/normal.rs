@@ -18,6 +18,8 @@ use crate::{
     Act, Budgets, Event, Guard, GuardError, OverBudget, Permit, Relation, Role, Sensitivity, ShiftClosed, Signal, Spent,
 };
 
+/// Of whom it rings where all together used up what they have.
+pub(crate) const EVERYBODY: &str = "everybody together";
 /// Days over which shares are told.
 const SHARE_DAYS: usize = 30;
 /// Made-up patients: 2,000 among 2 million are hit within 693 random openings with even odds.
@@ -73,14 +75,16 @@ impl Watch {
     pub fn open(&mut self, budgets: &Budgets, opening: Opening<'_>) -> Watched {
         let Opening { subject, role, patient, sensitivity, relation, at } = opening;
         let mut signals = Vec::new();
-        let mut signal = |signal, words: String| signals.push(Signalled { signal, subject: subject.to_owned(), words });
         let is_chart = sensitivity == Sensitivity::Clinical;
         if is_chart && self.honey.contains(&patient) {
-            signal(Signal::Honey, "opened the chart of a patient who doesn't exist".to_owned());
+            let words = "opened the chart of a patient who doesn't exist".to_owned();
+            signals.push(Signalled { signal: Signal::Honey, subject: subject.to_owned(), words });
         }
         let spent = self.opens.spend(budgets, &opening);
         if let Err(over) = &spent {
-            signal(Signal::OverBudget, over.to_string());
+            let of = if over.is_of_all() { EVERYBODY } else { subject };
+            let subject = of.to_owned();
+            signals.push(Signalled { signal: Signal::OverBudget, subject, words: over.to_string() });
         }
         let mut closed = None;
         if let (true, false, Ok(is_new)) = (is_chart, role.is_machine(), &spent) {

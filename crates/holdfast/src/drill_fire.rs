@@ -311,7 +311,7 @@ impl Processes {
 
     fn new_token(&self, officer: &Path) -> Result<String, Fault> {
         let output = Command::new(&self.program)
-            .args(["token", "new", "--role", "oncologist", "--subject", "under-fire", "--json", "--officer-key"])
+            .args(["token", "new", "--role", "service", "--subject", "under-fire", "--json", "--officer-key"])
             .arg(officer)
             .arg("--data")
             .arg(&self.data)

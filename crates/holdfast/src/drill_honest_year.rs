@@ -2,7 +2,7 @@
 
 use clap::Args;
 use drill::honest_year::centre::{Act, Centre};
-use drill::honest_year::{self, Answer, Options, Signal, Watching};
+use drill::honest_year::{self, Answer, EVERYBODY, Options, Signal, Watching};
 use guard::{Budgets, Opening, Relation, Role, Sensitivity, Watch};
 use kit::{Fault, PatientId, Timestamp};
 
@@ -42,9 +42,10 @@ impl Watching for Gateway {
                 guard::Signal::Honey => Signal::Honey,
                 guard::Signal::OverBudget | guard::Signal::MassChange => Signal::OverBudget,
             };
-            centre.people.iter().position(|one| one.name == signalled.subject).map(|person| (signal, person))
+            let person = centre.people.iter().position(|one| one.name == signalled.subject);
+            (signal, person.unwrap_or(EVERYBODY))
         };
-        Answer { opened: watched.spent.is_ok(), alarms: watched.signals.into_iter().filter_map(alarm).collect() }
+        Answer { opened: watched.spent.is_ok(), alarms: watched.signals.into_iter().map(alarm).collect() }
     }
 
     fn plant(&mut self, honey: &[u64]) {
@@ -118,6 +119,7 @@ impl HonestYear {
 fn watching(must_fail: bool) -> Box<dyn Watching> {
     match must_fail {
         true => Box::new(Nobody),
+        // The policy's own, where it names none.
         false => Box::new(Gateway { watch: Watch::default(), budgets: Budgets::default() }),
     }
 }

@@ -39,7 +39,10 @@ struct Row {
     word: &'static str,
     who: String,
     patient: String,
+    patient_brief: String,
     since: String,
+    /// Empty where it is over.
+    open_until: String,
     reason: String,
     told: String,
     /// Somebody else's, and nobody has looked at it.
@@ -168,8 +171,10 @@ fn row(one: EmergencyStanding, who: &str, is_open: bool, may_review: bool, offse
         word,
         may_review: may_review && review.is_none() && emergency.subject != who,
         who: format!("{}, {}", emergency.subject, emergency.role),
+        patient_brief: emergency.patient.to_string().chars().take(8).collect(),
         patient: emergency.patient.to_string(),
-        since: if is_open { format!("{since}, open until {until}") } else { since },
+        open_until: if is_open { until } else { String::new() },
+        since,
         reason: emergency.reason,
         told,
     }

@@ -53,13 +53,9 @@ fn policy(standing: &PolicyStanding) -> Control {
     Control { what: "Policy".into(), grade, state, evidence }
 }
 
-/// Who opens more than others do.
+/// Whether somebody opens more than others do; who it is, is for those who look at alarms.
 fn budgets(near: &[Spent]) -> Control {
     let over = near.iter().filter(|one| one.is_over).count();
-    let named = |one: &Spent| {
-        let what = if one.is_over { "asked for more" } else { "nearly used up" };
-        format!("{}: {what}, {} charts within an hour, {} within a day", one.subject, one.charts_hour, one.charts_day)
-    };
     let (grade, state) = match (over, near.len()) {
         (0, 0) => (Grade::Good, "nobody is near one".to_owned()),
         (0, near) => (Grade::Worn, format!("{} near", plural(near, "login"))),
@@ -67,9 +63,7 @@ fn budgets(near: &[Spent]) -> Control {
             (Grade::Bad, format!("{} asked for more than the policy gives within a day", plural(over, "login")))
         }
     };
-    let evidence = near.iter().take(5).map(named).collect::<Vec<_>>().join("; ");
-    let counted = "distinct patients, counted since this gateway started".to_owned();
-    let evidence = if evidence.is_empty() { counted } else { evidence };
+    let evidence = "distinct patients, counted since this gateway started; who it is: /alarms".to_owned();
     Control { what: "Budgets".into(), grade, state, evidence }
 }
 
@@ -103,8 +97,8 @@ fn alarms(all: &[AlarmStanding], offset: UtcOffset) -> Control {
     };
     let evidence = match open.first() {
         Some(one) => {
-            let (alarm, since) = (&one.alarm, clock(one.alarm.at, offset));
-            format!("{} of {} since {since}; it is the {}'s: /alarms", alarm.signal, alarm.subject, one.owner)
+            let since = clock(one.alarm.at, offset);
+            format!("the oldest is of {since}, and the {}'s: /alarms", one.owner)
         }
         None => format!("{} closed lately; proven by holdfast drill honest-year", all.len()),
     };
