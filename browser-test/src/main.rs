@@ -3,6 +3,8 @@
 //! A crate and a binary of its own, outside the default members: thirtyfour is heavy, and whoever runs `cargo test`
 //! needs neither it nor a browser. It says what it checked in TAP; screenshots and a print-out stay as artefacts.
 
+mod passkeys;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,6 +24,8 @@ struct Setting {
     profile: String,
     /// Downtime packs, opened into a folder.
     packs: PathBuf,
+    /// Logins of two administrators, each with the code that lets her in.
+    codes: Value,
 }
 
 #[tokio::main]
@@ -45,6 +49,7 @@ async fn run() -> Result<bool> {
         webdriver: variable("HOLDFAST_WEBDRIVER")?,
         profile: variable("HOLDFAST_BROWSER_PROFILE")?,
         packs: variable("HOLDFAST_PACKS")?.into(),
+        codes: serde_json::from_slice(&std::fs::read(variable("HOLDFAST_CODES")?)?)?,
     };
     let browser = start(&setting).await?;
     let checked = checks(&browser, &setting).await;
@@ -78,7 +83,7 @@ async fn start(setting: &Setting) -> Result<WebDriver> {
 }
 
 async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
-    println!("1..17");
+    println!("1..23");
     let tools = ChromeDevTools::new(browser.handle.clone());
     let screen = json!({ "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false });
     tools.execute_cdp_with_params("Emulation.setDeviceMetricsOverride", screen).await?;
@@ -99,6 +104,7 @@ async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
     tap.check("paper stands beside what machines say", reconciliation(browser, setting).await);
     tap.check("posture names policy and containment; a therapist closes no doors", posture(browser, setting).await);
     tap.check("signing out shuts the door", sign_out(browser, setting).await);
+    passkeys::checks(browser, &tools, setting, &mut tap).await;
     tap.check("a downtime pack opens from the disk, whole on A4", pack(browser, &tools, setting).await);
     Ok(tap.failed == 0)
 }
@@ -136,7 +142,7 @@ async fn row_count(browser: &WebDriver) -> Result<u64> {
 }
 
 async fn closed_door(browser: &WebDriver, setting: &Setting) -> Result<()> {
-    browser.goto(text(setting, "http")?).await?;
+    browser.goto(text(setting, "pages")?).await?;
     ensure!(row_count(browser).await? == 0, "rows are shown to a stranger");
     Ok(())
 }
@@ -167,7 +173,7 @@ async fn led_to(browser: &WebDriver, path: &str) -> Result<()> {
 }
 
 async fn course(browser: &WebDriver, setting: &Setting) -> Result<()> {
-    browser.goto(text(setting, "http")?).await?;
+    browser.goto(text(setting, "pages")?).await?;
     browser.find(By::Css("tbody th a")).await?.click().await?;
     led_to(browser, "/course").await?;
     let steps = ask(browser, "return document.querySelectorAll('svg.drawing path').length").await?;
@@ -182,14 +188,14 @@ async fn course(browser: &WebDriver, setting: &Setting) -> Result<()> {
 
 /// By the link on a course of somebody whose plan waits for a signature, and of somebody whose plan doesn't.
 async fn approval(browser: &WebDriver, setting: &Setting) -> Result<()> {
-    browser.goto(text(setting, "http")?).await?;
+    browser.goto(text(setting, "pages")?).await?;
     browser.find(By::Css("td.why a[href^='/approval']")).await?.click().await?;
     led_to(browser, "/approval").await?;
     lines_are_told(browser, &["As signed", "To be signed", "Not here", "Pass", "Fail", "Unknown"]).await?;
-    browser.goto(text(setting, "http")?).await?;
+    browser.goto(text(setting, "pages")?).await?;
     let ready = "return document.querySelector('td.release').closest('tr').querySelector('th a').getAttribute('href')";
     let course = ask(browser, ready).await?;
-    browser.goto(format!("{}{}", text(setting, "http")?, course.as_str().context("nobody is ready")?)).await?;
+    browser.goto(format!("{}{}", text(setting, "pages")?, course.as_str().context("nobody is ready")?)).await?;
     browser.find(By::Css("a[href^='/approval']")).await?.click().await?;
     led_to(browser, "/approval").await?;
     lines_are_told(browser, &["As signed", "Counts", "Pass", "Fail", "Unknown"]).await?;
@@ -226,7 +232,7 @@ async fn lines_are_told(browser: &WebDriver, words: &[&str]) -> Result<()> {
 async fn triage(browser: &WebDriver, setting: &Setting) -> Result<()> {
     let today = ask(browser, "return new Date().toISOString().slice(0, 10)").await?;
     let today = today.as_str().context("no day")?;
-    browser.goto(format!("{}/triage?from={today}&to={today}", text(setting, "http")?)).await?;
+    browser.goto(format!("{}/triage?from={today}&to={today}", text(setting, "pages")?)).await?;
     led_to(browser, "/triage").await?;
     let words = "return [...document.querySelectorAll('.interrupted h2 .status')].map(one => one.innerText.trim())";
     let words = ask(browser, words).await?;
@@ -243,7 +249,7 @@ async fn triage(browser: &WebDriver, setting: &Setting) -> Result<()> {
 
 /// Reached from the list; each section has what fails or is stale, the most first, by colour, icon and word.
 async fn chart_checks(browser: &WebDriver, setting: &Setting) -> Result<()> {
-    browser.goto(text(setting, "http")?).await?;
+    browser.goto(text(setting, "pages")?).await?;
     browser.find(By::Css("a[href='/checks']")).await?.click().await?;
     led_to(browser, "/checks").await?;
     let fails = "return [...document.querySelectorAll('section.course')].map(one => [...one.querySelectorAll('td.status')] \
@@ -258,12 +264,12 @@ async fn chart_checks(browser: &WebDriver, setting: &Setting) -> Result<()> {
 
 /// The last one of the list who is ready: others try the first one's plan.
 async fn enter(browser: &WebDriver, setting: &Setting) -> Result<()> {
-    browser.goto(text(setting, "http")?).await?;
+    browser.goto(text(setting, "pages")?).await?;
     let ready = "const rows = [...document.querySelectorAll('tbody tr')].filter(row => row.querySelector('td.release')); \
                  return rows.at(-1).querySelector('th a').getAttribute('href')";
     let course = ask(browser, ready).await?;
     let course = course.as_str().context("nobody is ready")?;
-    browser.goto(format!("{}{}", text(setting, "http")?, course.replace("/course", "/enter"))).await?;
+    browser.goto(format!("{}{}", text(setting, "pages")?, course.replace("/course", "/enter"))).await?;
     led_to(browser, "/enter").await?;
     no_script(browser).await?;
     let beams = browser.find_all(By::Css("input[name^='beam-']")).await?;
@@ -302,7 +308,7 @@ async fn keep(browser: &WebDriver, said: &str) -> Result<()> {
 }
 
 async fn reconciliation(browser: &WebDriver, setting: &Setting) -> Result<()> {
-    browser.goto(format!("{}/reconciliation", text(setting, "http")?)).await?;
+    browser.goto(format!("{}/reconciliation", text(setting, "pages")?)).await?;
     led_to(browser, "/reconciliation").await?;
     let states = "return [...document.querySelectorAll('tbody td.status')].map(cell => cell.innerText.trim())";
     let states = ask(browser, states).await?;
@@ -313,7 +319,7 @@ async fn reconciliation(browser: &WebDriver, setting: &Setting) -> Result<()> {
 }
 
 async fn posture(browser: &WebDriver, setting: &Setting) -> Result<()> {
-    let http = text(setting, "http")?;
+    let http = text(setting, "pages")?;
     browser.goto(format!("{http}/containment")).await?;
     let closed = ask(
         browser,
@@ -480,7 +486,7 @@ async fn sign_out(browser: &WebDriver, setting: &Setting) -> Result<()> {
         }
         tokio::time::sleep(ANSWER_PAUSE).await;
     }
-    browser.goto(text(setting, "http")?).await?;
+    browser.goto(text(setting, "pages")?).await?;
     ensure!(row_count(browser).await? == 0, "rows are shown after signing out");
     Ok(())
 }

@@ -32,7 +32,7 @@ fn found(root: &Path) -> Chart {
     let founded = vault::found(Founding {
         vault,
         origin: "chart.bench/read".into(),
-        shape: Shape::new(3, SERVERS, 3).unwrap(),
+        shape: Shape::new(3, SERVERS, 8).unwrap(),
         locations,
         holders,
         t: 12,

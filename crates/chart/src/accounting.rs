@@ -216,7 +216,24 @@ fn event_row(entry: &Entry, event: Event) -> Option<EventRow> {
             let come = row(session.issued, EventKind::SignedIn, session.subject, what);
             EventRow { role: Some(session.role), ..come }
         }
-        Event::Ended { id, at, by } => row(at, EventKind::Ended, by, format!("token or session {id}")),
+        Event::Ended { id, at, by } => row(at, EventKind::Ended, by, format!("credential {id}")),
+        Event::Invited(invitation) => {
+            let given = row(invitation.at, EventKind::Issued, invitation.by, format!("invitation {}", invitation.id));
+            EventRow { subject: Some(invitation.subject), role: Some(invitation.role), ..given }
+        }
+        Event::InvitationReleased { id, released } => {
+            row(released.at, EventKind::Issued, released.by, format!("invitation {id} was released"))
+        }
+        Event::PasskeyAdded(passkey) => {
+            let what = format!("passkey {}, on {}", passkey.id, passkey.on);
+            let added = row(passkey.at, EventKind::Issued, passkey.subject.clone(), what);
+            EventRow { subject: Some(passkey.subject), role: Some(passkey.role), ..added }
+        }
+        Event::PasskeyUsed { passkey, session: Some(session), .. } => {
+            let what = format!("session {}, by passkey {passkey}", session.id);
+            let come = row(session.issued, EventKind::SignedIn, session.subject, what);
+            EventRow { role: Some(session.role), ..come }
+        }
         Event::Lockdown { epoch, at, by } => row(at, EventKind::Contained, by, format!("lockdown, epoch {epoch}")),
         Event::PolicyProposed { proposed, .. } => policy_row(row, &proposed),
         Event::PolicyApproved { approved } => policy_row(row, &approved),
@@ -246,6 +263,8 @@ fn event_row(entry: &Entry, event: Event) -> Option<EventRow> {
         Event::AlarmClosed { id, closed } => {
             row(closed.at, EventKind::Alarm, closed.by, format!("alarm {id} was closed: {}", closed.outcome))
         }
+        // That she is still there, within a session: what she did then has its own row.
+        Event::PasskeyUsed { session: None, .. } => return None,
         Event::ShiftClosed(_) | Event::HoneyPlanted { .. } => return None,
     })
 }

@@ -248,7 +248,8 @@ impl Act {
             | Self::LiftContainment
             | Self::BreakGlass
             | Self::ReviewEmergency
-            | Self::HandleAlarm => false,
+            | Self::HandleAlarm
+            | Self::EnrolPerson => false,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use kit::Id16;
+use kit::{Digest, Id16};
 use minicbor::{Decode, Encode};
 
 use crate::{GuardError, Role};
@@ -37,6 +37,12 @@ pub enum Via {
     #[n(4)]
     Folder,
 }
+
+/// The computer that a session was opened on, as far as a server can tell: a hash of what tells it from others. A session's cookie is of no
+/// use on another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Device(#[n(0)] pub Digest);
 
 impl Via {
     /// DICOM's AE titles are no secret, addresses can be forged on a flat network, and a share is written by whoever reaches it:

@@ -154,7 +154,8 @@ fn changes(act: Act) -> bool {
         | Act::LiftContainment
         | Act::BreakGlass
         | Act::ReviewEmergency
-        | Act::HandleAlarm => false,
+        | Act::HandleAlarm
+        | Act::EnrolPerson => false,
     }
 }
 

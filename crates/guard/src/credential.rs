@@ -13,9 +13,9 @@ use kit::{Digest, Entropy, Id16, Timestamp};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::Sessions;
 use crate::error::Unauthenticated;
 use crate::event::{Event, Issue, Kind};
+use crate::{Device, Sessions};
 
 const SECRET_BYTES: usize = 32;
 
@@ -62,6 +62,9 @@ pub(crate) struct Credential {
     pub(crate) ended: Option<Timestamp>,
     /// Of a session. In memory only: after a restart it counts from the sign-in, so an older one has to sign in again.
     seen: AtomicI64,
+    /// Of a session: when whoever sits there last showed who she is, and by which passkey.
+    shown: Timestamp,
+    passkey: Option<Id16>,
 }
 
 impl Credential {
@@ -108,6 +111,16 @@ impl Credentials {
         Ok(found)
     }
 
+    /// Where a session was opened.
+    pub(crate) fn device_of(&self, id: Id16) -> Option<Device> {
+        self.by_id.get(&id).and_then(|c| c.issue.device)
+    }
+
+    /// When whoever has this session last showed who she is.
+    pub(crate) fn shown(&self, id: Id16) -> Option<Timestamp> {
+        self.by_id.get(&id).filter(|c| c.issue.kind == Kind::Session).map(|c| c.shown)
+    }
+
     pub(crate) fn is_live(&self, id: Id16, now: Timestamp) -> bool {
         self.by_id.get(&id).is_some_and(|c| c.live(now, &self.sessions).is_ok())
     }
@@ -131,13 +144,24 @@ impl Credentials {
     /// One path for what happens now and for what is replayed.
     pub(crate) fn apply(&mut self, event: &Event, now: Timestamp) {
         match event {
-            Event::Issued(issue) => self.insert(issue, now),
+            Event::Issued(issue) => self.insert(issue, None, now),
             Event::LinkUsed { link, session } => {
                 self.end(*link, session.issued);
-                self.insert(session, now);
+                self.insert(session, None, now);
+            }
+            Event::PasskeyUsed { passkey, session, again, at, .. } => {
+                if let Some(session) = session {
+                    self.insert(session, Some(*passkey), now);
+                }
+                if let Some(credential) = again.and_then(|id| self.by_id.get_mut(&id)) {
+                    credential.shown = credential.shown.max(*at);
+                }
             }
             Event::Ended { id, at, .. } => self.end(*id, *at),
             Event::Lockdown { .. }
+            | Event::Invited(_)
+            | Event::InvitationReleased { .. }
+            | Event::PasskeyAdded(_)
             | Event::PolicyProposed { .. }
             | Event::PolicyApproved { .. }
             | Event::Contained(_)
@@ -153,16 +177,18 @@ impl Credentials {
         }
     }
 
-    fn insert(&mut self, issue: &Issue, now: Timestamp) {
+    fn insert(&mut self, issue: &Issue, passkey: Option<Id16>, now: Timestamp) {
         self.by_id.retain(|_, c| now < c.issue.expires);
         self.by_hash.retain(|_, id| self.by_id.contains_key(id));
         let seen = AtomicI64::new(issue.issued.0);
         self.by_hash.insert(issue.hash, issue.id);
-        self.by_id.insert(issue.id, Credential { issue: issue.clone(), ended: None, seen });
+        self.by_id
+            .insert(issue.id, Credential { issue: issue.clone(), ended: None, seen, shown: issue.issued, passkey });
     }
 
     fn end(&mut self, id: Id16, at: Timestamp) {
-        if let Some(credential) = self.by_id.get_mut(&id) {
+        // A passkey that ends takes the sessions with it that it has opened.
+        for credential in self.by_id.values_mut().filter(|c| c.issue.id == id || c.passkey == Some(id)) {
             credential.ended.get_or_insert(at);
         }
     }

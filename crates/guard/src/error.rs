@@ -6,6 +6,7 @@ use crate::alarm::AlarmError;
 use crate::containment::ContainError;
 use crate::emergency::EmergencyError;
 use crate::format::FormatError;
+use crate::passkey::PasskeyError;
 use crate::permit::PermitError;
 use crate::policy::PolicyError;
 use crate::policy::chain::ChainError;
@@ -25,6 +26,8 @@ pub enum Unauthenticated {
     Ended,
     #[error("the session was idle for too long")]
     Idle,
+    #[error("the session was opened on another computer")]
+    OtherDevice,
     #[error("whoever it is for does nothing here until two officers say so")]
     Frozen,
     #[error("the DICOM peer is not in the configuration")]
@@ -43,6 +46,7 @@ impl Explain for Unauthenticated {
             Self::Expired => "guard.credential-expired",
             Self::Ended => "guard.credential-ended",
             Self::Idle => "guard.session-idle",
+            Self::OtherDevice => "guard.session-elsewhere",
             Self::Frozen => "guard.frozen",
             Self::UnknownPeer => "guard.unknown-peer",
         }
@@ -87,6 +91,8 @@ pub enum GuardError {
     #[error(transparent)]
     Alarm(#[from] AlarmError),
     #[error(transparent)]
+    Passkey(#[from] PasskeyError),
+    #[error(transparent)]
     Emergency(#[from] EmergencyError),
     #[error(transparent)]
     Format(#[from] FormatError),
@@ -108,6 +114,7 @@ impl Explain for GuardError {
             Self::Chain(e) => e.blame(),
             Self::Contain(e) => e.blame(),
             Self::Alarm(e) => e.blame(),
+            Self::Passkey(e) => e.blame(),
             Self::Emergency(e) => e.blame(),
             Self::Format(e) => e.blame(),
             Self::NotKept(fault) | Self::ContainmentNotKept(fault) => fault.blame,
@@ -128,6 +135,7 @@ impl Explain for GuardError {
             Self::Chain(e) => e.code(),
             Self::Contain(e) => e.code(),
             Self::Alarm(e) => e.code(),
+            Self::Passkey(e) => e.code(),
             Self::Emergency(e) => e.code(),
             Self::Format(e) => e.code(),
             Self::NotKept(_) => "guard.event-not-kept",
@@ -142,6 +150,7 @@ impl Explain for GuardError {
             Self::Chain(e) => e.guidance(),
             Self::Contain(e) => e.guidance(),
             Self::Alarm(e) => e.guidance(),
+            Self::Passkey(e) => e.guidance(),
             Self::Emergency(e) => e.guidance(),
             Self::BadSubject { .. } => Some("write it without blanks and accents: dr.rev, or rev@ward-3"),
             Self::TooMany { .. } => Some("revoke tokens that nobody uses, then repeat"),

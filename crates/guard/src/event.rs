@@ -7,7 +7,10 @@ use kit::{Digest, Fault, Id16, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
 
 use crate::format::{self, EVENT_BYTES_MAX, FormatError};
-use crate::{Alarm, AlarmClosed, Containment, Emergency, Review, Role, ShiftClosed, SignedLift, SignedPolicy};
+use crate::{
+    Alarm, AlarmClosed, Changed, Containment, Device, Emergency, Invitation, Passkey, Released, Review, Role,
+    ShiftClosed, SignedLift, SignedPolicy,
+};
 
 /// What a secret is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
@@ -45,6 +48,9 @@ pub struct Issue {
     /// Who gave it out.
     #[n(7)]
     pub by: String,
+    /// Of a session: where it was opened. Older ones don't say.
+    #[n(8)]
+    pub device: Option<Device>,
 }
 
 /// Without the hash: it belongs in no log.
@@ -68,7 +74,7 @@ pub enum Event {
         #[n(1)]
         session: Issue,
     },
-    /// A token was revoked or a session closed.
+    /// A token was revoked, a session closed, a passkey taken away, an invitation taken back.
     #[n(2)]
     Ended {
         #[n(0)]
@@ -117,6 +123,35 @@ pub enum Event {
         at: Timestamp,
         #[n(2)]
         by: String,
+    },
+    /// An administrator invites somebody.
+    #[n(9)]
+    Invited(#[n(0)] Invitation),
+    /// Another one agrees.
+    #[n(10)]
+    InvitationReleased {
+        #[n(0)]
+        id: Id16,
+        #[n(1)]
+        released: Released,
+    },
+    /// Somebody has a passkey, and the invitation is used up.
+    #[n(11)]
+    PasskeyAdded(#[n(0)] Passkey),
+    /// It was shown: to sign in, or once more within a session.
+    #[n(12)]
+    PasskeyUsed {
+        #[n(0)]
+        passkey: Id16,
+        #[n(1)]
+        changed: Option<Changed>,
+        #[n(2)]
+        at: Timestamp,
+        #[n(3)]
+        session: Option<Issue>,
+        /// The session that goes on.
+        #[n(4)]
+        again: Option<Id16>,
     },
     /// The glass was broken, for one patient.
     #[n(13)]
@@ -176,6 +211,8 @@ impl Event {
             | Self::ShiftClosed(_) => true,
             Self::GlassBroken(_) | Self::GlassReviewed { .. } | Self::HoneyPlanted { .. } => false,
             Self::Issued(_) | Self::LinkUsed { .. } | Self::Ended { .. } | Self::Lockdown { .. } => false,
+            Self::Invited(_) | Self::InvitationReleased { .. } => false,
+            Self::PasskeyAdded(_) | Self::PasskeyUsed { .. } => false,
         }
     }
 

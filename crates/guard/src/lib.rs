@@ -19,6 +19,7 @@ mod format;
 mod names;
 mod normal;
 mod officer;
+mod passkey;
 mod peer;
 mod permit;
 mod policy;
@@ -37,7 +38,7 @@ use zeroize::Zeroizing;
 
 pub use alarm::{Alarm, AlarmClosed, AlarmError, AlarmStanding, Alarms};
 pub use budget::{Budget, Budgets, OverBudget, Spent};
-pub use caller::{Caller, SUBJECT_CHARS_MAX, Via};
+pub use caller::{Caller, Device, SUBJECT_CHARS_MAX, Via};
 pub use containment::{ContainError, Containment, FROZEN_MAX, LIFTERS, LiftStatement, Measure, SignedLift};
 pub use credential::CREDENTIALS_MAX;
 pub use decision::{Ask, Decision, DecisionLog, Denied, Reason, WHAT_BYTES_MAX};
@@ -48,6 +49,10 @@ pub use format::{EVENT_BYTES_MAX, FormatError, STORED_BYTES_MAX};
 pub use names::{check_name, look_alike, misleads};
 pub use normal::{HONEY_MAX, Opening, Shares, Signalled, Watch, Watched};
 pub use officer::{OfficerStatement, Signed};
+pub use passkey::{
+    Assertion, Begun, CEREMONIES_MAX, CEREMONY_LIFE_MS, Changed, INVITATION_LIFE_MS, Invitation, InvitationStanding,
+    PASSKEYS_EACH, Passkey, PasskeyError, PasskeyKey, Released, RelyingParty,
+};
 pub use peer::Peer;
 pub use permit::{PERMIT_LIFE_MS, Permit, PermitError};
 pub use policy::bundle::{BUNDLE_BYTES_MAX, Bundle, BundleError, Officer, Sessions, changes};
@@ -61,6 +66,7 @@ use crate::alarm::Rang;
 use crate::containment::Contained;
 use crate::credential::Credentials;
 use crate::emergency::Emergencies;
+use crate::passkey::{Ceremonies, Passkeys};
 use crate::policy::chain::Chain;
 
 type Result<T> = std::result::Result<T, GuardError>;
@@ -173,6 +179,9 @@ pub struct Guard {
     /// Events that count once, by their SHA-256.
     taken: Mutex<HashSet<Digest>>,
     credentials: RwLock<Credentials>,
+    party: OnceLock<RelyingParty>,
+    passkeys: RwLock<Passkeys>,
+    ceremonies: Mutex<Ceremonies>,
     /// Held while an event is kept and applied, so that a link is used once; readers go on meanwhile.
     change: Mutex<()>,
     epoch: AtomicU64,
@@ -206,6 +215,9 @@ impl Guard {
             unkept: Mutex::default(),
             taken: Mutex::default(),
             credentials: RwLock::default(),
+            party: OnceLock::new(),
+            passkeys: RwLock::default(),
+            ceremonies: Mutex::default(),
             change: Mutex::default(),
             epoch: AtomicU64::new(0),
             witness: OnceLock::new(),
@@ -231,9 +243,19 @@ impl Guard {
         self.authenticate(Kind::Token, token, Via::Token)
     }
 
-    /// The value of the session cookie. Each use puts off the idle timeout.
-    pub fn authenticate_session(&self, cookie: &str) -> std::result::Result<Caller, Unauthenticated> {
-        self.authenticate(Kind::Session, cookie, Via::Session)
+    /// The value of the session cookie. Each use puts off the idle timeout. On another computer than the one it was opened on it is over.
+    pub fn authenticate_session(&self, cookie: &str, device: Device) -> std::result::Result<Caller, Unauthenticated> {
+        let caller = self.authenticate(Kind::Session, cookie, Via::Session)?;
+        let Via::Session(id) = caller.via else { return Err(Unauthenticated::Unknown) };
+        if self.read().device_of(id).is_none_or(|opened_on| opened_on == device) {
+            return Ok(caller);
+        }
+        tracing::warn!(session = %id, "a session was shown on another computer than the one it was opened on: it is ended");
+        let _held = self.hold();
+        let event = Event::Ended { id, at: self.clock.now(), by: caller.subject };
+        self.apply(&event);
+        self.keep_when_possible(event);
+        Err(Unauthenticated::OtherDevice)
     }
 
     fn authenticate(
@@ -463,7 +485,7 @@ impl Guard {
         }
         let (secret, hash) = credential::new_secret(kind, self.entropy.as_ref());
         let (id, expires) = (Id16(self.entropy.id()), issued.plus_ms(life_ms));
-        Ok((Issue { kind, id, hash, role, subject, issued, expires, by: by.to_owned() }, secret))
+        Ok((Issue { kind, id, hash, role, subject, issued, expires, by: by.to_owned(), device: None }, secret))
     }
 
     /// Ends a token at once.
@@ -477,12 +499,13 @@ impl Guard {
         self.keep(&Event::Ended { id, at, by: permit.subject().to_owned() })
     }
 
-    /// Ends every token, link and session of somebody at once; gives which.
+    /// Ends every token, link, session, passkey and invitation of somebody at once; gives which.
     pub fn end_all_of(&self, permit: &Permit, subject: &str) -> Result<Vec<Id16>> {
         self.check_manages(permit)?;
         let _held = self.hold();
         let at = self.clock.now();
-        let ids = self.read().live_of(subject, at);
+        let mut ids = self.read().live_of(subject, at);
+        ids.extend(self.passkeys().ids_of(subject));
         for id in &ids {
             self.keep(&Event::Ended { id: *id, at, by: permit.subject().to_owned() })?;
         }
@@ -505,7 +528,7 @@ impl Guard {
     }
 
     /// Turns a sign-in code into a session; the value is for a cookie. The code is used up.
-    pub fn use_sign_in_link(&self, code: &str) -> Result<Zeroizing<String>> {
+    pub fn use_sign_in_link(&self, code: &str, device: Device) -> Result<Zeroizing<String>> {
         let _held = self.hold();
         let link = self.read().find(Kind::Link, code, self.clock.now())?.issue.clone();
         if self.contained.read().unwrap_or_else(PoisonError::into_inner).is_frozen(&link.subject) {
@@ -514,6 +537,7 @@ impl Guard {
         let life_ms = self.rules().sessions().life_ms_of(Kind::Session);
         let (session, cookie) =
             self.new_issue(Kind::Session, link.role, link.subject.clone(), life_ms, &link.subject)?;
+        let session = Issue { device: Some(device), ..session };
         let id = session.id;
         self.keep(&Event::LinkUsed { link: link.id, session })?;
         if let Some(witness) = self.witness.get() {
@@ -766,6 +790,7 @@ impl Guard {
             *self.rules.write().unwrap_or_else(PoisonError::into_inner) = rules;
         }
         drop(policies);
+        self.passkeys.write().unwrap_or_else(PoisonError::into_inner).apply(event);
         self.credentials.write().unwrap_or_else(PoisonError::into_inner).apply(event, self.clock.now());
     }
 

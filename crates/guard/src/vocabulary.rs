@@ -135,6 +135,8 @@ vocabulary!(
     22 ReviewEmergency "review-emergency",
     /// Takes an alarm on, and closes it.
     23 HandleAlarm "handle-alarm",
+    /// Lets somebody in, together with somebody else; takes her passkeys away, alone.
+    24 EnrolPerson "enrol-person",
 );
 
 vocabulary!(
@@ -186,6 +188,8 @@ vocabulary!(
     2 Honey "honey",
     /// Many patients' records changed in the same way, or into what can't be read.
     3 MassChange "mass-change",
+    /// A passkey's counter went back: there are two of it.
+    4 CopiedPasskey "copied-passkey",
 );
 
 vocabulary!(
@@ -258,7 +262,8 @@ impl Act {
             | Self::LiftContainment
             | Self::BreakGlass
             | Self::ReviewEmergency
-            | Self::HandleAlarm => false,
+            | Self::HandleAlarm
+            | Self::EnrolPerson => false,
         }
     }
 }

@@ -84,6 +84,12 @@ pub enum Act {
         subject: String,
         certified: bool,
     },
+    /// The whole code at once: to the first administrators, and to who lost every passkey she had.
+    Invite {
+        role: String,
+        subject: String,
+        replace: bool,
+    },
     /// `key`: the public key in base64.
     PersonNew {
         name: String,
@@ -441,6 +447,23 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
                 "needs_certificate": centre.signers().is_some()
             });
             Ok(Answer::done(format!("{link}\n  one use, 15 minutes"), json))
+        }
+        Act::Invite { role: name, subject, replace } => {
+            let role = role(&name)?;
+            let permit = admit(guard::Act::ManageAccess, role.reaches())?;
+            if let (None, url) = (guard.passkeys_are_for(), centre.public_url()) {
+                return Err(Fault::of(&guard::RelyingParty::new(&url, "").err().unwrap_or(guard::PasskeyError::Over)));
+            }
+            let ended = if replace { guard.end_all_of(&permit, &subject)?.len() } else { 0 };
+            let (id, code) = guard.invite_alone(&permit, role, &subject)?;
+            let url = format!("{}/enrol", centre.public_url());
+            let before = match replace {
+                true => format!("{ended} passkeys, sessions and tokens of {subject} are ended\n"),
+                false => String::new(),
+            };
+            let text = format!("{before}{url}\n  login {subject}\n  code  {}\n  one use, two days", code.as_str());
+            let json = json!({ "enrol": url, "subject": subject, "code": code.as_str(), "id": id, "ended": ended });
+            Ok(Answer::done(text, json))
         }
         Act::PersonNew { name, role, key } => {
             let enrolment = Enrolment::new(&name, role, key.parse()?, chart.now());

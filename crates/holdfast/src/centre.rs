@@ -7,7 +7,7 @@
 //! ```
 
 use std::fs::{self, File, TryLockError};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -633,7 +633,12 @@ impl Centre {
     /// Where people reach the pages.
     pub fn public_url(&self) -> String {
         let address = || self.pages.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(self.config.http.listen);
-        self.config.http.public_url.clone().unwrap_or_else(|| format!("http://{}", address()))
+        let here = || match address() {
+            // By the name, which a passkey can be for.
+            address if address.ip() == Ipv4Addr::LOCALHOST => format!("http://localhost:{}", address.port()),
+            address => format!("http://{address}"),
+        };
+        self.config.http.public_url.clone().unwrap_or_else(here)
     }
 
     /// Brings what waits into the ledger.

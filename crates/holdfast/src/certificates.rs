@@ -1,7 +1,7 @@
 //! Whom the officer lets open charts at holders on machines of their own, and how she ends that before its time: `holdfast
 //! certificate`. A list of members that she signs names the ended ones; every holder that has it refuses them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -9,7 +9,7 @@ use guard::Permit;
 use holder::Pin;
 use holder::wire::{Members, Split};
 use kit::format::{self, Version};
-use kit::{Blame, Clock as _, Fault, Id16, SystemClock, Timestamp};
+use kit::{Blame, Clock as _, Fault, Id16, OsEntropy, SystemClock, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,12 +19,13 @@ use crate::centre::{self, Centre};
 use crate::fleet::Fleet;
 use crate::{DEGRADED, Data, Output, commands, control, plan};
 
+const DAY_MS: i64 = 86_400_000;
 const LIST: &str = "members-lists";
 const KIND: &str = "centre.members";
 /// Ended certificates on a list: of 1 MiB at most.
 const ENDED_MAX: usize = 16_384;
 /// An expired certificate stays on the list for as long: some holder's clock may be behind.
-const EXPIRED_KEPT_MS: i64 = 30 * 86_400_000;
+const EXPIRED_KEPT_MS: i64 = 30 * DAY_MS;
 /// Serials that an entry names.
 const NOTED_MAX: usize = 1_024;
 
@@ -141,10 +142,18 @@ pub fn list(centre: &Centre) -> Result<Answer, Fault> {
             format!("{serial}  {subject:<24} until {expires}{ended}")
         })
         .collect();
+    let waiting = signers.waiting();
+    let waits = waiting.keys().map(|subject| {
+        format!("\n{subject} opens no chart yet: holdfast certificate give --subject {subject} --officer-key FILE")
+    });
     let text = if lines.is_empty() { "no certificates".to_owned() } else { lines.join("\n") };
+    let text = text + &waits.collect::<String>();
+    let waiting: BTreeMap<&String, String> =
+        waiting.iter().map(|(subject, key)| (subject, encode_file(key.as_slice()))).collect();
     // Those that have expired, too: by them a new list knows what it need not name any more.
     let certificates = serde_json::to_value(&all).unwrap_or_default();
-    let json = json!({ "certificates": certificates, "version": members.version,
+    let json = json!({ "certificates": certificates, "version": members.version, "waiting": waiting,
+                       "log": centre.chart().vault().vkey().name(),
                        "members": encode_file(&fleet.signed_members()) });
     Ok(Answer::done(text, json))
 }
@@ -218,6 +227,22 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// The officer lets somebody open charts who has a passkey and has signed in by it: see her, and the passkey, first. She signs in once
+    /// more after it.
+    Give {
+        #[arg(long, value_name = "NAME")]
+        subject: String,
+        /// Days until she has to be given another one.
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=400))]
+        days: u32,
+        /// The officer's key. Take the medium out again.
+        #[arg(long, value_name = "FILE")]
+        officer_key: PathBuf,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        output: Output,
+    },
     /// End certificates before their time: no holder opens anything for them any more, and what is signed in by them is
     /// signed out. What was read before is in the ledger.
     End {
@@ -248,6 +273,29 @@ impl Command {
     pub fn run(self) -> Result<u8, Fault> {
         match self {
             Self::List { data, output } => commands::act(&data, output, Act::CertificateList),
+            Self::Give { subject, days, officer_key, data, output } => {
+                let officer = plan::officer_key(&officer_key)?;
+                let standing = control::perform(&data.data, Act::CertificateList)?.json;
+                let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+                let key = text(standing.get("waiting").and_then(|waiting| waiting.get(&subject)));
+                let key: [u8; 32] = decode_file(&key)?.try_into().map_err(|_| {
+                    usage(format!("{subject} waits for none"))
+                        .guidance("she signs in by her passkey first, on an authenticator that knows the PRF extension")
+                })?;
+                let wrong = |why: &str| Fault::new(Blame::Ours, "officer.certificate", why.to_owned());
+                let log = text(standing.get("log"));
+                let vault = log.rsplit('/').next().unwrap_or_default().parse();
+                let vault = vault.map_err(|_: kit::id::BadId| wrong("the log's name has no vault"))?;
+                let now = SystemClock.now();
+                let life = (now.plus_ms(-DAY_MS), now.plus_ms(i64::from(days) * DAY_MS));
+                let certificate = officer
+                    .enrol(vault, &subject, keys::Speaks::Person, key, life, &OsEntropy)
+                    .map_err(|e| wrong(&e.to_string()))?;
+                let act = Act::Certify { certificate: encode_file(&certificate.to_bytes()) };
+                control::perform(&data.data, act)?;
+                let text = format!("{subject} opens charts for {days} days, from her next sign-in on");
+                Ok(commands::print(output, &Answer::done(text, json!({ "subject": subject, "days": days }))))
+            }
             Self::End { whose, officer_key, data, output } => {
                 let officer = plan::officer_key(&officer_key)?;
                 let standing = control::perform(&data.data, Act::CertificateList)?.json;

@@ -345,6 +345,30 @@ impl SignIn {
     }
 }
 
+#[derive(Args)]
+pub struct Invite {
+    /// A person's: oncologist, surgeon, pathologist, physicist, therapist, nurse, registrar, records-officer, it-administrator,
+    /// security-officer, auditor.
+    #[arg(long)]
+    role: String,
+    /// Her login: ASCII letters, digits and . _ @ -, no blanks.
+    #[arg(long)]
+    subject: String,
+    /// She lost what she had, or somebody else has it: everything that let her in is ended first.
+    #[arg(long)]
+    replace: bool,
+    #[command(flatten)]
+    data: Data,
+    #[command(flatten)]
+    output: Output,
+}
+
+impl Invite {
+    pub fn run(self) -> Result<u8, Fault> {
+        act(&self.data, self.output, Act::Invite { role: self.role, subject: self.subject, replace: self.replace })
+    }
+}
+
 fn signer_role(text: &str) -> Result<SignerRole, String> {
     match text {
         "oncologist" => Ok(SignerRole::Oncologist),

@@ -40,7 +40,9 @@ impl Watching for Gateway {
             let signal = match signalled.signal {
                 guard::Signal::SlowTheft => Signal::SlowTheft,
                 guard::Signal::Honey => Signal::Honey,
-                guard::Signal::OverBudget | guard::Signal::MassChange => Signal::OverBudget,
+                guard::Signal::OverBudget | guard::Signal::MassChange | guard::Signal::CopiedPasskey => {
+                    Signal::OverBudget
+                }
             };
             let person = centre.people.iter().position(|one| one.name == signalled.subject);
             (signal, person.unwrap_or(EVERYBODY))

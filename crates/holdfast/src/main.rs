@@ -123,6 +123,9 @@ enum Command {
     Token(commands::Token),
     /// A one-time sign-in link for the pages of the running server.
     SignIn(commands::SignIn),
+    /// A one-time code by which somebody makes her first passkey, or a new one where all are lost. Otherwise two administrators let people
+    /// in, on the page /people.
+    Invite(commands::Invite),
     /// The machine that this command runs on, as a gateway.
     #[command(subcommand)]
     Gateway(Box<gateways::Command>),
@@ -246,6 +249,7 @@ fn run(command: Command) -> Result<u8, Fault> {
         Command::Recover(recover) => recover.run(),
         Command::Token(token) => token.run(),
         Command::SignIn(sign_in) => sign_in.run(),
+        Command::Invite(invite) => invite.run(),
         Command::Gateway(gateway) => gateway.run(),
         Command::Certificate(certificate) => certificate.run(),
         Command::Person(person) => person.run(),

@@ -130,6 +130,10 @@ impl Serve {
         )?;
         let addresses = Addresses { dimse: dimse.address(), ..addresses };
         centre.set_pages_address(addresses.http);
+        match guard::RelyingParty::new(&centre.public_url(), centre.treatment().centre()) {
+            Ok(party) => centre.chart().guard().take_passkeys(party),
+            Err(error) => complain!("holdfast: nobody signs in by a passkey: {error}"),
+        }
         control::listen(&centre, &data, &OsEntropy)?;
 
         let pages = edge::router_at(
@@ -195,6 +199,7 @@ impl Serve {
         }
         let mut ready = vec![
             ("http", json!(format!("http://{}", at.http))),
+            ("pages", json!(centre.public_url())),
             ("fhir", json!(format!("http://{}/fhir", at.http))),
             ("dimse", json!(at.dimse.to_string())),
             ("operations", json!(format!("http://{}", at.operations))),

@@ -7,7 +7,7 @@
 //! ```
 //! A gateway that is stolen has the sessions of that moment, until they end; it can't make up another person.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -22,6 +22,8 @@ const LIST: &str = "person-certificates";
 const KIND: &str = "centre.certificate";
 /// Certificates that are looked at, the newest: ten thousand people and machines, renewed once.
 const CERTIFICATES_MAX: usize = 20_000;
+/// Keys that wait for the officer.
+const WAITING_MAX: usize = 10_000;
 /// In the gateway's folder: its own key as a delegate, and the officer's word for it.
 const DELEGATE_KEY: &str = "delegate.key";
 const DELEGATE_CERTIFICATE: &str = "delegate.cert";
@@ -41,6 +43,9 @@ pub struct Signers {
     ended: RwLock<Vec<Id16>>,
     /// By subject.
     people: RwLock<HashMap<String, Vec<Held>>>,
+    /// Public keys that people have shown, and that the officer speaks for not yet: of passkeys that were made since. In memory only;
+    /// whoever signs in again is here again.
+    waiting: RwLock<BTreeMap<String, [u8; 32]>>,
 }
 
 fn failed(place: &Path, why: impl std::fmt::Display) -> Fault {
@@ -79,6 +84,7 @@ impl Signers {
             certificates: RwLock::default(),
             ended: RwLock::default(),
             people: RwLock::default(),
+            waiting: RwLock::default(),
         }))
     }
 
@@ -98,6 +104,7 @@ impl Signers {
         let certificate = Certificate::from_bytes(bytes)
             .map_err(|e| Fault::new(Blame::Integrity, "signers.certificate", e.to_string()))?;
         let mut certificates = self.certificates.write().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.write().unwrap_or_else(PoisonError::into_inner).retain(|_, key| *key != certificate.key());
         certificates.entry(certificate.key()).or_default().push(certificate);
         Ok(())
     }
@@ -143,13 +150,29 @@ impl Signers {
         people.get(subject).is_some_and(|held| held.iter().any(|one| one.id == id && now < one.signer.expires()))
     }
 
-    fn begin(&self, secret: &str) -> Option<Signer> {
+    /// Whose keys wait for the officer, by subject.
+    pub fn waiting(&self) -> BTreeMap<String, [u8; 32]> {
+        self.waiting.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn waits(&self, subject: &str, key: [u8; 32]) {
+        let mut waiting = self.waiting.write().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() < WAITING_MAX || waiting.contains_key(subject) {
+            waiting.insert(subject.to_owned(), key);
+        }
+    }
+
+    fn begin(&self, subject: &str, secret: &str) -> Option<Signer> {
         let person = PersonKey::derive(secret.as_bytes())?;
         let own = {
             let certificates = self.certificates.read().unwrap_or_else(PoisonError::into_inner);
             let ended = self.ended.read().unwrap_or_else(PoisonError::into_inner);
             let living = |one: &&Certificate| !ended.contains(&one.serial);
-            certificates.get(&person.public())?.iter().rfind(living)?.clone()
+            let hers = certificates.get(&person.public()).and_then(|all| all.iter().rfind(living).cloned());
+            if hers.is_none() {
+                self.waits(subject, person.public());
+            }
+            hers?
         };
         let session = PersonKey::random(&OsEntropy)?;
         let certificate =
@@ -164,7 +187,7 @@ impl guard::Witness for Signers {
         if self.known(subject, as_id) {
             return;
         }
-        let Some(signer) = self.begin(secret) else { return };
+        let Some(signer) = self.begin(subject, secret) else { return };
         let mut people = self.people.write().unwrap_or_else(PoisonError::into_inner);
         // Ended since it was made.
         if signer.rests_on(&self.ended.read().unwrap_or_else(PoisonError::into_inner)) {

@@ -30,6 +30,7 @@ pub(crate) fn run(gateway: &Gateway, work: &Path) -> Result<Counted> {
         .env("HOLDFAST_ARTIFACTS", &artifacts)
         .env("HOLDFAST_WEBDRIVER", &address)
         .env("HOLDFAST_PACKS", work.join(commands::OPENED))
+        .env("HOLDFAST_CODES", work.join(commands::CODES))
         .env("HOLDFAST_BROWSER_PROFILE", work.join("browser-profile"));
     let ended = shell::bounded(&mut test, &work.join("browser.log"), LIMIT);
     // Ends the browser as well, where the test could not: killing the driver would leave it running.

@@ -16,6 +16,8 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 /// Where the packs are opened, in the work folder.
 pub(crate) const OPENED: &str = "packs";
+/// The codes that let two administrators in, in the work folder.
+pub(crate) const CODES: &str = "codes.json";
 
 /// Stands for the data folder among a command's words.
 const DATA: &str = "{data}";
@@ -56,7 +58,19 @@ pub(crate) fn run(gateway: &Gateway, data: &Path, work: &Path) -> Result<Counted
     exits("pack open writes a list for a browser", 0, &open, &["index.html"]);
     counted.check("a sign-in link works once, and its session stays in this browser", sign_in(&line));
     counted.check("a token made here opens FHIR, and not after it is revoked", token(gateway, &line));
+    counted.check("two administrators are invited to their first passkeys", invited(&line));
     Ok(counted)
+}
+
+/// The browser enrols them after this.
+fn invited(line: &Line<'_>) -> Result<()> {
+    let mut codes = serde_json::Map::new();
+    for login in ["it-one", "it-two"] {
+        let words = ["invite", "--data", DATA, "--role", "it-administrator", "--subject", login, "--json"];
+        let made = line.json(&words)?;
+        codes.insert(login.to_owned(), made.get("code").with_context(|| format!("no code in {made}"))?.clone());
+    }
+    Ok(std::fs::write(line.work.join(CODES), Value::Object(codes).to_string())?)
 }
 
 /// What a link's button posts: the code. The cookie that comes back must be of no use to a script or another site.

@@ -67,6 +67,7 @@ pub(super) fn signal_in_words(signal: Signal) -> &'static str {
         Signal::SlowTheft => "Opens more than is usual, for weeks",
         Signal::Honey => "Opened a chart of nobody",
         Signal::MassChange => "Changes many patients’ records",
+        Signal::CopiedPasskey => "A passkey was copied",
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pages: server-rendered, no script, strict content security policy.
+//! The pages: server-rendered, no script but for passkeys, strict content security policy.
 
 mod alarms;
 mod approval;
@@ -6,10 +6,13 @@ mod beams;
 mod checks;
 mod containment;
 mod course;
+mod device;
 mod draw;
 mod emergency;
 mod entering;
 pub mod paper;
+mod passkeys;
+mod people;
 pub mod posture;
 mod reader;
 mod triage;
@@ -27,6 +30,7 @@ use kit::{Blame, Fault, Timestamp, UtcOffset};
 use serde::Deserialize;
 use treatment::{Standing, Treatment, TreatmentRow};
 
+use self::device::Here;
 use self::reader::Reader;
 
 const COOKIE: &str = "holdfast_session";
@@ -76,6 +80,7 @@ struct SignInPage {
 #[derive(Deserialize)]
 struct Code {
     code: Option<String>,
+    then: Option<String>,
 }
 
 /// Routes of the pages.
@@ -93,6 +98,8 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .merge(course::router(Arc::clone(&treatment)))
         .merge(emergency::router(Arc::clone(&treatment)))
         .merge(entering::router(Arc::clone(&treatment)))
+        .merge(passkeys::router(Arc::clone(&treatment)))
+        .merge(people::router(Arc::clone(&treatment)))
         .merge(triage::router(treatment))
         .layer(middleware::from_fn(own_forms))
 }
@@ -125,13 +132,15 @@ pub(crate) async fn absent() -> Response {
 pub(crate) async fn secure(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_FRAME_OPTIONS, "DENY"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+    // A page with our script says so itself.
+    let policy = HeaderValue::from_static(CONTENT_SECURITY_POLICY);
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(policy);
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }
@@ -250,36 +259,42 @@ fn row(row: TreatmentRow) -> Row {
 }
 
 /// A link opened in a browser only shows a button: what fetches links ahead can't use one up.
-async fn ask(Query(Code { code }): Query<Code>) -> Response {
+async fn ask(State(treatment): State<Arc<Treatment>>, Query(Code { code, then }): Query<Code>) -> Response {
     match code {
         Some(code) => {
             let message = "This link signs in once, on this computer.".to_owned();
             page(StatusCode::OK, &SignInPage { message, code: Some(code) })
         }
-        None => message(StatusCode::BAD_REQUEST, "A sign-in link carries a code; this one has none."),
+        None => passkeys::sign_in_page(&treatment, StatusCode::OK, "", &then.unwrap_or_default()),
     }
 }
 
-async fn sign_in(State(treatment): State<Arc<Treatment>>, Form(Code { code }): Form<Code>) -> Response {
+async fn sign_in(
+    State(treatment): State<Arc<Treatment>>,
+    Here(device): Here,
+    Form(Code { code, .. }): Form<Code>,
+) -> Response {
     let opened = blocking(move || {
         let code = code.unwrap_or_default();
-        treatment.chart().guard().use_sign_in_link(&code).map_err(Fault::from)
+        treatment.chart().guard().use_sign_in_link(&code, device).map_err(Fault::from)
     })
     .await;
     match opened {
-        Ok(session) => {
-            let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", session.as_str());
-            match HeaderValue::from_str(&cookie) {
-                Ok(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
-                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-            }
-        }
+        Ok(session) => match cookie_of(&session) {
+            Some(cookie) => ([(header::SET_COOKIE, cookie)], Redirect::to("/")).into_response(),
+            None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        },
         Err(_) => message(StatusCode::UNAUTHORIZED, "This link was used, has expired, or is not ours."),
     }
 }
 
+fn cookie_of(session: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict")).ok()
+}
+
 async fn sign_out(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -> Response {
     if let Some(session) = session(&headers).map(str::to_owned) {
+        let treatment = Arc::clone(&treatment);
         let closed = blocking(move || treatment.chart().guard().close_session(&session).map_err(Fault::from)).await;
         if let Err(fault) = closed {
             return failed("The end of a session", &fault);
@@ -287,7 +302,11 @@ async fn sign_out(State(treatment): State<Arc<Treatment>>, headers: HeaderMap) -
     }
     let cookie = format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0");
     match HeaderValue::from_str(&cookie) {
-        Ok(cookie) => ([(header::SET_COOKIE, cookie)], message(StatusCode::OK, "Signed out.")).into_response(),
+        // The next one signs in where this one was.
+        Ok(cookie) => {
+            let next = passkeys::sign_in_page(&treatment, StatusCode::OK, "Signed out.", "/");
+            ([(header::SET_COOKIE, cookie)], next).into_response()
+        }
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

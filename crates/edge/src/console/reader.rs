@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use chart::Context;
-use guard::{Act, Caller, Purpose, Question, Relation, Sensitivity, Target};
+use guard::{Act, Caller, Guard, Passkey, Purpose, Question, Relation, Sensitivity, Target};
 use kit::{Fault, OperationId, PatientId};
 use treatment::Treatment;
 
-use super::{blocking, message, session};
+use super::passkeys::sign_in_page;
+use super::{blocking, device, message, session};
 
 /// Whoever is signed in. Anybody else is told how to sign in, and no handler is run.
 pub(super) struct Reader {
@@ -27,15 +28,17 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let treatment: Arc<Treatment> = FromRef::from_ref(state);
-        let caller = session(&parts.headers).and_then(|s| treatment.chart().guard().authenticate_session(s).ok());
+        let here = device::of(&parts.extensions, &parts.headers);
+        let guard = treatment.chart().guard();
+        let caller = session(&parts.headers).and_then(|cookie| guard.authenticate_session(cookie, here).ok());
         match caller {
             Some(caller) if treatment.chart().guard().is_frozen(&caller) => {
                 Err(message(StatusCode::FORBIDDEN, "This login does nothing here until two officers say so."))
             }
             Some(caller) => Ok(Self { treatment, caller }),
             None => {
-                let text = "Please open a sign-in link: holdfast sign-in makes one.";
-                Err(message(StatusCode::UNAUTHORIZED, text))
+                let then = parts.uri.path_and_query().map(|path| path.as_str()).filter(|_| parts.method == Method::GET);
+                Err(sign_in_page(&treatment, StatusCode::UNAUTHORIZED, "", then.unwrap_or("/")))
             }
         }
     }
@@ -72,6 +75,23 @@ impl Reader {
     pub(super) fn context(&self) -> Context {
         let operation = OperationId::random(self.treatment.chart().entropy());
         Context { caller: self.caller.clone(), purpose: Purpose::Treatment, operation }
+    }
+
+    pub(super) fn passkeys(&self) -> Vec<Passkey> {
+        self.treatment.chart().guard().passkeys_of(&self.caller)
+    }
+
+    pub(super) fn has_no_passkey(&self) -> bool {
+        self.passkeys().is_empty()
+    }
+
+    /// What they do at the door itself: it wants no permit, and is of themselves alone.
+    pub(super) async fn at_the_door<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Guard, &Caller) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let (treatment, caller) = (Arc::clone(&self.treatment), self.caller.clone());
+        blocking(move || work(treatment.chart().guard(), &caller)).await
     }
 
     /// What they may see, read off the connection threads.

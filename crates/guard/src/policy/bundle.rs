@@ -105,13 +105,15 @@ pub struct Sessions {
     /// A sign-in code that nobody uses.
     pub code_minutes: u32,
     pub token_days: u32,
+    /// How long it counts that somebody has shown who she is, for what wants her there.
+    pub presence_minutes: u32,
 }
 
 impl Default for Sessions {
     /// A browser left open in a treatment room; one shift; a code is used beside the person who makes it; a year and a month, for what
     /// is renewed each year.
     fn default() -> Self {
-        Self { idle_minutes: 15, hours: 12, code_minutes: 15, token_days: 400 }
+        Self { idle_minutes: 15, hours: 12, code_minutes: 15, token_days: 400, presence_minutes: 5 }
     }
 }
 
@@ -120,7 +122,12 @@ impl Sessions {
         within("sessions.idle_minutes", self.idle_minutes, 60)?;
         within("sessions.hours", self.hours, 24)?;
         within("sessions.code_minutes", self.code_minutes, 60)?;
-        within("sessions.token_days", self.token_days, 400)
+        within("sessions.token_days", self.token_days, 400)?;
+        within("sessions.presence_minutes", self.presence_minutes, 60)
+    }
+
+    pub(crate) fn presence_ms(&self) -> i64 {
+        i64::from(self.presence_minutes) * MINUTE_MS
     }
 
     pub(crate) fn idle_ms(&self) -> i64 {
@@ -323,11 +330,12 @@ pub fn changes(before: Option<&Bundle>, after: &Bundle) -> Vec<String> {
     };
     let quorum = before.map(|bundle| bundle.quorum.into());
     number("officers who have to approve a change, beside the one who proposes it", quorum, after.quorum.into());
-    let Sessions { idle_minutes, hours, code_minutes, token_days } = after.sessions;
+    let Sessions { idle_minutes, hours, code_minutes, token_days, presence_minutes } = after.sessions;
     number("minutes until an idle session ends", Some(sessions.idle_minutes), idle_minutes);
     number("hours until any session ends", Some(sessions.hours), hours);
     number("minutes until a sign-in code ends", Some(sessions.code_minutes), code_minutes);
     number("days until a token ends, at most", Some(sessions.token_days), token_days);
+    number("minutes that a passkey counts as just shown", Some(sessions.presence_minutes), presence_minutes);
     let old = before.map_or(Budgets::default(), |bundle| bundle.budgets);
     let Budgets { person, unexplained, emergency, directory, machine, centre } = after.budgets;
     for (hour, day, old, new) in [

@@ -9,7 +9,7 @@ use guard::{
 use kit::Id16;
 
 use crate::policies::{FOUR, NOTHING_MORE, key, text};
-use crate::{Door, HER, HOUR_MS, to};
+use crate::{Door, HER, HERE, HOUR_MS, to};
 
 const MODES: [Measure; 3] = [Measure::ReadOnly, Measure::Island, Measure::Lockdown];
 
@@ -168,7 +168,7 @@ fn who_is_frozen_does_nothing_and_the_others_go_on() {
         }
     }
     assert!(
-        door.ask(&door.guard.authenticate_session(&other).unwrap(), Act::CheckGate, HER).is_err(),
+        door.ask(&door.guard.authenticate_session(&other, HERE).unwrap(), Act::CheckGate, HER).is_err(),
         "her session too"
     );
     assert!(door.ask(&another, Act::ReadRecord, HER).is_ok() && door.ask(&linac, Act::CheckGate, HER).is_ok());
@@ -180,7 +180,7 @@ fn who_is_frozen_does_nothing_and_the_others_go_on() {
 
     // Nobody signs in for her, in whatever role.
     let code = door.guard.sign_in_link(&door.manage(), Role::Nurse, "somebody").unwrap();
-    assert!(door.guard.use_sign_in_link(&code).is_err() && door.guard.is_frozen(&frozen));
+    assert!(door.guard.use_sign_in_link(&code, HERE).is_err() && door.guard.is_frozen(&frozen));
 
     assert!(!door.lift(&one, "Physics").unwrap() && door.lift(&one, "Security").unwrap());
     assert!(door.ask(&frozen, Act::ReadRecord, HER).is_ok());

@@ -1,9 +1,11 @@
 //! The door at its façade: who may do what, for how long, and what is on record of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // tests may stop at the first surprise
 
+mod authenticator;
 mod budgets;
 mod containment;
 mod normal;
+mod passkeys;
 mod policies;
 
 use std::net::IpAddr;
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use guard::{
-    Act, Ask, Caller, Decision, DecisionLog, Denied, Event, EventLog, Guard, GuardError, Measure, Peer, Permit,
+    Act, Ask, Caller, Decision, DecisionLog, Denied, Device, Event, EventLog, Guard, GuardError, Measure, Peer, Permit,
     PermitError, Policy, Purpose, Question, Reason, Relation, Role, Sensitivity, Target, Unauthenticated, Via,
 };
 use kit::{Blame, Digest, Explain, Fault, Id16, ManualClock, OperationId, PatientId, SeededEntropy, Timestamp};
@@ -22,6 +24,8 @@ const START: Timestamp = Timestamp(1_790_000_000_000);
 const OPERATION: OperationId = OperationId([7; 16]);
 const HER: Target = Target::Patient(PatientId([9; 16]));
 const HOUR_MS: i64 = 3_600_000;
+/// The computer that everybody sits at.
+const HERE: Device = Device(Digest([5; 32]));
 
 /// A question, and whether it was allowed.
 type Answered = (Role, Act, Sensitivity, Target, Purpose, bool);
@@ -115,7 +119,7 @@ impl Door {
 
     fn session(&self, role: Role) -> String {
         let code = self.guard.sign_in_link(&self.manage(), role, "somebody").unwrap();
-        self.guard.use_sign_in_link(&code).unwrap().to_string()
+        self.guard.use_sign_in_link(&code, HERE).unwrap().to_string()
     }
 }
 
@@ -528,7 +532,7 @@ fn what_was_not_given_out_is_unknown() {
     let mut wrong = secret.clone().into_bytes();
     wrong[20] = if wrong[20] == b'A' { b'B' } else { b'A' };
     assert_eq!(bearer(&String::from_utf8(wrong).unwrap()), Unauthenticated::Unknown);
-    assert_eq!(door.guard.authenticate_session(&secret), Err(Unauthenticated::Malformed));
+    assert_eq!(door.guard.authenticate_session(&secret, HERE), Err(Unauthenticated::Malformed));
     // Another centre, or the same one without its ledger.
     assert_eq!(Door::new().guard.authenticate_bearer(&secret), Err(Unauthenticated::Unknown));
 }
@@ -537,20 +541,20 @@ fn what_was_not_given_out_is_unknown() {
 fn a_link_signs_in_once_and_within_a_quarter_of_an_hour() {
     let door = Door::new();
     let code = door.guard.sign_in_link(&door.manage(), Role::Therapist, "ward.desk-2").unwrap();
-    let cookie = door.guard.use_sign_in_link(&code).unwrap();
-    let caller = door.guard.authenticate_session(&cookie).unwrap();
+    let cookie = door.guard.use_sign_in_link(&code, HERE).unwrap();
+    let caller = door.guard.authenticate_session(&cookie, HERE).unwrap();
     assert_eq!((caller.subject(), caller.role()), ("ward.desk-2", Role::Therapist));
-    let again = |door: &Door| match door.guard.use_sign_in_link(&code) {
+    let again = |door: &Door| match door.guard.use_sign_in_link(&code, HERE) {
         Err(GuardError::Unauthenticated(why)) => why,
         other => panic!("{other:?}"),
     };
     assert_eq!(again(&door), Unauthenticated::Ended);
     assert_eq!(again(&door.restarted()), Unauthenticated::Ended);
-    assert_eq!(door.restarted().guard.authenticate_session(&cookie), Ok(caller));
+    assert_eq!(door.restarted().guard.authenticate_session(&cookie, HERE), Ok(caller));
 
     let late = door.guard.sign_in_link(&door.manage(), Role::Therapist, "ward.desk-2").unwrap();
     door.clock.advance_ms(15 * 60_000);
-    let expired = door.guard.use_sign_in_link(&late).unwrap_err();
+    let expired = door.guard.use_sign_in_link(&late, HERE).unwrap_err();
     assert!(matches!(expired, GuardError::Unauthenticated(Unauthenticated::Expired)));
 }
 
@@ -559,7 +563,8 @@ fn a_link_used_by_many_at_once_signs_one_in() {
     let door = Door::new();
     let code = door.guard.sign_in_link(&door.manage(), Role::Therapist, "desk").unwrap();
     let signed_in = std::thread::scope(|scope| {
-        let attempts: Vec<_> = (0..8).map(|_| scope.spawn(|| door.guard.use_sign_in_link(&code).is_ok())).collect();
+        let attempts: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| door.guard.use_sign_in_link(&code, HERE).is_ok())).collect();
         attempts.into_iter().map(|a| a.join().unwrap()).filter(|yes| *yes).count()
     });
     assert_eq!(signed_in, 1);
@@ -572,19 +577,19 @@ fn a_session_ends_when_idle_after_a_shift_and_when_signed_out() {
     // Used every ten minutes, it lasts twelve hours and no longer.
     for _ in 0..71 {
         door.clock.advance_ms(10 * 60_000);
-        assert!(door.guard.authenticate_session(&cookie).is_ok());
+        assert!(door.guard.authenticate_session(&cookie, HERE).is_ok());
     }
     door.clock.advance_ms(10 * 60_000);
-    assert_eq!(door.guard.authenticate_session(&cookie), Err(Unauthenticated::Expired));
+    assert_eq!(door.guard.authenticate_session(&cookie, HERE), Err(Unauthenticated::Expired));
 
     let idle = door.session(Role::Therapist);
     door.clock.advance_ms(15 * 60_000);
-    assert_eq!(door.guard.authenticate_session(&idle), Err(Unauthenticated::Idle));
+    assert_eq!(door.guard.authenticate_session(&idle, HERE), Err(Unauthenticated::Idle));
 
     let closed = door.session(Role::Therapist);
     door.guard.close_session(&closed).unwrap();
-    assert_eq!(door.guard.authenticate_session(&closed), Err(Unauthenticated::Ended));
-    assert_eq!(door.restarted().guard.authenticate_session(&closed), Err(Unauthenticated::Ended));
+    assert_eq!(door.guard.authenticate_session(&closed, HERE), Err(Unauthenticated::Ended));
+    assert_eq!(door.restarted().guard.authenticate_session(&closed, HERE), Err(Unauthenticated::Ended));
     door.guard.close_session(&closed).unwrap();
     door.guard.close_session("nonsense").unwrap();
 }
@@ -599,13 +604,13 @@ fn what_the_log_does_not_keep_does_not_happen() {
     door.log.broken.store(true, Ordering::SeqCst);
     assert!(matches!(door.guard.issue_token(&permit, Role::Device, "x", HOUR_MS), Err(GuardError::NotKept(_))));
     assert!(matches!(door.guard.revoke_token(&permit, id), Err(GuardError::NotKept(_))));
-    assert!(matches!(door.guard.use_sign_in_link(&code), Err(GuardError::NotKept(_))));
+    assert!(matches!(door.guard.use_sign_in_link(&code, HERE), Err(GuardError::NotKept(_))));
     assert!(matches!(door.guard.close_session(&cookie), Err(GuardError::NotKept(_))));
     door.log.broken.store(false, Ordering::SeqCst);
     assert_eq!(door.guard.tokens(&permit).unwrap().len(), 1);
     assert!(door.guard.authenticate_bearer(&secret).is_ok());
-    assert!(door.guard.authenticate_session(&cookie).is_ok());
-    assert!(door.guard.use_sign_in_link(&code).is_ok());
+    assert!(door.guard.authenticate_session(&cookie, HERE).is_ok());
+    assert!(door.guard.use_sign_in_link(&code, HERE).is_ok());
 }
 
 #[test]
@@ -664,6 +669,7 @@ fn the_number_of_credentials_is_bounded_and_dead_ones_do_not_count() {
                 issued: START,
                 expires: START.plus_ms(HOUR_MS),
                 by: "local:operator".into(),
+                device: None,
             }))
             .unwrap();
     }

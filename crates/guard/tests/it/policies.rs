@@ -10,7 +10,7 @@ use kit::{Digest, Explain, SeededEntropy};
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use crate::{CENTRE, Door, HER, HOUR_MS, START, to};
+use crate::{CENTRE, Door, HER, HERE, HOUR_MS, START, to};
 
 pub(crate) const NOTHING_MORE: &str = "";
 const NO_THERAPIST_READS: &str =
@@ -370,12 +370,12 @@ fn sessions_last_as_long_as_the_policy_says() {
 
     // What was given out before goes by it as well.
     door.clock.advance_ms(4 * 60_000);
-    assert!(door.guard.authenticate_session(&cookie).is_ok());
+    assert!(door.guard.authenticate_session(&cookie, HERE).is_ok());
     door.clock.advance_ms(5 * 60_000);
-    assert!(door.guard.authenticate_session(&cookie).is_err());
+    assert!(door.guard.authenticate_session(&cookie, HERE).is_err());
     let code = door.guard.sign_in_link(&door.manage(), Role::Nurse, "somebody").unwrap();
     door.clock.advance_ms(2 * 60_000);
-    assert!(door.guard.use_sign_in_link(&code).is_err());
+    assert!(door.guard.use_sign_in_link(&code, HERE).is_err());
     door.clock.advance_ms(24 * HOUR_MS);
     assert!(door.guard.authenticate_bearer(&token).is_err());
     let issued = door.guard.issue_token(&door.manage(), Role::Nurse, "somebody", 24 * HOUR_MS + 1);
@@ -384,10 +384,10 @@ fn sessions_last_as_long_as_the_policy_says() {
     let cookie = door.session(Role::Nurse);
     for _ in 0..14 {
         door.clock.advance_ms(4 * 60_000);
-        assert!(door.guard.authenticate_session(&cookie).is_ok());
+        assert!(door.guard.authenticate_session(&cookie, HERE).is_ok());
     }
     door.clock.advance_ms(4 * 60_000);
-    assert!(door.guard.authenticate_session(&cookie).is_err(), "an hour, however busy");
+    assert!(door.guard.authenticate_session(&cookie, HERE).is_err(), "an hour, however busy");
 }
 
 #[test]

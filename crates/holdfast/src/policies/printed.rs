@@ -128,6 +128,10 @@ fn let_in(standing: &PolicyStanding) -> Section {
     let facts = vec![
         ("A session that nobody uses ends after", format!("{} minutes", sessions.idle_minutes)),
         ("Any session ends after", format!("{} hours", sessions.hours)),
+        (
+            "Letting people in, and judging emergencies, wants a passkey shown",
+            format!("within {} minutes", sessions.presence_minutes),
+        ),
         ("A sign-in code ends after", format!("{} minutes, or when it was used", sessions.code_minutes)),
         ("A token ends after", format!("{} days at most", sessions.token_days)),
     ];
