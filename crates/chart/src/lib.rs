@@ -268,7 +268,12 @@ impl Chart {
             Target::Patient(patient) => self.relation((caller.subject(), caller.role()), act, patient, sensitivity)?,
             Target::Centre => None,
         };
-        let ask = Ask { act, target, sensitivity, purpose: *purpose, relation, operation: *operation, what };
+        // What is open by a broken glass is opened in an emergency, in the log and on the patient's own list.
+        let purpose = match (relation, purpose) {
+            (Some(Relation::BreakGlass), Purpose::Treatment) => Purpose::Emergency,
+            (_, purpose) => *purpose,
+        };
+        let ask = Ask { act, target, sensitivity, purpose, relation, operation: *operation, what };
         Ok(self.guard.admit(caller, ask)?)
     }
 

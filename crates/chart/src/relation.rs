@@ -8,7 +8,7 @@
 //! A record that she wrote herself explains nothing: whoever has stolen her login could write one for every patient. The index holds keyed
 //! hashes of patient, name and month; when and why stands in the entry.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use guard::{Act, Emergency, Relation, Role, Sensitivity, Target};
@@ -25,8 +25,12 @@ const DAY_MS: i64 = 86_400_000;
 const BLOCK_MS: i64 = 28 * DAY_MS;
 /// What lasts longer stands on the list of what goes on.
 const BLOCKS_MAX: i64 = 14;
-/// Records of one list that are looked at, the newest first.
-const CANDIDATES_MAX: usize = 8;
+/// Records of one list that are looked at, the newest first; a clinic's months of appointments for one patient are fewer.
+const CANDIDATES_MAX: usize = 200;
+/// Objects of one list that are looked at.
+const OBJECTS_MAX: usize = 8;
+/// Versions of one record that are looked at, the newest first.
+const VERSIONS_MAX: usize = 64;
 /// Practitioners of one login, and roles of one practitioner.
 const NAMES_MAX: usize = 16;
 /// For how long her names are remembered.
@@ -150,10 +154,13 @@ impl Chart {
         let login = token(Some(&self.people.system), subject);
         let mut names = vec![self.name_tag(&Named::Identifier(login.clone()))];
         let of_login = self.field_tag("Practitioner", &Field::new("identifier", login));
-        let found = self.index.search(&[vec![of_login], vec![self.type_tag("Practitioner")]], 0, NAMES_MAX)?;
+        let found = self.index.search(&[vec![of_login.clone()], vec![self.type_tag("Practitioner")]], 0, NAMES_MAX)?;
         for practitioner in found {
             let (_, meta) = self.note_of(practitioner.entry)?;
-            let Some(version) = meta.version.as_ref().filter(|_| !is_by(&meta, subject)) else { continue };
+            // She may have corrected her telephone number herself, and not given herself the login.
+            let says = |meta: &Meta| meta.tags.contains(&of_login);
+            let is_hers = self.is_said_by_another(subject, practitioner.row, says)?;
+            let Some(version) = meta.version.as_ref().filter(|_| is_hers) else { continue };
             let whose = self.name_tag(&Named::Reference(format!("Practitioner/{}", version.id)));
             for entry in self.index.listed_back(&self.roles_list(&whose), u64::MAX, NAMES_MAX)? {
                 let (_, role) = self.note_of(entry)?;
@@ -188,7 +195,8 @@ impl Chart {
         patient: PatientId,
         sensitivity: Sensitivity,
     ) -> Result<Option<Relation>> {
-        let asks = act.is_counted() && sensitivity == Sensitivity::Clinical;
+        // A deletion isn't counted, and no emergency deletes.
+        let asks = (act.is_counted() || act == Act::DeleteRecord) && sensitivity == Sensitivity::Clinical;
         if !asks || role.is_machine() || role == Role::Console {
             return Ok(None);
         }
@@ -225,19 +233,20 @@ impl Chart {
         for block in [Some(now.0.div_euclid(BLOCK_MS)), None] {
             for name in names.iter() {
                 let list = self.related_list(patient, name, block);
+                let mut seen = HashSet::new();
                 for entry in self.index.listed_back(&list, u64::MAX, CANDIDATES_MAX)? {
                     let (_, meta) = self.note_of(entry)?;
-                    if is_by(&meta, subject) {
+                    let Some(version) = meta.version.as_ref().filter(|version| seen.insert(version.key.clone())) else {
                         continue;
-                    }
-                    // As it stands now, whoever wrote that: she may have noted herself that the patient has arrived.
-                    let newest = meta.version.as_ref().map(|version| self.index.locate(&version.key)).transpose()?;
-                    let Some(newest) = newest.flatten().filter(|newest| !newest.deleted) else { continue };
-                    let relates = match newest.entry == entry {
-                        true => meta.relates,
-                        false => self.note_of(newest.entry)?.1.relates,
                     };
-                    if let Some(holds) = relates.iter().flatten().find(|one| one.holds(&names, now)) {
+                    // As it stands now, whoever wrote that: she may have noted herself that the patient has arrived.
+                    let newest = self.index.locate(&version.key)?;
+                    let Some(newest) = newest.filter(|newest| !newest.deleted) else { continue };
+                    let relates = self.note_of(newest.entry)?.1.relates;
+                    let holds = relates.iter().flatten().find(|one| one.holds(&names, now));
+                    if let Some(holds) = holds
+                        && self.is_named_by_another(subject, newest.row, &names, now)?
+                    {
                         return Ok(Some(holds.relation));
                     }
                 }
@@ -246,13 +255,42 @@ impl Chart {
         Ok(None)
     }
 
+    /// Whether somebody else put her there, and by what somebody else wrote it still holds: who puts herself on a care team is on none, though
+    /// others go on writing in it.
+    fn is_named_by_another(&self, subject: &str, record: i64, names: &[Tag], now: Timestamp) -> Result<bool> {
+        let mut holds = false;
+        let mut first_is_hers = true;
+        for entry in self.index.history(record, u32::MAX, VERSIONS_MAX)? {
+            let (_, meta) = self.note_of(entry)?;
+            let hers = is_by(&meta, subject);
+            let of_her: Vec<&Relates> = meta.relates.iter().flatten().filter(|one| names.contains(&one.who)).collect();
+            if !of_her.is_empty() {
+                // The newest ones come first: what is left at the end is the first version that named her.
+                first_is_hers = hers;
+            }
+            holds |= !hers && of_her.iter().any(|one| one.holds(names, now));
+        }
+        Ok(holds && !first_is_hers)
+    }
+
+    /// Whether somebody else wrote a version of which this is true.
+    fn is_said_by_another(&self, subject: &str, record: i64, says: impl Fn(&Meta) -> bool) -> Result<bool> {
+        for entry in self.index.history(record, u32::MAX, VERSIONS_MAX)? {
+            let (_, meta) = self.note_of(entry)?;
+            if !is_by(&meta, subject) && says(&meta) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// She is one of those who treat, and something came lately that says that the patient is treated.
     fn treats(&self, subject: &str, role: Role, patient: PatientId, now: Timestamp) -> Result<Option<Relation>> {
         if !matches!(role, Role::Oncologist | Role::Physicist | Role::Therapist) {
             return Ok(None);
         }
         for Treats { list, days } in self.people.treats.get().copied().unwrap_or_default() {
-            for entry in self.index.listed_back(&self.list_tag(list, &patient.0), u64::MAX, CANDIDATES_MAX)? {
+            for entry in self.index.listed_back(&self.list_tag(list, &patient.0), u64::MAX, OBJECTS_MAX)? {
                 let (head, meta) = self.note_of(entry)?;
                 if now.0.saturating_sub(head.time.0) > days * DAY_MS {
                     break;

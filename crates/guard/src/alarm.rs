@@ -70,6 +70,16 @@ pub struct Alarm {
     pub at: Timestamp,
     #[n(4)]
     pub words: String,
+    /// Of everybody together: who came last. She closes it no more than one about herself; the pages don't say it.
+    #[n(5)]
+    #[serde(skip)]
+    pub(crate) last: Option<String>,
+}
+
+impl Alarm {
+    fn is_about(&self, subject: &str) -> bool {
+        self.subject == subject || self.last.as_deref() == Some(subject)
+    }
 }
 
 /// How it stands with one.
@@ -144,6 +154,7 @@ struct Rung {
 #[derive(Default)]
 pub(crate) struct Rang {
     open: BTreeMap<Id16, Rung>,
+    beyond: u64,
     closed: VecDeque<(Rung, AlarmClosed)>,
 }
 
@@ -166,8 +177,10 @@ impl Rang {
             }
             Event::AlarmRaised(_) => tracing::error!("more alarms are open than are followed"),
             Event::AlarmTaken { id, at, by } => {
+                // The first time counts: taken again and again it would never be overdue.
                 if let Some(rung) = self.open.get_mut(id) {
-                    rung.taken = Some((by.clone(), *at));
+                    let since = rung.taken.as_ref().map_or(*at, |(_, since)| *since);
+                    rung.taken = Some((by.clone(), since));
                 }
             }
             Event::AlarmClosed { id, closed } => {
@@ -214,14 +227,19 @@ impl Guard {
 
     /// Rings, once for as long as the same is open.
     pub(crate) fn ring(&self, signalled: Signalled) {
-        let Signalled { signal, subject, words } = signalled;
+        let Signalled { signal, subject, words, last } = signalled;
         let _held = self.hold();
         let mut rang = self.rang.lock().unwrap_or_else(PoisonError::into_inner);
         if rang.again(signal, &subject) {
             return;
         }
         tracing::warn!(%signal, "alarm");
-        let alarm = Alarm { id: Id16(self.entropy.id()), signal, subject, at: self.clock.now(), words };
+        if rang.open.len() >= OPEN_MAX {
+            tracing::error!("more alarms are open than are followed");
+            rang.beyond += 1;
+            return;
+        }
+        let alarm = Alarm { id: Id16(self.entropy.id()), signal, subject, at: self.clock.now(), words, last };
         let event = Event::AlarmRaised(alarm);
         rang.apply(&event);
         drop(rang);
@@ -232,8 +250,18 @@ impl Guard {
     pub fn take_alarm(&self, permit: &Permit, id: Id16) -> Result<(), GuardError> {
         let _held = self.hold();
         self.check_does(permit, Act::HandleAlarm)?;
-        self.rang.lock().unwrap_or_else(PoisonError::into_inner).get(id)?;
+        self.check_not_ones_own(permit, id)?;
         self.keep(&Event::AlarmTaken { id, at: self.clock.now(), by: permit.subject().to_owned() })
+    }
+
+    fn check_not_ones_own(&self, permit: &Permit, id: Id16) -> Result<(), AlarmError> {
+        let rang = self.rang.lock().unwrap_or_else(PoisonError::into_inner);
+        if rang.get(id)?.alarm.is_about(permit.subject()) { Err(AlarmError::OnesOwn) } else { Ok(()) }
+    }
+
+    /// More rang than are followed: since the start, and not on the list.
+    pub fn alarms_beyond(&self) -> u64 {
+        self.rang.lock().unwrap_or_else(PoisonError::into_inner).beyond
     }
 
     /// It was looked at.
@@ -241,9 +269,7 @@ impl Guard {
         let _held = self.hold();
         self.check_does(permit, Act::HandleAlarm)?;
         check_words(words, 1).ok_or(AlarmError::BadWords)?;
-        if self.rang.lock().unwrap_or_else(PoisonError::into_inner).get(id)?.alarm.subject == permit.subject() {
-            return Err(AlarmError::OnesOwn.into());
-        }
+        self.check_not_ones_own(permit, id)?;
         let (at, by, words) = (self.clock.now(), permit.subject().to_owned(), words.to_owned());
         let about = self.rang.lock().unwrap_or_else(PoisonError::into_inner).get(id)?.alarm.subject.clone();
         self.keep(&Event::AlarmClosed { id, closed: AlarmClosed { at, by, outcome, words } })?;

@@ -4,6 +4,7 @@
 //! have a smaller budget of their own. What a beam or a ward needs is never counted. In memory: a restart begins anew, and the holders' own
 //! counts, where servers are machines, don't.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 
@@ -11,8 +12,8 @@ use kit::{PatientId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::normal::{EVERYBODY, Opening};
-use crate::policy::bundle::{BundleError, DAY_MS, HOUR_MS, within};
-use crate::{Act, Relation, Sensitivity};
+use crate::policy::bundle::{BundleError, DAY_MS, HOUR_MS, MINUTE_MS, within};
+use crate::{Act, Relation, Role, Sensitivity};
 
 /// No person or machine opens more: a budget beyond is none.
 const BUDGET_MAX: u64 = 1_000_000;
@@ -20,6 +21,8 @@ const BUDGET_MAX: u64 = 1_000_000;
 const ALL: &str = "the centre's";
 /// Of a budget, in percent, from which on somebody looks.
 const NEAR: usize = 80;
+/// For how long it isn't asked anew why somebody opens a chart.
+const REMEMBERED_MS: i64 = 10 * MINUTE_MS;
 
 /// Distinct patients within an hour and within a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,14 +121,16 @@ pub struct Spent {
 /// Distinct patients of a stretch of time, and why each was opened.
 #[derive(Clone, Default)]
 struct Window {
-    patients: HashMap<PatientId, Relation>,
+    patients: HashMap<PatientId, (Relation, Timestamp)>,
     /// In the order in which they were counted.
     order: VecDeque<(Timestamp, PatientId)>,
 }
 
 impl Window {
-    fn forget(&mut self, before: Timestamp) {
-        while let Some((_, patient)) = self.order.pop_front_if(|(at, _)| *at <= before) {
+    /// What is older than so long; and what is of the future, by a clock that was set back since.
+    fn forget(&mut self, now: Timestamp, life_ms: i64) {
+        let before = now.plus_ms(-life_ms);
+        while let Some((_, patient)) = self.order.pop_front_if(|(at, _)| *at <= before || *at > now) {
             self.patients.remove(&patient);
         }
     }
@@ -136,11 +141,21 @@ impl Window {
 
     /// Gives whether it is a new one.
     fn take(&mut self, patient: PatientId, relation: Relation, at: Timestamp) -> bool {
-        let is_new = self.patients.insert(patient, relation).is_none();
-        if is_new {
-            self.order.push_back((at, patient));
+        match self.patients.entry(patient) {
+            Entry::Vacant(place) => {
+                place.insert((relation, at));
+                self.order.push_back((at, patient));
+                true
+            }
+            Entry::Occupied(mut known) => {
+                // As of when it was asked, not as of when it was last remembered.
+                let (was, since) = *known.get();
+                if was != relation || at.0.saturating_sub(since.0) >= REMEMBERED_MS {
+                    known.insert((relation, at));
+                }
+                false
+            }
         }
-        is_new
     }
 }
 
@@ -159,8 +174,8 @@ struct Windows {
 impl Windows {
     fn forget(&mut self, now: Timestamp) {
         self.held = self.held.filter(|at| *at > now.plus_ms(-DAY_MS));
-        self.hour.forget(now.plus_ms(if self.held.is_some() { -DAY_MS } else { -HOUR_MS }));
-        self.day.forget(now.plus_ms(-DAY_MS));
+        self.hour.forget(now, if self.held.is_some() { DAY_MS } else { HOUR_MS });
+        self.day.forget(now, DAY_MS);
     }
 
     fn check(
@@ -269,7 +284,9 @@ impl Opens {
         self.centre.forget(at);
         let is_person = is_clinical && !is_machine;
         let needs_reason = is_person && !relation.explains();
-        let mut spent = hers.all.check(patient, budget, of);
+        // A broken glass has a budget of its own: whatever else is used up, by her or by a thief, this chart opens.
+        let is_emergency = is_person && relation == Relation::BreakGlass;
+        let mut spent = if is_emergency { Ok(()) } else { hers.all.check(patient, budget, of) };
         if is_person && spent.is_err() {
             hers.all.held.get_or_insert(at);
         }
@@ -280,7 +297,8 @@ impl Opens {
                 hers.unexplained.held.get_or_insert(at);
             }
         }
-        if is_clinical && spent.is_ok() {
+        // What a device fetches is for a beam.
+        if is_clinical && !is_emergency && role != Role::Device && spent.is_ok() {
             spent = self.centre.check(patient, budgets.centre, (ALL, "charts"));
         }
         if let Err(over) = spent {
@@ -305,12 +323,11 @@ impl Opens {
         }
     }
 
-    /// Why she opened this chart, where she did within the hour.
+    /// Why she opened this chart, where the record was asked within the minutes before. A broken glass is asked for each time: it ends.
     pub(crate) fn reason(&self, subject: &str, patient: PatientId, now: Timestamp) -> Option<Relation> {
-        let window = &self.charts.get(subject)?.all.hour;
-        let relation = window.patients.get(&patient).copied()?;
-        // Windows are cut when something is counted; a person who opened nothing since has an old one.
-        window.order.back().filter(|(at, _)| *at > now.plus_ms(-HOUR_MS)).map(|_| relation)
+        let (relation, at) = self.charts.get(subject)?.all.hour.patients.get(&patient).copied()?;
+        let is_lately = at <= now && at > now.plus_ms(-REMEMBERED_MS);
+        (is_lately && relation != Relation::BreakGlass).then_some(relation)
     }
 
     /// Whose budget is nearly used up, or was asked for beyond, within a day; those who opened most first.

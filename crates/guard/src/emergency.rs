@@ -160,14 +160,15 @@ impl Guard {
             if emergencies.since(&subject, at.plus_ms(-ms)) >= limit {
                 let over = OverBudget { whose: "the person's", what: "emergencies", limit, window };
                 drop((emergencies, held));
-                self.ring(Signalled { signal: Signal::OverBudget, subject, words: over.to_string() });
+                self.ring(Signalled::of(Signal::OverBudget, subject, over.to_string()));
                 return Err(EmergencyError::OverBudget(over).into());
             }
         }
         drop(emergencies);
         let (id, role, until) = (Id16(self.entropy.id()), permit.role(), at.plus_ms(i64::from(hours) * HOUR_MS));
         let emergency = Emergency { id, subject, role, patient, at, until, reason: reason.trim().to_owned() };
-        self.keep(&Event::GlassBroken(emergency.clone()))?;
+        // Open before it is kept: an emergency waits for no disk, and the decision that let her is on record.
+        self.take_effect(Event::GlassBroken(emergency.clone()));
         Ok(emergency)
     }
 

@@ -186,6 +186,8 @@ pub struct Guard {
     change: Mutex<()>,
     epoch: AtomicU64,
     witness: OnceLock<Arc<dyn Witness>>,
+    /// By which openings are counted: setting the machine's clock gives nobody a new budget, and takes nobody's.
+    steady: OnceLock<Arc<dyn Clock>>,
 }
 
 impl Guard {
@@ -221,6 +223,7 @@ impl Guard {
             change: Mutex::default(),
             epoch: AtomicU64::new(0),
             witness: OnceLock::new(),
+            steady: OnceLock::new(),
         })
     }
 
@@ -229,6 +232,15 @@ impl Guard {
         let _held = self.hold();
         self.apply(event);
         Ok(())
+    }
+
+    /// Counts by this clock from now on, which nobody sets; the first one stays. Otherwise by the one that tells the time.
+    pub fn count_by(&self, steady: Arc<dyn Clock>) {
+        let _ = self.steady.set(steady);
+    }
+
+    fn counted_at(&self) -> Timestamp {
+        self.steady.get().unwrap_or(&self.clock).now()
     }
 
     /// Tells `witness` from now on. The first one stays.
@@ -252,9 +264,7 @@ impl Guard {
         }
         tracing::warn!(session = %id, "a session was shown on another computer than the one it was opened on: it is ended");
         let _held = self.hold();
-        let event = Event::Ended { id, at: self.clock.now(), by: caller.subject };
-        self.apply(&event);
-        self.keep_when_possible(event);
+        self.take_effect(Event::Ended { id, at: self.clock.now(), by: caller.subject });
         Err(Unauthenticated::OtherDevice)
     }
 
@@ -384,7 +394,7 @@ impl Guard {
             return Ok(());
         }
         let (at, budgets, subject, role) = (self.clock.now(), self.rules().budgets(), permit.subject(), permit.role());
-        let opening = Opening { subject, role, patient, sensitivity, relation, at };
+        let opening = Opening { subject, role, patient, sensitivity, relation, at: self.counted_at() };
         let watched = self.watch().open(&budgets, opening);
         let Watched { spent, signals, closed } = watched;
         signals.into_iter().for_each(|signalled| self.ring(signalled));
@@ -407,12 +417,12 @@ impl Guard {
 
     /// What explained it, where this person opened this chart within the hour.
     pub fn explained_lately(&self, subject: &str, patient: PatientId) -> Option<Relation> {
-        self.watch().reason(subject, patient, self.clock.now()).filter(|relation| relation.explains())
+        self.watch().reason(subject, patient, self.counted_at()).filter(|relation| relation.explains())
     }
 
     /// Whose budget is nearly used up, or was asked for beyond, within a day.
     pub fn near_budgets(&self) -> Vec<Spent> {
-        self.watch().near(self.clock.now())
+        self.watch().near(self.counted_at())
     }
 
     /// What people opened, and how much of it something explained.
@@ -564,8 +574,6 @@ impl Guard {
     pub fn contain(&self, permit: &Permit, measure: Measure, reason: &str) -> Result<Containment> {
         let _held = self.hold();
         self.check_does(permit, Act::Contain)?;
-        // What was closed before, and couldn't be kept then.
-        self.keep_unkept().map_err(GuardError::ContainmentNotKept)?;
         let mut contained = self.contained.write().unwrap_or_else(PoisonError::into_inner);
         contained.check_new(&measure, permit.subject(), reason)?;
         let (id, at) = (Id16(self.entropy.id()), self.clock.now());
@@ -643,6 +651,12 @@ impl Guard {
     /// Events that closed something and could not be kept: a restart would forget them.
     pub fn unkept(&self) -> usize {
         self.unkept.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// In force now, and kept as soon as it can be. Needs the lock that [`Self::hold`] gives.
+    fn take_effect(&self, event: Event) {
+        self.apply(&event);
+        self.keep_when_possible(event);
     }
 
     /// Keeps what has taken effect already, now or with whatever is kept next. Needs the lock that [`Self::hold`] gives.

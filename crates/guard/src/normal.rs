@@ -42,6 +42,14 @@ pub struct Signalled {
     pub signal: Signal,
     pub subject: String,
     pub words: String,
+    /// Of everybody together: who came last.
+    pub last: Option<String>,
+}
+
+impl Signalled {
+    pub(crate) fn of(signal: Signal, subject: impl Into<String>, words: impl Into<String>) -> Self {
+        Self { signal, subject: subject.into(), words: words.into(), last: None }
+    }
 }
 
 /// What becomes of an opening.
@@ -77,14 +85,17 @@ impl Watch {
         let mut signals = Vec::new();
         let is_chart = sensitivity == Sensitivity::Clinical;
         if is_chart && self.honey.contains(&patient) {
-            let words = "opened the chart of a patient who doesn't exist".to_owned();
-            signals.push(Signalled { signal: Signal::Honey, subject: subject.to_owned(), words });
+            signals.push(Signalled::of(Signal::Honey, subject, "opened the chart of a patient who doesn't exist"));
         }
         let spent = self.opens.spend(budgets, &opening);
         if let Err(over) = &spent {
-            let of = if over.is_of_all() { EVERYBODY } else { subject };
-            let subject = of.to_owned();
-            signals.push(Signalled { signal: Signal::OverBudget, subject, words: over.to_string() });
+            signals.push(match over.is_of_all() {
+                true => Signalled {
+                    last: Some(subject.to_owned()),
+                    ..Signalled::of(Signal::OverBudget, EVERYBODY, over.to_string())
+                },
+                false => Signalled::of(Signal::OverBudget, subject, over.to_string()),
+            });
         }
         let mut closed = None;
         if let (true, false, Ok(is_new)) = (is_chart, role.is_machine(), &spent) {

@@ -226,10 +226,8 @@ impl Slow {
             }
             let nothing = || Person { role: *role, scores: Default::default(), last: shift.number };
             let person = self.people.entry(subject.clone()).or_insert_with(nothing);
-            if person.role != *role {
-                // Other work, other charts.
-                *person = nothing();
-            }
+            // Other work has other charts that are usual; what she has opened too many of so far stays: a second role is no new beginning.
+            person.role = *role;
             person.last = shift.number;
             let each = MEASURES.iter().zip(&mut person.scores).zip(&of_role);
             for ((measure, score), of_role) in each {
@@ -238,7 +236,7 @@ impl Slow {
                     let what = measure.what;
                     let words =
                         format!("{count} {what} in a shift, after more than usual for some: {usual:.1} are usual");
-                    told.push(Signalled { signal: Signal::SlowTheft, subject: subject.clone(), words });
+                    told.push(Signalled::of(Signal::SlowTheft, subject.as_str(), words));
                 }
             }
             for (measure, usual) in MEASURES.iter().zip(self.roles.entry(key).or_default()) {

@@ -169,7 +169,7 @@ vocabulary!(
     1 CareTeam "care-team",
     2 Appointment "appointment",
     3 Encounter "encounter",
-    /// Something was ordered of her, or she ordered it and somebody else took it on.
+    /// Something was ordered of her, or she reports on it.
     4 Order "order",
     /// The patient is on treatment, and she is one of those who treat.
     5 Treatment "treatment",

@@ -356,6 +356,7 @@ impl Centre {
         .map_err(|e| e.fault())?
         .with_number_system(config.patients.number_system.clone())
         .with_login_system(config.people.login_system.clone());
+        chart.guard().count_by(Arc::new(SteadyClock::start(Timestamp(0))));
         let (name, chart) = (name_of(&chart)?, Arc::new(chart));
         if let Some(signers) = site.signers() {
             signers.listen(&chart)?;

@@ -110,7 +110,8 @@ const RULES: &[Rule] = &[
     Rule {
         kind: "ServiceRequest",
         relation: Relation::Order,
-        who: &["performer", "requester"],
+        // Not who orders it: whoever has her login orders something for everybody, and another program writes it.
+        who: &["performer"],
         start: &["authoredOn", "occurrenceDateTime", "occurrencePeriod.start"],
         end: &["occurrencePeriod.end", "occurrenceDateTime"],
         before: 1,
@@ -121,7 +122,7 @@ const RULES: &[Rule] = &[
     Rule {
         kind: "Task",
         relation: Relation::Order,
-        who: &["owner", "requester"],
+        who: &["owner"],
         start: &["authoredOn", "executionPeriod.start"],
         end: &["executionPeriod.end", "lastModified"],
         before: 1,

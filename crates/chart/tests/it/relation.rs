@@ -235,3 +235,95 @@ fn a_broken_glass_opens_one_chart_beyond_the_budget() {
         |who: &Context| centre.chart.admit(who, Act::ExportRecord, Target::Patient(patient), Sensitivity::Clinical);
     assert!(exports(&doctor).is_err() && exports(&emergency(&doctor)).is_err());
 }
+
+/// A radiotherapy course is thirty appointments, and those that are still to come stand before today's.
+#[test]
+fn one_of_many_is_found() {
+    let centre = Centre::new();
+    let asha = named(&centre.chart, Role::Nurse, "asha");
+    let patient = centre.patient("p1");
+    for n in 0..30 {
+        let id = format!("a{n}");
+        centre.put(appointment(&id, &patient, json!({ "reference": "Practitioner/pr1" }), n, "booked"));
+    }
+    assert_eq!(centre.why(&asha, "p1"), Relation::Appointment);
+    // Ten notes of her own on the hospital's record don't hide it.
+    let patient = centre.patient("p2");
+    let noted = |status| appointment("b1", &patient, json!({ "reference": "Practitioner/pr1" }), 0, status);
+    centre.put(noted("booked"));
+    (0..10).for_each(|n| centre.put_as(&asha, noted(if n % 2 == 0 { "arrived" } else { "checked-in" })));
+    assert_eq!(centre.why(&asha, "p2"), Relation::Appointment);
+}
+
+#[test]
+fn nobody_is_led_round_to_writing_it_for_her() {
+    let centre = Centre::new();
+    let asha = named(&centre.chart, Role::Nurse, "asha");
+    let member = |reference: &str| json!({ "member": { "reference": reference } });
+    let team = |id: &str, patient: &Value, period: Value, who: &[&str]| {
+        json!({ "resourceType": "CareTeam", "id": id, "status": "active", "subject": patient, "period": period,
+            "participant": who.iter().map(|one| member(one)).collect::<Vec<_>>() })
+    };
+    // She puts herself on the team, and a colleague goes on writing in it.
+    let (patient, since) = (centre.patient("p1"), json!({ "start": day(-9) }));
+    centre.put(team("t1", &patient, since.clone(), &["Practitioner/pr2"]));
+    centre.put_as(&asha, team("t1", &patient, since.clone(), &["Practitioner/pr2", "Practitioner/pr1"]));
+    centre.put(team("t1", &patient, since.clone(), &["Practitioner/pr2", "Practitioner/pr1", "Practitioner/pr3"]));
+    assert_eq!(centre.why(&asha, "p1"), Relation::Unexplained);
+    // One that was over, which she opens again.
+    let patient = centre.patient("p2");
+    centre.put(team("t2", &patient, json!({ "start": day(-400), "end": day(-300) }), &["Practitioner/pr1"]));
+    centre.put_as(&asha, team("t2", &patient, json!({ "start": day(-400) }), &["Practitioner/pr1"]));
+    assert_eq!(centre.why(&asha, "p2"), Relation::Unexplained);
+    // She orders something, and another program writes it.
+    let patient = centre.patient("p3");
+    centre.put(
+        json!({ "resourceType": "ServiceRequest", "id": "s3", "status": "active", "intent": "order", "subject": patient,
+        "authoredOn": day(-1), "requester": { "reference": "Practitioner/pr1" } }),
+    );
+    assert_eq!(centre.why(&asha, "p3"), Relation::Unexplained);
+}
+
+#[test]
+fn who_corrects_her_own_telephone_number_stays_who_she_is() {
+    let centre = Centre::new();
+    let asha = named(&centre.chart, Role::Nurse, "asha");
+    let login = |value: &str| json!({ "system": "urn:holdfast:login", "value": value });
+    centre.put_as(
+        &asha,
+        json!({ "resourceType": "Practitioner", "id": "pr1", "identifier": [login("asha")],
+        "telecom": [{ "system": "phone", "value": "1234" }] }),
+    );
+    // Somebody else's record, into which a thief writes her login, makes her nobody else.
+    let mallory = named(&centre.chart, Role::Oncologist, "mallory");
+    centre.put(json!({ "resourceType": "Practitioner", "id": "pr2", "identifier": [login("boss")] }));
+    centre.put_as(
+        &mallory,
+        json!({ "resourceType": "Practitioner", "id": "pr2", "identifier": [login("boss"), login("mallory")] }),
+    );
+    let patient = centre.patient("p1");
+    for (n, practitioner) in ["Practitioner/pr1", "Practitioner/pr2"].into_iter().enumerate() {
+        centre.put(appointment(&format!("a{n}"), &patient, json!({ "reference": practitioner }), 0, "booked"));
+    }
+    assert_eq!(centre.why(&asha, "p1"), Relation::Appointment);
+    assert_eq!(centre.why(&mallory, "p1"), Relation::Unexplained);
+}
+
+/// By the acts themselves, not by what a rule is handed.
+#[test]
+fn an_emergency_is_one_in_the_log_and_deletes_nothing() {
+    let centre = Centre::new();
+    let doctor = named(&centre.chart, Role::Oncologist, "doctor");
+    centre.patient("p1");
+    let emergency = Context { purpose: Purpose::Emergency, operation: operation(), ..doctor.clone() };
+    centre.chart.break_glass(&emergency, "N-p1", "fell in the ward", 1).unwrap();
+    assert_eq!(centre.why(&doctor, "p1"), Relation::BreakGlass);
+    let deleted = centre.chart.delete(&doctor, "Condition", "c-p1", None).unwrap_err();
+    assert!(matches!(deleted, ChartError::Denied(_)), "{deleted}");
+    let console =
+        Context { caller: centre.chart.guard().console(), purpose: Purpose::Operations, operation: operation() };
+    let patient = centre.chart.find_patient("N-p1").unwrap().unwrap();
+    let rows = centre.chart.access(&console, patient, AccessAsked::default()).unwrap().rows;
+    let opened = rows.iter().rev().find(|row| row.outcome == "opened").unwrap();
+    assert_eq!(opened.why, Purpose::Emergency);
+}

@@ -10,11 +10,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use chart::Context;
-use guard::{Act, EMERGENCY_HOURS_MAX, EmergencyStanding, Purpose, Sensitivity, Target};
-use kit::{Blame, Fault, Id16, UtcOffset};
+use guard::{Act, EMERGENCY_HOURS_MAX, EmergencyStanding, PasskeyError, Purpose, Sensitivity, Target};
+use kit::{Blame, Explain as _, Fault, Id16, UtcOffset};
 use serde::Deserialize;
 use treatment::Treatment;
 
+use super::passkeys::to_presence;
 use super::reader::Reader;
 use super::{failed, message, moment, page};
 
@@ -116,10 +117,12 @@ async fn review(reader: Reader, posted: Result<Form<Reviewed>, FormRejection>) -
         let context = Context { purpose: Purpose::Operations, ..context.clone() };
         let (chart, act) = (treatment.chart(), Act::ReviewEmergency);
         let permit = chart.admit(&context, act, Target::Centre, Sensitivity::Administrative).map_err(|e| e.fault())?;
+        chart.guard().check_fresh(&context.caller).map_err(|e| Fault::of(&e))?;
         chart.guard().review_emergency(&permit, id, justified, &words).map_err(|e| Fault::of(&e))
     });
     match done.await {
         Ok(()) => Redirect::to("/emergency").into_response(),
+        Err(fault) if fault.code == PasskeyError::NotFresh.code() => to_presence("/emergency"),
         Err(fault) if fault.code.starts_with("guard.emergency") || fault.blame == Blame::Peer => {
             page(StatusCode::BAD_REQUEST, &EmergencyPage::of(&reader, Some(fault.message), String::new()))
         }

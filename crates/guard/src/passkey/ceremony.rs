@@ -390,8 +390,8 @@ impl Guard {
             Err(error) => {
                 // Its counter went back: somebody else has used a copy of it (W3C Web Authentication, 6.1.1).
                 if matches!(error, WebauthnError::CredentialPossibleCompromise) {
-                    let words = "a passkey counts backwards: there is a copy of it".to_owned();
-                    self.ring(Signalled { signal: Signal::CopiedPasskey, subject: subject.to_owned(), words });
+                    let words = "a passkey counts backwards: there is a copy of it";
+                    self.ring(Signalled::of(Signal::CopiedPasskey, subject, words));
                 }
                 Err(refused(subject, &error))
             }

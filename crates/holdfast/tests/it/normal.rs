@@ -93,8 +93,13 @@ fn a_stolen_login_is_refused_and_rings_and_an_emergency_goes_on() {
 
     // Patients who don't exist, who look like others.
     assert_eq!(site.run(&["honey", "status"]).exit, 3);
-    assert_eq!(site.run(&["honey", "plant", "--count", "3", "--number", "MR-#"]).exit, 2);
-    let planted = site.done(&["honey", "plant", "--count", "3", "--number", "MR-######", "--json"]).json();
+    let plant = ["honey", "plant", "--count", "3", "--phone", "+91 471 0######", "--number"];
+    assert_eq!(site.run(&[&plant[..], &["MR-#"]].concat()).exit, 2);
+    // By a naming system that nobody else's number has they would be told at sight.
+    let unnamed = site.run(&[&plant[..], &["MR-######"]].concat());
+    assert!(unnamed.exit == 2 && unnamed.err.contains("number_system"), "{}", unnamed.err);
+    let system = "https://centre.example/mrn";
+    let planted = site.done(&[&plant[..], &["MR-######", "--number-system", system, "--json"]].concat()).json();
     assert_eq!(planted["planted"], 3);
     // A thief at the front desk sees their names and nothing rings; whoever opens one's chart rings.
     let names: Value =
