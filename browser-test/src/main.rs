@@ -26,6 +26,9 @@ struct Setting {
     packs: PathBuf,
     /// Logins of two administrators, each with the code that lets her in.
     codes: Value,
+    /// `holdfast`, and the gateway's data folder: some things are done at the terminal.
+    program: PathBuf,
+    data: PathBuf,
 }
 
 #[tokio::main]
@@ -49,6 +52,8 @@ async fn run() -> Result<bool> {
         webdriver: variable("HOLDFAST_WEBDRIVER")?,
         profile: variable("HOLDFAST_BROWSER_PROFILE")?,
         packs: variable("HOLDFAST_PACKS")?.into(),
+        program: variable("HOLDFAST_PROGRAM")?.into(),
+        data: variable("HOLDFAST_DATA")?.into(),
         codes: serde_json::from_slice(&std::fs::read(variable("HOLDFAST_CODES")?)?)?,
     };
     let browser = start(&setting).await?;
@@ -83,7 +88,7 @@ async fn start(setting: &Setting) -> Result<WebDriver> {
 }
 
 async fn checks(browser: &WebDriver, setting: &Setting) -> Result<bool> {
-    println!("1..23");
+    println!("1..24");
     let tools = ChromeDevTools::new(browser.handle.clone());
     let screen = json!({ "width": WIDTH, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": false });
     tools.execute_cdp_with_params("Emulation.setDeviceMetricsOverride", screen).await?;

@@ -8,7 +8,11 @@ use thirtyfour::prelude::*;
 
 use super::{ANSWER_PAUSE, ANSWER_TRIES, Setting, Tap, ask, fits, led_to, text};
 
+/// Logins, roles, and the names that they sign under.
 const NEW: &str = "dr.new";
+const PHYSICIST: &str = "ph.new";
+const SIGNERS: [(&str, &str, &str); 2] =
+    [(NEW, "oncologist", "Browser Oncologist"), (PHYSICIST, "physicist", "Browser Physicist")];
 
 pub(super) async fn checks(browser: &WebDriver, tools: &ChromeDevTools, setting: &Setting, tap: &mut Tap) {
     let authenticator = authenticator(tools).await;
@@ -20,6 +24,7 @@ pub(super) async fn checks(browser: &WebDriver, tools: &ChromeDevTools, setting:
     let verified = unverified(browser, tools, setting, &authenticator).await;
     tap.check("without user verification nobody comes in", verified);
     tap.check("she shows once more that she is there", present(browser, setting).await);
+    tap.check("two people sign a plan by their passkeys, and the gate knows", signed(browser, setting).await);
     tap.check("only the pages for passkeys have a script, and it is ours", scripts(browser, setting).await);
 }
 
@@ -107,11 +112,11 @@ async fn half(browser: &WebDriver) -> Result<String> {
     anyhow::bail!("no half of a code on the page")
 }
 
-async fn two(browser: &WebDriver, setting: &Setting) -> Result<()> {
+/// One invites, another releases, she enrols.
+async fn let_in(browser: &WebDriver, setting: &Setting, (login, role): (&str, &str)) -> Result<()> {
     signs_in(browser, setting, "it-one", "/people").await?;
-    fill(browser, "login", NEW).await?;
-    let chosen = "document.querySelector('select[name=role]').value = 'oncologist'";
-    ask(browser, chosen).await?;
+    fill(browser, "login", login).await?;
+    ask(browser, &format!("document.querySelector('select[name=role]').value = '{role}'")).await?;
     press(browser, "form[action='/people/invite']").await?;
     let first = half(browser).await?;
     let releases = "return document.querySelectorAll('form[action=\"/people/release\"]').length";
@@ -120,8 +125,46 @@ async fn two(browser: &WebDriver, setting: &Setting) -> Result<()> {
     press(browser, "form[action='/people/release']").await?;
     let second = half(browser).await?;
     fits(browser, &setting.artifacts, "people.png").await?;
-    enrols(browser, setting, NEW, &format!("{first} {}", second.to_lowercase())).await?;
+    enrols(browser, setting, login, &format!("{first} {}", second.to_lowercase())).await
+}
+
+async fn two(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    for (login, role, _) in SIGNERS {
+        let_in(browser, setting, (login, role)).await?;
+    }
     signs_in(browser, setting, NEW, "/passkeys").await
+}
+
+/// At the terminal they are enrolled as who signs; on the page each signs, and both are seen.
+async fn signed(browser: &WebDriver, setting: &Setting) -> Result<()> {
+    for (login, role, name) in SIGNERS {
+        let words = ["person", "new", "--name", name, "--role", role, "--login", login, "--data"];
+        let said = std::process::Command::new(&setting.program).args(words).arg(&setting.data).output()?;
+        ensure!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    }
+    let mut approval = String::new();
+    for (login, _, name) in SIGNERS {
+        signs_in(browser, setting, login, "/passkeys").await?;
+        if approval.is_empty() {
+            go(browser, setting, "/").await?;
+            let href = "return document.querySelector(\"td.why a[href^='/approval']\").getAttribute('href')";
+            approval = ask(browser, href).await?.as_str().context("nobody's plan waits to be signed")?.to_owned();
+        }
+        go(browser, setting, &approval).await?;
+        browser.find(By::Css("main a[href^='/approval/sign']")).await?.click().await?;
+        led_to(browser, "/approval/sign").await?;
+        fits(browser, &setting.artifacts, "sign.png").await?;
+        press(browser, "form[data-ceremony]").await?;
+        if let Err(error) = led_to(browser, "/approval").await {
+            anyhow::bail!("{login} can't sign: {error:#}: {}", said(browser).await?);
+        }
+        let page = ask(browser, "return document.querySelector('main').innerText").await?;
+        let page = page.as_str().unwrap_or_default();
+        ensure!(page.contains(name) && page.contains("Counts"), "{name}'s signature isn't seen: {page}");
+    }
+    let first = ask(browser, "return document.querySelector('.totals li').innerText").await?;
+    ensure!(first.as_str().is_some_and(|text| text.contains("Two people have signed")), "{first}");
+    fits(browser, &setting.artifacts, "signed.png").await
 }
 
 async fn unverified(browser: &WebDriver, tools: &ChromeDevTools, setting: &Setting, id: &Value) -> Result<()> {

@@ -96,6 +96,12 @@ pub enum Act {
         role: SignerRole,
         key: String,
     },
+    /// She signs on pages, by the passkeys that this login has now.
+    PersonOfLogin {
+        name: String,
+        role: SignerRole,
+        login: String,
+    },
     PersonEnd {
         key: String,
         compromised: bool,
@@ -471,6 +477,24 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
             let text = format!("{name} is enrolled as {role}; what key {key} signs counts from now on");
             Ok(Answer::done(text, json!({ "name": name, "role": role, "key": key })))
         }
+        Act::PersonOfLogin { name, role, login } => {
+            let keys = guard.passkey_keys(&login);
+            if keys.is_empty() {
+                let text = format!("{login} has no passkey that a signature can be checked by (ES256 or RS256)");
+                return Err(Fault::new(Blame::Peer, "usage.login", text)
+                    .guidance("she makes one first: holdfast invite, or two administrators on /people"));
+            }
+            let mut enrolled = Vec::new();
+            for key in keys {
+                let enrolment = Enrolment::of_passkey(&name, role, key, chart.now());
+                centre.treatment().enrol(&context(Purpose::Operations), &enrolment)?;
+                enrolled.push(enrolment.key.to_string());
+            }
+            let text = format!(
+                "{name} is enrolled as {role}; what {login} signs by her passkeys on /approval counts from now on"
+            );
+            Ok(Answer::done(text, json!({ "name": name, "role": role, "login": login, "keys": enrolled })))
+        }
         Act::PersonEnd { key, compromised } => {
             let reach = if compromised { Reach::All } else { Reach::Later };
             centre.treatment().end_key(&context(Purpose::Operations), key.parse()?, reach)?;
@@ -567,14 +591,14 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
             // Only an approval is of what stands beside the plan.
             let with = statement.context.filter(|_| withdraws.is_none() && chooses.is_none());
             let statement = Statement { withdraws, chooses, context: with, ..statement };
-            let bytes = minicbor::to_vec(&statement).unwrap_or_default();
+            let bytes = statement.encode();
             Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
         }
         Act::PlanSettlement { patient: text, plan, fraction_group, given, role, signer } => {
             let (patient, plan) = (patient(&text)?, decode_file(&plan)?);
             let (asked, who) = ((fraction_group, given), (role, signer.as_str()));
             let statement = centre.treatment().settlement(&context(Purpose::Treatment), patient, &plan, asked, who)?;
-            let bytes = minicbor::to_vec(&statement).unwrap_or_default();
+            let bytes = statement.encode();
             Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
         }
         Act::PlanSettle { approval } => {
@@ -615,7 +639,7 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
             let asked = (&asked, finding.as_str(), reason.as_str());
             let (context, who) = (context(Purpose::Treatment), (role, signer.as_str()));
             let statement = centre.treatment().override_statement(&context, patient, &plan, asked, who)?;
-            let bytes = minicbor::to_vec(&statement).unwrap_or_default();
+            let bytes = statement.encode();
             Ok(Answer::done(statement.text(), json!({ "statement": encode_file(&bytes) })))
         }
         Act::GateOverride { approval } => {

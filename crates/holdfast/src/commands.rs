@@ -379,7 +379,8 @@ fn signer_role(text: &str) -> Result<SignerRole, String> {
 
 #[derive(Subcommand)]
 pub enum Person {
-    /// Enrol a person whose signature counts. Makes her signing key, unless --key is there already.
+    /// Enrol a person whose signature counts: by a key file, which is made unless it is there already, or by her login's passkeys.
+    #[command(group(clap::ArgGroup::new("by").required(true).args(["key", "login"])))]
     New {
         #[arg(long)]
         name: String,
@@ -387,7 +388,10 @@ pub enum Person {
         role: SignerRole,
         /// Her signing key (Ed25519, PKCS#8 PEM): hers alone.
         #[arg(long, value_name = "FILE")]
-        key: PathBuf,
+        key: Option<PathBuf>,
+        /// Her login: she signs on the page /approval, by each passkey that it has now.
+        #[arg(long)]
+        login: Option<String>,
         #[command(flatten)]
         data: Data,
         #[command(flatten)]
@@ -419,7 +423,11 @@ pub enum Person {
 impl Person {
     pub fn run(self) -> Result<u8, Fault> {
         match self {
-            Self::New { name, role, key, data, output } => {
+            Self::New { name, role, login: Some(login), data, output, .. } => {
+                act(&data, output, Act::PersonOfLogin { name, role, login })
+            }
+            Self::New { name, role, key, data, output, .. } => {
+                let key = key.unwrap_or_default();
                 let signing = if key.exists() {
                     signing_key(&key)?
                 } else {

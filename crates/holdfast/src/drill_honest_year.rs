@@ -130,23 +130,24 @@ fn watching(must_fail: bool) -> Box<dyn Watching> {
 mod tests {
     use super::*;
 
-    fn drill(must_fail: bool) -> drill::report::Report {
-        let options = Options { seed: 2_027, staff: 120, patients: 20_000, days: 120, thefts: 8, honey: 20 };
-        honest_year::run(&options, watching(must_fail), &|_| {}).unwrap()
+    const SMALL: Options = Options { seed: 2_027, staff: 40, patients: 10_000, days: 60, thefts: 4, honey: 20 };
+
+    fn drill(options: &Options, must_fail: bool) -> drill::report::Report {
+        honest_year::run(options, watching(must_fail), &|_| {}).unwrap()
     }
 
     #[test]
     fn thefts_end_early_and_honest_people_work() {
-        let report = drill(false);
+        let report = drill(&Options { staff: 100, patients: 20_000, days: 90, thefts: 6, ..SMALL }, false);
         assert!(report.held, "{report}");
-        assert!(report.figures["explained_openings"] > 50_000, "{report}");
-        assert!(report.figures["unexplained_openings"] > 2_000, "{report}");
-        assert_eq!(drill(false).deeds, report.deeds, "a seed is a year");
+        assert!(report.figures["explained_openings"] > 30_000, "{report}");
+        assert!(report.figures["unexplained_openings"] > 1_000, "{report}");
+        assert_eq!(drill(&SMALL, false).deeds, drill(&SMALL, false).deeds, "a seed is a year");
     }
 
     #[test]
     fn without_it_everything_is_lost() {
-        let report = drill(true);
+        let report = drill(&SMALL, true);
         let held: Vec<bool> = report.checks.iter().map(|check| check.held).collect();
         assert_eq!(held, [false, false, true, true], "{report}");
     }

@@ -51,7 +51,7 @@ pub use service::{CHANGES_ALL, Clocks, Held, HeldCourse, Recovered, Whom};
 pub use service::{ChartChecks, CheckedCourse, GroupChecks};
 pub use service::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use service::{Missing, Transfer, TransferKept};
-pub use service::{RulesInForce, Triage, TriageRow};
+pub use service::{RulesInForce, ToSign, Triage, TriageRow};
 pub use signing::approval::{
     Approval, ApprovalError, Chooses, Enrolment, Overrides, Settles, SignerRole, Statement, VerifiedApproval, Withdraws,
 };

@@ -31,6 +31,8 @@ pub(crate) fn run(gateway: &Gateway, work: &Path) -> Result<Counted> {
         .env("HOLDFAST_WEBDRIVER", &address)
         .env("HOLDFAST_PACKS", work.join(commands::OPENED))
         .env("HOLDFAST_CODES", work.join(commands::CODES))
+        .env("HOLDFAST_PROGRAM", shell::built("holdfast"))
+        .env("HOLDFAST_DATA", gateway.data())
         .env("HOLDFAST_BROWSER_PROFILE", work.join("browser-profile"));
     let ended = shell::bounded(&mut test, &work.join("browser.log"), LIMIT);
     // Ends the browser as well, where the test could not: killing the driver would leave it running.

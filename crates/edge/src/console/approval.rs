@@ -40,6 +40,8 @@ struct ApprovalPage {
     number: String,
     birth_date: String,
     is_approved: bool,
+    /// Whoever looks signs by her passkey, and this plan can be read.
+    may_sign: bool,
     why_not: Vec<String>,
     relation: String,
     signed: Option<SideShown>,
@@ -150,8 +152,12 @@ async fn approval(reader: Reader, asked: Result<Query<Asked>, QueryRejection>) -
         return message(StatusCode::BAD_REQUEST, text);
     };
     let asked = AskedApproval { plan, with };
-    match reader.read(move |treatment, context| treatment.approval(context, &patient, &asked)).await {
-        Ok(approval) => page(StatusCode::OK, &ApprovalPage::of(approval, &reader)),
+    let shown = reader.read(move |treatment, context| {
+        let approval = treatment.approval(context, &patient, &asked)?;
+        Ok((approval, treatment.signs_as(context.caller.subject())?.is_some()))
+    });
+    match shown.await {
+        Ok((approval, signs)) => page(StatusCode::OK, &ApprovalPage::of(approval, signs, &reader)),
         Err(fault) if fault.code == "plan.unknown" => {
             message(StatusCode::NOT_FOUND, "She has no plan, or none with this UID.")
         }
@@ -184,7 +190,7 @@ fn or_absent(said: Option<String>) -> String {
 }
 
 impl ApprovalPage {
-    fn of(approval: PlanApproval, reader: &Reader) -> Self {
+    fn of(approval: PlanApproval, signs: bool, reader: &Reader) -> Self {
         let offset = approval.utc_offset;
         let at = offset.local(approval.as_of).to_string();
         let drawings = Drawings::of(approval.signed.as_ref(), &approval.now);
@@ -200,6 +206,7 @@ impl ApprovalPage {
             number: approval.number,
             birth_date: approval.birth_date,
             is_approved: approval.is_approved,
+            may_sign: signs && approval.now.unreadable.is_none(),
             why_not: approval.why_not,
             checks: approval
                 .checks

@@ -15,6 +15,7 @@ mod passkeys;
 mod people;
 pub mod posture;
 mod reader;
+mod signing;
 mod triage;
 
 use std::sync::Arc;
@@ -100,6 +101,7 @@ pub fn router(treatment: Arc<Treatment>) -> Router {
         .merge(entering::router(Arc::clone(&treatment)))
         .merge(passkeys::router(Arc::clone(&treatment)))
         .merge(people::router(Arc::clone(&treatment)))
+        .merge(signing::router(Arc::clone(&treatment)))
         .merge(triage::router(treatment))
         .layer(middleware::from_fn(own_forms))
 }

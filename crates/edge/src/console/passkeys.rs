@@ -24,7 +24,7 @@ use super::{blocking, cookie_of, failed, moment, page};
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; img-src 'self'; \
      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 /// An attestation with its certificates is a few thousand bytes.
-const BODY_BYTES_MAX: usize = 96 * 1024;
+pub(super) const BODY_BYTES_MAX: usize = 96 * 1024;
 
 #[derive(Template)]
 #[template(path = "passkeys.html")]
@@ -66,14 +66,15 @@ struct Asked {
     then: String,
 }
 
+/// What an authenticator said, as the page's script brings it.
 #[derive(Deserialize)]
-struct Shown {
-    ceremony: String,
-    answer: Value,
+pub(super) struct Shown {
+    pub(super) ceremony: String,
+    pub(super) answer: Value,
     /// What the authenticator derived for the holders.
     derived: Option<String>,
     #[serde(default)]
-    then: String,
+    pub(super) then: String,
 }
 
 #[derive(Default, Deserialize)]
@@ -111,13 +112,13 @@ async fn script() -> impl IntoResponse {
 }
 
 /// A page of ours, and nothing else that a link could send somebody to.
-fn own_path(then: &str) -> String {
+pub(super) fn own_path(then: &str) -> String {
     let is_own = then.starts_with('/') && !then.starts_with("//") && then.len() <= 200;
     let is_plain = then.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     if is_own && is_plain { then.to_owned() } else { "/".to_owned() }
 }
 
-fn with_script(status: StatusCode, template: &impl Template) -> Response {
+pub(super) fn with_script(status: StatusCode, template: &impl Template) -> Response {
     let mut response = page(status, template);
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     response
@@ -178,7 +179,7 @@ pub(super) fn to_presence(then: &str) -> Response {
 
 // ---- What the script asks
 
-fn told(fault: &Fault) -> Response {
+pub(super) fn told(fault: &Fault) -> Response {
     let status = match fault.blame {
         Blame::Peer | Blame::Absent => StatusCode::BAD_REQUEST,
         Blame::Forbidden => StatusCode::FORBIDDEN,
@@ -193,7 +194,7 @@ fn told(fault: &Fault) -> Response {
     (status, Json(json!({ "code": fault.code, "message": message }))).into_response()
 }
 
-fn unreadable() -> Response {
+pub(super) fn unreadable() -> Response {
     told(&Fault::new(Blame::Peer, "console.json", "what the page's script sent could not be read"))
 }
 

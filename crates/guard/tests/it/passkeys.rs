@@ -367,3 +367,54 @@ fn a_session_is_of_one_computer() {
         assert!(door.restarted().guard.authenticate_session(&cookie, HERE).is_err());
     }
 }
+
+/// What stands on record of her can be checked by anybody who has the text and the key.
+#[test]
+fn her_word_is_for_one_text_on_one_page_with_her_finger() {
+    let door = Door::with_passkeys();
+    let mut hers = door.enrolled(Role::Physicist, "her");
+    let cookie = door.signs_in("her", &mut hers).unwrap();
+    let caller = door.guard.authenticate_session(&cookie, HERE).unwrap();
+    let [key] = <[_; 1]>::try_from(door.guard.passkey_keys("her")).unwrap();
+    assert!(key.is_sound() && key.login == "her");
+    let text = "holdfast plan approval v2\npatient 1\n";
+    let options = door.guard.ask_to_sign(&caller, text).unwrap();
+    let said = hers.says(&options);
+    assert!(key.has_signed(text, &said));
+    assert!(!key.has_signed("holdfast plan approval v2\npatient 2\n", &said));
+    // Stored and read again.
+    let bytes = minicbor::to_vec((&key, &said)).unwrap();
+    let (stored, again): (guard::PasskeyKey, guard::Assertion) = minicbor::decode(&bytes).unwrap();
+    assert!(stored.has_signed(text, &again) && stored.public_key() == key.public_key());
+    // Touched only; on another page; shown to sign in; by somebody else's.
+    hers.verifies = false;
+    assert!(!key.has_signed(text, &hers.says(&options)));
+    hers.verifies = true;
+    for origin in
+        ["https://evil.example", "http://records.centre.example", "https://records.centre.example.evil.example"]
+    {
+        hers.origin = origin.to_owned();
+        assert!(!key.has_signed(text, &hers.says(&options)), "{origin}");
+    }
+    hers.origin = ORIGIN.to_owned();
+    let signs_in = door.guard.begin_sign_in("her").unwrap();
+    assert!(!key.has_signed(text, &hers.says(&signs_in.options)));
+    let mut another = door.enrolled(Role::Physicist, "another");
+    assert!(!key.has_signed(text, &another.says(&options)));
+    // And what she says signs nobody in.
+    let begun = door.guard.begin_sign_in("her").unwrap();
+    assert_eq!(
+        refused(door.guard.finish_sign_in(begun.ceremony, &hers.get(&options), None, HERE)),
+        "guard.passkey.refused"
+    );
+    // Any byte of it that is changed.
+    let sound = minicbor::to_vec(&said).unwrap();
+    for at in 0..sound.len() {
+        let mut changed = sound.clone();
+        changed[at] ^= 1;
+        assert!(
+            !minicbor::decode::<guard::Assertion>(&changed).is_ok_and(|one| key.has_signed(text, &one)),
+            "byte {at}"
+        );
+    }
+}

@@ -11,6 +11,7 @@ pub(crate) mod intake;
 mod list;
 mod packs;
 mod recovery;
+mod signing;
 mod transfer;
 mod triage;
 
@@ -27,6 +28,7 @@ pub use entering::{Entered, PairSeen, PatientPairs, Reconciliation};
 pub use list::{Standing, TreatmentList, TreatmentRow};
 pub use packs::{Booked, PACKS_AT_ONCE, Pack, Packed, PackedGroup, PackedPlan, Photo, WithdrawnPlan};
 pub use recovery::{CHANGES_ALL, Clocks, Held, HeldCourse, Recovered, Whom};
+pub use signing::ToSign;
 pub use transfer::{Kept as TransferKept, Missing, Transfer};
 pub use triage::{RulesInForce, Triage, TriageRow};
 
@@ -171,6 +173,10 @@ impl Treatment {
             }
             if known.signer != name && known.key == enrolment.key {
                 return wrong("treatment.person.key", "this key is enrolled under another name");
+            }
+            let login = |one: &Enrolment| one.passkey().map(|passkey| passkey.login.clone());
+            if known.signer != name && login(enrolment).is_some_and(|hers| login(known) == Some(hers)) {
+                return wrong("treatment.person.login", "this login is enrolled under another name");
             }
         }
         let permit = self

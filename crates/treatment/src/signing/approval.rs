@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use guard::{PublicKey, SignatureError, SigningKey, check_name, misleads};
+use guard::{Assertion, PasskeyKey, PublicKey, SignatureError, SigningKey, check_name, misleads};
 use kit::{Blame, Digest, Explain, PatientId, Timestamp};
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,16 @@ pub struct Statement {
 }
 
 impl Statement {
+    pub fn encode(&self) -> Vec<u8> {
+        minicbor::to_vec(self).unwrap_or_default()
+    }
+
+    /// In its one form, and of what may be said at all.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ApprovalError> {
+        let statement: Self = strict(bytes, "the statement")?;
+        statement.check().map(|()| statement)
+    }
+
     /// The bytes that are signed: a text that a person can read before signing it.
     pub fn text(&self) -> String {
         let Self { centre, patient, delivery, role, signer, at, settles, withdraws, chooses, context, overrides } =
@@ -238,7 +248,7 @@ impl Statement {
     pub fn sign(self, key: &SigningKey) -> Result<Approval, ApprovalError> {
         self.check()?;
         let signature = key.sign_text(&self.text())?;
-        Ok(Approval { version: 1, statement: self, signature })
+        Ok(Approval { version: 1, statement: self, signature, assertion: None })
     }
 }
 
@@ -249,8 +259,12 @@ pub struct Approval {
     version: u8,
     #[n(1)]
     statement: Statement,
+    /// Zeros where it was made by a passkey.
     #[cbor(n(2), with = "minicbor::bytes")]
     signature: [u8; 64],
+    /// Of version 2: by a passkey, whose challenge is the hash of the text.
+    #[n(3)]
+    assertion: Option<Assertion>,
 }
 
 /// A person whom the centre lets approve, with the key that she signs by.
@@ -266,11 +280,24 @@ pub struct Enrolment {
     pub key: PublicKey,
     #[n(4)]
     pub at: Timestamp,
+    /// Of version 2: what she says, she says by this passkey, which `key` is the hash of.
+    #[n(5)]
+    passkey: Option<PasskeyKey>,
 }
 
 impl Enrolment {
     pub fn new(signer: impl Into<String>, role: SignerRole, key: PublicKey, at: Timestamp) -> Self {
-        Self { version: 1, signer: signer.into(), role, key, at }
+        Self { version: 1, signer: signer.into(), role, key, at, passkey: None }
+    }
+
+    /// Of somebody who signs on a page.
+    pub fn of_passkey(signer: impl Into<String>, role: SignerRole, passkey: PasskeyKey, at: Timestamp) -> Self {
+        let key = passkey.public_key();
+        Self { version: 2, signer: signer.into(), role, key, at, passkey: Some(passkey) }
+    }
+
+    pub fn passkey(&self) -> Option<&PasskeyKey> {
+        self.passkey.as_ref()
     }
 
     pub fn encode(&self) -> Vec<u8> {
@@ -278,8 +305,14 @@ impl Enrolment {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, ApprovalError> {
-        let enrolment: Self = strict(bytes, "the enrolment")?;
-        check_version(enrolment.version, "the enrolment").map(|()| enrolment)
+        const WHAT: &str = "the enrolment";
+        let enrolment: Self = strict(bytes, WHAT)?;
+        match &enrolment.passkey {
+            None => check_version(enrolment.version, WHAT)?,
+            Some(passkey) if enrolment.version == 2 && passkey.is_sound() && passkey.public_key() == enrolment.key => {}
+            Some(_) => return Err(ApprovalError::Malformed { what: WHAT, why: "its passkey isn't one".into() }),
+        }
+        Ok(enrolment)
     }
 }
 
@@ -289,9 +322,22 @@ impl Approval {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, ApprovalError> {
-        let approval: Self = strict(bytes, "the approval")?;
-        check_version(approval.version, "the approval")?;
+        const WHAT: &str = "the approval";
+        let approval: Self = strict(bytes, WHAT)?;
+        match &approval.assertion {
+            None => check_version(approval.version, WHAT)?,
+            Some(_) if approval.version == 2 && approval.signature == [0; 64] => {}
+            Some(_) => {
+                return Err(ApprovalError::Malformed { what: WHAT, why: "it is signed twice, or by version 1".into() });
+            }
+        }
         approval.statement.check().map(|()| approval)
+    }
+
+    /// What somebody said on a page. It proves nothing until it is verified.
+    pub fn by_passkey(statement: Statement, assertion: Assertion) -> Result<Self, ApprovalError> {
+        statement.check()?;
+        Ok(Self { version: 2, statement, signature: [0; 64], assertion: Some(assertion) })
     }
 
     pub fn statement(&self) -> &Statement {
@@ -308,7 +354,13 @@ impl Approval {
         if signed_for != centre {
             return Err(ApprovalError::OtherCentre);
         }
-        let key = signed_by(&self.statement.text(), &self.signature, (*role, signer), people)?;
+        let text = self.statement.text();
+        let has_signed = |person: &Enrolment| match (&self.assertion, &person.passkey) {
+            (None, None) => person.key.has_signed(&text, &self.signature),
+            (Some(assertion), Some(passkey)) => passkey.has_signed(&text, assertion),
+            _ => false,
+        };
+        let key = signed_by(has_signed, (*role, signer), people)?;
         Ok(VerifiedApproval { statement: self.statement.clone(), key })
     }
 }
@@ -316,8 +368,7 @@ impl Approval {
 /// The key of a person who is enrolled in this role, under this name, and has signed this text. She may have had several; the one
 /// that signed tells people apart.
 pub(crate) fn signed_by<'p>(
-    text: &str,
-    signature: &[u8; 64],
+    has_signed: impl Fn(&Enrolment) -> bool,
     (role, signer): (SignerRole, &str),
     people: impl IntoIterator<Item = &'p Enrolment>,
 ) -> Result<PublicKey, ApprovalError> {
@@ -325,10 +376,7 @@ pub(crate) fn signed_by<'p>(
     if enrolled.peek().is_none() {
         return Err(ApprovalError::NotEnrolled { role });
     }
-    enrolled
-        .find(|person| person.key.has_signed(text, signature))
-        .map(|person| person.key)
-        .ok_or(ApprovalError::BadSignature)
+    enrolled.find(|person| has_signed(person)).map(|person| person.key).ok_or(ApprovalError::BadSignature)
 }
 
 /// An approval whose signature was verified; only [`Approval::verify`] makes one.
