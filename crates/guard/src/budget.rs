@@ -89,6 +89,8 @@ pub struct OverBudget {
     pub what: &'static str,
     pub limit: u32,
     pub window: &'static str,
+    /// There is more for whoever shows her passkey.
+    pub wants_passkey: bool,
 }
 
 impl OverBudget {
@@ -100,8 +102,9 @@ impl OverBudget {
 
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { whose, what, limit, window } = self;
-        write!(f, "{whose} budget of {limit} {what} within {window} is used up")
+        let Self { whose, what, limit, window, wants_passkey } = self;
+        let how = if *wants_passkey { "nearly used up: the rest is for whoever shows her passkey" } else { "used up" };
+        write!(f, "{whose} budget of {limit} {what} within {window} is {how}")
     }
 }
 
@@ -169,6 +172,8 @@ struct Windows {
     /// A person asked for more charts: until somebody has looked at it, or for a day, the hour's budget doesn't come back. A machine's and the
     /// directory's do: a planning system and a front desk go on.
     held: Option<Timestamp>,
+    /// Since when the passkey has to be shown: most of it is used.
+    asked: Option<Timestamp>,
 }
 
 impl Windows {
@@ -188,10 +193,32 @@ impl Windows {
         let (whose, what) = of;
         for (window, limit, name) in [(&self.hour, budget.hour, "an hour"), (&self.day, budget.day, "a day")] {
             if !window.has_room(patient, limit) {
-                return Err(OverBudget { whose, what, limit, window: name });
+                return Err(OverBudget { whose, what, limit, window: name, wants_passkey: false });
             }
         }
         Ok(())
+    }
+
+    /// The last fifth is for whoever has shown her passkey since most of it was used: a session that was stolen ends there.
+    fn check_shown(
+        &mut self,
+        patient: PatientId,
+        budget: Budget,
+        (whose, what): (&'static str, &'static str),
+        (at, shown): (Timestamp, Timestamp),
+    ) -> Result<(), OverBudget> {
+        let is_last = |window: &Window, limit: u32| {
+            !window.patients.contains_key(&patient) && (window.patients.len() + 1) * 100 > limit as usize * NEAR
+        };
+        let windows = [(&self.hour, budget.hour, "an hour"), (&self.day, budget.day, "a day")];
+        let Some((_, limit, window)) = windows.into_iter().find(|(window, limit, _)| is_last(window, *limit)) else {
+            if !self.hour.patients.contains_key(&patient) {
+                self.asked = None;
+            }
+            return Ok(());
+        };
+        let asked = *self.asked.get_or_insert(at);
+        if shown >= asked { Ok(()) } else { Err(OverBudget { whose, what, limit, window, wants_passkey: true }) }
     }
 
     /// Gives whether it is a new one of the day.
@@ -272,7 +299,7 @@ impl Act {
 impl Opens {
     /// One patient's chart, or her entry of the directory, is about to be opened. Gives whether this person hadn't opened it within the day.
     pub(crate) fn spend(&mut self, budgets: &Budgets, opening: &Opening<'_>) -> Result<bool, OverBudget> {
-        let Opening { subject, role, patient, sensitivity, relation, at } = *opening;
+        let Opening { subject, role, patient, sensitivity, relation, at, shown } = *opening;
         let (is_machine, is_clinical) = (role.is_machine(), sensitivity == Sensitivity::Clinical);
         let (of_each, budget, of) = match sensitivity {
             Sensitivity::Administrative => (&mut self.directory, budgets.directory, ("the", "names")),
@@ -290,11 +317,17 @@ impl Opens {
         if is_person && spent.is_err() {
             hers.all.held.get_or_insert(at);
         }
+        if let (true, false, true, Some(shown)) = (is_person, is_emergency, spent.is_ok(), shown) {
+            spent = hers.all.check_shown(patient, budget, of, (at, shown));
+        }
         if needs_reason && spent.is_ok() {
             let of = ("the person's", "charts that nothing explains");
             spent = hers.unexplained.check(patient, budgets.unexplained, of);
             if spent.is_err() {
                 hers.unexplained.held.get_or_insert(at);
+            }
+            if let (true, Some(shown)) = (spent.is_ok(), shown) {
+                spent = hers.unexplained.check_shown(patient, budgets.unexplained, of, (at, shown));
             }
         }
         // What a device fetches is for a beam.
@@ -302,7 +335,9 @@ impl Opens {
             spent = self.centre.check(patient, budgets.centre, (ALL, "charts"));
         }
         if let Err(over) = spent {
-            hers.refused = Some(at);
+            if !over.wants_passkey {
+                hers.refused = Some(at);
+            }
             return Err(over);
         }
         if needs_reason {

@@ -121,6 +121,11 @@ impl Credentials {
         self.by_id.get(&id).filter(|c| c.issue.kind == Kind::Session).map(|c| c.shown)
     }
 
+    /// The same of a session that a passkey opened.
+    pub(crate) fn shown_passkey(&self, id: Id16) -> Option<Timestamp> {
+        self.by_id.get(&id).filter(|c| c.passkey.is_some()).map(|c| c.shown)
+    }
+
     pub(crate) fn is_live(&self, id: Id16, now: Timestamp) -> bool {
         self.by_id.get(&id).is_some_and(|c| c.live(now, &self.sessions).is_ok())
     }

@@ -158,7 +158,8 @@ impl Guard {
         let emergencies = self.emergencies.read().unwrap_or_else(PoisonError::into_inner);
         for (ms, limit, window) in [(HOUR_MS, budget.hour, "an hour"), (24 * HOUR_MS, budget.day, "a day")] {
             if emergencies.since(&subject, at.plus_ms(-ms)) >= limit {
-                let over = OverBudget { whose: "the person's", what: "emergencies", limit, window };
+                let over =
+                    OverBudget { whose: "the person's", what: "emergencies", limit, window, wants_passkey: false };
                 drop((emergencies, held));
                 self.ring(Signalled::of(Signal::OverBudget, subject, over.to_string()));
                 return Err(EmergencyError::OverBudget(over).into());

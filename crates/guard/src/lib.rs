@@ -394,7 +394,9 @@ impl Guard {
             return Ok(());
         }
         let (at, budgets, subject, role) = (self.clock.now(), self.rules().budgets(), permit.subject(), permit.role());
-        let opening = Opening { subject, role, patient, sensitivity, relation, at: self.counted_at() };
+        let counted_at = self.counted_at();
+        let shown = self.passkey_shown(permit).map(|shown| counted_at.plus_ms(shown.0.saturating_sub(at.0)));
+        let opening = Opening { subject, role, patient, sensitivity, relation, at: counted_at, shown };
         let watched = self.watch().open(&budgets, opening);
         let Watched { spent, signals, closed } = watched;
         signals.into_iter().for_each(|signalled| self.ring(signalled));
@@ -404,7 +406,7 @@ impl Guard {
         }
         let Err(over) = spent else { return Ok(()) };
         tracing::warn!(operation = %permit.operation(), %role, %over, "over budget");
-        let reason = Reason::OverBudget(over);
+        let reason = if over.wants_passkey { Reason::ShowPasskey(over) } else { Reason::OverBudget(over) };
         let (allowed, target, relation) = (false, Target::Patient(patient), Some(relation));
         let decision =
             Decision { allowed, at, target, relation, reason: reason.to_string(), ..permit.decision().clone() };

@@ -34,6 +34,8 @@ pub struct Opening<'a> {
     pub sensitivity: Sensitivity,
     pub relation: Relation,
     pub at: Timestamp,
+    /// When she last showed her passkey, by the clock of `at`; none where she comes by something that shows none.
+    pub shown: Option<Timestamp>,
 }
 
 /// What stands out, and of whom.
@@ -81,14 +83,14 @@ pub struct Watch {
 
 impl Watch {
     pub fn open(&mut self, budgets: &Budgets, opening: Opening<'_>) -> Watched {
-        let Opening { subject, role, patient, sensitivity, relation, at } = opening;
+        let Opening { subject, role, patient, sensitivity, relation, at, .. } = opening;
         let mut signals = Vec::new();
         let is_chart = sensitivity == Sensitivity::Clinical;
         if is_chart && self.honey.contains(&patient) {
             signals.push(Signalled::of(Signal::Honey, subject, "opened the chart of a patient who doesn't exist"));
         }
         let spent = self.opens.spend(budgets, &opening);
-        if let Err(over) = &spent {
+        if let Some(over) = spent.as_ref().err().filter(|over| !over.wants_passkey) {
             signals.push(match over.is_of_all() {
                 true => Signalled {
                     last: Some(subject.to_owned()),

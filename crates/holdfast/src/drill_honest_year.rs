@@ -28,6 +28,8 @@ impl Watching for Gateway {
         let Some(person) = centre.people.get(act.person) else { return Answer::default() };
         let relation = if act.explained { Relation::CareTeam } else { Relation::Unexplained };
         let opening = Opening {
+            // By tokens: what a passkey bounds besides isn't counted in.
+            shown: None,
             subject: &person.name,
             role: person.trade.role.parse().unwrap_or(Role::Nurse),
             patient: id(act.patient),

@@ -190,6 +190,9 @@ fn message(status: StatusCode, text: impl Into<String>) -> Response {
 
 /// `what` wasn't shown.
 fn failed(what: &str, fault: &Fault) -> Response {
+    if fault.code == "guard.show-passkey" {
+        return passkeys::to_presence("/");
+    }
     let status = match fault.blame {
         Blame::Forbidden => StatusCode::FORBIDDEN,
         Blame::Configuration => StatusCode::SERVICE_UNAVAILABLE,

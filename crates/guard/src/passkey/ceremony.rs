@@ -343,6 +343,14 @@ impl Guard {
         if is_fresh { Ok(()) } else { Err(PasskeyError::NotFresh) }
     }
 
+    /// When she who has this permit showed her passkey last; none where she hasn't come by one.
+    pub(crate) fn passkey_shown(&self, permit: &Permit) -> Option<Timestamp> {
+        match permit.decision().via {
+            Via::Session(id) => self.read().shown_passkey(id),
+            _ => None,
+        }
+    }
+
     fn ask_for(
         &self,
         party: &RelyingParty,

@@ -418,3 +418,40 @@ fn her_word_is_for_one_text_on_one_page_with_her_finger() {
         );
     }
 }
+
+/// A stolen session opens four fifths of what she could; she herself shows her passkey and goes on, and nothing rings.
+#[test]
+fn the_last_of_a_budget_is_for_whoever_shows_her_passkey() {
+    let door = Door::with_passkeys();
+    let mut hers = door.enrolled(Role::Nurse, "her");
+    let cookie = door.signs_in("her", &mut hers).unwrap();
+    let caller = door.guard.authenticate_session(&cookie, HERE).unwrap();
+    let opens = |number: u8| {
+        let patient = kit::PatientId([number; 16]);
+        let ask = to(Act::ReadRecord, Target::Patient(patient), Sensitivity::Clinical, Purpose::Treatment);
+        let relation = guard::Relation::Unexplained;
+        let permit = door.guard.admit(&caller, guard::Ask { relation: Some(relation), ..ask }).unwrap();
+        door.guard.spend(&permit, patient, Sensitivity::Clinical, relation)
+    };
+    door.clock.advance_ms(60_000);
+    // Of 12 within an hour.
+    assert_eq!((1..=12).take_while(|number| opens(*number).is_ok()).count(), 9);
+    let refused = opens(10).unwrap_err();
+    assert_eq!(refused.code(), "guard.show-passkey");
+    assert!(refused.to_string().contains("nearly used up"), "{refused}");
+    assert!(opens(3).is_ok() && door.guard.alarms().is_empty());
+    let begun = door.guard.begin_presence(&caller).unwrap();
+    door.guard.finish_presence(&caller, begun.ceremony, &hers.get(&begun.options)).unwrap();
+    assert_eq!((10..=20).take_while(|number| opens(*number).is_ok()).count(), 3);
+    assert_eq!(opens(13).unwrap_err().code(), "guard.over-budget");
+    assert_eq!(door.guard.alarms().len(), 1);
+    // A token shows none, and has what it had.
+    let token = door.named(Role::Nurse, "token");
+    let opened = (1..=20).take_while(|number| {
+        let patient = kit::PatientId([*number; 16]);
+        let ask = to(Act::ReadRecord, Target::Patient(patient), Sensitivity::Clinical, Purpose::Treatment);
+        let permit = door.guard.admit(&token, ask).unwrap();
+        door.guard.spend(&permit, patient, Sensitivity::Clinical, guard::Relation::Unexplained).is_ok()
+    });
+    assert_eq!(opened.count(), 12);
+}
