@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use guard::{Act, Permit, Sensitivity, Target};
-use kit::{PatientId, Timestamp};
+use guard::{Act, Edit, Permit, Sensitivity, Target, is_dense};
+use kit::{Digest, PatientId, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use crate::fhir::{Code, Compartment, Field, Issue, Reach, Resource};
 use crate::locks::Keys;
@@ -185,6 +186,7 @@ impl Chart {
         if drafts.is_empty() {
             return Ok(kept);
         }
+        self.guard.change(&permit, &edits(&writes, &plan))?;
         let receipts = self.keep(&permit, registered, drafts)?;
         let made = kept.iter_mut().zip(&writes).zip(&plan).filter(|(_, planned)| planned.version.is_some());
         for (((kept, write), _), receipt) in made.zip(&receipts) {
@@ -364,4 +366,27 @@ fn next_version(write: &Write, found: Option<&Located>) -> Result<Option<u32>> {
     }
     let nothing_to_delete = write.resource.is_none() && found.is_none_or(|found| found.deleted);
     Ok((!nothing_to_delete).then(|| current.saturating_add(1)))
+}
+
+/// Of whom what is there already is replaced or deleted.
+fn edits(writes: &[Write], plan: &[Planned]) -> Vec<Edit> {
+    let edit = |(write, planned): (&Write, &Planned)| {
+        let is_there = planned.version.is_some() && planned.found.is_some_and(|found| !found.deleted);
+        let patient = planned.owner.filter(|_| is_there)?;
+        let Some(resource) = &write.resource else { return Some(Edit { patient, like: None, is_dense: false }) };
+        let bytes = resource.bytes();
+        Some(Edit { patient, like: Some(likeness(resource, &write.id)), is_dense: is_dense(bytes) })
+    };
+    writes.iter().zip(plan).filter_map(edit).collect()
+}
+
+/// What a record says, without whose it is and which it is: equal for the same edit of one patient after another.
+fn likeness(resource: &Resource, id: &str) -> Digest {
+    let text = String::from_utf8_lossy(resource.bytes());
+    let whose = match resource.compartment() {
+        Ok(Compartment::Patient { id, .. }) => format!("Patient/{id}"),
+        _ => format!("Patient/{id}"),
+    };
+    let text = text.replace(&format!("\"{whose}\""), "\"\"").replace(&format!("\"{id}\""), "\"\"");
+    Digest(Sha256::digest(text.as_bytes()).into())
 }

@@ -274,6 +274,7 @@ impl Guard {
         let about = self.rang.lock().unwrap_or_else(PoisonError::into_inner).get(id)?.alarm.subject.clone();
         self.keep(&Event::AlarmClosed { id, closed: AlarmClosed { at, by, outcome, words } })?;
         self.watch().looked_at(&about);
+        self.mass.lock().unwrap_or_else(PoisonError::into_inner).release(&about);
         Ok(())
     }
 }

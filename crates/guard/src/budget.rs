@@ -48,6 +48,10 @@ pub struct Budgets {
     pub machine: Budget,
     /// Charts that everybody together opens.
     pub centre: Budget,
+    /// Patients whose records one person replaces or deletes.
+    pub change: Budget,
+    /// The same of one machine or program.
+    pub machine_change: Budget,
 }
 
 impl Default for Budgets {
@@ -60,13 +64,16 @@ impl Default for Budgets {
             directory: Budget { hour: 600, day: 3_000 },
             machine: Budget { hour: 600, day: 3_000 },
             centre: Budget { hour: 6_000, day: 40_000 },
+            // A front desk that rebooks a clinic; an information system that brings a day's changes.
+            change: Budget { hour: 100, day: 400 },
+            machine_change: Budget { hour: 5_000, day: 40_000 },
         }
     }
 }
 
 impl Budgets {
     pub(crate) fn check(&self) -> Result<(), BundleError> {
-        let Self { person, unexplained, emergency, directory, machine, centre } = self;
+        let Self { person, unexplained, emergency, directory, machine, centre, change, machine_change } = self;
         for (what_hour, what_day, budget) in [
             ("budgets.person.hour", "budgets.person.day", person),
             ("budgets.unexplained.hour", "budgets.unexplained.day", unexplained),
@@ -74,6 +81,8 @@ impl Budgets {
             ("budgets.directory.hour", "budgets.directory.day", directory),
             ("budgets.machine.hour", "budgets.machine.day", machine),
             ("budgets.centre.hour", "budgets.centre.day", centre),
+            ("budgets.change.hour", "budgets.change.day", change),
+            ("budgets.machine_change.hour", "budgets.machine_change.day", machine_change),
         ] {
             within(what_hour, budget.hour, BUDGET_MAX)?;
             within(what_day, budget.day, BUDGET_MAX)?;

@@ -98,6 +98,8 @@ pub enum Reason {
     OverBudget(OverBudget),
     /// She goes on once she has shown her passkey.
     ShowPasskey(OverBudget),
+    /// It would change one patient's records too many: somebody else looks first.
+    MassChange(OverBudget),
     /// The token was revoked or the session ended since the caller was authenticated.
     CredentialEnded,
     /// The decision could not be written down, so it counts as a no.
@@ -112,7 +114,7 @@ impl std::fmt::Display for Reason {
             Self::NotApplicable => f.write_str("the act does not apply to this target"),
             Self::PolicyFailed { rules } => write!(f, "the policy failed in {rules}"),
             Self::Contained { measure, since } => write!(f, "closed by {measure}, since {since}"),
-            Self::OverBudget(over) | Self::ShowPasskey(over) => over.fmt(f),
+            Self::OverBudget(over) | Self::ShowPasskey(over) | Self::MassChange(over) => over.fmt(f),
             Self::CredentialEnded => f.write_str("the credential has ended"),
             Self::NotRecorded(fault) => write!(f, "the decision could not be recorded: {}", fault.message),
         }
@@ -146,6 +148,7 @@ impl Explain for Denied {
             Reason::Contained { .. } => "guard.contained",
             Reason::OverBudget(_) => "guard.over-budget",
             Reason::ShowPasskey(_) => "guard.show-passkey",
+            Reason::MassChange(_) => "guard.mass-change",
             Reason::CredentialEnded => "guard.credential-ended",
             Reason::NotRecorded(_) => "guard.not-recorded",
         }
@@ -161,6 +164,9 @@ impl Explain for Denied {
                 "in an emergency break the glass for one patient, at /emergency; whoever looks at the alarm gives the next hour: docs/policy.md",
             ),
             Reason::ShowPasskey(_) => Some("show your passkey at /presence, then go on"),
+            Reason::MassChange(_) => Some(
+                "nothing was changed; somebody else looks at the alarm and closes it, then repeat it: docs/policy.md",
+            ),
             Reason::CredentialEnded => Some("sign in again"),
             Reason::NotRecorded(_) => Some("nothing is opened unrecorded: mend the write-ahead log, then repeat"),
             _ => None,

@@ -16,6 +16,7 @@ mod emergency;
 mod error;
 mod event;
 mod format;
+mod mass;
 mod names;
 mod normal;
 mod officer;
@@ -46,6 +47,7 @@ pub use emergency::{EMERGENCY_HOURS_MAX, Emergency, EmergencyError, EmergencySta
 pub use error::{GuardError, Unauthenticated};
 pub use event::{Event, EventLog, Issue, Kind};
 pub use format::{EVENT_BYTES_MAX, FormatError, STORED_BYTES_MAX};
+pub use mass::{Edit, is_dense};
 pub use names::{check_name, look_alike, misleads};
 pub use normal::{HONEY_MAX, Opening, Shares, Signalled, Watch, Watched};
 pub use officer::{OfficerStatement, Signed};
@@ -66,6 +68,7 @@ use crate::alarm::Rang;
 use crate::containment::Contained;
 use crate::credential::Credentials;
 use crate::emergency::Emergencies;
+use crate::mass::Mass;
 use crate::passkey::{Ceremonies, Passkeys};
 use crate::policy::chain::Chain;
 
@@ -172,6 +175,7 @@ pub struct Guard {
     policies: RwLock<Chain>,
     contained: RwLock<Contained>,
     watch: Mutex<Watch>,
+    mass: Mutex<Mass>,
     rang: Mutex<Rang>,
     emergencies: RwLock<Emergencies>,
     /// What closes something and is in force, and couldn't be kept so far.
@@ -212,6 +216,7 @@ impl Guard {
             policies,
             contained: RwLock::default(),
             watch: Mutex::default(),
+            mass: Mutex::default(),
             rang: Mutex::default(),
             emergencies: RwLock::default(),
             unkept: Mutex::default(),

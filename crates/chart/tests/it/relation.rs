@@ -327,3 +327,30 @@ fn an_emergency_is_one_in_the_log_and_deletes_nothing() {
     let opened = rows.iter().rev().find(|row| row.outcome == "opened").unwrap();
     assert_eq!(opened.why, Purpose::Emergency);
 }
+
+/// What ransomware would do by FHIR: nothing is kept of the patient at whom it is stopped, and new records are no changes.
+#[test]
+fn one_edit_of_everybody_is_stopped() {
+    let centre = Centre::new();
+    let doctor = named(&centre.chart, Role::Oncologist, "doctor");
+    for number in 0..40 {
+        centre.patient(&format!("p{number}"));
+    }
+    let edit = |number: usize| {
+        let (id, whose) = (format!("c-p{number}"), format!("Patient/p{number}"));
+        let body = json!({ "resourceType": "Condition", "id": id, "subject": { "reference": whose }, "code": { "text": "pay us" } });
+        let who = Context { operation: operation(), ..doctor.clone() };
+        centre.chart.update(&who, resource(&body.to_string()), &id, None)
+    };
+    // The first counts for one, each that is like it for four: of 100 within an hour.
+    let kept = (0..40).take_while(|number| edit(*number).is_ok()).count();
+    assert_eq!(kept, 25);
+    let denied = edit(30).unwrap_err();
+    assert!(matches!(&denied, ChartError::Denied(one) if one.to_string().contains("to change")), "{denied}");
+    let read =
+        centre.chart.read(&Context { operation: operation(), ..doctor.clone() }, "Condition", "c-p30", None).unwrap();
+    assert_eq!(read.version.version, 1);
+    // Somebody new is written for all the same.
+    let body = json!({ "resourceType": "Condition", "id": "new", "subject": { "reference": "Patient/p35" } });
+    centre.put_as(&doctor, body);
+}

@@ -337,7 +337,7 @@ pub fn changes(before: Option<&Bundle>, after: &Bundle) -> Vec<String> {
     number("days until a token ends, at most", Some(sessions.token_days), token_days);
     number("minutes that a passkey counts as just shown", Some(sessions.presence_minutes), presence_minutes);
     let old = before.map_or(Budgets::default(), |bundle| bundle.budgets);
-    let Budgets { person, unexplained, emergency, directory, machine, centre } = after.budgets;
+    let Budgets { person, unexplained, emergency, directory, machine, centre, change, machine_change } = after.budgets;
     for (hour, day, old, new) in [
         (
             "charts that one person opens within an hour",
@@ -370,6 +370,18 @@ pub fn changes(before: Option<&Bundle>, after: &Bundle) -> Vec<String> {
             machine,
         ),
         ("charts that all open within an hour", "charts that all open within a day", old.centre, centre),
+        (
+            "patients whose records one person changes within an hour",
+            "patients whose records one person changes within a day",
+            old.change,
+            change,
+        ),
+        (
+            "patients whose records one machine changes within an hour",
+            "patients whose records one machine changes within a day",
+            old.machine_change,
+            machine_change,
+        ),
     ] {
         number(hour, Some(old.hour), new.hour);
         number(day, Some(old.day), new.day);

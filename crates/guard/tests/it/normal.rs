@@ -462,3 +462,45 @@ fn beyond_a_thousand_alarms_the_rest_are_counted() {
     let kept = door.log.events.lock().unwrap().len() - events;
     assert_eq!((door.guard.alarms_beyond(), kept, door.rings().len()), (3, 1, 1_000), "the token, and no alarm");
 }
+
+/// Ransomware by a login that may write: the same edit, or what can't be read, of one patient after another.
+#[test]
+fn many_patients_records_are_changed_when_somebody_else_has_looked() {
+    let door = Door::watched(&format!("{SMALL}\n[budgets.change]\nhour = 12\nday = 20\n"));
+    let thief = door.named(Role::Oncologist, "thief");
+    let ask = to(Act::WriteRecord, Target::Centre, Sensitivity::Clinical, Purpose::Treatment);
+    let permit = |who: &Caller| door.guard.admit(who, ask).unwrap();
+    let edit = |number: u16, like: u8, is_dense: bool| guard::Edit {
+        patient: patient(number),
+        like: Some(kit::Digest([like; 32])),
+        is_dense,
+    };
+    // Honest work: others each time, and one patient as often as it takes.
+    for number in 0..8 {
+        door.guard.change(&permit(&thief), &[edit(number, number as u8, false)]).unwrap();
+        door.guard.change(&permit(&thief), &[edit(number, number as u8 + 100, false)]).unwrap();
+    }
+    // Dense, then the same again for another: each counts for four, all or nothing of one act.
+    door.guard.change(&permit(&thief), &[edit(20, 200, true)]).unwrap();
+    let held = door.guard.change(&permit(&thief), &[edit(21, 200, false)]).unwrap_err();
+    assert_eq!(held.code(), "guard.mass-change");
+    assert_eq!(
+        held.reason.to_string(),
+        "the person's budget of 12 patients' records to change within an hour is used up"
+    );
+    assert_eq!(door.rings(), [(Signal::MassChange, "thief".to_owned())]);
+    // Held: the next hour brings nothing back, others go on, and somebody else gives it free.
+    door.clock.advance_ms(2 * HOUR_MS);
+    assert!(door.guard.change(&permit(&thief), &[edit(30, 1, false)]).is_err());
+    door.guard.change(&permit(&door.named(Role::Oncologist, "other")), &[edit(30, 1, false)]).unwrap();
+    let id = door.guard.alarms()[0].alarm.id;
+    let own = door.guard.close_alarm(&door.handles(&thief), id, Outcome::Honest, "a clinic was rebooked");
+    assert_eq!(own.unwrap_err().code(), "guard.alarm.ones-own");
+    door.close_alarms();
+    door.guard.change(&permit(&thief), &[edit(30, 1, false)]).unwrap();
+    // Deletions count as well; and the log has the refusal.
+    let deletes: Vec<guard::Edit> =
+        (40..60).map(|number| guard::Edit { patient: patient(number), like: None, is_dense: false }).collect();
+    assert!(door.guard.change(&permit(&thief), &deletes).is_err());
+    assert!(door.log.decisions.lock().unwrap().iter().any(|one| !one.allowed && one.reason.contains("to change")));
+}

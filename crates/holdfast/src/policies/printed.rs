@@ -139,7 +139,8 @@ fn let_in(standing: &PolicyStanding) -> Section {
 }
 
 fn budgets(standing: &PolicyStanding) -> Section {
-    let Budgets { person, unexplained, emergency, directory, machine, centre } = standing.rules.budgets();
+    let Budgets { person, unexplained, emergency, directory, machine, centre, change, machine_change } =
+        standing.rules.budgets();
     let row = |who: &str, budget: Budget| vec![who.to_owned(), budget.hour.to_string(), budget.day.to_string()];
     let rows = vec![
         row("Charts that one person opens", person),
@@ -148,6 +149,8 @@ fn budgets(standing: &PolicyStanding) -> Section {
         row("Names that one person sees", directory),
         row("Charts that one machine or program opens", machine),
         row("Charts that all together open", centre),
+        row("Patients whose records one person changes or deletes", change),
+        row("Patients whose records one machine or program changes or deletes", machine_change),
     ];
     let head = vec!["Different patients", "within an hour", "within a day"];
     let line = "More is refused, and stands in the log. What the gate and the wards need is not counted.".to_owned();
