@@ -456,7 +456,8 @@ async fn fits(browser: &WebDriver, artifacts: &Path, name: &str) -> Result<()> {
     let at = |index: usize| widths.get(index).and_then(Value::as_u64).unwrap_or_default();
     ensure!(at(0) == u64::from(WIDTH) && at(3) == u64::from(HEIGHT), "the window measures {widths}");
     ensure!(at(2) <= at(1), "{} pixels wide on a screen of {}", at(2), at(1));
-    let size = ask(browser, "return parseFloat(getComputedStyle(document.querySelector('tbody td')).fontSize)").await?;
+    let size = ask(browser, "return parseFloat(getComputedStyle(document.querySelector('tbody td, main p')).fontSize)")
+        .await?;
     ensure!(size.as_f64().is_some_and(|pixels| pixels >= 13.0), "{size} pixels is too small to read at arm's length");
     Ok(())
 }

@@ -16,7 +16,7 @@ use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
 use kit::limits::SERVERS_MAX;
-use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SystemClock, Timestamp, write_private};
+use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SteadyClock, SystemClock, Timestamp, write_private};
 use treatment::Treatment;
 use vault::location::Marker;
 use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VerifyReport, Vkey};
