@@ -338,7 +338,7 @@ async fn posture(browser: &WebDriver, setting: &Setting) -> Result<()> {
     let rows = ask(browser, rows).await?;
     let rows: Vec<&str> = rows.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for begins in
-        ["Policy good version 1, approved by 2 officers", "Budgets good", "Containment good nothing is closed"]
+        ["Policy pass version 1, approved by 2 officers", "Budgets pass", "Containment pass nothing is closed"]
     {
         ensure!(rows.iter().any(|row| row.starts_with(begins)), "no row begins {begins}: {rows:?}");
     }

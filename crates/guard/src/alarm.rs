@@ -73,7 +73,7 @@ pub struct Alarm {
     /// Of everybody together: who came last. She closes it no more than one about herself; the pages don't say it.
     #[n(5)]
     #[serde(skip)]
-    pub(crate) last: Option<String>,
+    pub last: Option<String>,
 }
 
 impl Alarm {

@@ -126,6 +126,11 @@ impl Credentials {
         self.by_id.get(&id).filter(|c| c.passkey.is_some()).map(|c| c.shown)
     }
 
+    /// When anybody showed a passkey last, among the sessions that are still known.
+    pub(crate) fn last_passkey(&self) -> Option<Timestamp> {
+        self.by_id.values().filter(|c| c.passkey.is_some()).map(|c| c.shown).max()
+    }
+
     pub(crate) fn is_live(&self, id: Id16, now: Timestamp) -> bool {
         self.by_id.get(&id).is_some_and(|c| c.live(now, &self.sessions).is_ok())
     }

@@ -18,8 +18,8 @@ use treatment::{
 
 use crate::centre::Centre;
 use crate::{
-    DEGRADED, alarms, certificates, containments, custodians, grow, honey, outside, packs, policies, renewals, reports,
-    transfer, who_saw,
+    DEGRADED, alarms, certificates, containments, custodians, doctor, grow, honey, outside, packs, policies, proofs,
+    renewals, reports, transfer, who_saw,
 };
 
 /// What is said of the fraction that is due.
@@ -146,6 +146,7 @@ pub enum Act {
     Contain(containments::Asked),
     Alarm(alarms::Asked),
     Honey(honey::Asked),
+    Doctor(doctor::Asked),
     /// The same of how many fractions were given.
     PlanSettlement {
         patient: String,
@@ -308,9 +309,11 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
             let _permit = administrative(guard::Act::VerifyVault)?;
             let report = chart.vault().verify()?;
             let index_is_true = centre.index_was_sound() && chart.index_is_true().map_err(|e| e.fault())?;
-            Ok(reports::verify(&report, &centre.standing(), centre.fleet().is_some())
+            let mut answer = reports::verify(&report, &centre.standing(), centre.fleet().is_some())
                 .and_markers(&centre.damaged_markers())
-                .and_index(index_is_true))
+                .and_index(index_is_true);
+            proofs::verified(centre, &report, index_is_true, &mut answer);
+            Ok(answer)
         }
         Act::LedgerCheckpoint | Act::LedgerProof { .. } | Act::LedgerKeys => {
             let _permit = administrative(guard::Act::VerifyVault)?;
@@ -329,7 +332,9 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
                 chart.rebuild_index().map_err(|e| e.fault())?;
             }
             let index_was_true = index_is_true && centre.index_was_sound();
-            Ok(reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true))
+            let mut answer = reports::scrub(&report, &centre.standing()).and_mended_index(!index_was_true);
+            proofs::scrubbed(centre, &report, &mut answer);
+            Ok(answer)
         }
         Act::TransferMake(asked) => transfer::make(centre, &asked, out),
         Act::PacksMake => Ok(packs::answer(&packs::make(centre)?)),
@@ -578,6 +583,7 @@ pub fn perform(centre: &Centre, act: Act, ask: Ask<'_>, out: &mut dyn Write) -> 
         Act::Contain(asked) => containments::perform(guard, asked, &administrative),
         Act::Alarm(asked) => alarms::perform(guard, asked, &administrative),
         Act::Honey(asked) => honey::perform(centre, asked, &context(Purpose::Operations)),
+        Act::Doctor(asked) => doctor::perform(centre, asked, &administrative),
         Act::Policy(asked) => policies::perform(centre, asked, &administrative),
         Act::RulesShow => {
             let _permit = administrative(guard::Act::ManageAccess)?;

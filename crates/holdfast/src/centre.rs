@@ -16,7 +16,9 @@ use chart::{Chart, ChartError, Context};
 use guard::{Purpose, Sensitivity, Target};
 use holder::wire::Status;
 use kit::limits::SERVERS_MAX;
-use kit::{Blame, Entropy, Fault, Id16, OperationId, OsEntropy, SteadyClock, SystemClock, Timestamp, write_private};
+use kit::{
+    Blame, Clock as _, Entropy, Fault, Id16, OperationId, OsEntropy, SteadyClock, SystemClock, Timestamp, write_private,
+};
 use treatment::Treatment;
 use vault::location::Marker;
 use vault::{Access, Founding, Mode, Opening, Recovery, RecoveryReport, Vault, VerifyReport, Vkey};
@@ -231,6 +233,14 @@ fn write_custodians(data: &Path, secrets: &[Zeroizing<String>], vkey: &Vkey) -> 
     Ok(Some(folder))
 }
 
+/// Where a gateway listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Listening {
+    pub http: SocketAddr,
+    pub operations: SocketAddr,
+    pub dimse: SocketAddr,
+}
+
 /// An open centre.
 pub struct Centre {
     config: Config,
@@ -242,7 +252,10 @@ pub struct Centre {
     probed: Mutex<Option<Instant>>,
     index_is_sound: bool,
     treatment: Arc<Treatment>,
-    pages: Mutex<Option<SocketAddr>>,
+    /// Where this process listens; none before it serves.
+    listening: Mutex<Option<Listening>>,
+    /// When the log was read, with every signature in it that counts.
+    opened: Timestamp,
     /// Held by whoever makes downtime packs.
     packing: Mutex<()>,
     /// How far the account is sent.
@@ -367,7 +380,7 @@ impl Centre {
             fleet.know(&treatment.chart().vault().holder_keys());
         }
         let holders_at_start = Mutex::new(site.at_start());
-        let (pages, gateway) = (Mutex::new(None), data.join("gateway"));
+        let (listening, gateway, opened) = (Mutex::new(None), data.join("gateway"), SystemClock.now());
         let (probed, packing) = (Mutex::default(), Mutex::default());
         Ok(Self {
             config,
@@ -377,7 +390,8 @@ impl Centre {
             probed,
             index_is_sound,
             treatment,
-            pages,
+            listening,
+            opened,
             packing,
             siem: siem::Seen::default(),
             gateway,
@@ -622,9 +636,24 @@ impl Centre {
         self.shape().promise()
     }
 
-    /// Where the pages listen, once they do.
-    pub fn set_pages_address(&self, address: SocketAddr) {
-        *self.pages.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+    /// Where this gateway listens, once it does.
+    pub fn set_listening(&self, addresses: Listening) {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner) = Some(addresses);
+    }
+
+    /// None where no gateway runs.
+    pub fn listening(&self) -> Option<Listening> {
+        *self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the log was read, with every signature in it that counts.
+    pub fn opened(&self) -> Timestamp {
+        self.opened
+    }
+
+    /// How long ago the holders were asked for a share.
+    pub fn probed_ago(&self) -> Option<Duration> {
+        self.probed.lock().unwrap_or_else(PoisonError::into_inner).map(|at| at.elapsed())
     }
 
     pub fn sign_in_url(&self, code: &str) -> String {
@@ -633,7 +662,7 @@ impl Centre {
 
     /// Where people reach the pages.
     pub fn public_url(&self) -> String {
-        let address = || self.pages.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(self.config.http.listen);
+        let address = || self.listening().map_or(self.config.http.listen, |at| at.http);
         let here = || match address() {
             // By the name, which a passkey can be for.
             address if address.ip() == Ipv4Addr::LOCALHOST => format!("http://localhost:{}", address.port()),

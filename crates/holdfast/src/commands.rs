@@ -24,7 +24,7 @@ use crate::plugins::Client;
 use crate::telling::Telling;
 use crate::{
     Data, INTEGRITY, Output, adopt, bucket_files, control, drill_fire, drill_honest_year, drill_system,
-    drill_wrong_dose, plan, reports,
+    drill_wrong_dose, plan, proofs, reports,
 };
 
 /// Plans larger than this are none.
@@ -214,6 +214,7 @@ impl Recover {
         let (centre, report, witnessed) = Centre::recover(left, into, &mut |sight| telling.hear(sight))?;
         let mut answer = reports::recovery(&report, &witnessed);
         telling.end(&mut answer);
+        proofs::recovered(&centre, &report, &mut answer);
         answer.text.push_str(&format!(
             "\n  {} stands in {}; `holdfast serve` runs it\n  settings are those of the lost gateway, but for the addresses \
              where it listens: {}",

@@ -59,6 +59,8 @@ pub struct Config {
     /// Folders into which consoles write the plan that they are about to use: the gate answers beside it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gate_folders: Vec<GateFolder>,
+    #[serde(default, skip_serializing_if = "Doctor::is_default")]
+    pub doctor: Doctor,
     /// Who administers each location, by its name (`server-01`, `bucket-13`): a person, a team, a company.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub administrators: BTreeMap<String, String>,
@@ -190,6 +192,26 @@ impl Default for Packs {
     }
 }
 
+/// Bounds of `holdfast doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Doctor {
+    /// So much of each disk, and of its inodes, is to be free: less is a finding.
+    pub disk_free_percent_min: u8,
+}
+
+impl Default for Doctor {
+    fn default() -> Self {
+        Self { disk_free_percent_min: 10 }
+    }
+}
+
+impl Doctor {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The hospital's SIEM. Files are relative to the data folder or absolute.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -272,6 +294,7 @@ impl Config {
             packs: Packs::default(),
             audit: Audit::default(),
             gate_folders: Vec::new(),
+            doctor: Doctor::default(),
             administrators: BTreeMap::new(),
             holders: BTreeMap::new(),
         }
@@ -356,6 +379,9 @@ impl Config {
             )));
         }
         config.audit.check().map_err(wrong)?;
+        if config.doctor.disk_free_percent_min > 100 {
+            return Err(wrong("doctor.disk_free_percent_min: at most 100".into()));
+        }
         if config.http.public_url.as_deref().is_some_and(|url| !is_origin(url)) {
             return Err(wrong("http.public_url: http:// or https://, a host, and a port where needed; no path".into()));
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use holder::wire::{self, Member, Members, Status};
 use holder::{CallError, Identity, Link, Network, RemoteHolder, RemoteLocation, Witnessed, server_name};
 use keys::{Holder, HolderPublicKey};
-use kit::{Blame, Fault, Id16, SystemClock, write_private};
+use kit::{Blame, Clock as _, Fault, Id16, SystemClock, write_private};
 use ledger::{AddCheckpoint, WitnessVkey};
 use minicbor::bytes::ByteVec;
 use vault::location::Location;
@@ -48,6 +48,8 @@ struct Server {
     last: Mutex<Option<Result<Status, String>>>,
     /// Of its objects: how many there were, and how many of them were rotten, when it answered last.
     objects: Mutex<(u64, u64)>,
+    /// By how much its clock was ahead of this gateway's when it answered last, its way here included.
+    clock_ahead_ms: Mutex<Option<i64>>,
 }
 
 impl Server {
@@ -66,7 +68,8 @@ impl Server {
         let link = Arc::new(link.map_err(|e| wrong(e.to_string()))?);
         let (key, witness) = (RwLock::new(key), RwLock::new(witness));
         let (opened, last, objects) = (Arc::default(), Mutex::default(), Mutex::default());
-        Ok(Self { number: member.number, key, witness, link, opened, last, objects })
+        let clock_ahead_ms = Mutex::default();
+        Ok(Self { number: member.number, key, witness, link, opened, last, objects, clock_ahead_ms })
     }
 }
 
@@ -173,7 +176,8 @@ impl Fleet {
                         Err(CallError::Refused(refused)) => refused.refusal.code == wire::STRANGER,
                         Err(_) => false,
                     };
-                    drop(give.send(status));
+                    // Here, not where it is waited for: the others may take longer.
+                    drop(give.send((status, SystemClock.now())));
                     if is_behind
                         && !signed.is_empty()
                         && let Err(error) = link.call(wire::MEMBERS, vec![signed], TELL_PATIENCE, 1024).await
@@ -187,10 +191,12 @@ impl Fleet {
         all.iter()
             .zip(asked)
             .map(|(server, answer)| {
-                let answer = match self.network.wait(answer) {
-                    Ok(answer) => answer.map_err(|error| error.to_string()),
-                    Err(_) => Err("this process is ending".to_owned()),
+                let (answer, heard) = match self.network.wait(answer) {
+                    Ok((answer, heard)) => (answer.map_err(|error| error.to_string()), Some(heard)),
+                    Err(_) => (Err("this process is ending".to_owned()), None),
                 };
+                *lock(&server.clock_ahead_ms) =
+                    answer.as_ref().ok().zip(heard).map(|(status, heard)| status.at.0.saturating_sub(heard.0));
                 if let Ok(status) = &answer {
                     server.opened.store(status.opened, Ordering::Relaxed);
                     let (objects, rotten) =
@@ -228,6 +234,11 @@ impl Fleet {
     /// As they were when they were asked last: those that were.
     pub fn statuses(&self) -> Vec<(u8, Result<Status, String>)> {
         self.all().iter().filter_map(|server| Some((server.number, lock(&server.last).clone()?))).collect()
+    }
+
+    /// By how much each server's clock is ahead of this gateway's, by its number; none of those that didn't answer.
+    pub fn clocks(&self) -> Vec<(u8, Option<i64>)> {
+        self.all().iter().map(|server| (server.number, *lock(&server.clock_ahead_ms))).collect()
     }
 
     /// The public keys that the holders are known to have.

@@ -19,6 +19,7 @@ mod control;
 mod custodians;
 mod demo;
 mod diagnose;
+mod doctor;
 mod domains;
 mod drill_fire;
 mod drill_honest_year;
@@ -40,7 +41,9 @@ mod plan;
 mod plugins;
 mod policies;
 mod posture;
+mod proofs;
 mod proven;
+mod put_off;
 mod renewals;
 mod reports;
 mod scripts;
@@ -205,6 +208,8 @@ enum Command {
     /// Buckets of an object store that are locations of a centre.
     #[command(subcommand)]
     Bucket(bucket_files::Command),
+    /// How each control of the defence stands, when it was last proven and by what. Exit 3 where any doesn't pass.
+    Doctor(doctor::Doctor),
     /// Attacks on the drill's own folders, judged by independent checkers.
     #[command(subcommand)]
     Drill(commands::Drill),
@@ -278,6 +283,7 @@ fn run(command: Command) -> Result<u8, Fault> {
             serve::logging();
             bucket.run()
         }
+        Command::Doctor(doctor) => doctor.run(),
         Command::Drill(drill) => drill.run(),
     }
 }

@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::acts::{self, Act, Answer};
-use crate::centre::Centre;
+use crate::centre::{Centre, Listening};
 use crate::config::Config;
 use crate::standing::Standing;
 use crate::{control, demo, first, gateways, packs, posture, settings, siem, watched};
@@ -110,7 +110,7 @@ impl Serve {
 
         let http = listen("http", self.http.unwrap_or(config.http.listen)).await?;
         let operations = listen("operations", self.operations.unwrap_or(config.operations.listen)).await?;
-        let addresses = Addresses {
+        let addresses = Listening {
             http: address(&http)?,
             operations: address(&operations)?,
             dimse: self.dimse.unwrap_or(config.dimse.listen),
@@ -128,8 +128,8 @@ impl Serve {
                 config.dimse.gate_title.clone(),
             )),
         )?;
-        let addresses = Addresses { dimse: dimse.address(), ..addresses };
-        centre.set_pages_address(addresses.http);
+        let addresses = Listening { dimse: dimse.address(), ..addresses };
+        centre.set_listening(addresses);
         match guard::RelyingParty::new(&centre.public_url(), centre.treatment().centre()) {
             Ok(party) => centre.chart().guard().take_passkeys(party),
             Err(error) => complain!("holdfast: nobody signs in by a passkey: {error}"),
@@ -174,7 +174,7 @@ impl Serve {
     }
 
     /// Says where everything is, and what this centre survives.
-    fn announce(&self, centre: &Centre, data: &std::path::Path, at: &Addresses) -> Result<(), Fault> {
+    fn announce(&self, centre: &Centre, data: &std::path::Path, at: &Listening) -> Result<(), Fault> {
         say!("{}", centre.name());
         say!("  data        {}", data.display());
         let url = centre.public_url();
@@ -248,12 +248,6 @@ impl Serve {
         }
         Ok(())
     }
-}
-
-struct Addresses {
-    http: SocketAddr,
-    operations: SocketAddr,
-    dimse: SocketAddr,
 }
 
 pub fn logging() {

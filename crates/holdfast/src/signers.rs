@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use chart::Chart;
 use keys::{Certificate, PersonKey, Proof, Prover, SESSION_LIFE_MS_MAX, Signer, Statement};
-use kit::{Blame, Clock, Entropy, Fault, Id16, OsEntropy, SystemClock, write_private};
+use kit::{Blame, Clock, Entropy, Fault, Id16, OsEntropy, SystemClock, Timestamp, write_private};
 use zeroize::Zeroizing;
 
 use crate::centre;
@@ -37,6 +37,7 @@ struct Held {
 pub struct Signers {
     vault: Id16,
     delegate: Signer,
+    delegate_ends: Timestamp,
     /// By public key, the newest last.
     certificates: RwLock<HashMap<[u8; 32], Vec<Certificate>>>,
     /// Serials of those that the officer ended before their time.
@@ -80,6 +81,7 @@ impl Signers {
         let certificate = Certificate::from_bytes(&bytes).map_err(|e| failed(&place, e))?;
         Ok(Arc::new(Self {
             vault,
+            delegate_ends: certificate.expires,
             delegate: Signer::new(vec![certificate], key),
             certificates: RwLock::default(),
             ended: RwLock::default(),
@@ -115,6 +117,11 @@ impl Signers {
         let mut all: Vec<_> = certificates.values().flatten().cloned().collect();
         all.sort_by(|a, b| (&a.subject, a.not_before, a.serial).cmp(&(&b.subject, b.not_before, b.serial)));
         all
+    }
+
+    /// Until when the officer's word for this gateway itself holds.
+    pub fn delegate_ends(&self) -> Timestamp {
+        self.delegate_ends
     }
 
     /// Whether the officer's word for somebody of this name is in force.

@@ -19,6 +19,8 @@ mod course;
 mod custodians;
 #[path = "it/custody.rs"]
 mod custody;
+#[path = "it/doctor.rs"]
+mod doctor;
 #[path = "it/fleet.rs"]
 mod fleet;
 #[path = "it/gating.rs"]

@@ -27,7 +27,7 @@ pub use given::doses::How;
 pub use given::typed::{Ended, TypedBeam, TypedError, TypedFraction};
 pub use given::{Course, Given, Newest, Origin, PairState, TreatmentRecord};
 pub use interruption::bed::{BedError, Schedule, Tissue};
-pub use interruption::calendar::{Calendar, Day};
+pub use interruption::calendar::{BadDay, Calendar, Day};
 pub use interruption::compensation::{Assessment, Choice, Course as Interrupted, Tissues, Worth};
 pub use interruption::rules::{Category, FORM as RULES_FORM, Rules, RulesError};
 pub use interruption::triage::{Chosen, Outage, Weighing};

@@ -428,6 +428,11 @@ impl Vault {
         Ok(lock(&self.core.tree).prove_consistency(from, to)?)
     }
 
+    /// The log's root when it had so many entries.
+    pub fn root_at(&self, size: u64) -> Result<Digest, VaultError> {
+        Ok(lock(&self.core.tree).root_at(size)?)
+    }
+
     /// A key for blind tags, derived from a secret of the centre's that no disk holds.
     pub fn index_key(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(*self.core.secrets.index.bytes())

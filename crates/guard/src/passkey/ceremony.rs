@@ -426,6 +426,11 @@ impl Guard {
         people.len()
     }
 
+    /// When anybody showed one last, within the life of a session.
+    pub fn passkey_last_shown(&self) -> Option<Timestamp> {
+        self.read().last_passkey()
+    }
+
     /// Nobody comes in by it any more, and the sessions that it opened are over; or an invitation is taken back.
     pub fn end_passkey(&self, permit: &Permit, id: Id16) -> Result<(), GuardError> {
         let _held = self.hold();
