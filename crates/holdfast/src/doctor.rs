@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::acts::{Act, Answer};
 use crate::centre::Centre;
+use crate::say::plural;
 use crate::{DEGRADED, Data, Output, commands, posture, proofs, put_off, transfer};
 
 #[derive(Args)]
@@ -148,7 +149,13 @@ fn lines(control: &Control, posture: &Posture) -> String {
     if let Some(one) = put_off {
         let last = posture.last_day(one);
         let was = if one.is_over { format!("WAS put off until {last}") } else { format!("put off until {last}") };
-        text.push_str(&format!("\n             {was} by {} ({}), {}. time: {}", one.by, one.role, one.times, one.why));
+        text.push_str(&format!(
+            "\n             {was} by {} ({}), {}: {}",
+            one.by,
+            one.role,
+            plural(one.times, "time"),
+            one.why
+        ));
     }
     text
 }
@@ -223,6 +230,6 @@ mod tests {
         let Answer { exit, text, json } =
             report_of(Control { put_off: Some(put_off), ..control(Grade::Fail(Severity::Broken)) });
         assert_eq!((exit, &json["controls"][0]["put_off"]["until"]), (DEGRADED, &json!("1970-01-09")));
-        assert!(text.contains("WAS put off until 1970-01-09 by k.nair (it-administrator), 3. time"), "{text}");
+        assert!(text.contains("WAS put off until 1970-01-09 by k.nair (it-administrator), 3 times"), "{text}");
     }
 }

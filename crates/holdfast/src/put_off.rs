@@ -17,6 +17,7 @@ use treatment::Day;
 use crate::acts::Answer;
 use crate::centre::Centre;
 use crate::posture;
+use crate::say::plural;
 
 const LIST: &str = "centre-put-offs";
 const KIND: &str = "centre.put-off";
@@ -129,8 +130,9 @@ pub fn perform(centre: &Centre, asked: &Asked) -> Result<Answer, Fault> {
     chart.append_note(&permit, KIND, vec![list], format::encode(&note)).map_err(|e| e.fault())?;
     let times = all(centre)?.get(*id).map_or(0, |one| one.times);
     let text = format!(
-        "{id} ({what}) is put off until {}, by {by}: the {times}. time\n  it stays {}, and holdfast doctor says so",
+        "{id} ({what}) is put off until {}, by {by}: {} so far\n  it stays {}, and holdfast doctor says so",
         asked.until,
+        plural(times, "time"),
         grade.word()
     );
     Ok(Answer::done(text, json!({ "control": id, "until": until.to_string(), "by": by, "role": role, "times": times })))

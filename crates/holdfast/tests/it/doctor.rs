@@ -207,7 +207,7 @@ fn a_finding_that_is_put_off_stays_what_it_is() {
     let put_off = &packs["put_off"];
     assert_eq!((&put_off["by"], &put_off["times"], &put_off["over"]), (&"k.nair".into(), &2.into(), &false.into()));
     let text = site.run(&["doctor"]).out;
-    assert!(text.contains("by k.nair (it-administrator), 2. time: the disks come"), "{text}");
+    assert!(text.contains("by k.nair (it-administrator), 2 times: the disks come"), "{text}");
 
     // The page is everybody's: it says who in no name.
     let shown = page(&site, &server);
