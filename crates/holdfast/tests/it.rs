@@ -39,6 +39,8 @@ mod normal;
 mod operating;
 #[path = "it/packs.rs"]
 mod packs;
+#[path = "it/pages.rs"]
+mod pages;
 #[path = "it/paper.rs"]
 mod paper;
 #[path = "it/partition.rs"]
