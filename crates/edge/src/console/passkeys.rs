@@ -322,3 +322,21 @@ fn own_page(reader: &Reader, status: StatusCode, refused: Option<String>) -> Res
     let centre = reader.treatment.centre().to_owned();
     with_script(status, &OwnPage { centre, who: reader.who(), role: reader.role(), refused, rows })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::own_path;
+
+    #[test]
+    fn it_leads_to_a_page_of_ours_or_to_the_first_one() {
+        for own in ["/", "/people", "/approval?patient=N-1&plan=1.2.3"] {
+            assert_eq!(own_path(own), own);
+        }
+        let long = format!("/{}", "a".repeat(200));
+        for foreign in
+            ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\r\nSet-Cookie: x", "people", &long]
+        {
+            assert_eq!(own_path(foreign), "/", "{foreign:?}");
+        }
+    }
+}

@@ -455,3 +455,34 @@ fn the_last_of_a_budget_is_for_whoever_shows_her_passkey() {
     });
     assert_eq!(opened.count(), 12);
 }
+
+/// What an authenticator derives is asked for with one salt, and handed on with the session that it opened.
+#[test]
+fn what_is_derived_for_the_holders_goes_to_whoever_signs_towards_them() {
+    #[derive(Default)]
+    struct Heard(std::sync::Mutex<Vec<(String, String, kit::Id16)>>);
+    impl guard::Witness for Heard {
+        fn shown(&self, subject: &str, secret: &str, as_id: kit::Id16) {
+            self.0.lock().unwrap().push((subject.to_owned(), secret.to_owned(), as_id));
+        }
+        fn ended(&self, _: kit::Id16) {}
+    }
+    let door = Door::with_passkeys();
+    let heard = std::sync::Arc::new(Heard::default());
+    door.guard.tell(heard.clone());
+    let mut hers = door.enrolled(Role::Oncologist, "her");
+    let salt = |begun: &Begun| {
+        let options: Value = serde_json::from_str(&begun.options).unwrap();
+        options["extensions"]["prf"]["eval"]["first"].as_str().unwrap().to_owned()
+    };
+    let before = heard.0.lock().unwrap().len();
+    let (one, two) = (door.guard.begin_sign_in("her").unwrap(), door.guard.begin_sign_in("nobody").unwrap());
+    assert_eq!((salt(&one), salt(&one).len()), (salt(&two), 43));
+    let cookie = door.guard.finish_sign_in(one.ceremony, &hers.get(&one.options), Some("derived"), HERE).unwrap();
+    let caller = door.guard.authenticate_session(&cookie, HERE).unwrap();
+    assert_eq!(heard.0.lock().unwrap()[before..], [("her".to_owned(), "derived".to_owned(), begun_in(&caller))]);
+    // Without it she is in, and nobody signs for her; a plan's signature derives nothing.
+    door.signs_in("her", &mut hers).unwrap();
+    assert_eq!(heard.0.lock().unwrap().len(), before + 1);
+    assert!(!door.guard.ask_to_sign(&caller, "x").unwrap().contains("prf"));
+}

@@ -113,7 +113,10 @@ fn each_start_prints_a_link_that_signs_in_once() {
         let server = site.serve(&[]);
         let link = server.ready["sign_in"].as_str().unwrap().to_owned();
         let http = server.ready["http"].as_str().unwrap().to_owned();
-        assert!(link.starts_with(&format!("{http}/sign-in?code=")), "{link}");
+        // By the name, which a passkey can be for.
+        let pages = server.ready["pages"].as_str().unwrap();
+        assert_eq!(pages, http.replace("127.0.0.1", "localhost"));
+        assert!(link.starts_with(&format!("{pages}/sign-in?code=")), "{link}");
         let headers = sign_in(&http, &link);
         assert!(headers.starts_with("http/1.1 303") && headers.contains("httponly"), "{headers}");
         assert!(!headers.contains("secure"), "a browser would not send it back over http: {headers}");
