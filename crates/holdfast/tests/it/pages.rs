@@ -34,7 +34,7 @@ impl Pages<'_> {
 #[test]
 fn a_session_is_new_bound_and_over_when_it_ends() {
     let site = Site::new();
-    site.done(&["init"]);
+    site.done(&["init", "--servers", "1"]);
     let server = site.serve(&[]);
     let pages = Pages { site: &site, server: &server };
 
@@ -76,7 +76,7 @@ fn a_session_is_new_bound_and_over_when_it_ends() {
 #[test]
 fn the_door_tells_nobody_who_is_here_and_takes_no_more_than_it_needs() {
     let site = Site::new();
-    site.done(&["init"]);
+    site.done(&["init", "--servers", "1"]);
     let server = site.serve(&[]);
     let pages = Pages { site: &site, server: &server };
     // 2.2, 2.5: what asks for a code or a login is answered alike.
