@@ -40,7 +40,7 @@ struct ApprovalPage {
     number: String,
     birth_date: String,
     is_approved: bool,
-    /// Whoever looks signs by her passkey, and this plan can be read.
+    /// Whoever looks signs by her passkey, and this plan can be read and waits for it.
     may_sign: bool,
     why_not: Vec<String>,
     relation: String,
@@ -206,7 +206,7 @@ impl ApprovalPage {
             number: approval.number,
             birth_date: approval.birth_date,
             is_approved: approval.is_approved,
-            may_sign: signs && approval.now.unreadable.is_none(),
+            may_sign: signs && !approval.is_approved && approval.now.unreadable.is_none(),
             why_not: approval.why_not,
             checks: approval
                 .checks
